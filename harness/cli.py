@@ -1,0 +1,253 @@
+"""The command line. Heavy modules are imported by the command that uses them, so that `--help` stays quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+
+FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
+
+app = typer.Typer(
+    name="twinbench",
+    help="Ablation studies of joint-embedding self-supervised learning: fixed protocols, paired seeds, checkable records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(soft_wrap=True, highlight=False)
+
+SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `twinbench run` leaves it.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE changes the sweep: seeds=[0], epochs=5, simclr.temperature=0.2"),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; by default runs/NAME.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The folder with the dataset's files, where the dataset has any.")
+]
+
+
+@app.command()
+def run(
+    sweep: SweepName,
+    out_folder: Out = None,
+    launcher: Annotated[str, typer.Option(help="Where trials run: local.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; by default one per core or GPU.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads per trial. Results are bit-equal only at equal threads.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    changes: Set = None,
+    data: Data = None,
+) -> None:
+    """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
+    from twinbench.harness.running import choose_devices, make_plan, run_sweep, write_plan
+    from twinbench.harness.watching import Watch
+
+    if launcher != "local":
+        raise InvalidInput(
+            [Mistake("--launcher", "", "no such launcher", launcher, "local", nearest(launcher, ["local"]))]
+        )
+    devices = choose_devices(device)
+    planned = make_plan(sweep, tuple(changes or ()), data)
+    folder = out_folder or Path("runs") / planned.name
+    write_plan(folder, planned)
+    outcome = run_sweep(
+        planned,
+        folder,
+        devices,
+        workers,
+        threads,
+        data,
+        lambda todo, total: Watch(folder, planned.axes, todo, total, out),
+    )
+    out.print(_counted(outcome.statuses))
+    if outcome.interrupted:
+        out.print("interrupted; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED)
+    from twinbench.reports.page import write_report
+
+    out.print(f"report: {write_report(folder)}")
+    if set(outcome.statuses) - {"done"}:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def plan(sweep: SweepName, out_folder: Out = None, changes: Set = None, data: Data = None) -> None:
+    """List the trials of a sweep and which are recorded already. Runs nothing."""
+    from twinbench.harness.running import make_plan, missing
+    from twinbench.harness.watching import label
+
+    planned = make_plan(sweep, tuple(changes or ()), data)
+    folder = out_folder or Path("runs") / planned.name
+    left = {trial.trial_id for trial in missing(planned, folder)}
+    table = Table("id", "trial", "state", box=None, pad_edge=False)
+    for trial in planned.trials:
+        table.add_row(trial.trial_id, label(trial, planned.axes), "missing" if trial.trial_id in left else "recorded")
+    out.print(table)
+    cells = len({trial.cell_id for trial in planned.trials})
+    protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
+    out.print(
+        f"{len(planned.trials)} trials in {cells} cells, {len(left)} missing; protocol {protocol}; run folder {folder}"
+    )
+
+
+@app.command()
+def status(folder: RunFolder) -> None:
+    """Say how far a run is, from its folder alone."""
+    from twinbench.harness.running import read_plan
+
+    trials = read_plan(folder)["trials"]
+    counts: dict[str, int] = {}
+    for trial in trials:
+        state = _state(folder, trial["trial_id"])
+        counts[state] = counts.get(state, 0) + 1
+    out.print(_counted(counts))
+
+
+def _state(folder: Path, trial_id: str) -> str:
+    from twinbench.harness.progress import read_progress
+    from twinbench.results.record import TornRecord, read_record, record_path
+
+    try:
+        return str(read_record(record_path(folder, trial_id))["result"]["status"])
+    except TornRecord:
+        return str(read_progress(folder, trial_id).get("status", "missing"))
+
+
+@app.command()
+def collect(folder: RunFolder) -> None:
+    """Bring the folder's records into its DuckDB database. What is there already is not read again."""
+    from twinbench.results.store import ResultStore
+
+    _check_run_folder(folder)
+    with ResultStore(folder) as store:
+        ingested = store.ingest()
+    out.print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
+    for file, reason in ingested.set_aside:
+        out.print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write report/index.html, tables/*.tex and tables/*.csv. Equal records give equal bytes."""
+    from twinbench.reports.page import write_report
+
+    _check_run_folder(folder)
+    out.print(f"report: {write_report(folder)}")
+
+
+@app.command()
+def query(
+    folder: RunFolder,
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help='A query, such as "select method, avg(value) from metrics join trials using (trial_id) group by 1".'
+        ),
+    ],
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask the folder's database, read-only, and print the answer."""
+    from twinbench.results.store import ResultStore
+
+    forms = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+    if form not in forms:
+        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(forms), nearest(form, forms))])
+    _check_run_folder(folder)
+    with ResultStore(folder) as store:
+        store.ingest()
+        try:
+            frame = store.query(sql)
+        except Exception as error:  # whatever the database has against the query is the user's to read
+            raise InvalidInput([Mistake("query", "", str(error).strip())]) from None
+    forms[form](frame)
+
+
+@app.command(name="list")
+def list_(what: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")]) -> None:
+    """List what is there to choose from."""
+    if what not in KINDS:
+        raise InvalidInput([Mistake("list", "", "nothing of that name", what, ", ".join(KINDS), nearest(what, KINDS))])
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, line in _listed(what):
+        table.add_row(name, line)
+    out.print(table)
+
+
+def _listed(what: str) -> list[tuple[str, str]]:
+    """Name and one line of each."""
+    if what == "methods":
+        from twinbench.methods.registry import get_method, method_names
+
+        return [(name, _first_line(get_method(name))) for name in method_names()]
+    if what == "backbones":
+        from twinbench.methods.backbones import BACKBONES
+
+        return [(name, _first_line(backbone.options_class)) for name, backbone in BACKBONES.items()]
+    if what == "datasets":
+        from twinbench.harness.data.datasets import DATASETS
+
+        return list(DATASETS.items())
+    from twinbench.sweeps.sweep import read_protocol, read_sweep, shipped_protocols, shipped_sweeps
+
+    if what == "protocols":
+        return [(name, read_protocol(name).summary) for name in shipped_protocols()]
+    return [(name, read_sweep(name)[0].question) for name in shipped_sweeps()]
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _check_run_folder(folder: Path) -> None:
+    from twinbench.results.record import RECORDS
+
+    if not (folder / "plan.json").exists() and not (folder / RECORDS).is_dir():
+        raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither plan.json nor {RECORDS}/")])
+
+
+def _counted(statuses: dict[str, int]) -> str:
+    total = sum(statuses.values())
+    return f"{total} trials: " + ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+
+
+def _print_table(frame: Any) -> None:
+    table = Table(*map(str, frame.columns), box=None, pad_edge=False)
+    for row in frame.itertuples(index=False):
+        table.add_row(*("" if value is None or value != value else str(value) for value in row))
+    out.print(table, markup=False)
+
+
+def _print_csv(frame: Any) -> None:
+    sys.stdout.write(frame.to_csv(index=False))
+
+
+def _print_json(frame: Any) -> None:
+    sys.stdout.write(frame.to_json(orient="records", indent=1) + "\n")
+
+
+def main() -> None:
+    """The console command: mistakes in what was asked end with code 2 and without a traceback."""
+    try:
+        app()
+    except InvalidInput as error:
+        for mistake in error.mistakes:
+            print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

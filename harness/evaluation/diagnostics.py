@@ -1,0 +1,46 @@
+"""Signs of collapse, measured on validation features [n, D] or on two views of the same images."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def feature_std(features: Tensor) -> float:
+    """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D).
+
+    1 for directions spread evenly, 0 for a collapsed representation (SimSiam, arXiv 2011.10566, section 4.1).
+    """
+    return float(F.normalize(features, dim=1).std(dim=0, correction=0).mean() * math.sqrt(features.shape[1]))
+
+
+def rankme(features: Tensor) -> float:
+    """Effective rank exp(-sum p log p), p = singular values / their sum + 1e-7 (RankMe, arXiv 2210.02885, eq. 1 and 2).
+
+    Features are not centred. Between 1 and min(n, D).
+    """
+    values = torch.linalg.svdvals(features.double())
+    p = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny) + 1e-7
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+def off_diagonal_correlation(features: Tensor) -> float | None:
+    """Mean absolute correlation between different dimensions; constant ones are left out, None if fewer than two vary."""
+    varying = features[:, features.std(dim=0, correction=0) > 1e-8].double()
+    d = varying.shape[1]
+    if d < 2:
+        return None
+    correlation = torch.corrcoef(varying.T).abs()
+    return float((correlation.sum() - correlation.diagonal().sum()) / (d * (d - 1)))
+
+
+def alignment(first: Tensor, second: Tensor) -> float:
+    """Mean squared distance of L2-normalised features of two views (Wang & Isola, arXiv 2005.10242, alpha = 2)."""
+    return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).pow(2).sum(dim=1).mean())
+
+
+def uniformity(features: Tensor) -> float:
+    """Log of the mean over pairs of exp(-2 squared distance), L2-normalised features (arXiv 2005.10242, t = 2); 0 if collapsed."""
+    squared = torch.pdist(F.normalize(features.double(), dim=1)).pow(2)
+    return float((-2 * squared).exp().mean().log())

@@ -1,0 +1,179 @@
+"""From a sweep to its trials, everything checked before a processor or a queue slot is asked for."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from twinbench.methods.backbones import BACKBONES
+from twinbench.methods.method import Method
+from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.protocol import Protocol, Range, Scalar, Training
+from twinbench.sweeps.reading import parse
+from twinbench.sweeps.sweep import Cell, Sweep, expand
+from twinbench.sweeps.trial import Trial
+
+TRAINING_FIELDS = tuple(field.name for field in dataclasses.fields(Training))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run folder is to hold: the sweep's name and question, its protocol, the moved axes, and every trial."""
+
+    name: str
+    question: str
+    protocol: Protocol
+    axes: tuple[str, ...]
+    trials: tuple[Trial, ...]
+
+    def content(self) -> dict[str, Any]:
+        """The JSON of `plan.json`; the protocol stands once, not in every trial."""
+        trials = [
+            {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
+            | {key: value for key, value in trial.content().items() if key != "protocol"}
+            for trial in self.trials
+        ]
+        return {
+            "schema": 1,
+            "name": self.name,
+            "question": self.question,
+            "protocol": protocol_of_trial(self.protocol),
+            "axes": list(self.axes),
+            "trials": trials,
+        }
+
+
+def protocol_of_trial(protocol: Protocol) -> dict[str, Any]:
+    """What a trial carries of its protocol: enough to run from, and the hash that its id covers."""
+    content = protocol.content
+    return {"name": protocol.name, "version": protocol.version, "hash": protocol.hash, "content": content}
+
+
+def check(sweep: Sweep, protocol: Protocol, where: str) -> list[tuple[Cell, dict[str, Any], dict[str, Any]]]:
+    """Each cell with the method's settings and the training, resolved whole. InvalidInput lists every mistake found."""
+    mistakes = _protocol_mistakes(protocol)
+    resolved = []
+    for cell in expand(sweep):
+        try:
+            resolved.append((cell, *_resolve(cell, protocol, where)))
+        except InvalidInput as error:
+            mistakes.extend(error.mistakes)
+    if mistakes:
+        raise InvalidInput(dict.fromkeys(mistakes))
+    return resolved
+
+
+def plan(name: str, sweep: Sweep, protocol: Protocol, fingerprint: str, where: str) -> Plan:
+    """The trials of `sweep` on the dataset with that fingerprint: baselines first, then cell by cell, seed by seed."""
+    carried = protocol_of_trial(protocol)
+    trials = _baseline_trials(sweep, carried, fingerprint) if sweep.baselines else []
+    resolved = check(sweep, protocol, where)
+    for cell, settings, training in resolved:
+        version = get_method(cell.method).version
+        trials += [Trial(cell.method, version, settings, training, s, fingerprint, carried) for s in sweep.seeds]
+    unique = {trial.trial_id: trial for trial in trials}
+    return Plan(name, sweep.question, protocol, _moved(resolved), tuple(unique.values()))
+
+
+def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -> list[Trial]:
+    """Raw pixels once, since nothing of it is drawn; the untrained backbone once per seed, with that seed's weights."""
+    seeds = {"raw_pixels": sweep.seeds[:1], "untrained": sweep.seeds}
+    return [
+        Trial(name, BASELINES[name].version, {}, {}, seed, fingerprint, protocol)
+        for name in sorted(BASELINES)
+        for seed in seeds[name]
+    ]
+
+
+def _moved(resolved: list[tuple[Cell, dict[str, Any], dict[str, Any]]]) -> tuple[str, ...]:
+    """Fields that take more than one value within one method: the axes of this sweep."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for cell, settings, training in resolved:
+        for key in cell.values:
+            value = repr((settings | training)[key])
+            seen.setdefault(key, {}).setdefault(cell.method, set()).add(value)
+    return tuple(key for key, methods in seen.items() if any(len(values) > 1 for values in methods.values()))
+
+
+def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and training of one cell: the config's defaults, under the protocol's, under the sweep's values."""
+    place = f"{where}: grids.{cell.grid}"
+    try:
+        method = get_method(cell.method)
+    except UnknownMethod:
+        close = nearest(cell.method, method_names())
+        raise InvalidInput(
+            [Mistake(place, "methods", "unknown method", cell.method, ", ".join(method_names()), close)]
+        ) from None
+    fields = setting_names(method)
+    mistakes = [m for key, value in cell.values.items() for m in _axis_mistakes(key, value, method, protocol, place)]
+    if mistakes:
+        raise InvalidInput(mistakes)
+    values = protocol.methods.get(cell.method, {}) | dict(cell.values)
+    training_values = {key: value for key, value in values.items() if key in TRAINING_FIELDS}
+    training = parse(Training, dataclasses.asdict(protocol.training) | training_values, place)
+    settings: Any = parse(method.config_class, {key: values[key] for key in values if key in fields}, place)
+    return dataclasses.asdict(settings), dataclasses.asdict(training)
+
+
+def setting_names(method: type[Method]) -> tuple[str, ...]:
+    """The fields of the method's config."""
+    return tuple(field.name for field in dataclasses.fields(method.config_class))
+
+
+def _axis_mistakes(key: str, value: Scalar, method: type[Method], protocol: Protocol, place: str) -> list[Mistake]:
+    known = (*setting_names(method), *TRAINING_FIELDS)
+    if key not in known:
+        right = method.literature_names.get(key, "") or nearest(key, known)
+        return [Mistake(place, key, f"is no field of {method.name} or of training", value, ", ".join(known), right)]
+    movable = protocol.movable.get(key, False)
+    if movable is False:
+        allowed = ", ".join(name for name, rule in protocol.movable.items() if rule is not False)
+        return [Mistake(place, key, f"may not be moved under protocol {protocol.name}", value, allowed)]
+    if not isinstance(movable, Range) or not isinstance(value, int | float):
+        return []
+    if not movable.at_least <= value <= movable.at_most:
+        allowed = f"{movable.at_least:g} to {movable.at_most:g} under protocol {protocol.name}"
+        return [Mistake(place, key, "is out of range", value, allowed)]
+    return []
+
+
+def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
+    """What only the registries can tell: the backbone and its options, and the methods' own defaults."""
+    where = f"protocol {protocol.name}"
+    mistakes = []
+    name = protocol.backbone.name
+    if name not in BACKBONES:
+        close = nearest(name, BACKBONES)
+        mistakes.append(Mistake(where, "backbone.name", "unknown backbone", name, ", ".join(BACKBONES), close))
+    else:
+        mistakes += _option_mistakes(BACKBONES[name].options_class, protocol.backbone.options, where)
+    for method_name, values in protocol.methods.items():
+        try:
+            method = get_method(method_name)
+        except UnknownMethod:
+            close = nearest(method_name, method_names())
+            mistakes.append(Mistake(where, "methods", "unknown method", method_name, ", ".join(method_names()), close))
+            continue
+        known = (*setting_names(method), *TRAINING_FIELDS)
+        for key in sorted(set(values) - set(known)):
+            right = method.literature_names.get(key, "") or nearest(key, known)
+            mistakes.append(Mistake(where, f"methods.{method_name}.{key}", "unknown key", values[key], nearest=right))
+    return mistakes
+
+
+def _option_mistakes(options_class: type, options: Mapping[str, Scalar], where: str) -> list[Mistake]:
+    known = list(get_type_hints(options_class))
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        return [
+            Mistake(
+                where, f"backbone.options.{key}", "unknown key", options[key], ", ".join(known), nearest(key, known)
+            )
+            for key in unknown
+        ]
+    try:
+        parse(options_class, dict(options), f"{where}: backbone.options")
+    except InvalidInput as error:
+        return list(error.mistakes)
+    return []

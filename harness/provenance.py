@@ -1,0 +1,63 @@
+"""Which code, in which surroundings, made a result: recorded with it, no part of its identity."""
+
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import resource
+import socket
+import subprocess
+from pathlib import Path
+
+ROOMS = ("methods", "sweeps", "results", "reports", "harness")
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS_OF = ("torch", "torchvision", "numpy", "timm", "scikit-learn", "scipy")
+
+
+@functools.cache
+def code_hash() -> str:
+    """sha256 over the names and contents of the package's Python files, wherever it is installed."""
+    total = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+@functools.cache
+def commit() -> str:
+    """The checkout's commit, with `+changes` when files differ from it; empty outside a checkout of this project."""
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that compute."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held; a worker that runs several trials counts its largest."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

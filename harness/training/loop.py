@@ -1,0 +1,166 @@
+"""The training loop: plain statements in the order in which things happen."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twinbench.harness.data.augmentation import make_view, normalise
+from twinbench.harness.data.images import Images
+from twinbench.harness.data.streams import generator, order
+from twinbench.harness.training.optimisers import build_optimiser, set_learning_rate
+from twinbench.harness.training.schedule import learning_rate_at
+from twinbench.harness.training.state import Progress, load_state, save_state
+from twinbench.methods.method import Method, Step
+from twinbench.sweeps.protocol import DatasetRule, Training
+from twinbench.sweeps.recipe import ViewRecipe
+
+SAVE_EVERY_SECONDS = 300.0
+
+
+class Diverged(Exception):
+    """A loss was not finite; the weights are those before the update."""
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state is saved."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the loop trains on, and where its state is kept."""
+
+    images: Images
+    dataset: DatasetRule
+    views: tuple[ViewRecipe, ...]
+    training: Training
+    seed: int
+    image_size: int
+    folder: Path
+    device: torch.device
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches only: the last, smaller one is dropped."""
+        return len(self.images) // self.training.batch_size
+
+    @property
+    def autocast(self) -> bool:
+        """bf16 is fast on recent GPUs and slower than fp32 on most CPUs."""
+        return self.training.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def train(
+    method: Method,
+    task: Task,
+    diagnose: Callable[[Method], dict[str, float | None]],
+    diagnose_every_epochs: int,
+    report: Callable[[Progress, int, int], None],
+    should_stop: Callable[[], bool],
+) -> Progress:
+    """Trains `method` in place, from where the folder's state left it, to the end.
+
+    `diagnose` measures the method between epochs; `report` is told the progress, the update's number and the updates
+    in all. Raises Diverged before the update that a non-finite loss would make, and Interrupted once `should_stop`.
+    """
+    training, per_epoch = task.training, task.steps_per_epoch
+    steps = per_epoch * training.epochs
+    ids = task.images.ids
+    optimiser = build_optimiser(method.parameters(), training)
+    progress = load_state(task.folder, method, optimiser, task.device)
+    saved_at = time.monotonic()
+    while progress.epoch < training.epochs:
+        method.train()
+        epoch_order = order(task.seed, progress.epoch, len(task.images))
+        while progress.step_in_epoch < per_epoch:
+            started = time.perf_counter()
+            begin = progress.step_in_epoch * training.batch_size
+            positions = epoch_order[begin : begin + training.batch_size]
+            step = _step(task, progress, steps, ids[positions.to(task.device)])
+            views = _views(task, positions, step)
+            rate = learning_rate_at(step.step, steps, per_epoch, training)
+            set_learning_rate(optimiser, rate)
+            with torch.autocast(task.device.type, torch.bfloat16, enabled=task.autocast):
+                terms = method.loss(views, step)
+            values = {"loss": float(terms.total.detach())}  # on a GPU this waits for the device
+            if not math.isfinite(values["loss"]):
+                raise Diverged(
+                    f"the loss was {values['loss']} at epoch {step.epoch + 1}, step {step.step + 1} of {steps}"
+                )
+            values |= {f"loss/{name}": float(part.detach()) for name, part in terms.parts.items()}
+            optimiser.zero_grad(set_to_none=True)
+            terms.total.backward()  # type: ignore[no-untyped-call]
+            if training.clip_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), training.clip_gradient_norm)
+            optimiser.step()
+            method.after_update(step)
+
+            for name, value in values.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.step_in_epoch += 1
+            progress.images_seen += training.batch_size
+            progress.train_seconds += time.perf_counter() - started
+            report(progress, step.step + 1, steps)
+            if should_stop():
+                save_state(task.folder, progress, method, optimiser)
+                raise Interrupted
+            if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+                save_state(task.folder, progress, method, optimiser)
+                saved_at = time.monotonic()
+        _close_epoch(progress, per_epoch, rate)
+        if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
+            _append(progress, diagnose(method))
+        save_state(task.folder, progress, method, optimiser)
+        saved_at = time.monotonic()
+    return progress
+
+
+def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) -> Step:
+    number = progress.epoch * task.steps_per_epoch + progress.step_in_epoch
+    return Step(
+        epoch=progress.epoch,
+        step=number,
+        steps=steps,
+        sample_indices=sample_indices,
+        generator=lambda purpose: generator(task.seed, purpose, number, device=task.device),
+    )
+
+
+def _views(task: Task, positions: Tensor, step: Step) -> list[Tensor]:
+    """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
+    images, ids = task.images.batch(positions), step.sample_indices
+    views = []
+    for number, recipe in enumerate(task.views):
+        view = make_view(images, ids, recipe, task.seed, step.epoch, number, task.image_size)
+        view = normalise(view, task.dataset.mean, task.dataset.std)
+        views.append(view.contiguous(memory_format=torch.channels_last))
+    return views
+
+
+def _close_epoch(progress: Progress, steps_per_epoch: int, rate: float) -> None:
+    """The epoch's means go to the curves; rows stay aligned whatever a later epoch measures."""
+    progress.epoch += 1
+    progress.epochs.append(progress.epoch)
+    values: dict[str, Any] = {name: total / steps_per_epoch for name, total in progress.sums.items()}
+    progress.sums, progress.step_in_epoch = {}, 0
+    _append(progress, values | {"learning_rate": rate})
+
+
+def _append(progress: Progress, values: dict[str, float | None]) -> None:
+    """Writes `values` at the current epoch; epochs where a curve was not measured hold None."""
+    for name, value in values.items():
+        curve = progress.curves.setdefault(name, [])
+        curve += [None] * (len(progress.epochs) - 1 - len(curve))
+        curve.append(value)
+
+
+def finished_curves(progress: Progress) -> dict[str, Any]:
+    """Epochs and series of one length."""
+    length = len(progress.epochs)
+    series = {name: curve + [None] * (length - len(curve)) for name, curve in sorted(progress.curves.items())}
+    return {"epoch": progress.epochs, "series": series}

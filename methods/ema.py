@@ -1,0 +1,27 @@
+"""Moving-average copies of a network: BYOL's target, and others' teachers."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def frozen_copy(network: Network) -> Network:
+    """A copy with the same weights and statistics, none of its parameters trained by an optimiser."""
+    return copy.deepcopy(network).requires_grad_(False)
+
+
+@torch.no_grad()
+def update_ema(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    """target <- momentum * target + (1 - momentum) * online, in place, for every parameter; momentum in [0, 1].
+
+    Buffers stay as they are: a target that runs in training mode keeps BatchNorm statistics of its own forward
+    passes, as in the official BYOL. Some libraries copy or average the online network's statistics instead.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"the momentum of a moving average lies in [0, 1], not {momentum}")
+    for target_parameter, online_parameter in zip(target.parameters(), online.parameters(), strict=True):
+        target_parameter.lerp_(online_parameter, 1 - momentum)

@@ -1,0 +1,93 @@
+"""SimCLR (arXiv 2002.05709): tell an image's other view from all other images of the batch.
+
+Shapes: N samples, D projector outputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twinbench.methods.backbones import feature_dim
+from twinbench.methods.method import LossTerms, Method, Step, Views
+from twinbench.methods.numerics import check_batch, in_full_precision
+from twinbench.methods.projector import WIDTH_NAMES, Projector
+
+
+@dataclass(frozen=True)
+class SimCLRConfig:
+    """Settings of SimCLR. Defaults: the paper and google-research/simclr (ImageNet, ResNet-50)."""
+
+    projector_width: Annotated[int, Ge(1)] = 2048
+    """Width of the projector's hidden layers. Source: the official code takes the backbone's, 2048 for ResNet-50."""
+
+    projector_output_width: Annotated[int, Ge(1)] = 128
+    """Width of the projector's output. Source: paper, section 2.1; `proj_out_dim` 128."""
+
+    projector_depth: Annotated[int, Ge(1)] = 2
+    """Linear layers in the projector. Source: paper, section 2.1 (the code's later default of 3 is SimCLR v2's)."""
+
+    temperature: Annotated[float, Gt(0)] = 0.1
+    """Divisor of the cosine similarities, tau in equation 1. Source: paper, table 5 (its CIFAR-10 runs favour 0.5)."""
+
+
+@in_full_precision
+def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> LossTerms:
+    """NT-Xent (equation 1): cross-entropy of finding the other view of an image among the 2N - 1 other outputs.
+
+    z1, z2: projector outputs [N, D], row i of both from one image; the logits are cosines over the temperature.
+    The total is the mean over the first views plus the mean over the second, as in the official objective.py: twice
+    the mean over all 2N that the paper writes (algorithm 1) and that solo-learn, lightly and
+    stable-pretraining compute. Unchanged by a swap of the views and by a rescaling of any row by a positive factor.
+    """
+    check_batch(z1, z2, least=1)
+    samples = len(z1)
+    # 1e-6: the floor under the norm that the official l2_normalize has (1e-12 under its square)
+    z_2ND = F.normalize(torch.cat([z1, z2]), dim=1, eps=1e-6)
+    logits = z_2ND @ z_2ND.T / temperature
+    logits.fill_diagonal_(-torch.inf)  # no output is its own negative
+    other_view = torch.arange(2 * samples, device=z1.device).roll(samples)
+    losses = F.cross_entropy(logits, other_view, reduction="none")
+    view_1, view_2 = losses[:samples].mean(), losses[samples:].mean()
+    return LossTerms(view_1 + view_2, {"view_1": view_1.detach(), "view_2": view_2.detach()})
+
+
+class SimCLR(Method):
+    """Backbone, a projector that ends in BatchNorm, and `ntxent_loss`.
+
+    As in the official code: no linear layer of the projector has a bias, and a BatchNorm with a scale but no offset
+    stands behind the last (section 2.1 of the paper names neither). Both views pass through as one batch, so
+    BatchNorm sees 2N images at once; lightly and solo-learn pass one view after the other. Unlike the official code,
+    linear layers start as torch's do, not from a normal distribution of deviation 0.01.
+    """
+
+    name: ClassVar[str] = "simclr"
+    version: ClassVar[int] = 1
+    config_class: ClassVar[type] = SimCLRConfig
+    literature_names: ClassVar[Mapping[str, str]] = {
+        **WIDTH_NAMES,
+        "proj_output_dim": "projector_output_width",
+        "proj_out_dim": "projector_output_width",
+        "num_proj_layers": "projector_depth",
+        "tau": "temperature",
+        "t": "temperature",
+    }
+
+    def __init__(self, backbone: nn.Module, config: SimCLRConfig) -> None:
+        super().__init__(backbone, config)
+        hidden = [config.projector_width] * (config.projector_depth - 1)
+        widths = (feature_dim(backbone), *hidden, config.projector_output_width)
+        self.projector = Projector(widths, hidden_bias=False, last_batch_norm=True)
+
+    def loss(self, views: Views, step: Step) -> LossTerms:
+        first, second = views
+        z1, z2 = self.project(self.embed(torch.cat([first, second]))).chunk(2)
+        return ntxent_loss(z1, z2, self.config.temperature)
+
+    def project(self, features: Tensor) -> Tensor:
+        projections: Tensor = self.projector(features)
+        return projections

@@ -1,0 +1,617 @@
+"""ResultStore: the records of one run folder as tables in DuckDB.
+
+The database is derived: delete `results.duckdb` and the next ingestion builds the same rows again. One process writes
+it, for as long as an ingestion takes; readers open it read-only, one query at a time, with the file system closed to them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from twinbench.results.record import BrokenArtefact, TornRecord, parse_record, read_artefact, record_files
+
+DATABASE = "results.duckdb"
+PLAN = "plan.json"
+SCHEMA_NUMBER = 1
+STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
+RECORDS_AT_ONCE = 500  # holds memory down: curves of this many trials stand in Python lists at a time
+
+# The tables that hold what records say; all have a trial_id.
+_RECORD_TABLES = ("trials", "settings", "metrics", "curves", "versions")
+
+_READ_ONLY = {
+    "enable_external_access": "false",  # no files, no network, no extensions, no ATTACH
+    "python_enable_replacements": "false",  # a table name never means a Python variable
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "lock_configuration": "true",
+}
+
+
+class StoreError(Exception):
+    """The database cannot be read as asked; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingestion did: records counted by what happened to them, and (file, reason) of all that is set aside."""
+
+    new: int
+    unchanged: int
+    replaced: int
+    removed: int
+    set_aside: list[tuple[str, str]]
+
+
+@dataclass
+class _Known:
+    digest: str
+    signature: str
+    trial_id: str
+    curves_file: str | None
+    outputs_file: str | None
+
+
+@dataclass
+class _Changes:
+    """What differs between the folder and the database, found before anything is written."""
+
+    fresh: list[tuple[Path, bytes, dict[str, Any]]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # trial ids whose rows go, because they are replaced or removed
+    set_aside: list[tuple[str, str, str]] = field(default_factory=list)
+    new: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    removed: int = 0
+
+
+class ResultStore:
+    """The results of one run folder: `ingest` reads records in, `query` reads tables out."""
+
+    def __init__(self, run_folder: Path | str):
+        self.run_folder = Path(run_folder)
+        self.path = self.run_folder / DATABASE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held between calls, so that a notebook left open never keeps a sweep from writing."""
+
+    # --- reading in ---------------------------------------------------------------------------------------------
+
+    def ingest(self) -> Ingested:
+        """Bring the database up to date with the folder, in one transaction. Doing it twice changes nothing.
+
+        Files that are torn, foreign or damaged stay where they are and are named, in the answer and in `set_aside`.
+        """
+        with self._writing() as connection:
+            known = _known_files(connection)
+            kept_problems = _rows(connection, "SELECT file, reason, record FROM set_aside")
+            changes = self._compare(known, kept_problems)
+            plan, plan_digest = self._read_plan(changes)
+            changed = bool(changes.fresh or changes.gone or plan_digest != _plan_digest(connection))
+            connection.execute("BEGIN")
+            if changed:
+                _delete(connection, changes.gone)
+                _delete_missing(connection)
+            for batch in _batches(changes.fresh, RECORDS_AT_ONCE):
+                self._insert_records(connection, batch, changes)
+            if changed:
+                _insert_plan(connection, plan, plan_digest)
+            set_aside = sorted(set(changes.set_aside))
+            if set_aside != sorted(kept_problems):
+                connection.execute("DELETE FROM set_aside")
+                _insert(connection, "set_aside", _table(_SET_ASIDE, set_aside))
+            connection.execute("COMMIT")
+        return Ingested(
+            changes.new,
+            changes.unchanged,
+            changes.replaced,
+            changes.removed,
+            [(file, reason) for file, reason, _ in set_aside],
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """A connection that may write, with the tables there. The file's lock keeps a second writer out."""
+        if self.path.exists() and not _is_ours(self.path):
+            _unlink(self.path)
+        try:
+            connection = _open(self.path)
+        except duckdb.IOException as error:
+            raise StoreError(f"{self.path}: another process uses it; try again when it is done ({error})") from error
+        try:
+            if _schema_number(connection) != SCHEMA_NUMBER:
+                connection.close()
+                _unlink(self.path)
+                connection = _open(self.path)
+                connection.execute("BEGIN")
+                connection.execute(resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8"))
+                connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [])", [SCHEMA_NUMBER])
+                connection.execute("COMMIT")
+            yield connection
+        finally:
+            connection.close()
+
+    def _compare(self, known: dict[str, _Known], kept_problems: list[tuple[str, str, str]]) -> _Changes:
+        changes = _Changes()
+        present = set()
+        for path in record_files(self.run_folder):
+            file = _relative(path)
+            before = known.get(file)
+            if before and self._signature(path, before.curves_file, before.outputs_file) == before.signature:
+                present.add(file)
+                changes.unchanged += 1
+                changes.set_aside += [problem for problem in kept_problems if problem[2] == file]
+                continue
+            try:
+                data = path.read_bytes()
+                record = parse_record(path.name, data)
+            except TornRecord as error:
+                changes.set_aside.append((file, _reason(path.name, error), file))
+                continue
+            except OSError as error:
+                changes.set_aside.append((file, f"cannot be read ({error.strerror})", file))
+                continue
+            present.add(file)
+            changes.fresh.append((path, data, record))
+            if before is None:
+                changes.new += 1
+            else:
+                changes.gone.append(before.trial_id)
+                changes.replaced += hashlib.sha256(data).hexdigest() != before.digest
+                changes.unchanged += hashlib.sha256(data).hexdigest() == before.digest
+        for file in known.keys() - present:
+            changes.gone.append(known[file].trial_id)
+            changes.removed += 1
+        return changes
+
+    def _signature(self, path: Path, curves_file: str | None, outputs_file: str | None) -> str:
+        parts = []
+        for file in (path, *(self.run_folder / name for name in (curves_file, outputs_file) if name)):
+            try:
+                state = file.stat()
+            except OSError:
+                parts.append("absent")
+            else:
+                parts.append(f"{state.st_size}:{state.st_mtime_ns}")
+        return " ".join(parts)
+
+    def _read_plan(self, changes: _Changes) -> tuple[dict[str, Any], str]:
+        path = self.run_folder / PLAN
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return {}, ""
+        try:
+            plan = json.loads(data)
+            _check_plan(plan)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            changes.set_aside.append((PLAN, f"not a plan ({type(error).__name__}: {error})", PLAN))
+            return {}, ""
+        return plan, hashlib.sha256(data).hexdigest()
+
+    def _insert_records(
+        self, connection: Any, batch: list[tuple[Path, bytes, dict[str, Any]]], changes: _Changes
+    ) -> None:
+        kinds = ("files", "trials", "settings", "metrics", "versions")
+        rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
+        protocols: dict[str, tuple[Any, ...]] = {}
+        curves = _Curves()
+        for path, data, record in batch:
+            file, result = _relative(path), record["result"]
+            trial_id, trial = result["trial_id"], result["trial"]
+            names = [reference["file"] if (reference := result.get(key)) else None for key in ("curves", "outputs")]
+            # The signature is taken before the artefacts are read: a change in between shows at the next ingestion.
+            rows["files"].append(
+                (file, trial_id, hashlib.sha256(data).hexdigest(), self._signature(path, *names), *names)
+            )
+            for key in ("curves", "outputs"):
+                if problem := self._take_artefact(trial_id, key, result.get(key), curves):
+                    changes.set_aside.append((*problem, file))
+            rows["trials"].append(_trial_row(record))
+            rows["settings"] += _setting_rows(trial_id, result)
+            rows["metrics"] += [_metric_row(trial_id, metric) for metric in result["metrics"]]
+            versions = _table_of(record["circumstance"].get("versions"))
+            rows["versions"] += [(trial_id, name, _text(version)) for name, version in sorted(versions.items())]
+            protocols[trial["protocol"]["hash"]] = _protocol_row(trial["protocol"])
+        for name, values in rows.items():
+            _insert(connection, name, _table(_COLUMNS[name], values))
+        _insert(connection, "curves", curves.table())
+        _insert_protocols(connection, protocols.values())
+
+    def _take_artefact(
+        self, trial_id: str, key: str, reference: Mapping[str, str] | None, curves: "_Curves"
+    ) -> tuple[str, str] | None:
+        """Check one artefact, and take the curves in; (file, reason) if it is not what it should be."""
+        if reference is None:
+            return None
+        try:
+            data = read_artefact(self.run_folder, reference)
+        except BrokenArtefact as error:
+            return reference["file"], f"of trial {trial_id}: {_reason(reference['file'], error)}"
+        if key == "curves":
+            try:
+                curves.add(trial_id, json.loads(data))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                return reference["file"], f"of trial {trial_id}: not curves ({type(error).__name__}: {error})"
+        return None
+
+    # --- reading out --------------------------------------------------------------------------------------------
+
+    def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pd.DataFrame:
+        """The answer to one SQL query, with `?` or `$name` in it bound to `parameters`.
+
+        Nothing can be written, and no file or address read: the connection is read-only and closed to the outside.
+        Raises StoreError, with DuckDB's own words, for a query that is wrong or not allowed.
+        """
+        if not self.path.exists():
+            raise StoreError(f"{self.path}: there is no database yet; ingest (or `twinbench collect`) makes it")
+        try:
+            connection = duckdb.connect(str(self.path), read_only=True, config=_READ_ONLY)
+        except duckdb.IOException as error:
+            raise StoreError(f"{self.path}: cannot be opened now, perhaps another process writes ({error})") from error
+        try:
+            frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
+            return frame
+        except duckdb.Error as error:
+            raise StoreError(str(error)) from error
+        finally:
+            connection.close()
+
+
+# --- the database file ----------------------------------------------------------------------------------------------
+
+
+def _open(path: Path) -> Any:
+    """A writing connection to `path`, in a storage format that DuckDB 1.4 reads as well."""
+    connection = duckdb.connect(":memory:")
+    try:
+        name = str(path).replace("'", "''")  # ATTACH takes no bound parameter
+        connection.execute(f"ATTACH '{name}' AS store (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE store")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `path` is a DuckDB file at all: bytes 8 to 12 of one say so."""
+    with path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+
+
+def _schema_number(connection: Any) -> int:
+    there = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE database_name = 'store' AND table_name = 'run'")
+    if not there:
+        return 0
+    try:
+        found = _rows(connection, "SELECT schema_number FROM run")
+    except duckdb.Error:
+        return 0
+    return int(found[0][0]) if found else 0
+
+
+def _rows(connection: Any, sql: str) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+    return rows
+
+
+def _known_files(connection: Any) -> dict[str, _Known]:
+    sql = "SELECT file, digest, signature, trial_id, curves_file, outputs_file FROM files"
+    return {file: _Known(*rest) for file, *rest in _rows(connection, sql)}
+
+
+def _plan_digest(connection: Any) -> str | None:
+    digest: str | None = _rows(connection, "SELECT plan_digest FROM run")[0][0]
+    return digest
+
+
+def _delete(connection: Any, trial_ids: list[str]) -> None:
+    if not trial_ids:
+        return
+    for name in (*_RECORD_TABLES, "files"):
+        connection.execute(f"DELETE FROM {name} WHERE trial_id IN (SELECT unnest(?))", [trial_ids])
+
+
+def _delete_missing(connection: Any) -> None:
+    """Drop the rows that stand for planned trials without a record; `_insert_plan` makes those that are still due."""
+    missing = "(SELECT trial_id FROM trials WHERE status = 'missing')"
+    connection.execute(f"DELETE FROM settings WHERE trial_id IN {missing}")
+    connection.execute("DELETE FROM trials WHERE status = 'missing'")
+
+
+def _insert(connection: Any, name: str, table: pa.Table) -> None:
+    if table.num_rows == 0:
+        return
+    connection.register("incoming", table)
+    connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+    connection.unregister("incoming")
+
+
+def _insert_protocols(connection: Any, rows: Iterable[tuple[Any, ...]]) -> None:
+    known = {hash_ for (hash_,) in _rows(connection, "SELECT hash FROM protocols")}
+    _insert(connection, "protocols", _table(_COLUMNS["protocols"], [row for row in rows if row[0] not in known]))
+
+
+def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> None:
+    """Mark what was planned, and give every planned trial without a record a row that says so."""
+    protocol = _table_of(plan.get("protocol"))
+    trials = plan.get("trials", [])
+    connection.execute(
+        "UPDATE run SET plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?",
+        [plan_digest, *(_text(plan.get(key, "")) for key in ("name", "question")), _json(protocol), plan.get("axes", [])],
+    )
+    planned = [trial["trial_id"] for trial in trials]
+    connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [planned])
+    recorded = {trial_id for (trial_id,) in _rows(connection, "SELECT trial_id FROM trials")}
+    absent = {trial["trial_id"]: trial for trial in trials if trial["trial_id"] not in recorded}
+    _insert(connection, "trials", _table(_TRIALS, [_missing_row(trial, protocol) for trial in absent.values()]))
+    settings = [row for trial_id, trial in absent.items() for row in _setting_rows(trial_id, {"trial": trial})]
+    _insert(connection, "settings", _table(_SETTINGS, settings))
+    # A protocol that only missing trials refer to is shown all the same; one that nothing refers to is not.
+    if protocol.get("hash") and absent:
+        _insert_protocols(connection, [_protocol_row(protocol)])
+    connection.execute("DELETE FROM protocols WHERE hash NOT IN (SELECT protocol_hash FROM trials)")
+
+
+# --- from JSON to rows ----------------------------------------------------------------------------------------------
+
+_S, _I, _F, _B, _T = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
+
+_FILES = {"file": _S, "trial_id": _S, "digest": _S, "signature": _S, "curves_file": _S, "outputs_file": _S}
+_IDENTITY = {
+    "trial_id": _S,
+    "cell_id": _S,
+    "method": _S,
+    "method_version": _I,
+    "seed": _I,
+    "status": _S,
+    "reason": _S,
+    "planned": _B,
+    "protocol_name": _S,
+    "protocol_version": _I,
+    "protocol_hash": _S,
+    "dataset_fingerprint": _S,
+    "result_digest": _S,
+}
+_CIRCUMSTANCE = {
+    "started": _T,
+    "finished": _T,
+    "attempts": _I,
+    "train_seconds": _F,
+    "evaluation_seconds": _F,
+    "images_seen": _I,
+    "peak_memory_bytes": _I,
+    "commit": _S,
+    "code_hash": _S,
+    "device": _S,
+    "precision": _S,
+    "threads": _I,
+    "ranks": _I,
+    "host": _S,
+    "traceback": _S,
+}
+_TRIALS = _IDENTITY | _CIRCUMSTANCE
+_SETTINGS = {"trial_id": _S, "source": _S, "name": _S, "number": _F, "text": _S}
+_METRICS = {
+    "trial_id": _S,
+    "name": _S,
+    "variant": _S,
+    "split": _S,
+    "value": _F,
+    "n_examples": _I,
+    "selected_on": _S,
+    "candidates": _I,
+    "selected": _S,
+}
+_SET_ASIDE = {"file": _S, "reason": _S, "record": _S}
+_COLUMNS = {
+    "files": _FILES,
+    "trials": _TRIALS,
+    "settings": _SETTINGS,
+    "metrics": _METRICS,
+    "versions": {"trial_id": _S, "package": _S, "version": _S},
+    "protocols": {"hash": _S, "name": _S, "version": _I, "content": _S},
+}
+
+
+def _table(columns: Mapping[str, Any], rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return pa.table(
+        {
+            name: pa.array([_text(value) for value in column] if kind == _S else column, kind)
+            for (name, kind), column in zip(columns.items(), values, strict=True)
+        }
+    )
+
+
+class _Curves:
+    """The curves of many trials, column by column."""
+
+    def __init__(self) -> None:
+        self.trial_id: list[str] = []
+        self.epoch: list[float] = []
+        self.name: list[str] = []
+        self.value: list[float | None] = []
+
+    def add(self, trial_id: str, curves: Mapping[str, Any]) -> None:
+        """Take the curves of one trial, all or none. Points that were not measured (null) leave no row."""
+        epochs = [float(epoch) for epoch in curves["epoch"]]
+        points = []
+        for name, values in sorted(curves["series"].items()):
+            points += [
+                (epoch, name, float(value)) for epoch, value in zip(epochs, values, strict=True) if value is not None
+            ]
+        self.trial_id += [trial_id] * len(points)
+        for epoch, name, value in points:
+            self.epoch.append(epoch)
+            self.name.append(name)
+            self.value.append(value)
+
+    def table(self) -> pa.Table:
+        return pa.table(
+            {
+                "trial_id": pa.array(self.trial_id, _S),
+                "epoch": pa.array(self.epoch, _F),
+                "name": pa.array([_text(name) for name in self.name], _S),
+                "value": pa.array(self.value, _F),
+            }
+        )
+
+
+def _trial_row(record: dict[str, Any]) -> tuple[Any, ...]:
+    result, circumstance = record["result"], record["circumstance"]
+    trial, protocol = result["trial"], result["trial"]["protocol"]
+    identity = (
+        result["trial_id"],
+        result["cell_id"],
+        trial["method"],
+        trial["method_version"],
+        trial["seed"],
+        result["status"],
+        result["reason"],
+        False,
+        protocol["name"],
+        protocol["version"],
+        protocol["hash"],
+        trial["dataset_fingerprint"],
+        record["result_digest"],
+    )
+    return identity + tuple(_convert(circumstance.get(name), kind) for name, kind in _CIRCUMSTANCE.items())
+
+
+def _missing_row(trial: Mapping[str, Any], protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+    identity = (
+        trial["trial_id"],
+        trial["cell_id"],
+        trial["method"],
+        trial["method_version"],
+        trial["seed"],
+        "missing",
+        "planned, not recorded",
+        True,
+        protocol.get("name"),
+        _convert(protocol.get("version"), _I),
+        protocol.get("hash"),
+        trial["dataset_fingerprint"],
+        None,
+    )
+    return identity + (None,) * len(_CIRCUMSTANCE)
+
+
+def _setting_rows(trial_id: str, result: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    trial = result["trial"]
+    sources = {"settings": trial["settings"], "training": trial["training"], "derived": result.get("derived")}
+    return [
+        (trial_id, source, name, _convert(value, _F), value if isinstance(value, str) else _json(value))
+        for source, values in sources.items()
+        for name, value in sorted(_table_of(values).items())
+    ]
+
+
+def _metric_row(trial_id: str, metric: Mapping[str, Any]) -> tuple[Any, ...]:
+    selected = metric.get("selected")
+    return (
+        trial_id,
+        metric["name"],
+        metric["variant"],
+        metric["split"],
+        float(metric["value"]),
+        _convert(metric.get("n_examples"), _I),
+        _convert(metric.get("selected_on"), _S),
+        _convert(metric.get("candidates"), _I),
+        None if selected is None else _json(selected),
+    )
+
+
+def _protocol_row(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+    content = protocol.get("content", {})
+    return protocol["hash"], protocol.get("name"), _convert(protocol.get("version"), _I), _json(content)
+
+
+def _convert(value: object, kind: Any) -> Any:
+    """`value` if it is of the column's kind, else None: a strange circumstance must not keep a result out."""
+    if kind == _S:
+        return value if isinstance(value, str) else None
+    if kind == _T:
+        return _moment(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if kind == _F:
+        return float(value)
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _text(value: object) -> str | None:
+    """As text that UTF-8 can hold: a lone surrogate, from an undecodable file name, is spelled out."""
+    if value is None:
+        return None
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _table_of(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _check_plan(plan: Any) -> None:
+    """Raise KeyError, TypeError or ValueError where a plan lacks what the tables need."""
+    if plan["schema"] != 1:
+        raise ValueError(f"schema {plan['schema']!r} is not known here")
+    if not all(isinstance(axis, str) for axis in plan.get("axes", [])):
+        raise TypeError("axes must be names")
+    for trial in plan["trials"]:
+        for key, kind in (("trial_id", str), ("cell_id", str), ("method", str), ("method_version", int), ("seed", int)):
+            if not isinstance(trial[key], kind):
+                raise TypeError(f"{key} of a planned trial is {trial[key]!r}")
+        for key in ("settings", "training", "dataset_fingerprint"):
+            trial[key]
+
+
+def _relative(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _reason(file: str, error: Exception) -> str:
+    return str(error).removeprefix(f"{file}: ")
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

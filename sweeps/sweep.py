@@ -1,0 +1,164 @@
+"""A sweep: one question, one protocol, one or more grids of axes, a list of seeds. Read from `sweeps/NAME.toml`."""
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
+
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.protocol import Protocol, Scalar, Section
+from twinbench.sweeps.reading import parse, read_toml
+
+SHIPPED = Path(__file__).parent
+OWN_KEYS = ("question", "protocol", "seeds", "baselines")
+Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
+
+
+@dataclass(frozen=True)
+class Grid(Section):
+    """`axes` are crossed; each table of `zipped` is walked in step; `only.METHOD` adds or replaces axes of one method."""
+
+    methods: Annotated[tuple[str, ...], MinLen(1)]
+    axes: dict[str, Axis] = field(default_factory=dict)
+    zipped: tuple[dict[str, Axis], ...] = ()
+    only: dict[str, dict[str, Axis]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sweep(Section):
+    """See the module. `baselines` adds raw pixels and the untrained backbone under the same evaluation."""
+
+    question: str
+    protocol: str
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
+    grids: Annotated[tuple[Grid, ...], MinLen(1)]
+    baselines: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid: a method and the values that the sweep gives it; `grid` tells which grid asked for it."""
+
+    method: str
+    values: Mapping[str, Scalar]
+    grid: int
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """Name and file of every sweep that comes with the package."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def shipped_protocols() -> dict[str, Path]:
+    """Name and file of every protocol that comes with the package."""
+    return {path.stem: path for path in sorted((SHIPPED / "protocols").glob("*.toml"))}
+
+
+def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protocol, Path]:
+    """The sweep called `name` (a path, or a shipped one), with `--set` changes, its protocol, and its file."""
+    path = _find(name, shipped_sweeps(), "sweep")
+    data = read_toml(path)
+    for change in changes:
+        data = changed(data, change)
+    sweep = parse(Sweep, data, str(path))
+    _check_grids(sweep, str(path))
+    return sweep, read_protocol(sweep.protocol, path.parent), path
+
+
+def read_protocol(name: str, folder: Path = Path()) -> Protocol:
+    """The protocol called `name`: a shipped one, or a path, relative to `folder`."""
+    path = _find(name, shipped_protocols(), "protocol", folder)
+    return parse(Protocol, read_toml(path), str(path))
+
+
+def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path()) -> Path:
+    if name in shipped:
+        return shipped[name]
+    if name.endswith(".toml") or "/" in name:
+        return folder / name
+    allowed = f"a path ending in .toml, or one of {', '.join(shipped)}"
+    raise InvalidInput(
+        [Mistake(f"{kind} {name!r}", "", f"no such {kind}", allowed=allowed, nearest=nearest(name, shipped))]
+    )
+
+
+def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
+    """`data` with one `--set KEY=VALUE` applied. VALUE is TOML; what is not TOML is taken as text.
+
+    KEY is one of the sweep's own keys, `methods`, a field (in all grids) or `METHOD.field` (for that method only).
+    """
+    key, equals, text = change.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise InvalidInput([Mistake("--set", "", "is not of the form KEY=VALUE", change)])
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if key in OWN_KEYS:
+        return data | {key: value}
+    grids = [_changed_grid(grid, key, value) for grid in data.get("grids", []) if isinstance(grid, dict)]
+    return data | {"grids": grids}
+
+
+def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    if key == "methods":
+        only = {method: axes for method, axes in grid.get("only", {}).items() if method in value}
+        return grid | {"methods": [value] if isinstance(value, str) else value, "only": only}
+    only = {method: dict(axes) for method, axes in grid.get("only", {}).items()}
+    method, dot, setting = key.rpartition(".")
+    if dot:
+        if method in grid.get("methods", []):
+            only.setdefault(method, {})[setting] = value
+        return grid | {"only": only}
+    owners = [axes for axes in only.values() if key in axes]
+    for axes in owners:
+        axes[key] = value
+    zipped = [{name: axis for name, axis in group.items() if name != key} for group in grid.get("zipped", [])]
+    axes = grid.get("axes", {}) | ({} if owners else {key: value})
+    return grid | {"only": only, "zipped": [group for group in zipped if group], "axes": axes}
+
+
+def _check_grids(sweep: Sweep, where: str) -> None:
+    mistakes = []
+    if len(set(sweep.seeds)) < len(sweep.seeds):
+        mistakes.append(Mistake(where, "seeds", "a seed is given twice", list(sweep.seeds)))
+    for number, grid in enumerate(sweep.grids):
+        for method in sorted(set(grid.only) - set(grid.methods)):
+            key = f"grids.{number}.only.{method}"
+            mistakes.append(Mistake(where, key, "is no method of this grid", method, ", ".join(grid.methods)))
+        for group in grid.zipped:
+            lengths = {name: len(_values(axis)) for name, axis in group.items()}
+            if len(set(lengths.values())) > 1:
+                mistakes.append(Mistake(where, f"grids.{number}.zipped", "zipped axes differ in length", lengths))
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def expand(sweep: Sweep) -> list[Cell]:
+    """Every cell that the grids ask for, in the order of the file; equal cells of several grids come once."""
+    cells: dict[tuple[object, ...], Cell] = {}
+    for number, grid in enumerate(sweep.grids):
+        for method in grid.methods:
+            for values in _points(replace(grid, axes=grid.axes | grid.only.get(method, {}))):
+                cells.setdefault((method, *sorted(values.items())), Cell(method, values, number))
+    return list(cells.values())
+
+
+def _points(grid: Grid) -> Iterator[dict[str, Scalar]]:
+    crossed = [[{name: value} for value in _values(axis)] for name, axis in grid.axes.items()]
+    walked = [_rows(group) for group in grid.zipped]
+    for parts in itertools.product(*crossed, *walked):
+        yield {name: value for part in parts for name, value in part.items()}
+
+
+def _rows(group: Mapping[str, Axis]) -> list[dict[str, Scalar]]:
+    return [dict(zip(group, row, strict=True)) for row in zip(*map(_values, group.values()), strict=True)]
+
+
+def _values(axis: Axis) -> list[Scalar]:
+    return axis if isinstance(axis, list) else [axis]

@@ -1,0 +1,41 @@
+"""A trial: a cell and a seed, the unit that runs. Its id is the hash of all that can change its numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from twinbench.sweeps.identity import ID_LENGTH, digest
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that determines a result: the method's `settings` and the `training`, both resolved whole, and the rest.
+
+    `protocol` holds its name, version, hash and content; `dataset_fingerprint` is that of the decoded images and labels.
+    """
+
+    method: str
+    method_version: int
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seed: int
+    dataset_fingerprint: str
+    protocol: Mapping[str, Any]
+
+    @cached_property
+    def trial_id(self) -> str:
+        """16 hex digits; folder, launcher, device and resources play no part."""
+        return digest(self._identity())[:ID_LENGTH]
+
+    @cached_property
+    def cell_id(self) -> str:
+        """The same without the seed: equal for the trials that differ in nothing else."""
+        return digest({key: value for key, value in self._identity().items() if key != "seed"})[:ID_LENGTH]
+
+    def _identity(self) -> dict[str, Any]:
+        return self.content() | {"protocol": self.protocol["hash"]}
+
+    def content(self) -> dict[str, Any]:
+        """Plain JSON types, from which `Trial(**content)` makes an equal trial."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,145 @@
+"""Claims: a sweep file expands to the cells it asks for, in a stable order; every mistake in it is told at once."""
+
+from pathlib import Path
+
+import pytest
+
+from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.sweep import Sweep, changed, expand, read_protocol, read_sweep, shipped_protocols, shipped_sweeps
+
+HEAD = 'question = "q"\nprotocol = "digits-small"\nseeds = [0]\n'
+
+
+def _read(tmp_path: Path, text: str, *changes: str) -> Sweep:
+    path = tmp_path / "s.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_sweep(str(path), changes)[0]
+
+
+def _cells(sweep: Sweep) -> list[tuple[object, ...]]:
+    return [(cell.method, *cell.values.items()) for cell in expand(sweep)]
+
+
+def _mistakes(tmp_path: Path, text: str, *changes: str) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        _read(tmp_path, text, *changes)
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+@pytest.mark.parametrize("name", shipped_sweeps())
+def test_shipped_sweeps_read_and_expand(name: str) -> None:
+    assert expand(read_sweep(name)[0])
+
+
+@pytest.mark.parametrize("name", shipped_protocols())
+def test_shipped_protocols_bear_the_name_of_their_file(name: str) -> None:
+    assert read_protocol(name).name == name
+
+
+def test_axes_are_crossed_with_the_last_moving_fastest(tmp_path: Path) -> None:
+    sweep = _read(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n[grids.axes]\nx = [1, 2]\ny = [3, 4]\n')
+    assert _cells(sweep) == [("a", ("x", x), ("y", y)) for x, y in [(1, 3), (1, 4), (2, 3), (2, 4)]]
+
+
+def test_zipped_axes_walk_together_and_cross_with_the_others(tmp_path: Path) -> None:
+    text = HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = [1, 2]}\n[[grids.zipped]]\ny = [3, 4]\nz = [5, 6]\n'
+    expected = [(1, 3, 5), (1, 4, 6), (2, 3, 5), (2, 4, 6)]
+    assert _cells(_read(tmp_path, text)) == [("a", ("x", x), ("y", y), ("z", z)) for x, y, z in expected]
+
+
+def test_axes_of_one_method_leave_the_others_alone(tmp_path: Path) -> None:
+    text = HEAD + '[[grids]]\nmethods = ["a", "b"]\n[grids.only.b]\ny = [3, 4]\n'
+    assert _cells(_read(tmp_path, text)) == [("a",), ("b", ("y", 3)), ("b", ("y", 4))]
+
+
+def test_a_cell_that_two_grids_ask_for_comes_once(tmp_path: Path) -> None:
+    grid = '[[grids]]\nmethods = ["a"]\naxes = {x = [1, 2]}\n'
+    assert len(expand(_read(tmp_path, HEAD + grid + grid.replace("[1, 2]", "[2, 3]")))) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("x=7", [("a", ("x", 7)), ("b", ("x", 7), ("y", 3))]),
+        ("x=[7, 8]", [("a", ("x", 7)), ("a", ("x", 8)), ("b", ("x", 7), ("y", 3)), ("b", ("x", 8), ("y", 3))]),
+        ("y=9", [("a", ("x", 1)), ("b", ("x", 1), ("y", 9))]),
+        ("a.y=9", [("a", ("x", 1), ("y", 9)), ("b", ("x", 1), ("y", 3))]),
+        ("methods=b", [("b", ("x", 1), ("y", 3))]),
+        ("x=word", [("a", ("x", "word")), ("b", ("x", "word"), ("y", 3))]),
+    ],
+)
+def test_set_changes_what_it_names(tmp_path: Path, change: str, expected: list[object]) -> None:
+    text = HEAD + '[[grids]]\nmethods = ["a", "b"]\naxes = {x = 1}\n[grids.only.b]\ny = [3]\n'
+    assert _cells(_read(tmp_path, text, change)) == expected
+
+
+def test_set_replaces_the_sweeps_own_keys() -> None:
+    assert changed({"seeds": [0]}, "seeds=[1, 2]")["seeds"] == [1, 2]
+
+
+def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path: Path) -> None:
+    text = 'question = 3\nprotokol = "digits-small"\nseeds = [0, "a", -1]\n[[grids]]\nmethods = []\naxis = {a = 1}\n'
+    told = _mistakes(tmp_path, text)
+    for piece in ("question: ", "protocol: is missing", "seeds.1", "'a'", "seeds.2", "-1", "grids.0.methods", "'axes'?"):
+        assert any(piece in line for line in told), piece
+    assert any("protokol: unknown key" in line and "did you mean 'protocol'?" in line for line in told)
+    assert all("s.toml" in line for line in told)
+    assert not any(line.startswith(f"{tmp_path}/s.toml: grids: ") for line in told)  # no echo of the inner mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("question = [", "is not TOML"),
+        (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "a seed is given twice"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1]\ny = [1, 2]\n', "differ in length"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is no method of this grid"),
+        (HEAD.replace("digits-small", "digits-smal") + '[[grids]]\nmethods = ["a"]\n', "did you mean 'digits-small'?"),
+    ],
+)
+def test_one_mistake_is_one_line(tmp_path: Path, text: str, piece: str) -> None:
+    (line,) = _mistakes(tmp_path, text)
+    assert piece in line
+
+
+def test_set_without_a_value_is_a_mistake(tmp_path: Path) -> None:
+    (line,) = _mistakes(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', "epochs")
+    assert "KEY=VALUE" in line
+
+
+def test_an_unknown_sweep_names_the_nearest_and_all() -> None:
+    with pytest.raises(InvalidInput, match=r"one of .*digits.*did you mean 'digits'"):
+        read_sweep("digit")
+
+
+def test_a_protocols_mistakes_are_told_with_their_place(tmp_path: Path) -> None:
+    text = shipped_protocols()["digits-small"].read_text()
+    for right, wrong in [('"sgd"', '"sdg"'), ("epochs = 30", "epochs = -3"), ("momentum = 0.9", 'momentum = "0.9"')]:
+        assert right in text
+        text = text.replace(right, wrong, 1)
+    path = tmp_path / "p.toml"
+    path.write_text(text.replace("jitter_probability", "jiter_probability", 1))
+    with pytest.raises(InvalidInput) as caught:
+        read_protocol(str(path))
+    told = str(caught.value)
+    assert "did you mean 'sgd'?" in told
+    assert "training.epochs" in told and "-3" in told
+    assert "training.momentum" in told  # a text is no number
+    assert "views.0.jiter_probability: unknown key" in told and "did you mean 'jitter_probability'?" in told
+    assert len(caught.value.mistakes) == 4
+
+
+def test_the_hash_covers_what_changes_numbers_and_not_the_prose(tmp_path: Path) -> None:
+    text = shipped_protocols()["digits-small"].read_text()
+    path = tmp_path / "p.toml"
+    hashes = {}
+    for name, changed_text in {
+        "same": text,
+        "prose": text.replace("1,797 scanned", "Scanned"),
+        "epochs": text.replace("epochs = 30", "epochs = 31"),
+        "view": text.replace("contrast = 0.4", "contrast = 0.5", 1),
+    }.items():
+        path.write_text(changed_text)
+        hashes[name] = read_protocol(str(path)).hash
+    assert hashes["prose"] == hashes["same"]
+    assert len({hashes["same"], hashes["epochs"], hashes["view"]}) == 3
