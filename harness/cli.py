@@ -15,7 +15,7 @@ KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
 app = typer.Typer(
     name="twinbench",
-    help="Ablation studies of joint-embedding self-supervised learning: fixed protocols, paired seeds, checkable records.",
+    help="Ablation studies of joint-embedding self-supervised learning, with records that can be checked.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

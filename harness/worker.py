@@ -37,7 +37,7 @@ PROGRESS_EVERY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a trial runs: nothing here changes its identity. `data` is the folder of the dataset's files, if it needs one."""
+    """Where a trial runs: no part of its identity. `data` is the folder of the dataset's files, if it needs one."""
 
     run_folder: Path
     device: str = "cpu"
@@ -176,7 +176,7 @@ def build_method(trial: Trial, device: torch.device) -> Method:
         backbone = build_backbone(backbone_rule["name"], backbone_rule["options"])
         torch.manual_seed(torch_seed(trial.seed, "initialisation of the heads"))
         method = method_class(backbone, method_class.config_class(**trial.settings))
-    return method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @functools.lru_cache(maxsize=1)  # a warm worker maps the dataset once

@@ -1,7 +1,8 @@
 """ResultStore: the records of one run folder as tables in DuckDB.
 
 The database is derived: delete `results.duckdb` and the next ingestion builds the same rows again. One process writes
-it, for as long as an ingestion takes; readers open it read-only, one query at a time, with the file system closed to them.
+it, for as long as an ingestion takes; readers open it read-only, one query at a time, with the file system closed to
+them.
 """
 
 import hashlib
@@ -359,9 +360,10 @@ def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> Non
     """Mark what was planned, and give every planned trial without a record a row that says so."""
     protocol = _table_of(plan.get("protocol"))
     trials = plan.get("trials", [])
+    name, question = (_text(plan.get(key, "")) for key in ("name", "question"))
     connection.execute(
         "UPDATE run SET plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?",
-        [plan_digest, *(_text(plan.get(key, "")) for key in ("name", "question")), _json(protocol), plan.get("axes", [])],
+        [plan_digest, name, question, _text(_json(protocol)), plan.get("axes", [])],
     )
     planned = [trial["trial_id"] for trial in trials]
     connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [planned])

@@ -46,7 +46,7 @@ class BackboneRule(Section):
 
 @dataclass(frozen=True)
 class Training(Section):
-    """Optimisation. These fields may be set by a protocol, per method, and moved by a sweep where the protocol lets it."""
+    """Optimisation: set by a protocol, also per method, and moved by a sweep where the protocol lets it."""
 
     epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(2)]  # the global batch; the last, smaller batch of an epoch is dropped

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import json
+import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
@@ -31,6 +32,9 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str, explain: Callable[[
     """
     from pydantic import ValidationError
 
+    not_finite = [Mistake(where, key, "is not a finite number", str(seen)) for key, seen in _not_finite(data)]
+    if not_finite:  # TOML knows inf and nan; no setting does, and JSON, in which records are written, has neither
+        raise InvalidInput(not_finite)
     try:
         # through JSON: strict there still lets a list be a tuple and 1 be 1.0
         parsed: T = _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True)
@@ -38,6 +42,14 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str, explain: Callable[[
     except ValidationError as error:
         told = [_mistake(cls, details, where, explain) for details in error.errors() if not _is_echo(details)]
         raise InvalidInput(dict.fromkeys(told)) from None
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in items:
+        yield from _not_finite(item, f"{key}.{name}" if key else str(name))
 
 
 @functools.cache  # building an adapter takes milliseconds, and a large sweep asks for thousands

@@ -20,7 +20,7 @@ Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
 
 @dataclass(frozen=True)
 class Grid(Section):
-    """`axes` are crossed; each table of `zipped` is walked in step; `only.METHOD` adds or replaces axes of one method."""
+    """`axes` are crossed, each table of `zipped` is walked in step, `only.METHOD` adds or replaces axes of a method."""
 
     methods: Annotated[tuple[str, ...], MinLen(1)]
     axes: dict[str, Axis] = field(default_factory=dict)
@@ -89,7 +89,8 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
     """`data` with one `--set KEY=VALUE` applied. VALUE is TOML; what is not TOML is taken as text.
 
-    KEY is one of the sweep's own keys, `methods`, a field (in all grids) or `METHOD.field` (for that method only).
+    KEY is one of the sweep's own keys, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which
+    keeps of every grid the methods named.
     """
     key, equals, text = change.partition("=")
     key = key.strip()
@@ -101,14 +102,29 @@ def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
         value = text.strip()
     if key in OWN_KEYS:
         return data | {key: value}
-    grids = [_changed_grid(grid, key, value) for grid in data.get("grids", []) if isinstance(grid, dict)]
-    return data | {"grids": grids}
+    grids = [grid for grid in data.get("grids", []) if isinstance(grid, dict)]
+    if key == "methods":
+        return data | {"grids": _kept(grids, [value] if isinstance(value, str) else value)}
+    return data | {"grids": [_changed_grid(grid, key, value) for grid in grids]}
+
+
+def _kept(grids: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any]]:
+    known = list(dict.fromkeys(method for grid in grids for method in grid.get("methods", [])))
+    unknown = [method for method in methods if method not in known]
+    if unknown:
+        what = "is a method of no grid"
+        raise InvalidInput(
+            Mistake("--set", "methods", what, m, ", ".join(known), nearest(str(m), known)) for m in unknown
+        )
+    kept = []
+    for grid in grids:
+        left = [method for method in grid["methods"] if method in methods]
+        only = {method: axes for method, axes in grid.get("only", {}).items() if method in left}
+        kept += [grid | {"methods": left, "only": only}] if left else []
+    return kept
 
 
 def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    if key == "methods":
-        only = {method: axes for method, axes in grid.get("only", {}).items() if method in value}
-        return grid | {"methods": [value] if isinstance(value, str) else value, "only": only}
     only = {method: dict(axes) for method, axes in grid.get("only", {}).items()}
     method, dot, setting = key.rpartition(".")
     if dot:

@@ -10,9 +10,10 @@ from twinbench.sweeps.identity import ID_LENGTH, digest
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that determines a result: the method's `settings` and the `training`, both resolved whole, and the rest.
+    """Everything that determines a result.
 
-    `protocol` holds its name, version, hash and content; `dataset_fingerprint` is that of the decoded images and labels.
+    `settings` are the method's and `training` the optimisation's, both resolved whole. `protocol` holds its name, version,
+    hash and content. `dataset_fingerprint` is that of the decoded images and labels.
     """
 
     method: str

@@ -2,7 +2,7 @@
 
 What is drawn depends on (seed, epoch, view, sample) alone, so the same image gets the same distortions whatever the
 batch, the method or the process it is in. Each operation is torchvision's on the same parameters, within float
-rounding; the order is crop, flip, jitter, greyscale, blur, solarise (Grill et al. 2020, appendix B; Zbontar et al. 2021).
+rounding; the order is crop, flip, jitter, greyscale, blur, solarise (BYOL, arXiv 2006.07733, appendix B; Barlow Twins).
 
 Shapes: N images, S pixels a side of the view, H and W of the image.
 """

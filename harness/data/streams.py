@@ -20,7 +20,7 @@ _WORD = 0xFFFFFFFF
 
 
 def key(seed: int, purpose: str, *more: int) -> Key:
-    """The stream for one purpose ("order", "augmentation", ...) of a seed; `more` tells epochs, views and so on apart."""
+    """The stream for one purpose ("order", "augmentation", ...) of a seed; `more` tells epochs and views apart."""
     digest = _digest(seed, purpose, more)
     return int.from_bytes(digest[0:4], "big"), int.from_bytes(digest[4:8], "big")
 
@@ -36,7 +36,8 @@ def uniforms(key: Key, samples: Tensor, count: int) -> Tensor:
 def words(key: Key, samples: Tensor, count: int) -> Tensor:
     """32 random bits each, as int64 [N, count] in [0, 2**32), for samples int64 [N], which are not negative."""
     blocks = torch.arange((count + 3) // 4, device=samples.device)
-    block, sample = torch.broadcast_tensors(blocks[None, :], samples[:, None])
+    block = blocks[None, :].expand(len(samples), -1)
+    sample = samples[:, None].expand_as(block)
     counter = torch.stack([block, torch.zeros_like(block), sample & _WORD, sample >> 32])
     return philox(counter, key).permute(1, 2, 0).flatten(1)[:, :count]
 

@@ -16,7 +16,7 @@ def feature_std(features: Tensor) -> float:
 
 
 def rankme(features: Tensor) -> float:
-    """Effective rank exp(-sum p log p), p = singular values / their sum + 1e-7 (RankMe, arXiv 2210.02885, eq. 1 and 2).
+    """Effective rank exp(-sum p log p), p = singular values / their sum + 1e-7 (RankMe, arXiv 2210.02885, eq. 1, 2).
 
     Features are not centred. Between 1 and min(n, D).
     """
@@ -41,6 +41,9 @@ def alignment(first: Tensor, second: Tensor) -> float:
 
 
 def uniformity(features: Tensor) -> float:
-    """Log of the mean over pairs of exp(-2 squared distance), L2-normalised features (arXiv 2005.10242, t = 2); 0 if collapsed."""
+    """Log of the mean over pairs of exp(-2 squared distance) of L2-normalised features (arXiv 2005.10242, t = 2).
+
+    0 when collapsed, lower when spread.
+    """
     squared = torch.pdist(F.normalize(features.double(), dim=1)).pow(2)
     return float((-2 * squared).exp().mean().log())

@@ -135,7 +135,7 @@ class Evaluator:
     def _distorted(self, method: Method, positions: Tensor, view: int) -> Tensor:
         """Features of one fixed distortion of the validation images: the same at every epoch and for every method."""
         parts = []
-        for block in positions.split(512):
+        for block in torch.split(positions, 512):
             images = self.validation.images.batch(block)
             ids = self.validation.images.ids[block.to(images.device)]
             image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)

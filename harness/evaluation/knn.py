@@ -19,7 +19,7 @@ def knn_predictions(
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     widest = max(k for k, _ in candidates)
     parts = []
-    for block in queries.split(QUERIES_AT_ONCE):
+    for block in torch.split(queries, QUERIES_AT_ONCE):
         similarity, nearest = (block @ bank.T).topk(widest, dim=1)
         labels = bank_labels[nearest]
         parts.append(torch.stack([_vote(similarity[:, :k], labels[:, :k], t, classes) for k, t in candidates]))

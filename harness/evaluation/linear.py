@@ -1,4 +1,4 @@
-"""A linear probe: multinomial logistic regression by SGD on standardised features, all candidates trained side by side."""
+"""A linear probe: multinomial logistic regression by SGD on standardised features, all candidates side by side."""
 
 import math
 

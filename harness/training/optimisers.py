@@ -13,7 +13,8 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
     """The optimiser that `training` names. Each group's `learning_rate_factor` multiplies the scheduled rate.
 
     As in the official Barlow Twins and VICReg code, 1-D parameters take neither weight decay nor LARS adaptation,
-    unless `decay_bias_and_norm`.
+    unless `decay_bias_and_norm`. LARS is the paper's (arXiv 1708.03888, eq. 6), with |g| + decay |w| under the trust
+    ratio; the official Barlow Twins and VICReg code has |g + decay w| there.
     """
     trained = [p for p in parameters if p.requires_grad]
     weights: dict[str, Any] = {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay}
@@ -31,7 +32,10 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
 
     weights["always_adapt"] = True  # timm otherwise leaves a group without weight decay unadapted
     others["always_adapt"] = training.decay_bias_and_norm
-    return Lars(groups, lr=rate, momentum=training.momentum, trust_coeff=training.trust_coefficient)
+    lars: torch.optim.Optimizer = Lars(
+        groups, lr=rate, momentum=training.momentum, trust_coeff=training.trust_coefficient
+    )
+    return lars
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

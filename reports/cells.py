@@ -1,0 +1,285 @@
+"""What tables and figures are made of: the run as frames, parted into sections, its trials gathered into cells."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from twinbench.reports.statistics import Interval, t_interval
+from twinbench.results.store import ResultStore
+
+BASELINES = ("raw_pixels", "untrained")
+METRICS = ("knn_top1", "linear_top1")
+SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
+REPORTED_ON = "test"
+NOT_DONE = ("diverged", "collapsed", "failed")
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The tables of one run folder's database, each in a stable order."""
+
+    name: str
+    question: str
+    axes: tuple[str, ...]
+    trials: pd.DataFrame
+    settings: pd.DataFrame
+    metrics: pd.DataFrame
+    curves: pd.DataFrame
+    versions: pd.DataFrame
+    protocols: pd.DataFrame
+    set_aside: pd.DataFrame
+
+
+def read_run(store: ResultStore) -> Run:
+    """All that a report needs of `store`, which must have been ingested."""
+    head = store.query("SELECT name, question, axes FROM run")
+    return Run(
+        name=str(head["name"][0]),
+        question=str(head["question"][0]),
+        axes=tuple(map(str, head["axes"][0])),
+        trials=store.query("SELECT * FROM trials ORDER BY trial_id"),
+        settings=store.query("SELECT * FROM settings ORDER BY trial_id, source, name"),
+        metrics=store.query("SELECT * FROM metrics ORDER BY trial_id, name, split, variant"),
+        curves=store.query("SELECT * FROM curves ORDER BY trial_id, name, epoch"),
+        versions=store.query("SELECT * FROM versions ORDER BY package, version, trial_id"),
+        protocols=store.query("SELECT * FROM protocols ORDER BY name, version, hash"),
+        set_aside=store.query("SELECT file, reason FROM set_aside ORDER BY file, reason"),
+    )
+
+
+@dataclass(frozen=True)
+class Value:
+    """One setting of a cell: as text, and as a number where it is one."""
+
+    text: str
+    number: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one trial."""
+
+    seed: int
+    value: float
+    variant: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials that differ in nothing but the seed, and what they measured."""
+
+    cell_id: str
+    method: str
+    label: str  # the method's name, with its version where the section holds several
+    values: dict[str, Value]  # settings and training, by name
+    trials: tuple[Record, ...]  # by seed
+    measured: dict[tuple[str, str], tuple[Measured, ...]]  # of the trials that are done, by (metric, split)
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.method in BASELINES
+
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter(str(trial["status"]) for trial in self.trials)
+
+    @property
+    def done(self) -> int:
+        return self.statuses["done"]
+
+    @property
+    def planned(self) -> int:
+        return len(self.trials)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.done == self.planned
+
+    @property
+    def seeds_text(self) -> str:
+        """ "3 of 3", or "2 of 3, 1 diverged": a cell with seeds missing is never shown as a whole one."""
+        others = [f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "done"]
+        return ", ".join([f"{self.done} of {self.planned}", *others])
+
+    def interval(self, metric: str, split: str) -> Interval | None:
+        """Mean and t interval over the seeds that are done; None without any, or if they were not measured alike."""
+        measured = self.measured.get((metric, split), ())
+        if not measured or len({one.variant for one in measured}) > 1:
+            return None
+        return t_interval([one.value for one in measured])
+
+
+@dataclass(frozen=True)
+class Section:
+    """The part of a run that may share a table: one protocol, one dataset fingerprint."""
+
+    protocol_name: str
+    protocol_version: int | None
+    protocol_hash: str
+    dataset_fingerprint: str
+    content: dict[str, Any]
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]  # baselines first, then by method, the axes' values and id
+
+    @property
+    def protocol_id(self) -> str:
+        """Name, version and the hash's beginning: what a caption says."""
+        version = "" if self.protocol_version is None else f" v{self.protocol_version}"
+        return f"{self.protocol_name}{version} ({self.protocol_hash[:12]})"
+
+    @cached_property
+    def trials(self) -> tuple[Record, ...]:
+        return tuple(trial for cell in self.cells for trial in cell.trials)
+
+    @cached_property
+    def methods(self) -> dict[str, tuple[Cell, ...]]:
+        """Cells by the method's label, in the order of the tables."""
+        by_label: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            by_label.setdefault(cell.label, []).append(cell)
+        return {label: tuple(cells) for label, cells in by_label.items()}
+
+    @cached_property
+    def chosen(self) -> dict[str, Cell]:
+        """The cell of each method that validation chose."""
+        return {label: choose(cells) for label, cells in self.methods.items()}
+
+    def moved(self, label: str) -> dict[str, tuple[Value, ...]]:
+        """The axes on which the cells of a method differ, with their values in order."""
+        values = {axis: {cell.values.get(axis) for cell in self.methods[label]} for axis in self.axes}
+        return {
+            axis: tuple(sorted((value for value in seen if value is not None), key=value_order))
+            for axis, seen in values.items()
+            if len(seen) > 1
+        }
+
+
+def choose(cells: Iterable[Cell]) -> Cell:
+    """The cell with the highest mean validation accuracy (SELECTED_BY); equal means go to the smaller cell id.
+
+    A cell that lacks seeds is chosen only where no cell of the method has them all: else a cell could win by the seeds
+    that failed. Test data plays no part.
+    """
+
+    def rank(cell: Cell) -> tuple[bool, bool, int, float, str]:
+        interval = cell.interval(*SELECTED_BY)
+        mean = interval.mean if interval else 0.0
+        lacking = 0 if cell.is_complete else cell.planned - cell.done
+        return (interval is None, not cell.is_complete, lacking, -mean, cell.cell_id)
+
+    return min(cells, key=rank)
+
+
+def sections(run: Run) -> list[Section]:
+    """The run's parts, in the order of protocol name, version, hash and dataset."""
+    settings = _settings_by_trial(run)
+    measured = _measured_by_trial(run)
+    contents = {str(row["hash"]): row for row in records(run.protocols)}
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for trial in records(run.trials):
+        groups.setdefault((str(trial["protocol_hash"] or ""), str(trial["dataset_fingerprint"])), []).append(trial)
+    made = []
+    for (hash_, fingerprint), trials in groups.items():
+        protocol = contents.get(hash_, {})
+        axes = _axes(run.axes, trials, settings)
+        cells = _cells(trials, axes, settings, measured)
+        content = json.loads(str(protocol.get("content") or "{}"))
+        name, version = trials[0]["protocol_name"], trials[0]["protocol_version"]
+        made.append(
+            Section(
+                str(name or "unnamed"),
+                None if version is None else int(version),
+                hash_,
+                fingerprint,
+                content,
+                axes,
+                cells,
+            )
+        )
+    return sorted(
+        made, key=lambda s: (s.protocol_name, s.protocol_version or 0, s.protocol_hash, s.dataset_fingerprint)
+    )
+
+
+def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict[str, Value]]) -> tuple[str, ...]:
+    """The sweep's axes, then any other setting on which cells of one method differ: no difference goes unseen."""
+    seen: dict[str, dict[tuple[str, int], set[str | None]]] = {}
+    names = sorted({name for values in settings.values() for name in values})
+    for trial in trials:
+        values = settings.get(trial["trial_id"], {})
+        for name in names:
+            value = values.get(name)
+            method = (trial["method"], trial["method_version"])
+            seen.setdefault(name, {}).setdefault(method, set()).add(value.text if value else None)
+    moved = [name for name, methods in seen.items() if any(len(texts) > 1 for texts in methods.values())]
+    return (*named, *(name for name in moved if name not in named))
+
+
+def _cells(
+    trials: list[Record],
+    axes: tuple[str, ...],
+    settings: dict[str, dict[str, Value]],
+    measured: dict[str, list[tuple[tuple[str, str], float, str]]],
+) -> tuple[Cell, ...]:
+    versions: dict[str, set[int]] = {}
+    by_cell: dict[str, list[Record]] = {}
+    for trial in trials:
+        versions.setdefault(trial["method"], set()).add(trial["method_version"])
+        by_cell.setdefault(trial["cell_id"], []).append(trial)
+    cells = []
+    for cell_id, members in by_cell.items():
+        members.sort(key=lambda trial: (trial["seed"], trial["trial_id"]))
+        method, version = members[0]["method"], members[0]["method_version"]
+        of_cell: dict[tuple[str, str], list[Measured]] = {}
+        for trial in members:
+            if trial["status"] == "done":
+                for key, value, variant in measured.get(trial["trial_id"], []):
+                    of_cell.setdefault(key, []).append(Measured(int(trial["seed"]), value, variant))
+        label = method if len(versions[method]) == 1 else f"{method} (version {version})"
+        values = settings.get(members[0]["trial_id"], {})
+        frozen = {key: tuple(ones) for key, ones in of_cell.items()}
+        cells.append(Cell(cell_id, method, label, values, tuple(members), frozen))
+    absent = Value("", None)
+    return tuple(
+        sorted(
+            cells,
+            key=lambda cell: (
+                BASELINES.index(cell.method) if cell.is_baseline else len(BASELINES),
+                cell.label,
+                [value_order(cell.values.get(axis, absent)) for axis in axes],
+                cell.cell_id,
+            ),
+        )
+    )
+
+
+def value_order(value: Value) -> tuple[bool, float, str]:
+    """Numbers by size, before texts by spelling."""
+    return (value.number is None, value.number or 0.0, value.text)
+
+
+def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
+    found: dict[str, dict[str, Value]] = {}
+    for row in records(run.settings[run.settings["source"] != "derived"]):
+        found.setdefault(row["trial_id"], {})[row["name"]] = Value(str(row["text"]), row["number"])
+    return found
+
+
+def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float, str]]]:
+    found: dict[str, list[tuple[tuple[str, str], float, str]]] = {}
+    for row in records(run.metrics):
+        found.setdefault(row["trial_id"], []).append(((row["name"], row["split"]), row["value"], row["variant"]))
+    return found
+
+
+def records(frame: pd.DataFrame) -> list[Record]:
+    """The rows of a frame as dicts, with None where pandas has one of its several words for nothing."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]

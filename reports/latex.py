@@ -1,0 +1,73 @@
+"""Tables for LaTeX: booktabs, every name escaped. A document needs only \\usepackage{booktabs}."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import pandas as pd
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",  # in the default encoding < and > come out as Spanish punctuation
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedblright{}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",  # at the beginning of a row it would be an argument of the line break before it
+    "]": "{]}",
+    "*": "{*}",
+    "–": "--",
+    "—": "---",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "\n": " ",
+    "\t": " ",
+}
+
+
+def escape(text: str) -> str:
+    """`text` as LaTeX prints it. What pdfLaTeX's default fonts lack is spelled by its code point, never dropped."""
+    parts = re.split("(?<=-)(?=-)", text)  # two hyphens side by side would become a dash
+    return "{}".join("".join(_ESCAPES.get(character) or _spell(character) for character in part) for part in parts)
+
+
+def table(frame: pd.DataFrame, caption: str, label: str, notes: Sequence[str], rule_before: Sequence[int] = ()) -> str:
+    """A whole `table` environment. `rule_before`: row numbers that get a thin rule above, to set groups apart."""
+    columns = [str(column) for column in frame.columns]
+    lines = [
+        "% Made by twinbench from the records of one run folder. Needs \\usepackage{booktabs}.",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(escape(column) for column in columns) + r" \\",
+        r"\midrule",
+    ]
+    for number, row in enumerate(frame.itertuples(index=False, name=None)):
+        if number and number in rule_before:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(escape(str(value)) for value in row) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if notes:
+        lines += ["", r"\medskip", r"\parbox{\linewidth}{\footnotesize", *(escape(note) for note in notes), "}"]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _spell(character: str) -> str:
+    if " " <= character <= "~":
+        return character
+    # Latin letters with accents are in the fonts that LaTeX loads by default; the four of Icelandic are not.
+    if "À" <= character <= "ÿ" and unicodedata.category(character) in ("Lu", "Ll") and character not in "ÐðÞþ":
+        return character
+    return f"{{[}}U+{ord(character):04X}{{]}}"

@@ -1,0 +1,38 @@
+"""Statistics over seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and half the width of its t interval, which is None for a single seed.
+
+    Unit: that of the values. Covers the variation between seeds only, not that of the test sample.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+    confidence: float = CONFIDENCE
+
+
+def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Student's t interval of the mean: mean ± t(n - 1) s / sqrt(n). The order of the values changes nothing.
+
+    Source: any text on statistics; s is the standard deviation with n - 1 in the denominator.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("a mean of no values was asked for")
+    mean = math.fsum(values) / n  # fsum: exact, so that neither order nor grouping of seeds moves the last digit
+    if n == 1:
+        return Interval(mean, None, 1, confidence)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+    return Interval(mean, quantile * math.sqrt(variance / n), n, confidence)

@@ -1,0 +1,28 @@
+"""A sweep small enough to run in seconds, on the real digits."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from twinbench.harness.planning import Plan
+from twinbench.harness.running import make_plan
+
+TINY = ("seeds=[0]", "epochs=2", "batch_size=256", "projector_width=16")
+
+
+@pytest.fixture(scope="session")
+def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One decoded copy of the data for all tests of a session; the user's own cache stays as it is."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny_plan(dataset_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """`tiny_plan("methods=simclr", ...)` plans the shipped digits sweep with these changes on top of the tiny ones."""
+    monkeypatch.setenv("TWINBENCH_CACHE", str(dataset_cache))
+
+    def make(*changes: str) -> Plan:
+        return make_plan("digits", (*TINY, *changes), None)
+
+    return make

@@ -1,0 +1,174 @@
+"""Claims: the command line runs, resumes, answers and refuses as documented, with the documented exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from twinbench.results.record import read_record
+
+TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
+
+
+def _run(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = os.environ | {"TWINBENCH_CACHE": str(folder / "cache"), "COLUMNS": "200"} | environment
+    return subprocess.run(_command(*arguments), capture_output=True, text=True, env=variables, cwd=folder, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A finished run of two methods in DIR/runs/digits."""
+    folder = tmp_path_factory.mktemp("cli")
+    return folder, _run(folder, "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]')
+
+
+def test_run_ends_with_code_0_and_says_where_the_report_is(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/digits/report/index.html" in done.stdout
+    assert (folder / "runs/digits/report/index.html").stat().st_size > 10_000
+    assert "\x1b" not in done.stdout  # plain lines where the output is no terminal
+    assert "[6/6]" in done.stdout
+
+
+def test_run_again_runs_nothing_again(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "runs/digits/records").iterdir()}
+    again = _run(folder, "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]')
+    assert again.returncode == 0, again.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in (folder / "runs/digits/records").iterdir()} == before
+
+
+def test_plan_status_collect_and_query_answer(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    planned = _run(folder, "plan", "digits", *TINY, "--set", "methods=simclr")
+    assert planned.returncode == 0 and "0 missing" in planned.stdout and "simclr seed=0" in planned.stdout
+    assert "6 trials: 6 done" in _run(folder, "status", "runs/digits").stdout
+    assert _run(folder, "collect", "runs/digits").returncode == 0
+    asked = _run(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")
+    assert json.loads(asked.stdout) == [{"n": 6}], asked.stderr
+
+
+def test_query_cannot_write(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    refused = _run(folder, "query", "runs/digits", "delete from trials")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "6 trials: 6 done" in _run(folder, "status", "runs/digits").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pieces"),
+    [
+        (("run", "digit"), ("no such sweep", "did you mean 'digits'?")),
+        (("run", "missing.toml"), ("missing.toml", "cannot be read")),
+        (("run", "digits", "--set", "simclr.tau=1", "--set", "epochs=0.5"), ("did you mean 'temperature'?", "epochs")),
+        (("run", "digits", "--set", "epochs"), ("KEY=VALUE",)),
+        (("run", "digits", "--device", "cuda:7"), ("no such device", "cpu")),
+        (("run", "digits", "--launcher", "locale"), ("did you mean 'local'?",)),
+        (("run", "cifar10_methods", "--data", "nowhere"), ("nowhere",)),
+        (("run", "cifar10_methods"), ("--data",)),
+        (("run", "digits", "--out", "/proc/nowhere"), ("cannot be written",)),
+        (("status", "nowhere"), ("no run folder",)),
+        (("report", "nowhere"), ("no run folder",)),
+        (("query", "nowhere", "select 1"), ("no run folder",)),
+        (("list", "method"), ("did you mean 'methods'?",)),
+    ],
+)
+def test_a_mistake_ends_with_code_2_and_no_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], pieces: tuple[str, ...]
+) -> None:
+    done = _run(tmp_path, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for piece in pieces:
+        assert piece in done.stderr, done.stderr
+
+
+def test_a_folder_with_another_protocols_runs_is_refused(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    plan = json.loads((folder / "runs/digits/plan.json").read_text())
+    other = folder / "other"
+    other.mkdir()
+    plan["protocol"]["hash"] = "0" * 64
+    (other / "plan.json").write_text(json.dumps(plan))
+    refused = _run(folder, "run", "digits", "--out", other)
+    assert refused.returncode == 2 and "another protocol" in refused.stderr
+
+
+@pytest.mark.parametrize("what", ["methods", "backbones", "datasets", "protocols", "sweeps"])
+def test_list_names_what_there_is(tmp_path: Path, what: str) -> None:
+    expected = {
+        "methods": "barlow_twins",
+        "backbones": "resnet18",
+        "datasets": "shapes",
+        "protocols": "cifar10-r18-200ep",
+        "sweeps": "projector_width",
+    }[what]
+    assert expected in _run(tmp_path, "list", what).stdout
+
+
+def test_help_imports_neither_torch_nor_a_database() -> None:
+    code = (
+        "import sys\nimport twinbench.harness.cli\n"
+        "assert not {'torch', 'duckdb', 'plotly', 'pandas', 'ray', 'submitit'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ctrl_c_saves_what_runs_and_run_again_ends_in_the_undisturbed_records(tmp_path: Path) -> None:
+    options = ("--set", "epochs=4", *TINY[2:], "--set", "methods=simclr", "--set", "baselines=false")
+    whole = _run(tmp_path, "run", "digits", "--out", "whole", *options)
+    assert whole.returncode == 0, whole.stderr
+
+    variables = os.environ | {"TWINBENCH_CACHE": str(tmp_path / "cache")}
+    command = _command("run", "digits", "--out", "cut", "--workers", "1", *options)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=variables
+    )
+    while process.poll() is None and not list((tmp_path / "cut" / "trials").glob("*/state.pt")):
+        time.sleep(0.01)  # until the first epoch is saved
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, output + errors
+    assert "Traceback" not in errors and "goes on from here" in output
+
+    again = _run(tmp_path, "run", "digits", "--out", "cut", *options)
+    assert again.returncode == 0, again.stderr
+    digests = [
+        {path.name: read_record(path)["result_digest"] for path in (tmp_path / name / "records").iterdir()}
+        for name in ("whole", "cut")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_a_worker_that_is_killed_costs_no_result(tmp_path: Path) -> None:
+    """SIGKILL to the worker in mid-training: another takes its trial over, and the run ends with every trial done."""
+    options = ("--set", "epochs=4", *TINY[2:], "--set", "methods=simclr", "--set", "baselines=false")
+    variables = os.environ | {"TWINBENCH_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        _command("run", "digits", "--out", "cut", "--workers", "1", *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=variables,
+    )
+    while process.poll() is None and not list((tmp_path / "cut" / "trials").glob("*/state.pt")):
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    (record,) = (tmp_path / "cut" / "records").iterdir()
+    assert read_record(record)["circumstance"]["attempts"] == 2

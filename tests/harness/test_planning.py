@@ -1,0 +1,127 @@
+"""Claims: trials are identified by what changes their numbers, and every mistake is found before anything runs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from twinbench.harness.planning import Plan, check, plan
+from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.sweep import Grid, read_sweep
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+
+PINNED = Trial(
+    method="simclr",
+    method_version=1,
+    settings={"temperature": 0.5, "projector_width": 128},
+    training={"epochs": 30, "batch_size": 128},
+    seed=0,
+    dataset_fingerprint="sha256:00",
+    protocol={"name": "p", "version": 1, "hash": "abc", "content": {"anything": 1}},
+)
+
+
+def test_ids_are_pinned() -> None:
+    """None of these may change: records on disk are found by them."""
+    assert PINNED.trial_id == "c1fbc911d13c39f5"
+    assert PINNED.cell_id == "9acbe2e46d47a59e"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "byol"},
+        {"method_version": 2},
+        {"settings": {"temperature": 0.6, "projector_width": 128}},
+        {"training": {"epochs": 31, "batch_size": 128}},
+        {"dataset_fingerprint": "sha256:01"},
+        {"protocol": {"name": "p", "version": 1, "hash": "abd", "content": {}}},
+    ],
+)
+def test_whatever_changes_numbers_changes_trial_and_cell(change: dict[str, object]) -> None:
+    other = replace(PINNED, **change)  # type: ignore[arg-type]
+    assert other.trial_id != PINNED.trial_id and other.cell_id != PINNED.cell_id
+
+
+def test_seeds_share_a_cell_and_key_order_does_not_matter() -> None:
+    other = replace(PINNED, seed=1, settings={"projector_width": 128, "temperature": 0.5})
+    assert other.trial_id != PINNED.trial_id and other.cell_id == PINNED.cell_id
+    assert replace(other, seed=0).trial_id == PINNED.trial_id
+
+
+def test_a_whole_number_and_a_decimal_of_equal_value_are_one_trial(tiny_plan: Planner) -> None:
+    ids = [
+        {trial.trial_id for trial in tiny_plan("methods=simclr", f"simclr.temperature={value}").trials}
+        for value in ("1", "1.0")
+    ]
+    assert ids[0] == ids[1]
+
+
+def test_a_plan_holds_baselines_then_cells_and_names_the_moved_axes(tiny_plan: Planner) -> None:
+    planned = tiny_plan("seeds=[0, 1]")
+    methods = [trial.method for trial in planned.trials]
+    assert methods[:3] == ["raw_pixels", "untrained", "untrained"]
+    assert planned.axes == ("off_diagonal_weight",)  # TINY fixes the others
+    assert len({trial.trial_id for trial in planned.trials}) == len(planned.trials)
+
+
+def _mistakes(*changes: str) -> list[str]:
+    sweep, protocol, _ = read_sweep("digits", changes)
+    with pytest.raises(InvalidInput) as caught:
+        check(sweep, protocol, "digits.toml")
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    ("change", "pieces"),
+    [
+        ("barlow_twins.lambda=0.1", ("lambda", "did you mean 'off_diagonal_weight'?")),
+        ("vicreg.mu=1", ("did you mean 'variance_weight'?",)),
+        ("simclr.tau=0.1", ("did you mean 'temperature'?",)),
+        ("byol.tau=0.9", ("did you mean 'target_momentum'?",)),
+        ("byol.projektor_width=64", ("did you mean 'projector_width'?",)),
+        ("epochs=100000", ("epochs", "is out of range", "100000", "1 to 1000")),
+        ("weight_decay=0.1", ("may not be moved", "off_diagonal_weight")),
+        ("batch_size=64.5", ("batch_size", "64.5")),
+        ('learning_rate_rule="lineal"', ("did you mean 'linear'?",)),
+    ],
+)
+def test_a_mistaken_axis_is_told_with_value_and_right_name(change: str, pieces: tuple[str, ...]) -> None:
+    told = "\n".join(_mistakes(change))
+    for piece in pieces:
+        assert piece in told
+
+
+def test_an_unknown_method_names_the_nearest_and_all() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    with pytest.raises(InvalidInput, match="unknown method.*'simclrr'.*vicreg.*did you mean 'simclr'"):
+        check(replace(sweep, grids=(Grid(methods=("simclrr",)),)), protocol, "digits.toml")
+
+
+def test_mistakes_of_several_axes_are_told_at_once() -> None:
+    told = "\n".join(_mistakes("barlow_twins.lambda=0.1", "epochs=-1", "simclr.temprature=1"))
+    for piece in ("lambda", "epochs", "'temperature'"):
+        assert piece in told
+
+
+def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    broken = replace(
+        protocol,
+        backbone=replace(protocol.backbone, name="resnet81"),
+        methods={"simclr": {"temprature": 1.0}, "byoll": {}},
+    )
+    with pytest.raises(InvalidInput) as caught:
+        check(sweep, broken, "digits.toml")
+    told = str(caught.value)
+    for piece in ("did you mean 'resnet18'?", "methods.simclr.temprature", "did you mean 'temperature'?", "'byol'"):
+        assert piece in told
+
+
+def test_equal_sweeps_give_equal_plans() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    plans = [plan("digits", sweep, protocol, "sha256:0", "digits.toml").content() for _ in range(2)]
+    assert plans[0] == plans[1]

@@ -1,0 +1,172 @@
+"""Claims: a trial leaves one whole record; killed and resumed, it leaves the same one; failure is a record too."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load
+
+from twinbench.harness import worker
+from twinbench.harness.planning import Plan
+from twinbench.harness.training import loop
+from twinbench.harness.worker import Surroundings, build_method, run_trial
+from twinbench.methods.registry import METHODS
+from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+
+
+def _trial(planned: Plan, method: str) -> Trial:
+    return next(trial for trial in planned.trials if trial.method == method)
+
+
+def _record(folder: Path, trial: Trial) -> dict[str, Any]:
+    return read_record(record_path(folder, trial.trial_id))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trial_stopped_at_any_step_and_run_again_leaves_the_undisturbed_record(
+    tiny_plan: Planner, tmp_path: Path, method: str
+) -> None:
+    trial = _trial(tiny_plan(f"methods={method}"), method)
+    assert run_trial(trial, Surroundings(tmp_path / "whole")) == "done"
+    whole = _record(tmp_path / "whole", trial)
+
+    calls = 0
+
+    def stop_every_third_step() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls % 3 == 0
+
+    statuses = [run_trial(trial, Surroundings(tmp_path / "parts"), stop_every_third_step)]
+    while statuses[-1] == "interrupted":
+        assert not record_path(tmp_path / "parts", trial.trial_id).exists()
+        statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), stop_every_third_step))
+    parts = _record(tmp_path / "parts", trial)
+
+    assert len(statuses) > 2 and statuses[-1] == "done"
+    assert parts["result_digest"] == whole["result_digest"]
+    assert parts["result"]["curves"] == whole["result"]["curves"]
+    assert parts["circumstance"]["attempts"] == len(statuses)
+    assert not list((tmp_path / "parts" / "trials").rglob("state.pt*"))
+
+
+KILLED_AT_STEP_6 = """
+import itertools, json, os, pathlib, signal, sys
+from twinbench.harness.worker import Surroundings, run_trial
+from twinbench.sweeps.trial import Trial
+
+calls = itertools.count(1)
+run_trial(
+    Trial(**json.load(sys.stdin)),
+    Surroundings(pathlib.Path(sys.argv[1])),
+    lambda: next(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL),
+)
+"""
+
+
+def test_a_trial_killed_by_sigkill_goes_on_from_its_last_epoch_to_the_same_record(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = _trial(tiny_plan("methods=barlow_twins", "epochs=3"), "barlow_twins")
+    run_trial(trial, Surroundings(tmp_path / "whole"))
+    command = [sys.executable, "-c", KILLED_AT_STEP_6, str(tmp_path / "killed")]
+    killed = subprocess.run(command, input=json.dumps(trial.content()), text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "trials" / trial.trial_id / "state.pt").exists()
+    steps: list[int] = []
+    original = loop._step
+
+    def spy(*arguments: Any) -> Any:
+        steps.append(original(*arguments).step)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", spy)
+        run_trial(trial, Surroundings(tmp_path / "killed"))
+    assert steps[0] == 4  # four steps an epoch: the first epoch is not run again
+    digests = [_record(tmp_path / name, trial)["result_digest"] for name in ("whole", "killed")]
+    assert digests[0] == digests[1]
+
+
+def test_a_result_is_equal_whatever_ran_before_it_in_the_process(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    run_trial(trial, Surroundings(tmp_path / "a"))
+    torch.rand(7)  # a trial that drew from the global generator would now differ
+    run_trial(trial, Surroundings(tmp_path / "b"))
+    assert _record(tmp_path / "a", trial)["result_digest"] == _record(tmp_path / "b", trial)["result_digest"]
+
+
+def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    original = METHODS["simclr"].loss
+
+    def loss(self: Any, views: Any, step: Any) -> Any:
+        terms = original(self, views, step)
+        return type(terms)(terms.total * float("nan"), terms.parts) if step.step == 5 else terms
+
+    monkeypatch.setattr(METHODS["simclr"], "loss", loss)
+    assert run_trial(trial, Surroundings(tmp_path)) == "diverged"
+    record = _record(tmp_path, trial)
+    assert "step 6 of 8" in record["result"]["reason"]
+    assert record["result"]["metrics"] == []
+    assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
+
+
+def test_a_trial_that_raises_is_recorded_with_its_reason_and_traceback(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(worker, "build_method", broken)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    record = _record(tmp_path, trial)
+    assert record["result"]["reason"] == "RuntimeError: the disk is on fire"
+    assert "Traceback" in record["circumstance"]["traceback"]
+
+
+def test_a_trial_refuses_other_data_than_its_identity_names(tiny_plan: Planner, tmp_path: Path) -> None:
+    content = _trial(tiny_plan("methods=simclr"), "simclr").content() | {"dataset_fingerprint": "sha256:other"}
+    trial = Trial(**content)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    assert "sha256:other" in _record(tmp_path, trial)["result"]["reason"]
+
+
+def test_correctness_by_example_adds_up_to_the_reported_accuracy(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan(), "raw_pixels")
+    run_trial(trial, Surroundings(tmp_path))
+    result = _record(tmp_path, trial)["result"]
+    outputs = load(read_artefact(tmp_path, result["outputs"]))
+    for metric in result["metrics"]:
+        assert metric["selected_on"] == "validation"
+        if metric["split"] == "test":
+            probe = metric["name"].removesuffix("_top1")
+            assert outputs[f"{probe}_correct"].mean() == pytest.approx(metric["value"])
+            assert ((outputs[f"{probe}_prediction"] == outputs["labels"]) == outputs[f"{probe}_correct"]).all()
+
+
+def test_methods_of_one_seed_start_from_the_same_backbone(tiny_plan: Planner) -> None:
+    planned = tiny_plan('methods=["barlow_twins", "simclr"]')
+    first, second = (build_method(_trial(planned, name), torch.device("cpu")) for name in ("barlow_twins", "simclr"))
+    for a, b in zip(first.backbone.parameters(), second.backbone.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_collapse_is_a_status_where_the_protocol_says_so() -> None:
+    progress = worker.Progress(epochs=[1], curves={"diagnostics/feature_std": [0.01]})
+    assert worker._judge(0.05, progress)[0] == "collapsed"
+    assert worker._judge(0.005, progress) == ("done", "")
+    assert worker._judge(None, progress) == ("done", "")
