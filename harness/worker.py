@@ -176,7 +176,7 @@ def build_method(trial: Trial, device: torch.device) -> Method:
         backbone = build_backbone(backbone_rule["name"], backbone_rule["options"])
         torch.manual_seed(torch_seed(trial.seed, "initialisation of the heads"))
         method = method_class(backbone, method_class.config_class(**trial.settings))
-    return method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return method.to(device).to(memory_format=torch.channels_last)
 
 
 @functools.lru_cache(maxsize=1)  # a warm worker maps the dataset once

@@ -372,11 +372,11 @@ def _layout(y_title: str, x_title: str) -> go.Layout:
 
 
 def _span(values: Sequence[float], levels: Sequence[float]) -> tuple[float, float]:
-    """One range for all panels, in percent: all `values`, and `levels` no further off than the values spread."""
+    """One range for all panels, in percent: all `values`, and `levels` that are near (half of the values' spread)."""
     if not values:
         return 0.0, 100.0
     spread = max(max(values) - min(values), 2.0)
-    near = [level for level in levels if min(values) - spread <= level <= max(values) + spread]
+    near = [level for level in levels if min(values) - spread / 2 <= level <= max(values) + spread / 2]
     low, high = min([*values, *near]), max([*values, *near])
     air = max(0.1 * (high - low), 0.5)
     return round(low - air, 6), round(high + air, 6)

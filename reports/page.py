@@ -1,5 +1,6 @@
 """`write_report`: one page that opens from a disk, tables for LaTeX and spreadsheets. Equal records, equal bytes."""
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -108,7 +109,10 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def _guard(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    guarded = f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return guarded.replace("\r", "\n")  # which pandas puts in quotes; a bare \r would end the row for some readers
 
 
 # --- sentences ------------------------------------------------------------------------------------------------------
@@ -206,15 +210,7 @@ class _Group:
 
 def page(run: Run, parts: Sequence[Section]) -> str:
     """The whole page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         run=run,
         title=run.question or run.name or "twinbench report",
         sections=[_section(run, section, number) for number, section in enumerate(parts, 1)],
@@ -345,5 +341,14 @@ def _short_id(section: Section) -> str:
     return digest([section.protocol_hash, section.dataset_fingerprint])[:8]
 
 
-def _template(name: str) -> str:
-    return resources.files("twinbench.reports").joinpath("templates", name).read_text("utf-8")
+@functools.cache  # compiling it takes longer than filling it in
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    source = resources.files("twinbench.reports").joinpath("templates", "report.html.j2").read_text("utf-8")
+    return environment.from_string(source)

@@ -1,6 +1,7 @@
 """Statistics over seeds."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,9 +31,9 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     n = len(values)
     if n == 0:
         raise ValueError("a mean of no values was asked for")
-    mean = math.fsum(values) / n  # fsum: exact, so that neither order nor grouping of seeds moves the last digit
+    # The standard library's mean and deviation are exact to the last bit, so that no order of the seeds can move it.
+    mean = float(statistics.mean(values))
     if n == 1:
         return Interval(mean, None, 1, confidence)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     quantile = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
-    return Interval(mean, quantile * math.sqrt(variance / n), n, confidence)
+    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n, confidence)

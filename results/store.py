@@ -284,7 +284,9 @@ def _open(path: Path) -> Any:
     connection = duckdb.connect(":memory:")
     try:
         name = str(path).replace("'", "''")  # ATTACH takes no bound parameter
-        connection.execute(f"ATTACH '{name}' AS store (STORAGE_VERSION '{STORAGE_VERSION}')")
+        # Only for a new file: an existing one keeps its version, and DuckDB refuses to be asked for a lower one.
+        version = "" if path.exists() else f" (STORAGE_VERSION '{STORAGE_VERSION}')"
+        connection.execute(f"ATTACH '{name}' AS store{version}")
         connection.execute("USE store")
     except BaseException:
         connection.close()

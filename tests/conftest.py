@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class SyntheticRun:
     question: str = "Do synthetic numbers look right on the page?"
     axes: tuple[str, ...] = ("off_diagonal_weight", "projector_width")
     planned: list[dict[str, Any]] = field(default_factory=list)
+    later: bool = False  # whether the plan is written when all trials are on it
 
     def trial(
         self,
@@ -63,9 +65,13 @@ class SyntheticRun:
     def plan(self, trial: dict[str, Any]) -> dict[str, Any]:
         """Put the trial on the plan, and write the plan."""
         self.planned.append({key: value for key, value in trial.items() if key != "protocol"})
+        if not self.later:
+            self.write_plan()
+        return trial
+
+    def write_plan(self) -> None:
         plan = {"schema": 1, "name": "synthetic", "question": self.question, "axes": list(self.axes)}
         write_json_atomically(self.folder / "plan.json", plan | {"protocol": PROTOCOL, "trials": self.planned})
-        return trial
 
     def record(
         self,
@@ -171,6 +177,7 @@ def invented_curves(method: str, seed: int, epochs: int = 20, stop: int | None =
 
 def fill(run: SyntheticRun) -> SyntheticRun:
     """A whole sweep: baselines, four methods, three seeds, a diverged, a failed and a missing trial."""
+    run.later = True
     run.planned_and_recorded(0.72, method="raw_pixels")
     for seed in range(3):
         run.planned_and_recorded(0.66 + 0.01 * wobble("untrained", seed), method="untrained", seed=seed)
@@ -200,6 +207,8 @@ def fill(run: SyntheticRun) -> SyntheticRun:
                     else:
                         validation = value - 0.005 + 0.004 * wobble("validation", method, weight, width, seed)
                         run.record(trial, value, validation, curves=invented_curves(method, seed))
+    run.later = False
+    run.write_plan()
     return run
 
 
@@ -215,7 +224,14 @@ def new_synthetic_run() -> Callable[[Path], SyntheticRun]:
     return SyntheticRun
 
 
+@pytest.fixture(scope="session")
+def whole_sweep(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:
+    """A synthetic run folder with a whole sweep in it, for all tests that do not change it."""
+    return fill(SyntheticRun(tmp_path_factory.mktemp("synthetic") / "run"))
+
+
 @pytest.fixture
-def filled_run(tmp_path: Path) -> SyntheticRun:
-    """A synthetic run folder with a whole sweep in it."""
-    return fill(SyntheticRun(tmp_path / "run"))
+def filled_run(whole_sweep: SyntheticRun, tmp_path: Path) -> SyntheticRun:
+    """A copy of the whole sweep, for one test to change."""
+    shutil.copytree(whole_sweep.folder, tmp_path / "run", ignore=shutil.ignore_patterns("report", "results.duckdb*"))
+    return replace(whole_sweep, folder=tmp_path / "run", planned=list(whole_sweep.planned))

@@ -258,24 +258,24 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _hue_shifted(x: Tensor, hue: Tensor) -> Tensor:
-    """The HSV hue of [N, 3, H, W] turned by hue [N].
+    """The HSV hue of [N, 3, H, W] turned by hue [N] turns.
 
-    Back from HSV in closed form: channel c is V - V S max(0, min(k, 4 - k, 1)), k = n_c + 6 H mod 6, n = 5, 3, 1;
-    V S is the range of the channels, so nothing is divided by V.
+    HSV's value and chroma stay, so a channel is low + (high - low) * share, and its share is a trapezium over the hue:
+    back from HSV without its six cases. In place where it can be: this is the dearest step on a CPU.
     """
     red, green, blue = x.unbind(dim=1)
-    low, high = torch.aminmax(x, dim=1)
-    spread = high - low
-    divisor = torch.where(spread == 0, torch.ones_like(spread), spread)
+    high = torch.maximum(torch.maximum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    chroma = high - low
     sixths = torch.where(
         high == red,
-        (green - blue) / divisor,
-        torch.where(high == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
+        green - blue,
+        torch.where(high == green, torch.add(blue - red, chroma, alpha=2), torch.add(red - green, chroma, alpha=4)),
     )
-    sixths = sixths + 6 * hue[:, None, None]
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=x.device)[:, None, None]
-    k = (sixths[:, None] + offsets).remainder_(6)
-    return high[:, None] - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(spread[:, None])
+    sixths.div_(chroma.clamp(min=1e-12)).add_(6 * hue[:, None, None])  # grey pixels: nought, times their chroma, nought
+    sixths.sub_(torch.floor(sixths / 6), alpha=6)
+    shares = ((sixths - 3).abs_().sub_(1), (sixths - 2).abs_().neg_().add_(2), (sixths - 4).abs_().neg_().add_(2))
+    return torch.stack([torch.addcmul(low, chroma, share.clamp_(0, 1)) for share in shares], dim=1)
 
 
 # --- blur -------------------------------------------------------------------------------------------------------------

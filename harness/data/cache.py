@@ -45,9 +45,9 @@ class Dataset:
     factors: Mapping[str, NDArray[np.void]] | None = None
 
 
-def cache_folder(cache: Path | None) -> Path:
-    """The folder given, else $TWINBENCH_CACHE, else ~/.cache/twinbench."""
-    return cache or Path(os.environ.get("TWINBENCH_CACHE") or Path.home() / ".cache" / "twinbench")
+def cache_folder() -> Path:
+    """$TWINBENCH_CACHE, else ~/.cache/twinbench."""
+    return Path(os.environ.get("TWINBENCH_CACHE") or Path.home() / ".cache" / "twinbench")
 
 
 def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], tuple[str, ...]]) -> Dataset:

@@ -1,0 +1,124 @@
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from twinbench.results.record import (
+    BrokenArtefact,
+    TornRecord,
+    parse_record,
+    read_artefact,
+    read_record,
+    recorded_ids,
+    write_artefact,
+    write_bytes_atomically,
+    write_json_atomically,
+    write_record,
+)
+
+
+def test_a_record_comes_back_as_it_was_written(synthetic_run):
+    path = synthetic_run.record(synthetic_run.trial(settings={"off_diagonal_weight": 0.0051}), 0.1 + 0.2)
+    record = read_record(path)
+    assert record["result"]["metrics"][1]["value"] == 0.3
+    assert record["result"]["trial"]["settings"] == {"off_diagonal_weight": 0.0051}
+    assert record["circumstance"]["images_seen"] == 14370
+    # An independent computation of the digest, from the file's own text.
+    text = json.dumps(json.loads(path.read_text())["result"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert record["result_digest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_result_digest_leaves_the_circumstance_out(synthetic_run):
+    trial = synthetic_run.trial()
+    first = read_record(synthetic_run.record(trial, circumstance={"host": "one", "train_seconds": 1.0}))
+    second = read_record(synthetic_run.record(trial, circumstance={"host": "two", "train_seconds": 2.0}))
+    assert first["result_digest"] == second["result_digest"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "not JSON"),
+        (lambda text: "", "not JSON"),
+        (lambda text: text.replace("0.9", "NaN", 1), "not JSON"),
+        (lambda text: "[" * 100_000, "not JSON"),
+        (lambda text: '{"hello": 1}', "no 'schema'"),
+        (lambda text: "[1, 2]", "no 'schema'"),
+        (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
+        (lambda text: text.replace("0.9,", "0.95,", 1), "its result was changed"),
+        (lambda text: text.replace('"seed": 0', '"seed": "0"'), "result.trial.seed is '0'; a whole number is wanted"),
+        (lambda text: text.replace('"status": "done"', '"status": "fine"'), "'fine'; allowed are done, diverged"),
+        (lambda text: text.replace('"reason"', '"raison"'), "result has no 'reason'"),
+    ],
+)
+def test_a_torn_or_foreign_file_is_refused_with_the_reason(synthetic_run, spoil, said):
+    path = synthetic_run.record(synthetic_run.trial())
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(TornRecord) as error:
+        read_record(path)
+    assert path.name in str(error.value)
+    assert said in str(error.value)
+    assert recorded_ids(synthetic_run.folder) == {}
+
+
+def test_a_record_under_another_trials_name_is_refused(synthetic_run):
+    path = synthetic_run.record(synthetic_run.trial())
+    with pytest.raises(TornRecord, match="the file should be called"):
+        parse_record("0123456789abcdef.json", path.read_bytes())
+
+
+def test_a_record_cannot_point_outside_its_run_folder(synthetic_run):
+    path = synthetic_run.record(synthetic_run.trial())
+    result = read_record(path)["result"]
+    for file in ("/etc/passwd", "artefacts/../../secret.json", f"artefacts/{'0' * 64}.json"):
+        with pytest.raises(ValueError, match="artefacts/ and its digest are wanted"):
+            write_record(synthetic_run.folder, result | {"curves": {"sha256": "1" * 64, "file": file}}, {})
+
+
+def test_not_a_number_is_never_written(synthetic_run, tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomically(tmp_path / "x.json", {"value": math.nan})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        synthetic_run.record(synthetic_run.trial(), math.inf)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_an_undecodable_name_in_a_traceback_does_not_keep_a_failure_from_being_recorded(synthetic_run):
+    name = os.fsdecode(b"caf\xe9.png")
+    path = synthetic_run.record(synthetic_run.trial(), None, status="failed", reason=name)
+    assert read_record(path)["result"]["reason"] == name
+
+
+def test_recorded_ids_names_every_status(synthetic_run):
+    done = synthetic_run.planned_and_recorded(seed=0)
+    failed = synthetic_run.planned_and_recorded(None, seed=1, status="failed", reason="x")
+    synthetic_run.plan(synthetic_run.trial(seed=2))
+    assert recorded_ids(synthetic_run.folder) == {done: "done", failed: "failed"}
+    assert recorded_ids(synthetic_run.folder / "nowhere") == {}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch):
+    path = write_bytes_atomically(tmp_path / "file", b"old")
+
+    def broken(*_: object) -> None:
+        raise OSError("disk is gone")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk is gone"):
+        write_bytes_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_artefacts_are_stored_once_and_a_spoilt_one_is_mended(tmp_path: Path):
+    reference = write_artefact(tmp_path, b"curves", ".json")
+    assert reference["file"] == f"artefacts/{hashlib.sha256(b'curves').hexdigest()}.json"
+    (tmp_path / reference["file"]).write_bytes(b"spoilt")
+    with pytest.raises(BrokenArtefact, match="its digest is"):
+        read_artefact(tmp_path, reference)
+    assert write_artefact(tmp_path, b"curves", ".json") == reference
+    assert read_artefact(tmp_path, reference) == b"curves"
+    assert len(list((tmp_path / "artefacts").iterdir())) == 1

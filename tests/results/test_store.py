@@ -1,0 +1,289 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from twinbench.results.store import ResultStore, StoreError
+
+TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
+
+
+def rows(store: ResultStore, sql: str, *parameters: object) -> list[tuple]:
+    return list(store.query(sql, parameters).itertuples(index=False, name=None))
+
+
+def everything(store: ResultStore) -> dict[str, list[str]]:
+    return {name: sorted(map(repr, rows(store, f"SELECT * FROM {name}"))) for name in TABLES}
+
+
+def test_rows_in_rows_out(synthetic_run):
+    trial_id = synthetic_run.planned_and_recorded(
+        0.93,
+        method="simclr",
+        seed=4,
+        settings={"temperature": 0.5, "symmetric": True, "layers": [64, 64], "kind": "mlp"},
+        training={"batch_size": 128},
+        curves={"epoch": [1, 2], "series": {"loss": [3.0, 2.5], "validation/knn_top1": [None, 0.5]}},
+    )
+    store = ResultStore(synthetic_run.folder)
+    assert store.ingest().new == 1
+    assert rows(store, 'SELECT method, seed, status, planned, device, "commit", images_seen FROM trials') == [
+        ("simclr", 4, "done", True, "cpu", "c" * 40, 14370)
+    ]
+    assert rows(store, "SELECT started::VARCHAR FROM trials") == [("2026-01-02 03:04:05",)]
+    assert rows(store, "SELECT source, name, number, text FROM settings WHERE number IS NOT NULL ORDER BY name") == [
+        ("training", "batch_size", 128.0, "128"),
+        ("derived", "learning_rate_scaled", 0.1, "0.1"),
+        ("derived", "steps", 120.0, "120"),
+        ("settings", "temperature", 0.5, "0.5"),
+    ]
+    assert rows(store, "SELECT name, text FROM settings WHERE number IS NULL ORDER BY name") == [
+        ("kind", "mlp"),
+        ("layers", "[64, 64]"),
+        ("symmetric", "true"),
+    ]
+    assert rows(store, "SELECT value, selected FROM metrics WHERE name = 'linear_top1' AND split = 'test'") == [
+        (0.93, '{"k": 20}')
+    ]
+    assert rows(store, "SELECT * FROM curves ORDER BY name, epoch") == [
+        (trial_id, 1.0, "loss", 3.0),
+        (trial_id, 2.0, "loss", 2.5),
+        (trial_id, 2.0, "validation/knn_top1", 0.5),
+    ]
+    assert rows(store, "SELECT package, version FROM versions ORDER BY package") == [
+        ("python", "3.11.7"),
+        ("torch", "2.14.1"),
+    ]
+
+
+def test_ingesting_twice_keeps_one_row(filled_run):
+    store = ResultStore(filled_run.folder)
+    first, before = store.ingest(), everything(store)
+    second = store.ingest()
+    assert (first.new, first.unchanged) == (57, 0)
+    assert (second.new, second.unchanged, second.replaced, second.removed) == (0, 57, 0, 0)
+    assert everything(store) == before
+
+
+def test_the_database_can_be_deleted_and_rebuilt(filled_run):
+    store = ResultStore(filled_run.folder)
+    trials = sorted((filled_run.folder / "records").iterdir())
+    late = trials[0].read_bytes()
+    trials[0].unlink()
+    store.ingest()  # piece by piece, so that the first database comes about otherwise than the second
+    trials[0].write_bytes(late)
+    store.ingest()
+    before = everything(store)
+    store.path.unlink()
+    store.ingest()
+    assert everything(store) == before
+
+
+def test_a_planned_trial_is_missing_until_its_record_comes(synthetic_run):
+    trial = synthetic_run.plan(synthetic_run.trial(settings={"projector_width": 64}))
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    sql = "SELECT status, planned, protocol_hash FROM trials"
+    assert rows(store, sql) == [("missing", True, "5" * 64)]
+    assert rows(store, "SELECT number FROM settings WHERE name = 'projector_width'") == [(64.0,)]
+    synthetic_run.record(trial)
+    store.ingest()
+    assert rows(store, sql) == [("done", True, "5" * 64)]
+    assert rows(store, "SELECT number FROM settings WHERE name = 'projector_width'") == [(64.0,)]
+    (synthetic_run.folder / "records" / f"{trial['trial_id']}.json").unlink()
+    assert store.ingest().removed == 1
+    assert rows(store, sql) == [("missing", True, "5" * 64)]
+
+
+def test_a_record_without_a_plan_is_kept_and_marked(synthetic_run):
+    synthetic_run.record(synthetic_run.trial())
+    store = ResultStore(synthetic_run.folder)
+    assert store.ingest().set_aside == []
+    assert rows(store, "SELECT status, planned FROM trials") == [("done", False)]
+
+
+def test_a_changed_record_replaces_its_rows(synthetic_run):
+    trial = synthetic_run.plan(synthetic_run.trial())
+    store = ResultStore(synthetic_run.folder)
+    synthetic_run.record(trial, None, status="failed", reason="disk full")
+    store.ingest()
+    synthetic_run.record(trial, 0.8)
+    assert store.ingest().replaced == 1
+    assert rows(store, "SELECT status, reason FROM trials") == [("done", "")]
+    assert rows(store, "SELECT count(*) FROM metrics") == [(4,)]
+
+
+def test_torn_and_foreign_files_are_named_and_left_where_they_are(synthetic_run):
+    whole = synthetic_run.planned_and_recorded(seed=0)
+    torn = synthetic_run.planned_and_recorded(seed=1)
+    records = synthetic_run.folder / "records"
+    (records / f"{torn}.json").write_text('{"schema": 1, "result"')
+    (records / "notes.txt").write_text("mine")
+    (records / "strange.json").write_text('{"a": [1, 2]}')
+    (records / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (records / ".left-over.tmp").write_text("ignored")
+    (records / "folder").mkdir()
+    store = ResultStore(synthetic_run.folder)
+    for _ in range(2):
+        ingested = store.ingest()
+        names = [file for file, _ in ingested.set_aside]
+        assert names == sorted(
+            [f"records/{torn}.json", *(f"records/{n}" for n in ("binary.json", "folder", "notes.txt", "strange.json"))]
+        )
+        assert all(reason for _, reason in ingested.set_aside)
+        assert rows(store, "SELECT file, reason FROM set_aside ORDER BY file") == ingested.set_aside
+        assert dict(rows(store, "SELECT trial_id, status FROM trials")) == {whole: "done", torn: "missing"}
+    assert (records / "notes.txt").read_text() == "mine"
+
+
+def test_a_record_that_is_torn_later_loses_its_rows_and_gets_them_back(synthetic_run):
+    trial_id = synthetic_run.planned_and_recorded()
+    path = synthetic_run.folder / "records" / f"{trial_id}.json"
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    assert [file for file, _ in store.ingest().set_aside] == [f"records/{trial_id}.json"]
+    assert rows(store, "SELECT status FROM trials") == [("missing",)]
+    path.write_text(whole)
+    assert store.ingest().set_aside == []
+    assert rows(store, "SELECT status FROM trials") == [("done",)]
+
+
+def test_a_tampered_number_is_found_by_its_digest(synthetic_run):
+    trial_id = synthetic_run.planned_and_recorded(0.9)
+    path = synthetic_run.folder / "records" / f"{trial_id}.json"
+    record = json.loads(path.read_text())
+    record["result"]["metrics"][1]["value"] = 0.99
+    path.write_text(json.dumps(record))
+    ((file, reason),) = ResultStore(synthetic_run.folder).ingest().set_aside
+    assert file == f"records/{trial_id}.json"
+    assert reason.startswith("its result was changed")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: path.write_text('{"epoch": [], "series": {}}'), "its digest is"),
+    ],
+)
+def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_run, spoil, said):
+    synthetic_run.planned_and_recorded(curves={"epoch": [1], "series": {"loss": [1.0]}})
+    (artefact,) = (synthetic_run.folder / "artefacts").iterdir()
+    content = artefact.read_bytes()
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    spoil(artefact)  # after it was taken in: found all the same
+    for _ in range(2):
+        ((file, reason),) = store.ingest().set_aside
+        assert file == f"artefacts/{artefact.name}"
+        assert said in reason
+    assert rows(store, "SELECT count(*) FROM metrics") == [(4,)]
+    assert rows(store, "SELECT count(*) FROM curves") == [(0,)]
+    artefact.write_bytes(content)
+    assert store.ingest().set_aside == []
+    assert rows(store, "SELECT count(*) FROM curves") == [(1,)]
+
+
+def test_an_artefact_that_holds_no_curves_is_named(synthetic_run):
+    synthetic_run.planned_and_recorded(curves={"epoch": [1, 2], "series": {"loss": [1.0]}})
+    ((_, reason),) = ResultStore(synthetic_run.folder).ingest().set_aside
+    assert "not curves" in reason
+
+
+@pytest.mark.parametrize("plan", ["{", "[]", '{"schema": 1}', '{"schema": 1, "trials": [{"trial_id": 3}]}'])
+def test_a_plan_that_is_none_is_named_and_the_records_are_kept(synthetic_run, plan):
+    synthetic_run.planned_and_recorded()
+    (synthetic_run.folder / "plan.json").write_text(plan)
+    store = ResultStore(synthetic_run.folder)
+    assert [file for file, _ in store.ingest().set_aside] == ["plan.json"]
+    assert rows(store, "SELECT status, planned FROM trials") == [("done", False)]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be taken for one " * 10])
+def test_a_spoilt_database_is_built_anew(synthetic_run, content):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    store.path.write_bytes(content)
+    assert store.ingest().new == 1
+    assert rows(store, "SELECT status FROM trials") == [("done",)]
+
+
+def test_a_database_of_another_schema_is_built_anew(synthetic_run):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("CREATE TABLE run (schema_number INTEGER)")
+        connection.execute("INSERT INTO run VALUES (0)")
+    assert store.ingest().new == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO trials (trial_id) VALUES ('x')",
+        "DELETE FROM trials",
+        "DROP TABLE trials",
+        "CREATE TABLE mine (x INTEGER)",
+        "SELECT 1; DROP TABLE trials",
+        "COPY trials TO '{folder}/stolen.csv'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "ATTACH '{folder}/other.duckdb'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM secret_frame",
+        "nonsense",
+    ],
+)
+def test_a_query_cannot_write_nor_read_files(synthetic_run, sql):
+    secret_frame = synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    with pytest.raises(StoreError):
+        store.query(sql.format(folder=synthetic_run.folder))
+    assert rows(store, "SELECT trial_id FROM trials") == [(secret_frame,)]
+    assert not (synthetic_run.folder / "stolen.csv").exists()
+
+
+def test_parameters_are_bound_and_not_pasted(synthetic_run):
+    name = "x' OR 1=1 --"
+    synthetic_run.planned_and_recorded(method=name)
+    synthetic_run.planned_and_recorded(method="byol")
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    assert rows(store, "SELECT method FROM trials WHERE method = ?", name) == [(name,)]
+    named = store.query("SELECT method FROM trials WHERE method = $m", {"m": "byol"})
+    assert list(named["method"]) == ["byol"]
+
+
+def test_a_query_before_any_ingestion_says_what_to_do(synthetic_run):
+    with pytest.raises(StoreError, match="there is no database yet"):
+        ResultStore(synthetic_run.folder).query("SELECT 1")
+
+
+def test_a_folder_with_a_quote_in_its_name_is_no_trouble(new_synthetic_run, tmp_path: Path):
+    run = new_synthetic_run(tmp_path / "o'clock")
+    run.planned_and_recorded()
+    assert ResultStore(run.folder).ingest().new == 1
+
+
+def test_the_database_is_written_for_duckdb_1_4(synthetic_run):
+    store = ResultStore(synthetic_run.folder)
+    for seed in range(2):  # the second time into a database that is there
+        synthetic_run.planned_and_recorded(seed=seed)
+        store.ingest()
+    # The storage version stands after the magic bytes: 64 to 67 are those of 1.x (67: since 1.4), 2.0's own is higher.
+    header = store.path.read_bytes()[8:20]
+    assert header[:4] == b"DUCK"
+    assert int.from_bytes(header[4:12], "little") <= 67
+
+
+def test_results_are_read_without_torch():
+    program = "import sys, twinbench.results.store, twinbench.reports.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
