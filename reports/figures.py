@@ -171,12 +171,12 @@ def _line(
     seeds = [(place(cell), cell, one) for cell in cells for one in cell.measured.get((metric, REPORTED_ON), ())]
     means = [(place(cell), cell, cell.interval(metric, REPORTED_ON)) for cell in cells]
     found = [(x, cell, interval) for x, cell, interval in means if interval is not None]
-    opacity = 1.0 if strong else 0.25
+    opacity = 1.0 if strong else 0.4
     points = go.Scatter(
         x=[beside(x) for x, _, _ in seeds],
         y=[_percent(one.value) for _, _, one in seeds],
         mode="markers",
-        opacity=0.75 if strong else 0.2,
+        opacity=0.75 if strong else 0.35,
         marker={"color": style.colour, "symbol": "circle", "size": 5, "line": {"width": 0}},
         hoverinfo="text",
         hovertext=[
@@ -335,7 +335,7 @@ def _curve(
         y=[_short(factor * y) for _, y in points],
         mode="lines+markers",
         name=_safe(cell.label),
-        opacity=0.9 if is_chosen else 0.55 if not done else 0.25,
+        opacity=0.9 if is_chosen else 0.6 if not done else 0.35,
         line={
             "color": style.colour,
             "width": 1.6 if is_chosen else 1.1,
@@ -347,8 +347,8 @@ def _curve(
             "size": [0] * (len(points) - 1) + [7],
             "line": {"width": 0},
         },
-        hoverinfo="text",
-        hovertext=[_hover(*about, f"epoch {x:g}: {factor * y:.4g}") for x, y in points],
+        # One template per line: a text per point would be most of the page.
+        hovertemplate=_hover(*about).replace("%", "&#37;") + "<br>epoch %{x}: %{y:.4~g}<extra></extra>",
     )
 
 

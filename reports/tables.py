@@ -135,7 +135,8 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             name = METRIC_NAMES[metric] if len(splits) == 1 else f"{METRIC_NAMES[metric][:-4]}, {split} (%)"
             shown[name] = [_estimate(row, f"{metric}_{split}") for row in rows]
         elif column in ("method", "seeds", "chosen", "candidates", "varied"):
-            shown[column.capitalize()] = [_plain(row[column]) for row in rows]
+            blank = column == "chosen"
+            shown[column.capitalize()] = ["" if blank and not row[column] else _plain(row[column]) for row in rows]
         elif not column.endswith(("_half_width", "_n")) and column not in _HIDDEN:
             shown[column] = [_plain(row[column]) for row in rows]
     return pd.DataFrame(shown, dtype=object)

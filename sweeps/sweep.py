@@ -89,8 +89,8 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
     """`data` with one `--set KEY=VALUE` applied. VALUE is TOML; what is not TOML is taken as text.
 
-    KEY is one of the sweep's own keys, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which
-    keeps of every grid the methods named.
+    KEY is one of the sweep's own keys, a field (in all grids), `METHOD.field` (for that method only), or `methods`,
+    which keeps of every grid the methods named.
     """
     key, equals, text = change.partition("=")
     key = key.strip()

@@ -12,8 +12,8 @@ from twinbench.sweeps.identity import ID_LENGTH, digest
 class Trial:
     """Everything that determines a result.
 
-    `settings` are the method's and `training` the optimisation's, both resolved whole. `protocol` holds its name, version,
-    hash and content. `dataset_fingerprint` is that of the decoded images and labels.
+    `settings` are the method's and `training` the optimisation's, both resolved whole. `protocol` holds its name,
+    version, hash and content. `dataset_fingerprint` is that of the decoded images and labels.
     """
 
     method: str

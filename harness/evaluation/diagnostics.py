@@ -26,7 +26,7 @@ def rankme(features: Tensor) -> float:
 
 
 def off_diagonal_correlation(features: Tensor) -> float | None:
-    """Mean absolute correlation between different dimensions; constant ones are left out, None if fewer than two vary."""
+    """Mean absolute correlation of different dimensions; constant ones are left out, None if fewer than two vary."""
     varying = features[:, features.std(dim=0, correction=0) > 1e-8].double()
     d = varying.shape[1]
     if d < 2:

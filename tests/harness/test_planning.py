@@ -97,7 +97,7 @@ def test_a_mistaken_axis_is_told_with_value_and_right_name(change: str, pieces: 
 
 def test_an_unknown_method_names_the_nearest_and_all() -> None:
     sweep, protocol, _ = read_sweep("digits")
-    with pytest.raises(InvalidInput, match="unknown method.*'simclrr'.*vicreg.*did you mean 'simclr'"):
+    with pytest.raises(InvalidInput, match=r"unknown method.*'simclrr'.*vicreg.*did you mean 'simclr'"):
         check(replace(sweep, grids=(Grid(methods=("simclrr",)),)), protocol, "digits.toml")
 
 

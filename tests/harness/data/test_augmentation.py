@@ -125,7 +125,7 @@ def test_drawn_parameters_keep_to_the_recipe() -> None:
     ("height", "width", "scale"), [(32, 32, (0.08, 1.0)), (40, 27, (0.2, 1.0)), (8, 30, (0.9, 1.0))]
 )
 def test_crops_are_distributed_as_torchvisions(height: int, width: int, scale: tuple[float, float]) -> None:
-    n = 4000
+    n = 2000
     recipe = ViewRecipe(crop_scale=scale)
     p = draw_parameters(torch.arange(n), recipe, 0, 0, 0, height, width)
     ours = torch.stack([p.crop_top, p.crop_left, p.crop_height, p.crop_width], dim=1).double()
@@ -138,7 +138,7 @@ def test_crops_are_distributed_as_torchvisions(height: int, width: int, scale: t
     error = ((ours.var(dim=0) + theirs.var(dim=0)) / n).sqrt()
     assert ((ours.mean(dim=0) - theirs.mean(dim=0)).abs() <= 4.5 * error + 1e-9).all()
     areas = (ours[:, 2] * ours[:, 3]).mean(), (theirs[:, 2] * theirs[:, 3]).mean()
-    assert abs(areas[0] / areas[1] - 1) < 0.03
+    assert abs(areas[0] / areas[1] - 1) < 0.04
     quantiles = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)
     assert (ours[:, 2].quantile(quantiles) - theirs[:, 2].quantile(quantiles)).abs().max() <= 1
 

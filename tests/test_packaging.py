@@ -1,0 +1,38 @@
+"""Claims: the wheel holds what the package needs at run time and nothing else; the README is as the tests run it."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_code_protocols_sweeps_templates_and_sql_under_one_name(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True)  # a build leaves files beside the code
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in names} == {"twinbench"}
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True).stdout
+    rooms = ("methods/", "sweeps/", "results/", "reports/", "harness/")
+    assert names == {f"twinbench/{name}" for name in tracked.split() if name.startswith(rooms)}
+
+
+def test_the_readme_gives_exactly_two_commands_to_start_with() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Two commands")[1].split("\n## ")[0]
+    lines = section.split("```sh\n")[1].split("```")[0].splitlines()
+    assert len(lines) == 2 and all(line.startswith("python3 -m venv .venv && ") for line in lines)
+
+
+def test_links_in_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target
