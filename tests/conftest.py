@@ -24,6 +24,7 @@ PROTOCOL = {
         "views": [{"flip": 0.5}, {"flip": 0.5, "blur": 0.1}],
     },
 }
+FINGERPRINT = "sha256:" + "1" * 64
 VERSIONS = {"python": "3.11.7", "torch": "2.14.1"}
 
 
@@ -44,7 +45,7 @@ class SyntheticRun:
         settings: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] = PROTOCOL,
-        fingerprint: str = "sha256:invented",
+        fingerprint: str = FINGERPRINT,
     ) -> dict[str, Any]:
         """A trial's identity. Its ids are made here: these tests do not need those of a sweep."""
         identity = {

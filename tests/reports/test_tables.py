@@ -101,9 +101,9 @@ def test_protocols_that_differ_never_share_a_table(synthetic_run):
     synthetic_run.record(synthetic_run.trial(fingerprint="sha256:changed"), 0.7)
     parts = the_sections(synthetic_run)
     assert [(part.protocol_version, part.dataset_fingerprint) for part in parts] == [
+        (1, "sha256:" + "1" * 64),
         (1, "sha256:changed"),
-        (1, "sha256:invented"),
-        (2, "sha256:invented"),
+        (2, "sha256:" + "1" * 64),
     ]
     assert [len(tables.cells_table(part)) for part in parts] == [1, 1, 1]
 
