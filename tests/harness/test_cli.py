@@ -6,22 +6,52 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from twinbench.harness import cli
 from twinbench.results.record import read_record
 
 TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
 
 
-def _run(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = os.environ | {"TWINBENCH_CACHE": str(folder / "cache"), "COLUMNS": "200"} | environment
+def _run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    variables = os.environ | {"TWINBENCH_CACHE": str(folder / "cache"), "COLUMNS": "200"}
     return subprocess.run(_command(*arguments), capture_output=True, text=True, env=variables, cwd=folder, timeout=300)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The console command in this process, which saves the import of torch: `call(folder, *arguments)`."""
+
+    def run_main(folder: Path, *arguments: object) -> Done:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("TWINBENCH_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(sys, "argv", ["twinbench", *map(str, arguments)])
+        monkeypatch.setattr(cli, "out", Console(soft_wrap=True, highlight=False, width=200))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capfd.readouterr()
+        return Done(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run_main
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +70,29 @@ def test_run_ends_with_code_0_and_says_where_the_report_is(finished) -> None:  #
     assert "[6/6]" in done.stdout
 
 
-def test_run_again_runs_nothing_again(finished) -> None:  # type: ignore[no-untyped-def]
+def test_run_again_runs_nothing_again(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "runs/digits/records").iterdir()}
-    again = _run(folder, "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]')
+    again = call(folder, "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]')
     assert again.returncode == 0, again.stderr
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "runs/digits/records").iterdir()} == before
 
 
-def test_plan_status_collect_and_query_answer(finished) -> None:  # type: ignore[no-untyped-def]
+def test_plan_status_collect_and_query_answer(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
-    planned = _run(folder, "plan", "digits", *TINY, "--set", "methods=simclr")
+    planned = call(folder, "plan", "digits", *TINY, "--set", "methods=simclr")
     assert planned.returncode == 0 and "0 missing" in planned.stdout and "simclr seed=0" in planned.stdout
-    assert "6 trials: 6 done" in _run(folder, "status", "runs/digits").stdout
-    assert _run(folder, "collect", "runs/digits").returncode == 0
-    asked = _run(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")
+    assert "6 trials: 6 done" in call(folder, "status", "runs/digits").stdout
+    assert call(folder, "collect", "runs/digits").returncode == 0
+    asked = call(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")
     assert json.loads(asked.stdout) == [{"n": 6}], asked.stderr
 
 
-def test_query_cannot_write(finished) -> None:  # type: ignore[no-untyped-def]
+def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
-    refused = _run(folder, "query", "runs/digits", "delete from trials")
+    refused = call(folder, "query", "runs/digits", "delete from trials")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert "6 trials: 6 done" in _run(folder, "status", "runs/digits").stdout
+    assert "6 trials: 6 done" in call(folder, "status", "runs/digits").stdout
 
 
 @pytest.mark.parametrize(
@@ -84,28 +114,28 @@ def test_query_cannot_write(finished) -> None:  # type: ignore[no-untyped-def]
     ],
 )
 def test_a_mistake_ends_with_code_2_and_no_traceback(
-    tmp_path: Path, arguments: tuple[str, ...], pieces: tuple[str, ...]
+    tmp_path: Path, call: Callable[..., Done], arguments: tuple[str, ...], pieces: tuple[str, ...]
 ) -> None:
-    done = _run(tmp_path, *arguments)
+    done = call(tmp_path, *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for piece in pieces:
         assert piece in done.stderr, done.stderr
 
 
-def test_a_folder_with_another_protocols_runs_is_refused(finished) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_with_another_protocols_runs_is_refused(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
     plan = json.loads((folder / "runs/digits/plan.json").read_text())
     other = folder / "other"
     other.mkdir()
     plan["protocol"]["hash"] = "0" * 64
     (other / "plan.json").write_text(json.dumps(plan))
-    refused = _run(folder, "run", "digits", "--out", other)
+    refused = call(folder, "run", "digits", "--out", other)
     assert refused.returncode == 2 and "another protocol" in refused.stderr
 
 
 @pytest.mark.parametrize("what", ["methods", "backbones", "datasets", "protocols", "sweeps"])
-def test_list_names_what_there_is(tmp_path: Path, what: str) -> None:
+def test_list_names_what_there_is(tmp_path: Path, call: Callable[..., Done], what: str) -> None:
     expected = {
         "methods": "barlow_twins",
         "backbones": "resnet18",
@@ -113,7 +143,7 @@ def test_list_names_what_there_is(tmp_path: Path, what: str) -> None:
         "protocols": "cifar10-r18-200ep",
         "sweeps": "projector_width",
     }[what]
-    assert expected in _run(tmp_path, "list", what).stdout
+    assert expected in call(tmp_path, "list", what).stdout
 
 
 def test_help_imports_neither_torch_nor_a_database() -> None:
