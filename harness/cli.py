@@ -167,10 +167,7 @@ def query(
     _check_run_folder(folder)
     with ResultStore(folder) as store:
         store.ingest()
-        try:
-            frame = store.query(sql)
-        except Exception as error:  # whatever the database has against the query is the user's to read
-            raise InvalidInput([Mistake("query", "", str(error).strip())]) from None
+        frame = store.query(sql)
     forms[form](frame)
 
 

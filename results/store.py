@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from twinbench.results.record import BrokenArtefact, TornRecord, parse_record, read_artefact, record_files
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
 PLAN = "plan.json"
@@ -40,8 +41,11 @@ _READ_ONLY = {
 }
 
 
-class StoreError(Exception):
-    """The database cannot be read as asked; the text says what to do."""
+class StoreError(InvalidInput):
+    """The database cannot be read as asked; the text says what to do. The command line ends with exit code 2."""
+
+    def __init__(self, text: str):
+        super().__init__([Mistake("database", "", text.strip())])
 
 
 @dataclass(frozen=True)
