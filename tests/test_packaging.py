@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from twinbench.harness.planning import check
+from twinbench.sweeps.sweep import read_sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,3 +39,10 @@ def test_links_in_the_readme_lead_somewhere() -> None:
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+def test_the_sweep_in_the_readme_passes_every_check(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    sweep, protocol, path = read_sweep(str(tmp_path / "mine.toml"))
+    assert len(check(sweep, protocol, str(path))) == 6
