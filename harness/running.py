@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.data.datasets import load_dataset
+from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.results.record import recorded_ids, write_json_atomically
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
@@ -23,7 +23,24 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
     where = str(path)
     check(sweep, protocol, where)
     dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)
-    return plan(path.stem, sweep, protocol, dataset.fingerprint, where)
+    planned = plan(path.stem, sweep, protocol, dataset.fingerprint, where)
+    _check_sizes(planned, dataset, where)
+    return planned
+
+
+def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
+    """No batch and no neighbourhood may be larger than the images there are to train on."""
+    rule = planned.protocol.dataset
+    train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)
+    count = min(len(train), rule.train_examples or len(train))
+    allowed = f"at most {count}, the training images of {rule.name}"
+    batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
+    mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in batches if size > count]
+    neighbours = planned.protocol.evaluation.knn_neighbours
+    place = f"protocol {planned.protocol.name}"
+    mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
+    if mistakes:
+        raise InvalidInput(mistakes)
 
 
 def write_plan(run_folder: Path, planned: Plan) -> None:

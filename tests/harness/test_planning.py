@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from twinbench.harness.planning import Plan, check, plan
+from twinbench.harness.running import make_plan
 from twinbench.sweeps.mistakes import InvalidInput
-from twinbench.sweeps.sweep import Grid, read_sweep
+from twinbench.sweeps.sweep import Grid, read_sweep, shipped_protocols
 from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
@@ -125,3 +127,28 @@ def test_equal_sweeps_give_equal_plans() -> None:
     sweep, protocol, _ = read_sweep("digits")
     plans = [plan("digits", sweep, protocol, "sha256:0", "digits.toml").content() for _ in range(2)]
     assert plans[0] == plans[1]
+
+
+def _folder_of_images(folder: Path, per_class: int) -> Path:
+    for split in ("train", "test"):
+        for number, name in enumerate(("dark", "light")):
+            (folder / split / name).mkdir(parents=True)
+            for image in range(per_class):
+                Image.new("RGB", (8, 8), (40 + 160 * number, image, 0)).save(folder / split / name / f"{image}.png")
+    return folder
+
+
+def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    protocol = shipped_protocols()["digits-small"].read_text().replace('name = "digits"', 'name = "image_folder"')
+    (tmp_path / "p.toml").write_text(protocol)
+    images = _folder_of_images(tmp_path / "images", per_class=10)  # 16 to train on
+    changes = (f"protocol={tmp_path / 'p.toml'}", "batch_size=[16, 64]", "methods=byol")
+    with pytest.raises(InvalidInput) as caught:
+        make_plan("digits", changes, images)
+    told = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(told) == 2
+    assert all(piece in told[0] for piece in ("batch_size", "64", "at most 16"))
+    assert all(piece in told[1] for piece in ("knn_neighbours", "20", "at most 16"))
