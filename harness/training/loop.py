@@ -83,8 +83,7 @@ def train(
             positions = epoch_order[begin : begin + training.batch_size]
             step = _step(task, progress, steps, ids[positions.to(task.device)])
             views = _views(task, positions, step)
-            rate = learning_rate_at(step.step, steps, per_epoch, training)
-            set_learning_rate(optimiser, rate)
+            set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
             with torch.autocast(task.device.type, torch.bfloat16, enabled=task.autocast):
                 terms = method.loss(views, step)
             values = {"loss": float(terms.total.detach())}  # on a GPU this waits for the device
@@ -112,7 +111,8 @@ def train(
             if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
                 save_state(task.folder, progress, method, optimiser)
                 saved_at = time.monotonic()
-        _close_epoch(progress, per_epoch, rate)
+        last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
+        _close_epoch(progress, per_epoch, last_rate)
         if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
             _append(progress, diagnose(method))
         save_state(task.folder, progress, method, optimiser)
