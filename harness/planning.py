@@ -87,11 +87,12 @@ def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -
 
 def _moved(resolved: list[tuple[Cell, dict[str, Any], dict[str, Any]]]) -> tuple[str, ...]:
     """Fields that take more than one value within one method: the axes of this sweep."""
-    seen: dict[str, dict[str, set[str]]] = {}
+    asked = dict.fromkeys(key for cell, _, _ in resolved for key in cell.values)
+    seen: dict[str, dict[str, set[str]]] = {key: {} for key in asked}
     for cell, settings, training in resolved:
-        for key in cell.values:
-            value = repr((settings | training)[key])
-            seen.setdefault(key, {}).setdefault(cell.method, set()).add(value)
+        for key, value in (settings | training).items():
+            if key in seen:
+                seen[key].setdefault(cell.method, set()).add(repr(value))
     return tuple(key for key, methods in seen.items() if any(len(values) > 1 for values in methods.values()))
 
 

@@ -92,6 +92,11 @@ def choose_devices(device: str) -> list[str]:
     raise InvalidInput([Mistake("--device", "", "no such device here", device, ", ".join(["auto", "cpu", *gpus]))])
 
 
+def _cores() -> int:
+    """Those that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: trials by status, those of earlier runs among them, and whether it was interrupted."""
@@ -115,7 +120,7 @@ def run_sweep(
 
     todo = missing(planned, run_folder)
     on_cpu = devices == ["cpu"]
-    count = workers or (max(1, (os.cpu_count() or 1) // threads) if on_cpu else len(devices))
+    count = workers or (max(1, _cores() // threads) if on_cpu else len(devices))
     launcher = LocalLauncher(Surroundings(run_folder, devices[0], threads, data), count, devices)
     interrupted = False
     if todo:

@@ -49,7 +49,9 @@ class Watch:
     def ended(self, trial: Trial, status: str) -> None:
         """A trial ended; its line stays."""
         self._ended += status != "interrupted"
-        self._bars.remove_task(self._running.pop(trial.trial_id))
+        bar = self._running.pop(trial.trial_id, None)
+        if bar is not None:
+            self._bars.remove_task(bar)
         self._bars.update(self._sweep, completed=self._recorded + self._ended)
         seconds = time.monotonic() - self._since[trial.trial_id]
         count = f"[{self._recorded + self._ended}/{self._total}]"

@@ -4,7 +4,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.progress import progress_file, read_progress, trial_folder
-from twinbench.harness.training.loop import Diverged, Interrupted, Task, finished_curves, train
+from twinbench.harness.training.loop import Diverged, Interrupted, Task, check_finite, finished_curves, train, uses_bf16
 from twinbench.harness.training.schedule import scaled_learning_rate
-from twinbench.harness.training.state import Progress, drop_state
+from twinbench.harness.training.state import Progress, drop_state, saved_progress
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import get_method
@@ -75,8 +75,8 @@ def record_failure(trial: Trial, surroundings: Surroundings, reason: str) -> Non
     """Records a trial that could not say itself what became of it: its process died."""
     folder = trial_folder(surroundings.run_folder, trial.trial_id)
     attempt = _Attempt(surroundings.run_folder, trial.trial_id, counts=False)
-    _write(trial, surroundings, attempt, "failed", reason, "", _Found())
-    drop_state(folder)
+    # the state stays: nothing that was computed is lost
+    _write(trial, surroundings, attempt, "failed", reason, "", _Found(saved_progress(folder)))
     attempt.report(Progress(), 0, 0, status="failed")
 
 
@@ -84,13 +84,10 @@ def record_failure(trial: Trial, surroundings: Surroundings, reason: str) -> Non
 class _Found:
     """What a trial has come to so far: a failure later on loses none of it."""
 
-    progress: Progress = None  # type: ignore[assignment]
-    metrics: list[dict[str, Any]] = None  # type: ignore[assignment]
-    outputs: dict[str, Tensor] = None  # type: ignore[assignment]
+    progress: Progress = field(default_factory=Progress)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
     evaluation_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.progress, self.metrics, self.outputs = Progress(), [], {}
 
 
 class _Attempt:
@@ -126,6 +123,8 @@ def _train_and_evaluate(
     found: _Found,
 ) -> tuple[str, str]:
     device = torch.device(surroundings.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     content = trial.protocol["content"]
     dataset_rule, rules = DatasetRule(**content["dataset"]), Evaluation(**content["evaluation"])
     views = tuple(ViewRecipe(**view) for view in content["views"])
@@ -151,7 +150,8 @@ def _train_and_evaluate(
             found.progress = progress
             attempt.report(progress, step, steps)
 
-        found.progress = train(method, task, evaluator.diagnose, rules.diagnostics_every_epochs, report, should_stop)
+        train(method, task, evaluator.diagnose, rules.diagnostics_every_epochs, report, should_stop)
+        check_finite(method)
     started = time.perf_counter()
     found.metrics, found.outputs = evaluator.evaluate(method)
     found.evaluation_seconds = time.perf_counter() - started
@@ -242,7 +242,8 @@ def _write(
         "curves": curves,
         "outputs": outputs,
     }
-    on_gpu = surroundings.device.startswith("cuda")
+    device = torch.device(surroundings.device)
+    on_gpu = device.type == "cuda"
     circumstance = {
         "started": attempt.started,
         "finished": _now(),
@@ -250,12 +251,12 @@ def _write(
         "train_seconds": round(progress.train_seconds, 3),
         "evaluation_seconds": round(found.evaluation_seconds, 3),
         "images_seen": progress.images_seen,
-        "peak_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else provenance.peak_memory_bytes(),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else provenance.peak_memory_bytes(),
         "commit": provenance.commit(),
         "code_hash": provenance.code_hash(),
         "versions": provenance.versions(),
-        "device": torch.cuda.get_device_name(surroundings.device) if on_gpu else surroundings.device,
-        "precision": "bf16" if on_gpu and trial.training.get("precision") == "auto" else "fp32",
+        "device": torch.cuda.get_device_name(device) if on_gpu else surroundings.device,
+        "precision": "bf16" if uses_bf16(trial.training.get("precision", "fp32"), device) else "fp32",
         "threads": surroundings.threads,
         "ranks": 1,
         "host": provenance.host(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Lt, MinLen
 
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import Protocol, Scalar, Section
@@ -34,7 +34,7 @@ class Sweep(Section):
 
     question: str
     protocol: str
-    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
+    seeds: Annotated[tuple[Annotated[int, Ge(0), Lt(2**63)], ...], MinLen(1)]
     grids: Annotated[tuple[Grid, ...], MinLen(1)]
     baselines: bool = True
 
@@ -104,7 +104,7 @@ def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
         return data | {key: value}
     grids = [grid for grid in data.get("grids", []) if isinstance(grid, dict)]
     if key == "methods":
-        return data | {"grids": _kept(grids, [value] if isinstance(value, str) else value)}
+        return data | {"grids": _kept(grids, value if isinstance(value, list) else [str(value)])}
     return data | {"grids": [_changed_grid(grid, key, value) for grid in grids]}
 
 
@@ -118,7 +118,7 @@ def _kept(grids: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any
         )
     kept = []
     for grid in grids:
-        left = [method for method in grid["methods"] if method in methods]
+        left = [method for method in grid.get("methods", []) if method in methods]
         only = {method: axes for method, axes in grid.get("only", {}).items() if method in left}
         kept += [grid | {"methods": left, "only": only}] if left else []
     return kept
@@ -135,7 +135,8 @@ def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     for axes in owners:
         axes[key] = value
     zipped = [{name: axis for name, axis in group.items() if name != key} for group in grid.get("zipped", [])]
-    axes = grid.get("axes", {}) | ({} if owners else {key: value})
+    shared = key in grid.get("axes", {}) or any(key in group for group in grid.get("zipped", []))
+    axes = grid.get("axes", {}) | ({key: value} if shared or not owners else {})
     return grid | {"only": only, "zipped": [group for group in zipped if group], "axes": axes}
 
 
@@ -147,6 +148,9 @@ def _check_grids(sweep: Sweep, where: str) -> None:
         for method in sorted(set(grid.only) - set(grid.methods)):
             key = f"grids.{number}.only.{method}"
             mistakes.append(Mistake(where, key, "is no method of this grid", method, ", ".join(grid.methods)))
+        names = [*grid.axes, *(name for group in grid.zipped for name in group)]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            mistakes.append(Mistake(where, f"grids.{number}.{name}", "stands twice among axes and zipped"))
         for group in grid.zipped:
             lengths = {name: len(_values(axis)) for name, axis in group.items()}
             if len(set(lengths.values())) > 1:
@@ -160,9 +164,16 @@ def expand(sweep: Sweep) -> list[Cell]:
     cells: dict[tuple[object, ...], Cell] = {}
     for number, grid in enumerate(sweep.grids):
         for method in grid.methods:
-            for values in _points(replace(grid, axes=grid.axes | grid.only.get(method, {}))):
+            for values in _points(_for_method(grid, method)):
                 cells.setdefault((method, *sorted(values.items())), Cell(method, values, number))
     return list(cells.values())
+
+
+def _for_method(grid: Grid, method: str) -> Grid:
+    """The grid with the method's own axes in place of what all methods have."""
+    own = grid.only.get(method, {})
+    zipped = tuple({name: axis for name, axis in group.items() if name not in own} for group in grid.zipped)
+    return replace(grid, axes=grid.axes | own, zipped=tuple(group for group in zipped if group))
 
 
 def _points(grid: Grid) -> Iterator[dict[str, Scalar]]:

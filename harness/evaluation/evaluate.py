@@ -9,6 +9,7 @@ from torch import Tensor
 
 from twinbench.harness.data.augmentation import make_view, normalise
 from twinbench.harness.data.images import Images
+from twinbench.harness.data.streams import key, permutation
 from twinbench.harness.evaluation import diagnostics, knn, linear
 from twinbench.harness.evaluation.features import extract
 from twinbench.methods.method import Method
@@ -113,24 +114,30 @@ class Evaluator:
         method.eval()
         count = min(self.rules.diagnostics_examples, len(self.validation.labels))
         bank_size = min(4 * count, len(self.train.labels))
-        some, bank = torch.arange(count), torch.arange(bank_size)
+        some = self._drawn(len(self.validation.labels), count)
+        bank = self._drawn(len(self.train.labels), bank_size)
         features = extract(method, self.validation.images.subset(some), self.dataset)
         bank_features = extract(method, self.train.images.subset(bank), self.dataset)
+        projections = method.project(features).float()
         first, second = (self._distorted(method, some, view) for view in (0, 1))
         measured: dict[str, Callable[[], float | None]] = {
             "feature_std": lambda: diagnostics.feature_std(features),
             "rankme_backbone": lambda: diagnostics.rankme(features),
-            "rankme_projector": lambda: diagnostics.rankme(method.project(features).float()),
+            "rankme_projector": lambda: diagnostics.rankme(projections),
             "off_diagonal_correlation": lambda: diagnostics.off_diagonal_correlation(features),
             "alignment": lambda: diagnostics.alignment(first, second),
             "uniformity": lambda: diagnostics.uniformity(features),
         }
-        finite = bool(torch.isfinite(features).all())
+        finite = all(bool(torch.isfinite(values).all()) for values in (features, projections))
         values = {f"diagnostics/{name}": measure() if finite else None for name, measure in measured.items()}
         grid = [(min(ONLINE_NEIGHBOURS, bank_size), ONLINE_TEMPERATURE)]
-        predicted = knn.knn_predictions(bank_features, self.train.labels[:bank_size], features, self.classes, grid)[0]
-        top1 = int((predicted == self.validation.labels[:count]).sum()) / count
+        predicted = knn.knn_predictions(bank_features, self.train.labels[bank], features, self.classes, grid)[0]
+        top1 = int((predicted == self.validation.labels[some]).sum()) / count
         return {name: _finite(value) for name, value in values.items()} | {"validation/knn_top1": top1}
+
+    def _drawn(self, n: int, count: int) -> Tensor:
+        """`count` of n positions, always the same; not the first, since a folder's images stand class by class."""
+        return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:count].sort().values
 
     def _distorted(self, method: Method, positions: Tensor, view: int) -> Tensor:
         """Features of one fixed distortion of the validation images: the same at every epoch and for every method."""

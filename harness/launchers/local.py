@@ -53,16 +53,17 @@ class LocalLauncher:
             while waiting or any(worker.trial for worker in self._workers):
                 for number, worker in enumerate(self._workers):
                     if worker.trial is None and waiting:
+                        started(waiting[0])
                         self._give(number, waiting.popleft())
-                        started(self._workers[number].trial)  # type: ignore[arg-type]
                 for trial, status in self._answers():
                     if status == "died":
                         deaths[trial.trial_id] = deaths.get(trial.trial_id, 0) + 1
                         if deaths[trial.trial_id] < DEATHS_ALLOWED:
                             waiting.appendleft(trial)
                             continue
-                        record_failure(trial, self._surroundings, f"its process died {DEATHS_ALLOWED} times")
                         status = "failed"
+                        with contextlib.suppress(OSError):  # no record where none can be written: still missing then
+                            record_failure(trial, self._surroundings, f"its process died {DEATHS_ALLOWED} times")
                     ended(trial, status)
                 look()
         finally:
@@ -78,10 +79,13 @@ class LocalLauncher:
 
     def _give(self, number: int, trial: Trial) -> None:
         worker = self._workers[number]
-        if not worker.process.is_alive():
+        worker.trial = trial  # first, so that a Ctrl-C right here finds it
+        try:
+            worker.connection.send(trial.content())
+        except OSError:  # it died while it had nothing to do
             worker = self._workers[number] = self._start(number)
-        worker.connection.send(trial.content())
-        worker.trial = trial
+            worker.trial = trial
+            worker.connection.send(trial.content())
 
     def _answers(self) -> list[tuple[Trial, str]]:
         """Trials that ended since the last look, and those whose process died."""

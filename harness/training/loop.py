@@ -52,7 +52,12 @@ class Task:
     @property
     def autocast(self) -> bool:
         """bf16 is fast on recent GPUs and slower than fp32 on most CPUs."""
-        return self.training.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return uses_bf16(self.training.precision, self.device)
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether `precision` means bf16 autocast on this device."""
+    return precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def train(
@@ -73,6 +78,7 @@ def train(
     ids = task.images.ids
     optimiser = build_optimiser(method.parameters(), training)
     progress = load_state(task.folder, method, optimiser, task.device)
+    report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
     saved_at = time.monotonic()
     while progress.epoch < training.epochs:
         method.train()
@@ -120,6 +126,13 @@ def train(
     return progress
 
 
+def check_finite(method: Method) -> None:
+    """Diverged where the weights or running statistics are not: the loss is only looked at before an update."""
+    for name, values in method.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise Diverged(f"{name} is not finite after the last update")
+
+
 def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) -> Step:
     number = progress.epoch * task.steps_per_epoch + progress.step_in_epoch
     return Step(
@@ -146,7 +159,9 @@ def _close_epoch(progress: Progress, steps_per_epoch: int, rate: float) -> None:
     """The epoch's means go to the curves; rows stay aligned whatever a later epoch measures."""
     progress.epoch += 1
     progress.epochs.append(progress.epoch)
-    values: dict[str, Any] = {name: total / steps_per_epoch for name, total in progress.sums.items()}
+    means = {name: total / steps_per_epoch for name, total in progress.sums.items()}
+    # a part that is not finite within a total that is has no place in JSON
+    values: dict[str, Any] = {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
     progress.sums, progress.step_in_epoch = {}, 0
     _append(progress, values | {"learning_rate": rate})
 

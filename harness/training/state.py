@@ -49,6 +49,13 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
     return Progress(**content["progress"])
 
 
+def saved_progress(folder: Path) -> Progress:
+    """How far the saved state is, without a method to restore; a fresh Progress where there is none."""
+    if not (folder / FILE_NAME).exists():
+        return Progress()
+    return Progress(**torch.load(folder / FILE_NAME, map_location="cpu", weights_only=True)["progress"])
+
+
 def drop_state(folder: Path) -> None:
     """Once the record is written nothing resumes from here."""
     (folder / FILE_NAME).unlink(missing_ok=True)

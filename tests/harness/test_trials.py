@@ -116,6 +116,39 @@ def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
     assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
 
 
+def test_weights_that_are_not_finite_after_the_last_update_are_no_result(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image would be called class 0, which looks like an accuracy."""
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+
+    def spoil(self: Any, step: Any) -> None:
+        if step.step == step.steps - 1:
+            self.backbone.conv1.weight.data[0] = float("inf")
+
+    monkeypatch.setattr(METHODS["simclr"], "after_update", spoil)
+    assert run_trial(trial, Surroundings(tmp_path)) == "diverged"
+    record = _record(tmp_path, trial)
+    assert "backbone.conv1.weight" in record["result"]["reason"] and record["result"]["metrics"] == []
+
+
+def test_a_resumed_trial_that_fails_at_once_keeps_the_curves_of_its_first_attempt(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    steps = iter(range(100))
+    assert run_trial(trial, Surroundings(tmp_path), lambda: next(steps) == 5) == "interrupted"
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(METHODS["simclr"], "loss", broken)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    record = _record(tmp_path, trial)
+    assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
+    assert record["circumstance"]["images_seen"] == 6 * 256
+
+
 def test_a_trial_that_raises_is_recorded_with_its_reason_and_traceback(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

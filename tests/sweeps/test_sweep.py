@@ -103,6 +103,7 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
         (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = [1.0, inf]}\n', "grids.0.axes.x.1: is not a finite number"),
         (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "a seed is given twice"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1]\ny = [1, 2]\n', "differ in length"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = 1}\n[[grids.zipped]]\nx = [1]\n', "x: stands twice"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is no method of this grid"),
         (HEAD.replace("digits-small", "digits-smal") + '[[grids]]\nmethods = ["a"]\n', "did you mean 'digits-small'?"),
     ],
@@ -110,6 +111,22 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
 def test_one_mistake_is_one_line(tmp_path: Path, text: str, piece: str) -> None:
     (line,) = _mistakes(tmp_path, text)
     assert piece in line
+
+
+def test_a_methods_own_axis_takes_the_place_of_a_zipped_one(tmp_path: Path) -> None:
+    text = HEAD + '[[grids]]\nmethods = ["a", "b"]\n[[grids.zipped]]\nx = [1, 2]\ny = [3, 4]\n'
+    expected = [
+        ("a", ("x", 9), ("y", 3)),
+        ("a", ("x", 9), ("y", 4)),
+        ("b", ("x", 1), ("y", 3)),
+        ("b", ("x", 2), ("y", 4)),
+    ]
+    assert _cells(_read(tmp_path, text, "a.x=9")) == expected
+
+
+def test_set_reaches_all_methods_also_where_one_has_its_own_value(tmp_path: Path) -> None:
+    text = HEAD + '[[grids]]\nmethods = ["a", "b"]\naxes = {x = 1}\n[grids.only.b]\nx = 2\n'
+    assert _cells(_read(tmp_path, text, "x=3")) == [("a", ("x", 3)), ("b", ("x", 3))]
 
 
 def test_methods_that_no_grid_has_are_named_with_the_nearest(tmp_path: Path) -> None:
