@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
@@ -25,11 +25,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
 
 
-def parse(cls: type[T], data: Mapping[str, Any], where: str, explain: Callable[[str], str] = lambda key: "") -> T:
-    """`data` as a `cls`, types strict (a string is no number, true is no 1). InvalidInput lists all that is wrong.
-
-    `explain(key)` may name the right field for a key that is unknown here but known in the literature.
-    """
+def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """`data` as a `cls`, types strict (a string is no number, true is no 1). InvalidInput lists all that is wrong."""
     from pydantic import ValidationError
 
     not_finite = [Mistake(where, key, "is not a finite number", str(seen)) for key, seen in _not_finite(data)]
@@ -40,7 +37,7 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str, explain: Callable[[
         parsed: T = _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True)
         return parsed
     except ValidationError as error:
-        told = [_mistake(cls, details, where, explain) for details in error.errors() if not _is_echo(details)]
+        told = [_mistake(cls, details, where) for details in error.errors() if not _is_echo(details)]
         raise InvalidInput(dict.fromkeys(told)) from None
 
 
@@ -59,7 +56,7 @@ def _adapter(cls: Any) -> Any:
     return TypeAdapter(cls)
 
 
-def _mistake(cls: type, details: Any, where: str, explain: Callable[[str], str]) -> Mistake:
+def _mistake(cls: type, details: Any, where: str) -> Mistake:
     location = [part for part in details["loc"] if not _is_union_branch(part)]
     key = ".".join(map(str, location))
     name = str(location[-1]) if location else ""
@@ -67,7 +64,7 @@ def _mistake(cls: type, details: Any, where: str, explain: Callable[[str], str])
     seen = details["input"] if isinstance(details["input"], bool | int | float | str) else str(details["input"])
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _field_names(cls, location[:-1])
-        return Mistake(where, key, "unknown key", seen, ", ".join(known), explain(name) or nearest(name, known))
+        return Mistake(where, key, "unknown key", seen, ", ".join(known), nearest(name, known))
     if kind in ("missing", "missing_argument"):
         return Mistake(where, key, "is missing", allowed=_type_text(cls, location))
     bound = next((f"{words} {context[name]}" for name, words in BOUNDS.items() if name in context), "")
