@@ -47,34 +47,43 @@ def run(
         int, typer.Option(min=1, help="Threads per trial. Results are bit-equal only at equal threads.")
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    trial_time_limit: Annotated[
+        float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial, hung or not, is ended.")
+    ] = None,
+    retry: Annotated[
+        str | None, typer.Option(help="`failed` runs failed trials again; their records stay with their attempts.")
+    ] = None,
     changes: Set = None,
     data: Data = None,
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
-    from twinbench.harness.running import choose_devices, make_plan, run_sweep, write_plan
+    from twinbench.harness.run_folder import set_failed_aside, write_plan
+    from twinbench.harness.running import choose_devices, make_plan, run_locally
     from twinbench.harness.watching import Watch
 
     if launcher != "local":
         raise InvalidInput(
             [Mistake("--launcher", "", "no such launcher", launcher, "local", nearest(launcher, ["local"]))]
         )
+    if retry not in (None, "failed"):
+        raise InvalidInput([Mistake("--retry", "", "cannot be run again", retry, "failed")])
     devices = choose_devices(device)
     planned = make_plan(sweep, tuple(changes or ()), data)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned)
-    outcome = run_sweep(
-        planned,
-        folder,
-        devices,
-        workers,
-        threads,
-        data,
-        lambda todo, total: Watch(folder, planned.axes, todo, total, out),
+    if retry:
+        out.print(f"{set_failed_aside(folder, planned)} failed trials run again")
+    from twinbench.harness.execute import Surroundings
+
+    surroundings = Surroundings(
+        folder, threads=threads, data=data, trial_time_limit=trial_time_limit, where="local", keep_log=True
     )
+    watch = Watch(folder, planned.axes, planned.trials, out)
+    outcome = run_locally(planned, surroundings, devices, workers, watch)
     out.print(_counted(outcome.statuses))
-    if outcome.interrupted:
-        out.print("interrupted; the same command goes on from here")
-        raise typer.Exit(INTERRUPTED)
+    if outcome.stopped:
+        out.print(outcome.stopped, markup=False)
+        raise typer.Exit(INTERRUPTED if "interrupted" in outcome.stopped else SOME_FAILED)
     from twinbench.reports.page import write_report
 
     out.print(f"report: {write_report(folder)}")
@@ -85,7 +94,8 @@ def run(
 @app.command()
 def plan(sweep: SweepName, out_folder: Out = None, changes: Set = None, data: Data = None) -> None:
     """List the trials of a sweep and which are recorded already. Runs nothing."""
-    from twinbench.harness.running import make_plan, missing
+    from twinbench.harness.run_folder import missing
+    from twinbench.harness.running import make_plan
     from twinbench.harness.watching import label
 
     planned = make_plan(sweep, tuple(changes or ()), data)
@@ -103,26 +113,50 @@ def plan(sweep: SweepName, out_folder: Out = None, changes: Set = None, data: Da
 
 
 @app.command()
-def status(folder: RunFolder) -> None:
-    """Say how far a run is, from its folder alone."""
-    from twinbench.harness.running import read_plan
+def status(
+    folder: RunFolder,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all is recorded.")] = False,
+) -> None:
+    """Say how far a run is, what runs where, and what failed: from the folder alone, while it runs or later."""
+    import time
 
-    trials = read_plan(folder)["trials"]
-    counts: dict[str, int] = {}
-    for trial in trials:
-        state = _state(folder, trial["trial_id"])
-        counts[state] = counts.get(state, 0) + 1
-    out.print(_counted(counts))
+    from rich.live import Live
+
+    from twinbench.harness.status import Status, shown
+
+    seen = Status(folder)
+    if not watch:
+        out.print(shown(seen))
+        return
+    with Live(console=out, auto_refresh=False) as live:
+        while True:
+            live.update(shown(seen), refresh=True)
+            if not seen.survey.missing:
+                return
+            time.sleep(2)
 
 
-def _state(folder: Path, trial_id: str) -> str:
-    from twinbench.harness.progress import read_progress
-    from twinbench.results.record import TornRecord, read_record, record_path
+@app.command()
+def logs(
+    folder: RunFolder,
+    trial: Annotated[str, typer.Argument(help="The beginning of a trial's id, as `status` and `plan` print it.")],
+) -> None:
+    """Print what a trial's attempts printed, and how each ended."""
+    from twinbench.harness.status import find_trial, log_lines
 
-    try:
-        return str(read_record(record_path(folder, trial_id))["result"]["status"])
-    except TornRecord:
-        return str(read_progress(folder, trial_id).get("status", "missing"))
+    for line in log_lines(folder, find_trial(folder, trial)):
+        sys.stdout.write(line)
+
+
+@app.command()
+def cancel(folder: RunFolder) -> None:
+    """Ask every worker of a run, wherever it is, to save its trial and end. `run` goes on from there."""
+    from twinbench.harness.run_folder import cancel as cancel_folder
+    from twinbench.harness.run_folder import read_plan
+
+    read_plan(folder)
+    cancel_folder(folder)
+    out.print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 
 @app.command()
@@ -208,10 +242,10 @@ def _first_line(thing: Any) -> str:
 
 
 def _check_run_folder(folder: Path) -> None:
-    from twinbench.results.record import RECORDS
+    from twinbench.results.record import PLAN, RECORDS
 
-    if not (folder / "plan.json").exists() and not (folder / RECORDS).is_dir():
-        raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither plan.json nor {RECORDS}/")])
+    if not (folder / PLAN).exists() and not (folder / RECORDS).is_dir():
+        raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither {PLAN} nor {RECORDS}/")])
 
 
 def _counted(statuses: dict[str, int]) -> str:
@@ -222,8 +256,12 @@ def _counted(statuses: dict[str, int]) -> str:
 def _print_table(frame: Any) -> None:
     table = Table(*map(str, frame.columns), box=None, pad_edge=False)
     for row in frame.itertuples(index=False):
-        table.add_row(*("" if value is None or value != value else str(value) for value in row))
+        table.add_row(*(_shown(value) for value in row))
     out.print(table, markup=False)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
 
 
 def _print_csv(frame: Any) -> None:

@@ -49,7 +49,10 @@ def protocol_of_trial(protocol: Protocol) -> dict[str, Any]:
     return {"name": protocol.name, "version": protocol.version, "hash": protocol.hash, "content": content}
 
 
-def check(sweep: Sweep, protocol: Protocol, where: str) -> list[tuple[Cell, dict[str, Any], dict[str, Any]]]:
+Resolved = tuple[Cell, dict[str, Any], dict[str, Any]]
+
+
+def check(sweep: Sweep, protocol: Protocol, where: str) -> list[Resolved]:
     """Each cell with the method's settings and the training, resolved whole. InvalidInput lists every mistake found."""
     mistakes = _protocol_mistakes(protocol)
     resolved = []
@@ -63,11 +66,13 @@ def check(sweep: Sweep, protocol: Protocol, where: str) -> list[tuple[Cell, dict
     return resolved
 
 
-def plan(name: str, sweep: Sweep, protocol: Protocol, fingerprint: str, where: str) -> Plan:
-    """The trials of `sweep` on the dataset with that fingerprint: baselines first, then cell by cell, seed by seed."""
+def plan(name: str, sweep: Sweep, protocol: Protocol, resolved: list[Resolved], fingerprint: str) -> Plan:
+    """The trials of `sweep`, as `check` resolved it, on the dataset with that fingerprint.
+
+    Baselines come first, then cell by cell, seed by seed.
+    """
     carried = protocol_of_trial(protocol)
     trials = _baseline_trials(sweep, carried, fingerprint) if sweep.baselines else []
-    resolved = check(sweep, protocol, where)
     for cell, settings, training in resolved:
         version = get_method(cell.method).version
         trials += [Trial(cell.method, version, settings, training, s, fingerprint, carried) for s in sweep.seeds]
@@ -85,7 +90,7 @@ def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -
     ]
 
 
-def _moved(resolved: list[tuple[Cell, dict[str, Any], dict[str, Any]]]) -> tuple[str, ...]:
+def _moved(resolved: list[Resolved]) -> tuple[str, ...]:
     """Fields that take more than one value within one method: the axes of this sweep."""
     asked = dict.fromkeys(key for cell, _, _ in resolved for key in cell.values)
     seen: dict[str, dict[str, set[str]]] = {key: {} for key in asked}

@@ -1,7 +1,7 @@
 """How a running sweep looks in a terminal: a bar for the sweep and one per running trial; plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from twinbench.harness.progress import read_progress
+from twinbench.harness.attempts import last_attempt
+from twinbench.harness.survey import Survey
 from twinbench.sweeps.trial import Trial
+
+LOOK_SECONDS = 0.5
 
 
 class Watch:
-    """Shows the trials of one run as they start, advance and end. Use as a context."""
+    """Shows the trials of one run as they start, advance and end, from the run folder alone. Use as a context."""
 
-    def __init__(self, run_folder: Path, axes: tuple[str, ...], todo: list[Trial], planned: int, console: Console):
+    def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: Console):
         self._folder, self._axes, self._console = run_folder, axes, console
-        self._total, self._recorded, self._ended = planned, planned - len(todo), 0
+        self._trials = {trial.trial_id: trial for trial in trials}
+        self._survey = Survey(run_folder, self._trials)
         self._running: dict[str, TaskID] = {}
-        self._since: dict[str, float] = {}
+        self._looked_at, self._looking_costs = 0.0, 0.0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -28,45 +32,59 @@ class Watch:
             TextColumn("{task.fields[note]}"),
         )
         self._bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._sweep = self._bars.add_task("[bold]sweep", total=planned, completed=self._recorded, note="trials")
+        self._sweep = self._bars.add_task("[bold]sweep", total=len(self._trials), note="trials")
 
     def __enter__(self) -> "Watch":
-        if self._recorded:
-            self._console.print(f"{self._recorded} of {self._total} trials are recorded already")
+        self._survey.look()
+        if self._survey.recorded:
+            self._console.print(
+                f"{len(self._survey.recorded)} of {len(self._trials)} trials are recorded already", highlight=False
+            )
         self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.look(at_once=True)
         self._bars.stop()
 
-    def started(self, trial: Trial) -> None:
-        """A trial was handed to a worker."""
-        self._since.setdefault(trial.trial_id, time.monotonic())
-        if trial.trial_id not in self._running:
-            name = escape(label(trial, self._axes))
-            self._running[trial.trial_id] = self._bars.add_task(name, total=None, note="starting")
+    def look(self, at_once: bool = False) -> bool:
+        """Shows what is new, at most twice a second and never for long; whether every trial is recorded."""
+        if not at_once and time.monotonic() - self._looked_at < max(LOOK_SECONDS, 10 * self._looking_costs):
+            return not self._survey.missing
+        began = time.monotonic()
+        for trial_id in self._survey.look():
+            self._ended(self._trials[trial_id])
+        if not self._bars.disable:
+            self._show_running()
+        self._looked_at = time.monotonic()
+        self._looking_costs = self._looked_at - began
+        return not self._survey.missing
 
-    def ended(self, trial: Trial, status: str) -> None:
-        """A trial ended; its line stays."""
-        self._ended += status != "interrupted"
+    def _ended(self, trial: Trial) -> None:
+        """The line of a trial that left a record; it stays."""
         bar = self._running.pop(trial.trial_id, None)
         if bar is not None:
             self._bars.remove_task(bar)
-        self._bars.update(self._sweep, completed=self._recorded + self._ended)
-        seconds = time.monotonic() - self._since[trial.trial_id]
-        count = f"[{self._recorded + self._ended}/{self._total}]"
-        line = f"{count} {label(trial, self._axes)}: {status} in {seconds:.1f} s"
+        recorded = len(self._trials) - self._survey.missing
+        self._bars.update(self._sweep, completed=recorded)
+        status = self._survey.recorded[trial.trial_id]
+        attempt = last_attempt(self._folder, trial.trial_id)
+        took = f" in {attempt['seconds']:.1f} s" if "seconds" in attempt else ""
+        reason = f": {attempt['reason']}" if status != "done" and attempt.get("reason") else ""
+        line = f"[{recorded}/{len(self._trials)}] {label(trial, self._axes)}: {status}{took}{reason}"
         self._console.print(escape(line), style="" if status == "done" else "yellow", highlight=False, soft_wrap=True)
 
-    def look(self) -> None:
-        """Reads how far the running trials are."""
-        if self._bars.disable:
-            return
-        for trial_id, bar in self._running.items():
-            told = read_progress(self._folder, trial_id)
-            if told.get("steps"):
-                rate = f"{told['images_per_second']:.0f} images/s"
-                self._bars.update(bar, total=told["steps"], completed=told["step"], note=rate)
+    def _show_running(self) -> None:
+        running = self._survey.running()
+        for trial_id in set(self._running) - set(running):
+            self._bars.remove_task(self._running.pop(trial_id))
+        for trial_id, attempt in running.items():
+            if trial_id not in self._running:
+                name = escape(label(self._trials[trial_id], self._axes))
+                self._running[trial_id] = self._bars.add_task(name, total=None, note="starting")
+            if attempt.get("steps"):
+                rate = f"{attempt['images_per_second']:.0f} images/s"
+                self._bars.update(self._running[trial_id], total=attempt["steps"], completed=attempt["step"], note=rate)
 
 
 def label(trial: Trial, axes: tuple[str, ...]) -> str:

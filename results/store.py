@@ -20,11 +20,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from twinbench.results.record import BrokenArtefact, TornRecord, parse_record, read_artefact, record_files
+from twinbench.results.record import PLAN, BrokenArtefact, TornRecord, parse_record, read_artefact, record_files
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-PLAN = "plan.json"
 SCHEMA_NUMBER = 1
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 RECORDS_AT_ONCE = 500  # holds memory down: curves of this many trials stand in Python lists at a time

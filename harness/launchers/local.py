@@ -1,130 +1,142 @@
-"""Runs trials in warm processes on this machine: each imports torch once and then takes trial after trial."""
+"""Keeps warm worker processes on this machine: each imports torch once and then drains the run folder."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from twinbench.harness.worker import Surroundings, record_failure, run_trial
-from twinbench.sweeps.trial import Trial
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.heart import TIME_LIMIT_EXIT
+from twinbench.harness.worker import Execute, Unwritable
 
-DEATHS_ALLOWED = 3  # a trial whose process has died so often is recorded as failed
 LOOK_EVERY_SECONDS = 0.2
+FAILED_STARTS_ALLOWED = 3
+
+
+class CannotStart(Exception):
+    """Worker processes die before they take a trial."""
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     connection: Connection
-    trial: Trial | None = None
+    device: str
+    ready: bool = False
 
 
 class LocalLauncher:
-    """Keeps `workers` processes busy with trials until none is left or `stop` is called."""
+    """`workers` processes, spread over `devices`. A process that dies is replaced; the folder says what it held."""
 
-    def __init__(self, surroundings: Surroundings, workers: int, devices: list[str]):
-        self._surroundings, self._devices = surroundings, devices
-        self._context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and CUDA's state
-        self._count = workers
-        self._workers: list[_Worker] = []
-
-    def run(
+    def __init__(
         self,
-        trials: Iterable[Trial],
-        started: Callable[[Trial], None],
-        ended: Callable[[Trial, str], None],
-        look: Callable[[], None],
-    ) -> None:
-        """Tells `started` and `ended` of each trial with its status; calls `look` several times a second.
+        surroundings: Surroundings,
+        workers: int,
+        devices: list[str],
+        stay: bool = True,
+        execute: Execute | None = None,
+    ):
+        self._surroundings, self._stay, self._execute = surroundings, stay, execute
+        self._context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and CUDA's state
+        self._devices = [devices[number % len(devices)] for number in range(workers)]
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
 
-        A trial whose process dies is given to a new one, where it goes on from its saved state. On any exception,
-        KeyboardInterrupt among them, the running trials save their state and end before it goes on up.
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Works until `is_over`, asked several times a second, or until the workers find nothing more to do.
+
+        On any exception, KeyboardInterrupt among them, the running trials save their state and end before it goes on
+        up. Raises Unwritable when the run folder takes no more, CannotStart when workers die as they start.
         """
-        waiting = deque(trials)
-        deaths: dict[str, int] = {}
         try:
-            self._workers = [self._start(number) for number in range(min(self._count, len(waiting)))]
-            while waiting or any(worker.trial for worker in self._workers):
-                for number, worker in enumerate(self._workers):
-                    if worker.trial is None and waiting:
-                        started(waiting[0])
-                        self._give(number, waiting.popleft())
-                for trial, status in self._answers():
-                    if status == "died":
-                        deaths[trial.trial_id] = deaths.get(trial.trial_id, 0) + 1
-                        if deaths[trial.trial_id] < DEATHS_ALLOWED:
-                            waiting.appendleft(trial)
-                            continue
-                        status = "failed"
-                        with contextlib.suppress(OSError):  # no record where none can be written: still missing then
-                            record_failure(trial, self._surroundings, f"its process died {DEATHS_ALLOWED} times")
-                    ended(trial, status)
-                look()
+            self._workers = [self._start(device) for device in self._devices]
+            while not is_over() and self._workers:
+                self._wait()
+                self._mend()
         finally:
-            self._stop(ended)
+            self._stop()
 
-    def _start(self, number: int) -> _Worker:
+    def _start(self, device: str) -> _Worker:
         here, there = self._context.Pipe()
-        surroundings = replace(self._surroundings, device=self._devices[number % len(self._devices)])
-        process = self._context.Process(target=_work, args=(there, surroundings, os.getpid()), daemon=True)
+        arguments = (there, replace(self._surroundings, device=device), os.getpid(), self._stay, self._execute)
+        process = self._context.Process(target=_work, args=arguments)
         process.start()
         there.close()
-        return _Worker(process, here)
+        return _Worker(process, here, device)
 
-    def _give(self, number: int, trial: Trial) -> None:
-        worker = self._workers[number]
-        worker.trial = trial  # first, so that a Ctrl-C right here finds it
-        try:
-            worker.connection.send(trial.content())
-        except OSError:  # it died while it had nothing to do
-            worker = self._workers[number] = self._start(number)
-            worker.trial = trial
-            worker.connection.send(trial.content())
+    def _wait(self) -> None:
+        """Until a worker says something or ends, but not for long."""
+        sources: list[Any] = [worker.process.sentinel for worker in self._workers]
+        sources += [worker.connection for worker in self._workers]
+        ended = time.monotonic() + LOOK_EVERY_SECONDS
+        wait(sources, timeout=LOOK_EVERY_SECONDS)
+        for worker in self._workers:
+            with contextlib.suppress(EOFError, OSError):
+                while worker.connection.poll():
+                    said = worker.connection.recv()
+                    if said != "ready":
+                        raise Unwritable(said)
+                    worker.ready, self._failed_starts = True, 0
+            if not worker.process.is_alive():
+                return
+        time.sleep(max(0.0, ended - time.monotonic()))  # a closed pipe is always readable
 
-    def _answers(self) -> list[tuple[Trial, str]]:
-        """Trials that ended since the last look, and those whose process died."""
-        busy = {worker.connection: worker for worker in self._workers if worker.trial}
-        answers = []
-        for connection in wait(list(busy), timeout=LOOK_EVERY_SECONDS):
-            worker = busy[connection]  # type: ignore[index]
-            trial, worker.trial = worker.trial, None
-            try:
-                status = str(worker.connection.recv())
-            except (EOFError, ConnectionResetError):
-                worker.process.join()
-                status = "died"
-            answers.append((trial, status))
-        return answers  # type: ignore[return-value]
+    def _mend(self) -> None:
+        """Replaces workers that died, lets go those that found nothing more to do."""
+        workers = []
+        for worker in self._workers:
+            if worker.process.is_alive():
+                workers.append(worker)
+                continue
+            worker.process.join()
+            worker.connection.close()
+            code = worker.process.exitcode
+            if code == 0:
+                continue
+            self._failed_starts += not worker.ready
+            if self._failed_starts >= FAILED_STARTS_ALLOWED:
+                raise CannotStart(f"{self._failed_starts} workers in a row ended as they started, with {_ended(code)}")
+            print(f"a worker ended with {_ended(code)}; another takes over", file=sys.stderr)
+            workers.append(self._start(worker.device))
+        self._workers = workers
 
-    def _stop(self, ended: Callable[[Trial, str], None]) -> None:
+    def _stop(self) -> None:
         """Asks what runs to save its state and end; a second Ctrl-C kills instead."""
         try:
             for worker in self._workers:
-                if worker.trial and worker.process.is_alive():
+                if worker.process.is_alive():
                     os.kill(worker.process.pid, signal.SIGTERM)  # type: ignore[arg-type]
-            while any(worker.trial for worker in self._workers):
-                for trial, status in self._answers():
-                    ended(trial, "interrupted" if status == "died" else status)
-        except KeyboardInterrupt:
             for worker in self._workers:
-                worker.process.kill()
-            raise
+                worker.process.join()
         finally:
             for worker in self._workers:
-                worker.connection.close()  # an idle worker ends when its pipe does
-                worker.process.join(timeout=5)
                 if worker.process.is_alive():
                     worker.process.kill()
+                    worker.process.join()
+                worker.connection.close()
 
 
-def _work(connection: Connection, surroundings: Surroundings, parent: int) -> None:
-    """A worker's life: take a trial, run it, say how it ended; until the pipe closes."""
+def _ended(code: int | None) -> str:
+    """An exit code in words."""
+    if code == TIME_LIMIT_EXIT:
+        return "its trial's time limit"
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool, execute: Execute | None) -> None:
+    """A worker's life."""
+    from twinbench.harness.launchers.drain import drain
+
     asked_to_stop = False
 
     def note(*_: Any) -> None:
@@ -132,12 +144,14 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int) -> No
         asked_to_stop = True
 
     signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    for ignored in (signal.SIGINT, signal.SIGUSR2):  # Ctrl-C, and SLURM's warning, reach the launcher, which decides
+        signal.signal(ignored, signal.SIG_IGN)
 
     def should_stop() -> bool:
-        return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers to another
+        return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers' trials
 
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while not should_stop():
-            trial = Trial(**connection.recv())
-            connection.send(run_trial(trial, surroundings, should_stop))
+    connection.send("ready")
+    try:
+        drain(surroundings, should_stop, stay, execute)
+    except Unwritable as error:
+        connection.send(str(error))

@@ -88,6 +88,17 @@ def test_plan_status_collect_and_query_answer(finished, call) -> None:  # type: 
     assert json.loads(asked.stdout) == [{"n": 6}], asked.stderr
 
 
+def test_logs_of_a_trial_are_found_by_the_beginning_of_its_id(finished, call) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    trial_id = next((folder / "runs/digits/records").iterdir()).stem
+    told = call(folder, "logs", "runs/digits", trial_id[:6])
+    assert told.returncode == 0 and "--- attempt 1 on" in told.stdout, told.stderr
+    unknown = call(folder, "logs", "runs/digits", "x")
+    assert unknown.returncode == 2 and "no such trial" in unknown.stderr
+    several = call(folder, "logs", "runs/digits", "")
+    assert several.returncode == 2 and "several" in several.stderr
+
+
 def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
     refused = call(folder, "query", "runs/digits", "delete from trials")
@@ -107,7 +118,10 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "cifar10_methods", "--data", "nowhere"), ("nowhere",)),
         (("run", "cifar10_methods"), ("--data",)),
         (("run", "digits", "--out", "/proc/nowhere"), ("cannot be written",)),
+        (("run", "digits", "--retry", "done"), ("cannot be run again", "failed")),
         (("status", "nowhere"), ("no run folder",)),
+        (("logs", "nowhere", "0"), ("no run folder",)),
+        (("cancel", "nowhere"), ("no run folder",)),
         (("report", "nowhere"), ("no run folder",)),
         (("query", "nowhere", "select 1"), ("no run folder",)),
         (("list", "method"), ("did you mean 'methods'?",)),

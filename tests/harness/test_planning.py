@@ -125,7 +125,8 @@ def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) ->
 
 def test_equal_sweeps_give_equal_plans() -> None:
     sweep, protocol, _ = read_sweep("digits")
-    plans = [plan("digits", sweep, protocol, "sha256:0", "digits.toml").content() for _ in range(2)]
+    resolved = check(sweep, protocol, "digits.toml")
+    plans = [plan("digits", sweep, protocol, resolved, "sha256:0").content() for _ in range(2)]
     assert plans[0] == plans[1]
 
 

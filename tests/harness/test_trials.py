@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.numpy import load
 
-from twinbench.harness import worker
+from twinbench.harness import execute
+from twinbench.harness.execute import Surroundings, build_method
 from twinbench.harness.planning import Plan
 from twinbench.harness.training import loop
-from twinbench.harness.worker import Surroundings, build_method, run_trial
+from twinbench.harness.training.state import Progress
+from twinbench.harness.worker import run_trial
 from twinbench.methods.registry import METHODS
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
@@ -54,7 +56,8 @@ def test_a_trial_stopped_after_every_step_and_run_again_leaves_the_undisturbed_r
 
 KILLED_AT_STEP_6 = """
 import itertools, json, os, pathlib, signal, sys
-from twinbench.harness.worker import Surroundings, run_trial
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.worker import run_trial
 from twinbench.sweeps.trial import Trial
 
 calls = itertools.count(1)
@@ -157,7 +160,7 @@ def test_a_trial_that_raises_is_recorded_with_its_reason_and_traceback(
     def broken(*_: Any) -> Any:
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(worker, "build_method", broken)
+    monkeypatch.setattr(execute, "build_method", broken)
     assert run_trial(trial, Surroundings(tmp_path)) == "failed"
     record = _record(tmp_path, trial)
     assert record["result"]["reason"] == "RuntimeError: the disk is on fire"
@@ -192,7 +195,7 @@ def test_methods_of_one_seed_start_from_the_same_backbone(tiny_plan: Planner) ->
 
 
 def test_collapse_is_a_status_where_the_protocol_says_so() -> None:
-    progress = worker.Progress(epochs=[1], curves={"diagnostics/feature_std": [0.01]})
-    assert worker._judge(0.05, progress)[0] == "collapsed"
-    assert worker._judge(0.005, progress) == ("done", "")
-    assert worker._judge(None, progress) == ("done", "")
+    progress = Progress(epochs=[1], curves={"diagnostics/feature_std": [0.01]})
+    assert execute._judge(0.05, progress)[0] == "collapsed"
+    assert execute._judge(0.005, progress) == ("done", "")
+    assert execute._judge(None, progress) == ("done", "")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from twinbench.harness.running import choose_devices, make_plan, run_sweep, write_plan
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.run_folder import write_plan
+from twinbench.harness.running import make_plan, run_locally
 from twinbench.harness.watching import Watch
 from twinbench.reports.page import write_report
 
@@ -24,16 +26,8 @@ def test_the_page_opens_from_disk_without_an_error_or_a_request(
     planned = make_plan("digits", changes, None)
     folder = tmp_path / "run"
     write_plan(folder, planned)
-    console = Console(quiet=True)
-    run_sweep(
-        planned,
-        folder,
-        choose_devices("cpu"),
-        2,
-        1,
-        None,
-        lambda todo, n: Watch(folder, planned.axes, todo, n, console),
-    )
+    watch = Watch(folder, planned.axes, planned.trials, Console(quiet=True))
+    run_locally(planned, Surroundings(folder), ["cpu"], 2, watch)
     page_file = write_report(folder)
 
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,0 +1,243 @@
+"""Attempts at a trial: who runs it, how far they are, how it ended. An attempt's file is also the lease on its trial.
+
+    trials/TRIAL_ID/attempt-0001.json    created by the one worker that claims the trial, then replaced as it goes on
+    trials/TRIAL_ID/attempt-0001.log     what was printed meanwhile
+    trials/TRIAL_ID/state.pt             what the next attempt goes on from
+
+A trial is claimed by creating the file of the next number, which the file system lets one worker do: no lock, nothing
+to break, and no lease that could be deleted under somebody. Who finds a higher number than its own has lost the
+lease. All a lost lease can cost is a second run of a trial, whose state and record are written whole and equal.
+"""
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from twinbench.results.record import TornRecord, read_record, record_path, write_json_atomically
+from twinbench.sweeps.identity import canonical_json
+
+BEAT_SECONDS = 10.0
+# An NFS client may show a file for a minute as it was; a lease that is taken too early costs a duplicate run.
+STALE_SECONDS = 180.0
+REPORT_SECONDS = 1.0
+DEATHS_ALLOWED = 3  # attempts in a row that died where they began: the trial is what kills them
+
+_NAME = re.compile(r"attempt-(\d{4,})\.json")
+
+
+def trial_folder(run_folder: Path, trial_id: str) -> Path:
+    """Where a trial keeps its attempts, logs and state."""
+    return run_folder / "trials" / trial_id
+
+
+def attempt_file(run_folder: Path, trial_id: str, number: int, suffix: str = ".json") -> Path:
+    """The attempt's own file, or its log with suffix ".log"."""
+    return trial_folder(run_folder, trial_id) / f"attempt-{number:04d}{suffix}"
+
+
+def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
+    """The numbers of all attempts so far, ascending."""
+    try:
+        names = os.listdir(trial_folder(run_folder, trial_id))
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+
+def read_attempt(run_folder: Path, trial_id: str, number: int) -> dict[str, Any]:
+    """What an attempt last told of itself; empty for a file that was created and not yet written."""
+    try:
+        told = json.loads(attempt_file(run_folder, trial_id, number).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def last_attempt(run_folder: Path, trial_id: str) -> dict[str, Any]:
+    """The latest attempt as it told of itself; empty where there was none."""
+    numbers = attempt_numbers(run_folder, trial_id)
+    return read_attempt(run_folder, trial_id, numbers[-1]) if numbers else {}
+
+
+def is_running(attempt: Mapping[str, Any]) -> bool:
+    """Whether the attempt has not said that it ended. It may have died since: `Others` tells."""
+    return bool(attempt) and attempt.get("status") == "running"
+
+
+# --- is the holder alive? -------------------------------------------------------------------------------------------
+
+
+@cache
+def machine() -> str:
+    """This boot of this machine, and the processes that are visible here: where process numbers mean something."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> str:
+    """When a process of this machine started, in the kernel's count; empty if it is gone or nothing can be known."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+@dataclass
+class Others:
+    """What one watcher has seen of other workers' leases: a beat that stands still too long means that they are dead.
+
+    Time is counted here, by this process's own clock, so that clocks which differ between machines do no harm.
+    """
+
+    stale_seconds: float = STALE_SECONDS
+    _seen: dict[str, tuple[str, float, bool]] = field(default_factory=dict)
+
+    def holds(self, trial_id: str, number: int, attempt: Mapping[str, Any]) -> bool:
+        """Whether the attempt's worker has to be taken for alive."""
+        if attempt and not is_running(attempt):
+            return False
+        if attempt and attempt.get("machine") and attempt["machine"] == machine():
+            return process_start(int(attempt["pid"])) == str(attempt["process_start"])
+        beat = f"{number}:{attempt.get('beat')}"
+        before, since, _ = self._seen.get(trial_id, ("", 0.0, False))
+        if before != beat:
+            self._seen[trial_id] = (beat, time.monotonic(), bool(before))
+            return True
+        return time.monotonic() - since < self.stale_seconds
+
+    def beats(self, trial_id: str, attempt: Mapping[str, Any]) -> bool:
+        """Whether the holder is known to live: seen to beat, or a living process of this machine."""
+        if attempt.get("machine") == machine() != "":
+            return True
+        return self._seen.get(trial_id, ("", 0.0, False))[2]
+
+
+# --- claiming and holding -------------------------------------------------------------------------------------------
+
+
+class Attempt:
+    """One worker's hold on one trial: tells how far it is, beats, and says how it ended."""
+
+    def __init__(self, run_folder: Path, trial_id: str, number: int, where: str, deaths: int):
+        self.run_folder, self.trial_id, self.number, self.deaths = run_folder, trial_id, number, deaths
+        self.started, self._began, self._told_at = now(), time.monotonic(), 0.0
+        self._writing = threading.Lock()  # the heart's thread beats while the trial's own reports
+        self._told: dict[str, Any] = {
+            "number": number,
+            "status": "running",
+            "host": socket.gethostname(),
+            "machine": machine(),
+            "pid": os.getpid(),
+            "process_start": process_start(os.getpid()),
+            "where": where,
+            "started": self.started,
+            "beat": 0,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """How long this attempt has been going on."""
+        return time.monotonic() - self._began
+
+    @property
+    def log(self) -> Path:
+        """Where what is printed goes."""
+        return attempt_file(self.run_folder, self.trial_id, self.number, ".log")
+
+    def first_started(self) -> str:
+        """When the trial's first attempt began."""
+        first = read_attempt(self.run_folder, self.trial_id, 1) if self.number > 1 else {}
+        return str(first.get("started", self.started))
+
+    def report(self, **values: Any) -> None:
+        """Takes `values` in, and writes them at most once a second: they are for looking at."""
+        with self._writing:
+            self._told |= values
+            if "step" in values:
+                self._told.setdefault("from_step", values["step"])
+        if time.monotonic() - self._told_at >= REPORT_SECONDS:
+            self.beat()
+
+    def beat(self) -> None:
+        """Shows the others that this worker lives."""
+        with self._writing:
+            self._told_at = time.monotonic()
+            self._told |= {"beat": self._told["beat"] + 1, "updated": now()}
+            file = attempt_file(self.run_folder, self.trial_id, self.number)
+            write_json_atomically(file, self._told, durable=False)
+
+    def is_lost(self) -> bool:
+        """Whether another worker has taken this one for dead and gone on."""
+        return attempt_file(self.run_folder, self.trial_id, self.number + 1).exists()
+
+    def end(self, status: str, reason: str = "") -> None:
+        """Gives the lease back and says why."""
+        with self._writing:
+            self._told |= {"status": status, "seconds": round(self.seconds, 2)} | ({"reason": reason} if reason else {})
+        self.beat()
+
+
+def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> Attempt | None:
+    """The next attempt at a trial, or None where it is recorded already or another worker holds it."""
+    if is_recorded(run_folder, trial_id):
+        return None
+    numbers = attempt_numbers(run_folder, trial_id)
+    last = numbers[-1] if numbers else 0
+    if last and others.holds(trial_id, last, read_attempt(run_folder, trial_id, last)):
+        return None
+    attempt = Attempt(run_folder, trial_id, last + 1, where, deaths_in_a_row(run_folder, trial_id, numbers))
+    file = attempt_file(run_folder, trial_id, last + 1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Exclusive creation is atomic on local file systems and on NFS from version 3 on.
+        with file.open("xb") as created:
+            created.write(canonical_json(attempt._told))
+    except FileExistsError:
+        return None
+    if is_recorded(run_folder, trial_id):  # once more: the last holder may have ended just before the claim
+        file.unlink()
+        return None
+    return attempt
+
+
+def is_recorded(run_folder: Path, trial_id: str) -> bool:
+    """Whether there is a whole record of the trial."""
+    path = record_path(run_folder, trial_id)
+    if not path.exists():
+        return False
+    try:
+        read_record(path)
+    except TornRecord:
+        return False
+    return True
+
+
+def deaths_in_a_row(run_folder: Path, trial_id: str, numbers: list[int]) -> int:
+    """How many of the latest attempts died, one after the other, without getting further than where they began."""
+    deaths, place = 0, None
+    for number in reversed(numbers[-DEATHS_ALLOWED:]):
+        told = read_attempt(run_folder, trial_id, number)
+        begun = told.get("from_step", 0)
+        if (told and not is_running(told)) or (deaths and begun != place):
+            break
+        deaths, place = deaths + 1, begun
+    return deaths
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,175 @@
+"""Executes one trial from where it stopped: data, method, training, evaluation. Nothing here writes a record."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinbench.harness.attempts import STALE_SECONDS, Attempt, now, trial_folder
+from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
+from twinbench.harness.data.images import Images
+from twinbench.harness.data.streams import key, permutation, torch_seed
+from twinbench.harness.evaluation.evaluate import Evaluator, Part
+from twinbench.harness.training.loop import Task, check_finite, train
+from twinbench.harness.training.state import Progress
+from twinbench.methods.backbones import build_backbone
+from twinbench.methods.method import Method
+from twinbench.methods.registry import get_method
+from twinbench.sweeps.protocol import DatasetRule, Evaluation, Training
+from twinbench.sweeps.recipe import ViewRecipe
+from twinbench.sweeps.trial import Trial
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a trial runs: no part of its identity. `data` is the folder of the dataset's files, if it needs one.
+
+    `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
+    allocation, for people. `keep_log` sends all that the process prints to the attempt's log.
+    """
+
+    run_folder: Path
+    device: str = "cpu"
+    threads: int = 1
+    data: Path | None = None
+    cache: Path | None = None
+    trial_time_limit: float | None = None
+    where: str = ""
+    stale_seconds: float = STALE_SECONDS
+    keep_log: bool = False
+
+
+@dataclass
+class Found:
+    """What a trial has come to so far: a failure later on loses none of it."""
+
+    progress: Progress = field(default_factory=Progress)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    evaluation_seconds: float = 0.0
+
+
+def train_and_evaluate(
+    trial: Trial,
+    surroundings: Surroundings,
+    attempt: Attempt,
+    should_stop: Callable[[], bool],
+    found: Found,
+) -> tuple[str, str]:
+    """The trial itself. Returns its status and the reason of it; what was found so far is in `found` all the while."""
+    device = torch.device(surroundings.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    content = trial.protocol["content"]
+    dataset_rule, rules = DatasetRule(**content["dataset"]), Evaluation(**content["evaluation"])
+    views = tuple(ViewRecipe(**view) for view in content["views"])
+    dataset = _dataset(dataset_rule.name, surroundings.data, dataset_rule.image_size, surroundings.cache)
+    if dataset.fingerprint != trial.dataset_fingerprint:
+        raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
+    evaluator = _evaluator(dataset, dataset_rule, rules, views, trial.seed, device)
+    method = build_method(trial, device)
+    if trial.training:
+        task = Task(
+            images=evaluator.train.images,
+            dataset=dataset_rule,
+            views=views,
+            training=Training(**trial.training),
+            seed=trial.seed,
+            image_size=evaluator.image_size,
+            folder=trial_folder(surroundings.run_folder, trial.trial_id),
+            device=device,
+        )
+        report = _reporter(attempt, found)
+        train(method, task, evaluator.diagnose, rules.diagnostics_every_epochs, report, should_stop)
+        check_finite(method)
+    started = time.perf_counter()
+    found.metrics, found.outputs = evaluator.evaluate(method)
+    found.evaluation_seconds = time.perf_counter() - started
+    return _judge(content["collapsed_below"], found.progress)
+
+
+def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
+    """Tells the attempt's file where training stands, and its log how each epoch went."""
+    printed = -1
+
+    def report(progress: Progress, step: int, steps: int) -> None:
+        nonlocal printed
+        found.progress = progress
+        rate = progress.images_seen / progress.train_seconds if progress.train_seconds else 0.0
+        attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
+        if progress.epoch != printed:
+            printed = progress.epoch
+            loss = (progress.curves.get("loss") or [None])[-1]
+            told = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
+            print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{told}", flush=True)
+
+    return report
+
+
+def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]:
+    """`collapsed` where the protocol says which final feature_std means it."""
+    final = (progress.curves.get("diagnostics/feature_std") or [None])[-1]
+    if collapsed_below is not None and final is not None and final < collapsed_below:
+        return "collapsed", f"feature_std {final:.4g} at the end is below the protocol's {collapsed_below:g}"
+    return "done", ""
+
+
+def build_method(trial: Trial, device: torch.device) -> Method:
+    """The method with its first weights. Backbone and heads draw from streams of their own, so that trials of one seed
+    start from the same backbone whatever their method."""
+    backbone_rule = trial.protocol["content"]["backbone"]
+    method_class = get_method(trial.method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(trial.seed, "initialisation of the backbone"))
+        backbone = build_backbone(backbone_rule["name"], backbone_rule["options"])
+        torch.manual_seed(torch_seed(trial.seed, "initialisation of the heads"))
+        method = method_class(backbone, method_class.config_class(**trial.settings))
+    return method.to(device).to(memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=1)  # a warm worker maps the dataset once
+def _dataset(name: str, data: Path | None, image_size: int | None, cache: Path | None) -> Dataset:
+    return load_dataset(name, data, image_size, cache)
+
+
+def _evaluator(
+    dataset: Dataset,
+    rule: DatasetRule,
+    rules: Evaluation,
+    views: tuple[ViewRecipe, ...],
+    seed: int,
+    device: torch.device,
+) -> Evaluator:
+    """The three splits on the device."""
+    train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
+    train_positions = some(train_positions, rule.train_examples, rule.split_seed)
+    test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
+
+    def part(split: Any, positions: Any) -> Part:
+        labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
+        return Part(Images(split.images, positions, device), labels)
+
+    return Evaluator(
+        train=part(dataset.train, train_positions),
+        validation=part(dataset.train, validation_positions),
+        test=part(dataset.test, test_positions),
+        classes=len(dataset.classes),
+        dataset=rule,
+        rules=rules,
+        views=views,
+        image_size=dataset.train.images.shape[-1],
+        seed=seed,
+    )
+
+
+def some(positions: Any, count: int | None, seed: int) -> Any:
+    """`count` of the positions, drawn with the split's seed, in ascending order; all of them when `count` is None."""
+    if count is None or count >= len(positions):
+        return positions
+    return np.sort(positions[permutation(key(seed, "subset"), len(positions)).numpy()[:count]])

@@ -1,0 +1,79 @@
+"""The run folder as launchers and the command line see it: its plan, what is missing, and whether it was cancelled."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.attempts import attempt_file, attempt_numbers
+from twinbench.harness.heart import CANCELLED
+from twinbench.harness.planning import Plan
+from twinbench.results.record import PLAN, record_path, recorded_ids, write_json_atomically
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.trial import Trial
+
+
+def write_plan(run_folder: Path, planned: Plan) -> None:
+    """Leaves `plan.json`. A folder that holds another protocol's plan is refused: their numbers do not mix."""
+    file = run_folder / PLAN
+    if file.exists():
+        before = read_plan(run_folder)["protocol"]
+        if before["hash"] != planned.protocol.hash:
+            held = f"{before['name']} version {before['version']}, {before['hash'][:12]}"
+            problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
+            raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(file, planned.content())
+    except OSError as error:
+        raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def read_plan(run_folder: Path) -> dict[str, Any]:
+    """The folder's `plan.json`. InvalidInput where there is none, or it is no plan."""
+    try:
+        content: dict[str, Any] = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))
+        content["trials"], content["protocol"]["hash"]
+        return content
+    except FileNotFoundError:
+        problem = f"is no run folder: it has no {PLAN}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"its {PLAN} cannot be read: {error}"
+    raise InvalidInput([Mistake(str(run_folder), "", problem)])
+
+
+def planned_trials(run_folder: Path) -> list[Trial]:
+    """The trials of the folder's plan, in its order."""
+    content = read_plan(run_folder)
+    names = [field.name for field in dataclasses.fields(Trial)]
+    whole = {"protocol": content["protocol"]}
+    return [Trial(**{name: (trial | whole)[name] for name in names}) for trial in content["trials"]]
+
+
+def missing(planned: Plan, run_folder: Path) -> list[Trial]:
+    """Trials without a record, in the plan's order."""
+    recorded = recorded_ids(run_folder)
+    return [trial for trial in planned.trials if trial.trial_id not in recorded]
+
+
+def set_failed_aside(run_folder: Path, planned: Plan) -> int:
+    """Moves the records of failed trials to the attempts that left them, so that they run again; how many."""
+    recorded = recorded_ids(run_folder)
+    failed = [trial.trial_id for trial in planned.trials if recorded.get(trial.trial_id) == "failed"]
+    for trial_id in failed:
+        number = max(attempt_numbers(run_folder, trial_id), default=0)
+        aside = attempt_file(run_folder, trial_id, number, ".record.json")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(record_path(run_folder, trial_id), aside)
+    return len(failed)
+
+
+def cancel(run_folder: Path) -> None:
+    """Asks every worker of the folder, wherever it is, to save its trial and end."""
+    (run_folder / CANCELLED).touch()
+
+
+def allow(run_folder: Path) -> None:
+    """Takes back an earlier `cancel`."""
+    (run_folder / CANCELLED).unlink(missing_ok=True)

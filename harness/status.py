@@ -1,0 +1,139 @@
+"""A run as `twinbench status` and `twinbench logs` show it: counts, what runs where, what failed, what was printed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from twinbench.harness.attempts import (
+    STALE_SECONDS,
+    attempt_file,
+    attempt_numbers,
+    is_running,
+    last_attempt,
+    machine,
+    process_start,
+    read_attempt,
+)
+from twinbench.harness.run_folder import planned_trials, read_plan
+from twinbench.harness.survey import Survey
+from twinbench.harness.watching import label
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+
+FAILURES_SHOWN = 5
+
+
+class Status:
+    """The plan of a run folder and what has become of it; `survey` looks again and again."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.axes = tuple(read_plan(folder)["axes"])
+        self.trials = {trial.trial_id: trial for trial in planned_trials(folder)}
+        self.survey = Survey(folder, self.trials)
+
+    def name(self, trial_id: str) -> str:
+        """The trial as people call it."""
+        return escape(label(self.trials[trial_id], self.axes))
+
+
+def shown(status: Status) -> RenderableType:
+    """Everything that `twinbench status` prints."""
+    status.survey.look()
+    started = status.survey.started()
+    states = {trial_id: state_of(attempt) for trial_id, attempt in started.items()}
+    counts = Counter(status.survey.recorded.values()) + Counter(states.values())
+    counts["planned"] = len(status.trials) - sum(counts.values())
+    parts: list[RenderableType] = [counted(counts)]
+    running = [trial_id for trial_id in status.trials if states.get(trial_id) in ("running", "silent")]
+    if running:
+        parts.append(_running_table(status, running, started, states))
+    failed = [trial_id for trial_id in status.trials if status.survey.recorded.get(trial_id) == "failed"]
+    for trial_id in failed[-FAILURES_SHOWN:]:
+        reason = escape(str(last_attempt(status.folder, trial_id).get("reason", "")))
+        parts.append(f"[yellow]failed[/] {trial_id} {status.name(trial_id)}: {reason}")
+    if len(failed) > FAILURES_SHOWN:
+        parts.append(f"and {len(failed) - FAILURES_SHOWN} more that failed; `twinbench logs` shows each")
+    return Group(*parts)
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Counts by state in one line."""
+    there = {state: count for state, count in counts.items() if count}
+    return f"{sum(there.values())} trials: " + ", ".join(f"{count} {state}" for state, count in sorted(there.items()))
+
+
+def state_of(attempt: dict[str, Any]) -> str:
+    """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
+    if not is_running(attempt):
+        return "interrupted"
+    if attempt.get("machine") and attempt["machine"] == machine():
+        return "running" if process_start(int(attempt["pid"])) == str(attempt["process_start"]) else "died"
+    return "silent" if _seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
+
+
+def _running_table(
+    status: Status, trial_ids: list[str], attempts: dict[str, dict[str, Any]], states: dict[str, str]
+) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in ("trial", "", "where", "attempt", "step", "images/s", "left"):
+        table.add_column(column, justify="right" if column in ("attempt", "step", "images/s", "left") else "left")
+    for trial_id in trial_ids:
+        attempt = attempts[trial_id]
+        steps = f"{attempt['step']}/{attempt['steps']}" if attempt.get("steps") else states[trial_id]
+        rate = f"{attempt['images_per_second']:.0f}" if attempt.get("images_per_second") else ""
+        where = f"{attempt['host']} {attempt.get('where', '')}"
+        if states[trial_id] == "silent":
+            where += f" (silent since {attempt.get('updated', attempt['started'])})"
+        number = str(attempt["number"])
+        table.add_row(trial_id, status.name(trial_id), escape(where), number, steps, rate, _time_left(attempt))
+    return table
+
+
+def _time_left(attempt: dict[str, Any]) -> str:
+    """Of training, at the attempt's own pace so far; empty before there is one."""
+    done = attempt.get("step", 0) - attempt.get("from_step", 0)
+    if done <= 0 or "updated" not in attempt:
+        return ""
+    took = _seconds_since(attempt["started"]) - _seconds_since(attempt["updated"])
+    seconds = took / done * (attempt["steps"] - attempt["step"])
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _seconds_since(time: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+
+
+def find_trial(folder: Path, beginning: str) -> str:
+    """The id of the one planned trial that begins so. InvalidInput names the nearest, or all that begin so."""
+    ids: list[str] = [trial["trial_id"] for trial in read_plan(folder)["trials"]]
+    found = [trial_id for trial_id in ids if trial_id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        raise InvalidInput([Mistake(str(folder), "trial", "begins several trials' ids", beginning, several)])
+    raise InvalidInput([Mistake(str(folder), "trial", "no such trial", beginning, nearest=nearest(beginning, ids))])
+
+
+def log_lines(folder: Path, trial_id: str) -> Iterator[str]:
+    """What the attempts at a trial printed, in their order, each with how it ended."""
+    numbers = attempt_numbers(folder, trial_id)
+    if not numbers:
+        yield f"trial {trial_id} has not been started\n"
+    for number in numbers:
+        attempt = read_attempt(folder, trial_id, number)
+        ended = "running" if is_running(attempt) else attempt.get("status", "unknown")
+        if is_running(attempt) and (number != numbers[-1] or state_of(attempt) == "died"):
+            ended = "died without a word"
+        reason = f": {attempt['reason']}" if attempt.get("reason") else ""
+        yield f"--- attempt {number} on {attempt.get('host', '?')} {attempt.get('where', '')}: {ended}{reason}\n"
+        log = attempt_file(folder, trial_id, number, ".log")
+        if log.exists():
+            with log.open(encoding="utf-8", errors="replace") as lines:
+                yield from lines

@@ -1,0 +1,52 @@
+"""What became of the planned trials so far, from the run folder alone: for people, and for launchers that wait."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.attempts import is_running, last_attempt
+from twinbench.results.record import RECORDS, TornRecord, read_record, record_path
+
+
+class Survey:
+    """Looks at a run folder again and again, and reads only what is new."""
+
+    def __init__(self, run_folder: Path, trial_ids: Iterable[str]):
+        self._folder, self._planned = run_folder, frozenset(trial_ids)
+        self.recorded: dict[str, str] = {}
+
+    @property
+    def missing(self) -> int:
+        """How many planned trials have no record."""
+        return len(self._planned) - len(self.recorded)
+
+    def look(self) -> list[str]:
+        """Takes in the records that came since the last look; their trials' ids, in no order that means anything."""
+        fresh = []
+        for trial_id in _names(self._folder / RECORDS, ".json"):
+            if trial_id in self.recorded or trial_id not in self._planned:
+                continue
+            try:
+                self.recorded[trial_id] = read_record(record_path(self._folder, trial_id))["result"]["status"]
+            except TornRecord:
+                continue
+            fresh.append(trial_id)
+        return fresh
+
+    def started(self) -> dict[str, dict[str, Any]]:
+        """The last attempt of every trial that was started and has no record."""
+        ids = [name for name in _names(self._folder / "trials") if name in self._planned and name not in self.recorded]
+        return {trial_id: attempt for trial_id in ids if (attempt := last_attempt(self._folder, trial_id))}
+
+    def running(self) -> dict[str, dict[str, Any]]:
+        """Those of them that have not said that they ended."""
+        return {trial_id: attempt for trial_id, attempt in self.started().items() if is_running(attempt)}
+
+
+def _names(folder: Path, suffix: str = "") -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")]

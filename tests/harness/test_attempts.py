@@ -1,0 +1,320 @@
+"""Claims: one worker runs a trial; a dead one's trial is taken over, a living one's is not; nothing runs for ever."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinbench.harness import attempts, worker
+from twinbench.harness.attempts import Attempt, Others, attempt_file, attempt_numbers, claim, read_attempt
+from twinbench.harness.execute import Found, Surroundings
+from twinbench.harness.heart import TIME_LIMIT_EXIT, Heart
+from twinbench.harness.planning import Plan
+from twinbench.harness.run_folder import allow, cancel, planned_trials, set_failed_aside, write_plan
+from twinbench.harness.status import log_lines
+from twinbench.harness.survey import Survey
+from twinbench.harness.training.loop import Interrupted
+from twinbench.harness.worker import run_trial
+from twinbench.results.record import read_record, record_path
+
+ID = "0123456789abcdef"
+Planner = Callable[..., Plan]
+
+
+def _execute(status: str = "done") -> worker.Execute:
+    return lambda *_: (status, "")
+
+
+def _of_another_machine(folder: Path, beat: int = 1, **changes: object) -> None:
+    """Writes attempt 1 as a worker of a machine that is not this one would."""
+    told = {"number": 1, "status": "running", "machine": "elsewhere", "pid": 1, "process_start": "1", "beat": beat}
+    file = attempt_file(folder, ID, 1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(told | changes))
+
+
+def test_of_many_that_claim_at_once_one_gets_the_trial(tmp_path: Path) -> None:
+    gate, got = threading.Barrier(8), []
+
+    def compete() -> None:
+        gate.wait()
+        got.append(claim(tmp_path, ID, Others()))
+
+    threads = [threading.Thread(target=compete) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(attempt is not None for attempt in got) == 1
+    assert attempt_numbers(tmp_path, ID) == [1]
+
+
+HOLDS = """
+import pathlib, sys
+from twinbench.harness.attempts import Others, claim
+claim(pathlib.Path(sys.argv[1]), sys.argv[2], Others())
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once_and_that_of_a_living_one_is_not(
+    tmp_path: Path,
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), ID], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout and process.stdin
+    process.stdout.readline()
+    assert claim(tmp_path, ID, Others()) is None
+    process.kill()
+    process.communicate()
+    taken = claim(tmp_path, ID, Others())
+    assert taken is not None and taken.number == 2
+
+
+def test_a_process_number_that_was_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
+    attempt = claim(tmp_path, ID, Others())
+    assert attempt is not None
+    told = json.loads(attempt_file(tmp_path, ID, 1).read_text())
+    attempt_file(tmp_path, ID, 1).write_text(json.dumps(told | {"process_start": "1"}))
+    assert claim(tmp_path, ID, Others()) is not None
+
+
+def test_the_lease_of_another_machine_is_free_once_its_beat_stood_still_for_long(tmp_path: Path) -> None:
+    others = Others(stale_seconds=0.2)
+    _of_another_machine(tmp_path, updated="2001-01-01T00:00:00+00:00")  # its clock says nothing
+    for beat in (1, 2, 3):
+        _of_another_machine(tmp_path, beat)
+        assert claim(tmp_path, ID, others) is None
+        time.sleep(0.15)
+    assert others.beats(ID, read_attempt(tmp_path, ID, 1))
+    time.sleep(0.3)
+    assert claim(tmp_path, ID, others) is not None
+
+
+def test_a_lease_that_is_created_and_not_yet_written_is_held(tmp_path: Path) -> None:
+    _of_another_machine(tmp_path)
+    attempt_file(tmp_path, ID, 1).write_bytes(b"")
+    assert claim(tmp_path, ID, Others()) is None
+
+
+def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        attempt = claim(tmp_path, ID, Others())
+        assert attempt is not None and attempt.number == number and attempt.deaths == 0
+        attempt.end("interrupted", "preempted")
+    assert [read_attempt(tmp_path, ID, number)["reason"] for number in (1, 2, 3)] == ["preempted"] * 3
+
+
+def _died(folder: Path, number: int, from_step: int) -> None:
+    attempt = Attempt(folder, ID, number, "", 0)
+    attempt_file(folder, ID, number).parent.mkdir(parents=True, exist_ok=True)
+    attempt.report(step=from_step, steps=100)
+    told = read_attempt(folder, ID, number) | {"process_start": "gone"}
+    attempt_file(folder, ID, number).write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(("steps", "deaths"), [((0, 0, 0), 3), ((0, 0, 40), 1), ((40, 40), 2), ((0, 40, 80), 1)])
+def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple[int, ...], deaths: int) -> None:
+    for number, step in enumerate(steps, 1):
+        _died(tmp_path, number, step)
+    attempt = claim(tmp_path, ID, Others())
+    assert attempt is not None and attempt.deaths == deaths
+
+
+def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    for number in (1, 2, 3):
+        attempt = claim(tmp_path, trial.trial_id, Others())
+        assert attempt is not None and attempt.number == number
+        told = read_attempt(tmp_path, trial.trial_id, number) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, number).write_text(json.dumps(told))
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "failed"
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["reason"] == "its process died 3 times in a row"
+    assert record["circumstance"]["attempts"] == 4
+
+
+def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "taken"
+    assert attempt_numbers(tmp_path, trial.trial_id) == [1]
+
+
+def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.heart.LOOK_SECONDS", 0.02)
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def slow(
+        _: Any, surroundings: Surroundings, attempt: Attempt, should_stop: Callable[[], bool], found: Found
+    ) -> Any:
+        attempt_file(surroundings.run_folder, trial.trial_id, attempt.number + 1).write_text("{}")
+        return _until(should_stop)
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=slow) == "interrupted"
+    assert "another worker" in read_attempt(tmp_path, trial.trial_id, 1)["reason"]
+    assert not record_path(tmp_path, trial.trial_id).exists()
+
+
+def _until(should_stop: Callable[[], bool]) -> Any:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if should_stop():
+            raise Interrupted
+        time.sleep(0.01)
+    raise AssertionError("nobody asked the trial to stop")
+
+
+def test_cancel_ends_what_runs_as_interrupted(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.heart.LOOK_SECONDS", 0.02)
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def slow(_: Any, surroundings: Surroundings, __: Any, should_stop: Callable[[], bool], ___: Any) -> Any:
+        cancel(surroundings.run_folder)
+        return _until(should_stop)
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=slow) == "interrupted"
+    assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == "cancelled"
+    allow(tmp_path)
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+
+
+def test_the_heart_beats_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinbench.harness.heart.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("twinbench.harness.heart.BEAT_SECONDS", 0.02)
+    attempt = claim(tmp_path, ID, Others())
+    assert attempt is not None
+    with Heart(attempt, None, lambda reason: None):
+        time.sleep(0.3)
+    assert read_attempt(tmp_path, ID, 1)["beat"] >= 3
+
+
+HANGS = """
+import json, pathlib, sys, time
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.worker import run_trial
+from twinbench.sweeps.trial import Trial
+
+def hang(*_):
+    time.sleep(1000)
+
+run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1]), trial_time_limit=1.0), execute=hang)
+"""
+
+
+def test_a_trial_that_hangs_is_ended_by_its_time_limit_and_recorded(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    ended = subprocess.run(command, input=json.dumps(trial.content()), text=True, timeout=60)
+    assert ended.returncode == TIME_LIMIT_EXIT
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["status"] == "failed" and "time limit of 1 s" in record["result"]["reason"]
+
+
+def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_attempts(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    trial = planned.trials[0]
+    write_plan(tmp_path, planned)
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute("failed")) == "failed"
+    assert set_failed_aside(tmp_path, planned) == 1
+    aside = attempt_file(tmp_path, trial.trial_id, 1, ".record.json")
+    assert json.loads(aside.read_text())["result"]["status"] == "failed"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["status"] == "done" and record["circumstance"]["attempts"] == 2
+    assert set_failed_aside(tmp_path, planned) == 0
+
+
+FILLS = """
+import json, pathlib, sys
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.worker import run_trial
+from twinbench.sweeps.trial import Trial
+
+def fill(*_):
+    try:
+        with open(sys.argv[1] + "/other", "wb", buffering=0) as other:
+            while True:
+                other.write(b"x" * 4096)
+    except OSError:
+        pass  # full
+    return "done", ""
+
+run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1])), execute=fill)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_is_full_costs_no_trial_and_names_itself(tiny_plan: Planner, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        trial = tiny_plan("methods=simclr").trials[0]
+
+        command = [sys.executable, "-c", FILLS, str(disk)]
+        ended = subprocess.run(command, input=json.dumps(trial.content()), capture_output=True, text=True, timeout=60)
+        assert "Unwritable: the run folder cannot be written: No space left" in ended.stderr
+        assert not list((disk / "records").glob("*"))
+        (disk / "other").unlink()
+        assert run_trial(trial, Surroundings(disk), execute=_execute()) == "done"
+        assert read_record(record_path(disk, trial.trial_id))["result"]["status"] == "done"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_plan_reads_back_as_the_trials_that_were_planned(tiny_plan: Planner, tmp_path: Path) -> None:
+    planned = tiny_plan()
+    write_plan(tmp_path, planned)
+    assert planned_trials(tmp_path) == list(planned.trials)
+
+
+def test_a_survey_tells_recorded_running_and_interrupted_apart(tiny_plan: Planner, tmp_path: Path) -> None:
+    done, running, stopped, *_ = trials = tiny_plan("methods=simclr").trials
+    survey = Survey(tmp_path, [trial.trial_id for trial in trials])
+    assert survey.look() == [] and survey.missing == len(trials)
+    run_trial(done, Surroundings(tmp_path), execute=_execute())
+    claim(tmp_path, running.trial_id, Others())
+    interrupted = claim(tmp_path, stopped.trial_id, Others())
+    assert interrupted is not None
+    interrupted.end("interrupted")
+    assert survey.look() == [done.trial_id] and survey.look() == []
+    assert survey.missing == len(trials) - 1
+    assert set(survey.started()) == {running.trial_id, stopped.trial_id}
+    assert set(survey.running()) == {running.trial_id}
+
+
+def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
+    tiny_plan: Planner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def broken(*_: Any) -> tuple[str, str]:
+        os.write(1, b"printed below Python\n")
+        raise RuntimeError("on fire")
+
+    with capfd.disabled():
+        run_trial(trial, Surroundings(tmp_path, keep_log=True), execute=broken)
+    text = "".join(log_lines(tmp_path, trial.trial_id))
+    assert "attempt 1" in text and "failed: RuntimeError: on fire" in text
+    assert "printed below Python" in text and "Traceback" in text
+
+
+def test_beats_come_often_enough_for_the_staleness_rule() -> None:
+    assert attempts.STALE_SECONDS >= 10 * attempts.BEAT_SECONDS
