@@ -1,0 +1,567 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twinbench.results import merge
+from twinbench.results.merge import Disagreement, Merged, merge_folders
+from twinbench.results.record import read_artefact, read_record, record_path, recorded_ids, write_artefact, write_record
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.mistakes import InvalidInput
+
+CURVES = {"epoch": [1, 2], "series": {"loss": [3.0, 2.5]}}
+OTHER_CURVES = {"epoch": [1, 2], "series": {"loss": [3.0, 2.4]}}
+DIGESTS = [
+    hashlib.sha256(json.dumps(curves, sort_keys=True).encode()).hexdigest()[:12] for curves in (CURVES, OTHER_CURVES)
+]
+
+
+@pytest.fixture
+def site(new_synthetic_run, tmp_path):
+    """Makes a run folder, named by its site, with an empty plan in it."""
+
+    def make(name: str, **choices):
+        run = new_synthetic_run(tmp_path / name)
+        for key, value in choices.items():
+            setattr(run, key, value)
+        run.write_plan()
+        return run
+
+    return make
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "merged"
+
+
+def joined(out: Path, *runs) -> Merged:
+    return merge_folders([run.folder for run in runs], out)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder by its path, links unfollowed."""
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {str(path.relative_to(folder)): b"link" if path.is_symlink() else path.read_bytes() for path in files}
+
+
+def change_plan(run, **changes) -> None:
+    path = run.folder / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# --- the plan and the records ---------------------------------------------------------------------------------------
+
+
+def test_records_of_all_sites_stand_in_the_merged_folder_byte_for_byte(site, out):
+    here, there = site("here"), site("there")
+    first = here.planned_and_recorded(0.9, seed=0, curves=CURVES)
+    second = there.planned_and_recorded(0.8, seed=1, curves=OTHER_CURVES)
+    assert joined(out, here, there) == Merged(2, 2, 0, (), (), 0, 0)
+    plan = contents(out).pop("plan.json")
+    expected = contents(here.folder) | contents(there.folder) | {"plan.json": plan}
+    assert contents(out) == expected
+    assert len(expected) == 5
+    for trial_id in (first, second):
+        assert read_artefact(out, read_record(record_path(out, trial_id))["result"]["curves"])
+
+
+def test_the_merged_plan_is_the_union_in_order_of_first_appearance(site, out):
+    here = site("here", axes=("width", "depth"), question="Is it wide?")
+    there = site("there", axes=("depth", "weight"), question="Is it heavy?")
+    third = site("third", axes=(), question="Is it wide?")
+    ids = [here.plan(here.trial(seed=seed))["trial_id"] for seed in (5, 2)]
+    there.plan(there.trial(seed=2))
+    ids.append(there.plan(there.trial(seed=0))["trial_id"])
+    change_plan(there, name="another")
+    merged = joined(out, here, there, third)
+    plan = json.loads((out / "plan.json").read_text())
+    assert [trial["trial_id"] for trial in plan["trials"]] == ids
+    assert [trial["seed"] for trial in plan["trials"]] == [5, 2, 0]
+    assert plan["axes"] == ["width", "depth", "weight"]
+    assert (plan["name"], plan["question"]) == ("synthetic", "Is it wide? / Is it heavy?")
+    assert plan["protocol"] == json.loads((here.folder / "plan.json").read_text())["protocol"]
+    assert (merged.trials, merged.records, merged.missing) == (3, 0, 3)
+
+
+def test_a_merged_folder_is_a_run_folder_that_the_store_takes_in(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9, seed=0, curves=CURVES)
+    there.planned_and_recorded(None, seed=1, status="diverged", reason="loss was nan")
+    there.plan(there.trial(seed=2))
+    joined(out, here, there)
+    store = ResultStore(out)
+    ingested = store.ingest()
+    assert (ingested.new, ingested.set_aside) == (2, [])
+    assert sorted(store.query("SELECT status FROM trials")["status"]) == ["diverged", "done", "missing"]
+
+
+def test_of_equal_results_the_first_sources_record_is_kept(site, out):
+    runs = [site(name) for name in ("one", "two", "three")]
+    for run in runs:
+        trial_id = run.planned_and_recorded(0.9, circumstance={"host": run.folder.name})
+    merged = joined(out, *runs)
+    assert merged == Merged(1, 1, 2, (), (), 0, 0)
+    assert record_path(out, trial_id).read_bytes() == record_path(runs[0].folder, trial_id).read_bytes()
+    assert read_record(record_path(out, trial_id))["circumstance"]["host"] == "one"
+
+
+def test_a_record_that_no_plan_asks_for_is_taken_over(site, out):
+    here, there = site("here"), site("there")
+    here.record(here.trial(), 0.9)
+    there.plan(there.trial(seed=1))
+    assert joined(out, here, there) == Merged(1, 1, 0, (), (), 0, 1)
+
+
+# --- disagreements --------------------------------------------------------------------------------------------------
+
+
+def test_results_that_differ_are_never_chosen_between_and_both_are_kept_as_they_are(site, out):
+    here, there = site("here"), site("there")
+    trial_id = here.planned_and_recorded(0.9, validation=0.8, curves=CURVES)
+    there.planned_and_recorded(0.91, validation=0.8, curves=OTHER_CURVES)
+    merged = joined(out, here, there)
+    assert (merged.trials, merged.records, merged.duplicates, merged.missing) == (1, 0, 0, 1)
+    assert merged.disagreements == (
+        Disagreement(
+            trial_id,
+            (1, 2),
+            (
+                "knn_top1 (knn/cosine-softmax@1, test) is 0.88 in source 1 and 0.89 in source 2.",
+                "linear_top1 (linear/sgd-standardised@1, test) is 0.9 in source 1 and 0.91 in source 2.",
+                f"The digest of the curves is '{DIGESTS[0]}' in source 1 and '{DIGESTS[1]}' in source 2.",
+            ),
+            (),
+        ),
+    )
+    assert recorded_ids(out) == {}
+    for number, run in enumerate((here, there), start=1):
+        kept = out / "disagreements" / f"{trial_id}.{number}.json"
+        original = record_path(run.folder, trial_id)
+        assert kept.read_bytes() == original.read_bytes()
+        assert read_artefact(out, read_record(original)["result"]["curves"])
+
+
+def test_done_and_diverged_disagree_and_the_circumstances_that_differ_are_named(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9)
+    elsewhere = {
+        "device": "NVIDIA H100",
+        "threads": 8,
+        "code_hash": "e" * 64,
+        "versions": {"python": "3.11.7", "torch": "2.11.0"},
+        "host": "there",
+        "train_seconds": 1.5,
+    }
+    there.planned_and_recorded(None, status="diverged", reason="loss was nan", circumstance=elsewhere)
+    (disagreement,) = joined(out, here, there).disagreements
+    assert disagreement.differences == (
+        "The status is 'done' in source 1 and 'diverged' in source 2.",
+        "The reason is '' in source 1 and 'loss was nan' in source 2.",
+        "knn_top1 (knn/cosine-softmax@1, test) is 0.88 in source 1 and absent in source 2.",
+        "linear_top1 (linear/sgd-standardised@1, test) is 0.9 in source 1 and absent in source 2.",
+        "knn_top1 (knn/cosine-softmax@1, validation) is 0.88 in source 1 and absent in source 2.",
+        "linear_top1 (linear/sgd-standardised@1, validation) is 0.9 in source 1 and absent in source 2.",
+    )
+    assert disagreement.hints == (
+        "The device is 'cpu' in source 1 and 'NVIDIA H100' in source 2.",
+        "The number of threads is 1 in source 1 and 8 in source 2.",
+        "The version of torch is '2.14.1' in source 1 and '2.11.0' in source 2.",
+        "The code's hash is 'dddddddddddd' in source 1 and 'eeeeeeeeeeee' in source 2.",
+    )
+
+
+def test_a_disagreement_among_three_names_who_agrees_with_whom(site, out):
+    runs = [site(name) for name in ("one", "two", "three")]
+    for run, accuracy in zip(runs, (0.9, 0.8, 0.9), strict=True):
+        trial_id = run.planned_and_recorded(accuracy)
+    (disagreement,) = joined(out, *runs).disagreements
+    assert disagreement.sources == (1, 2, 3)
+    said = "linear_top1 (linear/sgd-standardised@1, test) is 0.9 in sources 1 and 3 and 0.8 in source 2."
+    assert said in disagreement.differences
+    files = [f"{trial_id}.{number}.json" for number in (1, 2, 3)]
+    assert sorted(path.name for path in (out / "disagreements").iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"derived": {"steps": 121}}, "derived.steps is 120 in source 1 and 121 in source 2."),
+        ({"derived": {"steps": 120.0}}, "derived.steps is 120 in source 1 and 120.0 in source 2."),
+        ({"cell_id": "0" * 16}, "cell_id is '1111111111111111' in source 1 and '0000000000000000' in source 2."),
+        ({"later": True}, "later is absent in source 1 and True in source 2."),
+        ({"later\x1b[2J": 1}, r"'later\x1b[2J' is absent in source 1 and 1 in source 2."),
+        ({"metrics": "turned"}, "The digest of the result is "),
+        ({"metrics": "recounted"}, "n_examples of knn_top1 (knn/cosine-softmax@1, test) is 360 in source 1 and 359 in"),
+    ],
+)
+def test_every_difference_between_results_finds_words(site, out, changes, said):
+    here, there = site("here"), site("there")
+    result = read_record(here.record(here.trial(), 0.9))["result"] | {"cell_id": "1" * 16, "derived": {"steps": 120}}
+    first, *rest = result["metrics"]
+    if changes.get("metrics") == "turned":
+        changes = {"metrics": [*rest, first]}
+    elif changes.get("metrics") == "recounted":
+        changes = {"metrics": [first | {"n_examples": 359}, *rest]}
+    write_record(here.folder, result, {})
+    write_record(there.folder, result | changes, {})
+    (disagreement,) = joined(out, here, there).disagreements
+    assert len(disagreement.differences) == 1
+    assert disagreement.differences[0].startswith(said)
+
+
+def test_disagreements_of_an_earlier_merge_are_not_passed_over_in_silence(site, out, tmp_path):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9)
+    trial_id = there.planned_and_recorded(0.8)
+    joined(out, here, there)
+    again = merge_folders([out, here.folder], tmp_path / "again")
+    reason = "belongs to an earlier merge: merge that one's sources instead"
+    files = [out / "disagreements" / f"{trial_id}.{number}.json" for number in (1, 2)]
+    assert again.set_aside == tuple((str(file), reason) for file in files)
+
+
+def test_the_order_in_which_a_file_lists_its_keys_is_no_difference(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9, settings={"depth": 2, "width": 64})
+    trial_id = there.planned_and_recorded(0.8, settings={"depth": 2, "width": 64})
+    path = record_path(there.folder, trial_id)
+    record = read_record(path)
+    record["result"]["trial"]["settings"] = {"width": 64, "depth": 2}
+    path.write_text(json.dumps(record))
+    (disagreement,) = joined(out, here, there).disagreements
+    assert [sentence.split(" ")[0] for sentence in disagreement.differences] == ["knn_top1", "linear_top1"] * 2
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "collapsed"])
+@pytest.mark.parametrize("failed_first", [True, False])
+def test_a_failure_gives_way_to_another_sites_result(site, out, status, failed_first):
+    here, there = site("here"), site("there")
+    trial_id = here.planned_and_recorded(None, status="failed", reason="RuntimeError: no memory")
+    there.planned_and_recorded(0.9, status=status)
+    merged = joined(out, *([here, there] if failed_first else [there, here]))
+    assert merged == Merged(1, 1, 0, (), (), 1, 0)
+    assert record_path(out, trial_id).read_bytes() == record_path(there.folder, trial_id).read_bytes()
+
+
+def test_of_failures_with_different_reasons_the_first_is_kept(site, out):
+    runs = [site(name) for name in ("one", "two", "three")]
+    for run, reason in zip(runs, ("no memory", "no disk", "no memory"), strict=True):
+        trial_id = run.planned_and_recorded(None, status="failed", reason=reason)
+    assert joined(out, *runs) == Merged(1, 1, 1, (), (), 1, 0)
+    assert record_path(out, trial_id).read_bytes() == record_path(runs[0].folder, trial_id).read_bytes()
+
+
+# --- what is not whole ----------------------------------------------------------------------------------------------
+
+
+def test_a_torn_record_is_listed_and_not_copied(site, out):
+    here, there = site("here"), site("there")
+    trial_id = here.planned_and_recorded(0.9)
+    lost = here.planned_and_recorded(0.9, seed=1)
+    there.planned_and_recorded(0.9)
+    for torn in (trial_id, lost):
+        record_path(here.folder, torn).write_text("{")
+    merged = joined(out, here, there)
+    assert (merged.records, merged.missing) == (1, 1)
+    assert sorted(file for file, _ in merged.set_aside) == sorted(
+        str(record_path(here.folder, torn)) for torn in (trial_id, lost)
+    )
+    assert all(reason.startswith("not JSON") for _, reason in merged.set_aside)
+    assert record_path(out, trial_id).read_bytes() == record_path(there.folder, trial_id).read_bytes()
+    assert not record_path(out, lost).exists()
+
+
+def test_a_record_of_another_protocol_is_set_aside(site, out):
+    run = site("here")
+    path = run.record(run.trial(protocol={"name": "other", "version": 1, "hash": "6" * 64, "content": {}}), 0.9)
+    merged = joined(out, run)
+    assert merged.records == 0
+    assert merged.set_aside == ((str(path), "is of another protocol than the plan: other, 666666666666"),)
+
+
+def test_a_record_with_a_broken_artefact_is_set_aside_with_the_reason(site, out):
+    run = site("here")
+    trial_id = run.planned_and_recorded(0.9, curves=CURVES)
+    (artefact,) = (run.folder / "artefacts").iterdir()
+    artefact.write_bytes(b"spoilt")
+    merged = joined(out, run)
+    assert (merged.records, merged.missing) == (0, 1)
+    ((file, reason),) = merged.set_aside
+    assert file == str(record_path(run.folder, trial_id))
+    assert reason.startswith(f"an artefact that it names is broken: artefacts/{artefact.name}: its digest is")
+    assert list(contents(out)) == ["plan.json"]
+
+
+def test_another_sources_whole_record_stands_in_for_one_with_a_broken_artefact(site, out):
+    here, there = site("here"), site("there")
+    for run in (here, there):
+        trial_id = run.planned_and_recorded(0.9, curves=CURVES, circumstance={"host": run.folder.name})
+    next((here.folder / "artefacts").iterdir()).unlink()
+    assert joined(out, here, there) == Merged(1, 1, 1, (), (), 0, 0)
+    record = read_record(record_path(out, trial_id))
+    assert record["circumstance"]["host"] == "there"
+    assert read_artefact(out, record["result"]["curves"]) == json.dumps(CURVES, sort_keys=True).encode()
+
+
+def test_of_two_artefacts_one_broken_means_that_neither_is_copied(site, out):
+    run = site("here")
+    result = read_record(run.record(run.trial(), 0.9, curves=CURVES))["result"]
+    outputs = write_artefact(run.folder, b"outputs", ".safetensors")
+    write_record(run.folder, result | {"outputs": outputs}, {})
+    (run.folder / outputs["file"]).write_bytes(b"spoilt")
+    assert joined(out, run).records == 0
+    assert list(contents(out)) == ["plan.json"]
+
+
+def test_a_failure_is_kept_where_the_only_result_is_not_whole(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9, curves=CURVES)
+    shutil.rmtree(here.folder / "artefacts")
+    trial_id = there.planned_and_recorded(None, status="failed", reason="no memory")
+    merged = joined(out, here, there)
+    assert recorded_ids(out) == {trial_id: "failed"}
+    assert (len(merged.set_aside), merged.failures_superseded) == (1, 0)
+
+
+def test_a_broken_artefact_does_not_hide_a_disagreement(site, out):
+    here, there = site("here"), site("there")
+    trial_id = here.planned_and_recorded(0.9, curves=CURVES)
+    shutil.rmtree(here.folder / "artefacts")
+    there.planned_and_recorded(0.8)
+    merged = joined(out, here, there)
+    assert [one.trial_id for one in merged.disagreements] == [trial_id]
+    assert merged.set_aside[0][1].startswith("an artefact of this disagreeing record is broken: artefacts/")
+    assert len(list((out / "disagreements").iterdir())) == 2
+
+
+# --- trials' folders, links, derived files --------------------------------------------------------------------------
+
+
+def test_attempts_and_logs_of_the_kept_record_come_along_without_state_and_temporary_files(site, out):
+    here, there = site("here"), site("there")
+    for run in (here, there):
+        trial_id = run.planned_and_recorded(0.9)
+        folder = run.folder / "trials" / trial_id
+        (folder / "deeper").mkdir(parents=True)
+        for name in ("attempt-0001.json", "attempt-0001.log", "deeper/notes.txt"):
+            (folder / name).write_text(f"{name} of {run.folder.name}")
+        for name in ("state.pt", "state.pt.123.456", ".attempt-0001.json.0123.tmp", "upload.tmp"):
+            (folder / name).write_text("not to be copied")
+    unfinished = here.folder / "trials" / here.plan(here.trial(seed=1))["trial_id"]
+    unfinished.mkdir()
+    (unfinished / "attempt-0001.log").write_text("went on until the power was cut")
+    joined(out, here, there)
+    assert contents(out / "trials") == {
+        f"{trial_id}/attempt-0001.json": b"attempt-0001.json of here",
+        f"{trial_id}/attempt-0001.log": b"attempt-0001.log of here",
+        f"{trial_id}/deeper/notes.txt": b"deeper/notes.txt of here",
+    }
+
+
+def test_symbolic_links_are_neither_followed_nor_copied(site, out, tmp_path):
+    secret = tmp_path / "secret"
+    (secret / "inside").mkdir(parents=True)
+    (secret / "inside" / "key").write_text("secret")
+    run = site("here")
+    plain = run.planned_and_recorded(0.9)
+    folder = run.folder / "trials" / plain
+    folder.mkdir(parents=True)
+    (folder / "attempt-0001.log").write_text("log")
+    (folder / "key").symlink_to(secret / "inside" / "key")
+    (folder / "inside").symlink_to(secret / "inside")
+    linked_folder = run.planned_and_recorded(0.9, seed=1)
+    (run.folder / "trials" / linked_folder).symlink_to(secret)
+    linked = record_path(run.folder, run.planned_and_recorded(0.9, seed=2))
+    linked.symlink_to(linked.rename(secret / linked.name))
+    behind = record_path(run.folder, run.planned_and_recorded(0.9, seed=3, curves=CURVES))
+    (artefact,) = (run.folder / "artefacts").iterdir()
+    artefact.symlink_to(artefact.rename(secret / artefact.name))
+    merged = joined(out, run)
+    reason = "is reached through a symbolic link, which a merge does not follow"
+    assert dict(merged.set_aside) == {
+        str(linked): reason,
+        str(behind): f"an artefact that it names is broken: artefacts/{artefact.name}: {reason}",
+    }
+    kept = {"plan.json", f"trials/{plain}/attempt-0001.log"} | {f"records/{i}.json" for i in (plain, linked_folder)}
+    assert set(contents(out)) == kept
+
+
+def test_folders_behind_links_are_not_entered(site, out, tmp_path):
+    run = site("here")
+    run.planned_and_recorded(0.9)
+    (run.folder / "records").rename(tmp_path / "elsewhere")
+    (run.folder / "records").symlink_to(tmp_path / "elsewhere")
+    merged = joined(out, run)
+    assert (merged.records, len(merged.set_aside)) == (0, 1)
+    assert "symbolic link" in merged.set_aside[0][1]
+
+
+def test_pipes_and_folders_in_the_place_of_records_stop_nothing(site, out):
+    run = site("here")
+    trial_id = run.planned_and_recorded(0.9)
+    os.mkfifo(record_path(run.folder, "0" * 16))
+    record_path(run.folder, "1" * 16).mkdir()
+    (run.folder / "trials" / trial_id).mkdir(parents=True)
+    os.mkfifo(run.folder / "trials" / trial_id / "attempt-0001.log")
+    merged = joined(out, run)
+    assert merged.records == 1
+    assert [reason for _, reason in merged.set_aside] == ["is no plain file"] * 2
+    assert "trials" not in os.listdir(out)
+
+
+def test_derived_files_are_not_copied_and_the_sources_stay_as_they_are(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9, curves=CURVES)
+    there.planned_and_recorded(0.8)
+    ResultStore(here.folder).ingest()
+    (here.folder / "report").mkdir()
+    (here.folder / "report" / "index.html").write_text("<html>")
+    before = [contents(run.folder) for run in (here, there)]
+    joined(out, here, there)
+    assert [contents(run.folder) for run in (here, there)] == before
+    assert sorted(os.listdir(out)) == ["artefacts", "disagreements", "plan.json"]
+
+
+# --- what cannot be merged ------------------------------------------------------------------------------------------
+
+
+def test_everything_that_keeps_folders_from_being_merged_is_told_at_once(site, tmp_path):
+    here, there, bare, full = site("here"), site("there"), tmp_path / "bare", tmp_path / "full"
+    for folder in (bare, full):
+        folder.mkdir()
+    (full / "file").touch()
+    change_plan(there, protocol={"name": "other", "version": 3, "hash": "6" * 64, "content": {}})
+    with pytest.raises(InvalidInput) as error:
+        merge_folders([here.folder, there.folder, bare, here.folder], full)
+    fresh = "a new or an empty folder, outside of the sources"
+    assert sorted(str(mistake) for mistake in error.value.mistakes) == sorted(
+        [
+            f"{here.folder}: this source was given twice",
+            f"{full}: exists already and is not empty; allowed: {fresh}",
+            f"{bare}: is no run folder: it has no plan.json",
+            f"{there.folder}: holds runs of another protocol than {here.folder}"
+            " (seen: 'other version 3, 666666666666'); allowed: synthetic version 1, 555555555555",
+        ]
+    )
+    assert sorted(os.listdir(tmp_path)) == ["bare", "full", "here", "there"]
+
+
+def test_a_source_is_known_again_under_another_spelling(site, out, tmp_path):
+    run = site("here")
+    (tmp_path / "alias").symlink_to(run.folder)
+    with pytest.raises(InvalidInput, match=f"alias: this source was given twice, before as {run.folder}"):
+        merge_folders([run.folder, tmp_path / "alias"], out)
+
+
+def test_the_merged_folder_may_neither_be_nor_lie_in_a_source(site):
+    run = site("here")
+    before = contents(run.folder)
+    with pytest.raises(InvalidInput, match=r"here: the merged folder cannot be one of its sources"):
+        merge_folders([run.folder], run.folder)
+    with pytest.raises(InvalidInput, match=r"new: the merged folder cannot lie inside the source .*here;"):
+        merge_folders([run.folder], run.folder / "trials" / "new")
+    assert contents(run.folder) == before
+
+
+def test_a_merge_of_nothing_is_refused(out):
+    with pytest.raises(InvalidInput, match="no run folder was given to merge"):
+        merge_folders([], out)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "its plan.json is no plan: Expecting"),
+        ("[]", "its plan.json is no plan: list indices"),
+        ('{"name": "x"}', "its plan.json is no plan: it has no 'schema'"),
+        ('{"schema": 2}', "its plan.json is no plan: schema 2 is not known here"),
+        (
+            '{"schema": 1, "name": "x", "question": 7, "protocol": {"hash": ""}, "axes": [], "trials": []}',
+            "its plan.json is no plan: 7 stands where a text is wanted",
+        ),
+        (
+            '{"schema": 1, "name": "x", "question": "", "protocol": {"hash": "", "a": NaN}, "axes": [], "trials": []}',
+            "its plan.json is no plan: Out of range float values",
+        ),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_with_the_reason(site, out, text, said):
+    run = site("here")
+    (run.folder / "plan.json").write_text(text)
+    with pytest.raises(InvalidInput) as error:
+        joined(out, run)
+    assert str(error.value).startswith(f"{run.folder}: {said}")
+    assert not out.exists()
+
+
+def test_an_empty_folder_is_filled_and_a_file_is_refused(site, out, tmp_path):
+    run = site("here")
+    run.planned_and_recorded(0.9)
+    out.mkdir()
+    assert joined(out, run).records == 1
+    assert recorded_ids(out) == recorded_ids(run.folder)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="exists already and is no folder"):
+        joined(tmp_path / "file", run)
+
+
+# --- whole or not at all --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "disk is full"), InvalidInput), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_an_error_in_the_middle_leaves_nothing_behind(site, out, tmp_path, monkeypatch, error, raised):
+    run = site("here")
+    run.planned_and_recorded(0.9, curves=CURVES)
+
+    def broken(path: Path, obj: object) -> None:
+        assert any(".merged." in name for name in os.listdir(tmp_path))  # the records are written by now
+        raise error
+
+    monkeypatch.setattr(merge, "write_json_atomically", broken)
+    with pytest.raises(raised):
+        joined(out, run)
+    assert os.listdir(tmp_path) == ["here"]
+
+
+def test_a_folder_that_was_filled_meanwhile_is_not_replaced(site, out, tmp_path, monkeypatch):
+    run = site("here")
+    replace = os.replace
+
+    def raced(source: Path, target: Path) -> None:
+        if target == out:
+            out.mkdir()
+            (out / "file").write_text("of somebody else")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", raced)
+    with pytest.raises(InvalidInput, match="cannot be merged into it"):
+        joined(out, run)
+    assert contents(out) == {"file": b"of somebody else"}
+    assert sorted(os.listdir(tmp_path)) == ["here", "merged"]
+
+
+def test_a_kill_in_the_middle_leaves_no_merged_folder_and_the_next_merge_succeeds(site, out):
+    run = site("here")
+    run.planned_and_recorded(0.9, curves=CURVES)
+    program = """
+import os, signal, sys
+from pathlib import Path
+from twinbench.results import merge
+merge.write_json_atomically = lambda path, plan: os.kill(os.getpid(), signal.SIGKILL)
+merge.merge_folders([Path(sys.argv[1])], Path(sys.argv[2]))
+"""
+    killed = subprocess.run([sys.executable, "-c", program, str(run.folder), str(out)], timeout=60)
+    assert killed.returncode == -9
+    assert not out.exists()
+    assert joined(out, run).records == 1
