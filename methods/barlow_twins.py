@@ -14,6 +14,7 @@ from twinbench.methods.backbones import feature_dim
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.numerics import check_batch, in_full_precision, off_diagonal_entries
 from twinbench.methods.projector import WIDTH_NAMES, Projector
+from twinbench.methods.ranks import gather
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class BarlowTwins(Method):
         self.projector = Projector(widths, hidden_bias=False)
 
     def loss(self, views: Views, step: Step) -> LossTerms:
-        z1, z2 = (self.project(self.embed(view)) for view in views)
+        z1, z2 = (gather(self.project(self.embed(view))) for view in views)
         return barlow_twins_loss(z1, z2, self.config.off_diagonal_weight)
 
     def project(self, features: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from twinbench.methods.ema import frozen_copy, update_ema
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.numerics import check_batch, in_full_precision
 from twinbench.methods.projector import WIDTH_NAMES, Projector
+from twinbench.methods.ranks import gather
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class BYOL(Method):
         p1, p2 = (self.predictor(self.project(self.embed(view))) for view in views)
         with torch.no_grad():
             t1, t2 = (self.target_projector(self.target_backbone(view)) for view in views)
-        return byol_loss(p1, p2, t1, t2)
+        return byol_loss(*map(gather, (p1, p2, t1, t2)))
 
     def project(self, features: Tensor) -> Tensor:
         projections: Tensor = self.projector(features)

@@ -16,6 +16,7 @@ from twinbench.methods.backbones import feature_dim
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.numerics import check_batch, in_full_precision
 from twinbench.methods.projector import WIDTH_NAMES, Projector
+from twinbench.methods.ranks import gather
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class SimCLR(Method):
     def loss(self, views: Views, step: Step) -> LossTerms:
         first, second = views
         z1, z2 = self.project(self.embed(torch.cat([first, second]))).chunk(2)
-        return ntxent_loss(z1, z2, self.config.temperature)
+        return ntxent_loss(gather(z1), gather(z2), self.config.temperature)
 
     def project(self, features: Tensor) -> Tensor:
         projections: Tensor = self.projector(features)

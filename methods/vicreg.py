@@ -15,6 +15,7 @@ from twinbench.methods.backbones import feature_dim
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.numerics import check_batch, in_full_precision, off_diagonal_entries
 from twinbench.methods.projector import WIDTH_NAMES, Projector
+from twinbench.methods.ranks import gather
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class VICReg(Method):
         self.projector = Projector(widths, hidden_bias=True)
 
     def loss(self, views: Views, step: Step) -> LossTerms:
-        z1, z2 = (self.project(self.embed(view)) for view in views)
+        z1, z2 = (gather(self.project(self.embed(view))) for view in views)
         config = self.config
         return vicreg_loss(z1, z2, config.invariance_weight, config.variance_weight, config.covariance_weight)
 

@@ -1,0 +1,147 @@
+"""Several ranks per trial: the loss and BatchNorm see the batch of all ranks, as one rank with that batch would.
+
+A rank is one process of `torch.distributed`. Each holds n rows of the global batch, as many as every other: whoever
+plans a trial checks that the ranks divide its batch. Where no process group is initialised there is one rank, and
+nothing here changes a bit.
+
+How the gradient adds up: `gather` gives every rank the same global batch of outputs, so every rank computes the same
+loss L, and dL/dz for all rows. Its backward keeps the rank's own n rows: they alone came of this rank's pass. A rank's
+parameter gradient is thus the sum over its own rows of dL/dz dz/dw, and the gradient of L is the SUM over ranks.
+DistributedDataParallel takes the mean, so the loss that is differentiated is L times the number of ranks. BatchNorm
+fits in: its statistics are sums over ranks, so what they pass back is the sum of what all ranks pass to them.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def rank_count() -> int:
+    """How many processes share a batch; 1 where no process group is initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather(z: Tensor) -> Tensor:
+    """Every rank's rows: [n, ...] to [ranks * n, ...], in the order of ranks; with one rank, `z` itself.
+
+    Backward returns the rank's own rows of the incoming gradient, unscaled: see the top of this file.
+    """
+    if rank_count() == 1:
+        return z
+    gathered: Tensor = _Gather.apply(z)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.rows = len(z)
+        ranks = rank_count()
+        gathered = z.new_empty(ranks * len(z), *z.shape[1:])
+        dist.all_gather(list(gathered.chunk(ranks)), z.contiguous())
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.narrow(0, dist.get_rank() * ctx.rows, ctx.rows)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of every rank's tensor, on every rank; each adds to all of the sums, so backward is the same sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = _SumOverRanks.apply(gradient)
+        return total
+
+
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(x)
+    return total
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """BatchNorm1d and 2d whose training statistics are over the batch of all ranks (arXiv 1502.03167, algorithm 1).
+
+    In eval mode, and with one rank, torch's own BatchNorm: no rank waits for another there, not even where statistics
+    are not tracked and those of the batch at hand are taken. Not torch's SyncBatchNorm: that refuses tensors on a
+    CPU, and what the tests can check there shall be what runs on GPUs. The price is its fused kernels.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, C], [n, C, L] or [n, C, H, W], with the same n on every rank, to the same shape, dtype and layout."""
+        if rank_count() == 1 or not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self._normalise_over_ranks(x)
+
+    def _normalise_over_ranks(self, x: Tensor) -> Tensor:
+        # in fp32 at least, as torch's kernels compute it; and in two passes, since E[x^2] - E[x]^2 loses all digits
+        # where a channel's mean is large against its deviation
+        wide = x.double() if x.dtype == torch.float64 else x.float()
+        count = x.numel() // x.shape[1] * rank_count()
+        others = [d for d in range(x.ndim) if d != 1]
+        per_channel = [-1 if d == 1 else 1 for d in range(x.ndim)]
+        mean_C = _sum_over_ranks(wide.sum(others)) / count
+        centred = wide - mean_C.view(per_channel)
+        variance_C = _sum_over_ranks(centred.square().sum(others)) / count
+        self._track(mean_C.detach(), variance_C.detach() * (count / (count - 1)))
+        scale_C = (variance_C + self.eps).rsqrt()
+        if self.weight is not None:
+            scale_C = scale_C * self.weight
+        normalised = centred * scale_C.view(per_channel)
+        if self.bias is not None:
+            normalised = normalised + self.bias.view(per_channel)
+        return normalised.to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, batch_mean_C: Tensor, unbiased_variance_C: Tensor) -> None:
+        mean_C, variance_C, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if not self.track_running_stats or mean_C is None or variance_C is None or batches is None:
+            return
+        batches.add_(1)
+        share = 1 / float(batches) if self.momentum is None else self.momentum  # None: the mean over all batches
+        mean_C.lerp_(batch_mean_C.to(mean_C.dtype), share)
+        variance_C.lerp_(unbiased_variance_C.to(variance_C.dtype), share)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if not 2 <= input.ndim <= 4:
+            raise ValueError(f"expected [n, C], [n, C, L] or [n, C, H, W], not {list(input.shape)}")
+
+
+def use_global_batch_norm(module: nn.Module) -> nn.Module:
+    """`module` with every BatchNorm1d and 2d in it replaced, in place, by a `GlobalBatchNorm`.
+
+    Parameters, buffers and the keys of the state stay the very same, so an optimiser may be built before or after.
+    A module that is itself a BatchNorm is returned as a new one. TypeError for any other BatchNorm, which would
+    silently normalise over one rank's rows.
+    """
+    if isinstance(module, _BatchNorm):
+        return _global_copy(module)
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() leaves out a child's second name
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, _global_copy(child))
+    return module
+
+
+def _global_copy(norm: _BatchNorm) -> GlobalBatchNorm:
+    if isinstance(norm, GlobalBatchNorm):
+        return norm
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        raise TypeError(f"there is no {type(norm).__name__} over several ranks, only BatchNorm1d and BatchNorm2d")
+    copy = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    copy.weight, copy.bias = norm.weight, norm.bias
+    copy.running_mean, copy.running_var = norm.running_mean, norm.running_var
+    copy.num_batches_tracked = norm.num_batches_tracked
+    return copy.train(norm.training)
