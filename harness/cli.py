@@ -11,6 +11,7 @@ from rich.table import Table
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+LAUNCHERS = ("local", "slurm")
 KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
 app = typer.Typer(
@@ -39,10 +40,11 @@ Data = Annotated[
 def run(
     sweep: SweepName,
     out_folder: Out = None,
-    launcher: Annotated[str, typer.Option(help="Where trials run: local.")] = "local",
+    launcher: Annotated[str, typer.Option(help=f"Where trials run: {', '.join(LAUNCHERS)}.")] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes at once; by default one per core or GPU.")
     ] = None,
+    workers_per_gpu: Annotated[int, typer.Option(min=1, help="Trials that share one GPU.")] = 1,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads per trial. Results are bit-equal only at equal threads.")
     ] = 1,
@@ -53,42 +55,88 @@ def run(
     retry: Annotated[
         str | None, typer.Option(help="`failed` runs failed trials again; their records stay with their attempts.")
     ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once the cluster has the work.")] = False,
+    site: Annotated[Path | None, typer.Option(help="A TOML file with the cluster's [slurm] or [ray] table.")] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
+    ] = None,
     changes: Set = None,
     data: Data = None,
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
-    from twinbench.harness.run_folder import set_failed_aside, write_plan
+    from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
     from twinbench.harness.running import choose_devices, make_plan, run_locally
+    from twinbench.harness.site import SlurmSite, read_site
     from twinbench.harness.watching import Watch
 
-    if launcher != "local":
-        raise InvalidInput(
-            [Mistake("--launcher", "", "no such launcher", launcher, "local", nearest(launcher, ["local"]))]
-        )
-    if retry not in (None, "failed"):
-        raise InvalidInput([Mistake("--retry", "", "cannot be run again", retry, "failed")])
-    devices = choose_devices(device)
+    _check_run_options(launcher, retry, detach)
+    devices = choose_devices(device) * workers_per_gpu if launcher == "local" else []
+    slurm_site = read_site(SlurmSite, "slurm", site, slurm or ()) if launcher == "slurm" else None
     planned = make_plan(sweep, tuple(changes or ()), data)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned)
+    allow(folder)
     if retry:
         out.print(f"{set_failed_aside(folder, planned)} failed trials run again")
     from twinbench.harness.execute import Surroundings
 
     surroundings = Surroundings(
-        folder, threads=threads, data=data, trial_time_limit=trial_time_limit, where="local", keep_log=True
+        folder, threads=threads, data=data, trial_time_limit=trial_time_limit, where=launcher, keep_log=True
     )
     watch = Watch(folder, planned.axes, planned.trials, out)
-    outcome = run_locally(planned, surroundings, devices, workers, watch)
+    if slurm_site:
+        outcome = _run_on_slurm(planned, surroundings, slurm_site, device, workers_per_gpu, detach, watch)
+    else:
+        outcome = run_locally(planned, surroundings, devices, workers, watch)
     out.print(_counted(outcome.statuses))
     if outcome.stopped:
         out.print(outcome.stopped, markup=False)
-        raise typer.Exit(INTERRUPTED if "interrupted" in outcome.stopped else SOME_FAILED)
+        raise typer.Exit(INTERRUPTED if outcome.stopped.startswith("interrupted") else SOME_FAILED)
     from twinbench.reports.page import write_report
 
     out.print(f"report: {write_report(folder)}")
     if set(outcome.statuses) - {"done"}:
         raise typer.Exit(SOME_FAILED)
+
+
+def _check_run_options(launcher: str, retry: str | None, detach: bool) -> None:
+    mistakes = []
+    if launcher not in LAUNCHERS:
+        close = nearest(launcher, LAUNCHERS)
+        mistakes.append(Mistake("--launcher", "", "no such launcher", launcher, ", ".join(LAUNCHERS), close))
+    if retry not in (None, "failed"):
+        mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
+    if detach and launcher == "local":
+        mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "slurm"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def _run_on_slurm(
+    planned: Any, surroundings: Any, site: Any, device: str, workers_per_gpu: int, detach: bool, watch: Any
+) -> Any:
+    """Submits an array unless slots of an earlier one are left, then waits, or leaves with --detach."""
+    from dataclasses import replace
+
+    from twinbench.harness.launchers.slurm import launched, slots_in_queue, submit
+    from twinbench.harness.run_folder import missing
+    from twinbench.harness.running import run_on_slurm
+
+    folder = surroundings.run_folder.resolve()
+    data = surroundings.data.resolve() if surroundings.data else None
+    surroundings = replace(surroundings, run_folder=folder, data=data)
+    todo = missing(planned, folder)
+    jobs = launched(folder)
+    slots = slots_in_queue(jobs)
+    if slots:
+        out.print(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
+    elif todo:
+        jobs = [submit(surroundings, site, device, len(todo), workers_per_gpu)]
+        out.print(f"submitted SLURM job {jobs[0]}")
+    if detach:
+        out.print(f"twinbench status {folder} says how far it is")
+        raise typer.Exit(FINE)
+    return run_on_slurm(planned, surroundings, jobs, watch)
 
 
 @app.command()
@@ -156,6 +204,10 @@ def cancel(folder: RunFolder) -> None:
 
     read_plan(folder)
     cancel_folder(folder)
+    if (folder / "launches").exists():
+        from twinbench.harness.launchers.slurm import cancel_waiting
+
+        cancel_waiting(folder)
     out.print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 ROOT = Path(__file__).resolve().parent.parent
+COMMIT = "COMMIT"  # in a snapshot: the commit it was made from
 VERSIONS_OF = ("torch", "torchvision", "numpy", "timm", "scikit-learn", "scipy")
 
 
@@ -27,6 +28,8 @@ def code_hash() -> str:
 @functools.cache
 def commit() -> str:
     """The checkout's commit, with `+changes` when files differ from it; empty outside a checkout of this project."""
+    if (ROOT / COMMIT).exists():
+        return (ROOT / COMMIT).read_text(encoding="utf-8")
     if not (ROOT / ".git").exists():
         return ""
     try:

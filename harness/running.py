@@ -1,16 +1,18 @@
 """One sweep from its file to a full run folder: plan, check, hand out what is missing, show how it goes."""
 
 import os
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.run_folder import allow, missing
-from twinbench.harness.watching import Watch
+from twinbench.harness.run_folder import missing
+from twinbench.harness.watching import LOOK_SECONDS, Watch
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import read_sweep
@@ -76,26 +78,57 @@ def run_locally(
     planned: Plan, surroundings: "Surroundings", devices: list[str], workers: int | None, watch: Watch
 ) -> Outcome:
     """Runs what is missing in processes of this machine until every trial is recorded, by whomever."""
-    from twinbench.harness.launchers.local import CannotStart, LocalLauncher
-    from twinbench.harness.worker import Unwritable
+    from twinbench.harness.launchers.local import LocalLauncher
 
-    folder = surroundings.run_folder
-    allow(folder)
-    todo = missing(planned, folder)
+    todo = missing(planned, surroundings.run_folder)
     count = workers or (max(1, cores() // surroundings.threads) if devices == ["cpu"] else len(devices))
     launcher = LocalLauncher(surroundings, min(count, len(todo)), devices)
+
+    def work() -> None:
+        if todo:
+            launcher.run(watch.look)
+
+    return _watched(planned, surroundings.run_folder, watch, work)
+
+
+def run_on_slurm(planned: Plan, surroundings: "Surroundings", job_ids: Sequence[str], watch: Watch) -> Outcome:
+    """Waits for the slots of the jobs until every trial is recorded; they go on whatever becomes of this process."""
+    from twinbench.harness.launchers.slurm import Queue
+
+    queue = Queue(job_ids)
+
+    def wait() -> None:
+        while not watch.look():
+            if queue.is_empty():
+                watch.look(at_once=True)
+                return
+            time.sleep(LOOK_SECONDS)
+
+    outcome = _watched(planned, surroundings.run_folder, watch, wait)
+    if outcome.stopped.startswith("interrupted"):
+        return replace(outcome, stopped=f"SLURM goes on with {', '.join(job_ids)}; the same command watches again")
+    return outcome
+
+
+def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None]) -> Outcome:
+    """Does the work under the watch, and says in words what stopped it early."""
+    from twinbench.harness.launchers.local import CannotStart
+    from twinbench.harness.worker import Unwritable
+
     stopped = ""
     try:
         with watch:
-            if todo:
-                launcher.run(watch.look)
+            work()
     except KeyboardInterrupt:
         stopped = "interrupted; the same command goes on from here"
     except (Unwritable, CannotStart) as error:
         stopped = f"stopped: {error}; the same command goes on from here"
-    if is_cancelled(folder):
+    if is_cancelled(run_folder):
         stopped = "cancelled; the same command goes on from here"
-    return Outcome(count_statuses(planned, folder), stopped)
+    statuses = count_statuses(planned, run_folder)
+    if not stopped and "missing" in statuses:
+        stopped = f"{statuses['missing']} trials are missing and no worker is left; the same command goes on from here"
+    return Outcome(statuses, stopped)
 
 
 def count_statuses(planned: Plan, run_folder: Path) -> dict[str, int]:

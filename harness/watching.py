@@ -52,26 +52,26 @@ class Watch:
         if not at_once and time.monotonic() - self._looked_at < max(LOOK_SECONDS, 10 * self._looking_costs):
             return not self._survey.missing
         began = time.monotonic()
-        for trial_id in self._survey.look():
-            self._ended(self._trials[trial_id])
+        before = len(self._survey.recorded)
+        for number, trial_id in enumerate(self._survey.look(), before + 1):
+            self._ended(self._trials[trial_id], number)
         if not self._bars.disable:
             self._show_running()
         self._looked_at = time.monotonic()
         self._looking_costs = self._looked_at - began
         return not self._survey.missing
 
-    def _ended(self, trial: Trial) -> None:
+    def _ended(self, trial: Trial, number: int) -> None:
         """The line of a trial that left a record; it stays."""
         bar = self._running.pop(trial.trial_id, None)
         if bar is not None:
             self._bars.remove_task(bar)
-        recorded = len(self._trials) - self._survey.missing
-        self._bars.update(self._sweep, completed=recorded)
+        self._bars.update(self._sweep, completed=number)
         status = self._survey.recorded[trial.trial_id]
         attempt = last_attempt(self._folder, trial.trial_id)
         took = f" in {attempt['seconds']:.1f} s" if "seconds" in attempt else ""
         reason = f": {attempt['reason']}" if status != "done" and attempt.get("reason") else ""
-        line = f"[{recorded}/{len(self._trials)}] {label(trial, self._axes)}: {status}{took}{reason}"
+        line = f"[{number}/{len(self._trials)}] {label(trial, self._axes)}: {status}{took}{reason}"
         self._console.print(escape(line), style="" if status == "done" else "yellow", highlight=False, soft_wrap=True)
 
     def _show_running(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slurm_cluster import slurm  # noqa: F401  (the fixture, one cluster for all tests)
 
 from twinbench.results.record import write_artefact, write_json_atomically, write_record
 from twinbench.sweeps.identity import digest

@@ -1,0 +1,223 @@
+"""Runs a sweep as one SLURM job array, through submitit: each slot of it drains the run folder until its time is up.
+
+SLURM queues, places, preempts and requeues; the run folder says what is left to do. So a slot needs to know nothing
+when it starts again, on whichever node, and what SLURM says of a job is asked for one thing only: whether a slot is
+still to come or running.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.attempts import now
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.heart import is_cancelled
+from twinbench.harness.launchers.local import LocalLauncher
+from twinbench.harness.running import choose_devices
+from twinbench.harness.site import SlurmSite, described
+from twinbench.harness.snapshot import snapshot
+from twinbench.results.record import write_json_atomically
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
+
+WARNING_SECONDS = 90  # before the time limit, to save and be requeued
+LONGEST_GRACE_SECONDS = 3600.0
+SLOTS = 16
+LAUNCHES = "launches"
+FIRST_QUERY_SECONDS, LONGEST_QUERY_SECONDS = 10.0, 120.0
+
+
+class Slot:
+    """One array task: keeps workers on its allocation. submitit pickles it, so it holds what never changes only."""
+
+    def __init__(self, surroundings: Surroundings, device: str, workers_per_device: int):
+        self._surroundings, self._device, self._per_device = surroundings, device, workers_per_device
+
+    def __call__(self) -> None:
+        """Works until no trial is left for it, or until SLURM preempts or cancels it (SIGTERM)."""
+        told_to_end = False
+
+        def note(*_: Any) -> None:
+            nonlocal told_to_end
+            told_to_end = True
+
+        signal.signal(signal.SIGTERM, note)  # in place of submitit's, which would let it pass
+        devices = choose_devices(self._device)
+        node = os.environ.get("SLURMD_NODENAME", "")
+        surroundings = replace(self._surroundings, where=f"slurm {job_name()} {node}")
+        folder = surroundings.run_folder
+        launcher = LocalLauncher(surroundings, self._per_device * len(devices), devices, stay=False)
+        launcher.run(lambda: told_to_end or is_cancelled(folder))
+        if told_to_end and not is_cancelled(folder):
+            _requeue_if_preempted()
+            time.sleep(LONGEST_GRACE_SECONDS)  # until SLURM ends it, so that it never counts as completed
+
+    def checkpoint(self) -> Any:
+        """submitit's call at the time limit's warning (SIGUSR2): saves what runs; submitit then requeues the job."""
+        from submitit.helpers import DelayedSubmission
+
+        stop_children()
+        return DelayedSubmission(self)
+
+
+def _requeue_if_preempted() -> None:
+    """Sends a preempted job back to the queue at once.
+
+    One that ends within its grace counts as completed and is not requeued, and one that waits for the end of its grace
+    keeps the urgent job waiting with it.
+    """
+    job = os.environ["SLURM_JOB_ID"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # SLURM requeues it itself a little later
+        if re.search(r"PreemptTime=\d", _ask("scontrol", "show", "job", job)):
+            _ask("scontrol", "requeue", job)
+
+
+def stop_children() -> None:
+    """Asks this process's workers to save and end, and waits until they have."""
+    import multiprocessing
+
+    children = multiprocessing.active_children()
+    for child in children:
+        os.kill(child.pid, signal.SIGTERM)  # type: ignore[arg-type]
+    for child in children:
+        child.join()
+
+
+def job_name() -> str:
+    """JOB_TASK of the array task that this process runs in."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{job}_{task}" if task else job
+
+
+# --- submitting -----------------------------------------------------------------------------------------------------
+
+
+def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: int, workers_per_gpu: int) -> str:
+    """Submits the array, notes it in `launches/`, and returns its job id. InvalidInput says what SLURM refused."""
+    import submitit
+
+    folder = surroundings.run_folder
+    per_device = workers_per_gpu if site.gpus else max(1, site.cpus // surroundings.threads)
+    per_slot = per_device * max(1, site.gpus)
+    slots = min(site.slots or SLOTS, -(-missing // per_slot), largest_array())
+    code = snapshot(folder)
+    slot = Slot(surroundings, device, per_device)
+    executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=1_000_000)
+    while True:
+        executor.update_parameters(**sbatch_parameters(site, slots, code))
+        try:
+            jobs = executor.submit_array([slot] * slots)
+            break
+        except submitit.core.utils.FailedJobError as error:
+            if slots > 1 and re.search(r"MaxSubmit|submit.*limit|limit.*submit|QOSMax", str(error), re.IGNORECASE):
+                slots //= 2  # fewer slots do the same work
+                continue
+            raise InvalidInput([Mistake("sbatch", "", f"refused the job: {_last_line(str(error))}")]) from None
+    job_id = str(jobs[0].job_id).partition("_")[0]
+    launch = {"launcher": "slurm", "job_id": job_id, "slots": slots, "submitted": now(), "asked": described(site)}
+    write_json_atomically(folder / LAUNCHES / f"slurm-{job_id}.json", launch | {"code": code.name})
+    return job_id
+
+
+def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, Any]:
+    """What submitit is to write into the batch script."""
+    seconds = site.minutes * 60
+    wanted = {
+        "job_name": "twinbench",
+        "partition": site.partition,
+        "account": site.account,
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "time": site.minutes,
+        "gpus_per_node": site.gpus or None,
+        "cpus_per_task": site.cpus,
+        "mem": site.memory,
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "signal_delay_s": min(WARNING_SECONDS, seconds // 4),
+        "array_parallelism": site.array_parallelism or slots,
+        "setup": [*site.setup, f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"],
+        "additional_parameters": {"requeue": True, **site.sbatch},
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def largest_array() -> int:
+    """The most tasks that this cluster lets one array have: MaxArraySize caps the index, MaxJobCount all jobs."""
+    try:
+        told = _ask("scontrol", "show", "config")
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = _last_line(getattr(error, "stderr", None) or str(error))
+        raise InvalidInput([Mistake("--launcher", "", f"no SLURM answers here: {reason}", "slurm")]) from None
+    sizes = [int(size) for size in re.findall(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", told, re.MULTILINE)]
+    return max(1, min(sizes, default=1001) - 1)
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("sbatch: error: ") if lines else "without a word"
+
+
+def _ask(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+def launched(run_folder: Path) -> list[str]:
+    """The ids of the SLURM jobs that were submitted for the folder."""
+    files = sorted((run_folder / LAUNCHES).glob("slurm-*.json"))
+    return [str(json.loads(file.read_text(encoding="utf-8"))["job_id"]) for file in files]
+
+
+def slots_in_queue(job_ids: Sequence[str]) -> int | None:
+    """How many array tasks SLURM still has, pending, running or being requeued; None where it cannot say."""
+    if not job_ids:
+        return 0
+    try:
+        # one query for the whole sweep; by user and not by job, since squeue fails where it has forgotten a job
+        told = _ask("squeue", "-h", "-r", "--me", "-o", "%A %F")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return sum(bool(set(line.split()) & set(job_ids)) for line in told.splitlines())
+
+
+def cancel_waiting(run_folder: Path) -> None:
+    """Takes the slots that have not begun out of the queue; those that run end by themselves once cancelled."""
+    for job_id in launched(run_folder):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # the mark in the folder stops them too
+            subprocess.run(["scancel", "--state=PENDING", job_id], capture_output=True, timeout=60)
+
+
+@dataclass
+class Queue:
+    """Whether slots are left, asked seldom, and less often the longer it goes on."""
+
+    job_ids: Sequence[str]
+    _pause: float = FIRST_QUERY_SECONDS
+    _asked_at: float = field(default_factory=time.monotonic)
+    _absent: int = 0
+
+    def is_empty(self) -> bool:
+        """True once two answers in a row had no slot in them: one answer, or none, proves nothing."""
+        if time.monotonic() - self._asked_at < self._pause:
+            return False
+        self._asked_at = time.monotonic()
+        left = slots_in_queue(self.job_ids)
+        if left is None or left:
+            self._absent = 0
+            self._pause = min(LONGEST_QUERY_SECONDS, 1.5 * self._pause)
+        else:
+            self._absent += 1
+            self._pause = FIRST_QUERY_SECONDS
+        return self._absent >= 2
