@@ -30,6 +30,7 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 180.0
 REPORT_SECONDS = 1.0
 DEATHS_ALLOWED = 3  # attempts in a row that died where they began: the trial is what kills them
+DIED = "died"  # how an attempt ends of which another rank's process died
 
 _NAME = re.compile(r"attempt-(\d{4,})\.json")
 
@@ -110,19 +111,17 @@ class Others:
         """Whether the attempt's worker has to be taken for alive."""
         if attempt and not is_running(attempt):
             return False
-        if attempt and attempt.get("machine") and attempt["machine"] == machine():
-            return process_start(int(attempt["pid"])) == str(attempt["process_start"])
         beat = f"{number}:{attempt.get('beat')}"
         before, since, _ = self._seen.get(trial_id, ("", 0.0, False))
         if before != beat:
-            self._seen[trial_id] = (beat, time.monotonic(), bool(before))
-            return True
+            since = time.monotonic()
+            self._seen[trial_id] = (beat, since, before.startswith(f"{number}:"))
+        if attempt.get("machine") and attempt["machine"] == machine():
+            return process_start(int(attempt["pid"])) == str(attempt["process_start"])
         return time.monotonic() - since < self.stale_seconds
 
-    def beats(self, trial_id: str, attempt: Mapping[str, Any]) -> bool:
-        """Whether the holder is known to live: seen to beat, or a living process of this machine."""
-        if attempt.get("machine") == machine() != "":
-            return True
+    def beats(self, trial_id: str) -> bool:
+        """Whether the holder was seen to beat: a process that is only not yet gone is not."""
         return self._seen.get(trial_id, ("", 0.0, False))[2]
 
 
@@ -232,7 +231,7 @@ def deaths_in_a_row(run_folder: Path, trial_id: str, numbers: list[int]) -> int:
     for number in reversed(numbers[-DEATHS_ALLOWED:]):
         told = read_attempt(run_folder, trial_id, number)
         begun = told.get("from_step", 0)
-        if (told and not is_running(told)) or (deaths and begun != place):
+        if (told and not is_running(told) and told.get("status") != DIED) or (deaths and begun != place):
             break
         deaths, place = deaths + 1, begun
     return deaths

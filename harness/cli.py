@@ -11,7 +11,7 @@ from rich.table import Table
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-LAUNCHERS = ("local", "slurm")
+LAUNCHERS = ("local", "ray", "slurm")
 KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
 app = typer.Typer(
@@ -60,18 +60,26 @@ def run(
     slurm: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster, or auto; without one Ray runs on this machine alone.")
+    ] = None,
+    ray: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of the [ray] table: gpus=0.5, labels.region=eu, dashboard=true")
+    ] = None,
     changes: Set = None,
     data: Data = None,
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
-    from twinbench.harness.running import choose_devices, make_plan, run_locally
-    from twinbench.harness.site import SlurmSite, read_site
+    from twinbench.harness.running import choose_devices, make_plan, run_locally, run_on_ray
+    from twinbench.harness.site import RaySite, SlurmSite, read_site
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach)
     devices = choose_devices(device) * workers_per_gpu if launcher == "local" else []
     slurm_site = read_site(SlurmSite, "slurm", site, slurm or ()) if launcher == "slurm" else None
+    asked = [*(ray or ()), *([f"address={address}"] if address else [])]
+    ray_site = read_site(RaySite, "ray", site, asked) if launcher == "ray" else None
     planned = make_plan(sweep, tuple(changes or ()), data)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned)
@@ -86,6 +94,10 @@ def run(
     watch = Watch(folder, planned.axes, planned.trials, out)
     if slurm_site:
         outcome = _run_on_slurm(planned, surroundings, slurm_site, device, workers_per_gpu, detach, watch)
+    elif ray_site:
+        outcome = run_on_ray(planned, surroundings, ray_site, workers, watch, detach)
+        if not outcome:
+            raise _detached(folder)
     else:
         outcome = run_locally(planned, surroundings, devices, workers, watch)
     out.print(_counted(outcome.statuses))
@@ -107,9 +119,14 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool) -> None:
     if retry not in (None, "failed"):
         mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
     if detach and launcher == "local":
-        mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "slurm"))
+        mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "ray, slurm"))
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def _detached(folder: Path) -> typer.Exit:
+    out.print(f"twinbench status {folder} says how far it is")
+    return typer.Exit(FINE)
 
 
 def _run_on_slurm(
@@ -134,8 +151,7 @@ def _run_on_slurm(
         jobs = [submit(surroundings, site, device, len(todo), workers_per_gpu)]
         out.print(f"submitted SLURM job {jobs[0]}")
     if detach:
-        out.print(f"twinbench status {folder} says how far it is")
-        raise typer.Exit(FINE)
+        raise _detached(folder)
     return run_on_slurm(planned, surroundings, jobs, watch)
 
 
@@ -231,6 +247,31 @@ def report(folder: RunFolder) -> None:
 
     _check_run_folder(folder)
     out.print(f"report: {write_report(folder)}")
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders of one protocol.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="The new run folder.")],
+) -> None:
+    """Join run folders of several sites. Unequal results of one trial are reported, never chosen between."""
+    from twinbench.results.merge import merge_folders
+
+    merged = merge_folders(folders, out_folder)
+    out.print(
+        f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
+        f"{merged.missing} missing, {len(merged.disagreements)} in disagreement"
+    )
+    if merged.failures_superseded:
+        out.print(f"{merged.failures_superseded} failures of one site gave way to another site's result")
+    for file, reason in merged.set_aside:
+        out.print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+    for disagreement in merged.disagreements:
+        out.print(f"disagreement on {disagreement.trial_id}:", style="yellow", markup=False)
+        for line in (*disagreement.differences, *disagreement.hints):
+            out.print(f"  {line}", markup=False)
+    if merged.disagreements:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from twinbench.sweeps.sweep import read_sweep
 
 if TYPE_CHECKING:
     from twinbench.harness.execute import Surroundings
+    from twinbench.harness.site import RaySite
 
 
 def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
@@ -66,6 +67,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class CannotStart(Exception):
+    """Workers end before they take a trial; the text says why."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: trials by status, those of earlier runs among them, and what stopped it early, if anything."""
@@ -110,9 +115,48 @@ def run_on_slurm(planned: Plan, surroundings: "Surroundings", job_ids: Sequence[
     return outcome
 
 
+def run_on_ray(
+    planned: Plan, surroundings: "Surroundings", site: "RaySite", workers: int | None, watch: Watch, detach: bool
+) -> Outcome | None:
+    """Starts what actors the cluster has room for, and waits until every trial is recorded; None once detached."""
+    from twinbench.harness.launchers import ray
+
+    if detach and ray.address_of(site) == "local":
+        raise InvalidInput(
+            [Mistake("--detach", "", "needs a Ray cluster that outlives this command", allowed="--address")]
+        )
+    surroundings = ray.absolute(surroundings)
+    with ray.connected(site):
+        actors = ray.Actors(surroundings, site)
+        todo = len(missing(planned, surroundings.run_folder))
+        if todo:
+            actors.start(min(todo, workers or actors.fitting(ray.cluster_resources())))
+        if detach:
+            return None
+
+        def wait() -> None:
+            looked, left = time.monotonic(), todo
+            while not watch.look():
+                time.sleep(LOOK_SECONDS)
+                if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS or actors.alive():
+                    continue
+                looked = time.monotonic()
+                still = len(missing(planned, surroundings.run_folder))
+                if is_cancelled(surroundings.run_folder) or not still:
+                    return
+                if still == left:  # they ended and did nothing: to start more would go on for ever
+                    raise CannotStart(actors.why_none() or f"the actors ended and left {still} trials")
+                left = still
+                actors.start(min(still, workers or actors.fitting(ray.cluster_resources())))
+
+        outcome = _watched(planned, surroundings.run_folder, watch, wait)
+        if outcome.stopped:
+            actors.stop()
+        return outcome
+
+
 def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None]) -> Outcome:
     """Does the work under the watch, and says in words what stopped it early."""
-    from twinbench.harness.launchers.local import CannotStart
     from twinbench.harness.worker import Unwritable
 
     stopped = ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slurm_cluster import slurm  # noqa: F401  (the fixture, one cluster for all tests)
+from ray_cluster import ray_cluster  # noqa: F401  (fixtures: one cluster for all tests)
+from slurm_cluster import slurm  # noqa: F401
 
 from twinbench.results.record import write_artefact, write_json_atomically, write_record
 from twinbench.sweeps.identity import digest

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from twinbench.harness.attempts import Others, is_recorded, last_attempt
+from twinbench.harness.attempts import Others, is_recorded
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.run_folder import planned_trials
@@ -42,4 +42,4 @@ def drain(
 def _is_worth_waiting_for(folder: Path, trial: Trial, others: Others, stay: bool) -> bool:
     if is_recorded(folder, trial.trial_id):
         return False
-    return stay or not others.beats(trial.trial_id, last_attempt(folder, trial.trial_id))
+    return stay or not others.beats(trial.trial_id)

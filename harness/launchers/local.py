@@ -14,14 +14,11 @@ from typing import Any
 
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import TIME_LIMIT_EXIT
+from twinbench.harness.running import CannotStart
 from twinbench.harness.worker import Execute, Unwritable
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
-
-
-class CannotStart(Exception):
-    """Worker processes die before they take a trial."""
 
 
 @dataclass

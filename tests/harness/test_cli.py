@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from twinbench.harness import cli
-from twinbench.results.record import read_record
+from twinbench.results.record import read_record, write_record
 
 TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
 
@@ -216,3 +217,19 @@ def test_a_worker_that_is_killed_costs_no_result(tmp_path: Path) -> None:
     assert process.returncode == 0, output + errors
     (record,) = (tmp_path / "cut" / "records").iterdir()
     assert read_record(record)["circumstance"]["attempts"] == 2
+
+
+def test_merge_joins_two_sites_and_says_where_they_disagree(finished, call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    site, other = folder / "runs/digits", tmp_path / "other"
+    shutil.copytree(site, other)
+    merged = call(tmp_path, "merge", site, other, "--out", "equal")
+    assert merged.returncode == 0 and "6 recorded (6 more than once, equal)" in merged.stdout, merged.stderr
+    assert call(tmp_path, "report", "equal").returncode == 0
+    path = next((other / "records").iterdir())
+    record = read_record(path)
+    result = record["result"] | {"reason": "another"}
+    write_record(other, result, record["circumstance"])
+    merged = call(tmp_path, "merge", site, other, "--out", "unequal")
+    assert merged.returncode == 1 and f"disagreement on {path.stem}" in merged.stdout, merged.stdout
+    assert call(tmp_path, "merge", site, "--out", "equal").returncode == 2

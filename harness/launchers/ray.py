@@ -1,0 +1,194 @@
+"""Runs a sweep on Ray: detached, restartable actors, each of which imports torch once and drains the run folder.
+
+Ray places the actors by what they ask for, and starts one again elsewhere when its process or node dies. They belong
+to the cluster and not to the driver: a driver that is started again finds them by name. There are as many as can work
+at once, however many trials there are, and no trial passes through the driver.
+"""
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.attempts import now
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.running import choose_devices, cores
+from twinbench.harness.site import RaySite, described
+from twinbench.harness.snapshot import snapshot
+from twinbench.harness.worker import Execute
+from twinbench.results.record import write_json_atomically
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
+
+NAMESPACE = "twinbench"
+LOOK_EVERY_SECONDS = 2.0
+STOP_SECONDS = 120.0
+
+
+class Worker:
+    """The actor. It begins to work when it is made, so that Ray's restart of it needs nobody who asks."""
+
+    def __init__(self, name: str, surroundings: Surroundings, execute: Execute | None):
+        self._name, self._execute = name, execute
+        self._stop = threading.Event()
+        device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
+        self._surroundings = replace(surroundings, device=device, where=f"ray {_node()}")
+        self._thread = threading.Thread(target=self._work, name="drain", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the trial that runs to save its state and end."""
+        self._stop.set()
+
+    def ready(self) -> bool:
+        """Answers once the actor is there."""
+        return True
+
+    def _work(self) -> None:
+        import ray
+
+        from twinbench.harness.launchers.drain import drain
+
+        try:
+            drain(self._surroundings, self._stop.is_set, stay=False, execute=self._execute)
+        finally:
+            # Gives its resources back, also when no driver is there any more to do so. Not an exit of the process,
+            # which Ray would take for a failure and start again.
+            ray.kill(ray.get_actor(self._name, NAMESPACE), no_restart=True)
+
+
+def _node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())[:8]
+
+
+def address_of(site: RaySite) -> str:
+    """The cluster that is asked for, or "local" for one of this machine alone, which ends with the driver."""
+    return site.address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+@contextlib.contextmanager
+def connected(site: RaySite) -> Iterator[None]:
+    """In the cluster of `address_of`. InvalidInput where none answers."""
+    import ray
+
+    address = address_of(site)
+    own: dict[str, Any] = {}
+    if address == "local":  # loopback only; Ray's token authentication stays as it is, which is on
+        own = {"num_cpus": cores(), "include_dashboard": site.dashboard, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Actors:
+    """The actors of one run folder, by name."""
+
+    def __init__(self, surroundings: Surroundings, site: RaySite, execute: Execute | None = None):
+        self._surroundings, self._site, self._execute = surroundings, site, execute
+        key = hashlib.sha256(str(surroundings.run_folder).encode()).hexdigest()[:12]
+        self._prefix = f"twinbench-{key}-"
+        self._handles: dict[str, Any] = {}
+
+    def start(self, count: int) -> int:
+        """Makes `count` actors, those that are there already included; how many were there."""
+        import ray
+
+        there = set(self.alive())
+        code = snapshot(self._surroundings.run_folder)
+        path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+        variables = {key: value for key, value in os.environ.items() if key.startswith("TWINBENCH_")}
+        options: dict[str, Any] = {
+            "lifetime": "detached",
+            "namespace": NAMESPACE,
+            "get_if_exists": True,
+            "max_restarts": -1,  # a process or node that dies; a trial that raises never ends an actor
+            "max_concurrency": 2,
+            "runtime_env": {"env_vars": {**variables, "PYTHONPATH": path}},
+            **self._asked(),
+        }
+        actor = ray.remote(Worker)
+        device = "auto" if self._site.gpus else "cpu"
+        for number in range(count):
+            name = f"{self._prefix}{number}"
+            surroundings = replace(self._surroundings, device=device)
+            self._handles[name] = actor.options(name=name, **options).remote(name, surroundings, self._execute)
+        launch = {"launcher": "ray", "actors": count, "started": now(), "asked": described(self._site)}
+        file = self._surroundings.run_folder / "launches" / f"ray-{self._prefix[10:-1]}.json"
+        write_json_atomically(file, launch | {"code": code.name})
+        return len(there)
+
+    def _asked(self) -> dict[str, Any]:
+        """What one actor asks of a node."""
+        cpus = self._site.cpus or self._surroundings.threads
+        asked: dict[str, Any] = {"num_cpus": cpus, "num_gpus": self._site.gpus}
+        if self._site.resources:
+            asked["resources"] = dict(self._site.resources)
+        if self._site.labels:
+            asked["label_selector"] = dict(self._site.labels)
+        return asked
+
+    def fitting(self, resources: Mapping[str, float]) -> int:
+        """How many actors the cluster has room for, its running work aside; at least one, which may wait."""
+        cpus = self._site.cpus or self._surroundings.threads
+        counts = [resources.get("CPU", 0) // cpus]
+        if self._site.gpus:
+            counts.append(resources.get("GPU", 0) / self._site.gpus)
+        counts += [resources.get(name, 0) / amount for name, amount in self._site.resources.items()]
+        return max(1, int(min(counts)))
+
+    def alive(self) -> list[str]:
+        """Names of the actors that work, wait for a place, or are being started again."""
+        from ray.util import list_named_actors
+
+        named = list_named_actors(all_namespaces=True)
+        return [actor["name"] for actor in named if actor["name"].startswith(self._prefix)]
+
+    def why_none(self) -> str:
+        """What an actor that could not be made says of it; empty when all ended as they should."""
+        import ray
+
+        for handle in self._handles.values():
+            try:
+                ray.get(handle.ready.remote(), timeout=5)
+            except ray.exceptions.ActorDiedError as error:
+                if "ray.kill" not in str(error):
+                    return str(error).strip().splitlines()[-1]
+            except ray.exceptions.RayError as error:
+                return str(error).strip().splitlines()[-1]
+        return ""
+
+    def stop(self) -> None:
+        """Asks all to save what runs and end, and waits until they have."""
+        import ray
+
+        for name in self.alive():
+            with contextlib.suppress(ValueError):  # it has just ended
+                ray.get_actor(name, NAMESPACE).stop.remote()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def cluster_resources() -> dict[str, float]:
+    """What all nodes have, whether it is in use or not."""
+    import ray
+
+    return dict(ray.cluster_resources())
+
+
+def absolute(surroundings: Surroundings) -> Surroundings:
+    """The same with paths that mean the same in every process of the cluster."""
+    data: Path | None = surroundings.data.resolve() if surroundings.data else None
+    return replace(surroundings, run_folder=surroundings.run_folder.resolve(), data=data)

@@ -1,0 +1,80 @@
+"""Real Ray nodes on this machine, for tests: a head without processors and nodes of one processor each."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class RayCluster:
+    """A running cluster; every node is a `ray start --block` with a session of its own."""
+
+    folder: Path
+    address: str
+    env: dict[str, str]
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def add(self, name: str, *options: str) -> None:
+        """Starts a node and waits until it is up: nodes that start at the same time are in each other's way."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--block", "--disable-usage-stats"]
+        printed = self.folder / f"{name}.out"
+        with printed.open("wb") as out:
+            node = subprocess.Popen(
+                command, env=self.env, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self.nodes[name] = node
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in printed.read_text():
+            assert node.poll() is None and time.monotonic() < deadline, printed.read_text()[-2000:]
+            time.sleep(0.1)
+
+    def add_worker(self, name: str) -> None:
+        """A node of one processor, with a resource `node` by which a test asks for such a one."""
+        self.add(
+            name, f"--address={self.address}", "--num-cpus=1", '--resources={"worker": 1}', f"--labels=name={name}"
+        )
+
+    def kill(self, name: str) -> None:
+        """The node is gone at once, with all that runs on it."""
+        node = self.nodes.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+    def node_of(self, pid: int) -> str:
+        """The name of the node that a process belongs to."""
+        session = os.getsid(pid)
+        return next(name for name, node in self.nodes.items() if node.pid == session)
+
+    def stop(self) -> None:
+        """Kills all nodes."""
+        for name in reversed(list(self.nodes)):
+            self.kill(name)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """A head and two nodes."""
+    pytest.importorskip("ray")
+    folder = tmp_path_factory.mktemp("ray")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = dict(os.environ) | {"RAY_ADDRESS": "", "HOME": str(folder)}  # the token is written under the home folder
+    cluster = RayCluster(folder, f"127.0.0.1:{port}", env)
+    head = ("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+    try:
+        cluster.add("head", *head, f"--temp-dir={folder}/r")
+        for name in ("a", "b"):
+            cluster.add_worker(name)
+        yield cluster
+    finally:
+        cluster.stop()
