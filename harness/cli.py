@@ -48,6 +48,10 @@ def run(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads per trial. Results are bit-equal only at equal threads.")
     ] = 1,
+    processes_per_trial: Annotated[
+        int,
+        typer.Option(min=1, help="Ranks that share each batch of a trial, on one node; a GPU each where there are."),
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     trial_time_limit: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial, hung or not, is ended.")
@@ -71,7 +75,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
-    from twinbench.harness.running import choose_devices, make_plan, run_locally, run_on_ray
+    from twinbench.harness.running import check_ranks, choose_devices, make_plan, run_locally, run_on_ray
     from twinbench.harness.site import RaySite, SlurmSite, read_site
     from twinbench.harness.watching import Watch
 
@@ -81,6 +85,7 @@ def run(
     asked = [*(ray or ()), *([f"address={address}"] if address else [])]
     ray_site = read_site(RaySite, "ray", site, asked) if launcher == "ray" else None
     planned = make_plan(sweep, tuple(changes or ()), data)
+    check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned)
     allow(folder)
@@ -89,7 +94,13 @@ def run(
     from twinbench.harness.execute import Surroundings
 
     surroundings = Surroundings(
-        folder, threads=threads, data=data, trial_time_limit=trial_time_limit, where=launcher, keep_log=True
+        folder,
+        threads=threads,
+        data=data,
+        trial_time_limit=trial_time_limit,
+        where=launcher,
+        keep_log=True,
+        processes=processes_per_trial,
     )
     watch = Watch(folder, planned.axes, planned.trials, out)
     if slurm_site:

@@ -1,5 +1,6 @@
 """Executes one trial from where it stopped: data, method, training, evaluation. Nothing here writes a record."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
-from twinbench.harness.training.loop import Task, check_finite, train
+from twinbench.harness.ranks import other_ranks
+from twinbench.harness.training.loop import Diverged, Interrupted, Task, check_finite, train
 from twinbench.harness.training.state import Progress
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.method import Method
@@ -31,7 +33,8 @@ class Surroundings:
     """Where a trial runs: no part of its identity. `data` is the folder of the dataset's files, if it needs one.
 
     `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
-    allocation, for people. `keep_log` sends all that the process prints to the attempt's log.
+    allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
+    trial together, each with `threads`: on a CPU, or on one GPU each from `device` on.
     """
 
     run_folder: Path
@@ -43,6 +46,7 @@ class Surroundings:
     where: str = ""
     stale_seconds: float = STALE_SECONDS
     keep_log: bool = False
+    processes: int = 1
 
 
 @dataclass
@@ -66,32 +70,47 @@ def train_and_evaluate(
     device = torch.device(surroundings.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    content = trial.protocol["content"]
-    dataset_rule, rules = DatasetRule(**content["dataset"]), Evaluation(**content["evaluation"])
-    views = tuple(ViewRecipe(**view) for view in content["views"])
-    dataset = _dataset(dataset_rule.name, surroundings.data, dataset_rule.image_size, surroundings.cache)
-    if dataset.fingerprint != trial.dataset_fingerprint:
-        raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
-    evaluator = _evaluator(dataset, dataset_rule, rules, views, trial.seed, device)
+    ranks = ranks_of(trial, surroundings)
+    others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data
+    evaluator = _evaluator(trial, surroundings, device)
     method = build_method(trial, device)
     if trial.training:
-        task = Task(
-            images=evaluator.train.images,
-            dataset=dataset_rule,
-            views=views,
-            training=Training(**trial.training),
-            seed=trial.seed,
-            image_size=evaluator.image_size,
-            folder=trial_folder(surroundings.run_folder, trial.trial_id),
-            device=device,
-        )
-        report = _reporter(attempt, found)
-        train(method, task, evaluator.diagnose, rules.diagnostics_every_epochs, report, should_stop)
+        task = _task(trial, surroundings, evaluator, device)
+        log = attempt.log if surroundings.keep_log else None
+        report, every = _reporter(attempt, found), evaluator.rules.diagnostics_every_epochs
+        with others.together(other_rank, trial, surroundings, log=log) if others else contextlib.nullcontext():
+            train(method, task, evaluator.diagnose, every, report, should_stop)
         check_finite(method)
     started = time.perf_counter()
     found.metrics, found.outputs = evaluator.evaluate(method)
     found.evaluation_seconds = time.perf_counter() - started
-    return _judge(content["collapsed_below"], found.progress)
+    return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
+
+
+def ranks_of(trial: Trial, surroundings: Surroundings) -> int:
+    """How many processes train the trial; what is not trained takes one. ValueError where they do not fit."""
+    ranks = surroundings.processes if trial.training else 1
+    if ranks > 1 and trial.training["batch_size"] % ranks:
+        raise ValueError(f"{ranks} ranks cannot share a batch of {trial.training['batch_size']} images equally")
+    return ranks
+
+
+def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -> Callable[[], None]:
+    """What a rank other than the first does for a trial: the same training on its own rows, and nothing else.
+
+    It builds all that it trains with from the trial itself, so it begins with the same weights and the same state.
+    """
+    torch.set_num_threads(surroundings.threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    method = build_method(trial, device)
+    task = _task(trial, surroundings, _evaluator(trial, surroundings, device), device)
+
+    def run() -> None:
+        with contextlib.suppress(Diverged, Interrupted):  # rank 0 comes to the same end, and says so
+            train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False)
+
+    return run
 
 
 def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
@@ -138,15 +157,26 @@ def _dataset(name: str, data: Path | None, image_size: int | None, cache: Path |
     return load_dataset(name, data, image_size, cache)
 
 
-def _evaluator(
-    dataset: Dataset,
-    rule: DatasetRule,
-    rules: Evaluation,
-    views: tuple[ViewRecipe, ...],
-    seed: int,
-    device: torch.device,
-) -> Evaluator:
+def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device: torch.device) -> Task:
+    return Task(
+        images=evaluator.train.images,
+        dataset=evaluator.dataset,
+        views=evaluator.views,
+        training=Training(**trial.training),
+        seed=trial.seed,
+        image_size=evaluator.image_size,
+        folder=trial_folder(surroundings.run_folder, trial.trial_id),
+        device=device,
+    )
+
+
+def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -> Evaluator:
     """The three splits on the device."""
+    content = trial.protocol["content"]
+    rule = DatasetRule(**content["dataset"])
+    dataset = _dataset(rule.name, surroundings.data, rule.image_size, surroundings.cache)
+    if dataset.fingerprint != trial.dataset_fingerprint:
+        raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
     train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
     train_positions = some(train_positions, rule.train_examples, rule.split_seed)
     test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
@@ -161,10 +191,10 @@ def _evaluator(
         test=part(dataset.test, test_positions),
         classes=len(dataset.classes),
         dataset=rule,
-        rules=rules,
-        views=views,
+        rules=Evaluation(**content["evaluation"]),
+        views=tuple(ViewRecipe(**view) for view in content["views"]),
         image_size=dataset.train.images.shape[-1],
-        seed=seed,
+        seed=trial.seed,
     )
 
 

@@ -48,6 +48,19 @@ def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
         raise InvalidInput(mistakes)
 
 
+def check_ranks(planned: Plan, processes: int) -> None:
+    """Every rank takes an equal share of every batch. InvalidInput names the batch sizes that cannot be shared so."""
+    sizes = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
+    allowed = f"multiples of {processes}, the processes per trial"
+    mistakes = [
+        Mistake("--processes-per-trial", "batch_size", "cannot be shared", size, allowed)
+        for size in sizes
+        if size % processes
+    ]
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
 def choose_devices(device: str) -> list[str]:
     """`auto`: every GPU, else the CPU. InvalidInput for a device that is not there."""
     import torch
@@ -86,7 +99,9 @@ def run_locally(
     from twinbench.harness.launchers.local import LocalLauncher
 
     todo = missing(planned, surroundings.run_folder)
-    count = workers or (max(1, cores() // surroundings.threads) if devices == ["cpu"] else len(devices))
+    ranks = surroundings.processes
+    devices = devices[::ranks]  # rank k of a trial takes the k-th GPU after its worker's
+    count = workers or (max(1, cores() // (surroundings.threads * ranks)) if devices == ["cpu"] else len(devices))
     launcher = LocalLauncher(surroundings, min(count, len(todo)), devices)
 
     def work() -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from twinbench.harness.attempts import (
+    DIED,
     STALE_SECONDS,
     attempt_file,
     attempt_numbers,
@@ -71,7 +72,7 @@ def counted(counts: dict[str, int]) -> str:
 def state_of(attempt: dict[str, Any]) -> str:
     """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
     if not is_running(attempt):
-        return "interrupted"
+        return "died" if attempt.get("status") == DIED else "interrupted"
     if attempt.get("machine") and attempt["machine"] == machine():
         return "running" if process_start(int(attempt["pid"])) == str(attempt["process_start"]) else "died"
     return "silent" if _seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"

@@ -15,9 +15,10 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from twinbench.harness import provenance
-from twinbench.harness.attempts import DEATHS_ALLOWED, Attempt, Others, claim, now, trial_folder
+from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, now, trial_folder
 from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
 from twinbench.harness.heart import Heart
+from twinbench.harness.ranks import RankDied
 from twinbench.harness.training.loop import Diverged, Interrupted, finished_curves, uses_bf16
 from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.training.state import drop_state, saved_progress
@@ -82,6 +83,9 @@ def _attempt(
         status, reason = execute(trial, surroundings, attempt, lambda: heart.asks_to_stop or should_stop(), found)
     except Interrupted:
         attempt.end("interrupted", heart.reason)
+        return "interrupted"
+    except RankDied as error:
+        attempt.end(DIED, str(error))  # and not as interrupted: a trial that kills its ranks must come to an end too
         return "interrupted"
     except Diverged as error:
         status, reason = "diverged", str(error)
@@ -177,7 +181,7 @@ def _write(
         "device": torch.cuda.get_device_name(device) if on_gpu else surroundings.device,
         "precision": "bf16" if uses_bf16(trial.training.get("precision", "fp32"), device) else "fp32",
         "threads": surroundings.threads,
-        "ranks": 1,
+        "ranks": surroundings.processes if trial.training else 1,
         "host": provenance.host(),
         "where": surroundings.where,
         "traceback": trace,

@@ -30,9 +30,13 @@ class Step:
     steps: int
     """How many updates the whole training has."""
     sample_indices: Tensor
-    """Which images of the dataset the views show, [N]."""
+    """Which images of the dataset the views show, [N]; over several ranks, those of this rank's own N rows."""
     generator: Callable[[str], torch.Generator]
-    """`generator(purpose)`: this step's random stream of that name. A method draws from nowhere else."""
+    """`generator(purpose)`: this step's random stream of that name. A method draws from nowhere else.
+
+    Every rank gets the same stream. So what is drawn image by image, a mask say, is drawn for the batch of all ranks,
+    [ranks * N], and rank r takes rows r * N to (r + 1) * N of it: as one rank would, and no two images get one draw.
+    """
 
 
 class Method(nn.Module):

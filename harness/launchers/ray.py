@@ -8,6 +8,7 @@ at once, however many trials there are, and no trial passes through the driver.
 import contextlib
 import hashlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -81,6 +82,7 @@ def connected(site: RaySite) -> Iterator[None]:
     own: dict[str, Any] = {}
     if address == "local":  # loopback only; Ray's token authentication stays as it is, which is on
         own = {"num_cpus": cores(), "include_dashboard": site.dashboard, "_node_ip_address": "127.0.0.1"}
+    _check_that_somebody_listens(address)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -92,6 +94,18 @@ def connected(site: RaySite) -> Iterator[None]:
         ray.shutdown()
 
 
+def _check_that_somebody_listens(address: str) -> None:
+    """InvalidInput where nobody does: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        reason = f"no Ray answers there: {error.strerror or error}"
+        raise InvalidInput([Mistake("--address", "", reason, address)]) from None
+
+
 class Actors:
     """The actors of one run folder, by name."""
 
@@ -100,6 +114,7 @@ class Actors:
         key = hashlib.sha256(str(surroundings.run_folder).encode()).hexdigest()[:12]
         self._prefix = f"twinbench-{key}-"
         self._handles: dict[str, Any] = {}
+        self._cpus = site.cpus or surroundings.threads * surroundings.processes
 
     def start(self, count: int) -> int:
         """Makes `count` actors, those that are there already included; how many were there."""
@@ -131,8 +146,7 @@ class Actors:
 
     def _asked(self) -> dict[str, Any]:
         """What one actor asks of a node."""
-        cpus = self._site.cpus or self._surroundings.threads
-        asked: dict[str, Any] = {"num_cpus": cpus, "num_gpus": self._site.gpus}
+        asked: dict[str, Any] = {"num_cpus": self._cpus, "num_gpus": self._site.gpus}
         if self._site.resources:
             asked["resources"] = dict(self._site.resources)
         if self._site.labels:
@@ -141,8 +155,7 @@ class Actors:
 
     def fitting(self, resources: Mapping[str, float]) -> int:
         """How many actors the cluster has room for, its running work aside; at least one, which may wait."""
-        cpus = self._site.cpus or self._surroundings.threads
-        counts = [resources.get("CPU", 0) // cpus]
+        counts = [resources.get("CPU", 0) // self._cpus]
         if self._site.gpus:
             counts.append(resources.get("GPU", 0) / self._site.gpus)
         counts += [resources.get(name, 0) / amount for name, amount in self._site.resources.items()]

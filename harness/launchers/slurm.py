@@ -106,8 +106,9 @@ def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: in
     import submitit
 
     folder = surroundings.run_folder
-    per_device = workers_per_gpu if site.gpus else max(1, site.cpus // surroundings.threads)
-    per_slot = per_device * max(1, site.gpus)
+    ranks = surroundings.processes
+    per_device = workers_per_gpu if site.gpus else max(1, site.cpus // (surroundings.threads * ranks))
+    per_slot = per_device * max(1, site.gpus // ranks)
     slots = min(site.slots or SLOTS, -(-missing // per_slot), largest_array())
     code = snapshot(folder)
     slot = Slot(surroundings, device, per_device)

@@ -2,13 +2,16 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.harness.data.augmentation import make_view, normalise
 from twinbench.harness.data.images import Images
@@ -16,7 +19,8 @@ from twinbench.harness.data.streams import generator, order
 from twinbench.harness.training.optimisers import build_optimiser, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.harness.training.state import Progress, load_state, save_state
-from twinbench.methods.method import Method, Step
+from twinbench.methods.method import LossTerms, Method, Step, Views
+from twinbench.methods.ranks import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
@@ -72,13 +76,20 @@ def train(
 
     `diagnose` measures the method between epochs; `report` is told the progress, the update's number and the updates
     in all. Raises Diverged before the update that a non-finite loss would make, and Interrupted once `should_stop`.
+
+    In a process group every rank calls this with the same task, and computes its own rows of every batch. Rank 0
+    alone measures, reports, is asked to stop and saves; all ranks return, or raise those two, at the same step.
     """
     training, per_epoch = task.training, task.steps_per_epoch
+    ranks = rank_count()
+    rank = dist.get_rank() if ranks > 1 else 0
     steps = per_epoch * training.epochs
     ids = task.images.ids
     optimiser = build_optimiser(method.parameters(), training)
     progress = load_state(task.folder, method, optimiser, task.device)
-    report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
+    if rank == 0:
+        report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
+    loss_of = method.loss if ranks == 1 else _over_ranks(method, progress, task.device)
     saved_at = time.monotonic()
     while progress.epoch < training.epochs:
         method.train()
@@ -86,12 +97,12 @@ def train(
         while progress.step_in_epoch < per_epoch:
             started = time.perf_counter()
             begin = progress.step_in_epoch * training.batch_size
-            positions = epoch_order[begin : begin + training.batch_size]
+            positions = _share(epoch_order[begin : begin + training.batch_size], rank, ranks)
             step = _step(task, progress, steps, ids[positions.to(task.device)])
             views = _views(task, positions, step)
             set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
             with torch.autocast(task.device.type, torch.bfloat16, enabled=task.autocast):
-                terms = method.loss(views, step)
+                terms = loss_of(views, step)
             values = {"loss": float(terms.total.detach())}  # on a GPU this waits for the device
             if not math.isfinite(values["loss"]):
                 raise Diverged(
@@ -99,7 +110,9 @@ def train(
                 )
             values |= {f"loss/{name}": float(part.detach()) for name, part in terms.parts.items()}
             optimiser.zero_grad(set_to_none=True)
-            terms.total.backward()  # type: ignore[no-untyped-call]
+            # averaged over ranks, where their sum is the gradient: methods/ranks.py says why
+            total = terms.total if ranks == 1 else terms.total * ranks
+            total.backward()  # type: ignore[no-untyped-call]
             if training.clip_gradient_norm is not None:
                 torch.nn.utils.clip_grad_norm_(method.parameters(), training.clip_gradient_norm)
             optimiser.step()
@@ -110,19 +123,22 @@ def train(
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size
             progress.train_seconds += time.perf_counter() - started
-            report(progress, step.step + 1, steps)
-            if should_stop():
-                save_state(task.folder, progress, method, optimiser)
+            if rank == 0:
+                report(progress, step.step + 1, steps)
+            if _agreed(rank == 0 and should_stop(), task.device):
+                if rank == 0:
+                    save_state(task.folder, progress, method, optimiser)
                 raise Interrupted
-            if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+            if rank == 0 and time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
                 save_state(task.folder, progress, method, optimiser)
                 saved_at = time.monotonic()
         last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
         _close_epoch(progress, per_epoch, last_rate)
-        if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
-            _append(progress, diagnose(method))
-        save_state(task.folder, progress, method, optimiser)
-        saved_at = time.monotonic()
+        if rank == 0:
+            if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
+                _append(progress, diagnose(method))
+            save_state(task.folder, progress, method, optimiser)
+            saved_at = time.monotonic()
     return progress
 
 
@@ -131,6 +147,45 @@ def check_finite(method: Method) -> None:
     for name, values in method.state_dict().items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise Diverged(f"{name} is not finite after the last update")
+
+
+class _GivesLoss(nn.Module):
+    """The loss as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, views: Views, step: Step) -> LossTerms:
+        return self.method.loss(views, step)
+
+
+def _over_ranks(method: Method, progress: Progress, device: torch.device) -> Callable[[Views, Step], LossTerms]:
+    """The method's loss over the batch of all ranks, whose backward also averages the gradients over them."""
+    places = [torch.zeros(2, dtype=torch.int64, device=device) for _ in range(rank_count())]
+    dist.all_gather(places, torch.tensor([progress.epoch, progress.step_in_epoch], device=device))
+    if any(not torch.equal(place, places[0]) for place in places):
+        raise RuntimeError(f"the ranks stand at different places: {[place.tolist() for place in places]}")
+    use_global_batch_norm(method)
+    with warnings.catch_warnings():  # newer torch renames the argument; older torch does not know the new name
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        # what the buffers hold is computed from the whole batch, alike on every rank
+        return DistributedDataParallel(_GivesLoss(method), broadcast_buffers=False)
+
+
+def _share(positions: Tensor, rank: int, ranks: int) -> Tensor:
+    """The rank's own rows of a batch, which the number of ranks divides."""
+    rows = len(positions) // ranks
+    return positions[rank * rows : (rank + 1) * rows]
+
+
+def _agreed(stop: bool, device: torch.device) -> bool:
+    """Whether any rank says so, on every rank."""
+    if rank_count() == 1:
+        return stop
+    told = torch.tensor(int(stop), device=device)
+    dist.all_reduce(told)
+    return bool(told)
 
 
 def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) -> Step:

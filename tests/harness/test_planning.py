@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.running import make_plan
+from twinbench.harness.running import check_ranks, make_plan
 from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.sweep import Grid, read_sweep, shipped_protocols
 from twinbench.sweeps.trial import Trial
@@ -153,3 +153,10 @@ def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
     assert len(told) == 2
     assert all(piece in told[0] for piece in ("batch_size", "64", "at most 16"))
     assert all(piece in told[1] for piece in ("knn_neighbours", "20", "at most 16"))
+
+
+def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan: Planner) -> None:
+    planned = tiny_plan("batch_size=[96, 256]")
+    check_ranks(planned, 2)
+    with pytest.raises(InvalidInput, match=r"cannot be shared \(seen: 256\); allowed: multiples of 3"):
+        check_ranks(planned, 3)

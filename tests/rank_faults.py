@@ -1,0 +1,66 @@
+"""What the tests let the other ranks of a trial do: functions that their processes can import."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twinbench.harness.execute import Surroundings, other_rank
+from twinbench.harness.training import loop
+from twinbench.sweeps.trial import Trial
+
+Run = Callable[[], None]
+
+
+def note_ids(folder: Path, name: str) -> Run:
+    """From here on this process writes down which images it makes views of, step by step; what is returned ends it."""
+    original, seen = loop._views, []
+
+    def views(task: Any, positions: Any, step: Any) -> Any:
+        made = original(task, positions, step)
+        seen.append({"ids": step.sample_indices.tolist(), "images": len(made[0])})
+        (folder / f"{name}.json").write_text(json.dumps(seen))
+        return made
+
+    def end() -> None:
+        loop._views = original
+
+    loop._views = views
+    return end
+
+
+def noting(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+    """Trains, and notes its images in the run folder."""
+    run = other_rank(device, trial, surroundings)
+
+    def run_and_note() -> None:
+        end = note_ids(surroundings.run_folder, str(os.getpid()))
+        run()
+        end()
+
+    return run_and_note
+
+
+def raising_early(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+    """Cannot even prepare the trial."""
+    raise FileNotFoundError("no data here")
+
+
+def raising(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+    """Raises at the sixth step, in the second epoch."""
+    run, original = other_rank(device, trial, surroundings), loop._step
+
+    def step(*arguments: Any) -> Any:
+        made = original(*arguments)
+        if made.step == 5:
+            raise MemoryError("this rank has too little of it")
+        return made
+
+    def run_and_raise() -> None:
+        loop._step = step
+        run()
+
+    return run_and_raise
