@@ -207,6 +207,9 @@ def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> A
             created.write(canonical_json(attempt._told))
     except FileExistsError:
         return None
+    except OSError:  # a full disk: an empty lease would keep everybody away
+        file.unlink(missing_ok=True)
+        raise
     if is_recorded(run_folder, trial_id):  # once more: the last holder may have ended just before the claim
         file.unlink()
         return None
@@ -230,6 +233,8 @@ def deaths_in_a_row(run_folder: Path, trial_id: str, numbers: list[int]) -> int:
     deaths, place = 0, None
     for number in reversed(numbers[-DEATHS_ALLOWED:]):
         told = read_attempt(run_folder, trial_id, number)
+        if not told:
+            break
         begun = told.get("from_step", 0)
         if (told and not is_running(told) and told.get("status") != DIED) or (deaths and begun != place):
             break

@@ -75,15 +75,21 @@ def run(
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
-    from twinbench.harness.running import check_ranks, choose_devices, make_plan, run_locally, run_on_ray
+    from twinbench.harness.running import check_ranks, choose_devices, first_devices, make_plan, run_locally, run_on_ray
     from twinbench.harness.site import RaySite, SlurmSite, read_site
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach)
-    devices = choose_devices(device) * workers_per_gpu if launcher == "local" else []
+    devices = []
+    if launcher == "local":
+        devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
     slurm_site = read_site(SlurmSite, "slurm", site, slurm or ()) if launcher == "slurm" else None
     asked = [*(ray or ()), *([f"address={address}"] if address else [])]
     ray_site = read_site(RaySite, "ray", site, asked) if launcher == "ray" else None
+    for table, asked_of in (("slurm", slurm_site), ("ray", ray_site)):
+        if asked_of and 0 < asked_of.gpus < processes_per_trial and processes_per_trial > 1:
+            allowed = f"at least {processes_per_trial}, a GPU for each process of a trial"
+            raise InvalidInput([Mistake(f"--{table}", "gpus", "are too few", asked_of.gpus, allowed)])
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
@@ -156,6 +162,10 @@ def _run_on_slurm(
     todo = missing(planned, folder)
     jobs = launched(folder)
     slots = slots_in_queue(jobs)
+    if slots is None:
+        raise InvalidInput(
+            [Mistake("squeue", "", "does not answer, so nobody knows whether slots are left; try again")]
+        )
     if slots:
         out.print(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
     elif todo:

@@ -13,6 +13,7 @@ from twinbench.harness.attempts import BEAT_SECONDS, Attempt
 LOOK_SECONDS = 1.0
 TIME_LIMIT_EXIT = 75
 CANCELLED = "cancelled"
+LOST = "another worker took the trial over"
 
 
 def is_cancelled(run_folder: Path) -> bool:
@@ -57,10 +58,10 @@ class Heart:
         beaten = time.monotonic()
         while not self._ended.wait(LOOK_SECONDS):
             with contextlib.suppress(OSError):  # a file system that is away for a moment stops no trial
-                if self._limit is not None and self._attempt.seconds > self._limit:
-                    self._end_everything()
                 if self._attempt.is_lost():
-                    self.reason = "another worker took the trial over"
+                    self.reason = LOST
+                elif self._limit is not None and self._attempt.seconds > self._limit:
+                    self._end_everything()
                 elif is_cancelled(self._attempt.run_folder):
                     self.reason = "cancelled"
                 if time.monotonic() - beaten >= BEAT_SECONDS:

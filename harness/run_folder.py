@@ -1,5 +1,6 @@
 """The run folder as launchers and the command line see it: its plan, what is missing, and whether it was cancelled."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -34,7 +35,7 @@ def read_plan(run_folder: Path) -> dict[str, Any]:
     """The folder's `plan.json`. InvalidInput where there is none, or it is no plan."""
     try:
         content: dict[str, Any] = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))
-        content["trials"], content["protocol"]["hash"]
+        content["axes"], content["protocol"]["hash"], [trial["trial_id"] for trial in content["trials"]]
         return content
     except FileNotFoundError:
         problem = f"is no run folder: it has no {PLAN}"
@@ -65,7 +66,8 @@ def set_failed_aside(run_folder: Path, planned: Plan) -> int:
         number = max(attempt_numbers(run_folder, trial_id), default=0)
         aside = attempt_file(run_folder, trial_id, number, ".record.json")
         aside.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(record_path(run_folder, trial_id), aside)
+        with contextlib.suppress(FileNotFoundError):  # another command has just done so
+            os.replace(record_path(run_folder, trial_id), aside)
     return len(failed)
 
 

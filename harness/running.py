@@ -75,6 +75,16 @@ def choose_devices(device: str) -> list[str]:
     raise InvalidInput([Mistake("--device", "", "no such device here", device, ", ".join(["auto", "cpu", *gpus]))])
 
 
+def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) -> list[str]:
+    """The device of rank 0 of every worker: rank k takes the k-th GPU after it. A CPU serves any number of ranks."""
+    if devices == ["cpu"]:
+        return devices
+    if len(devices) < processes:
+        allowed = f"at most {len(devices)}, the GPUs there are"
+        raise InvalidInput([Mistake("--processes-per-trial", "", "needs a GPU each", processes, allowed)])
+    return devices[: len(devices) // processes * processes : processes] * workers_per_gpu
+
+
 def cores() -> int:
     """Those that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -99,9 +109,8 @@ def run_locally(
     from twinbench.harness.launchers.local import LocalLauncher
 
     todo = missing(planned, surroundings.run_folder)
-    ranks = surroundings.processes
-    devices = devices[::ranks]  # rank k of a trial takes the k-th GPU after its worker's
-    count = workers or (max(1, cores() // (surroundings.threads * ranks)) if devices == ["cpu"] else len(devices))
+    per_trial = surroundings.threads * surroundings.processes
+    count = workers or (max(1, cores() // per_trial) if devices == ["cpu"] else len(devices))
     launcher = LocalLauncher(surroundings, min(count, len(todo)), devices)
 
     def work() -> None:

@@ -77,7 +77,10 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
     mistakes = [
         Mistake(where, key, "unknown table", allowed=", ".join(TABLES), nearest=nearest(key, TABLES)) for key in unknown
     ]
-    values: dict[str, Any] = dict(content.get(table, {}))
+    read = content.get(table, {})
+    if not isinstance(read, dict):
+        raise InvalidInput([*mistakes, Mistake(where, table, "is no table", read, f"[{table}]")])
+    values: dict[str, Any] = dict(read)
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator:
@@ -85,7 +88,8 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
             continue
         inner, dot, name = key.partition(".")
         if dot:
-            values[inner] = {**values.get(inner, {}), name: _value(text)}
+            table_before = values.get(inner, {})
+            values[inner] = {**(table_before if isinstance(table_before, dict) else {}), name: _value(text)}
         else:
             values[key] = _value(text)
     if mistakes:

@@ -15,9 +15,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from twinbench.harness import provenance
-from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, now, trial_folder
+from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, is_recorded, now, trial_folder
 from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
-from twinbench.harness.heart import Heart
+from twinbench.harness.heart import LOST, Heart
 from twinbench.harness.ranks import RankDied
 from twinbench.harness.training.loop import Diverged, Interrupted, finished_curves, uses_bf16
 from twinbench.harness.training.schedule import scaled_learning_rate
@@ -95,6 +95,9 @@ def _attempt(
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         traceback.print_exc()
     heart.let_end()
+    if status == "failed" and _is_anothers(attempt):
+        attempt.end("interrupted", LOST)
+        return "interrupted"
     _write(trial, surroundings, attempt, status, reason, trace, found)
     attempt.end(status, reason)
     if status != "failed":  # one that failed may be asked to go on from where it was
@@ -137,8 +140,16 @@ def _unwritable_told(attempt: Attempt | None) -> Iterator[None]:
         raise Unwritable(reason) from error
 
 
+def _is_anothers(attempt: Attempt) -> bool:
+    """Whether another worker has gone on with the trial: a failure here must not stand in place of its result."""
+    return attempt.is_lost() or is_recorded(attempt.run_folder, attempt.trial_id)
+
+
 def record_failure(trial: Trial, surroundings: Surroundings, attempt: Attempt, reason: str) -> None:
     """Records a trial that could not say itself what became of it. Its state stays: nothing computed is lost."""
+    if _is_anothers(attempt):
+        attempt.end("interrupted", LOST)
+        return
     progress = saved_progress(trial_folder(surroundings.run_folder, trial.trial_id))
     _write(trial, surroundings, attempt, "failed", reason, "", Found(progress))
     attempt.end("failed", reason)

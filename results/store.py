@@ -7,7 +7,8 @@ them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from twinbench.sweeps.mistakes import InvalidInput, Mistake
 DATABASE = "results.duckdb"
 SCHEMA_NUMBER = 1
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
+LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: curves of this many trials stand in Python lists at a time
 
 # The tables that hold what records say; all have a trial_id.
@@ -136,7 +138,7 @@ class ResultStore:
         if self.path.exists() and not _is_ours(self.path):
             _unlink(self.path)
         try:
-            connection = _open(self.path)
+            connection = _when_free(lambda: _open(self.path))
         except duckdb.IOException as error:
             raise StoreError(f"{self.path}: another process uses it; try again when it is done ({error})") from error
         try:
@@ -267,7 +269,7 @@ class ResultStore:
         if not self.path.exists():
             raise StoreError(f"{self.path}: there is no database yet; ingest (or `twinbench collect`) makes it")
         try:
-            connection = duckdb.connect(str(self.path), read_only=True, config=_READ_ONLY)
+            connection = _when_free(lambda: duckdb.connect(str(self.path), read_only=True, config=_READ_ONLY))
         except duckdb.IOException as error:
             raise StoreError(f"{self.path}: cannot be opened now, perhaps another process writes ({error})") from error
         try:
@@ -280,6 +282,18 @@ class ResultStore:
 
 
 # --- the database file ----------------------------------------------------------------------------------------------
+
+
+def _when_free(connect: Callable[[], Any]) -> Any:
+    """What `connect` gives, once no other process holds the file: two commands may end on one run folder together."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            return connect()
+        except duckdb.IOException as error:
+            if "lock" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _open(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """What every worker does, whoever started it: takes trial after trial from the run folder until none is left."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from twinbench.harness.attempts import Others, is_recorded
@@ -25,8 +25,8 @@ def drain(
     """
     folder = surroundings.run_folder
     others = Others(surroundings.stale_seconds)
-    recorded = recorded_ids(folder)
-    left: Iterable[Trial] = [trial for trial in planned_trials(folder) if trial.trial_id not in recorded]
+    given_up: set[str] = set()  # they run elsewhere
+    left = _missing(folder, given_up)
     while left:
         held = []
         for trial in left:
@@ -37,6 +37,14 @@ def drain(
         left = [trial for trial in held if _is_worth_waiting_for(folder, trial, others, stay)]
         if left:
             time.sleep(LOOK_AGAIN_SECONDS)
+        else:
+            given_up |= {trial.trial_id for trial in held}
+            left = _missing(folder, given_up)  # a plan that grew meanwhile, a failed trial that is to run again
+
+
+def _missing(folder: Path, given_up: set[str]) -> list[Trial]:
+    done = given_up | recorded_ids(folder).keys()
+    return [trial for trial in planned_trials(folder) if trial.trial_id not in done]
 
 
 def _is_worth_waiting_for(folder: Path, trial: Trial, others: Others, stay: bool) -> bool:

@@ -53,7 +53,8 @@ class LocalLauncher:
         up. Raises Unwritable when the run folder takes no more, CannotStart when workers die as they start.
         """
         try:
-            self._workers = [self._start(device) for device in self._devices]
+            for device in self._devices:  # one by one, so that _stop knows each, whenever a Ctrl-C comes
+                self._workers.append(self._start(device))
             while not is_over() and self._workers:
                 self._wait()
                 self._mend()
@@ -75,15 +76,19 @@ class LocalLauncher:
         ended = time.monotonic() + LOOK_EVERY_SECONDS
         wait(sources, timeout=LOOK_EVERY_SECONDS)
         for worker in self._workers:
-            with contextlib.suppress(EOFError, OSError):
-                while worker.connection.poll():
-                    said = worker.connection.recv()
-                    if said != "ready":
-                        raise Unwritable(said)
-                    worker.ready, self._failed_starts = True, 0
+            self._listen(worker)
             if not worker.process.is_alive():
                 return
         time.sleep(max(0.0, ended - time.monotonic()))  # a closed pipe is always readable
+
+    def _listen(self, worker: _Worker) -> None:
+        """Takes in what a worker has said. Raises Unwritable with its reason where it cannot go on."""
+        with contextlib.suppress(EOFError, OSError):
+            while worker.connection.poll():
+                said = worker.connection.recv()
+                if said != "ready":
+                    raise Unwritable(said)
+                worker.ready, self._failed_starts = True, 0
 
     def _mend(self) -> None:
         """Replaces workers that died, lets go those that found nothing more to do."""
@@ -93,6 +98,7 @@ class LocalLauncher:
                 workers.append(worker)
                 continue
             worker.process.join()
+            self._listen(worker)
             worker.connection.close()
             code = worker.process.exitcode
             if code == 0:
@@ -152,3 +158,5 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
         drain(surroundings, should_stop, stay, execute)
     except Unwritable as error:
         connection.send(str(error))
+    except Exception as error:  # no trial's fault, since those are recorded: another worker would fare no better
+        connection.send(f"{type(error).__name__}: {error}")

@@ -85,7 +85,7 @@ def connected(site: RaySite) -> Iterator[None]:
     _check_that_somebody_listens(address)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None
     try:
@@ -159,6 +159,14 @@ class Actors:
         if self._site.gpus:
             counts.append(resources.get("GPU", 0) / self._site.gpus)
         counts += [resources.get(name, 0) / amount for name, amount in self._site.resources.items()]
+        if min(counts) < 1 and address_of(self._site) == "local":  # a cluster may still grow, this machine does not
+            raise InvalidInput(
+                [
+                    Mistake(
+                        "--ray", "", "one worker asks for more than there is", str(self._asked()), str(dict(resources))
+                    )
+                ]
+            )
         return max(1, int(min(counts)))
 
     def alive(self) -> list[str]:

@@ -22,13 +22,14 @@ from twinbench.harness.attempts import now
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.running import choose_devices
+from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
 from twinbench.results.record import write_json_atomically
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 WARNING_SECONDS = 90  # before the time limit, to save and be requeued
+SAVING_SECONDS = 60.0  # of them, for the workers; a time limit of minutes warns later, and leaves less
 LONGEST_GRACE_SECONDS = 3600.0
 SLOTS = 16
 LAUNCHES = "launches"
@@ -50,7 +51,7 @@ class Slot:
             told_to_end = True
 
         signal.signal(signal.SIGTERM, note)  # in place of submitit's, which would let it pass
-        devices = choose_devices(self._device)
+        devices = first_devices(choose_devices(self._device), self._surroundings.processes)
         node = os.environ.get("SLURMD_NODENAME", "")
         surroundings = replace(self._surroundings, where=f"slurm {job_name()} {node}")
         folder = surroundings.run_folder
@@ -87,8 +88,12 @@ def stop_children() -> None:
     children = multiprocessing.active_children()
     for child in children:
         os.kill(child.pid, signal.SIGTERM)  # type: ignore[arg-type]
+    deadline = time.monotonic() + SAVING_SECONDS
     for child in children:
-        child.join()
+        child.join(max(0.0, deadline - time.monotonic()))
+        if child.is_alive():  # in an evaluation, say: what it saved last stays
+            child.kill()
+            child.join()
 
 
 def job_name() -> str:
@@ -178,7 +183,11 @@ def _ask(*command: str) -> str:
 def launched(run_folder: Path) -> list[str]:
     """The ids of the SLURM jobs that were submitted for the folder."""
     files = sorted((run_folder / LAUNCHES).glob("slurm-*.json"))
-    return [str(json.loads(file.read_text(encoding="utf-8"))["job_id"]) for file in files]
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # torn: the folder's own marks still stop its workers
+            found.append(str(json.loads(file.read_text(encoding="utf-8"))["job_id"]))
+    return found
 
 
 def slots_in_queue(job_ids: Sequence[str]) -> int | None:

@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -31,12 +31,22 @@ def save_state(folder: Path, progress: Progress, method: nn.Module, optimiser: t
     temporary = folder / f"{FILE_NAME}.{os.getpid()}.{time.monotonic_ns()}"
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            _write(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, folder / FILE_NAME)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(content: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, which would tell of a full disk as a RuntimeError about its own archive."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> Progress:
