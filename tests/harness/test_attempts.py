@@ -1,5 +1,6 @@
 """Claims: one worker runs a trial; a dead one's trial is taken over, a living one's is not; nothing runs for ever."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from twinbench.harness import attempts, worker
 from twinbench.harness.attempts import Attempt, Others, attempt_file, attempt_numbers, claim, read_attempt
 from twinbench.harness.execute import Found, Surroundings
-from twinbench.harness.heart import TIME_LIMIT_EXIT, Heart
+from twinbench.harness.heart import LOST, TIME_LIMIT_EXIT, Heart
+from twinbench.harness.launchers.drain import drain
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import allow, cancel, planned_trials, set_failed_aside, write_plan
 from twinbench.harness.status import log_lines
 from twinbench.harness.survey import Survey
 from twinbench.harness.training.loop import Interrupted
+from twinbench.harness.training.state import Progress, save_state
 from twinbench.harness.worker import run_trial
 from twinbench.results.record import read_record, record_path
 
@@ -318,3 +322,74 @@ def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
 
 def test_beats_come_often_enough_for_the_staleness_rule() -> None:
     assert attempts.STALE_SECONDS >= 10 * attempts.BEAT_SECONDS
+
+
+def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Planner, tmp_path: Path) -> None:
+    """A worker that was frozen and taken for dead wakes up and fails, while the other has recorded the trial."""
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def frozen(_: Any, surroundings: Surroundings, attempt: Attempt, *__: Any) -> tuple[str, str]:
+        told = json.loads(attempt_file(tmp_path, trial.trial_id, 1).read_text()) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, 1).write_text(json.dumps(told))
+        assert run_trial(trial, surroundings, execute=_execute()) == "done"
+        raise MemoryError
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=frozen) == "interrupted"
+    assert read_record(record_path(tmp_path, trial.trial_id))["result"]["status"] == "done"
+    assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == LOST
+
+
+def test_a_state_that_the_disk_does_not_take_is_told_as_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.save tells of it as a RuntimeError about its archive, which would be recorded as the trial's failure."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    weights = torch.nn.Linear(300, 300)
+    optimiser = torch.optim.SGD(weights.parameters())
+    monkeypatch.setattr(Path, "open", lambda *_, **__: io.FileIO(full, "w"))
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, Progress(), weights, optimiser)
+
+
+def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp_path: Path) -> None:
+    first, both = tiny_plan("methods=simclr", "baselines=false"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+    write_plan(tmp_path, first)
+
+    def grow(*_: Any) -> tuple[str, str]:
+        write_plan(tmp_path, both)
+        return "done", ""
+
+    drain(Surroundings(tmp_path), lambda: False, stay=False, execute=grow)
+    survey = Survey(tmp_path, [trial.trial_id for trial in both.trials])
+    survey.look()
+    assert survey.missing == 0
+
+
+def test_a_worker_leaves_trials_that_others_run_and_stays_for_them_when_asked(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.launchers.drain.LOOK_AGAIN_SECONDS", 0.01)
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    write_plan(tmp_path, planned)
+    trial_id = planned.trials[0].trial_id
+    held = claim(tmp_path, trial_id, Others())
+    assert held is not None
+    beating = threading.Event()
+
+    def beat() -> None:
+        while not beating.wait(0.02):
+            held.beat()
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_execute())
+        assert attempt_numbers(tmp_path, trial_id) == [1]
+    finally:
+        beating.set()
+        thread.join()
+    threading.Timer(0.2, held.end, ["interrupted"]).start()
+    drain(Surroundings(tmp_path), lambda: False, stay=True, execute=_execute())
+    assert read_record(record_path(tmp_path, trial_id))["circumstance"]["attempts"] == 2

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.running import check_ranks, make_plan
+from twinbench.harness.running import check_ranks, first_devices, make_plan
 from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.sweep import Grid, read_sweep, shipped_protocols
 from twinbench.sweeps.trial import Trial
@@ -160,3 +160,13 @@ def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan:
     check_ranks(planned, 2)
     with pytest.raises(InvalidInput, match=r"cannot be shared \(seen: 256\); allowed: multiples of 3"):
         check_ranks(planned, 3)
+
+
+def test_ranks_take_gpus_in_whole_groups() -> None:
+    gpus = [f"cuda:{number}" for number in range(5)]
+    assert first_devices(gpus, 1) == gpus
+    assert first_devices(gpus, 2) == ["cuda:0", "cuda:2"]  # the fifth has no partner
+    assert first_devices(gpus, 2, workers_per_gpu=2) == ["cuda:0", "cuda:2", "cuda:0", "cuda:2"]
+    assert first_devices(["cpu"], 4) == ["cpu"]
+    with pytest.raises(InvalidInput, match="needs a GPU each"):
+        first_devices(gpus, 6)

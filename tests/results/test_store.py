@@ -287,3 +287,18 @@ def test_the_database_is_written_for_duckdb_1_4(synthetic_run):
 def test_results_are_read_without_torch():
     program = "import sys, twinbench.results.store, twinbench.reports.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_an_ingestion_waits_for_another_process_that_has_the_file(synthetic_run):
+    """Two commands that end together on one run folder both write its report."""
+    synthetic_run.record(synthetic_run.plan(synthetic_run.trial()))
+    with ResultStore(synthetic_run.folder) as store:
+        store.ingest()
+    code = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(flush=True); time.sleep(0.5)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(store.path)], stdout=subprocess.PIPE)
+    assert holder.stdout
+    holder.stdout.readline()
+    with ResultStore(synthetic_run.folder) as store:
+        assert store.ingest().unchanged == 1
+    assert holder.poll() is not None or holder.wait(5) == 0
+    holder.stdout.close()
