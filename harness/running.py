@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinbench.harness.attempts import Others
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder import missing
+from twinbench.harness.survey import Survey
 from twinbench.harness.watching import LOOK_SECONDS, Watch
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
@@ -124,11 +126,11 @@ def run_on_slurm(planned: Plan, surroundings: "Surroundings", job_ids: Sequence[
     """Waits for the slots of the jobs until every trial is recorded; they go on whatever becomes of this process."""
     from twinbench.harness.launchers.slurm import Queue
 
-    queue = Queue(job_ids)
+    queue, is_worked_on = Queue(job_ids), _is_worked_on(planned, surroundings)
 
     def wait() -> None:
         while not watch.look():
-            if queue.is_empty():
+            if queue.is_empty() and not is_worked_on():
                 watch.look(at_once=True)
                 return
             time.sleep(LOOK_SECONDS)
@@ -151,7 +153,7 @@ def run_on_ray(
         )
     surroundings = ray.absolute(surroundings)
     with ray.connected(site):
-        actors = ray.Actors(surroundings, site)
+        actors, is_worked_on = ray.Actors(surroundings, site), _is_worked_on(planned, surroundings)
         todo = len(missing(planned, surroundings.run_folder))
         if todo:
             actors.start(min(todo, workers or actors.fitting(ray.cluster_resources())))
@@ -168,6 +170,8 @@ def run_on_ray(
                 still = len(missing(planned, surroundings.run_folder))
                 if is_cancelled(surroundings.run_folder) or not still:
                     return
+                if is_worked_on():  # by another command's workers: nothing is free
+                    continue
                 if still == left:  # they ended and did nothing: to start more would go on for ever
                     raise CannotStart(actors.why_none() or f"the actors ended and left {still} trials")
                 left = still
@@ -177,6 +181,18 @@ def run_on_ray(
         if outcome.stopped:
             actors.stop()
         return outcome
+
+
+def _is_worked_on(planned: Plan, surroundings: "Surroundings") -> Callable[[], bool]:
+    """Asks whether any missing trial has a living worker, whichever command or launcher started it."""
+    survey = Survey(surroundings.run_folder, [trial.trial_id for trial in planned.trials])
+    others = Others(surroundings.stale_seconds)
+
+    def ask() -> bool:
+        survey.look()
+        return survey.is_worked_on(others)
+
+    return ask
 
 
 def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None]) -> Outcome:

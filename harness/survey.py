@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import is_running, last_attempt
+from twinbench.harness.attempts import Others, is_running, last_attempt
 from twinbench.results.record import RECORDS, TornRecord, read_record, record_path
 
 
@@ -42,6 +42,11 @@ class Survey:
     def running(self) -> dict[str, dict[str, Any]]:
         """Those of them that have not said that they ended."""
         return {trial_id: attempt for trial_id, attempt in self.started().items() if is_running(attempt)}
+
+    def is_worked_on(self, others: Others) -> bool:
+        """Whether any trial without a record has a worker that has to be taken for alive, whoever started it."""
+        running = self.running().items()
+        return any([others.holds(trial_id, int(attempt["number"]), attempt) for trial_id, attempt in running])
 
 
 def _names(folder: Path, suffix: str = "") -> list[str]:

@@ -105,3 +105,14 @@ def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, r
 def test_an_address_where_no_ray_answers_is_told_in_a_line(here: Twinbench) -> None:
     told = here.run("nobody", FEW_TRIALS, "--launcher", "ray", "--address", "127.0.0.1:1", code=2)
     assert "no Ray answers there" in told
+
+
+def test_a_command_on_ray_waits_for_what_another_command_runs(there: Twinbench, ray_cluster: RayCluster) -> None:
+    changes = [part for change in ONE_TRIAL for part in ("--set", change)]
+    local = there.start("run", "digits", "--out", "mixed", *changes)
+    there.wait_for_progress("mixed")
+    there.run("mixed", ONE_TRIAL, *_on(ray_cluster))
+    output, errors = local.communicate(timeout=300)
+    assert local.returncode == 0, output + errors
+    assert there.digests("mixed") == there.digests("one")
+    assert there.records("mixed")[0]["circumstance"]["attempts"] == 1
