@@ -10,7 +10,8 @@ from typing import Any
 from twinbench.harness.attempts import attempt_file, attempt_numbers
 from twinbench.harness.heart import CANCELLED
 from twinbench.harness.planning import Plan
-from twinbench.results.record import PLAN, record_path, recorded_ids, write_json_atomically
+from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically
+from twinbench.sweeps.identity import canonical_json, to_utf8
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
 
@@ -26,9 +27,18 @@ def write_plan(run_folder: Path, planned: Plan) -> None:
             raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        write_json_atomically(file, planned.content())
+        write_bytes_atomically(file, _plan_text(planned))
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def _plan_text(planned: Plan) -> bytes:
+    """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
+    content = planned.content()
+    trials = content.pop("trials")
+    head = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
+    lines = [canonical_json(trial) for trial in trials]
+    return to_utf8(head) + b',\n "trials": [\n' + b",\n".join(lines) + b"\n ]\n}\n"
 
 
 def read_plan(run_folder: Path) -> dict[str, Any]:
