@@ -71,7 +71,7 @@ def last_attempt(run_folder: Path, trial_id: str) -> dict[str, Any]:
 
 def is_running(attempt: Mapping[str, Any]) -> bool:
     """Whether the attempt has not said that it ended. It may have died since: `Others` tells."""
-    return bool(attempt) and attempt.get("status") == "running"
+    return attempt.get("status") == "running"
 
 
 # --- is the holder alive? -------------------------------------------------------------------------------------------
@@ -97,6 +97,13 @@ def process_start(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 
+def process_lives(attempt: Mapping[str, Any]) -> bool | None:
+    """Whether the attempt's process is still there; None where that cannot be seen, since it is another machine's."""
+    if not attempt.get("machine") or attempt["machine"] != machine():
+        return None
+    return process_start(int(attempt["pid"])) == str(attempt["process_start"])
+
+
 @dataclass
 class Others:
     """What one watcher has seen of other workers' leases: a beat that stands still too long means that they are dead.
@@ -116,9 +123,8 @@ class Others:
         if before != beat:
             since = time.monotonic()
             self._seen[trial_id] = (beat, since, before.startswith(f"{number}:"))
-        if attempt.get("machine") and attempt["machine"] == machine():
-            return process_start(int(attempt["pid"])) == str(attempt["process_start"])
-        return time.monotonic() - since < self.stale_seconds
+        lives = process_lives(attempt)
+        return time.monotonic() - since < self.stale_seconds if lives is None else lives
 
     def beats(self, trial_id: str) -> bool:
         """Whether the holder was seen to beat: a process that is only not yet gone is not."""
@@ -233,10 +239,8 @@ def deaths_in_a_row(run_folder: Path, trial_id: str, numbers: list[int]) -> int:
     deaths, place = 0, None
     for number in reversed(numbers[-DEATHS_ALLOWED:]):
         told = read_attempt(run_folder, trial_id, number)
-        if not told:
-            break
         begun = told.get("from_step", 0)
-        if (told and not is_running(told) and told.get("status") != DIED) or (deaths and begun != place):
+        if told.get("status") not in ("running", DIED) or (deaths and begun != place):
             break
         deaths, place = deaths + 1, begun
     return deaths

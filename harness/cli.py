@@ -75,21 +75,25 @@ def run(
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
-    from twinbench.harness.running import check_ranks, choose_devices, first_devices, make_plan, run_locally, run_on_ray
-    from twinbench.harness.site import RaySite, SlurmSite, read_site
+    from twinbench.harness.running import (
+        Outcome,
+        check_ranks,
+        choose_devices,
+        first_devices,
+        make_plan,
+        run_locally,
+        run_on_ray,
+        run_on_slurm,
+    )
+    from twinbench.harness.status import counted
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach)
     devices = []
     if launcher == "local":
         devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
-    slurm_site = read_site(SlurmSite, "slurm", site, slurm or ()) if launcher == "slurm" else None
-    asked = [*(ray or ()), *([f"address={address}"] if address else [])]
-    ray_site = read_site(RaySite, "ray", site, asked) if launcher == "ray" else None
-    for table, asked_of in (("slurm", slurm_site), ("ray", ray_site)):
-        if asked_of and 0 < asked_of.gpus < processes_per_trial and processes_per_trial > 1:
-            allowed = f"at least {processes_per_trial}, a GPU for each process of a trial"
-            raise InvalidInput([Mistake(f"--{table}", "gpus", "are too few", asked_of.gpus, allowed)])
+    on_ray = [*(ray or ()), *([f"address={address}"] if address else [])]
+    cluster = _cluster_site(launcher, site, slurm or [], on_ray, processes_per_trial)
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
@@ -109,15 +113,17 @@ def run(
         processes=processes_per_trial,
     )
     watch = Watch(folder, planned.axes, planned.trials, out)
-    if slurm_site:
-        outcome = _run_on_slurm(planned, surroundings, slurm_site, device, workers_per_gpu, detach, watch)
-    elif ray_site:
-        outcome = run_on_ray(planned, surroundings, ray_site, workers, watch, detach)
-        if not outcome:
-            raise _detached(folder)
+    outcome: Outcome | None
+    if launcher == "slurm":
+        outcome = run_on_slurm(planned, surroundings, cluster, device, workers_per_gpu, watch, detach)
+    elif launcher == "ray":
+        outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach)
     else:
         outcome = run_locally(planned, surroundings, devices, workers, watch)
-    out.print(_counted(outcome.statuses))
+    if not outcome:
+        out.print(f"twinbench status {folder} says how far it is")
+        return
+    out.print(counted(outcome.statuses))
     if outcome.stopped:
         out.print(outcome.stopped, markup=False)
         raise typer.Exit(INTERRUPTED if outcome.stopped.startswith("interrupted") else SOME_FAILED)
@@ -141,39 +147,19 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool) -> None:
         raise InvalidInput(mistakes)
 
 
-def _detached(folder: Path) -> typer.Exit:
-    out.print(f"twinbench status {folder} says how far it is")
-    return typer.Exit(FINE)
+def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[str], processes_per_trial: int) -> Any:
+    """What the cluster is asked for, a SlurmSite or a RaySite; None on this machine alone."""
+    from twinbench.harness.site import RaySite, SlurmSite, read_site
 
-
-def _run_on_slurm(
-    planned: Any, surroundings: Any, site: Any, device: str, workers_per_gpu: int, detach: bool, watch: Any
-) -> Any:
-    """Submits an array unless slots of an earlier one are left, then waits, or leaves with --detach."""
-    from dataclasses import replace
-
-    from twinbench.harness.launchers.slurm import launched, slots_in_queue, submit
-    from twinbench.harness.run_folder import missing
-    from twinbench.harness.running import run_on_slurm
-
-    folder = surroundings.run_folder.resolve()
-    data = surroundings.data.resolve() if surroundings.data else None
-    surroundings = replace(surroundings, run_folder=folder, data=data)
-    todo = missing(planned, folder)
-    jobs = launched(folder)
-    slots = slots_in_queue(jobs)
-    if slots is None:
-        raise InvalidInput(
-            [Mistake("squeue", "", "does not answer, so nobody knows whether slots are left; try again")]
-        )
-    if slots:
-        out.print(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
-    elif todo:
-        jobs = [submit(surroundings, site, device, len(todo), workers_per_gpu)]
-        out.print(f"submitted SLURM job {jobs[0]}")
-    if detach:
-        raise _detached(folder)
-    return run_on_slurm(planned, surroundings, jobs, watch)
+    if launcher == "local":
+        return None
+    site: Any = (
+        read_site(RaySite, "ray", file, ray) if launcher == "ray" else read_site(SlurmSite, "slurm", file, slurm)
+    )
+    if site.gpus and processes_per_trial > 1 and site.gpus < processes_per_trial:
+        allowed = f"at least {processes_per_trial}, a GPU for each process of a trial"
+        raise InvalidInput([Mistake(f"--{launcher}", "gpus", "are too few", site.gpus, allowed)])
+    return site
 
 
 @app.command()
@@ -236,12 +222,12 @@ def logs(
 @app.command()
 def cancel(folder: RunFolder) -> None:
     """Ask every worker of a run, wherever it is, to save its trial and end. `run` goes on from there."""
+    from twinbench.harness.run_folder import LAUNCHES, read_plan
     from twinbench.harness.run_folder import cancel as cancel_folder
-    from twinbench.harness.run_folder import read_plan
 
     read_plan(folder)
     cancel_folder(folder)
-    if (folder / "launches").exists():
+    if (folder / LAUNCHES).exists():
         from twinbench.harness.launchers.slurm import cancel_waiting
 
         cancel_waiting(folder)
@@ -360,11 +346,6 @@ def _check_run_folder(folder: Path) -> None:
 
     if not (folder / PLAN).exists() and not (folder / RECORDS).is_dir():
         raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither {PLAN} nor {RECORDS}/")])
-
-
-def _counted(statuses: dict[str, int]) -> str:
-    total = sum(statuses.values())
-    return f"{total} trials: " + ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
 
 
 def _print_table(frame: Any) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class Surroundings:
     stale_seconds: float = STALE_SECONDS
     keep_log: bool = False
     processes: int = 1
+
+    def absolute(self) -> "Surroundings":
+        """The same with paths that mean the same in every process of a cluster."""
+        return replace(self, run_folder=self.run_folder.resolve(), data=self.data.resolve() if self.data else None)
 
 
 @dataclass

@@ -4,16 +4,19 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import attempt_file, attempt_numbers
+from twinbench.harness.attempts import attempt_file, attempt_numbers, now
 from twinbench.harness.heart import CANCELLED
 from twinbench.harness.planning import Plan
-from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically
+from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically, write_json_atomically
 from twinbench.sweeps.identity import canonical_json, to_utf8
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
+
+LAUNCHES = "launches"
 
 
 def write_plan(run_folder: Path, planned: Plan) -> None:
@@ -54,12 +57,21 @@ def read_plan(run_folder: Path) -> dict[str, Any]:
     raise InvalidInput([Mistake(str(run_folder), "", problem)])
 
 
-def planned_trials(run_folder: Path) -> list[Trial]:
-    """The trials of the folder's plan, in its order."""
-    content = read_plan(run_folder)
+def trials_of(content: Mapping[str, Any]) -> list[Trial]:
+    """The trials of a plan that was read, in its order."""
     names = [field.name for field in dataclasses.fields(Trial)]
     whole = {"protocol": content["protocol"]}
     return [Trial(**{name: (trial | whole)[name] for name in names}) for trial in content["trials"]]
+
+
+def planned_trials(run_folder: Path) -> list[Trial]:
+    """The trials of the folder's plan, in its order."""
+    return trials_of(read_plan(run_folder))
+
+
+def write_launch(run_folder: Path, name: str, launch: Mapping[str, Any]) -> None:
+    """Notes in `launches/` what a cluster was asked for, and when."""
+    write_json_atomically(run_folder / LAUNCHES / f"{name}.json", {"submitted": now(), **launch})
 
 
 def missing(planned: Plan, run_folder: Path) -> list[Trial]:

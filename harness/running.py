@@ -3,17 +3,15 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinbench.harness.attempts import Others
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder import missing
-from twinbench.harness.survey import Survey
 from twinbench.harness.watching import LOOK_SECONDS, Watch
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
@@ -21,7 +19,7 @@ from twinbench.sweeps.sweep import read_sweep
 
 if TYPE_CHECKING:
     from twinbench.harness.execute import Surroundings
-    from twinbench.harness.site import RaySite
+    from twinbench.harness.site import RaySite, SlurmSite
 
 
 def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
@@ -122,22 +120,45 @@ def run_locally(
     return _watched(planned, surroundings.run_folder, watch, work)
 
 
-def run_on_slurm(planned: Plan, surroundings: "Surroundings", job_ids: Sequence[str], watch: Watch) -> Outcome:
-    """Waits for the slots of the jobs until every trial is recorded; they go on whatever becomes of this process."""
-    from twinbench.harness.launchers.slurm import Queue
+def run_on_slurm(
+    planned: Plan,
+    surroundings: "Surroundings",
+    site: "SlurmSite",
+    device: str,
+    workers_per_gpu: int,
+    watch: Watch,
+    detach: bool,
+) -> Outcome | None:
+    """Submits an array unless slots of an earlier one are left, and waits for its slots; None once detached.
 
-    queue, is_worked_on = Queue(job_ids), _is_worked_on(planned, surroundings)
+    They go on whatever becomes of this process.
+    """
+    from twinbench.harness.launchers import slurm
+
+    surroundings = surroundings.absolute()
+    jobs = slurm.launched(surroundings.run_folder)
+    slots = slurm.slots_in_queue(jobs)
+    if slots is None:
+        problem = "does not answer, so nobody knows whether slots are left; try again"
+        raise InvalidInput([Mistake("squeue", "", problem)])
+    if slots:
+        watch.say(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
+    elif todo := missing(planned, surroundings.run_folder):
+        jobs = [slurm.submit(surroundings, site, device, len(todo), workers_per_gpu)]
+        watch.say(f"submitted SLURM job {jobs[0]}")
+    if detach:
+        return None
+    queue = slurm.Queue(jobs)
 
     def wait() -> None:
         while not watch.look():
-            if queue.is_empty() and not is_worked_on():
-                watch.look(at_once=True)
+            if queue.is_empty() and not watch.is_worked_on():
                 return
             time.sleep(LOOK_SECONDS)
 
     outcome = _watched(planned, surroundings.run_folder, watch, wait)
     if outcome.stopped.startswith("interrupted"):
-        return replace(outcome, stopped=f"SLURM goes on with {', '.join(job_ids)}; the same command watches again")
+        return replace(outcome, stopped=f"SLURM goes on with {', '.join(jobs)}; the same command watches again")
     return outcome
 
 
@@ -148,20 +169,20 @@ def run_on_ray(
     from twinbench.harness.launchers import ray
 
     if detach and ray.address_of(site) == "local":
-        raise InvalidInput(
-            [Mistake("--detach", "", "needs a Ray cluster that outlives this command", allowed="--address")]
-        )
-    surroundings = ray.absolute(surroundings)
+        problem = "needs a Ray cluster that outlives this command"
+        raise InvalidInput([Mistake("--detach", "", problem, allowed="--address")])
+    surroundings = surroundings.absolute()
     with ray.connected(site):
-        actors, is_worked_on = ray.Actors(surroundings, site), _is_worked_on(planned, surroundings)
-        todo = len(missing(planned, surroundings.run_folder))
-        if todo:
-            actors.start(min(todo, workers or actors.fitting(ray.cluster_resources())))
+        actors = ray.Actors(surroundings, site)
+        left = len(missing(planned, surroundings.run_folder))
+        if left:
+            actors.start(min(left, workers or actors.fitting()))
         if detach:
             return None
 
         def wait() -> None:
-            looked, left = time.monotonic(), todo
+            nonlocal left
+            looked = time.monotonic()
             while not watch.look():
                 time.sleep(LOOK_SECONDS)
                 if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS or actors.alive():
@@ -170,29 +191,17 @@ def run_on_ray(
                 still = len(missing(planned, surroundings.run_folder))
                 if is_cancelled(surroundings.run_folder) or not still:
                     return
-                if is_worked_on():  # by another command's workers: nothing is free
+                if watch.is_worked_on():  # by another command's workers: nothing is free
                     continue
                 if still == left:  # they ended and did nothing: to start more would go on for ever
                     raise CannotStart(actors.why_none() or f"the actors ended and left {still} trials")
                 left = still
-                actors.start(min(still, workers or actors.fitting(ray.cluster_resources())))
+                actors.start(min(left, workers or actors.fitting()))
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
         if outcome.stopped:
             actors.stop()
         return outcome
-
-
-def _is_worked_on(planned: Plan, surroundings: "Surroundings") -> Callable[[], bool]:
-    """Asks whether any missing trial has a living worker, whichever command or launcher started it."""
-    survey = Survey(surroundings.run_folder, [trial.trial_id for trial in planned.trials])
-    others = Others(surroundings.stale_seconds)
-
-    def ask() -> bool:
-        survey.look()
-        return survey.is_worked_on(others)
-
-    return ask
 
 
 def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None]) -> Outcome:

@@ -17,11 +17,10 @@ from twinbench.harness.attempts import (
     attempt_numbers,
     is_running,
     last_attempt,
-    machine,
-    process_start,
+    process_lives,
     read_attempt,
 )
-from twinbench.harness.run_folder import planned_trials, read_plan
+from twinbench.harness.run_folder import read_plan, trials_of
 from twinbench.harness.survey import Survey
 from twinbench.harness.watching import label
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
@@ -34,8 +33,9 @@ class Status:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.axes = tuple(read_plan(folder)["axes"])
-        self.trials = {trial.trial_id: trial for trial in planned_trials(folder)}
+        plan = read_plan(folder)
+        self.axes = tuple(plan["axes"])
+        self.trials = {trial.trial_id: trial for trial in trials_of(plan)}
         self.survey = Survey(folder, self.trials)
 
     def name(self, trial_id: str) -> str:
@@ -73,9 +73,10 @@ def state_of(attempt: dict[str, Any]) -> str:
     """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
     if not is_running(attempt):
         return "died" if attempt.get("status") == DIED else "interrupted"
-    if attempt.get("machine") and attempt["machine"] == machine():
-        return "running" if process_start(int(attempt["pid"])) == str(attempt["process_start"]) else "died"
-    return "silent" if _seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
+    lives = process_lives(attempt)
+    if lives is None:
+        return "silent" if _seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
+    return "running" if lives else "died"
 
 
 def _running_table(

@@ -45,8 +45,8 @@ class Survey:
 
     def is_worked_on(self, others: Others) -> bool:
         """Whether any trial without a record has a worker that has to be taken for alive, whoever started it."""
-        running = self.running().items()
-        return any([others.holds(trial_id, int(attempt["number"]), attempt) for trial_id, attempt in running])
+        held = [others.holds(name, int(told["number"]), told) for name, told in self.running().items()]
+        return any(held)  # asked of each, since `others` learns from every look
 
 
 def _names(folder: Path, suffix: str = "") -> list[str]:

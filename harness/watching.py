@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from twinbench.harness.attempts import last_attempt
+from twinbench.harness.attempts import Others, last_attempt
 from twinbench.harness.survey import Survey
 from twinbench.sweeps.trial import Trial
 
@@ -22,7 +22,7 @@ class Watch:
     def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: Console):
         self._folder, self._axes, self._console = run_folder, axes, console
         self._trials = {trial.trial_id: trial for trial in trials}
-        self._survey = Survey(run_folder, self._trials)
+        self._survey, self._others = Survey(run_folder, self._trials), Others()
         self._running: dict[str, TaskID] = {}
         self._looked_at, self._looking_costs = 0.0, 0.0
         columns = (
@@ -60,6 +60,14 @@ class Watch:
         self._looked_at = time.monotonic()
         self._looking_costs = self._looked_at - began
         return not self._survey.missing
+
+    def is_worked_on(self) -> bool:
+        """Whether any missing trial has a living worker, whichever command or launcher started it."""
+        return self._survey.is_worked_on(self._others)
+
+    def say(self, text: str) -> None:
+        """Prints a line about the run."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _ended(self, trial: Trial, number: int) -> None:
         """The line of a trial that left a record; it stays."""

@@ -11,18 +11,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import now
 from twinbench.harness.execute import Surroundings
+from twinbench.harness.run_folder import write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
 from twinbench.harness.worker import Execute
-from twinbench.results.record import write_json_atomically
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 NAMESPACE = "twinbench"
@@ -111,16 +109,15 @@ class Actors:
 
     def __init__(self, surroundings: Surroundings, site: RaySite, execute: Execute | None = None):
         self._surroundings, self._site, self._execute = surroundings, site, execute
-        key = hashlib.sha256(str(surroundings.run_folder).encode()).hexdigest()[:12]
-        self._prefix = f"twinbench-{key}-"
+        self._key = hashlib.sha256(str(surroundings.run_folder).encode()).hexdigest()[:12]
+        self._prefix = f"twinbench-{self._key}-"
         self._handles: dict[str, Any] = {}
         self._cpus = site.cpus or surroundings.threads * surroundings.processes
 
-    def start(self, count: int) -> int:
-        """Makes `count` actors, those that are there already included; how many were there."""
+    def start(self, count: int) -> None:
+        """Makes `count` actors, those that are there already included."""
         import ray
 
-        there = set(self.alive())
         code = snapshot(self._surroundings.run_folder)
         path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
         variables = {key: value for key, value in os.environ.items() if key.startswith("TWINBENCH_")}
@@ -134,15 +131,12 @@ class Actors:
             **self._asked(),
         }
         actor = ray.remote(Worker)
-        device = "auto" if self._site.gpus else "cpu"
+        surroundings = replace(self._surroundings, device="auto" if self._site.gpus else "cpu")
         for number in range(count):
             name = f"{self._prefix}{number}"
-            surroundings = replace(self._surroundings, device=device)
             self._handles[name] = actor.options(name=name, **options).remote(name, surroundings, self._execute)
-        launch = {"launcher": "ray", "actors": count, "started": now(), "asked": described(self._site)}
-        file = self._surroundings.run_folder / "launches" / f"ray-{self._prefix[10:-1]}.json"
-        write_json_atomically(file, launch | {"code": code.name})
-        return len(there)
+        launch = {"launcher": "ray", "actors": count, "asked": described(self._site), "code": code.name}
+        write_launch(self._surroundings.run_folder, f"ray-{self._key}", launch)
 
     def _asked(self) -> dict[str, Any]:
         """What one actor asks of a node."""
@@ -153,20 +147,18 @@ class Actors:
             asked["label_selector"] = dict(self._site.labels)
         return asked
 
-    def fitting(self, resources: Mapping[str, float]) -> int:
-        """How many actors the cluster has room for, its running work aside; at least one, which may wait."""
-        counts = [resources.get("CPU", 0) // self._cpus]
+    def fitting(self) -> int:
+        """How many actors all nodes have room for, what they run aside; at least one, which may wait for a node."""
+        import ray
+
+        there = ray.cluster_resources()
+        counts = [there.get("CPU", 0) // self._cpus]
         if self._site.gpus:
-            counts.append(resources.get("GPU", 0) / self._site.gpus)
-        counts += [resources.get(name, 0) / amount for name, amount in self._site.resources.items()]
+            counts.append(there.get("GPU", 0) / self._site.gpus)
+        counts += [there.get(name, 0) / amount for name, amount in self._site.resources.items()]
         if min(counts) < 1 and address_of(self._site) == "local":  # a cluster may still grow, this machine does not
-            raise InvalidInput(
-                [
-                    Mistake(
-                        "--ray", "", "one worker asks for more than there is", str(self._asked()), str(dict(resources))
-                    )
-                ]
-            )
+            problem = "one worker asks for more than there is"
+            raise InvalidInput([Mistake("--ray", "", problem, str(self._asked()), str(dict(there)))])
         return max(1, int(min(counts)))
 
     def alive(self) -> list[str]:
@@ -200,16 +192,3 @@ class Actors:
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
-
-
-def cluster_resources() -> dict[str, float]:
-    """What all nodes have, whether it is in use or not."""
-    import ray
-
-    return dict(ray.cluster_resources())
-
-
-def absolute(surroundings: Surroundings) -> Surroundings:
-    """The same with paths that mean the same in every process of the cluster."""
-    data: Path | None = surroundings.data.resolve() if surroundings.data else None
-    return replace(surroundings, run_folder=surroundings.run_folder.resolve(), data=data)

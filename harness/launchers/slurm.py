@@ -18,21 +18,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import now
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
+from twinbench.harness.run_folder import LAUNCHES, write_launch
 from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
-from twinbench.results.record import write_json_atomically
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 WARNING_SECONDS = 90  # before the time limit, to save and be requeued
 SAVING_SECONDS = 60.0  # of them, for the workers; a time limit of minutes warns later, and leaves less
 LONGEST_GRACE_SECONDS = 3600.0
 SLOTS = 16
-LAUNCHES = "launches"
 FIRST_QUERY_SECONDS, LONGEST_QUERY_SECONDS = 10.0, 120.0
 
 
@@ -129,8 +127,8 @@ def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: in
                 continue
             raise InvalidInput([Mistake("sbatch", "", f"refused the job: {_last_line(str(error))}")]) from None
     job_id = str(jobs[0].job_id).partition("_")[0]
-    launch = {"launcher": "slurm", "job_id": job_id, "slots": slots, "submitted": now(), "asked": described(site)}
-    write_json_atomically(folder / LAUNCHES / f"slurm-{job_id}.json", launch | {"code": code.name})
+    launch = {"launcher": "slurm", "job_id": job_id, "slots": slots, "asked": described(site), "code": code.name}
+    write_launch(folder, f"slurm-{job_id}", launch)
     return job_id
 
 
