@@ -55,6 +55,10 @@ class Twinbench:
         """`twinbench run` with `--set` for each change."""
         return self("run", sweep, "--out", out, *_set(changes), *options, code=code)
 
+    def start_run(self, out: str, changes: Sequence[str], *options: object) -> subprocess.Popen[str]:
+        """Starts `twinbench run` on digits with `--set` for each change."""
+        return self.start("run", "digits", "--out", out, *_set(changes), *options)
+
     def digests(self, out: str) -> dict[str, str]:
         """Result digest by trial of the run folder."""
         return {path.stem: read_record(path)["result_digest"] for path in record_files(self.folder / out)}
@@ -72,6 +76,25 @@ class Twinbench:
         """Waits until the folder's one trial has saved its first epoch; its attempt."""
         wait_until(lambda: list((self.folder / out / "trials").glob("*/state.pt")), f"no trial of {out} began")
         return self.attempt(out)
+
+
+def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> None:
+    """Runs MISBEHAVING in `wrong` with that time limit: what goes wrong is recorded, and stops no other trial."""
+    (twinbench.folder / "wrong.toml").write_text(MISBEHAVING)
+    told = twinbench.run("wrong", (), *options, "--trial-time-limit", seconds, sweep="wrong.toml", code=1)
+    assert "5 trials: 1 done, 4 failed" in told
+    results = [record["result"] for record in twinbench.records("wrong")]
+    reasons = {result["trial"]["method"]: result["reason"] for result in results}
+    assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
+    assert "died 3 times" in reasons["killed"] and f"time limit of {seconds} s" in reasons["hangs"]
+    assert reasons["simclr"] == ""
+
+
+def end_well(run: subprocess.Popen[str]) -> str:
+    """Waits for a run that was started, which must succeed; what it printed."""
+    output, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, output + errors
+    return output
 
 
 def _set(changes: Sequence[str]) -> list[str]:

@@ -1,9 +1,12 @@
 """A sweep small enough to run in seconds, on the real digits."""
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench
 
 from twinbench.harness.planning import Plan
 from twinbench.harness.running import make_plan
@@ -15,6 +18,23 @@ TINY = ("seeds=[0]", "epochs=2", "batch_size=256", "projector_width=16")
 def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One decoded copy of the data for all tests of a session; the user's own cache stays as it is."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
+    """The runs `one` of ONE_TRIAL and `few` of FEW_TRIALS, on this machine alone."""
+    twinbench = Twinbench(tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("cache"))
+    twinbench.run("one", ONE_TRIAL)
+    twinbench.run("few", FEW_TRIALS)
+    return twinbench
+
+
+@pytest.fixture(scope="module")
+def here(undisturbed: Twinbench, tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
+    """The command line on this machine, in a folder of the test module's own that holds the undisturbed runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
+    return dataclasses.replace(undisturbed, folder=folder)
 
 
 @pytest.fixture

@@ -7,22 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import FEW_TRIALS, MISBEHAVING, ONE_TRIAL, Twinbench, wait_until
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, run_misbehaving, wait_until
 from ray_cluster import RayCluster
 
 from twinbench.results.record import record_files
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
-    """The command line without a cluster, and the undisturbed runs `one` and `few`."""
-    folder = tmp_path_factory.mktemp("runs")
-    twinbench = Twinbench(folder, folder / "cache")
-    twinbench.run("one", ONE_TRIAL)
-    twinbench.run("few", FEW_TRIALS)
-    return twinbench
 
 
 @pytest.fixture
@@ -62,20 +52,17 @@ def test_a_disturbed_trial_goes_on_to_the_undisturbed_record(
     there: Twinbench, ray_cluster: RayCluster, disturb: Callable[[RayCluster, int], None]
 ) -> None:
     out = disturb.__name__.strip("_")
-    changes = [part for change in ONE_TRIAL for part in ("--set", change)]
-    driver = there.start("run", "digits", "--out", out, *changes, *_on(ray_cluster))
+    driver = there.start_run(out, ONE_TRIAL, *_on(ray_cluster))
     pid = there.wait_for_progress(out)["pid"]
     disturb(ray_cluster, pid)
-    output, errors = driver.communicate(timeout=300)
-    assert driver.returncode == 0, output + errors
+    end_well(driver)
     assert there.digests(out) == there.digests("one")
     assert there.records(out)[0]["circumstance"]["attempts"] == 2
     assert there.attempt(out, 2)["from_step"] > 0
 
 
 def test_a_driver_that_is_killed_finds_its_actors_again(there: Twinbench, ray_cluster: RayCluster) -> None:
-    changes = [part for change in ONE_TRIAL for part in ("--set", change)]
-    driver = there.start("run", "digits", "--out", "driver", *changes, *_on(ray_cluster))
+    driver = there.start_run("driver", ONE_TRIAL, *_on(ray_cluster))
     there.wait_for_progress("driver")
     driver.kill()
     driver.communicate()
@@ -93,13 +80,7 @@ def test_a_detached_sweep_goes_on_and_can_be_cancelled(there: Twinbench, ray_clu
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:
-    (there.folder / "wrong.toml").write_text(MISBEHAVING)
-    told = there.run("wrong", (), *_on(ray_cluster), "--trial-time-limit", "20", sweep="wrong.toml", code=1)
-    assert "5 trials: 1 done, 4 failed" in told
-    reasons = {record["result"]["trial"]["method"]: record["result"]["reason"] for record in there.records("wrong")}
-    assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
-    assert "died 3 times" in reasons["killed"] and "time limit of 20 s" in reasons["hangs"]
-    assert reasons["simclr"] == ""
+    run_misbehaving(there, 20, *_on(ray_cluster))
 
 
 def test_an_address_where_no_ray_answers_is_told_in_a_line(here: Twinbench) -> None:
@@ -108,11 +89,9 @@ def test_an_address_where_no_ray_answers_is_told_in_a_line(here: Twinbench) -> N
 
 
 def test_a_command_on_ray_waits_for_what_another_command_runs(there: Twinbench, ray_cluster: RayCluster) -> None:
-    changes = [part for change in ONE_TRIAL for part in ("--set", change)]
-    local = there.start("run", "digits", "--out", "mixed", *changes)
+    local = there.start_run("mixed", ONE_TRIAL)
     there.wait_for_progress("mixed")
     there.run("mixed", ONE_TRIAL, *_on(ray_cluster))
-    output, errors = local.communicate(timeout=300)
-    assert local.returncode == 0, output + errors
+    end_well(local)
     assert there.digests("mixed") == there.digests("one")
     assert there.records("mixed")[0]["circumstance"]["attempts"] == 1

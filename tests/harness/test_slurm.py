@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import FEW_TRIALS, MISBEHAVING, ONE_TRIAL, Twinbench, wait_until
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, run_misbehaving, wait_until
 from slurm_cluster import SlurmCluster, start_cluster
 
 from twinbench.harness import provenance
@@ -15,16 +15,6 @@ from twinbench.results.record import record_files
 
 pytestmark = pytest.mark.slurm
 ON_SLURM = ("--launcher", "slurm", "--slurm", "time=10")
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
-    """The command line without SLURM, and the undisturbed runs `one` and `few`."""
-    folder = tmp_path_factory.mktemp("runs")
-    twinbench = Twinbench(folder, folder / "cache")
-    twinbench.run("one", ONE_TRIAL)
-    twinbench.run("few", FEW_TRIALS)
-    return twinbench
 
 
 @pytest.fixture
@@ -108,8 +98,7 @@ def test_a_trial_is_saved_at_the_time_limit_and_goes_on_when_its_job_is_requeued
 
 
 def test_a_driver_that_is_killed_finds_its_job_again(there: Twinbench, slurm: SlurmCluster) -> None:
-    changes = [part for change in ONE_TRIAL for part in ("--set", change)]
-    driver = there.start("run", "digits", "--out", "driver", *changes, *ON_SLURM)
+    driver = there.start_run("driver", ONE_TRIAL, *ON_SLURM)
     there.wait_for_progress("driver")
     driver.kill()
     driver.communicate()
@@ -120,15 +109,7 @@ def test_a_driver_that_is_killed_finds_its_job_again(there: Twinbench, slurm: Sl
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench) -> None:
-    (there.folder / "wrong.toml").write_text(MISBEHAVING)
-    told = there.run(
-        "wrong", (), *ON_SLURM, "--slurm", "slots=2", "--trial-time-limit", "20", sweep="wrong.toml", code=1
-    )
-    assert "5 trials: 1 done, 4 failed" in told
-    reasons = {record["result"]["trial"]["method"]: record["result"]["reason"] for record in there.records("wrong")}
-    assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
-    assert "died 3 times" in reasons["killed"] and "time limit of 20 s" in reasons["hangs"]
-    assert reasons["simclr"] == ""
+    run_misbehaving(there, 20, *ON_SLURM, "--slurm", "slots=2")
 
 
 def test_what_slurm_refuses_is_said_in_a_line(there: Twinbench) -> None:
