@@ -222,15 +222,14 @@ def logs(
 @app.command()
 def cancel(folder: RunFolder) -> None:
     """Ask every worker of a run, wherever it is, to save its trial and end. `run` goes on from there."""
-    from twinbench.harness.run_folder import LAUNCHES, read_plan
     from twinbench.harness.run_folder import cancel as cancel_folder
+    from twinbench.harness.run_folder import read_plan
 
     read_plan(folder)
-    cancel_folder(folder)
-    if (folder / LAUNCHES).exists():
+    if launches := cancel_folder(folder):
         from twinbench.harness.launchers.slurm import cancel_waiting
 
-        cancel_waiting(folder)
+        cancel_waiting(launches)
     out.print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 

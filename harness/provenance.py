@@ -3,11 +3,15 @@
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import resource
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from twinbench.methods.registry import ENTRY_POINTS
 
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,12 +21,30 @@ VERSIONS_OF = ("torch", "torchvision", "numpy", "timm", "scikit-learn", "scipy")
 
 @functools.cache
 def code_hash() -> str:
-    """sha256 over the names and contents of the package's Python files, wherever it is installed."""
+    """sha256 over names and contents of the Python files that trials run, those of packages that add methods too."""
     total = hashlib.sha256()
     for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
-            total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+        _add_code(total, ROOT / room, ROOT)
+    for top in other_packages():
+        _add_code(total, top, top.parent)
     return total.hexdigest()
+
+
+def _add_code(total: Any, code: Path, root: Path) -> None:
+    for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:
+        total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+
+
+@functools.cache
+def other_packages() -> tuple[Path, ...]:
+    """The top-level modules and package folders of installed methods that are not ours."""
+    names = {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    found = []
+    for name in sorted(names):
+        spec = importlib.util.find_spec(name)  # of a top-level module: imports nothing
+        if spec and spec.origin and Path(spec.origin).exists():
+            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
+    return tuple(found)
 
 
 @functools.cache

@@ -93,9 +93,26 @@ def set_failed_aside(run_folder: Path, planned: Plan) -> int:
     return len(failed)
 
 
-def cancel(run_folder: Path) -> None:
-    """Asks every worker of the folder, wherever it is, to save its trial and end."""
+def cancel(run_folder: Path) -> list[Path]:
+    """Asks every worker of the folder, wherever it is, to save its trial and end; the notes of the launches cancelled.
+
+    They are set aside under `launches/cancelled/`: a `run` a second later must not take workers that are just ending
+    for workers that go on.
+    """
     (run_folder / CANCELLED).touch()
+    aside = []
+    for file in sorted((run_folder / LAUNCHES).glob("*.json")):
+        target = file.parent / CANCELLED / f"{cancellations(run_folder)}-{file.name}"
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another `cancel` has just done so
+            os.replace(file, target)
+            aside.append(target)
+    return aside
+
+
+def cancellations(run_folder: Path) -> int:
+    """How many launches of the folder were cancelled so far."""
+    return len(list((run_folder / LAUNCHES / CANCELLED).glob("*.json")))
 
 
 def allow(run_folder: Path) -> None:

@@ -176,7 +176,7 @@ def run_on_ray(
         actors = ray.Actors(surroundings, site)
         left = len(missing(planned, surroundings.run_folder))
         if left:
-            actors.start(min(left, workers or actors.fitting()))
+            actors.start(min(left, workers or actors.fitting(watch.say)))
         if detach:
             return None
 
@@ -196,7 +196,7 @@ def run_on_ray(
                 if still == left:  # they ended and did nothing: to start more would go on for ever
                     raise CannotStart(actors.why_none() or f"the actors ended and left {still} trials")
                 left = still
-                actors.start(min(left, workers or actors.fitting()))
+                actors.start(min(left, workers or actors.fitting(watch.say)))
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
         if outcome.stopped:

@@ -11,12 +11,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.run_folder import write_launch
+from twinbench.harness.run_folder import cancellations, write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
@@ -71,6 +71,14 @@ def address_of(site: RaySite) -> str:
     return site.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
+def _described_node(node: Mapping[str, Any]) -> str:
+    """What a node has, without the resources and labels that Ray itself adds."""
+    own = ("memory", "object_store_memory")
+    resources = {name: amount for name, amount in node["Resources"].items() if ":" not in name and name not in own}
+    labels = {name: value for name, value in node.get("Labels", {}).items() if not name.startswith("ray.io/")}
+    return f"{node['NodeManagerAddress']} {resources}" + (f" {labels}" if labels else "")
+
+
 @contextlib.contextmanager
 def connected(site: RaySite) -> Iterator[None]:
     """In the cluster of `address_of`. InvalidInput where none answers."""
@@ -109,7 +117,9 @@ class Actors:
 
     def __init__(self, surroundings: Surroundings, site: RaySite, execute: Execute | None = None):
         self._surroundings, self._site, self._execute = surroundings, site, execute
-        self._key = hashlib.sha256(str(surroundings.run_folder).encode()).hexdigest()[:12]
+        # Other names after a `cancel`: actors that are just ending are not to be found again.
+        named_by = f"{surroundings.run_folder} {cancellations(surroundings.run_folder)}"
+        self._key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
         self._prefix = f"twinbench-{self._key}-"
         self._handles: dict[str, Any] = {}
         self._cpus = site.cpus or surroundings.threads * surroundings.processes
@@ -147,19 +157,31 @@ class Actors:
             asked["label_selector"] = dict(self._site.labels)
         return asked
 
-    def fitting(self) -> int:
-        """How many actors all nodes have room for, what they run aside; at least one, which may wait for a node."""
+    def fitting(self, say: Callable[[str], None]) -> int:
+        """How many actors the nodes have room for, what they run aside; at least one, which may wait for a node.
+
+        A cluster may still grow, so `say` tells that one waits; this machine does not: InvalidInput.
+        """
         import ray
 
-        there = ray.cluster_resources()
-        counts = [there.get("CPU", 0) // self._cpus]
-        if self._site.gpus:
-            counts.append(there.get("GPU", 0) / self._site.gpus)
-        counts += [there.get(name, 0) / amount for name, amount in self._site.resources.items()]
-        if min(counts) < 1 and address_of(self._site) == "local":  # a cluster may still grow, this machine does not
-            problem = "one worker asks for more than there is"
-            raise InvalidInput([Mistake("--ray", "", problem, str(self._asked()), str(dict(there)))])
-        return max(1, int(min(counts)))
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        count = sum(self._room(node["Resources"], node.get("Labels", {})) for node in nodes)
+        if count:
+            return count
+        problem, asked = "one worker asks for more than any node has", str(self._asked())
+        there = "; ".join(_described_node(node) for node in nodes)
+        if address_of(self._site) == "local":
+            raise InvalidInput([Mistake("--ray", "", problem, asked, there)])
+        say(f"{problem} ({asked}); there are: {there}; it waits for a node that fits")
+        return 1
+
+    def _room(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
+        """How many actors a node with these resources holds when it runs nothing else."""
+        for name, value in self._site.labels.items():
+            if not value.startswith(("!", "in(")) and labels.get(name) != value:  # Ray alone reads expressions
+                return 0
+        wanted = {"CPU": self._cpus, "GPU": self._site.gpus, **self._site.resources}
+        return int(min(resources.get(name, 0) / amount + 1e-6 for name, amount in wanted.items() if amount))
 
     def alive(self) -> list[str]:
         """Names of the actors that work, wait for a place, or are being started again."""

@@ -179,10 +179,13 @@ def _ask(*command: str) -> str:
 
 
 def launched(run_folder: Path) -> list[str]:
-    """The ids of the SLURM jobs that were submitted for the folder."""
-    files = sorted((run_folder / LAUNCHES).glob("slurm-*.json"))
+    """The ids of the SLURM jobs that were submitted for the folder and not cancelled since."""
+    return _job_ids(sorted((run_folder / LAUNCHES).glob("*.json")))
+
+
+def _job_ids(notes: Sequence[Path]) -> list[str]:
     found = []
-    for file in files:
+    for file in notes:
         with contextlib.suppress(OSError, ValueError, KeyError):  # torn: the folder's own marks still stop its workers
             found.append(str(json.loads(file.read_text(encoding="utf-8"))["job_id"]))
     return found
@@ -200,9 +203,9 @@ def slots_in_queue(job_ids: Sequence[str]) -> int | None:
     return sum(bool(set(line.split()) & set(job_ids)) for line in told.splitlines())
 
 
-def cancel_waiting(run_folder: Path) -> None:
-    """Takes the slots that have not begun out of the queue; those that run end by themselves once cancelled."""
-    for job_id in launched(run_folder):
+def cancel_waiting(notes: Sequence[Path]) -> None:
+    """Takes slots that have not begun out of the queue, of the launches noted; those that run end by themselves."""
+    for job_id in _job_ids(notes):
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # the mark in the folder stops them too
             subprocess.run(["scancel", "--state=PENDING", job_id], capture_output=True, timeout=60)
 

@@ -1,0 +1,65 @@
+"""Claims: what is launched is noted with its code, and a cancelled launch is not taken for one that goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from launching import PLUGINS
+
+from twinbench.harness import provenance
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.launchers.ray import Actors
+from twinbench.harness.launchers.slurm import launched
+from twinbench.harness.run_folder import cancel, write_launch
+from twinbench.harness.site import RaySite
+from twinbench.harness.snapshot import snapshot
+
+
+def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
+    write_launch(tmp_path, "slurm-7", {"job_id": "7"})
+    assert launched(tmp_path) == ["7"]
+    (aside,) = cancel(tmp_path)
+    assert json.loads(aside.read_text())["job_id"] == "7"
+    assert launched(tmp_path) == []
+    write_launch(tmp_path, "slurm-8", {"job_id": "8"})
+    assert launched(tmp_path) == ["8"]
+
+
+@pytest.mark.parametrize(
+    ("site", "room"),
+    [
+        (RaySite(cpus=2), 2),
+        (RaySite(cpus=1, gpus=0.5), 2),
+        (RaySite(cpus=1, gpus=0.1), 4),
+        (RaySite(cpus=8), 0),
+        (RaySite(labels={"region": "eu"}), 4),
+        (RaySite(labels={"region": "us"}), 0),
+        (RaySite(labels={"region": "!us"}), 4),
+        (RaySite(resources={"licence": 1}), 0),
+    ],
+)
+def test_a_node_has_room_for_as_many_actors_as_its_scarcest_resource(tmp_path: Path, site: RaySite, room: int) -> None:
+    actors = Actors(Surroundings(tmp_path), site)
+    assert actors._room({"CPU": 4.0, "GPU": 1.0}, {"region": "eu"}) == room
+
+
+def test_the_code_of_other_packages_methods_is_kept_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "misbehaving.py"
+    module.write_bytes((PLUGINS / "misbehaving.py").read_bytes())
+    monkeypatch.setattr(provenance, "other_packages", lambda: (module,))
+    hashes = []
+    for content in ("first = 1\n", "second = 2\n"):
+        module.write_text(content)
+        provenance.code_hash.cache_clear()
+        hashes.append(provenance.code_hash())
+        code = snapshot(tmp_path / "run")
+        assert code.name == hashes[-1][:16]
+        assert (code / "misbehaving.py").read_text() == content
+        assert (code / "twinbench" / "methods" / "byol.py").exists()
+    provenance.code_hash.cache_clear()
+    assert hashes[0] != hashes[1]
+
+
+def test_the_package_of_an_entry_point_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    assert provenance.other_packages.__wrapped__() == (PLUGINS / "misbehaving.py",)
