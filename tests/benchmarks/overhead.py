@@ -2,9 +2,9 @@
 
     python tests/benchmarks/overhead.py --trials 100 1000 10000 --repeats 3
 
-Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial, the time until the first worker is warm aside
-for twinbench and Ray Tune alike (it is measured with a run of two trials, and taken off), and the ratio to twinbench
-under the local launcher. Peers that take minutes for a thousand trials are given a hundred.
+Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial once warm, and the ratio to twinbench under
+the local launcher. Starting is taken off for all alike: of twinbench what passes from the workers' start to the first
+record, of the others what a run of two trials takes. Peers that take minutes for a thousand trials are given a hundred.
 """
 
 import argparse
@@ -25,10 +25,12 @@ from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder import write_plan
 from twinbench.harness.running import count_statuses
 from twinbench.harness.watching import Watch
+from twinbench.results.record import record_files
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import read_sweep
 
 WORKERS = 2
+Run = Callable[[int, Path], float | None]
 
 
 def no_op(*_: Any) -> tuple[str, str]:
@@ -51,16 +53,23 @@ def finish(content: Plan, folder: Path) -> None:
     assert statuses == {"done": len(content.trials)}, statuses
 
 
-def local(count: int, folder: Path) -> None:
-    """Plan, claim, run, record, ingest under the local launcher."""
+def local(count: int, folder: Path) -> float:
+    """Plan, claim, run, record, ingest under the local launcher; the seconds until the first record."""
     content = planned(count)
     write_plan(folder, content)
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
+    begun = time.time()
     LocalLauncher(Surroundings(folder, keep_log=True), WORKERS, ["cpu"], execute=no_op).run(watch.look)
     finish(content, folder)
+    return first_record(folder) - begun
 
 
-def on_ray(count: int, folder: Path) -> None:
+def first_record(folder: Path) -> float:
+    """When it was written."""
+    return min(file.stat().st_mtime for file in record_files(folder))
+
+
+def on_ray(count: int, folder: Path) -> float:
     """The same with Ray's actors, in a Ray that runs already."""
     from twinbench.harness.launchers.ray import Actors
     from twinbench.harness.site import RaySite
@@ -69,13 +78,15 @@ def on_ray(count: int, folder: Path) -> None:
     write_plan(folder, content)
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
     actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op)
+    begun = time.time()
     actors.start(WORKERS)
     while not watch.look():
         time.sleep(0.05)
     finish(content, folder)
+    return first_record(folder) - begun
 
 
-def tune(reuse_actors: bool) -> Callable[[int, Path], None]:
+def tune(reuse_actors: bool) -> Run:
     """Ray Tune's function trainable on the same Ray."""
 
     def run(count: int, folder: Path) -> None:
@@ -127,12 +138,19 @@ def submitit_local(count: int, folder: Path) -> None:
         job.result()
 
 
-def seconds(run: Callable[[int, Path], None], count: int) -> float:
-    """How long `count` trials take in a new folder."""
-    with tempfile.TemporaryDirectory() as folder:
+def seconds(run: Run, count: int) -> float:
+    """How long `count` trials take in a new folder, what `run` itself knows to be its start taken off."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         begun = time.perf_counter()
-        run(count, Path(folder) / "run")
-        return time.perf_counter() - begun
+        start = run(count, Path(folder) / "run")
+        return time.perf_counter() - begun - (start or 0.0)
+
+
+def seconds_once_warm(run: Run, count: int) -> float:
+    """The same without the start, which of a peer is what two trials take."""
+    if run in (local, on_ray):
+        return seconds(run, count)
+    return max(0.0, seconds(run, count + 2) - seconds(run, 2))
 
 
 def main() -> None:
@@ -148,7 +166,7 @@ def main() -> None:
     begun = time.perf_counter()
     planned(100_000)
     print(f"planning 100,000 trials: {time.perf_counter() - begun:.2f} s", flush=True)
-    runs: dict[str, tuple[Callable[[int, Path], None], int]] = {
+    runs: dict[str, tuple[Run, int]] = {
         "twinbench local": (local, 10**9),
         "twinbench ray": (on_ray, 10**9),
         "ray tune, reuse_actors": (tune(True), 1000),
@@ -161,12 +179,14 @@ def main() -> None:
         for _ in range(chosen.repeats):
             for name, (run, most) in runs.items():
                 if count <= most and name not in chosen.without:
-                    per_trial = (seconds(run, count + 2) - seconds(run, 2)) / count
-                    cost.setdefault(name, []).append(1000 * per_trial)
+                    cost.setdefault(name, []).append(1000 * seconds_once_warm(run, count) / count)
         ours = statistics.median(cost["twinbench local"])
         for name, values in cost.items():
             median = statistics.median(values)
-            print(f"{count:>6} trials  {name:<24} {median:9.2f} ms a trial  {median / ours:8.1f} x", flush=True)
+            spread = f"{min(values):.2f} to {max(values):.2f}"
+            print(
+                f"{count:>6} trials  {name:<24} {median:9.2f} ms a trial ({spread})  {median / ours:8.1f} x", flush=True
+            )
 
 
 if __name__ == "__main__":
