@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from twinbench.harness.protocol_commands import protocol_app
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(protocol_app, name="protocol")
 out = Console(soft_wrap=True, highlight=False)
 
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]

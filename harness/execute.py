@@ -86,7 +86,7 @@ def train_and_evaluate(
             train(method, task, evaluator.diagnose, every, report, should_stop)
         check_finite(method)
     started = time.perf_counter()
-    found.metrics, found.outputs = evaluator.evaluate(method)
+    found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves)
     found.evaluation_seconds = time.perf_counter() - started
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
 
@@ -199,6 +199,8 @@ def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         image_size=dataset.train.images.shape[-1],
         seed=trial.seed,
+        selected_on=content["selected_on"],
+        checkpoint=content["checkpoint"],
     )
 
 

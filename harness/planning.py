@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.backbones import BACKBONES
 from twinbench.methods.method import Method
 from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
@@ -37,16 +38,10 @@ class Plan:
             "schema": 1,
             "name": self.name,
             "question": self.question,
-            "protocol": protocol_of_trial(self.protocol),
+            "protocol": self.protocol.carried,
             "axes": list(self.axes),
             "trials": trials,
         }
-
-
-def protocol_of_trial(protocol: Protocol) -> dict[str, Any]:
-    """What a trial carries of its protocol: enough to run from, and the hash that its id covers."""
-    content = protocol.content
-    return {"name": protocol.name, "version": protocol.version, "hash": protocol.hash, "content": content}
 
 
 Resolved = tuple[Cell, dict[str, Any], dict[str, Any]]
@@ -71,7 +66,7 @@ def plan(name: str, sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
 
     Baselines come first, then cell by cell, seed by seed.
     """
-    carried = protocol_of_trial(protocol)
+    carried = protocol.carried
     trials = _baseline_trials(sweep, carried, fingerprint) if sweep.baselines else []
     for cell, settings, training in resolved:
         version = get_method(cell.method).version
@@ -145,9 +140,9 @@ def _axis_mistakes(key: str, value: Scalar, method: type[Method], protocol: Prot
 
 
 def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
-    """What only the registries can tell: the backbone and its options, and the methods' own defaults."""
+    """What only the registries can tell: the metrics, the backbone and its options, and the methods' own defaults."""
     where = f"protocol {protocol.name}"
-    mistakes = []
+    mistakes = metric_mistakes(protocol.evaluation.metrics, protocol.checkpoint, where)
     name = protocol.backbone.name
     if name not in BACKBONES:
         close = nearest(name, BACKBONES)

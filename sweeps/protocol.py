@@ -4,16 +4,18 @@ The sections are plain frozen dataclasses, so that a trial can be run from its o
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
 from twinbench.sweeps.identity import digest
+from twinbench.sweeps.mistakes import Mistake
 from twinbench.sweeps.recipe import ViewRecipe
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 Scalar = bool | int | float | str
+PROSE = ("summary", "changelog", "not_restated")  # change no number, so the hash leaves them out
 
 
 class Section:
@@ -29,7 +31,7 @@ class DatasetRule(Section):
     name: str
     mean: tuple[float, float, float]
     std: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)], Annotated[float, Gt(0)]]
-    validation_fraction: Annotated[float, Gt(0), Le(0.5)]
+    validation_fraction: Annotated[float, Ge(0), Le(0.5)]  # 0 keeps the whole train split; see `selected_on`
     split_seed: Annotated[int, Ge(0)] = 0
     image_size: Annotated[int, Ge(4)] | None = None  # pixels; None keeps the images as they are
     train_examples: Annotated[int, Gt(0)] | None = None  # None: all; else a subset drawn with `split_seed`
@@ -59,6 +61,7 @@ class Training(Section):
     decay_bias_and_norm: bool = False  # whether 1-D parameters take weight decay and LARS adaptation
     bias_and_norm_learning_rate_factor: Annotated[float, Gt(0)] = 1.0
     trust_coefficient: Annotated[float, Gt(0)] = 0.001  # LARS only
+    clip_trust_ratio: bool = False  # LARS only: trust ratio over rate, at most 1 (LARC), so that rate is a ceiling
     warmup_epochs: Annotated[float, Ge(0)] = 0.0
     final_learning_rate_factor: Annotated[float, Ge(0), Le(1)] = 0.0  # the cosine ends at this share of the peak
     clip_gradient_norm: Annotated[float, Gt(0)] | None = None
@@ -67,12 +70,13 @@ class Training(Section):
 
 @dataclass(frozen=True)
 class Evaluation(Section):
-    """kNN and linear probe on the frozen backbone: the candidates that validation chooses from."""
+    """What is measured of the frozen backbone, each metric in a named variant, and the candidates of the probes."""
 
-    knn_neighbours: Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1)]
-    knn_temperatures: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
-    linear_learning_rates: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
-    linear_weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
+    metrics: Annotated[dict[str, str], MinLen(1)]  # name to variant; what is not named is not measured
+    knn_neighbours: tuple[Annotated[int, Gt(0)], ...] = ()
+    knn_temperatures: tuple[Annotated[float, Gt(0)], ...] = ()
+    linear_learning_rates: tuple[Annotated[float, Gt(0)], ...] = ()
+    linear_weight_decays: tuple[Annotated[float, Ge(0)], ...] = ()
     linear_epochs: Annotated[int, Gt(0)] = 50
     linear_batch_size: Annotated[int, Gt(0)] = 256
     diagnostics_every_epochs: Annotated[int, Gt(0)] = 1
@@ -89,7 +93,12 @@ class Range(Section):
 
 @dataclass(frozen=True)
 class Protocol(Section):
-    """See the module. `hash` covers all but the prose; `movable` names the axes that a sweep may move."""
+    """See the module. `hash` covers all but the prose; `movable` names the axes that a sweep may move.
+
+    `selected_on` is the split that chooses among candidates. `checkpoint` says which weights are reported: those after
+    the last epoch, or for each metric the best of the epochs measured, chosen on the very images that it is reported
+    on. Both are there to restate published numbers; comparisons of one's own select on validation and take the last.
+    """
 
     name: str
     version: Annotated[int, Ge(1)]
@@ -104,20 +113,59 @@ class Protocol(Section):
     movable: dict[str, Range | bool]
     methods: dict[str, dict[str, Scalar | None]]
     changelog: tuple[str, ...] = ()
-    selected_on: Literal["validation"] = "validation"
-    checkpoint: Literal["last"] = "last"
+    not_restated: tuple[str, ...] = ()  # of a published protocol: where this one differs from it, in words
+    selected_on: Literal["validation", "test"] = "validation"
+    checkpoint: Literal["last", "best_on_test"] = "last"
     collapsed_below: Annotated[float, Ge(0)] | None = None  # feature_std at the end under which a trial is `collapsed`
 
     @property
     def content(self) -> dict[str, Any]:
         """The whole protocol as plain JSON types."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        whole = _plain(asdict(self))
+        return {part.name: whole[part.name] for part in fields(Protocol)}
 
     @property
     def hash(self) -> str:
-        """sha256 of everything but `summary` and `changelog`, which change no number."""
-        return digest({key: value for key, value in self.content.items() if key not in ("summary", "changelog")})
+        """sha256 of everything but the prose."""
+        return digest({key: value for key, value in self.content.items() if key not in PROSE})
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """What a trial carries of its protocol: enough to run from, and the hash that its id covers."""
+        return {"name": self.name, "version": self.version, "hash": self.hash, "content": self.content}
+
+
+def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
+    """Values that are right each by itself and wrong together."""
+    mistakes = []
+    if not protocol.dataset.validation_fraction and protocol.selected_on == "validation":
+        allowed = 'more than 0, or selected_on = "test"'
+        mistakes.append(Mistake(where, "dataset.validation_fraction", "leaves no image to select on", 0.0, allowed))
+    if not protocol.dataset.validation_fraction and "online_knn_top1" in protocol.evaluation.metrics:
+        mistakes.append(Mistake(where, "evaluation.metrics.online_knn_top1", "is measured on validation images alone"))
+    if protocol.checkpoint == "best_on_test" and protocol.selected_on != "test":
+        mistakes.append(Mistake(where, "checkpoint", "selects on test", protocol.checkpoint, 'selected_on = "test"'))
+    if protocol.collapsed_below is not None and "feature_std" not in protocol.evaluation.metrics:
+        mistakes.append(Mistake(where, "collapsed_below", "needs feature_std among the metrics"))
+    return mistakes + _candidate_mistakes(protocol.evaluation, where)
+
+
+def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
+    """A probe that is measured needs candidates, and one that is not has no use for them."""
+    owners = {
+        "knn_neighbours": "knn_top1",
+        "knn_temperatures": "knn_top1",
+        "linear_learning_rates": "linear_top1",
+        "linear_weight_decays": "linear_top1",
+    }
+    mistakes = []
+    for name, metric in owners.items():
+        candidates, key = getattr(evaluation, name), f"evaluation.{name}"
+        if metric in evaluation.metrics and not candidates:
+            mistakes.append(Mistake(where, key, f"needs at least one value: {metric} is measured"))
+        if candidates and metric not in evaluation.metrics:
+            mistakes.append(Mistake(where, key, f"is not used: {metric} is not among the metrics", list(candidates)))
+    return mistakes
 
 
 def _plain(value: Any) -> Any:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Lt, MinLen
 
+from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
-from twinbench.sweeps.protocol import Protocol, Scalar, Section
+from twinbench.sweeps.protocol import Protocol, Scalar, Section, contradictions
 from twinbench.sweeps.reading import parse, read_toml
 
 SHIPPED = Path(__file__).parent
-OWN_KEYS = ("question", "protocol", "seeds", "baselines")
+OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations")
 Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
 
 
@@ -30,13 +31,17 @@ class Grid(Section):
 
 @dataclass(frozen=True)
 class Sweep(Section):
-    """See the module. `baselines` adds raw pixels and the untrained backbone under the same evaluation."""
+    """See the module. `baselines` adds raw pixels and the untrained backbone under the same evaluation.
+
+    `deviations` change values of the protocol for this sweep's trials, which carry them wherever they go.
+    """
 
     question: str
     protocol: str
     seeds: Annotated[tuple[Annotated[int, Ge(0), Lt(2**63)], ...], MinLen(1)]
     grids: Annotated[tuple[Grid, ...], MinLen(1)]
     baselines: bool = True
+    deviations: tuple[Deviation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,32 @@ def shipped_protocols() -> dict[str, Path]:
 
 
 def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protocol, Path]:
-    """The sweep called `name` (a path, or a shipped one), with `--set` changes, its protocol, and its file."""
+    """The sweep called `name` (a path, or a shipped one), with `--set` changes, its protocol, and its file.
+
+    The protocol is the one that the sweep's trials run under: where the sweep deviates, that of its deviations.
+    """
     path = _find(name, shipped_sweeps(), "sweep")
     data = read_toml(path)
     for change in changes:
         data = changed(data, change)
     sweep = parse(Sweep, data, str(path))
     _check_grids(sweep, str(path))
-    return sweep, read_protocol(sweep.protocol, path.parent), path
+    protocol = read_protocol(sweep.protocol, path.parent)
+    return sweep, deviate(protocol, sweep.deviations, str(path)) if sweep.deviations else protocol, path
 
 
 def read_protocol(name: str, folder: Path = Path()) -> Protocol:
     """The protocol called `name`: a shipped one, or a path, relative to `folder`."""
-    path = _find(name, shipped_protocols(), "protocol", folder)
-    return parse(Protocol, read_toml(path), str(path))
+    path = protocol_path(name, folder)
+    protocol = parse(Protocol, read_toml(path), str(path))
+    if mistakes := contradictions(protocol, str(path)):
+        raise InvalidInput(mistakes)
+    return protocol
+
+
+def protocol_path(name: str, folder: Path = Path()) -> Path:
+    """The file of the protocol called `name`."""
+    return _find(name, shipped_protocols(), "protocol", folder)
 
 
 def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path()) -> Path:

@@ -13,7 +13,8 @@ class Trial:
     """Everything that determines a result.
 
     `settings` are the method's and `training` the optimisation's, both resolved whole. `protocol` holds its name,
-    version, hash and content. `dataset_fingerprint` is that of the decoded images and labels.
+    version, hash and content; where the sweep deviates from it also `deviations` and `base_hash`, the hash without
+    them (sweeps/deviations.py). `dataset_fingerprint` is that of the decoded images and labels.
     """
 
     method: str

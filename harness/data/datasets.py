@@ -78,8 +78,11 @@ def split_train(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places in the train split for training and for validation, sorted, without overlap, even over the classes.
 
-    Each class gives round(fraction * its size) images to validation, but at least one, and keeps at least one.
+    Each class gives round(fraction * its size) images to validation, but at least one, and keeps at least one. A
+    fraction of 0 keeps them all.
     """
+    if not validation_fraction:
+        return np.arange(len(dataset.train.labels)), np.arange(0)
     return _stratified(np.asarray(dataset.train.labels), validation_fraction, streams.key(split_seed, "split"))
 
 

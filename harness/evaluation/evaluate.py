@@ -1,7 +1,8 @@
-"""The protocol's evaluation of a frozen backbone: chosen on validation, reported on test, out of so many candidates."""
+"""The protocol's evaluation of a frozen backbone: chosen where the protocol says, reported on test, out of so many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation
 from twinbench.harness.evaluation import diagnostics, knn, linear
 from twinbench.harness.evaluation.features import extract
+from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.method import Method
+from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.protocol import DatasetRule, Evaluation
 from twinbench.sweeps.recipe import ViewRecipe
 
-ONLINE_NEIGHBOURS, ONLINE_TEMPERATURE = 20, 0.07
+Curves = Mapping[str, Sequence[float | None]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluates methods on the same images. Test images are touched by `evaluate` alone, once."""
+    """Evaluates methods on the same images. Validation may be empty, where `selected_on` is "test".
+
+    Test images are touched by `evaluate` alone, once; under checkpoint "best_on_test" by `diagnose` too.
+    """
 
     train: Part
     validation: Part
@@ -40,25 +46,51 @@ class Evaluator:
     views: tuple[ViewRecipe, ...]
     image_size: int
     seed: int
+    selected_on: str = "validation"
+    checkpoint: str = "last"
 
-    def evaluate(self, method: Method) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-        """Metrics of kNN and linear probe as records have them, and per-example outputs of the test split by name."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        features = {name: extract(method, part.images, self.dataset) for name, part in splits.items()}
+    def __post_init__(self) -> None:
+        if mistakes := metric_mistakes(self.rules.metrics, self.checkpoint, "protocol"):
+            raise InvalidInput(mistakes)
+
+    def evaluate(
+        self, method: Method, curves: Curves = MappingProxyType({})
+    ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        """Metrics of the probes as records have them, and per-example outputs of the test split by name.
+
+        `curves` holds what `diagnose` measured while the method trained. Of a maximum over epochs there are no outputs
+        by example: those of that epoch are gone.
+        """
         metrics: list[dict[str, Any]] = []
         outputs = {"labels": self.test.labels}
+        if self.checkpoint == "best_on_test":
+            return self._maximum(method, curves), outputs
+        features = {name: extract(method, part.images, self.dataset) for name, part in self._splits().items()}
         for name, measure in (("knn", self._knn), ("linear", self._linear)):
+            if f"{name}_top1" not in self.rules.metrics:
+                continue
             variant, candidates, predictions = measure(features)
             metrics += self._chosen(f"{name}_top1", variant, candidates, predictions)
             outputs[f"{name}_prediction"] = predictions["test"][self._best(predictions)]
             outputs[f"{name}_correct"] = outputs[f"{name}_prediction"] == self.test.labels
         return metrics, outputs
 
+    def _splits(self) -> dict[str, Part]:
+        """Those that have images."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in splits.items() if len(part.labels)}
+
+    def _reported(self) -> list[str]:
+        return [name for name in self._splits() if name != "train"]
+
+    def _knn_grid(self) -> list[tuple[int, float]]:
+        return [(k, t) for k in self.rules.knn_neighbours for t in self.rules.knn_temperatures]
+
     def _knn(self, features: dict[str, Tensor]) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
-        grid = [(k, t) for k in self.rules.knn_neighbours for t in self.rules.knn_temperatures]
+        grid = self._knn_grid()
         predictions = {
             split: knn.knn_predictions(features["train"], self.train.labels, features[split], self.classes, grid)
-            for split in ("validation", "test")
+            for split in self._reported()
         }
         return knn.VARIANT, [{"k": k, "temperature": t} for k, t in grid], predictions
 
@@ -76,21 +108,19 @@ class Evaluator:
             rules.linear_batch_size,
             self.seed,
         )
-        predictions = {
-            split: linear.linear_predictions(scaled[split], weights, biases) for split in ("validation", "test")
-        }
+        predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
         return linear.VARIANT, [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
 
     def _best(self, predictions: dict[str, Tensor]) -> int:
-        """The candidate with the most correct validation images; the first of equals."""
-        correct = (predictions["validation"] == self.validation.labels).sum(dim=1)
-        return int(correct.argmax())
+        """The candidate with the most correct images of the split that selects; the first of equals."""
+        labels = self._splits()[self.selected_on].labels
+        return int((predictions[self.selected_on] == labels).sum(dim=1).argmax())
 
     def _chosen(
         self, name: str, variant: str, candidates: list[dict[str, float]], predictions: dict[str, Tensor]
     ) -> list[dict[str, Any]]:
         best = self._best(predictions)
-        labels = {"validation": self.validation.labels, "test": self.test.labels}
+        labels = {split: self._splits()[split].labels for split in self._reported()}
         return [
             {
                 "name": name,
@@ -98,53 +128,109 @@ class Evaluator:
                 "split": split,
                 "value": int((predictions[split][best] == labels[split]).sum()) / len(labels[split]),
                 "n_examples": len(labels[split]),
-                "selected_on": "validation",
+                "selected_on": self.selected_on,
                 "candidates": len(candidates),
                 "selected": candidates[best],
             }
-            for split in ("validation", "test")
+            for split in labels
         ]
+
+    # --- between epochs ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def diagnose(self, method: Method) -> dict[str, float | None]:
-        """Collapse diagnostics and an online kNN on (at most `diagnostics_examples`) validation images, never on test.
+        """What the protocol wants measured between epochs, for the curves.
 
-        The kNN bank is at most four times as many training images, so this costs little on large splits.
+        Collapse diagnostics and an online kNN on (at most `diagnostics_examples`) validation images; without any,
+        diagnostics on training images. The kNN bank is at most four times as many training images, so this costs
+        little on large splits. Under checkpoint "best_on_test" the protocol's whole kNN, on all of test.
         """
         method.eval()
-        count = min(self.rules.diagnostics_examples, len(self.validation.labels))
-        bank_size = min(4 * count, len(self.train.labels))
-        some = self._drawn(len(self.validation.labels), count)
-        bank = self._drawn(len(self.train.labels), bank_size)
-        features = extract(method, self.validation.images.subset(some), self.dataset)
-        bank_features = extract(method, self.train.images.subset(bank), self.dataset)
+        part = self.validation if len(self.validation.labels) else self.train
+        some = self._drawn(len(part.labels), min(self.rules.diagnostics_examples, len(part.labels)))
+        features = extract(method, part.images.subset(some), self.dataset)
+        measured = self._diagnostics(method, part, some, features)
+        if "online_knn_top1" in self.rules.metrics:
+            measured["validation/knn_top1"] = self._online_knn(method, some, features)
+        if self.checkpoint == "best_on_test" and "knn_top1" in self.rules.metrics:
+            measured |= self._test_knn(method)
+        return measured
+
+    def _diagnostics(self, method: Method, part: Part, some: Tensor, features: Tensor) -> dict[str, float | None]:
         projections = method.project(features).float()
-        first, second = (self._distorted(method, some, view) for view in (0, 1))
+        finite = all(bool(torch.isfinite(values).all()) for values in (features, projections))
         measured: dict[str, Callable[[], float | None]] = {
             "feature_std": lambda: diagnostics.feature_std(features),
             "rankme_backbone": lambda: diagnostics.rankme(features),
             "rankme_projector": lambda: diagnostics.rankme(projections),
             "off_diagonal_correlation": lambda: diagnostics.off_diagonal_correlation(features),
-            "alignment": lambda: diagnostics.alignment(first, second),
+            "alignment": lambda: diagnostics.alignment(*(self._distorted(method, part, some, v) for v in (0, 1))),
             "uniformity": lambda: diagnostics.uniformity(features),
         }
-        finite = all(bool(torch.isfinite(values).all()) for values in (features, projections))
-        values = {f"diagnostics/{name}": measure() if finite else None for name, measure in measured.items()}
-        grid = [(min(ONLINE_NEIGHBOURS, bank_size), ONLINE_TEMPERATURE)]
+        return {
+            f"diagnostics/{name}": _finite(measure()) if finite else None
+            for name, measure in measured.items()
+            if name in self.rules.metrics
+        }
+
+    def _online_knn(self, method: Method, some: Tensor, features: Tensor) -> float:
+        """Top-1 on `some` validation images, whose features these are."""
+        bank = self._drawn(len(self.train.labels), min(4 * len(some), len(self.train.labels)))
+        bank_features = extract(method, self.train.images.subset(bank), self.dataset)
+        grid = [(min(knn.ONLINE_NEIGHBOURS, len(bank)), knn.ONLINE_TEMPERATURE)]
         predicted = knn.knn_predictions(bank_features, self.train.labels[bank], features, self.classes, grid)[0]
-        top1 = int((predicted == self.validation.labels[some]).sum()) / count
-        return {name: _finite(value) for name, value in values.items()} | {"validation/knn_top1": top1}
+        return int((predicted == self.validation.labels[some]).sum()) / len(some)
+
+    def _test_knn(self, method: Method) -> dict[str, float | None]:
+        """Top-1 on all of test by curve, a curve per candidate."""
+        bank, queries = (extract(method, part.images, self.dataset) for part in (self.train, self.test))
+        grid = self._knn_grid()
+        predicted = knn.knn_predictions(bank, self.train.labels, queries, self.classes, grid)
+        correct = (predicted == self.test.labels).sum(dim=1).tolist()
+        return {name: right / len(self.test.labels) for name, right in zip(self._test_curves(), correct, strict=True)}
+
+    def _test_curves(self) -> dict[str, dict[str, float]]:
+        """The curves that `_test_knn` measures, and the candidate that each belongs to."""
+        grid = self._knn_grid()
+        if len(grid) == 1:
+            return {"test/knn_top1": {"k": grid[0][0], "temperature": grid[0][1]}}
+        return {f"test/knn_top1 k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
+
+    def _maximum(self, method: Method, curves: Curves) -> list[dict[str, Any]]:
+        """The greatest test accuracy of all epochs and candidates, the earliest of equals.
+
+        What was not trained is measured here, as epoch 0.
+        """
+        if "knn_top1" not in self.rules.metrics:
+            return []
+        series = {name: list(enumerate(curves.get(name, ()), 1)) for name in self._test_curves()}
+        if not any(series.values()):
+            series = {name: [(0, value)] for name, value in self._test_knn(method).items()}
+        measured = [(v, epoch, name) for name, points in series.items() for epoch, v in points if v is not None]
+        value, epoch, name = max(measured, key=lambda point: (point[0], -point[1]))
+        return [
+            {
+                "name": "knn_top1",
+                "variant": knn.MAXIMUM_VARIANT,
+                "split": "test",
+                "value": value,
+                "n_examples": len(self.test.labels),
+                "selected_on": "test",
+                "candidates": len(measured),
+                "selected": self._test_curves()[name] | {"epoch": epoch},
+            }
+        ]
 
     def _drawn(self, n: int, count: int) -> Tensor:
         """`count` of n positions, always the same; not the first, since a folder's images stand class by class."""
         return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:count].sort().values
 
-    def _distorted(self, method: Method, positions: Tensor, view: int) -> Tensor:
-        """Features of one fixed distortion of the validation images: the same at every epoch and for every method."""
+    def _distorted(self, method: Method, part: Part, positions: Tensor, view: int) -> Tensor:
+        """Features of one fixed distortion of these images: the same at every epoch and for every method."""
         parts = []
         for block in torch.split(positions, 512):
-            images = self.validation.images.batch(block)
-            ids = self.validation.images.ids[block.to(images.device)]
+            images = part.images.batch(block)
+            ids = part.images.ids[block.to(images.device)]
             image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
             parts.append(method.embed(normalise(image, self.dataset.mean, self.dataset.std)).float())
         return torch.cat(parts)

@@ -4,7 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-VARIANT = "knn/cosine-softmax@1"
+VARIANT = "knn/cosine-softmax@1"  # after the last epoch; k and temperature are the chosen candidate's
+MAXIMUM_VARIANT = "knn/cosine-softmax-max-over-epochs@1"  # the greatest of all epochs measured
+ONLINE_VARIANT = "knn/cosine-softmax-k20-t0.07-subset@1"  # between epochs, on part of the images
+ONLINE_NEIGHBOURS, ONLINE_TEMPERATURE = 20, 0.07
 QUERIES_AT_ONCE = 1024
 
 

@@ -33,7 +33,11 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
     weights["always_adapt"] = True  # timm otherwise leaves a group without weight decay unadapted
     others["always_adapt"] = training.decay_bias_and_norm
     lars: torch.optim.Optimizer = Lars(
-        groups, lr=rate, momentum=training.momentum, trust_coeff=training.trust_coefficient
+        groups,
+        lr=rate,
+        momentum=training.momentum,
+        trust_coeff=training.trust_coefficient,
+        trust_clip=training.clip_trust_ratio,
     )
     return lars
 

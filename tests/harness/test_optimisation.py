@@ -72,3 +72,25 @@ def test_lars_adapts_weights_without_decay_too() -> None:
     weight.grad = torch.tensor([[100.0, 0.0]])
     optimiser.step()
     torch.testing.assert_close(weight.detach(), torch.tensor([[3.0 - 0.02 * 5, 4.0]]))
+
+
+def test_a_clipped_trust_ratio_makes_the_rate_a_ceiling() -> None:
+    """LARC, as in solo-learn and eb_jepa: w = w - rate v, v = m v + min(trust / rate, 1) (g + decay w)."""
+    weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    training = _training(optimizer="lars", weight_decay=0.1, trust_coefficient=0.02, clip_trust_ratio=True)
+    optimiser = build_optimiser([weight], training)
+    set_learning_rate(optimiser, 0.5)
+    w, v = weight.detach().clone(), torch.zeros(1, 2)
+    for size in (0.001, 100.0):  # the paper's ratio is about 0.2, then far less: below the rate
+        gradient = size * torch.tensor([[1.0, -2.0]])
+        weight.grad = gradient.clone()
+        optimiser.step()
+        ratio = 0.02 * w.norm() / (gradient.norm() + 0.1 * w.norm())
+        v = 0.9 * v + ratio / 0.5 * (gradient + 0.1 * w)
+        w = w - 0.5 * v
+    torch.testing.assert_close(weight.detach(), w)
+    set_learning_rate(optimiser, 0.01)
+    weight.grad = torch.zeros(1, 2) + 1e-6
+    optimiser.step()
+    v = 0.9 * v + (1e-6 + 0.1 * w)  # a ratio of 0.2 is above the rate: the whole gradient and decay
+    torch.testing.assert_close(weight.detach(), w - 0.01 * v)

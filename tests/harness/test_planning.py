@@ -10,7 +10,7 @@ from PIL import Image
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.running import check_ranks, first_devices, make_plan
 from twinbench.sweeps.mistakes import InvalidInput
-from twinbench.sweeps.sweep import Grid, read_sweep, shipped_protocols
+from twinbench.sweeps.sweep import Grid, read_protocol, read_sweep, shipped_protocols
 from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
@@ -121,6 +121,86 @@ def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) ->
     told = str(caught.value)
     for piece in ("did you mean 'resnet18'?", "methods.simclr.temprature", "did you mean 'temperature'?", "'byol'"):
         assert piece in told
+
+
+@pytest.mark.parametrize("name", shipped_protocols())
+def test_a_shipped_protocol_asks_for_nothing_that_is_not_there(name: str) -> None:
+    sweep, _, _ = read_sweep("digits")
+    methods = tuple(read_protocol(name).methods)
+    check(replace(sweep, grids=(Grid(methods=methods),)), read_protocol(name), name)
+
+
+def test_metrics_and_variants_that_this_version_lacks_are_told_with_the_nearest() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    metrics = protocol.evaluation.metrics | {"rankme_backbone": "rankme/sv-centred@1", "uniformty": "uniformity@1"}
+    with pytest.raises(InvalidInput) as caught:
+        check(sweep, replace(protocol, evaluation=replace(protocol.evaluation, metrics=metrics)), "digits.toml")
+    variant, name = map(str, caught.value.mistakes)
+    for piece in (
+        "evaluation.metrics.rankme_backbone",
+        "'rankme/sv-centred@1'",
+        "did you mean 'rankme/sv-uncentred@1'?",
+    ):
+        assert piece in variant
+    assert "is no metric under checkpoint 'last'" in name and "did you mean 'uniformity'?" in name
+
+
+def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    best = replace(protocol, selected_on="test", checkpoint="best_on_test")
+    with pytest.raises(InvalidInput) as caught:
+        check(sweep, best, "digits.toml")
+    told = str(caught.value)
+    assert "did you mean 'knn/cosine-softmax-max-over-epochs@1'?" in told
+    assert "linear_top1: is no metric under checkpoint 'best_on_test'" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "piece"),
+    [
+        ({"validation_fraction = 0.2": "validation_fraction = 0"}, 'allowed: more than 0, or selected_on = "test"'),
+        ({"margin =": 'checkpoint = "best_on_test"\nmargin ='}, 'allowed: selected_on = "test"'),
+        ({"linear_learning_rates = [0.01, 0.1, 1.0]\n": ""}, "linear_learning_rates: needs at least one value"),
+        ({'linear_top1 = "linear/sgd-standardised@1"\n': ""}, "linear_weight_decays: is not used"),
+        (
+            {"margin =": "collapsed_below = 0.1\nmargin =", 'feature_std = "feature-std/l2-normalised@1"\n': ""},
+            "collapsed_below: needs feature_std",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_told(tmp_path: Path, changes: dict[str, str], piece: str) -> None:
+    text = shipped_protocols()["digits-small"].read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    (tmp_path / "p.toml").write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        read_protocol(str(tmp_path / "p.toml"))
+    assert piece in str(caught.value)
+
+
+DEVIATIONS = 'deviations=[{key = "training.warmup_epochs", value = 0, reason = "none in the paper"}]'
+
+
+def test_a_deviation_changes_every_id_and_stands_in_every_trial_and_in_the_plan(tiny_plan: Planner) -> None:
+    plain, deviating = tiny_plan(), tiny_plan(DEVIATIONS)
+    assert not {trial.trial_id for trial in plain.trials} & {trial.trial_id for trial in deviating.trials}
+    for carried in (*(trial.protocol for trial in deviating.trials), deviating.content()["protocol"]):
+        assert [one["key"] for one in carried["deviations"]] == ["training.warmup_epochs"]
+        assert carried["base_hash"] == plain.protocol.hash
+        assert carried["content"]["training"]["warmup_epochs"] == 0.0
+    assert all(trial.training["warmup_epochs"] == 0.0 for trial in deviating.trials if trial.training)
+
+
+def test_a_trial_without_deviations_carries_its_protocol_and_no_more(tiny_plan: Planner) -> None:
+    for trial in tiny_plan().trials:
+        assert list(trial.protocol) == ["name", "version", "hash", "content"]
+
+
+def test_why_a_sweep_deviates_changes_no_id(tiny_plan: Planner) -> None:
+    other = DEVIATIONS.replace("none in the paper", "another reason")
+    first, second = (tiny_plan(change).trials for change in (DEVIATIONS, other))
+    assert [trial.trial_id for trial in first] == [trial.trial_id for trial in second]
 
 
 def test_equal_sweeps_give_equal_plans() -> None:

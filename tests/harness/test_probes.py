@@ -1,14 +1,31 @@
-"""Claims: kNN and linear probe agree with independent implementations, and validation alone chooses."""
+"""Claims: kNN and linear probe agree with independent implementations; what chooses, and out of how many, is told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from twinbench.harness.evaluation.evaluate import Evaluator, Part
+from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.evaluation.linear import linear_predictions, linear_probes, standardiser
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.planning import Plan
+from twinbench.harness.worker import run_trial
+from twinbench.methods.method import Method
+from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.sweeps.sweep import shipped_protocols
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +88,131 @@ def test_candidates_trained_side_by_side_equal_each_alone(digits) -> None:  # ty
 def test_constant_features_are_centred_and_not_blown_up() -> None:
     mean, std = standardiser(torch.tensor([[1.0, 0], [1, 2]]))
     assert mean.tolist() == [1, 1] and std.tolist() == [1, 1]
+
+
+# --- protocols that select on test ----------------------------------------------------------------------------------
+
+
+def _on_test(folder: Path, checkpoint: str, *without: str, **lines: str) -> str:
+    """The digits protocol with the whole train split, selected on test; `lines` replaces whole lines by their key."""
+    given = {"validation_fraction": "0", "margin": f'0.01\nselected_on = "test"\ncheckpoint = "{checkpoint}"'} | lines
+    text = []
+    for line in shipped_protocols()["digits-small"].read_text().splitlines():
+        key = line.partition(" =")[0]
+        if key not in ("online_knn_top1", *without):
+            text.append(f"{key} = {given[key]}" if key in given else line)
+    (folder / "p.toml").write_text("\n".join(text))
+    return f"protocol={folder / 'p.toml'}"
+
+
+def _best_on_test(folder: Path) -> str:
+    lines = {"knn_neighbours": "[5, 20]", "knn_temperatures": "[0.1]", "diagnostics_every_epochs": "1"}
+    lines["knn_top1"] = '"knn/cosine-softmax-max-over-epochs@1"'
+    return _on_test(
+        folder,
+        "best_on_test",
+        "linear_top1",
+        "linear_learning_rates",
+        "linear_weight_decays",
+        "projector_depth",
+        **lines,
+    )
+
+
+def _trial(planned: Plan, method: str) -> Trial:
+    return next(trial for trial in planned.trials if trial.method == method)
+
+
+def _result(folder: Path, trial: Trial) -> dict[str, Any]:
+    result: dict[str, Any] = read_record(record_path(folder, trial.trial_id))["result"]
+    return result
+
+
+def _sklearn_top1(method: Method, train: Part, test: Part, evaluator: Evaluator, k: int) -> float:
+    other = KNeighborsClassifier(
+        n_neighbors=k, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / 0.1)
+    )
+    bank, queries = (extract(method, part.images, evaluator.dataset).numpy() for part in (train, test))
+    return float(other.fit(bank, train.labels.numpy()).score(queries, test.labels.numpy()))
+
+
+def test_the_best_epoch_on_test_is_the_maximum_that_scikit_learn_finds_and_is_recorded_as_such(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan(_best_on_test(tmp_path), "methods=simclr", "epochs=4"), "simclr")
+    expected: dict[tuple[int, int], float] = {}
+    images = []
+    original = Evaluator.diagnose
+
+    def spy(self: Evaluator, method: Method) -> dict[str, float | None]:
+        images.append((len(self.train.labels), len(self.validation.labels)))
+        for k in (5, 20):
+            expected[len(images), k] = _sklearn_top1(method, self.train, self.test, self, k)
+        return original(self, method)
+
+    monkeypatch.setattr(Evaluator, "diagnose", spy)
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
+    result = _result(tmp_path / "run", trial)
+    (metric,) = result["metrics"]
+    best = metric["selected"]
+    assert metric["value"] == pytest.approx(max(expected.values()), abs=1 / 359)  # a tie may fall either way
+    assert expected[best["epoch"], best["k"]] == pytest.approx(metric["value"], abs=1 / 359)
+    assert (metric["name"], metric["variant"]) == ("knn_top1", "knn/cosine-softmax-max-over-epochs@1")
+    assert (metric["split"], metric["selected_on"], metric["candidates"]) == ("test", "test", 4 * 2)
+    assert images == [(1438, 0)] * 4  # the whole train split
+    curves = json.loads(read_artefact(tmp_path / "run", result["curves"]))["series"]
+    tested = {name: values for name, values in curves.items() if name.startswith("test/")}
+    assert len(tested) == 2 and max(map(max, tested.values())) == metric["value"]
+    assert "validation/knn_top1" not in curves and len(curves["diagnostics/feature_std"]) == 4
+
+
+def test_the_best_epoch_survives_a_stop_after_every_step(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan(_best_on_test(tmp_path), "methods=simclr"), "simclr")
+    assert run_trial(trial, Surroundings(tmp_path / "whole")) == "done"
+    while run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True) == "interrupted":
+        pass
+    whole, parts = (read_record(record_path(tmp_path / name, trial.trial_id)) for name in ("whole", "parts"))
+    assert parts["circumstance"]["attempts"] > 5
+    assert parts["result_digest"] == whole["result_digest"]
+
+
+def test_what_is_not_trained_has_one_epoch_to_choose_from(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan(_best_on_test(tmp_path)), "raw_pixels")
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
+    (metric,) = _result(tmp_path / "run", trial)["metrics"]
+    assert (metric["candidates"], metric["selected"]["epoch"]) == (2, 0)
+
+
+def test_a_probe_that_test_selects_says_so_and_of_a_validation_split_nothing(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = _trial(tiny_plan(_on_test(tmp_path, "last")), "untrained")
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
+    result = _result(tmp_path / "run", trial)
+    told = {(one["name"], one["split"], one["selected_on"], one["candidates"]) for one in result["metrics"]}
+    assert told == {("knn_top1", "test", "test", 6), ("linear_top1", "test", "test", 6)}
+    outputs = load(read_artefact(tmp_path / "run", result["outputs"]))
+    for metric in result["metrics"]:
+        correct = outputs[f"{metric['name'].removesuffix('_top1')}_correct"]
+        assert correct.mean() == pytest.approx(metric["value"])
+
+
+def test_only_the_metrics_that_the_protocol_names_are_measured(tiny_plan: Planner, tmp_path: Path) -> None:
+    without = ("linear_top1", "linear_learning_rates", "linear_weight_decays", "alignment", "rankme_projector")
+    protocol = _on_test(tmp_path, "last", *without)
+    trial = _trial(tiny_plan(protocol, "methods=simclr", "epochs=1"), "simclr")
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
+    result = _result(tmp_path / "run", trial)
+    assert {metric["name"] for metric in result["metrics"]} == {"knn_top1"}
+    curves = json.loads(read_artefact(tmp_path / "run", result["curves"]))["series"]
+    measured = {name.removeprefix("diagnostics/") for name in curves if name.startswith("diagnostics/")}
+    assert measured == {"feature_std", "rankme_backbone", "off_diagonal_correlation", "uniformity"}
+
+
+def test_a_worker_that_lacks_a_variant_measures_nothing(tiny_plan: Planner, tmp_path: Path) -> None:
+    """Its code is another version's than that which planned."""
+    content = json.loads(json.dumps(_trial(tiny_plan("methods=simclr"), "simclr").content()))
+    content["protocol"]["content"]["evaluation"]["metrics"]["knn_top1"] = "knn/cosine-softmax@9"
+    trial = Trial(**content)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    assert "knn/cosine-softmax@9" in _result(tmp_path, trial)["reason"]
