@@ -37,8 +37,8 @@ class Run:
     set_aside: pd.DataFrame
 
 
-def read_run(store: ResultStore) -> Run:
-    """All that a report needs of `store`, which must have been ingested."""
+def read_run(store: ResultStore, curves: str = "%") -> Run:
+    """All that a report needs of `store`, which must have been ingested. `curves`: which, as SQL's LIKE has it."""
     head = store.query("SELECT name, question, axes FROM run")
     return Run(
         name=str(head["name"][0]),
@@ -47,7 +47,7 @@ def read_run(store: ResultStore) -> Run:
         trials=store.query("SELECT * FROM trials ORDER BY trial_id"),
         settings=store.query("SELECT * FROM settings ORDER BY trial_id, source, name"),
         metrics=store.query("SELECT * FROM metrics ORDER BY trial_id, name, split, variant"),
-        curves=store.query("SELECT * FROM curves ORDER BY trial_id, name, epoch"),
+        curves=store.query("SELECT * FROM curves WHERE name LIKE ? ORDER BY trial_id, name, epoch", [curves]),
         versions=store.query("SELECT * FROM versions ORDER BY package, version, trial_id"),
         protocols=store.query("SELECT * FROM protocols ORDER BY name, version, hash"),
         set_aside=store.query("SELECT file, reason FROM set_aside ORDER BY file, reason"),
@@ -127,12 +127,31 @@ class Section:
     content: dict[str, Any]
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]  # baselines first, then by method, the axes' values and id
+    deviations: tuple[Record, ...] = ()  # {key, value, protocol_value, reason} of each value that is not the protocol's
+    base_hash: str = ""  # of the protocol without them
 
     @property
     def protocol_id(self) -> str:
-        """Name, version and the hash's beginning: what a caption says."""
+        """Name, version and the hash's beginning, and in what it deviates: what a caption says."""
         version = "" if self.protocol_version is None else f" v{self.protocol_version}"
-        return f"{self.protocol_name}{version} ({self.protocol_hash[:12]})"
+        deviating = f", deviating in {self.deviations_text}" if self.deviations else ""
+        return f"{self.protocol_name}{version} ({self.protocol_hash[:12]}{deviating})"
+
+    @property
+    def deviations_text(self) -> str:
+        """ "training.warmup_epochs = 10 (protocol: 0)"."""
+        told = [f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in self.deviations]
+        return ", ".join(told)
+
+    @property
+    def selected_by(self) -> tuple[str, str]:
+        """Metric and split that choose a method's cell: SELECTED_BY, on the split that the protocol selects on.
+
+        A protocol without a linear probe chooses by kNN.
+        """
+        metric, split = SELECTED_BY
+        metrics = self.content.get("evaluation", {}).get("metrics", {metric: ""})
+        return metric if metric in metrics else "knn_top1", str(self.content.get("selected_on", split))
 
     @cached_property
     def trials(self) -> tuple[Record, ...]:
@@ -149,7 +168,7 @@ class Section:
     @cached_property
     def chosen(self) -> dict[str, Cell]:
         """The cell of each method that validation chose."""
-        return {label: choose(cells) for label, cells in self.methods.items()}
+        return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
 
     def moved(self, label: str) -> dict[str, tuple[Value, ...]]:
         """The axes on which the cells of a method differ, with their values in order."""
@@ -161,15 +180,15 @@ class Section:
         }
 
 
-def choose(cells: Iterable[Cell]) -> Cell:
-    """The cell with the highest mean validation accuracy (SELECTED_BY); equal means go to the smaller cell id.
+def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) -> Cell:
+    """The cell with the highest mean of that metric on that split; equal means go to the smaller cell id.
 
     A cell that lacks seeds is chosen only where no cell of the method has them all: else a cell could win by the seeds
-    that failed. Test data plays no part.
+    that failed. Test data plays no part, unless the protocol says that it selects.
     """
 
     def rank(cell: Cell) -> tuple[bool, bool, int, float, str]:
-        interval = cell.interval(*SELECTED_BY)
+        interval = cell.interval(*selected_by)
         mean = interval.mean if interval else 0.0
         lacking = 0 if cell.is_complete else cell.planned - cell.done
         return (interval is None, not cell.is_complete, lacking, -mean, cell.cell_id)
@@ -191,6 +210,7 @@ def sections(run: Run) -> list[Section]:
         axes = _axes(run.axes, trials, settings)
         cells = _cells(trials, axes, settings, measured)
         content = json.loads(str(protocol.get("content") or "{}"))
+        deviations = tuple(json.loads(str(protocol.get("deviations") or "[]")))
         name, version = trials[0]["protocol_name"], trials[0]["protocol_version"]
         made.append(
             Section(
@@ -201,6 +221,8 @@ def sections(run: Run) -> list[Section]:
                 content,
                 axes,
                 cells,
+                deviations,
+                str(protocol.get("base_hash") or ""),
             )
         )
     return sorted(

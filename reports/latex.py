@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -40,8 +41,18 @@ def escape(text: str) -> str:
     return "{}".join("".join(_ESCAPES.get(character) or _spell(character) for character in part) for part in parts)
 
 
-def table(frame: pd.DataFrame, caption: str, label: str, notes: Sequence[str], rule_before: Sequence[int] = ()) -> str:
-    """A whole `table` environment. `rule_before`: row numbers that get a thin rule above, to set groups apart."""
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    label: str,
+    notes: Sequence[str],
+    rule_before: Sequence[int] = (),
+    widths: Mapping[str, float] = MappingProxyType({}),
+) -> str:
+    """A whole `table` environment. `rule_before`: row numbers that get a thin rule above, to set groups apart.
+
+    `widths`: columns of sentences, which are broken into lines, and their shares of the line's width.
+    """
     columns = [str(column) for column in frame.columns]
     lines = [
         "% Made by twinbench from the records of one run folder. Needs \\usepackage{booktabs}.",
@@ -49,7 +60,7 @@ def table(frame: pd.DataFrame, caption: str, label: str, notes: Sequence[str], r
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        rf"\begin{{tabular}}{{{''.join(_column(widths.get(column)) for column in columns)}}}",
         r"\toprule",
         " & ".join(escape(column) for column in columns) + r" \\",
         r"\midrule",
@@ -62,6 +73,10 @@ def table(frame: pd.DataFrame, caption: str, label: str, notes: Sequence[str], r
     if notes:
         lines += ["", r"\medskip", r"\parbox{\linewidth}{\footnotesize", *(escape(note) for note in notes), "}"]
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _column(width: float | None) -> str:
+    return "l" if width is None else rf"p{{{width}\linewidth}}"
 
 
 def _spell(character: str) -> str:

@@ -53,7 +53,14 @@ CREATE TABLE trials (
     traceback           VARCHAR
 );
 
-CREATE TABLE protocols (hash VARCHAR, name VARCHAR, version BIGINT, content VARCHAR);  -- content: JSON text
+CREATE TABLE protocols (
+    hash       VARCHAR,
+    name       VARCHAR,
+    version    BIGINT,
+    content    VARCHAR,           -- as JSON text, deviations applied
+    deviations VARCHAR,           -- JSON list of {key, value, protocol_value, reason}
+    base_hash  VARCHAR            -- of the protocol that is deviated from, NULL without deviations
+);
 
 -- Every value a trial ran with. `text` is always there; `number` where the value is one.
 -- source: settings (the method's), training (the loop's), derived (what came of them, such as a scaled learning rate).

@@ -25,7 +25,7 @@ from twinbench.results.record import PLAN, BrokenArtefact, TornRecord, parse_rec
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 1
+SCHEMA_NUMBER = 2
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: curves of this many trials stand in Python lists at a time
@@ -454,7 +454,7 @@ _COLUMNS = {
     "settings": _SETTINGS,
     "metrics": _METRICS,
     "versions": {"trial_id": _S, "package": _S, "version": _S},
-    "protocols": {"hash": _S, "name": _S, "version": _I, "content": _S},
+    "protocols": {"hash": _S, "name": _S, "version": _I, "content": _S, "deviations": _S, "base_hash": _S},
 }
 
 
@@ -568,8 +568,9 @@ def _metric_row(trial_id: str, metric: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _protocol_row(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
-    content = protocol.get("content", {})
-    return protocol["hash"], protocol.get("name"), _convert(protocol.get("version"), _I), _json(content)
+    version, base = _convert(protocol.get("version"), _I), _convert(protocol.get("base_hash"), _S)
+    content, deviations = _json(protocol.get("content", {})), _json(protocol.get("deviations", []))
+    return protocol["hash"], protocol.get("name"), version, content, deviations, base
 
 
 def _convert(value: object, kind: Any) -> Any:
