@@ -86,9 +86,19 @@ def train_and_evaluate(
             train(method, task, evaluator.diagnose, every, report, should_stop)
         check_finite(method)
     started = time.perf_counter()
-    found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves)
+    found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
     found.evaluation_seconds = time.perf_counter() - started
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
+
+
+def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
+    """Ends an evaluation as training is ended; the next attempt finds it trained, and evaluates again."""
+
+    def look_up() -> None:
+        if should_stop():
+            raise Interrupted
+
+    return look_up
 
 
 def ranks_of(trial: Trial, surroundings: Surroundings) -> int:

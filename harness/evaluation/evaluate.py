@@ -54,22 +54,23 @@ class Evaluator:
             raise InvalidInput(mistakes)
 
     def evaluate(
-        self, method: Method, curves: Curves = MappingProxyType({})
+        self, method: Method, curves: Curves = MappingProxyType({}), look_up: Callable[[], None] = lambda: None
     ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
         """Metrics of the probes as records have them, and per-example outputs of the test split by name.
 
         `curves` holds what `diagnose` measured while the method trained. Of a maximum over epochs there are no outputs
-        by example: those of that epoch are gone.
+        by example: those of that epoch are gone. `look_up` is called again and again, and may raise to end it.
         """
         metrics: list[dict[str, Any]] = []
         outputs = {"labels": self.test.labels}
         if self.checkpoint == "best_on_test":
             return self._maximum(method, curves), outputs
-        features = {name: extract(method, part.images, self.dataset) for name, part in self._splits().items()}
+        parts = self._splits().items()
+        features = {name: extract(method, part.images, self.dataset, look_up) for name, part in parts}
         for name, measure in (("knn", self._knn), ("linear", self._linear)):
             if f"{name}_top1" not in self.rules.metrics:
                 continue
-            variant, candidates, predictions = measure(features)
+            variant, candidates, predictions = measure(features, look_up)
             metrics += self._chosen(f"{name}_top1", variant, candidates, predictions)
             outputs[f"{name}_prediction"] = predictions["test"][self._best(predictions)]
             outputs[f"{name}_correct"] = outputs[f"{name}_prediction"] == self.test.labels
@@ -86,7 +87,10 @@ class Evaluator:
     def _knn_grid(self) -> list[tuple[int, float]]:
         return [(k, t) for k in self.rules.knn_neighbours for t in self.rules.knn_temperatures]
 
-    def _knn(self, features: dict[str, Tensor]) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+    def _knn(
+        self, features: dict[str, Tensor], look_up: Callable[[], None]
+    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+        look_up()
         grid = self._knn_grid()
         predictions = {
             split: knn.knn_predictions(features["train"], self.train.labels, features[split], self.classes, grid)
@@ -94,7 +98,9 @@ class Evaluator:
         }
         return knn.VARIANT, [{"k": k, "temperature": t} for k, t in grid], predictions
 
-    def _linear(self, features: dict[str, Tensor]) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+    def _linear(
+        self, features: dict[str, Tensor], look_up: Callable[[], None]
+    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
         rules = self.rules
         grid = [(rate, decay) for rate in rules.linear_learning_rates for decay in rules.linear_weight_decays]
         mean, std = linear.standardiser(features["train"])
@@ -107,6 +113,7 @@ class Evaluator:
             rules.linear_epochs,
             rules.linear_batch_size,
             self.seed,
+            look_up,
         )
         predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
         return linear.VARIANT, [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions

@@ -1,6 +1,7 @@
 """A linear probe: multinomial logistic regression by SGD on standardised features, all candidates side by side."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +27,13 @@ def linear_probes(
     epochs: int,
     batch_size: int,
     seed: int,
+    look_up: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Weights [K, D, classes] and biases [K, 1, classes] after `epochs`, one per (learning rate, weight decay).
 
     features [n, D] are standardised already. Weights start at zero and the rate follows half a cosine to zero, so the
-    only chance is the order of the samples, which is keyed by `seed` and equal for all candidates.
+    only chance is the order of the samples, which is keyed by `seed` and equal for all candidates. `look_up` is called
+    every epoch, and may raise.
     """
     n, width = features.shape
     batch_size = min(batch_size, n)
@@ -45,6 +48,7 @@ def linear_probes(
     for step in range(steps):
         epoch, position = divmod(step, n // batch_size)
         if position == 0:
+            look_up()
             shuffled = permutation(key(seed, "probe", epoch), n).to(features.device)
         picked = shuffled[position * batch_size : (position + 1) * batch_size]
         x = features[picked].expand(len(candidates), -1, -1)

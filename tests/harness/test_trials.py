@@ -41,13 +41,17 @@ def test_a_trial_stopped_after_every_step_and_run_again_leaves_the_undisturbed_r
     assert run_trial(trial, Surroundings(tmp_path / "whole")) == "done"
     whole = _record(tmp_path / "whole", trial)
 
-    statuses = [run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True)]
-    while statuses[-1] == "interrupted":
-        assert not record_path(tmp_path / "parts", trial.trial_id).exists()
+    statuses = []
+    for _ in range(8):  # two epochs of four steps
         statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True))
+        assert not record_path(tmp_path / "parts", trial.trial_id).exists()
+    assert statuses == ["interrupted"] * 8
+    statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True))
+    assert statuses[-1] == "interrupted"  # at the first look within the evaluation
+    statuses.append(run_trial(trial, Surroundings(tmp_path / "parts")))
     parts = _record(tmp_path / "parts", trial)
 
-    assert statuses == ["interrupted"] * 8 + ["done"]  # two epochs of four steps
+    assert statuses[-1] == "done"
     assert parts["result_digest"] == whole["result_digest"]
     assert parts["result"]["curves"] == whole["result"]["curves"]
     assert parts["circumstance"]["attempts"] == len(statuses)
