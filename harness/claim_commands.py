@@ -9,6 +9,8 @@ import typer
 
 from twinbench.sweeps.mistakes import InvalidInput
 
+NOT_ALL_SUPPORTED = 1
+
 claim_app = typer.Typer(help="Put claims on record before their results.", no_args_is_help=True, rich_markup_mode=None)
 
 ClaimsFile = Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md has its format.")]
@@ -41,3 +43,29 @@ def log(folder: RunFolder) -> None:
         sys.stdout.write(f"{entry.time} {entry.name} {entry.claim} ({entry.recorded} trials recorded)\n")
     if found.problem:
         raise InvalidInput([Mistake(str(folder), "", found.problem)])
+
+
+def check(
+    claims: Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md has its format.")],
+    folder: Annotated[Path, typer.Argument(help="The run folder whose records they are judged by.")],
+    form: Annotated[
+        str, typer.Option("--format", help="terminal, json, markdown, latex, html or in-toto.")
+    ] = "terminal",
+    out_file: Annotated[Path | None, typer.Option("--out", help="A file to write instead of printing.")] = None,
+) -> None:
+    """Judge each claim by the records: a verdict, the rules, what would settle it. Exit code 0 if all are supported."""
+    from twinbench.reports.checking import check_claims
+    from twinbench.reports.verdict_forms import FORMS
+    from twinbench.results.record import write_bytes_atomically
+    from twinbench.sweeps.mistakes import Mistake, nearest
+
+    if form not in FORMS:
+        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(FORMS), nearest(form, FORMS))])
+    checked = check_claims(claims, folder)
+    text = FORMS[form](checked)
+    if out_file:
+        write_bytes_atomically(out_file, text.encode("utf-8"))
+    else:
+        sys.stdout.write(text)
+    if not checked.all_supported:
+        raise typer.Exit(NOT_ALL_SUPPORTED)

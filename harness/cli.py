@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from twinbench.harness.claim_commands import claim_app
+from twinbench.harness.claim_commands import check, claim_app
 from twinbench.harness.protocol_commands import protocol_app
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
+app.command()(check)
 out = Console(soft_wrap=True, highlight=False)
 
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]

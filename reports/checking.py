@@ -1,0 +1,77 @@
+"""`twinbench check`: every claim of a file judged from one run folder, families together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinbench.reports.claims import Claim, read_claims
+from twinbench.reports.contrasts import Contrast, adjust, contrasts_of
+from twinbench.reports.evidence import Evidence, Folder
+from twinbench.reports.published import published_tables
+from twinbench.reports.rules import Case
+from twinbench.reports.verdicts import Verdict, judge
+from twinbench.sweeps.locking import LOCK, read_lock
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.sweep import shipped_protocols
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdicts on a file of claims, in its order, and the name of the run that they rest on."""
+
+    claims_file: str
+    run: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def all_supported(self) -> bool:
+        """What the exit code says."""
+        return all(verdict.is_supported for verdict in self.verdicts)
+
+    def to_json(self) -> str:
+        """All of it as JSON text: equal records and claims give equal bytes."""
+        from twinbench.reports.verdict_forms import json_text
+
+        return json_text(self)
+
+
+def check_claims(claims_file: Path, run_folder: Path) -> Checked:
+    """Judges every claim of the file by the records of the folder. InvalidInput where the file is not right."""
+    claims = read_claims(claims_file)
+    return Checked(claims_file.name, run_folder.resolve().name, tuple(judge_all(claims, Folder(run_folder))))
+
+
+def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
+    """The verdicts in the claims' order. Holm's correction runs over all comparisons of a family, supported or not."""
+    tables, locked = published_tables(), locked_hashes()
+    cases: list[Evidence] = []
+    mistakes: list[Mistake] = []
+    for claim in claims:
+        try:
+            cases.append(folder.evidence(claim, tables.get(claim.reported), locked))
+        except InvalidInput as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return [judge(case) for case in in_families(cases)]
+
+
+def in_families(evidence: Sequence[Evidence]) -> list[Case]:
+    """Each claim's contrasts at the confidence that its family leaves them."""
+    contrasts = [contrasts_of(one) for one in evidence]
+    families: dict[str, list[Contrast]] = {}
+    for one, own in zip(evidence, contrasts, strict=True):
+        families.setdefault(one.claim.family, []).extend(own)
+    adjusted = {family: iter(own) for family, own in adjust(families).items()}
+    sizes = {family: len(own) for family, own in families.items()}
+    return [
+        Case(one, tuple(next(adjusted[one.claim.family]) for _ in own), sizes[one.claim.family])
+        for one, own in zip(evidence, contrasts, strict=True)
+    ]
+
+
+def locked_hashes() -> Mapping[tuple[str, int], str]:
+    """The content hash of every version of the shipped protocols."""
+    folder = next(iter(shipped_protocols().values())).parent
+    lock = read_lock(folder / LOCK)
+    return {(name, int(version)): hash_ for name, versions in lock.items() for version, hash_ in versions.items()}

@@ -1,0 +1,274 @@
+"""What a claim rests on: for each side of its comparisons the cell, its trials, and what they measured, seed by seed.
+
+A selector may leave settings open. Then validation chooses among the cells that match, as in the methods table, and how
+many there were is part of the evidence.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinbench.reports.cells import (
+    BASELINES,
+    REPORTED_ON,
+    Cell,
+    Record,
+    Section,
+    choose,
+    read_run,
+    records,
+    sections,
+)
+from twinbench.reports.claims import Claim, all_selectors, points, reported_value, selector_text
+from twinbench.reports.declaring import Declaration, Log, read_log
+from twinbench.reports.examples import Correct
+from twinbench.reports.published import PublishedTable, PublishedValue
+from twinbench.results.record import BrokenArtefact, read_artefact
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+
+TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
+FEATURE_STD = "diagnostics/feature_std"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cell of a comparison. `candidates`: cells that the selector left open; `tried`: all that this folder holds of
+    the method at the settings that every side of the claim fixes. `values`: the metric by seed, of trials that are
+    done. `reported` in place of all that where the number is a published one."""
+
+    label: str
+    selector: Mapping[str, Any]
+    section: Section | None = None
+    cell: Cell | None = None
+    candidates: int = 0
+    tried: int = 0
+    values: Mapping[int, float] = field(default_factory=dict)
+    measurements: tuple[Record, ...] = ()  # rows of the metrics table behind `values`
+    correct: Correct | None = None  # bool [seeds, test examples], where the records have them
+    reported: PublishedValue | None = None
+
+    @property
+    def trials(self) -> tuple[Record, ...]:
+        """All planned trials of the cell, whatever became of them."""
+        return self.cell.trials if self.cell else ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any number at all."""
+        return bool(self.values) or (self.reported is not None and self.reported.value is not None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a claim's rules and statistics look at. `pairs`: which side is compared with which, at which point of
+    the scope; the other side is None where the comparison is with a fixed number."""
+
+    claim: Claim
+    sides: tuple[Side, ...]
+    pairs: tuple[tuple[Side, Side | None, str], ...]
+    log: Log
+    declared: Declaration | None
+    table: PublishedTable | None  # of a claim about a published table, or equal to one
+    attempted_without_record: tuple[str, ...]  # trials that were started and are neither planned nor recorded
+    versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
+    feature_std: Mapping[str, float]  # at the end of training, by trial
+    locked: Mapping[tuple[str, int], str]  # hashes of the shipped protocols by name and version
+
+    @property
+    def measured(self) -> tuple[Side, ...]:
+        """The sides that records stand behind."""
+        return tuple(side for side in self.sides if side.cell is not None)
+
+    @cached_property
+    def trials(self) -> tuple[Record, ...]:
+        """The trials of all sides."""
+        return tuple(trial for side in self.sides for trial in side.trials)
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The protocol's content; of the first side where they differ, which rule A1 tells."""
+        return next((side.section.content for side in self.sides if side.section), {})
+
+    @property
+    def margin(self) -> float:
+        """The least difference that matters; of a published table there is none declared, so any."""
+        return float(self.content.get("margin", 0.0)) if self.claim.metric.endswith("top1") else 0.0
+
+
+class Folder:
+    """A run folder ready to be asked for the evidence of many claims: read once, indexed by method."""
+
+    def __init__(self, run_folder: Path):
+        self._folder, self._log = run_folder, read_log(run_folder)
+        with ResultStore(run_folder) as store:
+            store.ingest()
+            run = read_run(store, curves=FEATURE_STD)
+            refs = store.query("SELECT trial_id, outputs_file FROM files WHERE outputs_file IS NOT NULL")
+        self.sections = sections(run)
+        self._cells: dict[str, list[tuple[Section, Cell]]] = {}
+        for section in self.sections:
+            for cell in section.cells:
+                self._cells.setdefault(cell.method, []).append((section, cell))
+        self._measured = {(row["trial_id"], row["name"], row["split"]): row for row in records(run.metrics)}
+        self._output_files = dict(zip(refs["trial_id"], refs["outputs_file"], strict=True))
+        self._outputs: dict[str, Mapping[str, Any]] = {}
+        self._feature_std = dict(zip(run.curves["trial_id"], run.curves["value"], strict=True))  # the last of each
+        self._versions: dict[str, dict[str, str]] = {}
+        for trial, package, version in run.versions[["trial_id", "package", "version"]].itertuples(index=False):
+            self._versions.setdefault(trial, {})[package] = version
+        known = set(run.trials["trial_id"])
+        self._attempted_without_record = tuple(sorted(_names(run_folder / "trials") - known))
+
+    def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:
+        """InvalidInput where the claim names a setting that no cell has."""
+        sides, pairs = self._compared(claim, table)
+        return Evidence(
+            claim,
+            sides,
+            pairs,
+            self._log,
+            self._log.of(claim),
+            table,
+            self._attempted_without_record,
+            self._versions,
+            self._feature_std,
+            locked,
+        )
+
+    def _compared(
+        self, claim: Claim, table: PublishedTable | None
+    ) -> tuple[tuple[Side, ...], tuple[tuple[Side, Side | None, str], ...]]:
+        sides: list[Side] = []
+        pairs: list[tuple[Side, Side | None, str]] = []
+        for point in points(claim):
+            at = ", ".join(f"{key} {value}" for key, value in point.items())
+            selectors = [selector | point for selector in all_selectors(claim)]
+            if claim.kind == "best_of" and not claim.among:
+                selectors += [point | {"method": name} for name in self._other_methods(claim)]
+            here = [self._side(claim, selector, selectors, table) for selector in selectors]
+            sides += here
+            if claim.kind == "monotone":
+                here = here if claim.direction == "decreasing" else here[::-1]
+                pairs += [(one, other, at) for one, other in itertools.pairwise(here)]
+            elif claim.kind == "insensitive":
+                pairs += [(one, other, at) for n, one in enumerate(here) for other in here[n + 1 :]]
+            elif len(here) > 1:
+                pairs += [(here[0], other, at) for other in here[1:]]
+            else:
+                pairs.append((here[0], None, at))
+        return tuple(sides), tuple(pairs)
+
+    def _other_methods(self, claim: Claim) -> list[str]:
+        return [name for name in sorted(self._cells) if name != claim.a["method"] and name not in BASELINES]
+
+    def _side(
+        self, claim: Claim, selector: Mapping[str, Any], selectors: Sequence[Mapping[str, Any]], table: Any
+    ) -> Side:
+        label = selector_text(selector)
+        if claim.is_about_a_table:
+            row = reported_value(table, claim, dict(selector))
+            value = getattr(row, claim.metric) if claim.metric in ("minutes", "peak_memory_gb") else row.value
+            return Side(label, selector, values={} if value is None else {0: float(value)}, reported=row)
+        matching = self._matching(claim, selector)
+        if not matching:
+            return Side(label, selector)
+        shared = {key: selector[key] for key in selector if all(key in other for other in selectors)}
+        tried = self._matching(claim, shared | {"method": selector["method"]})
+        cell = choose([cell for _, cell in matching], matching[0][0].selected_by)
+        section = next(section for section, one in matching if one is cell)
+        values, measurements = self._values(claim, cell)
+        return Side(
+            label,
+            selector,
+            section,
+            cell,
+            len(matching),
+            len(tried),
+            values,
+            measurements,
+            self._correctness(claim, cell),
+        )
+
+    def _matching(self, claim: Claim, selector: Mapping[str, Any]) -> list[tuple[Section, Cell]]:
+        """The cells of the selector under the claim's protocol; under any, where that protocol has none of the method.
+
+        Then rule A1 says so, which is better than that nothing was found.
+        """
+        of_method = self._cells.get(str(selector["method"]), [])
+        settings = {key: value for key, value in selector.items() if key != "method"}
+        unknown = [key for key in settings if of_method and not any(key in cell.values for _, cell in of_method)]
+        if unknown:
+            known = sorted({name for _, cell in of_method for name in cell.values})
+            place = f"claims.{claim.name}"
+            raise InvalidInput(
+                Mistake(
+                    place,
+                    key,
+                    f"is no setting of {selector['method']}",
+                    settings[key],
+                    ", ".join(known),
+                    nearest(key, known),
+                )
+                for key in unknown
+            )
+        found = [(section, cell) for section, cell in of_method if _has(cell, settings)]
+        under = [one for one in found if one[0].protocol_name == claim.protocol]
+        return under or found
+
+    def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[Record, ...]]:
+        """By seed; measured on test."""
+        done = [trial for trial in cell.trials if trial["status"] == "done"]
+        if claim.metric in TRIAL_METRICS:
+            return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
+        rows = {
+            int(trial["seed"]): self._measured[(trial["trial_id"], claim.metric, REPORTED_ON)]
+            for trial in done
+            if (trial["trial_id"], claim.metric, REPORTED_ON) in self._measured
+        }
+        return {seed: float(row["value"]) for seed, row in rows.items()}, tuple(rows.values())
+
+    def _correctness(self, claim: Claim, cell: Cell) -> Correct | None:
+        """Which test examples were right, of every done trial that has them; None unless all have."""
+        name = f"{claim.metric.removesuffix('_top1')}_correct"
+        done = [str(trial["trial_id"]) for trial in cell.trials if trial["status"] == "done"]
+        rows = [outputs[name] for trial_id in done if name in (outputs := self._outputs_of(trial_id))]
+        if not rows or len(rows) < len(done) or len({len(row) for row in rows}) > 1:
+            return None
+        return np.stack([row.astype(bool) for row in rows])
+
+    def _outputs_of(self, trial_id: str) -> Mapping[str, Any]:
+        """The per-example outputs of a trial; empty where there are none, or not those that the record names."""
+        if trial_id not in self._outputs:
+            from safetensors.numpy import load
+
+            self._outputs[trial_id] = {}
+            if file := self._output_files.get(trial_id):
+                reference = {"file": file, "sha256": Path(file).stem}
+                with contextlib.suppress(BrokenArtefact, ValueError):  # the store names it, and rule A14 misses it
+                    self._outputs[trial_id] = load(read_artefact(self._folder, reference))
+        return self._outputs[trial_id]
+
+
+def _has(cell: Cell, settings: Mapping[str, Any]) -> bool:
+    """Whether the cell ran with these settings; 1 and 1.0 are one value."""
+    for key, wanted in settings.items():
+        value = cell.values.get(key)
+        if value is None:
+            return False
+        if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+            if value.number is None or value.number != float(wanted):
+                return False
+        elif value.text.lower() != str(wanted).lower():
+            return False
+    return True
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
