@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twinbench.harness.claim_commands import check, claim_app
+from twinbench.harness.plan_command import plan
 from twinbench.harness.protocol_commands import protocol_app
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
+app.command()(plan)
 app.command()(check)
 out = Console(soft_wrap=True, highlight=False)
 
@@ -165,27 +167,6 @@ def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[
         allowed = f"at least {processes_per_trial}, a GPU for each process of a trial"
         raise InvalidInput([Mistake(f"--{launcher}", "gpus", "are too few", site.gpus, allowed)])
     return site
-
-
-@app.command()
-def plan(sweep: SweepName, out_folder: Out = None, changes: Set = None, data: Data = None) -> None:
-    """List the trials of a sweep and which are recorded already. Runs nothing."""
-    from twinbench.harness.run_folder import missing
-    from twinbench.harness.running import make_plan
-    from twinbench.harness.watching import label
-
-    planned = make_plan(sweep, tuple(changes or ()), data)
-    folder = out_folder or Path("runs") / planned.name
-    left = {trial.trial_id for trial in missing(planned, folder)}
-    table = Table("id", "trial", "state", box=None, pad_edge=False)
-    for trial in planned.trials:
-        table.add_row(trial.trial_id, label(trial, planned.axes), "missing" if trial.trial_id in left else "recorded")
-    out.print(table)
-    cells = len({trial.cell_id for trial in planned.trials})
-    protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
-    out.print(
-        f"{len(planned.trials)} trials in {cells} cells, {len(left)} missing; protocol {protocol}; run folder {folder}"
-    )
 
 
 @app.command()

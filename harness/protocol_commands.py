@@ -47,7 +47,7 @@ def show(name: Name) -> None:
     for heading, lines in (("changelog", protocol.changelog), ("not restated", protocol.not_restated)):
         _say(*([f"{heading}:"] if lines else []), *(f"  {line}" for line in lines))
     heads = ("key", "value", "under a sweep", "set by")
-    _say("", *_columns(heads, [(one.key, told(one.value), one.moves, one.set_by) for one in shown.values]))
+    _say("", *columns(heads, [(one.key, told(one.value), one.moves, one.set_by) for one in shown.values]))
 
 
 @protocol_app.command()
@@ -55,7 +55,7 @@ def diff(left: Name, right: Name) -> None:
     """Print the keys under which two protocols differ. Exit code 0 when they are equal but for prose, else 1."""
     found = diff_protocols(left, right)
     if found:
-        _say(*_columns(("key", left, right), [(one.key, told(one.left), told(one.right)) for one in found]))
+        _say(*columns(("key", left, right), [(one.key, told(one.left), told(one.right)) for one in found]))
         raise typer.Exit(DIFFERENT)
 
 
@@ -133,7 +133,7 @@ def told(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The rows under their heads, every column as wide as its widest: a key that is cut is of no use."""
     whole = [heads, *rows]
     widths = [max(len(row[place]) for row in whole) for place in range(len(heads))]

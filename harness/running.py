@@ -33,12 +33,22 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
     return planned
 
 
-def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
-    """No batch and no neighbourhood may be larger than the images there are to train on."""
+def training_images(planned: Plan, data: Path | None) -> int:
+    """How many images its trials train on."""
+    rule = planned.protocol.dataset
+    return _training_images(planned, load_dataset(rule.name, data, rule.image_size))
+
+
+def _training_images(planned: Plan, dataset: Dataset) -> int:
     rule = planned.protocol.dataset
     train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)
-    count = min(len(train), rule.train_examples or len(train))
-    allowed = f"at most {count}, the training images of {rule.name}"
+    return min(len(train), rule.train_examples or len(train))
+
+
+def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
+    """No batch and no neighbourhood may be larger than the images there are to train on."""
+    count = _training_images(planned, dataset)
+    allowed = f"at most {count}, the training images of {planned.protocol.dataset.name}"
     batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
     mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in batches if size > count]
     neighbours = planned.protocol.evaluation.knn_neighbours

@@ -1,0 +1,210 @@
+"""`twinbench plan`: which trials a sweep asks for, what they will cost, and what they will be able to tell."""
+
+import contextlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from twinbench.harness.protocol_commands import columns
+
+if TYPE_CHECKING:
+    from twinbench.harness.forecast import Rate
+    from twinbench.harness.planning import Plan
+    from twinbench.reports.evidence import Folder
+    from twinbench.reports.outlook import Prospect
+
+out = Console(soft_wrap=True, highlight=False, markup=False)
+METRICS = ("knn_top1", "linear_top1")
+
+
+def plan(
+    sweep: Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")],
+    out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; by default runs/NAME.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE changes the sweep, as in `run`.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files.")] = None,
+    claims: Annotated[
+        Path | None, typer.Option("--claims", help="A file of claims: which of them can this plan settle?")
+    ] = None,
+    seed_spread: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="A guess at the standard deviation between seeds, a fraction, where none is on record."
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train each method for some seconds where no throughput is on record.")
+    ] = False,
+) -> None:
+    """List a sweep's trials, what they cost on this machine and what their seeds can detect. Records nothing."""
+    from twinbench.harness.running import make_plan, training_images
+    from twinbench.reports.claims import read_claims
+
+    read = read_claims(claims) if claims else ()
+    planned = make_plan(sweep, tuple(changes or ()), data)
+    folder = out_folder or Path("runs") / planned.name
+    with planned_folder(planned, folder) as asked:
+        _print_trials(planned, asked, folder)
+        rates = _rates(planned, asked, data, measure)
+        _print_hours(planned, asked, rates, training_images(planned, data))
+        _print_detectable(planned, asked, seed_spread)
+        if read:
+            _print_prospects(planned, asked, read, seed_spread, rates, training_images(planned, data))
+
+
+@contextlib.contextmanager
+def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
+    """The run folder as it would be with this plan in it; nothing is written there."""
+    from twinbench.harness.run_folder import write_plan
+    from twinbench.reports.evidence import Folder
+    from twinbench.results.record import ARTEFACTS, RECORDS
+    from twinbench.results.store import DATABASE
+
+    with tempfile.TemporaryDirectory() as temporary:
+        beside = Path(temporary) / "run"
+        write_plan(beside, planned)
+        for name in (RECORDS, ARTEFACTS, "trials"):
+            if (run_folder / name).is_dir():
+                (beside / name).symlink_to((run_folder / name).resolve())
+        if (run_folder / DATABASE).exists():  # so that only what is new is read
+            shutil.copy(run_folder / DATABASE, beside)
+        yield Folder(beside)
+
+
+# --- trials and hours -------------------------------------------------------------------------------------------------
+
+
+def _trials(folder: "Folder") -> list[Mapping[str, Any]]:
+    return [trial for section in folder.sections for trial in section.trials]
+
+
+def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
+    from twinbench.harness.provenance import code_hash
+    from twinbench.harness.watching import label
+
+    there = {str(trial["trial_id"]): trial for trial in _trials(folder)}
+    status = {trial.trial_id: str(there[trial.trial_id]["status"]) for trial in planned.trials}
+    rows = [(trial.trial_id, label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
+    out.print("\n".join(columns(("id", "trial", "state"), rows)))
+    cells = len({trial.cell_id for trial in planned.trials})
+    protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
+    counts = Counter(status.values())
+    told = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
+    out.print(f"{len(status)} trials in {cells} cells, {told}; protocol {protocol}; run folder {run_folder}")
+    stale = [i for i, state in status.items() if state != "missing" and there[i]["code_hash"] != code_hash()]
+    if stale:
+        out.print(
+            f"{len(stale)} of them were made by other code than this, which their ids do not cover: stale, perhaps"
+        )
+    if other := len(there) - len(status):
+        out.print(f"{other} more trials of the folder are not of this plan")
+
+
+def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) -> dict[str, "Rate"]:
+    """From the records, and with `measure` of every other method from a few seconds of training."""
+    from twinbench.harness.forecast import measured_rates, recorded_rates
+
+    rates = recorded_rates(_trials(folder))
+    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
+    unknown = [trial for trial in planned.trials if trial.trial_id in missing and trial.method not in rates]
+    if measure and unknown:
+        from twinbench.harness.execute import Surroundings
+        from twinbench.harness.running import choose_devices
+
+        surroundings = Surroundings(Path(), device=choose_devices("auto")[0], data=data, keep_log=True)
+        rates |= measured_rates(unknown, surroundings)
+    return rates
+
+
+def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"], images: int) -> None:
+    from twinbench.harness.forecast import hours
+    from twinbench.harness.running import cores
+
+    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
+    left = [trial for trial in planned.trials if trial.trial_id in missing]
+    cost = hours(left, images, rates)
+    if cost.trials:
+        out.print(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
+    for method in cost.without_rate:
+        out.print(f"no throughput of {method} is on record here: --measure trains it for some seconds")
+
+
+# --- what can be told -------------------------------------------------------------------------------------------------
+
+
+def _print_detectable(planned: "Plan", folder: "Folder", guess: float | None) -> None:
+    from twinbench.reports.outlook import seed_spread
+    from twinbench.reports.power import smallest_detectable_difference
+
+    seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
+    for metric in METRICS:
+        spread = seed_spread(folder, metric, guess)
+        if spread is None:
+            out.print(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")
+            continue
+        least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
+        told = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
+        source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}"
+        out.print(f"{metric}: {told} between two methods, and less where their seeds go together ({source}; power .8)")
+
+
+def _print_prospects(
+    planned: "Plan",
+    folder: "Folder",
+    claims: Sequence[Any],
+    guess: float | None,
+    rates: Mapping[str, "Rate"],
+    images: int,
+) -> None:
+    from twinbench.reports.outlook import prospects
+
+    found = prospects(claims, folder, guess)
+    heads = ("claim", "seeds planned", "seeds needed", "detects", "asked", "")
+    out.print("\n".join(columns(heads, [_row(one) for one in found])))
+    open_claims = [one for one in found if not one.can_settle]
+    out.print(f"{len(found) - len(open_claims)} of {len(found)} claims can be settled by this plan")
+    _print_cheapest(planned, open_claims, rates, images)
+
+
+def _row(prospect: "Prospect") -> tuple[str, ...]:
+    detects = "" if prospect.detectable is None else f"{prospect.detectable:.4f}"
+    needed = "?" if prospect.seeds is None else str(prospect.seeds)
+    asked = f"{prospect.size:.4f}" if prospect.size else ""
+    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, asked, _verdict(prospect)
+
+
+def _verdict(prospect: "Prospect") -> str:
+    if prospect.missing_cells:
+        return f"no trial of {'; '.join(prospect.missing_cells)} is planned"
+    if prospect.seeds is None:
+        return "no spread between seeds is known, or no number of seeds would do"
+    return "can be settled" if prospect.can_settle else "too few seeds"
+
+
+def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[str, "Rate"], images: int) -> None:
+    """The fewest further trials with which every claim that seeds can settle would be settled."""
+    from twinbench.harness.forecast import hours
+
+    wanted: dict[str, int] = {}
+    for one in left:
+        if one.seeds is not None and not one.missing_cells:
+            for cell in one.cell_ids:
+                wanted[cell] = max(wanted.get(cell, 0), one.seeds)
+    of_cell = {cell: [trial for trial in planned.trials if trial.cell_id == cell] for cell in wanted}
+    further = [
+        trials[0] for cell, trials in of_cell.items() if trials for _ in range(max(0, wanted[cell] - len(trials)))
+    ]
+    if further:
+        cost = hours(further, images, rates)
+        told = f", {cost} of one process" if cost.trials == len(further) else ""
+        seeds = max(wanted.values())
+        out.print(
+            f"the cheapest plan that could: {seeds} seeds, {len(further)} more trials of {len(wanted)} cells{told}"
+        )

@@ -1,0 +1,305 @@
+"""An honest study in miniature, for tests of claims, rules and bundles. No number in it was ever measured.
+
+A shipped protocol, trials with their true ids, records with per-example outputs whose mean is the accuracy bit for bit,
+curves, attempts and a plan, as a launch leaves them; and claims that were declared before the first trial began.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinbench.reports.claims import read_claims
+from twinbench.reports.declaring import declare
+from twinbench.results.record import read_record, record_path, write_artefact, write_json_atomically, write_record
+from twinbench.sweeps.identity import digest
+from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.sweep import read_protocol
+from twinbench.sweeps.trial import Trial
+
+PROTOCOL = "cifar10-small"
+FINGERPRINT = "sha256:" + "1" * 64
+LEVELS = {"simclr": 0.64, "byol": 0.60}  # a true difference of four points
+SEEDS = range(6)
+TEST_EXAMPLES, VALIDATION_EXAMPLES, CLASSES = 2000, 800, 10
+DECLARED = datetime(2026, 1, 1, tzinfo=UTC)
+BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
+
+CLAIM = """
+[[claims]]
+name = "simclr-beats-byol"
+sentence = "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy."
+kind = "better"
+a = { method = "simclr" }
+b = { method = "byol" }
+at_least = 0.01
+"""
+CLAIMS = f'protocol = "{PROTOCOL}"\n' + CLAIM
+
+CIRCUMSTANCE = {
+    "attempts": 1,
+    "train_seconds": 50.0,
+    "evaluation_seconds": 5.0,
+    "peak_memory_bytes": 2**29,
+    "commit": "c" * 40,
+    "code_hash": "d" * 64,
+    "versions": {"python": "3.11.7", "torch": "2.14.1"},
+    "device": "cpu",
+    "precision": "fp32",
+    "threads": 1,
+    "ranks": 1,
+    "host": "invented",
+    "where": "",
+    "traceback": "",
+}
+
+
+@dataclass
+class Study:
+    """A run folder that is filled trial by trial. `protocol` is what trials carry of it."""
+
+    folder: Path
+    protocol: dict[str, Any]
+    trials: list[Trial] = field(default_factory=list)  # on the plan
+
+    @property
+    def claims_file(self) -> Path:
+        """What is judged."""
+        return self.folder / "claims.toml"
+
+    def trial(
+        self,
+        method: str,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        protocol: Mapping[str, Any] | None = None,
+        fingerprint: str = FINGERPRINT,
+    ) -> Trial:
+        """A trial with its true ids; settings and training on top of the protocol's."""
+        carried = protocol or self.protocol
+        if method in ("raw_pixels", "untrained"):
+            return Trial(method, 1, {}, {}, seed, fingerprint, carried)
+        own = carried["content"]["methods"].get(method, {}) | dict(settings or {})
+        whole = carried["content"]["training"] | dict(training or {})
+        return Trial(method, 1, own, whole, seed, fingerprint, carried)
+
+    def add(self, trial: Trial, accuracy: float | None, **choices: Any) -> Trial:
+        """Plan the trial and leave its record; see `leave_record`."""
+        self.trials.append(trial)
+        leave_record(self.folder, trial, accuracy, **choices)
+        return trial
+
+    def write_plan(self, protocol: Mapping[str, Any] | None = None) -> None:
+        """The plan of all trials that are on it."""
+        trials = [
+            {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
+            | {key: value for key, value in trial.content().items() if key != "protocol"}
+            for trial in self.trials
+        ]
+        plan = {"schema": 1, "name": "honest", "question": "Which of two methods is better?", "axes": []}
+        carried = protocol or self.protocol
+        write_json_atomically(self.folder / "plan.json", plan | {"protocol": carried, "trials": trials})
+
+    def of(self, method: str, seed: int | None = None) -> list[Trial]:
+        """The planned trials of a method, or of one of its seeds."""
+        return [trial for trial in self.trials if trial.method == method and seed in (None, trial.seed)]
+
+    def write_claims(self, text: str, declared: datetime | None = DECLARED) -> None:
+        """Put claims in the file, and on record if they are `declared`."""
+        self.claims_file.write_text(text, encoding="utf-8")
+        if declared:
+            declare(read_claims(self.claims_file), self.folder, declared)
+
+
+def honest_study(
+    folder: Path,
+    claims: str = CLAIMS,
+    levels: Mapping[str, float] = LEVELS,
+    seeds: Iterable[int] = SEEDS,
+    protocol: str = PROTOCOL,
+) -> Study:
+    """Two methods at six seeds, with baselines, and a claim that is true and was declared before all of it.
+
+    `levels` gives each method's mean accuracy; each seed moves all methods alike by up to a point, and each of them by
+    up to half a point of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    study = Study(folder, read_protocol(protocol).carried)
+    study.write_claims(claims)
+    study.add(study.trial("raw_pixels"), 0.38)
+    for method, level in {"untrained": 0.42, **levels}.items():
+        for seed in seeds:
+            study.add(study.trial(method, seed), level + shift(seed) + shift(method, seed) / 2)
+    study.write_plan()
+    return study
+
+
+def shift(*names: object) -> float:
+    """Up to a point up or down, by names: the same on every machine."""
+    return int(digest(names)[:8], 16) / 2**32 / 50 - 0.01
+
+
+def leave_record(
+    folder: Path,
+    trial: Trial,
+    accuracy: float | None,
+    status: str = "done",
+    reason: str = "",
+    validation: float | None = None,
+    metric: Mapping[str, Any] | None = None,
+    circumstance: Mapping[str, Any] | None = None,
+) -> Path:
+    """What a finished trial leaves: attempt, artefacts, record. Linear accuracy as given, kNN two points below.
+
+    `metric` is laid over every metric of the record. Trials begin an hour after one another, in the order of records.
+    """
+    started = BEGAN + timedelta(hours=len(list(folder.glob("records/*.json"))))
+    times = {
+        "started": started.isoformat(timespec="seconds"),
+        "finished": (started + timedelta(minutes=1)).isoformat(timespec="seconds"),
+    }
+    metrics: list[dict[str, Any]] = []
+    outputs: dict[str, Any] = {}
+    if accuracy is not None:
+        metrics, outputs = _measured(trial, accuracy, accuracy if validation is None else validation)
+    result = {
+        "trial_id": trial.trial_id,
+        "cell_id": trial.cell_id,
+        "trial": trial.content(),
+        "derived": {},
+        "status": status,
+        "reason": reason,
+        "metrics": [one | dict(metric or {}) for one in metrics],
+        "curves": write_artefact(folder, _curves(trial), ".json") if trial.training else None,
+        "outputs": write_artefact(folder, _packed(outputs), ".safetensors") if outputs else None,
+    }
+    whole = CIRCUMSTANCE | times | {"images_seen": images_seen(trial)} | dict(circumstance or {})
+    leave_attempt(folder, trial.trial_id, status, whole["started"], reason)
+    return write_record(folder, result, whole)
+
+
+def leave_attempt(folder: Path, trial_id: str, status: str, started: str, reason: str = "", number: int = 1) -> None:
+    """An attempt at a trial, as far as anybody but a launcher reads it."""
+    told = {"number": number, "status": status, "started": started, "beat": 3} | ({"reason": reason} if reason else {})
+    write_json_atomically(folder / "trials" / trial_id / f"attempt-{number:04d}.json", told, durable=False)
+
+
+def images_seen(trial: Trial) -> int:
+    """Whole batches of 7,200 images, every epoch."""
+    if not trial.training:
+        return 0
+    batch = int(trial.training["batch_size"])
+    return int(trial.training["epochs"]) * (7200 // batch * batch)
+
+
+def _measured(trial: Trial, accuracy: float, validation: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Metrics of both probes on both splits, and the outputs behind those on test."""
+    rng = np.random.default_rng(int(trial.trial_id, 16))
+    labels = np.arange(TEST_EXAMPLES, dtype=np.int32) % CLASSES
+    evaluation, metrics, outputs = trial.protocol["content"]["evaluation"], [], {"labels": labels}
+    for probe, lower in (("knn", 0.02), ("linear", 0.0)):
+        right = round((accuracy - lower) * TEST_EXAMPLES)
+        # Some examples are hard for all: the noise between trials is a third of the spread between examples.
+        difficulty = np.arange(TEST_EXAMPLES) * 997 % TEST_EXAMPLES + rng.normal(0, TEST_EXAMPLES / 3, TEST_EXAMPLES)
+        correct = np.zeros(TEST_EXAMPLES, dtype=np.uint8)
+        correct[np.argsort(difficulty)[:right]] = 1
+        outputs[f"{probe}_correct"] = correct
+        outputs[f"{probe}_prediction"] = np.where(correct, labels, (labels + 1) % CLASSES).astype(np.int32)
+        on_validation = round((validation - lower) * VALIDATION_EXAMPLES) / VALIDATION_EXAMPLES
+        for split, value, n in (
+            ("validation", on_validation, VALIDATION_EXAMPLES),
+            ("test", right / TEST_EXAMPLES, TEST_EXAMPLES),
+        ):
+            metrics.append(
+                {
+                    "name": f"{probe}_top1",
+                    "variant": evaluation["metrics"][f"{probe}_top1"],
+                    "split": split,
+                    "value": value,
+                    "n_examples": n,
+                    "selected_on": trial.protocol["content"]["selected_on"],
+                    "candidates": _candidates(evaluation, probe),
+                    "selected": {"k": 20} if probe == "knn" else {"learning_rate": 0.1, "weight_decay": 0.0},
+                }
+            )
+    return metrics, outputs
+
+
+def _candidates(evaluation: Mapping[str, Any], probe: str) -> int:
+    first, second = {
+        "knn": ("knn_neighbours", "knn_temperatures"),
+        "linear": ("linear_learning_rates", "linear_weight_decays"),
+    }[probe]
+    return len(evaluation[first]) * len(evaluation[second])
+
+
+def _packed(outputs: Mapping[str, Any]) -> bytes:
+    from safetensors.numpy import save
+
+    packed: bytes = save(dict(outputs))
+    return packed
+
+
+def _curves(trial: Trial) -> bytes:
+    epochs = list(range(1, int(trial.training["epochs"]) + 1))
+    move = shift(trial.trial_id)
+    series = {
+        "loss": [3 * 0.85**epoch + move for epoch in epochs],
+        "diagnostics/feature_std": [0.08 - 0.03 * 0.8**epoch + move / 10 for epoch in epochs],
+    }
+    return json.dumps({"epoch": epochs, "series": series}, sort_keys=True).encode()
+
+
+# --- for authors who change what was recorded -------------------------------------------------------------------------
+
+
+def read(study: Study, trial: Trial) -> dict[str, Any]:
+    """The trial's record."""
+    return read_record(record_path(study.folder, trial.trial_id))
+
+
+def rewrite(study: Study, trial: Trial, edit: Callable[[dict[str, Any]], None], as_trial: Trial | None = None) -> Trial:
+    """Edits the trial's record, makes its digest anew, and its ids and its place on the plan where it is now another's.
+
+    What an author can do who knows the format. The attempt moves along.
+    """
+    record = read(study, trial)
+    edit(record)
+    result, circumstance = record["result"], record["circumstance"]
+    if as_trial is not None:
+        result |= {"trial": as_trial.content(), "trial_id": as_trial.trial_id, "cell_id": as_trial.cell_id}
+    now = as_trial or trial
+    record_path(study.folder, trial.trial_id).unlink()
+    write_record(study.folder, result, circumstance)
+    if now.trial_id != trial.trial_id:
+        (study.folder / "trials" / trial.trial_id).rename(study.folder / "trials" / now.trial_id)
+        study.trials[:] = [now if one.trial_id == trial.trial_id else one for one in study.trials]
+        study.write_plan()
+    return now
+
+
+def otherwise(carried: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """A protocol of the same name and version with other values, and the hash that follows from them.
+
+    `training__epochs=40` changes epochs of training; `hash` may be given, to keep it.
+    """
+    content = json.loads(json.dumps(carried["content"]))
+    kept = changes.pop("hash", None)
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        table = content
+        for part in path:
+            table = table[part]
+        table[last] = value
+    made = kept or digest({key: value for key, value in content.items() if key not in PROSE})
+    return {"name": content["name"], "version": content["version"], "hash": made, "content": content}
+
+
+def under(trial: Trial, carried: Mapping[str, Any]) -> Trial:
+    """The same trial under another protocol."""
+    return replace(trial, protocol=carried)

@@ -1,0 +1,76 @@
+"""Claims: `twinbench plan` tells states, hours and prospects, and leaves the run folder as it was."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.forecast import Rate, hours, measured_rates, recorded_rates
+from twinbench.harness.plan_command import plan as plan_command
+from twinbench.harness.plan_command import planned_folder
+from twinbench.harness.planning import Plan
+from twinbench.harness.running import make_plan
+from twinbench.harness.worker import run_trial
+
+Planner = Callable[..., Plan]
+CLAIMS = """
+protocol = "digits-small"
+[[claims]]
+name = "one"
+sentence = "On scanned digits SimCLR is better than BYOL."
+kind = "better"
+a = { method = "simclr" }
+b = { method = "byol" }
+"""
+
+
+def test_hours_are_images_over_the_recorded_rate_and_evaluations_on_top(tiny_plan: Planner) -> None:
+    trials = [
+        {"method": "simclr", "status": "done", "train_seconds": s, "images_seen": 1000, "evaluation_seconds": e}
+        for s, e in ((10.0, 2.0), (20.0, 4.0))
+    ]
+    rates = recorded_rates([*trials, trials[0] | {"status": "failed", "train_seconds": 1e9}])
+    assert rates["simclr"] == Rate(pytest.approx(2000 / 30), 50.0, 100.0, 3.0, 2)
+    planned = tiny_plan("methods=simclr", "epochs=3", "batch_size=256")
+    trials_of_simclr = [trial for trial in planned.trials if trial.method == "simclr"]
+    cost = hours(trials_of_simclr, 1150, rates)  # four whole batches of 256 an epoch
+    per_trial = 3 * 1024 / (2000 / 30) + 3.0
+    assert cost.expected == pytest.approx(len(trials_of_simclr) * per_trial / 3600)
+    assert cost.low < cost.expected < cost.high
+    assert hours(planned.trials, 1150, {}).without_rate == ("simclr",)
+
+
+def test_a_measured_rate_leaves_nothing_behind(tiny_plan: Planner, tmp_path: Path) -> None:
+    planned = tiny_plan("methods=simclr", "epochs=3")
+    rates = measured_rates(planned.trials, Surroundings(tmp_path / "run", keep_log=False))
+    assert set(rates) == {"simclr"} and rates["simclr"].images_per_second > 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
+    tiny_plan: Planner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [
+        "methods=['simclr','byol']",
+        "seeds=[0,1]",
+        "epochs=2",
+        "batch_size=256",
+        "projector_width=64",
+        "baselines=false",
+    ]
+    planned = make_plan("digits", tuple(changes), None)
+    done = planned.trials[0]
+    run_trial(done, Surroundings(tmp_path / "run"))
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "claims.toml").write_text(CLAIMS)
+    with planned_folder(planned, tmp_path / "run") as asked:
+        states = [trial["status"] for section in asked.sections for trial in section.trials]
+    assert sorted(states) == ["done"] + ["missing"] * (len(planned.trials) - 1)
+    plan_command("digits", tmp_path / "run", changes, None, tmp_path / "claims.toml", 0.005, False)
+    told = capsys.readouterr().out
+    assert re.search(rf"{done.trial_id} .* done", told)
+    assert "missing trials take" in told and "2 seeds detect" in told
+    assert re.search(r"one +2 +\d+ .* too few seeds", told)
+    assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before

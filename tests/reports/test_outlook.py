@@ -1,0 +1,84 @@
+"""Claims: a plan says beforehand what its seeds can detect, which claims it cannot settle, and how many seeds would."""
+
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+from claim_study import Study, honest_study
+from statsmodels.stats.power import TTestPower
+
+from twinbench.reports.claims import read_claims
+from twinbench.reports.evidence import Folder
+from twinbench.reports.outlook import prospects, seed_spread
+
+CLAIM = """
+[[claims]]
+name = "{name}"
+sentence = "On CIFAR-10 SimCLR is better than BYOL in linear accuracy."
+kind = "better"
+protocol = "{protocol}"
+a = {{ method = "{method}" }}
+b = {{ method = "byol" }}
+at_least = {size}
+"""
+
+
+def _claims(study: Study, *values: tuple[str, str, str, float]) -> tuple:  # type: ignore[type-arg]
+    text = "".join(CLAIM.format(name=n, protocol=p, method=m, size=s) for n, p, m, s in values)
+    study.write_claims(text, declared=None)
+    return read_claims(study.claims_file)
+
+
+def test_the_seeds_needed_are_those_of_the_paired_t_test_at_holms_first_step(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    claims = _claims(study, ("small", "cifar10-small", "simclr", 0.006), ("large", "cifar10-small", "simclr", 0.05))
+    small, large = prospects(claims, Folder(tmp_path), None)
+    values = {
+        method: {t.seed: _linear(tmp_path, t.trial_id) for t in study.of(method)} for method in ("simclr", "byol")
+    }
+    sd = statistics.stdev(values["simclr"][seed] - values["byol"][seed] for seed in range(6))
+    needed = TTestPower().solve_power(0.01 / sd, power=0.8, alpha=0.05 / 2)  # the margin is above the 0.006 asked
+    assert small.size == 0.01
+    assert small.seeds == max(6, math.ceil(needed))
+    assert small.planned_seeds == 6
+    assert large.can_settle and large.seeds == 6  # fewer cannot show that P(A > B) is above one half
+
+
+def _linear(folder: Path, trial_id: str) -> float:
+    from twinbench.results.record import read_record, record_path
+
+    metrics = read_record(record_path(folder, trial_id))["result"]["metrics"]
+    return next(m["value"] for m in metrics if (m["name"], m["split"]) == ("linear_top1", "test"))
+
+
+def test_a_claim_under_another_protocol_cannot_be_settled(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    (prospect,) = prospects(_claims(study, ("other", "cifar10-r18-200ep", "simclr", 0.05)), Folder(tmp_path), None)
+    assert not prospect.can_settle
+    assert prospect.missing_cells == ("simclr", "byol")
+
+
+def test_a_method_without_trials_is_named(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    (prospect,) = prospects(_claims(study, ("absent", "cifar10-small", "vicreg", 0.05)), Folder(tmp_path), None)
+    assert prospect.missing_cells == ("vicreg",) and not prospect.can_settle
+
+
+def test_without_results_only_a_guess_says_how_many_seeds(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    for file in (tmp_path / "records").iterdir():
+        file.unlink()
+    claims, folder = _claims(study, ("blind", "cifar10-small", "simclr", 0.0)), Folder(tmp_path)
+    assert [one.seeds for one in prospects(claims, folder, None)] == [None]
+    # two independent seeds differ by sqrt(2) of the spread; the protocol's margin is a point
+    exact = TTestPower().solve_power(0.01 / (math.sqrt(2) * 0.01), power=0.8, alpha=0.05)
+    assert [one.seeds for one in prospects(claims, folder, 0.01)] == [math.ceil(exact)]
+
+
+def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    of = [[_linear(tmp_path, t.trial_id) for t in study.of(method)] for method in ("simclr", "byol")]
+    spread = seed_spread(Folder(tmp_path), "linear_top1", guess=0.5)
+    assert spread is not None and spread.source == "2 recorded cells"
+    assert spread.sd == pytest.approx(math.sqrt(statistics.mean(map(statistics.variance, of))))
