@@ -1,13 +1,15 @@
 """`twinbench claim declare` and `twinbench check`: claims are put on record, and later judged."""
 
-import sys
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.identity import to_utf8
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 NOT_ALL_SUPPORTED = 1
 
@@ -22,50 +24,94 @@ def declare(claims: ClaimsFile, folder: RunFolder) -> None:
     """Add claims to the folder's log, with the time. What is declared after its results is marked exploratory."""
     from twinbench.reports.claims import read_claims
     from twinbench.reports.declaring import LOG, declare
+    from twinbench.reports.verdict_forms import plain
 
     read = read_claims(claims)
     new, head = declare(read, folder, datetime.now(UTC))
     for entry in new:
-        print(f"declared {entry.name} ({entry.claim[:12]}) at {entry.time}, {entry.recorded} trials recorded")
+        _write(f"declared {plain(entry.name)} ({entry.claim[:12]}) at {entry.time}, {entry.recorded} trials recorded\n")
     if len(new) < len(read):
-        print(f"{len(read) - len(new)} stood in the log already")
-    print(f"{folder / LOG} ends with {head}: keep a copy of this digest elsewhere")
+        _write(f"{len(read) - len(new)} stood in the log already\n")
+    _write(f"{folder / LOG} ends with {head}: keep a copy of this digest elsewhere\n")
 
 
 @claim_app.command()
 def log(folder: RunFolder) -> None:
     """Print what was declared, and whether the log is whole. Exit code 2 where it was changed."""
     from twinbench.reports.declaring import read_log
-    from twinbench.sweeps.mistakes import Mistake
+    from twinbench.reports.verdict_forms import plain
 
     found = read_log(folder)
     for entry in found.entries:
-        sys.stdout.write(f"{entry.time} {entry.name} {entry.claim} ({entry.recorded} trials recorded)\n")
+        _write(f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)} ({entry.recorded} trials recorded)\n")
     if found.problem:
         raise InvalidInput([Mistake(str(folder), "", found.problem)])
+    if not found.entries:
+        _write(f"nothing was declared in {folder}\n")
 
 
 def check(
-    claims: Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md has its format.")],
-    folder: Annotated[Path, typer.Argument(help="The run folder whose records they are judged by.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="[CLAIMS] DIR...", help="A TOML file of claims and a run folder; with --table folders."),
+    ],
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option("--table", help="A .tex or .csv file: trace its numbers, judge no claims."),
+    ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="terminal, json, markdown, latex, html or in-toto.")
+        str,
+        typer.Option("--format", help="terminal, json, markdown, latex, html or in-toto; of a table two."),
     ] = "terminal",
     out_file: Annotated[Path | None, typer.Option("--out", help="A file to write instead of printing.")] = None,
 ) -> None:
-    """Judge each claim by the records: a verdict, the rules, what would settle it. Exit code 0 if all are supported."""
+    """Judge claims, or trace a table, by the records. Exit code 0 if all are supported, or all numbers traced."""
+    text, fine = _traced(tables, paths, form) if tables else _judged(paths, form)
+    if out_file:
+        _write_file(out_file, text)
+    else:
+        _write(text)
+    if not fine:
+        raise typer.Exit(NOT_ALL_SUPPORTED)
+
+
+def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
     from twinbench.reports.checking import check_claims
     from twinbench.reports.verdict_forms import FORMS
-    from twinbench.results.record import write_bytes_atomically
-    from twinbench.sweeps.mistakes import Mistake, nearest
 
-    if form not in FORMS:
-        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(FORMS), nearest(form, FORMS))])
-    checked = check_claims(claims, folder)
-    text = FORMS[form](checked)
-    if out_file:
-        write_bytes_atomically(out_file, text.encode("utf-8"))
-    else:
-        sys.stdout.write(text)
-    if not checked.all_supported:
-        raise typer.Exit(NOT_ALL_SUPPORTED)
+    _check_form(form, tuple(FORMS))
+    if len(paths) != 2:
+        seen = " ".join(map(str, paths))
+        raise InvalidInput([Mistake("check", "", "takes a file of claims and one run folder", seen, "CLAIMS DIR")])
+    checked = check_claims(*paths)
+    return FORMS[form](checked), checked.all_supported
+
+
+def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
+    from twinbench.reports.tracing import all_traced, trace_tables, traced_json, traced_text
+
+    _check_form(form, ("terminal", "json"))
+    traced = trace_tables(tables, folders)
+    if form == "json":
+        return json.dumps(traced_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
+    return traced_text(traced), all_traced(traced)
+
+
+def _check_form(form: str, allowed: Sequence[str]) -> None:
+    if form not in allowed:
+        close = nearest(form, allowed)
+        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(allowed), close)])
+
+
+def _write(text: str) -> None:
+    """In UTF-8 whatever the locale: equal verdicts are equal bytes, and no sentence is beyond printing."""
+    typer.echo(to_utf8(text), nl=False)
+
+
+def _write_file(path: Path, text: str) -> None:
+    from twinbench.results.record import write_bytes_atomically
+
+    try:
+        write_bytes_atomically(path, to_utf8(text))
+    except OSError as error:
+        raise InvalidInput([Mistake("--out", "", f"cannot be written: {error.strerror}", str(path))]) from None

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from twinbench.harness.bundle_commands import bundle, verify
 from twinbench.harness.claim_commands import check, claim_app
 from twinbench.harness.plan_command import plan
 from twinbench.harness.protocol_commands import protocol_app
@@ -29,6 +30,8 @@ app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
 app.command()(plan)
 app.command()(check)
+app.command()(bundle)
+app.command()(verify)
 out = Console(soft_wrap=True, highlight=False)
 
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]

@@ -38,6 +38,8 @@ class Checked:
 def check_claims(claims_file: Path, run_folder: Path) -> Checked:
     """Judges every claim of the file by the records of the folder. InvalidInput where the file is not right."""
     claims = read_claims(claims_file)
+    if not run_folder.is_dir():
+        raise InvalidInput([Mistake(str(run_folder), "", "is no folder")])
     return Checked(claims_file.name, run_folder.resolve().name, tuple(judge_all(claims, Folder(run_folder))))
 
 
@@ -57,13 +59,15 @@ def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
 
 
 def in_families(evidence: Sequence[Evidence]) -> list[Case]:
-    """Each claim's contrasts at the confidence that its family leaves them."""
+    """Each claim's contrasts at the confidence that its family leaves them. Counts of collapses belong to it too."""
     contrasts = [contrasts_of(one) for one in evidence]
     families: dict[str, list[Contrast]] = {}
+    counts: dict[str, int] = {}
     for one, own in zip(evidence, contrasts, strict=True):
         families.setdefault(one.claim.family, []).extend(own)
-    adjusted = {family: iter(own) for family, own in adjust(families).items()}
-    sizes = {family: len(own) for family, own in families.items()}
+        counts[one.claim.family] = counts.get(one.claim.family, 0) + (0 if own else len(one.pairs))
+    adjusted = {family: iter(own) for family, own in adjust(families, counts).items()}
+    sizes = {family: len(own) + counts[family] for family, own in families.items()}
     return [
         Case(one, tuple(next(adjusted[one.claim.family]) for _ in own), sizes[one.claim.family])
         for one, own in zip(evidence, contrasts, strict=True)

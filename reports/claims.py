@@ -10,10 +10,11 @@
     b = { method = "byol" }
     at_least = 0.01
 
-Sizes are fractions: 0.01 is one point of accuracy. KINDS says what each kind takes.
+Sizes of accuracies are fractions: 0.01 is one point. KINDS says what each kind takes.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -90,23 +91,49 @@ class _File(Section):
     reported: str = ""
 
 
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """The claims of a file, in its order. InvalidInput lists every mistake in it."""
     data = read_toml(path)
-    read = parse(_File, data, str(path))
-    claims = tuple(
-        replace(claim, protocol=claim.protocol or read.protocol, reported=claim.reported or read.reported)
-        for claim in read.claims
-    )
-    tables = published_tables()
-    mistakes = list(_double_names(claims, str(path)))
-    for number, claim in enumerate(claims):
-        given = {*data["claims"][number]}
-        mistakes += _kind_mistakes(claim, given, f"{path}: claims.{claim.name}")
-        mistakes += _source_mistakes(claim, tables, f"{path}: claims.{claim.name}")
+    mistakes: list[Mistake] = []
+    try:
+        whole = parse(_File, data, str(path))
+        found = list(zip(whole.claims, data["claims"], strict=True))
+    except InvalidInput as error:
+        mistakes += error.mistakes
+        found = _readable(data)
+    claims = [_with_source(claim, data) for claim, _ in found]
+    mistakes += _double_names(claims, str(path))
+    tables = published_tables() if any(claim.reported for claim in claims) else {}
+    for claim, (_, given) in zip(claims, found, strict=True):
+        own = [
+            *_kind_mistakes(claim, {*given}, f"{path}: claims.{claim.name}"),
+            *_selector_mistakes(claim, f"{path}: claims.{claim.name}"),
+        ]
+        # Which rows of a published table are meant can only be asked of a claim that is itself in order.
+        mistakes += own or _source_mistakes(claim, tables, f"{path}: claims.{claim.name}")
     if mistakes:
         raise InvalidInput(mistakes)
-    return claims
+    return tuple(claims)
+
+
+def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
+    """The claims of a file with mistakes that are in order by themselves: theirs are to be told as well."""
+    tables = data.get("claims")
+    found = []
+    for table in tables if isinstance(tables, list) else ():
+        if isinstance(table, dict):
+            with contextlib.suppress(InvalidInput):
+                found.append((parse(Claim, table, ""), table))
+    return found
+
+
+def _with_source(claim: Claim, data: Mapping[str, Any]) -> Claim:
+    """With the file's protocol and published table where the claim names none."""
+    protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
+    return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)
 
 
 def _double_names(claims: Iterable[Claim], where: str) -> Iterable[Mistake]:
@@ -115,6 +142,7 @@ def _double_names(claims: Iterable[Claim], where: str) -> Iterable[Mistake]:
 
 
 def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
+    """What its kind lacks, and what says nothing in it."""
     needed, taken = KINDS[claim.kind]
     filled = {f.name for f in fields(claim) if getattr(claim, f.name) not in ("", None, (), {})}
     mistakes = [Mistake(where, key, f"is missing: {claim.kind} needs it") for key in needed if key not in filled]
@@ -123,17 +151,45 @@ def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
         Mistake(where, key, f"says nothing in a claim of kind {claim.kind}", getattr(claim, key), ", ".join(allowed))
         for key in sorted(given - set(allowed))
     ]
-    sides = {"a": claim.a, "b": claim.b} | {f"among.{number}": side for number, side in enumerate(claim.among)}
-    mistakes += [
-        Mistake(where, key, "names no method", side)
-        for key, side in sides.items()
-        if (side or key == "a") and not isinstance(side.get("method"), str)
-    ]
     if claim.axis and len(set(claim.values)) < 2:
         mistakes.append(Mistake(where, "values", "needs two different values at least", list(claim.values)))
+    elif claim.axis and list(claim.values) != in_order(claim.values):
+        allowed_order = ", ".join(map(str, in_order(claim.values)))
+        mistakes.append(Mistake(where, "values", "are not in order, each once", list(claim.values), allowed_order))
     if claim.by is not None and claim.at_least:
         mistakes.append(Mistake(where, "by", "stands beside at_least: a claim has one size", claim.by))
+    if claim.metric.endswith("top1"):
+        sizes = {key: getattr(claim, key) for key in ("at_least", "by", "within")}
+        mistakes += [
+            Mistake(where, key, "is a fraction of the test images: one point is 0.01", size, "less than 1")
+            for key, size in sizes.items()
+            if size is not None and size >= 1
+        ]
     return mistakes
+
+
+def in_order(values: Iterable[Scalar]) -> list[Scalar]:
+    """Numbers from the least up, each once; the order of words is the author's."""
+    once = list(dict.fromkeys(values))
+    numbers = [value for value in once if isinstance(value, int | float) and not isinstance(value, bool)]
+    return [*sorted(numbers)] if len(numbers) == len(once) else once
+
+
+def _selector_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
+    """Sides without a method, or the same twice; and what is fixed in two places, of which one would be overruled."""
+    sides = {"a": claim.a, "b": claim.b} | {f"among.{number}": side for number, side in enumerate(claim.among)}
+    for key, side in sides.items():
+        if (side or key == "a") and not isinstance(side.get("method"), str):
+            yield Mistake(where, key, "names no method", side)
+        if side and key != "a" and side == claim.a:
+            yield Mistake(where, key, "is the same as a", side)
+        for setting in [*claim.scope, *([claim.axis] if claim.axis else [])]:
+            if setting in side:
+                moved = "axis" if setting == claim.axis else "scope"
+                yield Mistake(where, f"{key}.{setting}", f"is fixed, and moved by {moved}", side[setting])
+    for setting, values in claim.scope.items():
+        if not values or len(set(values)) < len(values):
+            yield Mistake(where, f"scope.{setting}", "needs values, each once", values)
 
 
 def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: str) -> list[Mistake]:
@@ -147,12 +203,15 @@ def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: 
     if claim.kind == "equals" and not claim.protocol:
         return [Mistake(where, "protocol", "is missing: under which the number was measured")]
     mistakes: list[Mistake] = []
-    for selector in all_selectors(claim):
+    for selector in [side | point for point in points(claim) for side in all_selectors(claim)]:
         try:
             reported_value(tables[claim.reported], claim, selector)
         except InvalidInput as error:
             mistakes += [replace(mistake, where=f"{where}: {mistake.where}") for mistake in error.mistakes]
     return mistakes
+
+
+# --- what a claim speaks of -------------------------------------------------------------------------------------------
 
 
 def reported_value(table: PublishedTable, claim: Claim, selector: Mapping[str, Scalar]) -> PublishedValue:
@@ -179,5 +238,4 @@ def points(claim: Claim) -> list[Selector]:
 
 def selector_text(selector: Mapping[str, Any]) -> str:
     """ "simclr, batch_size 128": how a cell is called in sentences."""
-    settings = [f"{key} {value}" for key, value in selector.items() if key != "method"]
-    return ", ".join([str(selector.get("method", "")), *settings])
+    return ", ".join(str(value) if key == "method" else f"{key} {value}" for key, value in selector.items())

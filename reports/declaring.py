@@ -5,12 +5,14 @@ that an entry which is edited, moved or dropped breaks the chain. Whoever rewrit
 only a copy of the last line's digest with somebody else (a commit, a mail, a registry) shows that. `declare` prints it.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from twinbench.reports.claims import Claim
 from twinbench.results.record import record_files
@@ -52,13 +54,14 @@ class Log:
 def read_log(run_folder: Path) -> Log:
     """The folder's declarations, up to the first line that does not follow from those before."""
     try:
-        lines = (run_folder / LOG).read_text(encoding="utf-8").splitlines()
+        text = (run_folder / LOG).read_text(encoding="utf-8")
     except FileNotFoundError:
         return Log()
     except (OSError, UnicodeDecodeError) as error:
         return Log((), f"{LOG} cannot be read: {error}")
     entries: list[Declaration] = []
-    for number, line in enumerate(lines, 1):
+    # JSON leaves U+2028 and its like as they are, at which str.splitlines would part a line.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         entry = _entry(line)
         if entry is None:
             return Log(tuple(entries), f"{LOG}: line {number} is no declaration")
@@ -71,36 +74,49 @@ def read_log(run_folder: Path) -> Log:
 def declare(claims: Iterable[Claim], run_folder: Path, now: datetime) -> tuple[list[Declaration], str]:
     """Adds the claims that are not in the log yet; the new entries, and the digest of the last line.
 
-    InvalidInput where the log is broken: what would follow could not be trusted.
+    `now` is in UTC. InvalidInput where the log is broken: what would follow could not be trusted.
     """
-    log = read_log(run_folder)
-    if log.problem:
-        raise InvalidInput([Mistake(str(run_folder), "", f"takes no declaration: {log.problem}")])
-    entries, new = list(log.entries), []
-    time = now.isoformat(timespec="seconds")
-    if entries and time < entries[-1].time:
-        problem = "the clock stands before the last declaration"
-        raise InvalidInput([Mistake(str(run_folder), LOG, problem, time, f"{entries[-1].time} or later")])
-    recorded = len(record_files(run_folder))
-    for claim in claims:
-        if log.of(claim) is None:
-            entry = Declaration(claim.name, claim.hash, time, recorded, _head(entries))
-            entries.append(Declaration(**(asdict(entry) | {"digest": _digest(entry)})))
-            new.append(entries[-1])
-    if new:
-        _append(run_folder, new)
-    return new, _head(entries)
-
-
-def _append(run_folder: Path, entries: list[Declaration]) -> None:
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         with (run_folder / LOG).open("ab") as file:
-            file.write(b"".join(canonical_json(asdict(entry)) + b"\n" for entry in entries))
+            _take_turns(file)
+            entries = _known(run_folder, now)
+            held = len(entries)
+            recorded = len(record_files(run_folder))
+            for claim in claims:
+                if Log(tuple(entries)).of(claim) is None:
+                    time = now.isoformat(timespec="seconds")
+                    entry = Declaration(claim.name, claim.hash, time, recorded, _head(entries))
+                    entries.append(replace(entry, digest=_digest(entry)))
+            file.write(b"".join(canonical_json(asdict(entry)) + b"\n" for entry in entries[held:]))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder / LOG), "", f"cannot be written: {error.strerror}")]) from None
+    return entries[held:], _head(entries)
+
+
+def _known(run_folder: Path, now: datetime) -> list[Declaration]:
+    """What stands in the log, which must be whole, and older than `now`."""
+    log = read_log(run_folder)
+    if log.problem:
+        raise InvalidInput([Mistake(str(run_folder), "", f"takes no declaration: {log.problem}")])
+    last = log.entries[-1].time if log.entries else ""
+    if now.isoformat(timespec="seconds") < last:
+        problem, time = "the clock stands before the last declaration", now.isoformat(timespec="seconds")
+        raise InvalidInput([Mistake(str(run_folder), LOG, problem, time, f"{last} or later")])
+    return list(log.entries)
+
+
+def _take_turns(file: IO[bytes]) -> None:
+    """Waits for another `declare` on the folder: two that follow the same line would break the chain for good.
+
+    Where the file system knows no locks there is no waiting.
+    """
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
 
 
 def _entry(line: str) -> Declaration | None:

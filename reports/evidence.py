@@ -4,7 +4,6 @@ A selector may leave settings open. Then validation chooses among the cells that
 many there were is part of the evidence.
 """
 
-import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from twinbench.reports.around import Around, attempts_at_others, has_ended
 from twinbench.reports.cells import (
     BASELINES,
     REPORTED_ON,
@@ -29,19 +29,22 @@ from twinbench.reports.claims import Claim, all_selectors, points, reported_valu
 from twinbench.reports.declaring import Declaration, Log, read_log
 from twinbench.reports.examples import Correct
 from twinbench.reports.published import PublishedTable, PublishedValue
-from twinbench.results.record import BrokenArtefact, read_artefact
+from twinbench.reports.traces import Trace, read_trace
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
 FEATURE_STD = "diagnostics/feature_std"
+CURVES = """
+SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test FROM curves GROUP BY trial_id
+"""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One cell of a comparison. `candidates`: cells that the selector left open; `tried`: all that this folder holds of
-    the method at the settings that every side of the claim fixes. `values`: the metric by seed, of trials that are
-    done. `reported` in place of all that where the number is a published one."""
+    """One cell of a comparison. `candidates`: cells that the selector left open and that ran to their end; `tried`: all
+    such that this folder holds of the method at the settings that every side of the claim fixes alike. `values`: the
+    metric by seed, of trials that are done. `reported` in place of all that where the number is a published one."""
 
     label: str
     selector: Mapping[str, Any]
@@ -76,10 +79,13 @@ class Evidence:
     log: Log
     declared: Declaration | None
     table: PublishedTable | None  # of a claim about a published table, or equal to one
-    attempted_without_record: tuple[str, ...]  # trials that were started and are neither planned nor recorded
     versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
     feature_std: Mapping[str, float]  # at the end of training, by trial
     locked: Mapping[tuple[str, int], str]  # hashes of the shipped protocols by name and version
+    around: Around = field(default_factory=Around)
+    traces: Mapping[str, Trace] = field(default_factory=dict)  # of the sides' trials that are recorded
+    # Of all claims that were asked of the folder so far, this one among them.
+    together: Sequence["Evidence"] = field(default=(), compare=False, repr=False)
 
     @property
     def measured(self) -> tuple[Side, ...]:
@@ -101,6 +107,13 @@ class Evidence:
         """The least difference that matters; of a published table there is none declared, so any."""
         return float(self.content.get("margin", 0.0)) if self.claim.metric.endswith("top1") else 0.0
 
+    @cached_property
+    def withdrawn(self) -> tuple[str, ...]:
+        """Names of claims that were declared, and are neither judged now nor on file any more."""
+        judged = {other.claim.hash for other in self.together} | {self.claim.hash}
+        absent = [entry for entry in self.log.entries if entry.claim not in judged]
+        return tuple(entry.name for entry in absent if entry.claim not in self.around.claims_on_file)
+
 
 class Folder:
     """A run folder ready to be asked for the evidence of many claims: read once, indexed by method."""
@@ -110,37 +123,52 @@ class Folder:
         with ResultStore(run_folder) as store:
             store.ingest()
             run = read_run(store, curves=FEATURE_STD)
-            refs = store.query("SELECT trial_id, outputs_file FROM files WHERE outputs_file IS NOT NULL")
+            curves = store.query(CURVES)
         self.sections = sections(run)
         self._cells: dict[str, list[tuple[Section, Cell]]] = {}
         for section in self.sections:
             for cell in section.cells:
                 self._cells.setdefault(cell.method, []).append((section, cell))
-        self._measured = {(row["trial_id"], row["name"], row["split"]): row for row in records(run.metrics)}
-        self._output_files = dict(zip(refs["trial_id"], refs["outputs_file"], strict=True))
-        self._outputs: dict[str, Mapping[str, Any]] = {}
+        self._measured: dict[tuple[str, str, str], list[Record]] = {}
+        for row in records(run.metrics):
+            self._measured.setdefault((row["trial_id"], row["name"], row["split"]), []).append(row)
+        self._traces: dict[str, Trace] = {}
+        self._together: list[Evidence] = []
         self._feature_std = dict(zip(run.curves["trial_id"], run.curves["value"], strict=True))  # the last of each
         self._versions: dict[str, dict[str, str]] = {}
         for trial, package, version in run.versions[["trial_id", "package", "version"]].itertuples(index=False):
             self._versions.setdefault(trial, {})[package] = version
-        known = set(run.trials["trial_id"])
-        self._attempted_without_record = tuple(sorted(_names(run_folder / "trials") - known))
+        others = attempts_at_others(run_folder, set(run.trials["trial_id"]))
+        self._around = Around(
+            tuple(self.sections),
+            tuple(name for name, attempts in others.items() if has_ended(attempts)),
+            tuple(name for name, attempts in others.items() if not has_ended(attempts)),
+            dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
+            frozenset(curves["trial_id"][curves["on_test"]]),
+            dict(zip(curves["trial_id"], curves["last_epoch"], strict=True)),
+            tuple(sorted(run_folder.glob("claims*.toml"))),
+        )
 
     def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:
         """InvalidInput where the claim names a setting that no cell has."""
         sides, pairs = self._compared(claim, table)
-        return Evidence(
+        traced = [(side.section, trial) for side in sides if side.section for trial in side.trials]
+        evidence = Evidence(
             claim,
             sides,
             pairs,
             self._log,
             self._log.of(claim),
             table,
-            self._attempted_without_record,
             self._versions,
             self._feature_std,
             locked,
+            self._around,
+            {str(trial["trial_id"]): self._trace(section, trial) for section, trial in traced if _is_recorded(trial)},
+            self._together,
         )
+        self._together.append(evidence)
+        return evidence
 
     def _compared(
         self, claim: Claim, table: PublishedTable | None
@@ -179,7 +207,7 @@ class Folder:
         matching = self._matching(claim, selector)
         if not matching:
             return Side(label, selector)
-        shared = {key: selector[key] for key in selector if all(key in other for other in selectors)}
+        shared = {key: value for key, value in selector.items() if all(other.get(key) == value for other in selectors)}
         tried = self._matching(claim, shared | {"method": selector["method"]})
         cell = choose([cell for _, cell in matching], matching[0][0].selected_by)
         section = next(section for section, one in matching if one is cell)
@@ -189,11 +217,11 @@ class Folder:
             selector,
             section,
             cell,
-            len(matching),
-            len(tried),
+            max(1, _count_ended(matching)),
+            max(1, _count_ended(tried)),
             values,
             measurements,
-            self._correctness(claim, cell),
+            self._correctness(claim, section, cell),
         )
 
     def _matching(self, claim: Claim, selector: Mapping[str, Any]) -> list[tuple[Section, Cell]]:
@@ -228,32 +256,36 @@ class Folder:
         if claim.metric in TRIAL_METRICS:
             return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
         rows = {
-            int(trial["seed"]): self._measured[(trial["trial_id"], claim.metric, REPORTED_ON)]
+            int(trial["seed"]): found
             for trial in done
-            if (trial["trial_id"], claim.metric, REPORTED_ON) in self._measured
+            if (found := self._measured.get((trial["trial_id"], claim.metric, REPORTED_ON)))
         }
-        return {seed: float(row["value"]) for seed, row in rows.items()}, tuple(rows.values())
+        values = {seed: float(found[-1]["value"]) for seed, found in rows.items()}
+        return values, tuple(row for found in rows.values() for row in found)  # more than one a seed is for A1 to tell
 
-    def _correctness(self, claim: Claim, cell: Cell) -> Correct | None:
+    def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
         """Which test examples were right, of every done trial that has them; None unless all have."""
-        name = f"{claim.metric.removesuffix('_top1')}_correct"
-        done = [str(trial["trial_id"]) for trial in cell.trials if trial["status"] == "done"]
-        rows = [outputs[name] for trial_id in done if name in (outputs := self._outputs_of(trial_id))]
+        probe = claim.metric.removesuffix("_top1")
+        done = [self._trace(section, trial) for trial in cell.trials if trial["status"] == "done"]
+        rows = [trace.correct[probe] for trace in done if probe in trace.correct]
         if not rows or len(rows) < len(done) or len({len(row) for row in rows}) > 1:
             return None
-        return np.stack([row.astype(bool) for row in rows])
+        return np.stack(rows)
 
-    def _outputs_of(self, trial_id: str) -> Mapping[str, Any]:
-        """The per-example outputs of a trial; empty where there are none, or not those that the record names."""
-        if trial_id not in self._outputs:
-            from safetensors.numpy import load
+    def _trace(self, section: Section, trial: Record) -> Trace:
+        trial_id = str(trial["trial_id"])
+        if trial_id not in self._traces:
+            self._traces[trial_id] = read_trace(self._folder, trial_id, section.content)
+        return self._traces[trial_id]
 
-            self._outputs[trial_id] = {}
-            if file := self._output_files.get(trial_id):
-                reference = {"file": file, "sha256": Path(file).stem}
-                with contextlib.suppress(BrokenArtefact, ValueError):  # the store names it, and rule A14 misses it
-                    self._outputs[trial_id] = load(read_artefact(self._folder, reference))
-        return self._outputs[trial_id]
+
+def _is_recorded(trial: Record) -> bool:
+    return bool(trial["status"] != "missing")
+
+
+def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:
+    """How many of the cells ran at all their seeds: one that was only planned was no candidate."""
+    return sum(all(_is_recorded(trial) for trial in cell.trials) for _, cell in cells)
 
 
 def _has(cell: Cell, settings: Mapping[str, Any]) -> bool:
@@ -268,7 +300,3 @@ def _has(cell: Cell, settings: Mapping[str, Any]) -> bool:
         elif value.text.lower() != str(wanted).lower():
             return False
     return True
-
-
-def _names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()

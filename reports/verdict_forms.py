@@ -1,6 +1,11 @@
-"""Verdicts as text: for terminals, JSON, Markdown, LaTeX, HTML, in-toto. Equal input, equal bytes."""
+"""Verdicts as text: for terminals, JSON, Markdown, LaTeX, HTML, in-toto. Equal input, equal bytes.
+
+What people read leaves out what JSON has: of a claim that is not judged, the rules that say nothing of why.
+"""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
@@ -9,46 +14,86 @@ from typing import Any
 from twinbench.reports import latex
 from twinbench.reports.checking import Checked
 from twinbench.reports.contrasts import Contrast
-from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED
-from twinbench.reports.verdicts import Verdict, difference_text
+from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED, Finding
+from twinbench.reports.verdicts import DIRECTION_ONLY, EQUIVALENT, INADMISSIBLE, NARROWED, UNDERPOWERED, Verdict
+from twinbench.reports.wording import amount_text, difference_text, interval_text, mean_text
 
-RULE_ORDER = (PASSED, FAILED, NOT_APPLICABLE)
+RULE_ORDER = (FAILED, PASSED, NOT_APPLICABLE)
 IN_TOTO = {
     "statement": "https://in-toto.io/Statement/v1",
     "predicate": "https://in-toto.io/attestation/test-result/v0.1",
 }
+NOTHING = "–"
+NUMBERS_SHOWN = (
+    "Comparison",
+    "Difference",
+    "Over seeds",
+    "Holm p",
+    "P(A > B) over seeds",
+    "Over test images",
+    "Found with power 0.8",
+)
+OPEN_ENDED = (UNDERPOWERED, DIRECTION_ONLY, NARROWED, EQUIVALENT)
+LATEX_WIDTHS = {"Claim": 0.42, "Verdict": 0.2, "Difference": 0.3}  # of the line
+LATEX_LETTERS, LATEX_LINES = 60, 32  # in a line and on a page of article at 10 pt, with something to spare
+LONGEST = 300  # characters of one rule's text where people read it
+
+
+def summary(checked: Checked) -> str:
+    """ "7 claims: 2 supported, …"."""
+    counts = Counter(verdict.word for verdict in checked.verdicts)
+    told = ", ".join(f"{count} {word.lower().replace('_', ' ')}" for word, count in sorted(counts.items()))
+    return f"{len(checked.verdicts)} claim{'s' * (len(checked.verdicts) != 1)}: {told}"
+
+
+def remarks(verdict: Verdict) -> list[tuple[str, str]]:
+    """What is said of a verdict beside its word: reason, numbers or supported sentence, what would settle it, rules."""
+    told: list[tuple[str, str]] = []
+    if verdict.word != INADMISSIBLE and verdict.why not in verdict.sentence:
+        told.append(("because", verdict.why))
+    if verdict.is_supported:
+        told += [("numbers", f"{one.label}: {difference_text(one, verdict.claim)}") for one in verdict.contrasts]
+    if verdict.is_supported and not verdict.contrasts:
+        told.append(("numbers", verdict.why))
+    elif verdict.sentence and not verdict.is_supported:
+        told.append(("supported", verdict.sentence))
+    told += [("settled by", text) for text in verdict.settling]
+    full, rest = _failed(verdict)
+    told += [(finding.rule, f"{finding.title}: {_shortened(finding.text)}") for finding in full]
+    return told + ([("fails too", ", ".join(finding.rule for finding in rest))] if rest else [])
+
+
+def _failed(verdict: Verdict) -> tuple[list[Finding], list[Finding]]:
+    """The failed rules that are told in full, and those of which the id will do."""
+    failed = [finding for finding in verdict.findings if finding.outcome == FAILED]
+    if verdict.has_statistics:
+        return failed, []
+    full = [finding for finding in failed if finding.weight == "stops"]
+    return full, [finding for finding in failed if finding not in full]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def plain(text: str) -> str:
+    """One line that no terminal takes for a command: white space as blanks, what cannot be printed by its code."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
+
+
+# --- for terminals ----------------------------------------------------------------------------------------------------
 
 
 def terminal_text(checked: Checked) -> str:
     """One block a claim: the verdict, what it rests on, the rules that failed."""
     blocks = []
     for verdict in checked.verdicts:
-        lines = [f"{verdict.label}  {verdict.claim.name}", f"  claim      {_plain(verdict.claim.sentence)}"]
-        lines += [f"  {name:<10} {text}" for name, text in _told(verdict)]
+        lines = [f"{plain(verdict.label)}  {plain(verdict.claim.name)}"]
         lines += [
-            f"  {finding.rule:<10} {finding.title}: {finding.text}"
-            for finding in verdict.findings
-            if finding.outcome == FAILED
+            f"  {name:<10} {plain(text)}" for name, text in [("claim", verdict.claim.sentence), *remarks(verdict)]
         ]
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, summary(checked)]) + "\n"
-
-
-def summary(checked: Checked) -> str:
-    """ "7 claims: 2 supported, …"."""
-    words = [verdict.word for verdict in checked.verdicts]
-    counts = ", ".join(f"{words.count(word)} {word.lower().replace('_', ' ')}" for word in dict.fromkeys(sorted(words)))
-    return f"{len(words)} claims: {counts}"
-
-
-def _told(verdict: Verdict) -> list[tuple[str, str]]:
-    """What is said of a verdict beside its word: why, the supported sentence, what would settle it."""
-    told = [("because", verdict.why), ("supported", verdict.sentence if not verdict.is_supported else "")]
-    return [(name, text) for name, text in told if text] + [("settled by", text) for text in verdict.settling]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------
@@ -76,28 +121,27 @@ def _content(verdict: Verdict) -> dict[str, Any]:
         "supported_sentence": verdict.sentence,
         "settled_by": list(verdict.settling),
         "findings": [asdict(finding) for finding in verdict.findings],
-        "comparisons": [_numbers(contrast) for contrast in verdict.contrasts],
+        "comparisons": [_numbers(contrast) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "trials": sorted({str(trial["trial_id"]) for trial in verdict.evidence.trials}),
     }
 
 
 def _numbers(contrast: Contrast) -> dict[str, Any]:
-    """A comparison's numbers; differences in the unit of the metric, a fraction for accuracies."""
+    """A comparison's numbers; differences in the unit of the metric, a fraction for accuracies, more being better."""
     parts = ("difference", "wins", "sign_flip", "examples")
     told = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
     effect = contrast.difference.effect_size if contrast.difference else None
-    plain = {
-        name: getattr(contrast, name) for name in ("label", "point", "asked", "bound", "p", "holm_p", "detectable")
-    }
+    names = ("label", "point", "asked", "bound", "p", "holm_p", "detectable")
     sides = [side for side in (contrast.a, contrast.b) if side is not None]
     values = {side.label: {str(seed): side.values[seed] for seed in sorted(side.values)} for side in sides}
-    return plain | told | {"effect_size": effect, "values": values}
+    return {name: getattr(contrast, name) for name in names} | told | {"effect_size": effect, "values": values}
 
 
 def in_toto_text(checked: Checked) -> str:
     """An in-toto statement with a test-result predicate: a test per claim, whose subjects are the records' digests.
 
-    Supported claims passed, supported but exploratory ones are warnings. Source: in-toto/attestation,
+    Supported claims passed, supported but exploratory ones are warnings. Where no record stands behind any of them, the
+    claims themselves are the subjects, for a statement has to have some. Source: in-toto/attestation,
     spec/predicates/test-result.md. It is not signed: whoever wants that signs the file.
     """
     trials = {
@@ -106,19 +150,18 @@ def in_toto_text(checked: Checked) -> str:
         for trial in verdict.evidence.trials
         if trial["result_digest"]
     }
+    claims = {verdict.claim.name: verdict.claim.hash for verdict in checked.verdicts}
     well = [verdict for verdict in checked.verdicts if verdict.is_supported]
     warned = [verdict.claim.name for verdict in well if verdict.exploratory]
     passed = [verdict.claim.name for verdict in well if not verdict.exploratory]
     failed = [verdict.claim.name for verdict in checked.verdicts if not verdict.is_supported]
     statement = {
         "_type": IN_TOTO["statement"],
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(trials.items())],
+        "subject": _resources(dict(sorted(trials.items())) or claims),
         "predicateType": IN_TOTO["predicate"],
         "predicate": {
             "result": "FAILED" if failed else "WARNED" if warned else "PASSED",
-            "configuration": [
-                {"name": verdict.claim.name, "digest": {"sha256": verdict.claim.hash}} for verdict in checked.verdicts
-            ],
+            "configuration": _resources(claims),
             "passedTests": passed,
             "warnedTests": warned,
             "failedTests": failed,
@@ -127,58 +170,91 @@ def in_toto_text(checked: Checked) -> str:
     return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def _resources(digests: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in digests.items()]
+
+
 # --- for papers and pages ---------------------------------------------------------------------------------------------
 
 
 def markdown_text(checked: Checked) -> str:
     """A table of verdicts, and below it what each rests on."""
-    lines = [f"# Claims of {_cell(checked.claims_file)}, judged from {_cell(checked.run)}", ""]
-    lines += ["| claim | verdict | rules failed |", "| --- | --- | --- |"]
-    lines += [f"| {_cell(v.claim.name)} | {_cell(v.label)} | {_failed_ids(v)} |" for v in checked.verdicts]
+    lines = [f"# Claims of {_cell(checked.claims_file)}, judged from {_cell(checked.run)}", "", summary(checked), ""]
+    lines += ["| claim | verdict |", "| --- | --- |"]
+    lines += [f"| {_cell(v.claim.name)} | {_cell(v.label)} |" for v in checked.verdicts]
     for verdict in checked.verdicts:
-        lines += [
-            "",
-            f"## {_cell(verdict.claim.name)}: {_cell(verdict.label)}",
-            "",
-            f"> {_cell(verdict.claim.sentence)}",
-        ]
-        lines += ["", *(f"- {name}: {_cell(text)}" for name, text in _told(verdict))]
-        lines += [f"- {f.rule} {f.title}: {_cell(f.text)}" for f in verdict.findings if f.outcome == FAILED]
-    return "\n".join([*lines, "", summary(checked), ""])
-
-
-def _failed_ids(verdict: Verdict) -> str:
-    return ", ".join(finding.rule for finding in verdict.findings if finding.outcome == FAILED) or "–"
+        lines += ["", f"## {_cell(verdict.claim.name)}", ""]
+        lines += [f"> {_cell(verdict.claim.sentence)}", "", f"**{_cell(verdict.label)}**", ""]
+        lines += [f"- {name}: {_cell(text)}" for name, text in remarks(verdict)]
+    return "\n".join([*lines, ""])
 
 
 def _cell(text: str) -> str:
     """Text that nothing in Markdown, or in HTML within it, takes for markup."""
-    plain = _plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\`*_[]|#~" else character for character in plain)
+    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()|#~!$" else character for character in escaped)
 
 
 def latex_text(checked: Checked) -> str:
-    """A booktabs table: the claim's sentence, its verdict, its numbers."""
+    """booktabs tables of claims, verdicts and numbers: several where one would not fit on a page."""
     import pandas as pd
 
     rows = [
-        {"Claim": _plain(verdict.claim.sentence), "Verdict": verdict.label, "Difference": _differences(verdict)}
+        {
+            "Claim": plain(verdict.claim.sentence),
+            "Verdict": verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
+            "Difference": _differences(verdict),
+        }
         for verdict in checked.verdicts
     ]
     notes = [
-        "Differences over paired seeds with the t interval at the confidence that Holm's correction leaves within the "
-        "family. Rules in parentheses are those that the comparison breaks.",
-        summary(checked),
+        "Differences over seeds with the t interval, at the confidence that Holm's correction leaves in the family. "
+        "In parentheses: the rules that the comparison breaks, or the part that holds.",
+        f"{summary(checked)}.",
     ]
-    frame = pd.DataFrame(rows, dtype=object)
-    caption = f"Claims of {checked.claims_file}, judged from the records of {checked.run}."
-    return latex.table(frame, caption, "tab:claims", notes, widths={"Claim": 0.42, "Verdict": 0.2, "Difference": 0.3})
+    pages = _pages(rows)
+    tables = []
+    for number, page in enumerate(pages, 1):
+        part = f", part {number} of {len(pages)}" if len(pages) > 1 else ""
+        caption = f"Claims of {checked.claims_file}, judged from the records of {checked.run}{part}."
+        label = "tab:claims" if number == 1 else f"tab:claims-{number}"
+        frame = pd.DataFrame(page, dtype=object)
+        tables.append(latex.table(frame, caption, label, notes if number == len(pages) else [], widths=LATEX_WIDTHS))
+    return "\n".join(tables)
+
+
+def _pages(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """The rows in runs that fit on a page, by what their longest cells take of it."""
+    pages: list[list[dict[str, str]]] = [[]]
+    left = LATEX_LINES
+    for row in rows:
+        lines = max(math.ceil(len(row[name]) / (LATEX_LETTERS * width)) for name, width in LATEX_WIDTHS.items())
+        if lines > left and pages[-1]:
+            pages.append([])
+            left = LATEX_LINES
+        pages[-1].append(row)
+        left -= lines
+    return pages
 
 
 def _differences(verdict: Verdict) -> str:
-    if verdict.word in ("INADMISSIBLE", "UNVERIFIABLE"):
-        return "–"
-    return "; ".join(difference_text(contrast, verdict.claim) for contrast in verdict.contrasts) or verdict.why
+    """The numbers; of many comparisons the one that is furthest from being what is claimed."""
+    if not verdict.has_statistics:
+        return NOTHING
+    contrasts = [contrast for contrast in verdict.contrasts if contrast.low is not None]
+    if not contrasts:
+        return verdict.why
+    weakest = min(contrasts, key=_room)
+    told = difference_text(weakest, verdict.claim)
+    return told if len(contrasts) == 1 else f"{told}, the weakest of {len(contrasts)}: {weakest.label}"
+
+
+def _room(contrast: Contrast) -> float:
+    """How far the judged interval lies on the right side of its bound."""
+    assert contrast.low is not None and contrast.high is not None
+    if contrast.asked == "within":
+        return contrast.bound - max(-contrast.low, contrast.high)
+    return contrast.low - contrast.bound
 
 
 def html_text(checked: Checked) -> str:
@@ -189,11 +265,45 @@ def html_text(checked: Checked) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = resources.files("twinbench.reports").joinpath("templates", "claims.html.j2").read_text("utf-8")
-    verdicts = [
-        {"verdict": v, "told": _told(v), "numbers": [difference_text(c, v.claim) for c in v.contrasts]}
-        for v in checked.verdicts
+    template = environment.from_string(source)
+    claims = [_page_entry(verdict) for verdict in checked.verdicts]
+    return template.render(checked=checked, claims=claims, summary=summary(checked), columns=NUMBERS_SHOWN) + "\n"
+
+
+def _page_entry(verdict: Verdict) -> dict[str, Any]:
+    findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
+    counts = Counter(finding.outcome for finding in findings)
+    told = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
+    queries: dict[str, list[str]] = {}
+    for finding in verdict.findings:
+        if finding.query:
+            queries.setdefault(finding.query, []).append(finding.rule)
+    return {
+        "verdict": verdict,
+        "class": "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad",
+        "remarks": told,
+        "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
+        "findings": findings,
+        "counts": ", ".join(f"{counts[outcome]} {outcome}" for outcome in RULE_ORDER if counts[outcome]),
+        "queries": [(", ".join(rules), query) for query, rules in queries.items()],
+    }
+
+
+def _row(contrast: Contrast, verdict: Verdict) -> list[str]:
+    """What NUMBERS_SHOWN names."""
+    claim, difference = verdict.claim, contrast.difference
+    if difference is None:
+        return [contrast.label, *[NOTHING] * (len(NUMBERS_SHOWN) - 1)]
+    wins, examples = contrast.wins, contrast.examples
+    return [
+        contrast.label,
+        mean_text(contrast, claim),
+        interval_text(contrast, claim),
+        NOTHING if contrast.holm_p is None else f"{contrast.holm_p:.2g}",
+        NOTHING if wins is None else f"{wins.estimate:.2f} ({wins.low:.2f} to {wins.high:.2f})",
+        NOTHING if examples is None else f"{100 * examples.low:.2f} to {100 * examples.high:.2f}, {examples.n} images",
+        NOTHING if contrast.detectable is None else amount_text(contrast.detectable, claim),
     ]
-    return environment.from_string(source).render(checked=checked, verdicts=verdicts, summary=summary(checked)) + "\n"
 
 
 FORMS: dict[str, Callable[[Checked], str]] = {

@@ -1,0 +1,240 @@
+"""Rules A20 to A24: what may be said of a comparison, by whom it was measured, and when it was claimed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from twinbench.reports.case import (
+    FAILED,
+    NO_RECORD,
+    NOT_APPLICABLE,
+    PASSED,
+    Case,
+    Outcome,
+    distinct,
+    is_trained,
+    passed_if,
+    some,
+)
+from twinbench.reports.contrasts import COLLAPSE_KINDS
+from twinbench.reports.evidence import TRIAL_METRICS, Side
+from twinbench.reports.sentences import (
+    Compared,
+    backbone_of,
+    contradictions,
+    generalises,
+    names_dataset,
+    names_methods,
+    names_setting,
+    says_setting,
+)
+
+DRIFTING = ("commit", "code_hash", "device", "precision")
+COSTLY = ("threads", "ranks", "host")  # drift too, where seconds or bytes are compared
+HARMLESS = ("commit",)  # whose change alone, with equal code, moves nothing
+APART = 0.5  # of all trials of a side would have to change theirs for the sides to be alike
+
+
+# --- A20 ------------------------------------------------------------------------------------------------------------
+
+
+def scope_words(case: Case) -> Outcome:
+    """The sentence names the dataset that it holds for, and says nothing that is not compared."""
+    claim, name = case.evidence.claim, case.dataset
+    if wrong := list(contradictions(claim, _compared(case))):
+        return FAILED, f"the sentence is about something else: {'; '.join(wrong)}", "stops"
+    if left_out := next(_left_out(case), ""):
+        return FAILED, left_out, "stops"
+    if not name:
+        return NOT_APPLICABLE, "the dataset is unknown"
+    if not names_dataset(claim, name):
+        return FAILED, f"does not say that it is about {name}: without a scope it says too much"
+    unsaid = ", ".join(dict.fromkeys(_unsaid_settings(case)))
+    return passed_if(not unsaid, f"names {name}", f"holds at {unsaid}, which the sentence does not say")
+
+
+def _unsaid_settings(case: Case) -> Iterator[str]:
+    """What the claim fixes otherwise than the protocol, or among several values that were run, and leaves unsaid."""
+    evidence, claim = case.evidence, case.evidence.claim
+    training = evidence.content.get("training", {})
+    for side in evidence.measured:
+        method = side.selector["method"]
+        defaults = training | evidence.content.get("methods", {}).get(method, {})
+        for key, value in side.selector.items():
+            said = says_setting(claim, key, value) or (key in claim.scope and names_setting(claim, key))
+            if key in ("method", claim.axis) or said:
+                continue
+            cells = [cell for cell in evidence.around.cells if cell.method == method]
+            ran = {cell.values[key].text for cell in cells if key in cell.values}
+            if defaults[key] != value if key in defaults else len(ran) > 1:
+                yield f"{key} {value}"
+
+
+def _compared(case: Case) -> Compared:
+    evidence = case.evidence
+    sides = [side for side in evidence.measured if is_trained(side)]
+    epochs = {_value(side, "epochs") for side in sides} | {side.selector.get("epochs") for side in evidence.sides}
+    epochs |= set(evidence.claim.values) if evidence.claim.axis == "epochs" else set()
+    return Compared(
+        case.dataset,
+        frozenset(name for name, _ in evidence.locked),
+        evidence.around.methods | {*evidence.content.get("methods", {})},
+        frozenset(int(value) for value in epochs if isinstance(value, int | float)) if sides else frozenset(),
+        backbone_of(evidence.content) if sides else "",
+    )
+
+
+def _value(side: Side, key: str) -> float | None:
+    value = side.cell.values.get(key) if side.cell else None
+    return value.number if value else None
+
+
+def _left_out(case: Case) -> Iterator[str]:
+    """What was run within what the claim speaks of, and is not compared."""
+    claim, around = case.evidence.claim, case.evidence.around
+    numbers = [value for value in claim.values if isinstance(value, int | float)]
+    if claim.axis and numbers and not claim.is_about_a_table:
+        cells = [cell for cell in around.cells if cell.method == claim.a["method"] and claim.axis in cell.values]
+        ran = {cell.values[claim.axis].number for cell in cells}
+        between = [n for n in ran if n is not None and min(numbers) < n < max(numbers) and n not in numbers]
+        if between:
+            at = ", ".join(f"{number:g}" for number in sorted(between))
+            yield f"{claim.axis} was run at {at} too, within the claimed range"
+    if claim.kind == "best_of" and claim.among and not claim.is_about_a_table:
+        among = {str(side["method"]) for side in claim.among}
+        absent = around.methods - {str(claim.a["method"]), *among}
+        if absent and not names_methods(claim, among):
+            yield f"the best of some: {', '.join(sorted(absent))} was run too, and is not among them"
+
+
+# --- A21, A22 -------------------------------------------------------------------------------------------------------
+
+
+def measured_not_reported(case: Case) -> Outcome:
+    """Numbers from papers are a class of their own; behind what was measured stand curves and outputs by example."""
+    evidence, claim = case.evidence, case.evidence.claim
+    if claim.is_about_a_table:
+        return FAILED, f"numbers reported in {claim.reported}: no record stands behind them"
+    if problem := next(_unfounded(case), ""):
+        return FAILED, problem
+    beside = f"; {evidence.table.name} stands beside it as a fixed number" if evidence.table else ""
+    if claim.metric in TRIAL_METRICS:
+        return PASSED, f"measured; {claim.metric} is circumstance, which no digest covers{beside}"
+    return PASSED, f"measured, as its curves and outputs by example show{beside}"
+
+
+def _unfounded(case: Case) -> Iterator[str]:
+    claim, traces = case.evidence.claim, case.evidence.traces
+    done = [
+        (str(trial["trial_id"]), side)
+        for side in case.evidence.measured
+        for trial in side.trials
+        if trial["status"] == "done" and int(trial["seed"]) in side.values
+    ]
+    for trial_id, _ in done:
+        if problem := traces[trial_id].outputs:
+            yield f"trial {trial_id}: {problem}"
+    probe = claim.metric.removesuffix("_top1")
+    has_outputs = claim.metric.endswith("top1") and case.evidence.content.get("checkpoint", "last") == "last"
+    if claim.kind not in COLLAPSE_KINDS and has_outputs:
+        bare = [trial_id for trial_id, _ in done if probe not in traces[trial_id].correct]
+        if bare:
+            yield f"{len(bare)} of {len(done)} values have no outputs by example behind them: {some(bare)}"
+    for trial_id, _ in done:
+        if why := case.evidence.around.set_aside.get(traces[trial_id].curves_file):
+            yield f"trial {trial_id}: its curves cannot be read: {why}"
+    untold = [trial_id for trial_id, side in done if is_trained(side) and not traces[trial_id].curves_file]
+    if untold:
+        yield f"{len(untold)} of {len(done)} trials have no curves of their training: {some(untold)}"
+
+
+def no_drift(case: Case) -> Outcome:
+    """The same code, device and precision for all trials. What tells the sides apart may be the difference itself."""
+    if case.has_no_record:
+        return NO_RECORD
+    seen = {what: _seen(case, what) for what in _surroundings(case)}
+    told = {what: values for what, values in seen.items() if len(distinct(values.values())) > 1}
+    if not told:
+        return PASSED, "one code, device, precision and set of versions"
+    apart = [what for what in told if what not in HARMLESS and _tells_sides_apart(case, told[what])]
+    if apart:
+        return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(what, told[what]) for what in apart)}"
+    return FAILED, f"they differ in {'; '.join(_drift_text(what, values) for what, values in told.items())}", "told"
+
+
+def _surroundings(case: Case) -> list[str]:
+    of_trials = [case.evidence.versions.get(str(trial["trial_id"]), {}) for trial in case.evidence.trials]
+    packages = sorted({name for versions in of_trials for name in versions})
+    costly = COSTLY if case.evidence.claim.metric in TRIAL_METRICS else ()
+    return [*DRIFTING, *costly, *packages]
+
+
+def _seen(case: Case, what: str) -> dict[str, Any]:
+    """What each trial that ran says of it, by trial."""
+    ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
+    if what in (*DRIFTING, *COSTLY):
+        return {str(trial["trial_id"]): trial[what] for trial in ran}
+    return {str(trial["trial_id"]): case.evidence.versions.get(trial["trial_id"], {}).get(what) for trial in ran}
+
+
+def _tells_sides_apart(case: Case, seen: dict[str, Any]) -> bool:
+    """Whether on two compared sides the shares of the values lie further apart than APART (total variation)."""
+    for a, b, _ in case.evidence.pairs:
+        if b is None or not is_trained(a) or not is_trained(b):
+            continue
+        shares = []
+        for side in (a, b):
+            values = [str(seen[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in seen]
+            shares.append({value: count / len(values) for value, count in Counter(values).items()})
+        both = shares[0].keys() | shares[1].keys()
+        if all(shares) and sum(abs(shares[0].get(v, 0) - shares[1].get(v, 0)) for v in both) / 2 > APART:
+            return True
+    return False
+
+
+def _drift_text(what: str, seen: dict[str, Any]) -> str:
+    return f"{what.replace('_', ' ')}: {', '.join(value[:16] for value in distinct(seen.values()))}"
+
+
+# --- A23, A24 -------------------------------------------------------------------------------------------------------
+
+
+def dataset_count(case: Case) -> Outcome:
+    """A sentence about datasets needs datasets as its unit, never seeds."""
+    words = generalises(case.evidence.claim)
+    if not words:
+        return NOT_APPLICABLE, "one dataset, and the sentence speaks of no others"
+    return FAILED, f"one dataset carries no sentence that holds {words!r}: Friedman's test wants eight or so"
+
+
+def declared_before(case: Case) -> Outcome:
+    """The claim stood in the log, as it is now, before the first of its results did."""
+    log, claim, entry = case.evidence.log, case.evidence.claim, case.evidence.declared
+    if claim.is_about_a_table:
+        return FAILED, "the results were published before"
+    if log.problem:
+        return FAILED, log.problem
+    if entry is None:
+        changed = "what was declared under this name is another claim: it was changed since"
+        return FAILED, changed if log.named(claim.name) else "never declared"
+    ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
+    if untold := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
+        return FAILED, f"declared {entry.time}, and {len(untold)} results do not say when they came: {some(untold)}"
+    first = min((str(trial["finished"]) for trial in ran), default="").replace(" ", "T")[:19]
+    if first and entry.time[:19] > first:
+        return FAILED, f"declared {entry.time}, after the first result of {first}"
+    if earlier := next(_ended_before(case, entry.time), ""):
+        return FAILED, earlier
+    begun = case.evidence.around.begun_by(entry.time)
+    if entry.recorded > begun:
+        told = f"{entry.recorded} trials were recorded when it was declared, and {begun} had begun by {entry.time}"
+        return FAILED, f"{told}: a clock is wrong, or records are gone"
+    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "")
+
+
+def _ended_before(case: Case, time: str) -> Iterator[str]:
+    """Trials that came to a result, began before the declaration, and were then run once more."""
+    for trial_id, trace in case.evidence.traces.items():
+        for attempt in trace.attempts[:-1]:
+            if attempt.status in ("done", "diverged", "collapsed") and attempt.started[:19] < time[:19]:
+                yield f"trial {trial_id} ended as {attempt.status} by an attempt of {attempt.started}, and ran again"

@@ -1,0 +1,198 @@
+"""What the tests of bundles share: a run folder with genuine ids and outputs, and bundles that were tampered with."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from twinbench.reports.integrity import Level, integrity
+from twinbench.reports.verification import aggregate, render, rendered
+from twinbench.results.bundle import Bundled, pack, write_bundle
+from twinbench.results.contents import Contents, read_contents
+from twinbench.results.record import write_artefact, write_json_atomically, write_record
+from twinbench.results.unpacking import unpack
+from twinbench.sweeps.identity import digest
+from twinbench.sweeps.protocol import Protocol
+from twinbench.sweeps.sweep import read_protocol
+from twinbench.sweeps.trial import Trial
+
+EXAMPLES = 40
+STARTED = "2026-01-02T03:04:05+00:00"
+CIRCUMSTANCE = {
+    "started": STARTED,
+    "finished": "2026-01-02T03:05:05+00:00",
+    "attempts": 1,
+    "train_seconds": 50.0,
+    "evaluation_seconds": 5.0,
+    "images_seen": 14370,
+    "peak_memory_bytes": 2**29,
+    "commit": "c" * 40,
+    "code_hash": "d" * 64,
+    "versions": {"python": "3.11.7", "torch": "2.14.1"},
+    "device": "cpu",
+    "precision": "fp32",
+    "threads": 1,
+    "ranks": 1,
+    "host": "invented",
+    "traceback": "",
+}
+
+
+@dataclass
+class GenuineRun:
+    """A run folder with ids, hashes, outputs and attempts as `twinbench run` leaves them. Its numbers are drawn."""
+
+    folder: Path
+    protocol: Protocol
+    trials: tuple[Trial, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        return [trial.trial_id for trial in self.trials]
+
+    def plan(self) -> None:
+        """Writes the plan."""
+        trials = [
+            {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
+            | {key: value for key, value in trial.content().items() if key != "protocol"}
+            for trial in self.trials
+        ]
+        plan = {"schema": 1, "name": "genuine", "question": "Is it whole?", "axes": ["projector_width"]}
+        write_json_atomically(self.folder / "plan.json", plan | {"protocol": self.protocol.carried, "trials": trials})
+
+    def attempt(self, trial: Trial, status: str, number: int = 1, reason: str = "", **more: Any) -> None:
+        """Writes what an attempt last told of itself."""
+        told = {"number": number, "status": status, "reason": reason, "started": STARTED, "host": "invented", "pid": 7}
+        file = self.folder / "trials" / trial.trial_id / f"attempt-{number:04d}.json"
+        write_json_atomically(file, told | more)
+
+    def record(self, trial: Trial, status: str = "done", reason: str = "", **circumstance: Any) -> None:
+        """Records the trial with drawn predictions, and the attempt that left it."""
+        curves = outputs = None
+        metrics: list[dict[str, Any]] = []
+        if status == "done":
+            arrays = drawn_outputs(trial)
+            outputs = write_artefact(self.folder, save(arrays), ".safetensors")
+            curves = write_artefact(self.folder, json.dumps(drawn_curves(trial)).encode(), ".json")
+            for name, variant in (("knn", "knn/cosine-softmax@1"), ("linear", "linear/sgd-standardised@1")):
+                right = int((arrays[f"{name}_prediction"] == arrays["labels"]).sum())
+                for split, value in (("test", right / EXAMPLES), ("validation", 0.5)):
+                    metrics.append(_metric(f"{name}_top1", variant, split, value))
+        result = {
+            "trial_id": trial.trial_id,
+            "cell_id": trial.cell_id,
+            "trial": trial.content(),
+            "derived": {},
+            "status": status,
+            "reason": reason,
+            "metrics": metrics,
+            "curves": curves,
+            "outputs": outputs,
+        }
+        number = circumstance.get("attempts", 1)
+        self.attempt(trial, status, number, reason)
+        write_record(self.folder, result, CIRCUMSTANCE | circumstance)
+
+    def bundle(self, report: bool = False) -> Bundled:
+        """Its bundle, beside it. Most tests do without the report, which takes the longest."""
+        return write_bundle(self.folder, self.folder.parent / "bundle.tar.gz", rendered if report else lambda _: {})
+
+
+def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
+    """SimCLR and VICReg under digits-small, that many seeds each: all done."""
+    protocol = read_protocol("digits-small")
+    trials = [
+        Trial(
+            method, 1, {"projector_width": 16}, asdict(protocol.training), seed, "sha256:" + "1" * 64, protocol.carried
+        )
+        for method in ("simclr", "vicreg")
+        for seed in range(seeds)
+    ]
+    run = GenuineRun(folder, protocol, tuple(trials))
+    run.plan()
+    for trial in trials:
+        run.record(trial)
+    return run
+
+
+def drawn_outputs(trial: Trial) -> dict[str, np.ndarray]:
+    """Labels that all trials share, and predictions that are right three times in four."""
+    labels = np.arange(EXAMPLES, dtype=np.int32) % 10
+    rng = np.random.default_rng(int(trial.trial_id, 16))
+    arrays = {"labels": labels}
+    for probe in ("knn", "linear"):
+        predicted = np.where(rng.random(EXAMPLES) < 0.75, labels, (labels + 1) % 10).astype(np.int32)
+        arrays |= {f"{probe}_prediction": predicted, f"{probe}_correct": (predicted == labels).astype(np.uint8)}
+    return arrays
+
+
+def drawn_curves(trial: Trial) -> dict[str, Any]:
+    rng = np.random.default_rng(int(trial.trial_id, 16))
+    return {"epoch": [1, 2], "series": {"loss": sorted(rng.random(2).tolist(), reverse=True)}}
+
+
+def _metric(name: str, variant: str, split: str, value: float) -> dict[str, Any]:
+    how = {"n_examples": EXAMPLES, "selected_on": "validation", "candidates": 6, "selected": {"k": 20}}
+    return {"name": name, "variant": variant, "split": split, "value": value} | how
+
+
+# --- tampering ------------------------------------------------------------------------------------------------------
+
+
+def members_of(bundle: Path) -> dict[str, bytes]:
+    """Every member by name, read with Python's own tarfile."""
+    with tarfile.open(bundle, "r:gz") as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+
+
+def packed(members: Mapping[str, bytes], path: Path, mend: bool = True) -> Path:
+    """The members as a bundle; with `mend` the manifest states what they are now, as a careful cheat would have it."""
+    members = dict(members)
+    if mend:
+        manifest = json.loads(members["MANIFEST.json"])
+        manifest["members"] = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            for name, data in members.items()
+            if name != "MANIFEST.json"
+        }
+        members["MANIFEST.json"] = as_json(manifest)
+    file = io.BytesIO()
+    pack(file, members)
+    path.write_bytes(file.getvalue())
+    return path
+
+
+def as_json(content: object) -> bytes:
+    """As records are written."""
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def changed_record(data: bytes, change: Callable[[dict[str, Any]], None], mend: bool = True) -> bytes:
+    """The record with its result changed; with `mend` its digest follows."""
+    record = json.loads(data)
+    change(record["result"])
+    if mend:
+        record["result_digest"] = digest(record["result"])
+    return as_json(record)
+
+
+def contents_of(bundle: Path, folder: Path) -> Contents:
+    """The bundle unpacked into a new folder within `folder`."""
+    return read_contents(unpack(bundle, folder / f"unpacked-{len(list(folder.glob('unpacked-*')))}"))
+
+
+def verified(bundle: Path, folder: Path, name: str = "integrity", expect: str = "") -> Level:
+    """The level of that name; what comes after integrity only where that passes."""
+    contents = contents_of(bundle, folder)
+    ground = integrity(contents, expect)
+    if name == "integrity":
+        return ground
+    assert ground.outcome == "passed", ground.faults
+    return {"render": render, "aggregate": aggregate}[name](contents)
