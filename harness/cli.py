@@ -12,6 +12,7 @@ from twinbench.harness.bundle_commands import bundle, verify
 from twinbench.harness.claim_commands import check, claim_app
 from twinbench.harness.plan_command import plan
 from twinbench.harness.protocol_commands import protocol_app
+from twinbench.results.record import takes_no_more
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -365,6 +366,11 @@ def main() -> None:
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not takes_no_more(error):
+            raise
+        print(f"error: the disk takes no more: {error}; what is recorded stays", file=sys.stderr)
+        sys.exit(SOME_FAILED)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ def write_plan(run_folder: Path, planned: Plan) -> None:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
 
 
+def why_unwritable(run_folder: Path) -> str:
+    """Why the folder takes no more, in words; empty where it does. Tried with as much as a small trial's state."""
+    try:
+        write_bytes_atomically(run_folder / ".room", bytes(2**20)).unlink()
+    except OSError as error:
+        return f"the run folder cannot be written: {error.strerror}"
+    return ""
+
+
 def _plan_text(planned: Plan) -> bytes:
     """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
     content = planned.content()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.run_folder import missing
+from twinbench.harness.run_folder import missing, why_unwritable
 from twinbench.harness.watching import LOOK_SECONDS, Watch
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
@@ -204,7 +204,9 @@ def run_on_ray(
                 if watch.is_worked_on():  # by another command's workers: nothing is free
                     continue
                 if still == left:  # they ended and did nothing: to start more would go on for ever
-                    raise CannotStart(actors.why_none() or f"the actors ended and left {still} trials")
+                    if reason := actors.why_none():
+                        raise CannotStart(reason)
+                    return
                 left = still
                 actors.start(min(left, workers or actors.fitting(watch.say)))
 
@@ -230,7 +232,9 @@ def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], N
         stopped = "cancelled; the same command goes on from here"
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
-        stopped = f"{statuses['missing']} trials are missing and no worker is left; the same command goes on from here"
+        # a disk may be so full that no worker could leave word of it
+        reason = watch.why_left() or why_unwritable(run_folder) or "nobody said why"
+        stopped = f"stopped: no worker is left: {reason}; the same command goes on from here"
     return Outcome(statuses, stopped)
 
 

@@ -43,6 +43,11 @@ class Survey:
         """Those of them that have not said that they ended."""
         return {trial_id: attempt for trial_id, attempt in self.started().items() if is_running(attempt)}
 
+    def why_left(self) -> str:
+        """What ended the latest attempt that left no record and could say why; empty where none could."""
+        told = [attempt for attempt in self.started().values() if attempt.get("reason")]
+        return str(max(told, key=lambda attempt: str(attempt.get("updated")))["reason"]) if told else ""
+
     def is_worked_on(self, others: Others) -> bool:
         """Whether any trial without a record has a worker that has to be taken for alive, whoever started it."""
         held = [others.holds(name, int(told["number"]), told) for name, told in self.running().items()]

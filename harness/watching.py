@@ -65,6 +65,10 @@ class Watch:
         """Whether any missing trial has a living worker, whichever command or launcher started it."""
         return self._survey.is_worked_on(self._others)
 
+    def why_left(self) -> str:
+        """What the workers that are gone said of the trials that they left; empty where they said nothing."""
+        return self._survey.why_left()
+
     def say(self, text: str) -> None:
         """Prints a line about the run."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,6 @@
 """Runs one trial: data, training, evaluation, record. Every launcher calls `run_trial` on the same trial and folder."""
 
 import contextlib
-import errno
 import os
 import socket
 import sys
@@ -22,12 +21,10 @@ from twinbench.harness.ranks import RankDied
 from twinbench.harness.training.loop import Diverged, Interrupted, finished_curves, uses_bf16
 from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.training.state import drop_state, saved_progress
-from twinbench.results.record import write_artefact, write_record
+from twinbench.results.record import takes_no_more, write_artefact, write_record
 from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.protocol import Training
 from twinbench.sweeps.trial import Trial
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 class Unwritable(Exception):
@@ -90,7 +87,7 @@ def _attempt(
     except Diverged as error:
         status, reason = "diverged", str(error)
     except Exception as error:  # failure is data: one bad trial never stops a sweep
-        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        if isinstance(error, OSError) and takes_no_more(error):
             raise
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         traceback.print_exc()
@@ -131,7 +128,7 @@ def _unwritable_told(attempt: Attempt | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if not takes_no_more(error):
             raise
         reason = f"the run folder cannot be written: {error.strerror}"
         if attempt:

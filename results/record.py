@@ -14,6 +14,7 @@ of one trial are compared by one string. `circumstance` is the rest: times, cost
     └── BrokenArtefact    an artefact that is missing, misnamed or not what its digest says
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -33,6 +34,8 @@ PLAN = "plan.json"
 RECORDS = "records"
 ARTEFACTS = "artefacts"
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+
 _ID = re.compile(r"[0-9a-f]{16}")
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})\.[a-z0-9]+")
 _LARGEST = 2**63  # whole numbers must fit the database's BIGINT
@@ -51,6 +54,13 @@ class BrokenArtefact(RecordError):
 
 
 # --- files that appear whole ----------------------------------------------------------------------------------------
+
+
+def takes_no_more(error: Exception) -> bool:
+    """Whether a file system said so: a full disk, a quota, a lost mount."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in UNWRITABLE
+    return os.strerror(errno.ENOSPC) in str(error)  # as DuckDB passes it on
 
 
 def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) -> Path:

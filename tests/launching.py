@@ -1,20 +1,26 @@
 """What the tests of all launchers share: small sweeps, the command line in a process, and waiting for a moment."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import read_attempt
+import pytest
+
+from twinbench.harness.attempts import is_running, last_attempt, read_attempt
 from twinbench.results.record import read_record, record_files
 
 PLUGINS = Path(__file__).parent / "plugins"
-# One trial long enough to be disturbed, and one short sweep of several trials.
+# One trial long enough to be disturbed, two that somebody has to end, and a short sweep of several trials.
 ONE_TRIAL = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=8", "byol.projector_width=32")
+TWO_LONG_TRIALS = ("methods=byol", "baselines=false", "seeds=[0, 1]", "epochs=400", "byol.projector_width=32")
 FEW_TRIALS = ("methods=simclr", "seeds=[0]", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
 MISBEHAVING = """
 question = "What becomes of trials that go wrong?"
@@ -72,10 +78,28 @@ class Twinbench:
         (trial,) = (self.folder / out / "trials").iterdir()
         return read_attempt(self.folder / out, trial.name, number)
 
-    def wait_for_progress(self, out: str) -> dict[str, Any]:
-        """Waits until the folder's one trial has saved its first epoch; its attempt."""
-        wait_until(lambda: list((self.folder / out / "trials").glob("*/state.pt")), f"no trial of {out} began")
-        return self.attempt(out)
+    def attempts(self, out: str) -> list[dict[str, Any]]:
+        """The last attempt at each of the run folder's trials that have begun."""
+        folder = self.folder / out
+        return [last_attempt(folder, trial.name) for trial in sorted((folder / "trials").iterdir())]
+
+    def running(self, out: str) -> list[dict[str, Any]]:
+        """Those of them that go on."""
+        return [attempt for attempt in self.attempts(out) if is_running(attempt)]
+
+    def launch(self, out: str) -> dict[str, Any]:
+        """What the run folder notes of the one time that a cluster was asked and not cancelled since."""
+        (file,) = (self.folder / out / "launches").glob("*.json")
+        return dict(json.loads(file.read_text()))
+
+    def wait_for_progress(self, out: str, trials: int = 1) -> list[dict[str, Any]]:
+        """Waits until so many trials of the folder have saved their first epoch; their attempts."""
+
+        def have_begun() -> bool:
+            return len(list((self.folder / out / "trials").glob("*/state.pt"))) == trials
+
+        wait_until(have_begun, f"no {trials} trials of {out} began")
+        return self.attempts(out)
 
 
 def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> None:
@@ -88,6 +112,41 @@ def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> Non
     assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
     assert "died 3 times" in reasons["killed"] and f"time limit of {seconds} s" in reasons["hangs"]
     assert reasons["simclr"] == ""
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A disk of its own on `folder`, with room for one small run and its report; skips where none can be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def run_out_of_disk(twinbench: Twinbench, room: int, *options: object) -> None:
+    """Runs ONE_TRIAL on a disk that gets full, but for `room` bytes, meanwhile: the command says so, the next goes on.
+
+    With room for 64 KiB the small files of an attempt are still written, and a trial's state or record is not.
+    """
+    folder = twinbench.folder / "disk"
+    with small_disk(folder):
+        run = twinbench.start_run("disk", ONE_TRIAL, *options)
+        twinbench.wait_for_progress("disk")
+        (folder / "other").write_bytes(bytes(shutil.disk_usage(folder).free - room))
+        output, errors = run.communicate(timeout=300)
+        assert run.returncode == 1 and "cannot be written: No space left" in output, output + errors
+        assert "Traceback" not in output + errors and not record_files(folder)
+        (folder / "other").unlink()
+        twinbench.run("disk", ONE_TRIAL, *options)
+        assert twinbench.digests("disk") == twinbench.digests("one")
+        assert twinbench.attempts("disk")[0]["from_step"] > 0
+        (folder / "other").write_bytes(bytes(shutil.disk_usage(folder).free))
+        told = twinbench("report", "disk", code=1)
+        assert "the disk takes no more" in told and "Traceback" not in told
 
 
 def end_well(run: subprocess.Popen[str]) -> str:

@@ -1,6 +1,10 @@
-"""Real Ray nodes on this machine, for tests: a head without processors and nodes of one processor each."""
+"""Real Ray nodes on this machine, for tests: a head without processors and nodes of one processor and one GPU each.
+
+The GPU is a number that Ray counts, and no device: torch finds none and computes on the processor.
+"""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -38,10 +42,9 @@ class RayCluster:
             time.sleep(0.1)
 
     def add_worker(self, name: str) -> None:
-        """A node of one processor, with a resource `node` by which a test asks for such a one."""
-        self.add(
-            name, f"--address={self.address}", "--num-cpus=1", '--resources={"worker": 1}', f"--labels=name={name}"
-        )
+        """A node with a resource `worker`, of which a test asks for a whole one where it wants a node to each actor."""
+        own = ("--num-cpus=1", "--num-gpus=1", '--resources={"worker": 1}', f"--labels=name={name}")
+        self.add(name, f"--address={self.address}", *own)
 
     def kill(self, name: str) -> None:
         """The node is gone at once, with all that runs on it."""
@@ -54,6 +57,11 @@ class RayCluster:
         """The name of the node that a process belongs to."""
         session = os.getsid(pid)
         return next(name for name, node in self.nodes.items() if node.pid == session)
+
+    def status(self) -> str:
+        """What `ray status` prints: what is used of what there is, seconds ago."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "status", f"--address={self.address}"]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60).stdout
 
     def stop(self) -> None:
         """Kills all nodes."""
@@ -68,8 +76,12 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
     folder = tmp_path_factory.mktemp("ray")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    env = dict(os.environ) | {"RAY_ADDRESS": "", "HOME": str(folder)}  # the token is written under the home folder
-    cluster = RayCluster(folder, f"127.0.0.1:{port}", env)
+    token = folder / "token"
+    token.write_text(secrets.token_hex())
+    own = {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # a node that died is soon missed
+    own |= {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000"}
+    cluster = RayCluster(folder, f"127.0.0.1:{port}", {**os.environ, **own})
     head = ("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
     try:
         cluster.add("head", *head, f"--temp-dir={folder}/r")

@@ -2,7 +2,8 @@
 
 Every daemon is a child of the test process and keeps to one folder and to ports the operating system gave, so clusters
 can run beside each other. Two partitions: `main` (default; preempted with five seconds of grace, then requeued) and
-`urgent` (preempts main).
+`urgent` (preempts main). Every node says that it has one GPU, which is /dev/null, and has a feature that names it:
+`on-n1`, `on-n2`. There is a licence `scratch`.
 """
 
 import os
@@ -11,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,14 @@ ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-ad
 
 LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 LONGEST_NAME = len("/spool-n99/n99_99999.4294967294.0")  # the longest socket's name: slurmstepd's
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a node runs: its address, and the words before a command that make it run there."""
+
+    address: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
 
 
 @dataclass
@@ -151,11 +160,17 @@ class SlurmCluster:
 
 
 def start_cluster(
-    folder: Path, nodes: int = 2, cpus: int = 2, accounting: bool = True, extra_conf: str = ""
+    folder: Path,
+    hosts: Sequence[Host] = (Host(), Host()),
+    cpus: int = 2,
+    accounting: bool = True,
+    extra_conf: str = "",
+    controller: str = "127.0.0.1",
 ) -> SlurmCluster:
-    """Start a cluster of the nodes n1, n2, … and return it when they are idle; skip where it cannot run.
+    """Start a cluster with the nodes n1, n2, … on `hosts` and return it when they are idle; skip where it cannot run.
 
-    `cpus` are declared, not pinned. A line of `extra_conf` takes the place of the setting of that name.
+    `cpus` are declared, not pinned. A line of `extra_conf` takes the place of the setting of that name. `controller` is
+    an address of this machine which all hosts reach.
     """
     _skip_unless_possible(accounting)
     folder = folder.resolve()
@@ -166,7 +181,7 @@ def start_cluster(
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "SBATCH", "SRUN"))}
     cluster = SlurmCluster(folder, conf, inherited | {"SLURM_CONF": str(conf)})
     try:
-        _start_daemons(cluster, nodes, cpus, accounting, extra_conf)
+        _start_daemons(cluster, hosts, cpus, accounting, extra_conf, controller)
     except BaseException:
         cluster.stop()
         raise
@@ -175,8 +190,10 @@ def start_cluster(
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    """Two nodes of two CPUs, with accounting."""
-    cluster = start_cluster(tmp_path_factory.mktemp("slurm"))
+    """Two nodes of two CPUs and arrays of three tasks at most, with accounting: an account `lab` and a qos `low`."""
+    cluster = start_cluster(tmp_path_factory.mktemp("slurm"), extra_conf="MaxArraySize=3")
+    for added in ("qos low", "account lab", "user root account=lab qos=normal,low"):
+        cluster.command("sacctmgr", "-i", "add", *added.split())
     yield cluster
     cluster.stop()
 
@@ -189,7 +206,9 @@ def _skip_unless_possible(accounting: bool) -> None:
         pytest.skip("a SLURM cluster needs root")
 
 
-def _start_daemons(cluster: SlurmCluster, nodes: int, cpus: int, accounting: bool, extra_conf: str) -> None:
+def _start_daemons(
+    cluster: SlurmCluster, hosts: Sequence[Host], cpus: int, accounting: bool, extra_conf: str, controller: str
+) -> None:
     """Write the settings and start the daemons in the order in which they need each other."""
     auth = ""  # how to reach munged, where it is not in its usual place
     if subprocess.run(["munge", "-n"], env=cluster.env, capture_output=True).returncode:
@@ -199,8 +218,10 @@ def _start_daemons(cluster: SlurmCluster, nodes: int, cpus: int, accounting: boo
         extra_conf = f"AccountingStoragePass={munge_socket}\n{extra_conf}"  # the same, for messages to slurmdbd
     if accounting:
         cluster._start_database()
-    ports = _free_ports(nodes + 2)  # only now: the database takes seconds, in which a port could be lost again
-    cluster.conf.write_text(_slurm_conf(cluster.folder, ports, cpus, accounting, auth + extra_conf))
+    ports = _free_ports(len(hosts) + 2)  # only now: the database takes seconds, in which a port could be lost again
+    addresses = [controller, *(host.address for host in hosts)]
+    cluster.conf.write_text(_slurm_conf(cluster.folder, addresses, ports, cpus, accounting, auth + extra_conf))
+    (cluster.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")  # slurmd counts device files
     if accounting:
         settings = cluster.folder / "slurmdbd.conf"  # slurmdbd looks for it beside slurm.conf
         settings.write_text(_slurmdbd_conf(cluster.folder, ports[1], auth))
@@ -208,19 +229,21 @@ def _start_daemons(cluster: SlurmCluster, nodes: int, cpus: int, accounting: boo
         cluster.start_accounting()
     cluster._start("slurmctld", "-D")
     cluster._wait_for("slurmctld", "scontrol", "ping")
-    names = [f"n{number}" for number in range(1, nodes + 1)]
-    for name in names:
-        cluster._start("slurmd", "-D", "-N", name, name=f"slurmd-{name}")
+    names = {f"n{number}": host for number, host in enumerate(hosts, start=1)}
+    for name, host in names.items():
+        cluster._start(*host.enter, "slurmd", "-D", "-N", name, name=f"slurmd-{name}")
     for name in names:
         cluster._wait_for(f"slurmd-{name}", "sinfo", "-h", "-n", name, "-t", "idle", "-o", "%N", prints=name)
 
 
-def _slurm_conf(folder: Path, ports: list[int], cpus: int, accounting: bool, extra_conf: str) -> str:
-    """slurm.conf: the controller on the first port, slurmdbd on the second, the nodes on the others."""
+def _slurm_conf(
+    folder: Path, addresses: list[str], ports: list[int], cpus: int, accounting: bool, extra_conf: str
+) -> str:
+    """slurm.conf: addresses of controller and nodes; ports of controller, slurmdbd and nodes."""
     here = socket.gethostname().split(".")[0]
     settings = {
         "ClusterName": "test",
-        "SlurmctldHost": f"{here}(127.0.0.1)",
+        "SlurmctldHost": f"{here}({addresses[0]})",
         "SlurmctldPort": ports[0],
         "SlurmUser": "root",
         "SlurmdUser": "root",
@@ -241,6 +264,8 @@ def _slurm_conf(folder: Path, ports: list[int], cpus: int, accounting: bool, ext
         "KillWait": 10,
         "MaxArraySize": 1001,
         "ReturnToService": 1,  # a node that was set down stays down
+        "GresTypes": "gpu",
+        "Licenses": "scratch:2",
         "JobAcctGatherType": "jobacct_gather/linux" if accounting else "jobacct_gather/none",
         "AccountingStorageType": "accounting_storage/slurmdbd" if accounting else "accounting_storage/none",
     }
@@ -248,9 +273,9 @@ def _slurm_conf(folder: Path, ports: list[int], cpus: int, accounting: bool, ext
         settings |= {"AccountingStorageHost": "127.0.0.1", "AccountingStoragePort": ports[1]}
     replaced = {line.split("=")[0].strip().lower() for line in extra_conf.splitlines()}
     lines = [f"{key}={value}" for key, value in settings.items() if key.lower() not in replaced]
-    for number, port in enumerate(ports[2:], start=1):
-        address = f"NodeHostname={here} NodeAddr=127.0.0.1 Port={port}"
-        lines.append(f"NodeName=n{number} {address} CPUs={cpus} RealMemory=8000 State=UNKNOWN")
+    for number, (address, port) in enumerate(zip(addresses[1:], ports[2:], strict=True), start=1):
+        where = f"NodeHostname={here} NodeAddr={address} Port={port} Feature=on-n{number}"
+        lines.append(f"NodeName=n{number} {where} CPUs={cpus} RealMemory=8000 Gres=gpu:1 State=UNKNOWN")
     lines.append("PartitionName=main Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=5")
     lines.append("PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF")
     return "\n".join([*lines, extra_conf, ""])

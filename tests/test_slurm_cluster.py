@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slurm_cluster import SlurmCluster, start_cluster
+from slurm_cluster import Host, SlurmCluster, start_cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -103,7 +103,7 @@ def test_extra_settings_take_the_place_of_the_clusters_own(bare: SlurmCluster) -
 
 
 def test_a_stopped_cluster_leaves_no_process(tmp_path: Path) -> None:
-    cluster = start_cluster(tmp_path, nodes=1, accounting=False)
+    cluster = start_cluster(tmp_path, hosts=[Host()], accounting=False)
     # neither a session of its own nor an ignored signal saves a process
     job = submit(cluster, f"trap '' TERM; setsid sleep 300 & echo $! > {tmp_path}/pid; sleep 300")
     wait_for_state(cluster, job, "RUNNING")

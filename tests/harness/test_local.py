@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, run_misbehaving, wait_until
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, run_misbehaving, run_out_of_disk, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ def test_two_commands_on_one_folder_share_the_work(here: Twinbench) -> None:
 
 def test_a_driver_that_is_killed_leaves_its_trial_to_the_next_run(here: Twinbench) -> None:
     driver = here.start_run("driver", ONE_TRIAL)
-    pid = here.wait_for_progress("driver")["pid"]
+    pid = here.wait_for_progress("driver")[0]["pid"]
     driver.kill()
     driver.communicate()
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the worker outlives its driver", 30)
@@ -29,7 +29,7 @@ def test_a_driver_that_is_killed_leaves_its_trial_to_the_next_run(here: Twinbenc
 
 def test_a_command_takes_over_from_another_whose_worker_dies(here: Twinbench) -> None:
     first = here.start_run("taken", ONE_TRIAL)
-    pid = here.wait_for_progress("taken")["pid"]
+    pid = here.wait_for_progress("taken")[0]["pid"]
     second = here.start_run("taken", ONE_TRIAL)
     os.kill(first.pid, signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
@@ -52,3 +52,7 @@ def test_two_processes_per_trial_leave_nearly_the_record_of_one(here: Twinbench)
     (one,), (two,) = here.records("one"), here.records("ranks")
     assert two["circumstance"]["ranks"] == 2 and one["circumstance"]["ranks"] == 1
     assert two["result"]["trial_id"] == one["result"]["trial_id"]
+
+
+def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room(here: Twinbench) -> None:
+    run_out_of_disk(here, 0)

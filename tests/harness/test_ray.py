@@ -3,11 +3,19 @@
 import dataclasses
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, run_misbehaving, wait_until
+from launching import (
+    FEW_TRIALS,
+    ONE_TRIAL,
+    TWO_LONG_TRIALS,
+    Twinbench,
+    end_well,
+    run_misbehaving,
+    run_out_of_disk,
+    wait_until,
+)
 from ray_cluster import RayCluster
 
 from twinbench.results.record import record_files
@@ -28,7 +36,7 @@ def _on(cluster: RayCluster) -> tuple[str, ...]:
 def test_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, ray_cluster: RayCluster) -> None:
     there.run("nodes", FEW_TRIALS, *_on(ray_cluster), "--workers", "2")
     assert there.digests("nodes") == there.digests("few")
-    assert len({record["circumstance"]["where"] for record in there.records("nodes")}) == 2
+    assert there.launch("nodes")["actors"] == 2  # on a node each, which has one `worker`
 
 
 def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> None:
@@ -37,50 +45,53 @@ def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> No
     assert alone.digests("alone") == alone.digests("few")
 
 
-def _kill_the_worker(cluster: RayCluster, pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-
-
-def _kill_the_node(cluster: RayCluster, pid: int) -> None:
-    name = cluster.node_of(pid)
-    cluster.kill(name)
-    cluster.add_worker(name)
-
-
-@pytest.mark.parametrize("disturb", [_kill_the_worker, _kill_the_node])
-def test_a_disturbed_trial_goes_on_to_the_undisturbed_record(
-    there: Twinbench, ray_cluster: RayCluster, disturb: Callable[[RayCluster, int], None]
-) -> None:
-    out = disturb.__name__.strip("_")
-    driver = there.start_run(out, ONE_TRIAL, *_on(ray_cluster))
-    pid = there.wait_for_progress(out)["pid"]
-    disturb(ray_cluster, pid)
+def test_a_node_that_dies_leaves_its_trial_to_the_other(there: Twinbench, ray_cluster: RayCluster) -> None:
+    driver = there.start_run("node", ONE_TRIAL, *_on(ray_cluster))
+    name = ray_cluster.node_of(there.wait_for_progress("node")[0]["pid"])
+    ray_cluster.kill(name)
+    ray_cluster.add_worker(name)
     end_well(driver)
-    assert there.digests(out) == there.digests("one")
-    assert there.records(out)[0]["circumstance"]["attempts"] == 2
-    assert there.attempt(out, 2)["from_step"] > 0
+    assert there.digests("node") == there.digests("one")
+    (last,) = there.attempts("node")
+    assert last["number"] == 2 and last["from_step"] > 0
 
 
-def test_a_driver_that_is_killed_finds_its_actors_again(there: Twinbench, ray_cluster: RayCluster) -> None:
-    driver = there.start_run("driver", ONE_TRIAL, *_on(ray_cluster))
-    there.wait_for_progress("driver")
+def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
+    driver = there.start_run("killed", ONE_TRIAL, *_on(ray_cluster))
+    (first,) = there.wait_for_progress("killed")
     driver.kill()
+    os.kill(first["pid"], signal.SIGKILL)
     driver.communicate()
-    there.run("driver", ONE_TRIAL, *_on(ray_cluster))
-    assert there.digests("driver") == there.digests("one")
-    assert there.records("driver")[0]["circumstance"]["attempts"] == 1
+    there.run("killed", ONE_TRIAL, *_on(ray_cluster))
+    assert there.digests("killed") == there.digests("one")
+    (last,) = there.attempts("killed")
+    assert last["number"] == 2 and last["from_step"] > 0
 
 
-def test_a_detached_sweep_goes_on_and_can_be_cancelled(there: Twinbench, ray_cluster: RayCluster) -> None:
-    there.run("detached", (*ONE_TRIAL[:3], "epochs=400", *ONE_TRIAL[4:]), *_on(ray_cluster), "--detach")
-    there.wait_for_progress("detached")
-    there("cancel", "detached")
-    wait_until(lambda: there.attempt("detached")["status"] == "interrupted", "cancel did not reach the worker")
-    assert not record_files(there.folder / "detached")
+def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_run_again(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
+    asked = ("gpus=0.5", "cpus=0.5", "resources.worker=0.5", "labels.name=b")
+    options = [part for change in asked for part in ("--ray", change)]
+    command = (TWO_LONG_TRIALS, "--launcher", "ray", "--address", ray_cluster.address, *options, "--detach")
+    there.run("asked", *command)
+    pids = {attempt["pid"] for attempt in there.wait_for_progress("asked", trials=2)}
+    assert len(pids) == 2 and {ray_cluster.node_of(pid) for pid in pids} == {"b"}
+    for resource in ("CPU", "GPU", "worker"):
+        wait_until(lambda resource=resource: f"1.0/2.0 {resource}" in ray_cluster.status(), f"no half {resource} each")
+    there("cancel", "asked")
+    wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
+    there.run("asked", *command)  # at once: the actors that were cancelled may still be ending
+    wait_until(lambda: [attempt["number"] for attempt in there.running("asked")] == [2, 2], "no run after a cancel")
+    there("cancel", "asked")
+    wait_until(lambda: not there.running("asked"), "the second cancel did not reach the workers")
+    assert not record_files(there.folder / "asked")
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:
-    run_misbehaving(there, 20, *_on(ray_cluster))
+    run_misbehaving(there, 15, *_on(ray_cluster))
 
 
 def test_an_address_where_no_ray_answers_is_told_in_a_line(here: Twinbench) -> None:
@@ -95,3 +106,9 @@ def test_a_command_on_ray_waits_for_what_another_command_runs(there: Twinbench, 
     end_well(local)
     assert there.digests("mixed") == there.digests("one")
     assert there.records("mixed")[0]["circumstance"]["attempts"] == 1
+
+
+def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
+    run_out_of_disk(there, 64 * 1024, *_on(ray_cluster))

@@ -4,10 +4,10 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, run_misbehaving, wait_until
+from launching import FEW_TRIALS, ONE_TRIAL, TWO_LONG_TRIALS, Twinbench, run_misbehaving, run_out_of_disk, wait_until
 from slurm_cluster import SlurmCluster, start_cluster
 
 from twinbench.harness import provenance
@@ -35,36 +35,38 @@ def _release(cluster: SlurmCluster) -> None:
 
 
 def test_two_slots_on_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, slurm: SlurmCluster) -> None:
-    told = there.run(
-        "slots", FEW_TRIALS, *ON_SLURM, "--slurm", "slots=2", "--slurm", "cpus=2", "--slurm", "sbatch.exclusive=user"
-    )
+    asked = [part for change in ("slots=8", "cpus=2", "sbatch.exclusive=user") for part in ("--slurm", change)]
+    told = there.run("slots", FEW_TRIALS, *ON_SLURM, *asked)
     assert "submitted SLURM job" in told and "report: slots/report/index.html" in told
     assert there.digests("slots") == there.digests("few")
-    nodes = {record["circumstance"]["where"].split()[-1] for record in there.records("slots")}
-    assert nodes == {"n1", "n2"}
-    assert len(list((there.folder / "slots" / "launches").iterdir())) == 1
+    assert there.launch("slots")["slots"] == 2  # the largest array here; a node each
+    assert _elements(slurm, there.launch("slots")["job_id"], "node") == ["n1", "n2"]
+    assert {record["circumstance"]["where"].split()[-1] for record in there.records("slots")} <= {"n1", "n2"}
 
 
-def _kill_the_worker(there: Twinbench, cluster: SlurmCluster, out: str) -> None:
-    os.kill(there.attempt(out)["pid"], signal.SIGKILL)
+def _elements(cluster: SlurmCluster, array: str, key: str) -> list[str]:
+    """What SLURM says of each element of an array, in its order."""
+    jobs = [job for job in cluster.jobs(finished=True) if job["id"].startswith(f"{array}_")]
+    return [job[key] for job in sorted(jobs, key=lambda job: job["task"])]
 
 
 def _preempt(there: Twinbench, cluster: SlurmCluster, out: str) -> None:
     cluster.command("sbatch", "-p", "urgent", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    wait_until(lambda: there.attempt(out)["status"] == "interrupted", "the trial was not saved")
+    wait_until(lambda: not there.running(out), "the trial was not saved")
     _release(cluster)
 
 
 def _take_the_node_down(there: Twinbench, cluster: SlurmCluster, out: str) -> None:
-    node = there.attempt(out)["where"].split()[-1]
+    (first,) = there.attempts(out)
+    node = first["where"].split()[-1]
     cluster.set_node(node, "down")
     _release(cluster)
-    wait_until(lambda: there.attempt(out, 2), "the trial did not go on elsewhere")
-    assert there.attempt(out, 2)["where"].split()[-1] != node
+    wait_until(lambda: there.attempts(out)[0].get("number") == 2, "the trial did not go on elsewhere")
+    assert there.attempts(out)[0]["where"].split()[-1] != node
     cluster.set_node(node, "resume")
 
 
-@pytest.mark.parametrize("disturb", [_kill_the_worker, _preempt, _take_the_node_down])
+@pytest.mark.parametrize("disturb", [_preempt, _take_the_node_down])
 def test_a_disturbed_trial_goes_on_to_the_undisturbed_record(
     there: Twinbench,
     slurm: SlurmCluster,
@@ -76,75 +78,115 @@ def test_a_disturbed_trial_goes_on_to_the_undisturbed_record(
     disturb(there, slurm, out)
     wait_until(lambda: record_files(there.folder / out), "the trial did not go on")
     assert there.digests(out) == there.digests("one")
-    (record,) = there.records(out)
-    assert record["circumstance"]["attempts"] == 2
-    assert there.attempt(out, 2)["from_step"] > 0
+    (last,) = there.attempts(out)
+    assert last["number"] == 2 and last["from_step"] > 0
 
 
-def test_a_trial_is_saved_at_the_time_limit_and_goes_on_when_its_job_is_requeued(
-    there: Twinbench,
-    slurm: SlurmCluster,
+def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(there: Twinbench) -> None:
+    driver = there.start_run("killed", ONE_TRIAL, *ON_SLURM)
+    (first,) = there.wait_for_progress("killed")
+    driver.kill()
+    os.kill(first["pid"], signal.SIGKILL)
+    driver.communicate()
+    told = there.run("killed", ONE_TRIAL, *ON_SLURM)
+    assert "nothing more is submitted" in told
+    assert there.digests("killed") == there.digests("one")
+    (last,) = there.attempts("killed")
+    assert last["number"] == 2 and last["from_step"] > 0
+
+
+SITE = """
+[slurm]
+account = "lab"
+qos = "low"
+constraint = "on-n2"
+time = "00:10:00"
+gpus = 1
+cpus = 2
+slots = 2
+array_parallelism = 1
+
+[slurm.sbatch]
+licenses = "scratch"
+comment = "asked"
+"""
+
+
+def test_slots_get_what_they_ask_for_are_requeued_at_their_time_limit_cancelled_and_run_again(
+    there: Twinbench, slurm: SlurmCluster
 ) -> None:
-    long = (*ONE_TRIAL[:3], "epochs=400", *ONE_TRIAL[4:])
-    there.run("limit", long, "--launcher", "slurm", "--slurm", "time=1", "--detach")
-    there.wait_for_progress("limit")
-    wait_until(lambda: there.attempt("limit")["status"] == "interrupted", "no warning came at the time limit")
+    (there.folder / "site.toml").write_text(SITE)
+    options = ("--launcher", "slurm", "--site", "site.toml", "--workers-per-gpu", 2, "--detach")
+    there.run("asked", (*TWO_LONG_TRIALS, "baselines=true"), *options)
+    there.wait_for_progress("asked", trials=2)
+    array = there.launch("asked")["job_id"]
+
+    told = slurm.command("scontrol", "show", "job", f"{array}_0")
+    given = dict(word.split("=", 1) for word in told.split() if "=" in word)
+    asked = {"Account": "lab", "QOS": "low", "Features": "on-n2", "Licenses": "scratch", "Comment": "asked"}
+    asked |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
+    assert {key: given[key] for key in asked} == asked
+    assert _elements(slurm, array, "state") == ["RUNNING", "PENDING"]  # one at a time
+    assert _elements(slurm, array, "reason")[1] == "JobArrayTaskLimit"
+    both = there.running("asked")  # in one slot, on its one GPU
+    assert {attempt["where"] for attempt in both} == {f"slurm {array}_0 n2"}
+    assert len({attempt["pid"] for attempt in both}) == 2
+    assert {record["circumstance"]["where"] for record in there.records("asked")} == {f"slurm {array}_0 n2"}
+
+    slurm.command("scancel", f"{array}_1")
+    # now the limit's warning is due, and comes when SLURM next looks, which it does every half minute
+    slurm.command("scontrol", "update", f"jobid={array}_0", "timelimit=2")
+    wait_until(lambda: not there.running("asked"), "no warning came at the time limit")
+    saved = [attempt["step"] for attempt in there.attempts("asked") if attempt["status"] == "interrupted"]
+    slurm.command("scontrol", "update", f"jobid={array}_0", "timelimit=10")
     _release(slurm)
-    wait_until(lambda: there.attempt("limit", 2).get("step", 0) > there.attempt("limit", 1)["step"], "it did not go on")
-    assert there.attempt("limit", 2)["from_step"] == there.attempt("limit", 1)["step"]
-    there("cancel", "limit")
-    wait_until(lambda: there.attempt("limit", 2)["status"] == "interrupted", "cancel did not reach the worker")
+    wait_until(lambda: _advanced(there.running("asked")) == 2, "the trials did not go on")
+    assert [attempt["from_step"] for attempt in there.running("asked")] == saved
+    there("cancel", "asked")
+    wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
+    # at once: the slot that was cancelled may still be ending
+    there.run("asked", (*TWO_LONG_TRIALS, "baselines=true"), *options)
+    assert there.launch("asked")["job_id"] != array
+    wait_until(lambda: _advanced(there.running("asked")) == 2, "a run after a cancel does not go on")
+    there("cancel", "asked")
     wait_until(lambda: not slurm.jobs(), "a cancelled job is still queued")
 
 
-def test_a_driver_that_is_killed_finds_its_job_again(there: Twinbench, slurm: SlurmCluster) -> None:
-    driver = there.start_run("driver", ONE_TRIAL, *ON_SLURM)
-    there.wait_for_progress("driver")
-    driver.kill()
-    driver.communicate()
-    told = there.run("driver", ONE_TRIAL, *ON_SLURM)
-    assert "nothing more is submitted" in told
-    assert there.digests("driver") == there.digests("one")
-    assert there.records("driver")[0]["circumstance"]["attempts"] == 1
+def _advanced(attempts: list[dict[str, Any]]) -> int:
+    """How many of the attempts have got further than where they began."""
+    return sum(attempt.get("step", 0) > attempt.get("from_step", 0) for attempt in attempts)
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench) -> None:
-    run_misbehaving(there, 20, *ON_SLURM, "--slurm", "slots=2")
+    run_misbehaving(there, 15, *ON_SLURM, "--slurm", "slots=2")
 
 
 def test_what_slurm_refuses_is_said_in_a_line(there: Twinbench) -> None:
     told = there.run("refused", FEW_TRIALS, *ON_SLURM, "--slurm", "partition=nowhere", code=2)
     assert "sbatch: refused the job" in told and "partition" in told
-    told = there.run("refused", FEW_TRIALS, *ON_SLURM, "--slurm", "partitoin=main", "--slurm", "gpus=-1", code=2)
-    assert "did you mean 'partition'?" in told and "gpus" in told
 
 
-def test_without_accounting_and_with_a_small_array_limit_the_sweep_is_the_same(
+def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room_without_accounting_too(
     here: Twinbench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cluster = start_cluster(tmp_path_factory.mktemp("sl"), accounting=False, extra_conf="MaxArraySize=3")
+    cluster = start_cluster(tmp_path_factory.mktemp("sl"), accounting=False)
     try:
-        there = dataclasses.replace(here, env=cluster.env)
-        there.run("plain", FEW_TRIALS, *ON_SLURM, "--slurm", "slots=8")
-        assert there.digests("plain") == there.digests("few")
-        assert '"slots": 2' in next((there.folder / "plain" / "launches").iterdir()).read_text()
+        run_out_of_disk(dataclasses.replace(here, env=cluster.env), 0, *ON_SLURM)
     finally:
         cluster.stop()
 
 
-def test_the_sweep_goes_on_while_accounting_is_away(there: Twinbench, slurm: SlurmCluster) -> None:
+def test_a_queued_job_runs_the_code_of_its_submission_while_accounting_is_away(
+    there: Twinbench, slurm: SlurmCluster
+) -> None:
     slurm.stop_accounting()
     try:
-        there.run("unaccounted", FEW_TRIALS, *ON_SLURM)
+        there.run("frozen", FEW_TRIALS, *ON_SLURM, "--slurm", "sbatch.begin=now+3600", "--detach")
+        (code,) = (there.folder / "frozen" / "code").iterdir()
+        (code / "twinbench" / provenance.COMMIT).write_text("c" * 40)  # which only who runs this copy can tell
+        slurm.release(there.launch("frozen")["job_id"])
+        wait_until(lambda: there.digests("frozen") == there.digests("few"), "it did not end")
     finally:
         slurm.start_accounting()
-    assert there.digests("unaccounted") == there.digests("few")
-
-
-def test_a_queued_job_runs_the_code_that_was_there_at_submission(there: Twinbench, tmp_path: Path) -> None:
-    there.run("frozen", FEW_TRIALS, *ON_SLURM, "--detach")
-    (code,) = (there.folder / "frozen" / "code").iterdir()
-    assert (code / "twinbench" / "harness" / "worker.py").exists()
-    wait_until(lambda: len(record_files(there.folder / "frozen")) == len(there.digests("few")), "it did not end")
-    assert {record["circumstance"]["commit"] for record in there.records("frozen")} == {provenance.commit()}
-    assert {record["circumstance"]["code_hash"][:16] for record in there.records("frozen")} == {code.name}
+    ran = [record["circumstance"] for record in there.records("frozen")]
+    assert {(each["commit"], each["code_hash"][:16]) for each in ran} == {("c" * 40, code.name)}
