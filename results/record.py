@@ -23,7 +23,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from twinbench.sweeps.identity import canonical_json, digest, to_utf8
 
@@ -69,12 +69,11 @@ def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) 
     What is only for looking at needs not be `durable`, and spares the disk two waits.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that a leftover of a killed process is never taken for a record. Not tempfile: it makes files of mode
     # 0600, and a lab's other members could not read the results.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with _opened(temporary) as file:
             file.write(data)
             file.flush()
             if durable:
@@ -86,6 +85,15 @@ def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) 
     if durable:
         _sync_folder(path.parent)
     return path
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A new file; its folder is made where it is not there, which is asked only then."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
 
 
 def write_json_atomically(path: Path | str, obj: object, durable: bool = True) -> Path:
