@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinbench.results.bundle import ATTEMPTS, ENVIRONMENT, environment, json_bytes
-from twinbench.results.record import PLAN, RECORDS, TornRecord, parse_record
-from twinbench.results.unpacking import Unpacked, read_json
+from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, TornRecord, parse_record
+from twinbench.results.unpacking import Unpacked, count_values, read_json
+
+MOST_KEPT = 15_000_000  # values of all JSON that is kept while a bundle is verified
 
 Table = Mapping[str, Any]
 _PROTOCOL = {"name": str, "version": int, "hash": str, "content": dict}
@@ -74,13 +76,22 @@ def protocol_problem(protocol: Any) -> str:
 
 
 def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
-    read = {}
+    """By member. Of curves, which nobody asks for here, only whether they are JSON is looked at."""
+    read: dict[str, Any] = {}
+    kept = 0
     for name in unpacked.found:
-        if name.endswith(".json"):
-            try:
-                read[name] = read_json(unpacked.file(name).read_bytes())
-            except ValueError as error:
-                faults.append(f"{name}: is not JSON that is taken: {error}")
+        if not name.endswith(".json"):
+            continue
+        data = unpacked.file(name).read_bytes()
+        is_kept = not name.startswith(f"{ARTEFACTS}/")
+        try:
+            if is_kept and (kept := kept + count_values(data)) > MOST_KEPT:
+                raise ValueError(f"all members together may hold more than {MOST_KEPT:,} values")
+            content = read_json(data)
+        except ValueError as error:
+            faults.append(f"{name}: is not JSON that is taken: {error}")
+        else:
+            read |= {name: content} if is_kept else {}
     return read
 
 

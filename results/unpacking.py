@@ -21,6 +21,7 @@ from twinbench.results.bundle import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, pri
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DEEPEST = 50  # lists and tables within each other in JSON
+MOST_VALUES = 5_000_000  # of one member's JSON: an empty list takes two bytes, and thirty times as many once it is read
 _LARGEST = 2**63
 _PIECE = 2**20
 _KINDS_OF_FILE = {
@@ -234,7 +235,9 @@ def _is_identity(stated: tuple[object, object]) -> bool:
 
 
 def read_json(data: bytes) -> Any:
-    """JSON of another's making: numbers that 64 bits hold, no key twice, at most DEEPEST deep. ValueError else."""
+    """JSON of another's making: numbers that 64 bits hold, no key twice, neither deep nor endless. ValueError else."""
+    if count_values(data) > MOST_VALUES:
+        raise ValueError(f"it may hold more than {MOST_VALUES:,} values")
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -247,6 +250,11 @@ def read_json(data: bytes) -> Any:
         raise ValueError("lists and tables stand too deep within each other") from None
     _check_depth(value)
     return value
+
+
+def count_values(data: bytes) -> int:
+    """At least as many as JSON holds: one before each comma, and one in each list and table."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _whole(text: str) -> int:

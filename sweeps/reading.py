@@ -12,17 +12,33 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 T = TypeVar("T")
+DEEPEST = 50  # tables and lists within each other
+MOST_DOTS = 1000  # in one line: a dotted key costs the square of its length
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "at least"}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. InvalidInput when it is missing, not UTF-8, or not TOML."""
+    """The file's tables. InvalidInput when it is missing, not UTF-8, not TOML, or nested without end."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        is_taken = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
+        data = tomllib.loads(text) if is_taken else {}
+        is_taken = is_taken and not _is_deeper(data, DEEPEST)
     except OSError as error:
         raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
+    except RecursionError:
+        is_taken = False
+    if not is_taken:
+        raise InvalidInput([Mistake(str(path), "", "its tables stand too deep within each other")])
+    return data
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether tables and lists stand more than `most` deep within each other."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(parts) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
 
 
 def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from bundling import GenuineRun, as_json, genuine_run, members_of, packed
 
+from twinbench.results import contents
 from twinbench.results.bundle import Bundled, printable, write_bundle
 from twinbench.results.unpacking import Limits, read_json, unpack
 from twinbench.sweeps.mistakes import InvalidInput
@@ -422,6 +423,14 @@ def test_a_bundle_without_its_manifest_first_is_refused(bundle, tmp_path):
 def test_json_that_could_trip_what_reads_it_is_refused(text):
     with pytest.raises(ValueError):
         read_json(text.encode())
+
+
+def test_json_of_endless_values_is_refused_before_it_takes_memory(bundle, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="more than 5,000,000 values"):
+        read_json(b"[" + b"{}," * 5_000_000 + b"{}]")  # 15 MB, a thousandth of that in an archive, 800 MB once read
+    monkeypatch.setattr(contents, "MOST_KEPT", 10)
+    found = contents.read_contents(unpack(bundle, tmp_path / "out"))
+    assert any("all members together" in fault for fault in found.faults)
 
 
 def test_honest_json_is_taken():

@@ -36,6 +36,13 @@ def test_shipped_protocols_bear_the_name_of_their_file(name: str) -> None:
     assert read_protocol(name).name == name
 
 
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 10_000 + "]" * 10_000, "a" + ".a" * 20_000 + " = 1", "a" + ".a" * 60 + " = 1"]
+)
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path, text: str) -> None:
+    assert "stand too deep" in _mistakes(tmp_path, text)[0]
+
+
 def test_axes_are_crossed_with_the_last_moving_fastest(tmp_path: Path) -> None:
     sweep = _read(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n[grids.axes]\nx = [1, 2]\ny = [3, 4]\n')
     assert _cells(sweep) == [("a", ("x", x), ("y", y)) for x, y in [(1, 3), (1, 4), (2, 3), (2, 4)]]
