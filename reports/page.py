@@ -19,7 +19,6 @@ from twinbench.reports.cells import (
     BASELINES,
     NOT_DONE,
     REPORTED_ON,
-    SELECTED_BY,
     Run,
     Section,
     read_run,
@@ -75,8 +74,8 @@ def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
     """The contents of the CSV and LaTeX files of one section, by file name."""
     methods, cells = tables.methods_table(section), tables.cells_table(section)
     exact = {
-        "methods": methods,
-        "cells": cells,
+        "methods": methods.assign(protocol=section.protocol_id),  # with what it deviates in: a CSV has no caption
+        "cells": cells.assign(protocol=section.protocol_id),
         "failures": tables.failures(section),
         "missing": tables.missing(section),
         "provenance": tables.provenance(run, section),
@@ -120,13 +119,24 @@ def _guard(value: Any) -> Any:
 
 def notes(section: Section) -> list[str]:
     """What stands under every table of accuracies."""
+    deviations = [f"{one['key']}: {one['reason']}" for one in section.deviations]
     return [
         f"Mean over seeds ± half of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the variation "
         f"between seeds only, not that of the {REPORTED_ON} sample.",
-        f"The cell of each method was selected by the highest mean {_metric_words()}; cells that lack seeds stand "
-        f"back. {REPORTED_ON.capitalize()} data selected nothing.",
+        f"The cell of each method was selected by the highest mean {_metric_words(section)}; cells that lack seeds "
+        f"stand back. {_selection(section)}",
         f"Protocol {section.protocol_id}. {counts(section)}",
+        *([f"Why it deviates from the protocol: {'; '.join(deviations)}."] if deviations else []),
     ]
+
+
+def _selection(section: Section) -> str:
+    """Whether the images that numbers are reported on had a part in choosing them."""
+    if section.selected_by[1] != REPORTED_ON:
+        return f"{REPORTED_ON.capitalize()} data selected nothing."
+    best = section.content.get("checkpoint") == "best_on_test"
+    epochs = ", and each value is that of the best epoch on them" if best else ""
+    return f"These are the very images that it is reported on{epochs}: a look at the answers, which flatters."
 
 
 def counts(section: Section) -> str:
@@ -179,8 +189,8 @@ def facts(section: Section) -> list[str]:
     return [sentence for sentence in (f"{opening}.", counts(section), against_baselines(section)) if sentence]
 
 
-def _metric_words() -> str:
-    metric, split = SELECTED_BY
+def _metric_words(section: Section) -> str:
+    metric, split = section.selected_by
     return (
         f"{split} {tables.METRIC_NAMES[metric].removesuffix(' (%)').replace('Linear', 'linear')} (ties: the cell's id)"
     )
@@ -231,6 +241,8 @@ def _section(run: Run, section: Section, number: int) -> dict[str, Any]:
         "fingerprint": section.dataset_fingerprint,
         "facts": facts(section),
         "notes": notes(section),
+        "selected_on": section.selected_by[1],
+        "measured_on": "validation" if _holds_out(section) else "training",
         "methods": _groups_of_rows(methods),
         "cells": _groups_of_rows(cells),
         "sensitivity": _keyed(number, _sensitivity(section)),
@@ -245,6 +257,11 @@ def _section(run: Run, section: Section, number: int) -> dict[str, Any]:
         "costs": _rows(tables.display_costs(tables.costs(section))),
         "axes": list(section.axes),
     }
+
+
+def _holds_out(section: Section) -> bool:
+    """Whether there are validation images; a protocol of which nothing is known is taken to have some."""
+    return bool(section.content.get("dataset", {}).get("validation_fraction", True))
 
 
 def _sensitivity(section: Section) -> list[_Group]:
