@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.cells import REPORTED_ON
-from twinbench.reports.printed_table import PrintedRow, PrintedTable
-from twinbench.reports.printed_text import PrintedNumber, is_value, numbers_in
-from twinbench.reports.traced_labels import NOTHING_SAID, Facts, Settings, Words, squashed
-from twinbench.reports.traced_values import COSTS
+from twinbench.reports.tracing.labels import NOTHING_SAID, Facts, Settings, Words, squashed
+from twinbench.reports.tracing.tables import PrintedRow, PrintedTable
+from twinbench.reports.tracing.text import PrintedNumber, is_value, numbers_in
+from twinbench.reports.tracing.values import COSTS
 
 SPREADS = ("half width", "standard deviation", "standard error")
 BLANK = ("", "-", "–", "—", "n/a", "N/A")
