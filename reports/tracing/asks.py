@@ -150,7 +150,10 @@ def _nothing() -> PrintedNumber:
 
 def _values(start: Ask, text: str, words: Words) -> Iterator[Ask]:
     heads = start.column.split("/")
-    for number in numbers_in(text):
+    numbers = numbers_in(text)
+    if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": what cannot be read must not pass unseen
+        yield replace(start, number=replace(start.number, text=text, role="unclear"))
+    for number in numbers:
         several = number.parts > 1 and len(heads) == number.parts
         yield replace(start, number=number, column=heads[number.part].strip() if several else start.column)
 

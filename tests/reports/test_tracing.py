@@ -259,6 +259,8 @@ FAULTS = {
     "nothing": ("BYOL & 64 & & 12.3", "wrong", "is not the mean of linear_top1 on test", "88.1"),
     "a cell without a result": ("BYOL & 256 & & 12.3", "wrong", "0 of 2, 2 diverged", ""),
     "a difference": ("BYOL & 64 & & +0.4", "untraceable", "is a difference", ""),
+    "thousands as elsewhere": ("BYOL & 64 & & 1.088,1", "untraceable", "cannot be read as a value", ""),
+    "a mark that is none": ("BYOL & 64 & & 88.1a", "untraceable", "cannot be read as a value", ""),
     "a sentence": ("BYOL & 64 & & about 88.1 or so", "untraceable", "cannot be read as a value", ""),
 }
 
