@@ -7,11 +7,11 @@ Gram    sum_ij C_ij^2 = <a a^T, b b^T>, two N x N matrices, less the squared dia
         arXiv 2206.02574). C is never made: N = 256, D = 8192 takes 0.5 MiB in place of 256.
 
 What the subtraction loses: the rounding of the Gram form is some units in the last place of ||C||^2, not of what is
-left of it. C has rank N at most, so ||C||^2 >= (sum_i |C_ii|)^2 / N; near C = I, where the diagonal is all that there
-is in a wide batch of few features, at least 1 - N/D of ||C||^2 is off the diagonal, and the Gram form is only used
-below N = 3/4 D: two bits at worst. Where many C_ii are small instead, Barlow Twins' diagonal term outweighs the
-rounding; covariances of which a few features hold all variance (fewer than N of them, none correlated) lose more,
-relative to a sum that is then next to nothing. It is held at 0 from below.
+left of it. C has rank N at most, so ||C||^2 >= (sum_i |C_ii|)^2 / N: as all of the diagonal comes close to one value,
+at least 1 - N/D of ||C||^2 stays off it, and the Gram form is only taken below N = 3/4 D (two bits at worst) or, of one
+matrix, 0.85 D (three). Where many C_ii are small instead, Barlow Twins' diagonal term outweighs the rounding.
+Covariances of which a few features hold all variance (fewer than N of them, none correlated) lose more, relative to a
+sum that is then next to nothing. It is held at 0 from below.
 
 Shapes: N samples, D features.
 """
@@ -26,9 +26,6 @@ from twinbench.methods.numerics import full_precision
 Products: TypeAlias = tuple[Tensor, Tensor]
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 
-GRAM_BELOW = 0.75
-"""N/D below which the Gram form is taken: forward and backward are 8 N^2 D operations there and 6 N D^2 directly."""
-
 
 def squared_products(a: Tensor, b: Tensor | None = None) -> Products:
     """The diagonal of a^T b, [D], and the sum of its squared entries off the diagonal. Without b: of a^T a.
@@ -36,9 +33,18 @@ def squared_products(a: Tensor, b: Tensor | None = None) -> Products:
     a, b: [N, D], row n of both from one sample. Differentiable once.
     """
     samples, width = a.shape
-    form = GramForm if samples < GRAM_BELOW * width else DirectForm
+    form = GramForm if gram_is_cheaper(samples, width, alone=b is None) else DirectForm
     diagonal, off_diagonal = form.apply(a, b)
     return diagonal, off_diagonal
+
+
+def gram_is_cheaper(samples: int, width: int, alone: bool) -> bool:
+    """Whether the Gram form takes less time, forward and backward.
+
+    Of two matrices it has 8 N^2 D operations, and the direct form 6 N D^2; of one both have half, 4 N^2 D and 4 N D^2,
+    but the direct form passes over more memory, and the forms meet short of N = D (2 cores, N and D from 64 to 8192).
+    """
+    return samples < (0.85 if alone else 0.75) * width
 
 
 class GramForm(torch.autograd.Function):
