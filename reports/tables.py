@@ -20,6 +20,18 @@ PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", 
 # --- exact ----------------------------------------------------------------------------------------------------------
 
 
+def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
+    """The section's tables by the names of their files."""
+    return {
+        "methods": methods_table(section),
+        "cells": cells_table(section),
+        "failures": failures(section),
+        "missing": missing(section),
+        "provenance": provenance(run, section),
+        "costs": costs(section),
+    }
+
+
 def methods_table(section: Section) -> pd.DataFrame:
     """One row per method, baselines first: the cell that the protocol's selection chose, and what it measured on test.
 

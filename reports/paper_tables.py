@@ -1,0 +1,300 @@
+"""The tables of a paper, in the shapes that authors need: what stands in them, before it is LaTeX, Markdown or CSV.
+
+Baselines stand first, and are compared with nothing. A number keeps the cell it came from, so that each can be asked of
+the database again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, count
+from typing import Any
+
+from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.reports.paper_groups import against_chosen, grouped, shaded
+from twinbench.reports.paper_parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
+from twinbench.reports.statistics import CONFIDENCE
+from twinbench.reports.tables import NOTHING
+from twinbench.sweeps.protocol import PROSE
+
+
+def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
+    """Every table that the sections give, each with a key of its own. Protocols that differ share none."""
+    made: list[PaperTable] = []
+    for source in sources:
+        tables = [methods_table(source), *axis_tables(source), *ablation_tables(source), *grid_tables(source)]
+        suffix = suffix_of(source, len(sources))
+        made += [replace(table, key=f"{table.key}{suffix}") for table in tables if table.rows]
+    for number, group in enumerate(alike(sources), 1):
+        made += datasets_tables(group, f"-{number}" if number > 1 else "")
+    return _with_keys_of_their_own(made)
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def methods_table(source: Source) -> PaperTable:
+    """A row per method, a column per metric: the cell that the protocol's selection chose."""
+    section, metrics = source.section, source.metrics
+    rows = [
+        Row(
+            (label,),
+            tuple(Number(cell, metric, source.number) for metric in metrics),
+            (cell.seeds_text, str(len(section.methods[label]))),
+        )
+        for label, cell in section.chosen.items()
+    ]
+    return grouped(
+        PaperTable(
+            "methods",
+            f"Accuracy (%) on {REPORTED_ON} by method. {_selection(section)} Protocol {section.protocol_id}.",
+            ("Method",),
+            tuple(TITLES[metric] for metric in metrics),
+            tuple(rows),
+            (*_chosen_words(section), *_notes([source])),
+            (source.words,),
+            ("Seeds", "Candidates"),
+            rule_before=_baselines(rows, section),
+        ),
+        [section],
+    )
+
+
+def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
+    """Methods by datasets, a table per metric, of sections whose protocols differ in the dataset alone."""
+    if len(sources) < 2:
+        return []
+    labels = list(dict.fromkeys(label for source in sources for label in source.section.chosen))
+    names = [source.dataset for source in sources]
+    titles = [name if names.count(name) == 1 else f"{name} ({s.run})" for name, s in zip(names, sources, strict=True)]
+    made = []
+    for metric in [metric for metric in METRICS if any(metric in source.metrics for source in sources)]:
+        rows = [
+            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s.number) for s in sources))
+            for label in _baselines_first(labels, [source.section for source in sources])
+        ]
+        protocols = dict.fromkeys(
+            f"{t}: protocol {s.section.protocol_id}." for t, s in zip(titles, sources, strict=True)
+        )
+        table = PaperTable(
+            f"datasets-{metric}{suffix}",
+            f"{TITLES[metric]} (%) on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
+            f"Protocols: {', '.join(dict.fromkeys(s.section.protocol_id for s in sources))}.",
+            ("Method",),
+            tuple(titles),
+            tuple(rows),
+            (*protocols, *_notes(sources), *_lacking(rows, titles)),
+            tuple(source.words for source in sources),
+            spanning=f"{TITLES[metric]} (%) by dataset",
+            rule_before=_baselines(rows, *(source.section for source in sources)),
+        )
+        made.append(grouped(table, [source.section for source in sources]))
+    return made
+
+
+def axis_tables(source: Source) -> list[PaperTable]:
+    """Methods by the values of an axis, a table per metric and per axis that two methods or more have moved."""
+    section, made = source.section, []
+    for axis in section.axes:
+        moved = [label for label in section.methods if axis in section.moved(label)]
+        if len(moved) < 2:
+            continue
+        values = sorted({value for label in moved for value in section.moved(label)[axis]}, key=value_order)
+        titles = tuple(value.text for value in values)
+        for metric in source.metrics:
+            rows = [
+                Row((label,), tuple(Number(_at(section, label, axis, v), metric, source.number) for v in values))
+                for label in moved
+            ]
+            table = PaperTable(
+                f"by-{axis}-{metric}",
+                f"{TITLES[metric]} (%) on {REPORTED_ON}, methods by {axis}. {_selection(section, f' at each {axis}')} "
+                f"Protocol {section.protocol_id}.",
+                ("Method",),
+                titles,
+                tuple(rows),
+                (*_notes([source]), *_lacking(rows, titles)),
+                (source.words,),
+                spanning=f"{TITLES[metric]} (%) by {axis}",
+            )
+            made.append(grouped(table, [section]))
+    return made
+
+
+def ablation_tables(source: Source) -> list[PaperTable]:
+    """One method's cells, a row each, held against the chosen one."""
+    section, made = source.section, []
+    for label, cells in section.methods.items():
+        axes, chosen = tuple(section.moved(label)), section.chosen[label]
+        if len(cells) < 2:
+            continue
+        rows = [
+            Row(
+                tuple(_text(cell, axis) for axis in axes),
+                tuple(Number(cell, metric, source.number) for metric in source.metrics),
+                (cell.seeds_text, "chosen" if cell is chosen else ""),
+            )
+            for cell in cells
+        ]
+        table = PaperTable(
+            f"ablation-{label}",
+            f"{label}: accuracy (%) on {REPORTED_ON} of every cell. {_selection(section)} "
+            f"Protocol {section.protocol_id}.",
+            axes,
+            tuple(TITLES[metric] for metric in source.metrics),
+            tuple(rows),
+            tuple(_notes([source])),
+            (source.words,),
+            ("Seeds", ""),
+        )
+        made.append(against_chosen(table, chosen))
+    return made
+
+
+def grid_tables(source: Source) -> list[PaperTable]:
+    """Heat maps: one method's accuracy by two of its axes, the others as in the chosen cell."""
+    section, made = source.section, []
+    metric = section.selected_by[0]
+    for label in section.methods if metric in source.metrics else ():
+        chosen = section.chosen[label]
+        for down, across in combinations(section.moved(label), 2):
+            grid = grid_of(section, label, down, across)
+            if len(grid.cells) < 4 or len(grid.rows) < 2 or len(grid.columns) < 2:
+                continue
+            rows = [
+                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source.number) for c in grid.columns))
+                for row in grid.rows
+            ]
+            others = ", ".join(f"{axis} = {_text(chosen, axis)}" for axis in grid.others)
+            titles = tuple(column.text for column in grid.columns)
+            table = PaperTable(
+                f"grid-{label}-{down}-{across}",
+                f"{label}: {TITLES[metric]} (%) on {REPORTED_ON} by {down} and {across}"
+                f"{f', at {others}' if others else ''}. {_selection(section)} Protocol {section.protocol_id}.",
+                (down,),
+                titles,
+                tuple(shaded(rows)),
+                (*_notes([source]), "Shading: darker from the least mean to the greatest.", *_lacking(rows, titles)),
+                (source.words,),
+                spanning=f"{TITLES[metric]} (%) by {across}",
+            )
+            made.append(against_chosen(table, chosen))
+    return made
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a method by two axes, all other axes as in the chosen cell."""
+
+    rows: tuple[Value, ...]
+    columns: tuple[Value, ...]
+    cells: dict[tuple[Value, Value], Cell]
+    others: tuple[str, ...]
+
+
+def grid_of(section: Section, label: str, down: str, across: str) -> Grid:
+    """See Grid. Values at which no such cell is have no row or column."""
+    moved, chosen = section.moved(label), section.chosen[label]
+    others = tuple(axis for axis in moved if axis not in (down, across) and axis in chosen.values)
+    cells = {
+        (cell.values[down], cell.values[across]): cell
+        for cell in section.methods[label]
+        if down in cell.values and across in cell.values
+        if all(cell.values.get(axis) == chosen.values[axis] for axis in others)
+    }
+    rows = tuple(value for value in moved[down] if any(value == row for row, _ in cells))
+    columns = tuple(value for value in moved[across] if any(value == column for _, column in cells))
+    return Grid(rows, columns, cells, others)
+
+
+# --- which sections may share a table -------------------------------------------------------------------------------
+
+
+def alike(sources: Sequence[Source]) -> list[list[Source]]:
+    """The sources in groups whose protocols are equal but for the dataset, its name and other prose."""
+    groups: list[tuple[Any, list[Source]]] = []
+    for source in sources:
+        content = {k: v for k, v in source.section.content.items() if k not in (*PROSE, DATASET, "name", "version")}
+        if not content:
+            continue  # a protocol that is not known may differ in anything
+        for other, members in groups:
+            if other == content:
+                members.append(source)
+                break
+        else:
+            groups.append((content, [source]))
+    return [members for _, members in groups]
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def _selection(section: Section, where: str = "") -> str:
+    metric, split = section.selected_by
+    return f"Of each method{where}, the cell with the highest mean {TITLES[metric]} on {split} was chosen."
+
+
+def _notes(sources: Sequence[Source]) -> list[str]:
+    cells = [cell for source in sources for cell in source.section.cells if not cell.is_baseline]
+    seeds = sorted({cell.done for cell in cells if cell.done})
+    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
+    said = [
+        f"Mean over seeds ± half of the {CONFIDENCE:.0%} t interval over seeds (n = {n}), which covers the variation "
+        f"between seeds only, not that of the {REPORTED_ON} sample; without ±: one seed."
+    ]
+    if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
+        said.append(f"The protocol selects on {REPORTED_ON}: the numbers are those of the very images that chose.")
+    return said
+
+
+def _chosen_words(section: Section) -> list[str]:
+    told = [
+        f"{label}: {', '.join(f'{axis} = {_text(cell, axis)}' for axis in section.moved(label))}"
+        for label, cell in section.chosen.items()
+        if section.moved(label)
+    ]
+    return [f"Chosen: {'; '.join(told)}."] if told else []
+
+
+def _lacking(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """The numbers whose seeds are not all done, where no column of the table says so."""
+    told = [
+        f"{row.labels[0]} at {column}: {number.cell.seeds_text}"
+        for row in rows
+        for column, number in zip(columns, row.numbers, strict=True)
+        if number.cell and not number.cell.is_complete
+    ]
+    return [f"Seeds done of those planned: {'; '.join(told)}; all others have all of theirs."] if told else []
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------------
+
+
+def _at(section: Section, label: str, axis: str, value: Value) -> Cell | None:
+    cells = [cell for cell in section.methods[label] if cell.values.get(axis) == value]
+    return choose(cells, section.selected_by) if cells else None
+
+
+def _text(cell: Cell, axis: str) -> str:
+    return cell.values[axis].text if axis in cell.values else NOTHING
+
+
+def _is_baseline(label: str, sections: Iterable[Section]) -> bool:
+    return any(label in section.chosen and section.chosen[label].is_baseline for section in sections)
+
+
+def _baselines_first(labels: Sequence[str], sections: Sequence[Section]) -> list[str]:
+    return sorted(labels, key=lambda label: not _is_baseline(label, sections))
+
+
+def _baselines(rows: Sequence[Row], *sections: Section) -> int:
+    return sum(_is_baseline(row.labels[0], sections) for row in rows)
+
+
+def _with_keys_of_their_own(tables: Iterable[PaperTable]) -> list[PaperTable]:
+    """Keys of letters, digits, hyphens and underscores; names that come to the same are counted."""
+    made: dict[str, PaperTable] = {}
+    for table in tables:
+        key = key_of(table.key)
+        free = next(name for name in chain([key], (f"{key}-{n}" for n in count(2))) if name not in made)
+        made[free] = replace(table, key=free)
+    return list(made.values())
