@@ -14,7 +14,7 @@ from twinbench.reports.paper_latex import latex
 from twinbench.reports.paper_parts import PaperTable, frame
 from twinbench.reports.paper_style import STYLES, read_style
 from twinbench.reports.paper_tables import paper_tables
-from twinbench.reports.tracing import trace_tables
+from twinbench.reports.tracing.trace import trace_tables
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput
 
