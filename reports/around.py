@@ -28,9 +28,9 @@ class Around:
     claims_files: tuple[Path, ...] = ()
 
     @cached_property
-    def claims_on_file(self) -> frozenset[str]:
-        """The hashes of all claims in the folder's files; what cannot be read holds none."""
-        return frozenset(claim.hash for path in self.claims_files for claim in _readable_claims(path))
+    def claims_on_file(self) -> Mapping[str, Claim]:
+        """All claims in the folder's files, by hash; what cannot be read holds none."""
+        return {claim.hash: claim for path in self.claims_files for claim in _readable_claims(path)}
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

@@ -31,7 +31,7 @@ from twinbench.sweeps.reading import parse, read_toml
 Kind = Literal["better", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"]
 Selector = dict[str, Scalar]  # a method, and the settings that single out a cell of it
 
-ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope")
+ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope", "seeds")
 # What a kind must have, and what it may have beside that and ALWAYS.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "better": (("b",), ("at_least", "by")),  # A exceeds B, by at least so much, or by so much
@@ -67,11 +67,15 @@ class Claim(Section):
     values: tuple[Scalar, ...] = ()
     direction: Literal["increasing", "decreasing"] = "increasing"
     scope: dict[str, list[Scalar]] = field(default_factory=dict)
+    seeds: Annotated[int, Ge(1)] | None = None  # at how many it is to be judged; left out: at as many as there are
 
     @cached_property
     def hash(self) -> str:
         """sha256 of all that was claimed, the sentence with it: what a declaration puts on record."""
-        return digest(asdict(self))
+        content = asdict(self)
+        if self.seeds is None:  # claims without it keep the hash they had before it could be said
+            del content["seeds"]
+        return digest(content)
 
     @property
     def is_about_a_table(self) -> bool:

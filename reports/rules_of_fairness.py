@@ -235,8 +235,9 @@ def interval_and_size(case: Case) -> Outcome:
 def multiplicity(case: Case) -> Outcome:
     """Holm's correction over all comparisons of the family, and over those of its question that stand elsewhere.
 
-    A family that was split up, or whose other claims were declared and then left out, is judged as if it were whole:
-    by Bonferroni, since how the others came out is not known here. Only a claim that does not stand so fails.
+    A family that was split up, over families or over files of the run folder, or whose other claims were declared and
+    then left out, is judged as if it were whole: by Bonferroni, since how the others came out is not known here. Only
+    a claim that does not stand so fails.
     """
     if not case.contrasts:
         return NOT_APPLICABLE, "no test is made"
@@ -245,17 +246,30 @@ def multiplicity(case: Case) -> Outcome:
     question = _question(evidence.claim)
     others = [other for other in evidence.together if other.claim.family != evidence.claim.family]
     apart = [other for other in others if _question(other.claim) == question]
-    more = sum(len(other.pairs) for other in apart) + len(evidence.withdrawn)
+    unjudged = list(_unjudged(evidence, question))
+    more = sum(len(other.pairs) for other in apart) + len(evidence.withdrawn) + len(unjudged)
     if not more:
         return PASSED, told
     families = ", ".join(distinct(repr(other.claim.family) for other in apart))
     where = [f"in {families}"] if apart else []
     where += [f"declared and left out ({some(evidence.withdrawn)})"] if evidence.withdrawn else []
+    where += [f"on file and not judged with it ({some(unjudged)})"] if unjudged else []
     level = 1 - ALPHA / (size + more)
     holds = all(_holds_at(contrast, level) for contrast in case.contrasts)
     if holds or not all(_holds_at(contrast, None) for contrast in case.contrasts):
         return PASSED, f"{told}; {more} more of the same question {' and '.join(where)} change nothing"
     return FAILED, f"{told}, and {more} more of the same question {' and '.join(where)}: over all it does not hold"
+
+
+def _unjudged(evidence: Evidence, question: tuple[str, ...]) -> Iterator[str]:
+    """Names of claims of the same family or question that stand in a file of the folder, and are not judged now.
+
+    One comparison each is counted: how many it takes is known of claims that are judged.
+    """
+    judged = {other.claim.hash for other in evidence.together} | {evidence.claim.hash}
+    for hash_, claim in evidence.around.claims_on_file.items():
+        if hash_ not in judged and (claim.family == evidence.claim.family or _question(claim) == question):
+            yield claim.name
 
 
 def _question(claim: Claim) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from twinbench.reports.case import (
     passed_if,
     some,
 )
+from twinbench.reports.cells import REPORTED_ON
 from twinbench.reports.contrasts import COLLAPSE_KINDS
 from twinbench.reports.evidence import TRIAL_METRICS, Side
 from twinbench.reports.sentences import (
@@ -141,6 +142,7 @@ def _unfounded(case: Case) -> Iterator[str]:
     for trial_id, _ in done:
         if problem := traces[trial_id].outputs:
             yield f"trial {trial_id}: {problem}"
+    yield from _unlike_their_records(case)
     probe = claim.metric.removesuffix("_top1")
     has_outputs = claim.metric.endswith("top1") and case.evidence.content.get("checkpoint", "last") == "last"
     if claim.kind not in COLLAPSE_KINDS and has_outputs:
@@ -153,6 +155,21 @@ def _unfounded(case: Case) -> Iterator[str]:
     untold = [trial_id for trial_id, side in done if is_trained(side) and not traces[trial_id].curves_file]
     if untold:
         yield f"{len(untold)} of {len(done)} trials have no curves of their training: {some(untold)}"
+
+
+def _unlike_their_records(case: Case) -> Iterator[str]:
+    """Trials of which the database, which anyone can write to, says something else than their records."""
+    for side in case.evidence.measured:
+        for trial in side.trials:
+            trial_id, seed = str(trial["trial_id"]), int(trial["seed"])
+            trace = case.evidence.traces.get(trial_id)
+            if trace is None or trace.record:  # which rule A1 tells
+                continue
+            if trace.status != trial["status"]:
+                yield f"trial {trial_id} is {trial['status']} in the database, and {trace.status} by its record"
+            value = trace.values.get((case.evidence.claim.metric, REPORTED_ON))
+            if value is not None and seed in side.values and side.values[seed] != value:
+                yield f"trial {trial_id} has {side.values[seed]:.4f} in the database, and {value:.4f} by its record"
 
 
 def no_drift(case: Case) -> Outcome:
@@ -236,7 +253,21 @@ def declared_before(case: Case) -> Outcome:
     if entry.recorded > begun:
         told = f"{entry.recorded} trials were recorded when it was declared, and {begun} had begun by {entry.time}"
         return FAILED, f"{told}: a clock is wrong, or records are gone"
+    if another := next(_another_look(case), ""):
+        return FAILED, another
     return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "")
+
+
+def _another_look(case: Case) -> Iterator[str]:
+    """Sides with fewer or more seeds than the declaration said the claim would be judged at.
+
+    Whoever looks again and again, and stops once it holds, is wrong more often than the level says.
+    """
+    planned = case.evidence.claim.seeds
+    for side in case.evidence.measured if planned else ():
+        ran = {int(trial["seed"]) for trial in side.trials if trial["status"] != "missing"}
+        if len(ran) != planned:
+            yield f"declared to be judged at {planned} seeds, and {side.label} has run {len(ran)}"
 
 
 def _ended_before(case: Case, time: str) -> Iterator[str]:

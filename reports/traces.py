@@ -39,6 +39,8 @@ class Trace:
 
     record: str = ""  # how the record contradicts its own id or its protocol
     outputs: str = ""  # how the outputs contradict the metrics, or why they cannot be read
+    status: str = ""
+    values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of the metrics, by name and split
     correct: Mapping[str, Correct] = field(default_factory=dict)  # by probe: which test examples were right
     trivial: frozenset[str] = frozenset()  # probes that two honest seeds may well agree on: one class, or all right
     labels: str = ""  # digest of the test labels
@@ -60,6 +62,8 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
     return Trace(
         _record_problem(result, content),
         problem or _outputs_problem(result, arrays),
+        result["status"],
+        {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
         correct,
         frozenset(probe for probe in correct if _is_trivial(correct[probe], arrays.get(f"{probe}_prediction"))),
         "" if labels is None else sha256(labels.astype("int32", copy=False).tobytes()).hexdigest(),

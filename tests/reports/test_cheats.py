@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from claim_study import (
@@ -41,6 +42,7 @@ from twinbench.reports.published import published_tables
 from twinbench.reports.rules import FAILED
 from twinbench.reports.verdicts import Verdict
 from twinbench.results.record import record_path, write_artefact
+from twinbench.results.store import DATABASE, ResultStore
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
@@ -305,6 +307,23 @@ def a_record_is_edited_by_hand(study: Study) -> None:
 @cheat("A21", "by its outputs", "UNVERIFIABLE")
 def a_value_is_edited_and_the_digest_with_it(study: Study) -> None:
     in_metrics(study, study.of("byol", 5)[0], value=0.55)
+
+
+@cheat("A21", "in the database", "UNVERIFIABLE")
+def a_value_is_edited_in_the_database(study: Study) -> None:
+    in_database(study, "UPDATE metrics SET value = value + 0.05 WHERE split = 'test'", study.of("simclr", 5)[0])
+
+
+@cheat("A21", "in the database", "INADMISSIBLE (A8")
+def a_trial_is_said_to_have_failed_in_the_database(study: Study) -> None:
+    in_database(study, "UPDATE trials SET status = 'failed' WHERE true", study.of("byol", 5)[0])
+
+
+def in_database(study: Study, change: str, trial: Trial) -> None:
+    with ResultStore(study.folder) as store:
+        store.ingest()
+    with duckdb.connect(study.folder / DATABASE) as database:
+        database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
 
 
 @cheat("A21", "no outputs by example", "UNVERIFIABLE")
@@ -590,6 +609,15 @@ def twenty_claims_are_declared_and_one_is_shown(study: Study) -> None:
     study.claims_file.write_text(CLAIMS)
 
 
+@cheat("A17", "not judged with it")
+def the_other_claims_of_the_family_are_kept_in_another_file(study: Study) -> None:
+    nearly_equal(study)
+    every = CLAIMS + "".join(other_claim(f"also-{number}") for number in range(20))
+    declare_anew(study, every)
+    (study.folder / "claims-all.toml").write_text(every)
+    study.claims_file.write_text(CLAIMS)
+
+
 def nearly_equal(study: Study) -> None:
     """A difference that stands at 95 % and not at 99.7 %."""
     for number, trial in enumerate(study.of("simclr")):
@@ -602,6 +630,11 @@ def nearly_equal(study: Study) -> None:
 @cheat("A24", "it was changed since", "EXPLORATORY")
 def the_claim_is_changed_after_it_was_declared(study: Study) -> None:
     study.claims_file.write_text(CLAIMS.replace("0.01", "0.02").replace("one point", "two points"))
+
+
+@cheat("A24", "to be judged at 4 seeds", "EXPLORATORY")
+def more_seeds_are_run_until_the_claim_holds(study: Study) -> None:
+    declare_anew(study, CLAIMS.replace("at_least", "seeds = 4\nat_least"))
 
 
 @cheat("A24", "after the first result", "EXPLORATORY")
