@@ -20,7 +20,8 @@ from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
 from twinbench.harness.memory import keep_freed_memory
 from twinbench.harness.ranks import RankDied
-from twinbench.harness.training.loop import Diverged, Interrupted, finished_curves, uses_bf16
+from twinbench.harness.training.loop import Interrupted, finished_curves, uses_bf16
+from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.training.state import drop_state, saved_progress
 from twinbench.results.record import write_artefact, write_record
