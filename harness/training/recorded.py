@@ -37,7 +37,8 @@ class RecordedUpdate:
         self._batch = _copied(batch)
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(self._graph):
+        # other threads may go on with the device: images are pinned and hearts beat meanwhile
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._given = update(self._batch)
 
     def __call__(self, batch: Batch) -> Tensor:
