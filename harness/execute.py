@@ -18,7 +18,8 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.ranks import other_ranks
-from twinbench.harness.training.loop import Diverged, Interrupted, Task, check_finite, train
+from twinbench.harness.training.loop import Interrupted, Task, check_finite, train
+from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.state import Progress
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.method import Method

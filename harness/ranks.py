@@ -27,7 +27,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from twinbench.harness.training.loop import Diverged, Interrupted
+from twinbench.harness.training.loop import Interrupted
+from twinbench.harness.training.losses import Diverged
 
 # How long a rank waits for another that lives: while rank 0 saves and measures, the others wait in a collective. One
 # that dies is noticed at once, since its connections close; one that hangs is a matter for the trial's time limit.

@@ -17,8 +17,10 @@ from twinbench.harness import provenance
 from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, is_recorded, now, trial_folder
 from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
+from twinbench.harness.memory import keep_freed_memory
 from twinbench.harness.ranks import RankDied
-from twinbench.harness.training.loop import Diverged, Interrupted, finished_curves, uses_bf16
+from twinbench.harness.training.loop import Interrupted, finished_curves, uses_bf16
+from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.training.state import drop_state, saved_progress
 from twinbench.results.record import takes_no_more, write_artefact, write_record
@@ -75,6 +77,7 @@ def _attempt(
     execute: Execute,
 ) -> str:
     torch.set_num_threads(surroundings.threads)
+    keep_freed_memory()
     status, reason, trace, found = "failed", "", "", Found()
     try:
         status, reason = execute(trial, surroundings, attempt, lambda: heart.asks_to_stop or should_stop(), found)

@@ -8,15 +8,16 @@ Shapes: N images, S pixels a side of the view, H and W of the image.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from twinbench.harness.data import streams
+from twinbench.harness.data.colour import grey_, jitter_dense_, jitter_grouped_, jitter_groups, solarise_
+from twinbench.harness.data.resampling import blur_weights, resample, resize_weights
+from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
-
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations' numbers in `jitter_order`, as in torchvision
 
 _TRIES = 10  # of RandomResizedCrop
 # Which columns of a sample's stream hold what. Fixed, so that no switch in a recipe moves another operation's draws.
@@ -48,6 +49,10 @@ class ViewParameters:
     blur_sigma: Tensor  # pixels
     solarise: Tensor
 
+    def rows(self, which: Tensor | slice) -> "ViewParameters":
+        """Those of some of the samples."""
+        return ViewParameters(**{part.name: getattr(self, part.name)[which] for part in fields(self)})
+
 
 def make_view(
     images: Tensor, sample_indices: Tensor, recipe: ViewRecipe, seed: int, epoch: int, view: int, size: int
@@ -58,7 +63,7 @@ def make_view(
     """
     height, width = images.shape[-2:]
     drawn = draw_parameters(sample_indices.to(images.device), recipe, seed, epoch, view, height, width)
-    return apply_view(plain_view(images), drawn, recipe, size)
+    return apply_view(images, drawn, recipe, size)
 
 
 def plain_view(images: Tensor) -> Tensor:
@@ -98,24 +103,68 @@ def draw_parameters(
 
 
 def apply_view(images: Tensor, parameters: ViewParameters, recipe: ViewRecipe, size: int) -> Tensor:
-    """The view of images float32 [N, 3, H, W] in [0, 1] as float32 [N, 3, size, size] in [0, 1], contiguous.
+    """The view of images [N, 3, H, W], uint8 or float32 in [0, 1], as float32 [N, 3, size, size] in [0, 1], contiguous.
 
     The recipe says which operations can be skipped for the whole batch. The products run in float32 even under
     autocast. On a GPU with TF32 allowed they are good to about 1e-3, a quarter of a step of 8 bits.
     """
-    p = parameters
+    return _written(*_distorted(images, parameters, recipe, size), torch.float32, torch.contiguous_format)
+
+
+def training_view(
+    images: Tensor, parameters: ViewParameters, recipe: ViewRecipe, size: int, rule: DatasetRule, dtype: torch.dtype
+) -> Tensor:
+    """`apply_view`, normalised by the dataset's statistics, as a network wants it: `dtype`, channels last."""
+    x, order = _distorted(images, parameters, recipe, size)
+    for channel, mean, std in zip(x, rule.mean, rule.std, strict=True):
+        channel.sub_(mean).div_(std)
+    return _written(x, order, dtype, torch.channels_last)
+
+
+def _distorted(images: Tensor, p: ViewParameters, recipe: ViewRecipe, size: int) -> tuple[Tensor, Tensor | None]:
+    """The views, planar, and which image of the batch stands where, if they are in another order.
+
+    On a CPU the images are sorted by their orders of jitter, so that each operation works on one slice of the batch.
+    On a GPU, which would have to be waited for, all images pass through all operations.
+    """
+    order = None
+    if recipe.jitter_probability > 0 and _can_wait(images.device):
+        order, groups = jitter_groups(p.jitter_order, p.jitter)
+        images, p = images[order], p.rows(order)
     with torch.autocast(images.device.type, enabled=False):
-        x = _cropped_and_flipped(images, p, recipe, size)
+        x = _cropped_and_flipped(_planar(images), p, recipe, size)
         if recipe.jitter_probability > 0:
-            x = _jittered(x, p, recipe)
+            factors = torch.stack([p.brightness, p.contrast, p.saturation], dim=1)
+            if order is None:
+                jitter_dense_(x, p.jitter_order, factors, p.hue, p.jitter)
+            else:
+                jitter_grouped_(x, p.jitter_order, factors, p.hue, groups)
         if recipe.greyscale_probability > 0:
-            x = torch.where(_per_image(p.greyscale), _grey(x), x)
+            grey_(x, p.greyscale)
         if recipe.blur_probability > 0:
             weights = blur_weights(p.blur_sigma, recipe.blur_kernel_size, size)
-            x = torch.where(_per_image(p.blur), _resample(x, weights, weights), x)
+            x.lerp_(resample(x, weights, weights), p.blur.to(torch.float32)[:, None, None])
         if recipe.solarise_probability > 0:
-            x = torch.where(_per_image(p.solarise) & (x >= recipe.solarise_threshold), 1 - x, x)
-    return x.contiguous()
+            solarise_(x, p.solarise, recipe.solarise_threshold)
+    return x, order
+
+
+def _can_wait(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _planar(images: Tensor) -> Tensor:
+    """[N, 3, H, W] as float32 [3, N, H, W] in [0, 1], in memory of its own."""
+    x = images.transpose(0, 1).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return x.div_(255) if images.dtype == torch.uint8 else x
+
+
+def _written(x: Tensor, order: Tensor | None, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
+    """Planar [3, N, H, W] as [N, 3, H, W], each image in its place of the batch."""
+    out = torch.empty_like(x.transpose(0, 1), dtype=dtype, memory_format=layout)
+    if order is None:
+        return out.copy_(x.transpose(0, 1))
+    return out.index_copy_(0, order, x.transpose(0, 1).to(dtype))
 
 
 # --- crop, resize, flip -----------------------------------------------------------------------------------------------
@@ -163,140 +212,14 @@ def _central_crop(height: int, width: int, ratio: tuple[float, float]) -> tuple[
     return height, width
 
 
-def _cropped_and_flipped(images: Tensor, p: ViewParameters, recipe: ViewRecipe, size: int) -> Tensor:
-    height, width = images.shape[-2:]
+def _cropped_and_flipped(x: Tensor, p: ViewParameters, recipe: ViewRecipe, size: int) -> Tensor:
+    height, width = x.shape[-2:]
     if recipe.crop_scale == (1, 1) and height == width == size:
-        return torch.where(_per_image(p.flip), images.flip(-1), images) if recipe.flip_probability > 0 else images
+        return x.lerp_(x.flip(-1), p.flip.to(torch.float32)[:, None, None]) if recipe.flip_probability > 0 else x
     rows = resize_weights(p.crop_top, p.crop_height, height, size, recipe.interpolation)
     columns = resize_weights(p.crop_left, p.crop_width, width, size, recipe.interpolation, mirrored=p.flip)
-    return _resample(images, rows, columns).clamp_(0, 1)  # bicubic overshoots at edges
-
-
-def resize_weights(
-    start: Tensor, length: Tensor, extent: int, size: int, interpolation: str, mirrored: Tensor | None = None
-) -> Tensor:
-    """float32 [N, size, extent]: row s weighs the `extent` pixels of one axis into output pixel s.
-
-    The pixels `start` to `start + length` (int64 [N]) are resized to `size`, with the antialiasing weights of
-    torch.nn.functional.interpolate(antialias=True): a triangle, or Keys' cubic with a = -0.5, stretched when shrinking.
-    """
-    scale = (length.to(torch.float32) / size)[:, None]
-    place = torch.arange(size, device=start.device)
-    if mirrored is not None:
-        place = torch.where(mirrored[:, None], size - 1 - place, place)
-    centre = scale * (place + 0.5)
-    pixel = torch.arange(extent, device=start.device) - start[:, None]  # [N, extent], counted from the crop's edge
-    distance = (((pixel + 0.5)[:, None, :] - centre[:, :, None]) / scale.clamp(min=1)[:, :, None]).abs_()
-    weights = _cubic(distance) if interpolation == "bicubic" else (1 - distance).clamp_(min=0)
-    weights *= ((pixel >= 0) & (pixel < length[:, None]))[:, None, :]
-    return weights.div_(weights.sum(dim=2, keepdim=True))
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5 at distances x >= 0; nought from 2 on."""
-    near = (1.5 * x - 2.5).mul_(x).mul_(x).add_(1)
-    x = x.clamp(max=2)
-    far = ((x - 5).mul_(x).add_(8).mul_(x).sub_(4)).mul_(-0.5)
-    return torch.where(x < 1, near, far)
-
-
-def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows [N, R, H] @ images [N, 3, H, W] @ columns^T [N, W, C], for each channel: [N, 3, R, C].
-
-    Two batched products over all channels together. The result is a permuted view of [N, R, 3, C].
-    """
-    n, channels, height, width = images.shape
-    x = images.permute(0, 2, 1, 3).reshape(n, height, channels * width)
-    x = torch.bmm(rows, x).view(n, -1, width)
-    x = torch.bmm(x, columns.transpose(1, 2))
-    return x.view(n, -1, channels, x.shape[-1]).permute(0, 2, 1, 3)
-
-
-# --- colour -----------------------------------------------------------------------------------------------------------
-
-
-def _jittered(x: Tensor, p: ViewParameters, recipe: ViewRecipe) -> Tensor:
-    """ColorJitter with each sample's own factors in its own order.
-
-    Each of brightness, contrast and saturation is a blend. Hue, the dear one, is done once for all samples: those
-    blends that a sample has before it go in front, the others behind, and a blend with factor 1 changes nothing.
-    So no sample is gathered or scattered, and a GPU is never waited for.
-    """
-    factors = torch.stack([p.brightness, p.contrast, p.saturation], dim=1)
-    factors = torch.where(p.jitter[:, None], factors, torch.ones_like(factors))
-    hue_place = (p.jitter_order == HUE).long().argmax(dim=1)
-    steps = []
-    for place in range(3):
-        operation = p.jitter_order.gather(1, (place + (hue_place <= place))[:, None])
-        steps.append((operation[:, 0], factors.gather(1, operation)[:, 0], hue_place > place))
-    blends = recipe.brightness > 0 or recipe.contrast > 0 or recipe.saturation > 0
-    if recipe.hue == 0:
-        for operation, factor, _ in steps if blends else ():
-            x = _blended(x, operation, factor)
-        return x
-    for operation, factor, before in steps if blends else ():
-        x = _blended(x, operation, torch.where(before, factor, torch.ones_like(factor)))
-    x = torch.where(_per_image(p.jitter), _hue_shifted(x, p.hue), x)
-    for operation, factor, before in steps if blends else ():
-        x = _blended(x, operation, torch.where(before, torch.ones_like(factor), factor))
-    return x
-
-
-def _blended(x: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
-    """factor * x + (1 - factor) * other, clamped; other is black, the image's mean grey, or each pixel's grey."""
-    grey = _grey(x)
-    of_mean = torch.where(operation == CONTRAST, 1 - factor, torch.zeros_like(factor))
-    of_pixel = torch.where(operation == SATURATION, 1 - factor, torch.zeros_like(factor))
-    other = _per_image(of_pixel) * grey + _per_image(of_mean) * grey.mean(dim=(1, 2, 3), keepdim=True)
-    return (x * _per_image(factor)).add_(other).clamp_(0, 1)
-
-
-def _grey(x: Tensor) -> Tensor:
-    """Luma [N, 1, H, W] of [N, 3, H, W], with torchvision's coefficients (ITU-R 601-2)."""
-    red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
-    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
-
-
-def _hue_shifted(x: Tensor, hue: Tensor) -> Tensor:
-    """The HSV hue of [N, 3, H, W] turned by hue [N] turns.
-
-    HSV's value and chroma stay, so a channel is low + (high - low) * share, and its share is a trapezium over the hue:
-    back from HSV without its six cases. In place where it can be: this is the dearest step on a CPU.
-    """
-    red, green, blue = x.unbind(dim=1)
-    high = torch.maximum(torch.maximum(red, green), blue)
-    low = torch.minimum(torch.minimum(red, green), blue)
-    chroma = high - low
-    sixths = torch.where(
-        high == red,
-        green - blue,
-        torch.where(high == green, torch.add(blue - red, chroma, alpha=2), torch.add(red - green, chroma, alpha=4)),
-    )
-    sixths.div_(chroma.clamp(min=1e-12)).add_(6 * hue[:, None, None])  # grey pixels: nought, times their chroma, nought
-    sixths.sub_(torch.floor(sixths / 6), alpha=6)
-    shares = ((sixths - 3).abs_().sub_(1), (sixths - 2).abs_().neg_().add_(2), (sixths - 4).abs_().neg_().add_(2))
-    return torch.stack([torch.addcmul(low, chroma, share.clamp_(0, 1)) for share in shares], dim=1)
-
-
-# --- blur -------------------------------------------------------------------------------------------------------------
-
-
-def blur_weights(sigma: Tensor, kernel_size: int, extent: int) -> Tensor:
-    """float32 [N, extent, extent]: the Gaussian of sigma [N] pixels along one axis, edges reflected (torchvision's)."""
-    radius = kernel_size // 2
-    if radius >= extent:
-        raise ValueError(f"a blur of {kernel_size} pixels needs a view of more than {radius} pixels, not {extent}")
-    taps = torch.arange(-radius, radius + 1, device=sigma.device)
-    kernel = torch.softmax(-(((taps / sigma[:, None]) ** 2) / 2), dim=1)
-    source = (torch.arange(extent, device=sigma.device) + taps[:, None]).abs()  # [kernel_size, extent]
-    source = torch.where(source >= extent, 2 * (extent - 1) - source, source)
-    moves = torch.nn.functional.one_hot(source, extent).to(torch.float32)  # which pixel each tap of each place reads
-    return (kernel @ moves.flatten(1)).view(-1, extent, extent)
+    return resample(x, rows, columns).clamp_(0, 1)  # bicubic overshoots at edges
 
 
 def _between(u: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * u
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values[:, None, None, None]

@@ -13,22 +13,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from twinbench.harness.data.augmentation import make_view, normalise
 from twinbench.harness.data.images import Images
-from twinbench.harness.data.streams import generator, order
-from twinbench.harness.training.optimisers import build_optimiser, set_learning_rate
+from twinbench.harness.data.streams import generator
+from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.losses import Diverged, Losses
+from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.harness.training.state import Progress, load_state, save_state
+from twinbench.harness.training.update import Update
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.ranks import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
 SAVE_EVERY_SECONDS = 300.0
-
-
-class Diverged(Exception):
-    """A loss was not finite; the weights are those before the update."""
+LOOK_EVERY = 32  # updates that a GPU may be behind, or a diverged trial may go on in vain
 
 
 class Interrupted(Exception):
@@ -75,7 +74,10 @@ def train(
     """Trains `method` in place, from where the folder's state left it, to the end.
 
     `diagnose` measures the method between epochs; `report` is told the progress, the update's number and the updates
-    in all. Raises Diverged before the update that a non-finite loss would make, and Interrupted once `should_stop`.
+    in all. Raises Interrupted once `should_stop`, and Diverged: on a CPU and over several ranks before the update that
+    a non-finite loss would make. A single GPU is not waited for at every update: its losses are looked at every few of
+    them, and before anything is saved, measured or returned. What Diverged says of the step, and the progress, are the
+    same there, and the weights, which may have moved on, are of no use.
 
     In a process group every rank calls this with the same task, and computes its own rows of every batch. Rank 0
     alone measures, reports, is asked to stop and saves; all ranks return, or raise those two, at the same step.
@@ -84,54 +86,58 @@ def train(
     ranks = rank_count()
     rank = dist.get_rank() if ranks > 1 else 0
     steps = per_epoch * training.epochs
-    ids = task.images.ids
     optimiser = build_optimiser(method.parameters(), training)
     progress = load_state(task.folder, method, optimiser, task.device)
+    fit_to_device(optimiser)
     if rank == 0:
         report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
-    loss_of = method.loss if ranks == 1 else _over_ranks(method, progress, task.device)
+    batches = Batches(task.images, task.views, task.seed, training.batch_size, task.device, rank, ranks)
+    losses = Losses(training.batch_size, per_epoch, steps)
+    runs_ahead = task.device.type == "cuda" and ranks == 1
+
+    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
+        losses.keep(step.step, names, terms)
+        if not runs_ahead:
+            losses.look(progress)
+
+    update = Update(
+        method,
+        method.loss if ranks == 1 else _over_ranks(method, progress, task.device),
+        optimiser,
+        training,
+        task.views,
+        task.dataset,
+        task.image_size,
+        autocast=task.autocast,
+        ranks=ranks,
+        records=runs_ahead,
+        tell=tell,
+    )
     saved_at = time.monotonic()
     while progress.epoch < training.epochs:
         method.train()
-        epoch_order = order(task.seed, progress.epoch, len(task.images))
         while progress.step_in_epoch < per_epoch:
             started = time.perf_counter()
-            begin = progress.step_in_epoch * training.batch_size
-            positions = _share(epoch_order[begin : begin + training.batch_size], rank, ranks)
-            step = _step(task, progress, steps, ids[positions.to(task.device)])
-            views = _views(task, positions, step)
+            batch = batches.at(progress.epoch, progress.step_in_epoch)
+            step = _step(task, progress, steps, batch.ids)
             set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
-            with torch.autocast(task.device.type, torch.bfloat16, enabled=task.autocast):
-                terms = loss_of(views, step)
-            values = {"loss": float(terms.total.detach())}  # on a GPU this waits for the device
-            if not math.isfinite(values["loss"]):
-                raise Diverged(
-                    f"the loss was {values['loss']} at epoch {step.epoch + 1}, step {step.step + 1} of {steps}"
-                )
-            values |= {f"loss/{name}": float(part.detach()) for name, part in terms.parts.items()}
-            optimiser.zero_grad(set_to_none=True)
-            # averaged over ranks, where their sum is the gradient: methods/ranks.py says why
-            total = terms.total if ranks == 1 else terms.total * ranks
-            total.backward()  # type: ignore[no-untyped-call]
-            if training.clip_gradient_norm is not None:
-                torch.nn.utils.clip_grad_norm_(method.parameters(), training.clip_gradient_norm)
-            optimiser.step()
+            update(batch, step)
             method.after_update(step)
 
-            for name, value in values.items():
-                progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size
+            stops = _agreed(rank == 0 and should_stop(), task.device)
+            saves = rank == 0 and (stops or time.monotonic() - saved_at > SAVE_EVERY_SECONDS)
+            if stops or saves or len(losses) >= LOOK_EVERY or progress.step_in_epoch == per_epoch:
+                losses.look(progress)
             progress.train_seconds += time.perf_counter() - started
             if rank == 0:
                 report(progress, step.step + 1, steps)
-            if _agreed(rank == 0 and should_stop(), task.device):
-                if rank == 0:
-                    save_state(task.folder, progress, method, optimiser)
-                raise Interrupted
-            if rank == 0 and time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+            if saves:
                 save_state(task.folder, progress, method, optimiser)
                 saved_at = time.monotonic()
+            if stops:
+                raise Interrupted
         last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
         _close_epoch(progress, per_epoch, last_rate)
         if rank == 0:
@@ -173,12 +179,6 @@ def _over_ranks(method: Method, progress: Progress, device: torch.device) -> Cal
         return DistributedDataParallel(_GivesLoss(method), broadcast_buffers=False)
 
 
-def _share(positions: Tensor, rank: int, ranks: int) -> Tensor:
-    """The rank's own rows of a batch, which the number of ranks divides."""
-    rows = len(positions) // ranks
-    return positions[rank * rows : (rank + 1) * rows]
-
-
 def _agreed(stop: bool, device: torch.device) -> bool:
     """Whether any rank says so, on every rank."""
     if rank_count() == 1:
@@ -197,17 +197,6 @@ def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) ->
         sample_indices=sample_indices,
         generator=lambda purpose: generator(task.seed, purpose, number, device=task.device),
     )
-
-
-def _views(task: Task, positions: Tensor, step: Step) -> list[Tensor]:
-    """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
-    images, ids = task.images.batch(positions), step.sample_indices
-    views = []
-    for number, recipe in enumerate(task.views):
-        view = make_view(images, ids, recipe, task.seed, step.epoch, number, task.image_size)
-        view = normalise(view, task.dataset.mean, task.dataset.std)
-        views.append(view.contiguous(memory_format=torch.channels_last))
-    return views
 
 
 def _close_epoch(progress: Progress, steps_per_epoch: int, rate: float) -> None:

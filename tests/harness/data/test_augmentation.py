@@ -10,7 +10,15 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
 from twinbench.harness.data import augmentation
-from twinbench.harness.data.augmentation import apply_view, draw_parameters, make_view, normalise, plain_view
+from twinbench.harness.data.augmentation import (
+    apply_view,
+    draw_parameters,
+    make_view,
+    normalise,
+    plain_view,
+    training_view,
+)
+from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
 JITTER: dict[str, Any] = {
@@ -83,9 +91,13 @@ def _by_torchvision(image: Tensor, p: dict[str, Any], recipe: ViewRecipe, size: 
     return x
 
 
+@pytest.mark.parametrize("grouped", [True, False], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_views_are_torchvisions_on_the_same_parameters(recipe: ViewRecipe, shape: tuple[int, int, int]) -> None:
+def test_views_are_torchvisions_on_the_same_parameters(
+    recipe: ViewRecipe, shape: tuple[int, int, int], grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augmentation, "_can_wait", lambda device: grouped)
     height, width, size = shape
     images = plain_view(_photographs(24, height, width))
     p = draw_parameters(torch.arange(24), recipe, 0, 0, 0, height, width)
@@ -153,15 +165,40 @@ def test_the_same_image_gets_the_same_view_in_every_batch() -> None:
     again = draw_parameters(samples[some], recipe, 0, 4, 1, 32, 32)
     for field in dataclasses.fields(drawn):
         assert torch.equal(getattr(again, field.name), getattr(drawn, field.name)[some]), field.name
-    # parameters are equal to the bit; a library may take another kernel for the products of another batch size
-    torch.testing.assert_close(part, whole[some], atol=1e-6, rtol=0)
-    torch.testing.assert_close(
-        torch.cat([make_view(images[n : n + 1], samples[n : n + 1], recipe, 0, 4, 1, 32) for n in range(60)]),
-        whole,
-        atol=1e-6,
-        rtol=0,
-    )
+    assert torch.equal(part, whole[some])
+    alone = [make_view(images[n : n + 1], samples[n : n + 1], recipe, 0, 4, 1, 32) for n in range(60)]
+    assert torch.equal(torch.cat(alone), whole)
     assert torch.equal(make_view(images, samples, recipe, 0, 4, 1, 32), whole)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_image_gets_the_same_view_alone_and_among_others(threads: int) -> None:
+    """Of 224 pixels, where a library would split a single image's sums over threads."""
+    recipe = dataclasses.replace(RECIPES["everything"], blur_kernel_size=23)
+    images, samples = _photographs(5, 256, 224), torch.arange(5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = make_view(images, samples, recipe, 0, 0, 0, 224)
+        alone = [make_view(images[n : n + 1], samples[n : n + 1], recipe, 0, 0, 0, 224) for n in range(5)]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.cat(alone), whole)
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["as on a CPU", "as on a GPU"])
+def test_a_training_view_is_the_view_normalised_with_channels_last(
+    grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augmentation, "_can_wait", lambda device: grouped)
+    rule = DatasetRule("invented", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)
+    images, recipe = _photographs(24, 32, 32), RECIPES["everything"]
+    p = draw_parameters(torch.arange(24), recipe, 0, 0, 0, 32, 32)
+    plain = normalise(apply_view(images, p, recipe, 32), rule.mean, rule.std)
+    made = training_view(images, p, recipe, 32, rule, torch.float32)
+    assert made.is_contiguous(memory_format=torch.channels_last) and torch.equal(made, plain)
+    half = training_view(images, p, recipe, 32, rule, torch.bfloat16)
+    assert torch.equal(half, plain.to(torch.bfloat16))
 
 
 def test_views_epochs_seeds_and_samples_are_distorted_differently() -> None:

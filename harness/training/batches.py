@@ -1,0 +1,75 @@
+"""The batches of one training in their order, and what each image's views are made of."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from twinbench.harness.data.augmentation import ViewParameters, draw_parameters
+from twinbench.harness.data.images import Images
+from twinbench.harness.data.streams import order
+from twinbench.sweeps.recipe import ViewRecipe
+
+DRAWN_AT_ONCE = 32  # batches; a draw is some hundred small operations, whether of one batch or of many
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One rank's rows: images uint8 [n, 3, H, W], their places in the dataset int64 [n], what each view is made of."""
+
+    images: Tensor
+    ids: Tensor
+    parameters: tuple[ViewParameters, ...]
+
+
+class Batches:
+    """Asked for by epoch and step, in any order; cheapest in turn. What is drawn depends on neither."""
+
+    def __init__(
+        self,
+        images: Images,
+        recipes: tuple[ViewRecipe, ...],
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+        rank: int,
+        ranks: int,
+    ) -> None:
+        """`batch_size` is that of all ranks together."""
+        self._images, self._recipes, self._seed = images, recipes, seed
+        self._batch_size, self._device = batch_size, device
+        self._rank, self._ranks = rank, ranks
+        self._ids = images.ids
+        self._epoch, self._block = -1, -1
+        self._positions = torch.empty(0, 0, dtype=torch.int64)
+        self._drawn: tuple[ViewParameters, ...] = ()
+
+    def at(self, epoch: int, step_in_epoch: int) -> Batch:
+        """The batch of a step; its images may still be on their way to the device."""
+        if epoch != self._epoch:
+            self._epoch, self._block, self._positions = epoch, -1, self._epochs_positions(epoch)
+        positions = self._positions[step_in_epoch]
+        images = self._images.batch(positions)
+        if step_in_epoch + 1 < len(self._positions):
+            self._images.prefetch(self._positions[step_in_epoch + 1])
+        block, place = divmod(step_in_epoch, DRAWN_AT_ONCE)
+        if block != self._block:
+            self._block, self._drawn = block, self._draw(block, images.shape[-2], images.shape[-1])
+        rows = slice(place * len(positions), (place + 1) * len(positions))
+        parameters = tuple(drawn.rows(rows) for drawn in self._drawn)
+        return Batch(images, self._ids[positions.to(self._device)], parameters)
+
+    def _epochs_positions(self, epoch: int) -> Tensor:
+        """int64 [steps, n]: this rank's rows of every whole batch of the epoch."""
+        steps = len(self._images) // self._batch_size
+        batches = order(self._seed, epoch, len(self._images))[: steps * self._batch_size].view(steps, -1)
+        return batches.chunk(self._ranks, dim=1)[self._rank].to(self._images.asked_on)
+
+    def _draw(self, block: int, height: int, width: int) -> tuple[ViewParameters, ...]:
+        """The parameters of all views of the block's batches, one batch after the other."""
+        positions = self._positions[block * DRAWN_AT_ONCE : (block + 1) * DRAWN_AT_ONCE]
+        ids = self._ids[positions.flatten().to(self._device)]
+        return tuple(
+            draw_parameters(ids, recipe, self._seed, self._epoch, view, height, width)
+            for view, recipe in enumerate(self._recipes)
+        )

@@ -1,0 +1,127 @@
+"""One update: views, forward, backward, optimiser; as it is, or recorded on a GPU."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from twinbench.harness.data.augmentation import training_view
+from twinbench.harness.training.batches import Batch
+from twinbench.harness.training.recorded import (
+    NotRecordable,
+    RecordedUpdate,
+    StandingStep,
+    numbers_of,
+    on_a_side_stream,
+)
+from twinbench.methods.method import LossTerms, Step, Views
+from twinbench.sweeps.protocol import DatasetRule, Training
+from twinbench.sweeps.recipe import ViewRecipe
+
+Tell: TypeAlias = Callable[[Step, tuple[str, ...], Tensor], None]
+AS_IT_IS = 3  # updates before a recording: libraries set themselves up in them
+
+
+class Update:
+    """Trains `module` by `loss_of`, batch by batch.
+
+    `tell` gets the step, and names and values of the loss and its parts: float64 [1 + parts] on the device,
+    not waited for. It is called between the forward and the backward pass, and may raise to end there. With `records`,
+    for one GPU, the first updates run as they are and the others as a CUDA graph, where the loss allows it; `tell` is
+    then called after the update has been sent to the device.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss_of: Callable[[Views, Step], LossTerms],
+        optimiser: torch.optim.Optimizer,
+        training: Training,
+        recipes: tuple[ViewRecipe, ...],
+        rule: DatasetRule,
+        image_size: int,
+        *,
+        autocast: bool,
+        tell: Tell,
+        ranks: int = 1,
+        records: bool = False,
+    ) -> None:
+        self._module, self._loss_of, self._optimiser, self._training = module, loss_of, optimiser, training
+        self._recipes, self._rule, self._image_size = recipes, rule, image_size
+        self._autocast, self._tell, self._ranks = autocast, tell, ranks
+        self._left = AS_IT_IS if records else -1
+        self._numbers: dict[str, Any] = {}
+        self._recorded: RecordedUpdate | None = None
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether updates are replayed by now."""
+        return self._recorded is not None
+
+    def __call__(self, batch: Batch, step: Step) -> None:
+        """Makes the update."""
+        if batch.images.is_cuda:  # streams and recordings are of the current device
+            torch.cuda.set_device(batch.images.device)
+        if self._left == 0:
+            self._recorded = self._record(batch)
+        self._left = max(self._left - 1, -1)
+        if self._recorded:
+            self._tell(step, self._names, self._recorded(batch))
+        elif self._left >= 0:
+            self._numbers = numbers_of(self._module)
+            on_a_side_stream(lambda: self._optimise(self._forward(batch, step, self._tell)))
+        else:
+            self._optimise(self._forward(batch, step, self._tell))
+
+    def _forward(self, batch: Batch, step: Step, tell: Tell) -> Tensor:
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._autocast):
+            loss = self._loss_of(self._views(batch), step)
+        self._names = ("loss", *(f"loss/{name}" for name in loss.parts))
+        terms = torch.stack([part.detach().double() for part in (loss.total, *loss.parts.values())])
+        tell(step, self._names, terms)
+        # averaged over ranks, where their sum is the gradient: methods/ranks.py says why
+        return loss.total if self._ranks == 1 else loss.total * self._ranks
+
+    def _optimise(self, total: Tensor) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if self._training.clip_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._training.clip_gradient_norm)
+        self._optimiser.step()
+
+    def _views(self, batch: Batch) -> list[Tensor]:
+        """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
+        make = _compiled_view() if batch.images.is_cuda else training_view
+        dtype = torch.bfloat16 if self._autocast else torch.float32
+        return [
+            make(batch.images, parameters, recipe, self._image_size, self._rule, dtype)
+            for recipe, parameters in zip(self._recipes, batch.parameters, strict=True)
+        ]
+
+    def _record(self, batch: Batch) -> RecordedUpdate | None:
+        """None for what cannot be recorded: it goes on as it is, and the log says why."""
+        told: list[Tensor] = []
+
+        def whole(batch: Batch) -> Tensor:
+            step = cast(Step, StandingStep(batch.ids))
+            self._optimise(self._forward(batch, step, lambda _step, _names, terms: told.append(terms)))
+            return told[0]
+
+        try:
+            if moved := [name for name, value in numbers_of(self._module).items() if self._numbers.get(name) != value]:
+                raise NotRecordable(f"{moved[0]} changes with each update")
+            self._optimiser.zero_grad(set_to_none=True)
+            return RecordedUpdate(whole, batch)
+        except (NotRecordable, RuntimeError) as error:
+            print(f"the update is not recorded as a CUDA graph: {error}", flush=True)
+            torch.cuda.synchronize()
+            return None
+
+
+@functools.cache
+def _compiled_view() -> Any:
+    """Some fifteen passes over the pixels where there would be a hundred."""
+    return torch.compile(training_view, dynamic=False)

@@ -1,0 +1,373 @@
+"""All that is measured on a GPU, in one command of less than nine minutes.
+
+    python tests/benchmarks/gpu.py --out gpu.json
+
+`--device cpu --small` runs every part in miniature, to see that it runs. Each part stands by itself: one that fails
+says why and costs no other. A part is not begun once `--seconds` have passed. The short table comes last.
+"""
+
+import argparse
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import in_turn, rates, seconds, settle, surroundings, write
+from peers import (
+    SIMCLR,
+    Pictures,
+    kornia_chain,
+    lightly_knn,
+    official_barlow,
+    pil_loader,
+    tensor_chain,
+)
+from torch import Tensor
+
+from twinbench.harness.data.augmentation import draw_parameters, training_view
+from twinbench.harness.data.images import Images
+from twinbench.harness.evaluation.knn import knn_predictions
+from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
+from twinbench.harness.training.update import Update
+from twinbench.methods.backbones import build_backbone
+from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
+from twinbench.methods.method import Method, Step
+from twinbench.sweeps.protocol import DatasetRule, Training
+
+RULE = DatasetRule("random", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)
+Found = dict[str, Any]
+
+
+class Bench:
+    """The device, the sizes, and what was found so far."""
+
+    def __init__(self, device: torch.device, small: bool) -> None:
+        self.device, self.small = device, small
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.backbone = ("small_resnet", {"width": 4}) if small else ("resnet18", {"stem": "cifar"})
+        self.width = 32 if small else 2048
+        self.rows: list[tuple[str, str]] = []
+
+    def say(self, name: str, value: str) -> None:
+        """One line of the table."""
+        self.rows.append((name, value))
+        print(f"{name}: {value}", flush=True)
+
+    def images(self, n: int, size: int) -> Tensor:
+        """uint8 [n, 3, size, size] on the device, of coarse noise."""
+        coarse = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(n))
+        fine = torch.nn.functional.interpolate(coarse.to(self.device), size=size, mode="bilinear")
+        return (fine * 255).round().to(torch.uint8)
+
+
+def copy_bandwidth(bench: Bench) -> Found:
+    """Bytes read and written a second by a large copy: the ceiling of all that only moves bytes."""
+    words = 2**22 if bench.small else 2**30
+    source = torch.empty(words, dtype=torch.int32, device=bench.device).random_()
+    target = torch.empty_like(source)
+    taken = [seconds(lambda: target.copy_(source), bench.device) for _ in range(12)][2:]
+    bandwidth = 8 * words / statistics.median(taken)
+    bench.say("copy bandwidth", f"{bandwidth / 1e12:.3f} TB/s")
+    return {"bytes_per_second": bandwidth, "seconds": taken}
+
+
+def views(bench: Bench, size: int, bandwidth: float) -> Found:
+    """512 views, uint8 in, bf16 channels last out: ours as it is, compiled, and compiled in a graph; and peers."""
+    n = 8 if bench.small else 512
+    images, ids, device = bench.images(n, size), torch.arange(n, device=bench.device), bench.device
+    p = draw_parameters(ids, SIMCLR, 0, 0, 0, size, size)
+    floats = images.float() / 255
+
+    def ours() -> Tensor:
+        return training_view(images, p, SIMCLR, size, RULE, bench.dtype)
+
+    compiled = torch.compile(training_view, dynamic=False)
+
+    def ours_compiled() -> Tensor:
+        return compiled(images, p, SIMCLR, size, RULE, bench.dtype)
+
+    one_by_one = tensor_chain(size, RULE.mean, RULE.std)
+    runs: dict[str, Callable[[], object]] = {"ours, eager": ours}
+    if device.type == "cuda":
+        runs["ours, compiled"] = ours_compiled
+        ours_compiled()
+        settle(device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            ours_compiled()
+        runs["ours, compiled, in a graph"] = graph.replay
+    runs["draw the parameters"] = lambda: draw_parameters(ids, SIMCLR, 0, 0, 0, size, size)
+    found: Found = {}
+    try:
+        kornia = kornia_chain(size, RULE.mean, RULE.std).to(device)  # type: ignore[attr-defined]
+        runs["kornia"] = lambda: kornia(floats).to(bench.dtype)
+        runs["kornia"]()
+    except Exception as error:  # a peer that is not there or does not run is no reason to stop
+        runs.pop("kornia", None)
+        found["kornia"] = f"{type(error).__name__}: {error}"
+    taken = in_turn(runs, device, repeats=7, calls=1 if bench.small else 10)
+    few = min(n, 64)
+    slow = in_turn(
+        {"torchvision v2, image by image": lambda: torch.stack([one_by_one(image) for image in images[:few]])},
+        device,
+        repeats=5,
+    )
+    found |= {"rates": rates(taken, n) | rates(slow, few)}
+    moved = n * 3 * size * size * (1 + torch.finfo(bench.dtype).bits // 8)
+    found["bytes"] = moved
+    for name, row in found["rates"].items():
+        share = row["per_second"] / n * moved / bandwidth
+        bench.say(
+            f"512 views at {size}, {name}", f"{1e3 * n / row['per_second']:.3f} ms, {share:.1%} of copy bandwidth"
+        )
+    return found
+
+
+def views_are_right(bench: Bench, size: int) -> Found:
+    """How far the device's views are from a CPU's, and whether a view depends on the batch it is in."""
+    n = 8 if bench.small else 64
+    images = bench.images(n, size)
+    p = draw_parameters(torch.arange(n, device=bench.device), SIMCLR, 0, 0, 0, size, size)
+    there = draw_parameters(torch.arange(n), SIMCLR, 0, 0, 0, size, size)
+    expected = training_view(images.cpu(), there, SIMCLR, size, RULE, torch.float32)
+    found: Found = {}
+    makers = {"eager": training_view}
+    if bench.device.type == "cuda":
+        makers["compiled"] = torch.compile(training_view)
+    for name, make in makers.items():
+        whole = make(images, p, SIMCLR, size, RULE, torch.float32)
+        part = make(images[3:6], p.rows(slice(3, 6)), SIMCLR, size, RULE, torch.float32)
+        found[name] = {
+            "largest_difference": float((whole.cpu() - expected).abs().max()),
+            "same_in_another_batch": bool(torch.equal(whole[3:6], part)),
+            "difference_in_another_batch": float((whole[3:6] - part).abs().max()),
+        }
+        bench.say(f"views at {size}, {name}, against a CPU's", str(found[name]))
+    return found
+
+
+class Trainer:
+    """A training of Barlow Twins, update by update."""
+
+    def __init__(self, bench: Bench, batch_size: int, records: bool, autocast: bool = True, compiles: bool = False):
+        device = bench.device
+        examples = batch_size * (4 if bench.small else 40)
+        pixels = bench.images(examples, 32).cpu().numpy()
+        torch.manual_seed(0)
+        self.method: Method = BarlowTwins(build_backbone(*bench.backbone), BarlowTwinsConfig(bench.width, 3, 0.005)).to(
+            device, memory_format=torch.channels_last
+        )
+        self.method.train()
+        training = Training(1000, batch_size, "sgd", 0.01, weight_decay=5e-4, decay_bias_and_norm=True)
+        self.optimiser = build_optimiser(self.method.parameters(), training)
+        fit_to_device(self.optimiser)
+        images = Images(pixels, np.arange(examples), device)
+        self.batches = Batches(images, (SIMCLR, SIMCLR), 0, batch_size, device, 0, 1)
+        self.steps, self.at, self.told = examples // batch_size, 0, []
+        loss_of = self.method.loss
+        if compiles:
+            self.method.backbone.compile(dynamic=False)  # in place: the module's names stay
+            self.method.projector.compile(dynamic=False)  # type: ignore[union-attr, operator]
+        self.update = Update(
+            self.method,
+            loss_of,
+            self.optimiser,
+            training,
+            (SIMCLR, SIMCLR),
+            RULE,
+            32,
+            autocast=autocast and device.type == "cuda",
+            tell=lambda step, names, terms: self.told.append(terms),
+            records=records and device.type == "cuda",
+        )
+
+    def run(self, updates: int) -> None:
+        """So many updates; nothing is waited for."""
+        for _ in range(updates):
+            epoch, step = divmod(self.at, self.steps)
+            batch = self.batches.at(epoch, step)
+            self.update(batch, Step(epoch, self.at, 10**6, batch.ids, _no_generator))
+            self.at += 1
+
+
+def _no_generator(purpose: str) -> torch.Generator:
+    raise AssertionError(purpose)
+
+
+def steps(bench: Bench, batch_size: int, compiles: bool) -> Found:
+    """Images a second of the whole update: draws, views, forward, backward, optimiser."""
+    updates = 2 if bench.small else 25
+    makers = {"eager": (False, False), "graph": (True, False)}
+    if compiles:
+        makers = {"graph, network compiled": (True, True)}
+    found: Found = {}
+    trainers = {}
+    for name, (records, compiled) in makers.items():
+        trainers[name] = Trainer(bench, batch_size, records, compiles=compiled)
+        trainers[name].run(6)
+        settle(bench.device)
+        found[f"{name}, is recorded"] = trainers[name].update.is_recorded
+    runs = {name: (lambda trainer=trainer: trainer.run(updates)) for name, trainer in trainers.items()}
+    found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
+    for name, row in found["rates"].items():
+        bench.say(
+            f"CIFAR ResNet-18, {bench.width} wide, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s"
+        )
+    if bench.device.type == "cuda":
+        found["peak_bytes"] = torch.cuda.max_memory_allocated()
+    return found
+
+
+def where_the_time_goes(bench: Bench) -> Found:
+    """The kernels of three recorded updates at batch 256, by their time."""
+    trainer = Trainer(bench, 32 if bench.small else 256, True)
+    trainer.run(6)
+    settle(bench.device)
+    with torch.profiler.profile() as profile:
+        trainer.run(3)
+        settle(bench.device)
+    on_gpu = bench.device.type == "cuda"
+    rows = sorted(
+        (
+            (e.self_device_time_total if on_gpu else e.self_cpu_time_total, e.count, e.key)
+            for e in profile.key_averages()
+        ),
+        reverse=True,
+    )
+    for spent, count, key in rows[:25]:
+        print(f"  {spent / 3000:9.3f} ms  {count:>6}  {key[:110]}", flush=True)
+    return {"kernels": [[spent, count, key] for spent, count, key in rows[:60]]}
+
+
+def same_as_eager(bench: Bench, autocast: bool) -> Found:
+    """The weights after twelve updates, eager twice and recorded: equal to the bit, or how far apart."""
+    results = []
+    for records in (False, False, True):
+        trainer = Trainer(bench, 32 if bench.small else 128, records, autocast)
+        trainer.run(12)
+        losses = torch.stack([terms[0] for terms in trainer.told]).cpu()
+        weights = {name: value.detach().clone() for name, value in trainer.method.state_dict().items()}
+        results.append((losses, weights, trainer.update.is_recorded))
+    (losses, weights, _), (again, weights_again, _), (recorded, recorded_weights, is_recorded) = results
+    found = {
+        "is_recorded": is_recorded,
+        "eager_repeats_to_the_bit": all(torch.equal(weights[k], weights_again[k]) for k in weights),
+        "recorded_is_eager_to_the_bit": all(torch.equal(weights[k], recorded_weights[k]) for k in weights),
+        "largest_relative_difference_of_losses": float(((recorded - losses) / losses).abs().max()),
+        "the_same_of_eager_twice": float(((again - losses) / losses).abs().max()),
+    }
+    bench.say(f"recorded against eager, {'bf16' if autocast else 'fp32'}", str(found))
+    return found
+
+
+def peer_steps(bench: Bench) -> Found:
+    """The usual form at batch 256: PIL views in workers, NCHW, the official loss, a loop of SGD; bf16 autocast too."""
+    batch_size, workers = (32, 0) if bench.small else (256, 14)
+    pixels = bench.images(batch_size * (2 if bench.small else 60), 32).cpu().numpy()
+    loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), batch_size, workers)
+    method = BarlowTwins(build_backbone(*bench.backbone), BarlowTwinsConfig(bench.width, 3)).to(bench.device).train()
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    on_gpu = bench.device.type == "cuda"
+
+    def epoch() -> None:
+        for first, second in loader:
+            with torch.autocast(bench.device.type, torch.bfloat16, enabled=on_gpu):
+                z1, z2 = (method.project(method.embed(v.to(bench.device, non_blocking=True))) for v in (first, second))
+                loss = official_barlow(z1.float(), z2.float(), 0.005)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            float(loss)
+
+    epoch()
+    taken = {f"PIL loader of {workers} workers": [seconds(epoch, bench.device) for _ in range(3)]}
+    found = {"rates": rates(taken, len(loader) * batch_size)}
+    for name, row in found["rates"].items():
+        bench.say(f"the usual form, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s")
+    return found
+
+
+def neighbours(bench: Bench) -> Found:
+    """kNN of 10,000 queries among 50,000 features of 512, k = 200: ours beside lightly's in its batches of 256."""
+    n, m, k = (500, 100, 20) if bench.small else (50_000, 10_000, 200)
+    generator = torch.Generator().manual_seed(0)
+    bank, queries = (torch.randn(rows, 512, generator=generator).to(bench.device) for rows in (n, m))
+    labels = torch.randint(0, 10, (n,), generator=generator).to(bench.device)
+    normal = torch.nn.functional.normalize
+    turned = normal(bank, dim=1).T.contiguous()
+
+    def ours() -> Tensor:
+        return knn_predictions(bank, labels, queries, 10, [(k, 0.1)])[0]
+
+    def lightly() -> Tensor:
+        return torch.cat([lightly_knn(q, turned, labels, 10, k, 0.1) for q in normal(queries, dim=1).split(256)])
+
+    agreement = float((ours() == lightly()).double().mean())
+    found = {"agreement": agreement, "rates": rates(in_turn({"ours": ours, "lightly": lightly}, bench.device), m)}
+    for name, row in found["rates"].items():
+        bench.say(f"kNN {m} x {n} x 512, {name}", f"{1e3 * m / row['per_second']:.1f} ms (agreement {agreement:.4f})")
+    return found
+
+
+def main() -> None:
+    """Measures part after part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="every part in miniature")
+    parser.add_argument("--seconds", type=float, default=480.0, help="no part begins after so many")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    begun = time.monotonic()
+    device = torch.device(chosen.device)
+    bench = Bench(device, chosen.small)
+    found: Found = {"surroundings": surroundings(device)}
+    print(found["surroundings"], flush=True)
+    first, second = (32, 64) if chosen.small else (256, 512)
+    large = 64 if chosen.small else 224
+
+    def bandwidth() -> float:
+        return float(found.get("copy bandwidth", {}).get("bytes_per_second", 3e12))
+
+    parts: dict[str, Callable[[], Found]] = {
+        "copy bandwidth": lambda: copy_bandwidth(bench),
+        "steps, batch 256": lambda: steps(bench, first, False),
+        "recorded against eager, bf16": lambda: same_as_eager(bench, True),
+        "recorded against eager, fp32": lambda: same_as_eager(bench, False),
+        "steps, batch 512": lambda: steps(bench, second, False),
+        "views are right, 32": lambda: views_are_right(bench, 32),
+        "views, 32": lambda: views(bench, 32, bandwidth()),
+        "views, 224": lambda: views(bench, large, bandwidth()),
+        "where the time goes": lambda: where_the_time_goes(bench),
+        "kNN": lambda: neighbours(bench),
+        "the usual form": lambda: peer_steps(bench),
+        "steps, compiled, batch 512": lambda: steps(bench, second, True),
+        "steps, compiled, batch 256": lambda: steps(bench, first, True),
+        "views are right, 224": lambda: views_are_right(bench, large),
+    }
+    for name, part in parts.items():
+        if time.monotonic() - begun > chosen.seconds:
+            bench.say(name, "not begun: no time left")
+            continue
+        started = time.monotonic()
+        try:
+            found[name] = part()
+        except Exception as error:
+            traceback.print_exc()
+            found[name] = {"failed": f"{type(error).__name__}: {error}"}
+            bench.say(name, f"FAILED, {type(error).__name__}: {str(error)[:200]}")
+        print(f"-- {name}: {time.monotonic() - started:.1f} s", flush=True)
+        write(chosen.out, found)  # again and again: a run that is stopped leaves what it has
+    print(f"\n{'':-<100}")
+    for left, right in bench.rows:
+        print(f"{left:<62} {right}")
+    failed = [name for name in parts if "failed" in found.get(name, {})]
+    raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""How the benchmarks measure: in turn, several times over, medians; with what they ran on."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARIES = ("torch", "torchvision", "kornia", "lightly", "numpy", "pillow")
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Hardware, threads and versions."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = ""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {
+        "gpu": gpu,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> float:
+    """One call's share of `calls` in a row, the device's work included."""
+    settle(device)
+    begun = time.perf_counter()
+    for _ in range(calls):
+        run()
+    settle(device)
+    return (time.perf_counter() - begun) / calls
+
+
+def settle(device: torch.device) -> None:
+    """Waits until the device has done all."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turn(
+    runs: dict[str, Callable[[], object]], device: torch.device, repeats: int = 5, calls: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of every run, `repeats` times, forwards and backwards in alternation, each called once before."""
+    for run in runs.values():
+        run()
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats):
+        for name in list(runs) if repeat % 2 == 0 else list(reversed(runs)):
+            taken[name].append(seconds(runs[name], device, calls))
+    return taken
+
+
+def rates(taken: dict[str, list[float]], count: int) -> dict[str, dict[str, Any]]:
+    """How many of `count` per second, by the median, with the raw seconds."""
+    return {
+        name: {"per_second": count / statistics.median(values), "seconds": values} for name, values in taken.items()
+    }
+
+
+def table(title: str, found: dict[str, dict[str, Any]], ours: str) -> None:
+    """Prints rates and how many times as fast `ours` is."""
+    print(title, flush=True)
+    for name, row in found.items():
+        ratio = found[ours]["per_second"] / row["per_second"] if ours in found else float("nan")
+        print(f"  {name:<34} {row['per_second']:12.0f} a second   ours is {ratio:7.2f} x", flush=True)
+
+
+def write(out: Path | None, content: dict[str, Any]) -> None:
+    """The numbers as JSON, where asked for."""
+    if out:
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

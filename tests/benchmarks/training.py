@@ -1,0 +1,160 @@
+"""Images a second of one training of Barlow Twins: ours beside the forms that others publish.
+
+    python tests/benchmarks/training.py --device cpu --width 16 --projector 2048 --out training.json
+
+Three peers on the same images, network, batch size and threads, float32 on a CPU, bf16 autocast for all on a GPU:
+the official recipe (PIL views in a loader, NCHW, D x D loss, LARS in a loop), solo-learn's form (its loss as restated
+in peers.py, channels last) and lightly's (its own loss where it is installed, PIL loader, SGD). Losses are compared on
+equal projections before anything is timed.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import in_turn, rates, surroundings, table, write
+from peers import SIMCLR, LoopedLars, Pictures, official_barlow, pil_loader, solo_barlow
+from torch import Tensor
+
+from twinbench.harness.data.images import Images
+from twinbench.harness.memory import keep_freed_memory
+from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.losses import Losses
+from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
+from twinbench.harness.training.state import Progress
+from twinbench.harness.training.update import Update
+from twinbench.methods.backbones import build_backbone
+from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins_loss
+from twinbench.methods.method import Method, Step
+from twinbench.sweeps.protocol import DatasetRule, Training
+
+RULE = DatasetRule("random", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)
+WEIGHT = 0.005
+OURS = "twinbench"
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def network(width: int, projector: int, device: torch.device) -> Method:
+    """`width` 0 is the CIFAR ResNet-18, others a small ResNet of that width."""
+    torch.manual_seed(0)
+    name, options = ("small_resnet", {"width": width}) if width else ("resnet18", {"stem": "cifar"})
+    return BarlowTwins(build_backbone(name, options), BarlowTwinsConfig(projector, 3, WEIGHT)).to(device).train()
+
+
+def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
+    """An epoch, by the parts that the training loop is made of."""
+    method = network(chosen.width, chosen.projector, device).to(memory_format=torch.channels_last)
+    training = Training(10**6, chosen.batch, "lars", 0.1, weight_decay=1e-6)
+    optimiser = build_optimiser(method.parameters(), training)
+    fit_to_device(optimiser)
+    recipes, on_gpu = (SIMCLR, SIMCLR), device.type == "cuda"
+    batches = Batches(Images(pixels, np.arange(len(pixels)), device), recipes, 0, chosen.batch, device, 0, 1)
+    per_epoch = len(pixels) // chosen.batch
+    losses, progress = Losses(chosen.batch, per_epoch, 10**9), Progress()
+
+    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
+        losses.keep(step.step, names, terms)
+        if not on_gpu:
+            losses.look(progress)
+
+    update = Update(
+        method, method.loss, optimiser, training, recipes, RULE, 32, autocast=on_gpu, tell=tell, records=on_gpu
+    )
+
+    def epoch() -> None:
+        for at in range(per_epoch):
+            batch = batches.at(progress.epoch, at)
+            number = progress.epoch * per_epoch + at
+            update(batch, Step(progress.epoch, number, 10**9, batch.ids, lambda _: torch.Generator()))
+        losses.look(progress)
+        progress.epoch += 1
+
+    return epoch
+
+
+def theirs(
+    pixels: Any, chosen: Any, device: torch.device, loss: Loss, layout: torch.memory_format, lars: bool
+) -> Callable[[], None]:
+    """An epoch of the usual form."""
+    method = network(chosen.width, chosen.projector, device).to(memory_format=layout)
+    loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), chosen.batch, chosen.workers)
+    parameters = method.parameters()
+    optimiser = (
+        LoopedLars(parameters, 0.1)
+        if lars
+        else torch.optim.SGD(parameters, lr=0.06 * chosen.batch / 256, momentum=0.9, weight_decay=5e-4)
+    )
+
+    def epoch() -> None:
+        for views in loader:
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                z1, z2 = (
+                    method.project(method.embed(view.to(device, non_blocking=True, memory_format=layout)))
+                    for view in views
+                )
+            total = loss(z1.float(), z2.float())
+            optimiser.zero_grad()
+            total.backward()
+            optimiser.step()
+
+    return epoch
+
+
+def lightly_loss() -> Loss:
+    """lightly's own where it is installed, else the official one, which is the same but for its deviation."""
+    try:
+        from lightly.loss import BarlowTwinsLoss
+    except ImportError:
+        return lambda z1, z2: official_barlow(z1, z2, WEIGHT)
+    barlow: Loss = BarlowTwinsLoss(lambda_param=WEIGHT)
+    return barlow
+
+
+def check(losses: dict[str, Loss]) -> dict[str, float]:
+    """All losses on equal projections, ours first; solo-learn's and the official code's are ours."""
+    z1, z2 = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0)).unbind()
+    values = {"twinbench": float(barlow_twins_loss(z1, z2, WEIGHT).total)}
+    values |= {name: float(loss(z1, z2)) for name, loss in losses.items()}
+    assert all(abs(value / values["twinbench"] - 1) < 1e-4 for value in values.values()), values
+    return values
+
+
+def main() -> None:
+    """Checks, measures in turn, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="of the peers' loaders")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batches", type=int, default=6, help="in an epoch, which is what is timed")
+    parser.add_argument("--width", type=int, default=16, help="of a small ResNet; 0 is the CIFAR ResNet-18")
+    parser.add_argument("--projector", type=int, default=2048)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    keep_freed_memory()
+    device = torch.device(chosen.device)
+    pixels = np.random.default_rng(0).integers(0, 256, (chosen.batch * chosen.batches, 3, 32, 32), dtype=np.uint8)
+    losses: dict[str, Loss] = {
+        "official recipe": lambda z1, z2: official_barlow(z1, z2, WEIGHT),
+        "solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT),
+        "lightly's loss, PIL loader": lightly_loss(),
+    }
+    values = check(losses)
+    runs: dict[str, Callable[[], object]] = {OURS: ours(pixels, chosen, device)}
+    for name, loss in losses.items():
+        layout = torch.channels_last if name.startswith("solo") else torch.contiguous_format
+        runs[name] = theirs(pixels, chosen, device, loss, layout, lars=not name.startswith("lightly"))
+    found = rates(in_turn(runs, device, chosen.repeats), len(pixels))
+    where = surroundings(device)
+    print(where)
+    table(f"images of 32 pixels, batch {chosen.batch}, width {chosen.width}, D {chosen.projector}", found, OURS)
+    write(chosen.out, {"surroundings": where, "losses": values, "rates": found, "arguments": str(vars(chosen))})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Claims that need a CUDA device: a recorded update is the eager one; a GPU's views are a CPU's; divergence is told."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from twinbench.harness.data.augmentation import draw_parameters, training_view
+from twinbench.harness.data.images import Images
+from twinbench.harness.training import loop, update
+from twinbench.harness.training.loop import Interrupted, Task, train
+from twinbench.harness.training.losses import Diverged
+from twinbench.methods.backbones import build_backbone
+from twinbench.methods.method import Method
+from twinbench.methods.registry import METHODS
+from twinbench.sweeps.protocol import DatasetRule, Training
+from twinbench.sweeps.recipe import ViewRecipe
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("default"),  # libraries of another machine warn of other things
+]
+RULE = DatasetRule("random", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)
+RECIPE = ViewRecipe(
+    crop_scale=(0.08, 1.0),
+    flip_probability=0.5,
+    jitter_probability=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    greyscale_probability=0.2,
+    blur_probability=0.5,
+)
+
+
+@pytest.fixture(autouse=True)
+def same_kernels() -> Iterator[None]:
+    """Where results must be equal to the bit, kernels that add in no fixed order are left out."""
+    torch.backends.cudnn.deterministic = True
+    yield
+    torch.backends.cudnn.deterministic = False
+
+
+def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs: int = 2) -> Task:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 3, 32, 32), dtype=np.uint8)
+    device = torch.device("cuda")
+    training = Training(epochs, 16, optimizer, 0.01, precision=precision)
+    folder.mkdir(exist_ok=True)
+    return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, 32, folder, device)
+
+
+def _method(name: str) -> Method:
+    torch.manual_seed(0)
+    kind = METHODS[name]
+    backbone = build_backbone("small_resnet", {"width": 8})
+    method: Method = kind(backbone, kind.config_class(projector_width=64)).cuda()
+    return method.to(memory_format=torch.channels_last)
+
+
+def _train(method: Method, task: Task, should_stop: Callable[[], bool] = lambda: False) -> Any:
+    return train(method, task, lambda _: {}, 1, lambda *_: None, should_stop)
+
+
+def _weights(method: Method) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("name", ["barlow_twins", "simclr", "vicreg", "byol"])
+def test_a_recorded_training_is_the_eager_one(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded, eager = _method(name), _method(name)
+    curves = _train(recorded, _task(tmp_path / "recorded", precision)).curves
+    assert "not recorded" not in capsys.readouterr().out
+    monkeypatch.setattr(update, "AS_IT_IS", 10**9)
+    assert _train(eager, _task(tmp_path / "eager", precision)).curves == curves
+    for key, value in _weights(eager).items():
+        assert torch.equal(recorded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_a_training_stopped_and_gone_on_with_is_the_undisturbed_one(optimizer: str, tmp_path: Path) -> None:
+    whole, parts = _method("barlow_twins"), _method("barlow_twins")
+    _train(whole, _task(tmp_path / "whole", optimizer=optimizer))
+    calls = itertools.count()
+    with pytest.raises(Interrupted):
+        _train(parts, _task(tmp_path / "parts", optimizer=optimizer), lambda: next(calls) == 4)
+    _train(parts, _task(tmp_path / "parts", optimizer=optimizer))
+    for key, value in _weights(whole).items():
+        assert torch.equal(parts.state_dict()[key], value), key
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of a recorded training are spoiled after its eighth update, of twelve."""
+    method = _method("simclr")
+    calls = itertools.count(1)
+
+    def spoil(step: Any) -> None:
+        if next(calls) == 8:
+            method.backbone.conv1.weight.data.fill_(float("nan"))  # type: ignore[union-attr, operator]
+
+    monkeypatch.setattr(method, "after_update", spoil)
+    with pytest.raises(Diverged, match="epoch 2, step 9 of 12"):
+        _train(method, _task(tmp_path))
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["epoch"] == 1
+
+
+def test_a_loss_that_reads_the_step_is_not_recorded_and_trains_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = _method("simclr")
+    plain = method.loss
+    seen: list[int] = []
+
+    def loss(views: Any, step: Any) -> Any:
+        terms = plain(views, step)
+        seen.append(step.step)
+        return terms
+
+    monkeypatch.setattr(method, "loss", loss)
+    _train(method, _task(tmp_path))
+    assert seen == list(range(12))
+    assert "its loss reads the step's step" in capsys.readouterr().out
+
+
+def test_the_loop_waits_for_a_gpu_once_in_many_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    original = loop.Losses.look
+
+    def look(self: Any, progress: Any) -> None:
+        looks.append(len(self))
+        original(self, progress)
+
+    monkeypatch.setattr(loop.Losses, "look", look)
+    _train(_method("simclr"), _task(tmp_path))
+    assert looks == [6, 6]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpus_views_are_a_cpus_and_do_not_depend_on_the_batch(compiled: bool) -> None:
+    images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    make: Any = torch.compile(training_view) if compiled else training_view
+    here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
+    there = draw_parameters(torch.arange(48, device="cuda"), RECIPE, 0, 0, 0, 32, 32)
+    for name in vars(here):
+        torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name), rtol=1e-6, atol=1e-7)
+    expected = training_view(images, here, RECIPE, 32, RULE, torch.float32)
+    views = make(images.cuda(), there, RECIPE, 32, RULE, torch.float32)
+    assert (views.cpu() - expected).abs().max() < 1e-4  # of values up to 2.6; float32's sums in another order
+    some = slice(5, 13)
+    part = make(images[some].cuda(), there.rows(some), RECIPE, 32, RULE, torch.float32)
+    assert torch.equal(part, views[some])

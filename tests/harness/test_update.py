@@ -1,0 +1,184 @@
+"""Claims: what is kept on a device until it is looked at changes no result; a recording repeats no moving number."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from twinbench.harness.data.augmentation import draw_parameters
+from twinbench.harness.data.images import Images
+from twinbench.harness.data.streams import order
+from twinbench.harness.training import batches as batches_module
+from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.losses import Diverged, Losses
+from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
+from twinbench.harness.training.recorded import NotRecordable, StandingStep, numbers_of
+from twinbench.harness.training.state import Progress, load_state, save_state
+from twinbench.sweeps.protocol import Training
+from twinbench.sweeps.recipe import ViewRecipe
+
+CPU = torch.device("cpu")
+RECIPES = (ViewRecipe(crop_scale=(0.2, 1.0), flip_probability=0.5), ViewRecipe(jitter_probability=0.8, hue=0.1))
+NAMES = ("loss", "loss/part")
+
+
+def _images(n: int = 70) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (2 * n, 3, 8, 8), dtype=np.uint8)
+    return Images(pixels, np.arange(n) * 2, CPU)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 32])
+def test_a_batch_is_the_same_whenever_it_is_asked_for_and_however_many_are_drawn_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "DRAWN_AT_ONCE", at_once)
+    images = _images()
+    batches = Batches(images, RECIPES, 5, 10, CPU, 0, 1)
+    for epoch, step in ((0, 0), (0, 1), (0, 6), (1, 4), (0, 2)):
+        batch = batches.at(epoch, step)
+        positions = order(5, epoch, 70)[step * 10 : step * 10 + 10]
+        assert torch.equal(batch.ids, images.ids[positions])
+        assert torch.equal(batch.images, images.batch(positions))
+        for view, (recipe, drawn) in enumerate(zip(RECIPES, batch.parameters, strict=True)):
+            alone = draw_parameters(batch.ids, recipe, 5, epoch, view, 8, 8)
+            for name in vars(alone):
+                assert torch.equal(getattr(drawn, name), getattr(alone, name)), name
+
+
+def test_ranks_share_each_batch_in_order() -> None:
+    whole = Batches(_images(), RECIPES, 0, 12, CPU, 0, 1).at(0, 2)
+    shares = [Batches(_images(), RECIPES, 0, 12, CPU, rank, 3).at(0, 2) for rank in range(3)]
+    assert torch.equal(torch.cat([share.ids for share in shares]), whole.ids)
+    assert torch.equal(torch.cat([share.parameters[0].crop_top for share in shares]), whole.parameters[0].crop_top)
+
+
+def test_images_read_ahead_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = _images()
+    monkeypatch.setattr("twinbench.harness.data.images.RESIDENT_BYTES", 0)
+    mapped = _images()
+    assert mapped.asked_on == CPU
+    first, second = torch.tensor([3, 1, 60]), torch.tensor([5, 5, 0])
+    mapped.prefetch(first)
+    assert torch.equal(mapped.batch(first), resident.batch(first))
+    mapped.prefetch(first)
+    assert torch.equal(mapped.batch(second), resident.batch(second))  # another than what was read ahead
+
+
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_the_sums_are_the_same_whenever_the_losses_are_looked_at(every: int) -> None:
+    progress, losses = Progress(), Losses(4, 7, 14)
+    values = [0.1 * 3**n for n in range(7)]
+    for step, value in enumerate(values):
+        losses.keep(step, NAMES, torch.tensor([value, value / 3], dtype=torch.float64))
+        if len(losses) == every:
+            losses.look(progress)
+    losses.look(progress)
+    expected = 0.0
+    for value in values:
+        expected += value
+    assert progress.sums["loss"] == expected and len(losses) == 0
+
+
+def test_a_loss_that_is_not_finite_is_found_later_at_its_own_step_and_nothing_after_it_counts() -> None:
+    progress, losses = Progress(epoch=1, step_in_epoch=7, images_seen=4 * 14), Losses(4, 7, 28)
+    for step, value in ((9, 1.0), (10, 2.0), (11, float("inf")), (12, float("nan")), (13, 3.0)):
+        losses.keep(step, NAMES, torch.tensor([value, 0.5], dtype=torch.float64))
+    with pytest.raises(Diverged, match="the loss was inf at epoch 2, step 12 of 28"):
+        losses.look(progress)
+    assert progress.sums == {"loss": 3.0, "loss/part": 1.0}
+    assert (progress.step_in_epoch, progress.images_seen) == (4, 44)
+
+
+def test_a_step_that_is_recorded_gives_its_samples_and_refuses_what_moves() -> None:
+    step: Any = StandingStep(torch.arange(3))
+    assert torch.equal(step.sample_indices, torch.arange(3))
+    for name in ("epoch", "step", "steps", "generator"):
+        with pytest.raises(NotRecordable, match=name):
+            getattr(step, name)
+
+
+def test_a_number_that_a_part_of_a_module_keeps_is_seen_to_move() -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    network[0].place = 0  # type: ignore[assignment]
+    before = numbers_of(network)
+    network[0].place = 5  # type: ignore[assignment]
+    assert {name for name, value in numbers_of(network).items() if before[name] != value} == {"0.place"}
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_lars_is_timms(clipped: bool, everywhere: bool) -> None:
+    from timm.optim import Lars as Timms
+
+    training = Training(
+        1,
+        8,
+        "lars",
+        0.3,
+        weight_decay=0.01,
+        trust_coefficient=0.02,
+        clip_trust_ratio=clipped,
+        decay_bias_and_norm=everywhere,
+    )
+    ours, theirs = _network(), _network()
+    optimiser = build_optimiser(ours.parameters(), training)
+    weights, others = ([p for p in theirs.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False))
+    peer = Timms(
+        [
+            {"params": weights, "weight_decay": 0.01, "always_adapt": True},
+            {"params": others, "weight_decay": 0.01 if everywhere else 0.0, "always_adapt": everywhere},
+        ],
+        lr=0.3,
+        momentum=0.9,
+        trust_coeff=0.02,
+        trust_clip=clipped,
+    )
+    for _ in range(5):
+        x = torch.randn(8, 7)
+        for network, way in ((ours, optimiser), (theirs, peer)):
+            way.zero_grad()
+            network(x).square().mean().backward()
+            way.step()
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_a_state_saved_on_a_gpu_goes_on_on_a_cpu(optimizer: Any, tmp_path: Path) -> None:
+    """There the rate is a tensor and AdamW's groups are `capturable`, which a CPU refuses."""
+    training = Training(1, 8, optimizer, 0.3)
+    network = _network()
+    optimiser = build_optimiser(network.parameters(), training)
+    for group in optimiser.param_groups:
+        group["lr"] = torch.tensor(0.3)
+        if "capturable" in group:
+            group["capturable"] = True
+    save_state(tmp_path, Progress(), network, optimiser)
+    again = build_optimiser(network.parameters(), training)
+    load_state(tmp_path, network, again, CPU)
+    fit_to_device(again)
+    set_learning_rate(again, 0.25)
+    assert all(group["lr"] == 0.25 and isinstance(group["lr"], float) for group in again.param_groups)
+    network(torch.randn(8, 7)).sum().backward()
+    again.step()
+
+
+def test_lars_takes_its_rate_from_a_tensor_as_from_a_number() -> None:
+    results = []
+    for rate in (0.2, torch.tensor(0.2)):
+        network = _network()
+        optimiser = Lars([{"params": list(network.parameters())}], 0.2, 0.9, 0.02, True)
+        optimiser.param_groups[0]["lr"] = rate
+        network(torch.ones(8, 7)).sum().backward()
+        optimiser.step()
+        results.append(list(network.parameters()))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
