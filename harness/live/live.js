@@ -2,7 +2,7 @@
 "use strict";
 
 const LOOK_MS = 1000, HIDDEN_MS = 15000, AWAY_MS = 3000;
-const CARDS = 60, FAILURES = 20, SEEDS_OPENED = 12;
+const CARDS = 12, FAILURES = 20, SEEDS_OPENED = 12;
 const FIRST_CHARTS = ["loss", "validation/knn_top1", "diagnostics/feature_std", "diagnostics/rankme_backbone"];
 const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "planned"];
 const STATE_WORDS = {
@@ -12,7 +12,7 @@ const STATE_WORDS = {
 };
 
 const $ = (id) => document.getElementById(id);
-let state = null, etag = "", opened = null, allFailures = false, announced = null, timer = 0;
+let state = null, etag = "", opened = null, allFailures = false, allRunning = false, announced = null, timer = 0;
 
 // --- pieces ---------------------------------------------------------------------------------------------------------
 
@@ -137,13 +137,14 @@ function opener(label, trialId) {
 
 function showRunning() {
   $("running-none").hidden = state.running.length > 0;
-  const more = state.running.length - CARDS;
-  $("running-more").textContent = more > 0 ? `and ${more} more` : "";
-  keyed($("running"), state.running.slice(0, CARDS), (one) => one.trial_id, (one) => {
+  const shown = allRunning ? state.running : state.running.slice(0, CARDS);
+  $("running-all").hidden = shown.length === state.running.length;
+  $("running-all").textContent = `Show all ${state.running.length}`;
+  keyed($("running"), shown, (one) => one.trial_id, (one) => {
     const where = [one.host, one.where, one.attempt > 1 ? `attempt ${one.attempt}` : ""].filter(Boolean).join(" · ");
     const card = make("li", {}, make("h3", {}, opener(one.label, one.trial_id)), make("p", { class: "quiet" }, name(where)));
     if (one.state === "silent") card.append(make("p", { class: "alert" }, "silent for minutes"));
-    if (one.steps) {
+    if (one.steps && one.step !== null) {
       card.append(make("progress", { max: one.steps, value: one.step, "aria-label": `steps of ${one.label}` }));
       const told = [`step ${one.step} of ${one.steps}`, one.epoch === null ? "" : `epoch ${one.epoch}`];
       if (one.images_per_second) told.push(`${Math.round(one.images_per_second)} images/s`);
@@ -288,6 +289,7 @@ let away = false;
 
 addEventListener("DOMContentLoaded", () => {
   $("filter").addEventListener("input", filter);
+  $("running-all").addEventListener("click", () => { allRunning = true; showRunning(); });
   $("failures-all").addEventListener("click", () => { allFailures = true; showFailures(); });
   $("close").addEventListener("click", () => $("opened").close());
   $("opened").addEventListener("close", () => { opened = null; });

@@ -6,19 +6,23 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from twinbench.harness.live.overview import HEADINGS, CellRow, Failure, Overview, Picture, Running
+from twinbench.harness.live.overview import COLUMNS, HEADINGS, CellRow, Failure, Overview, Picture, Running
 from twinbench.harness.status import counted, duration
+from twinbench.reports.cells import REPORTED_ON
 
 LOOK_SECONDS = 1.0
 LEAST_TIMES_ITS_COST = 10
 FAILURES_SHOWN = 5
 CURVE_WIDTH = 16
+WIDE = 110
+HEADING_LINES = 3
+OTHER_COLUMNS = 60  # what those beside a trial's name take
 BARS = "▁▂▃▄▅▆▇█"
 MARKS = {"done": "■", "running": "◧", "silent": "◫", "interrupted": "‖", "planned": "□", "diverged": "∞"}
+ENDED = ("done", "collapsed", "diverged", "failed")
 STATES = {
     "waiting": "waiting for the plan",
     "idle": "nobody works on it yet",
@@ -57,37 +61,42 @@ def _lines(overview: Overview, console: Console) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
             told = line
         if picture.state == "finished":
-            console.print(cells_table(picture, picture.cells))
+            console.print(cells_table(picture, picture.cells, console.width))
             return
         time.sleep(LOOK_SECONDS)
 
 
 def view(picture: Picture, folder: Path, width: int, height: int | None) -> RenderableType:
-    """All there is to see in `height` lines, or in as many as it takes."""
+    """All there is to see in less than `height` lines, or in as many as it takes."""
     parts: list[RenderableType] = [_head(picture, folder)]
     if picture.planned:
-        recorded = sum(count for state, count in picture.counts if state in ("done", "collapsed", "diverged", "failed"))
+        recorded = sum(count for state, count in picture.counts if state in ENDED)
         parts += [_bar(recorded, picture.planned, width), Text(counted(dict(picture.counts)))]
-    used = len(parts) + 1
-    if picture.running:
-        shown = picture.running[: _room(height, used, share=2)]
-        parts += [Text(), _running_table(shown)]
-        used += len(shown) + 2
-        if len(shown) < len(picture.running):
-            parts.append(Text(f"and {len(picture.running) - len(shown)} more that run", "dim"))
-            used += 1
-    if picture.failures:
-        parts += [Text(), *map(_failure, picture.failures[:FAILURES_SHOWN])]
-        used += 1 + min(FAILURES_SHOWN, len(picture.failures))
-        if len(picture.failures) > FAILURES_SHOWN:
-            parts.append(Text(f"and {len(picture.failures) - FAILURES_SHOWN} more", "dim"))
-            used += 1
+    room = 10**9 if height is None else height - len(parts) - 1
+    failures = picture.failures[: max(1, min(FAILURES_SHOWN, room // 6))]
+    running = picture.running[: max(1, room // 3 - 3)]
+    used = 0
+    if running:
+        block: list[RenderableType] = [
+            Text(),
+            _running_table(running, width),
+            *_more(len(picture.running) - len(running), "that run"),
+        ]
+        parts += block
+        used += len(block) + len(running)
+    if failures:
+        block = [Text(), *map(_failure, failures), *_more(len(picture.failures) - len(failures), "")]
+        parts += block
+        used += len(block)
     if picture.cells:
-        cells = _most_telling(picture.cells, _room(height, used + 3))
-        parts += [Text(), cells_table(picture, cells)]
-        if len(cells) < len(picture.cells):
-            parts.append(Text(f"and {len(picture.cells) - len(cells)} more cells", "dim"))
+        heading = max(HEADING_LINES, *(axis.count("_") + 1 for axis in picture.axes), 1)
+        cells = _most_telling(picture.cells, max(1, room - used - heading - 2))
+        parts += [Text(), cells_table(picture, cells, width), *_more(len(picture.cells) - len(cells), "cells")]
     return Group(*parts)
+
+
+def _more(count: int, what: str) -> list[RenderableType]:
+    return [Text(f"and {count} more {what}", "dim")] if count else []
 
 
 def _head(picture: Picture, folder: Path) -> Text:
@@ -98,29 +107,32 @@ def _head(picture: Picture, folder: Path) -> Text:
     return text.append(f"  {plain(picture.problem)}", "yellow") if picture.problem else text
 
 
-def _bar(recorded: int, planned: int, width: int) -> RenderableType:
-    return ProgressBar(total=max(planned, 1), completed=recorded, width=min(width, 80))
+def _bar(recorded: int, planned: int, width: int) -> Text:
+    whole = min(width, 80)
+    done = whole * recorded // planned
+    return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"))
 
 
-def _room(height: int | None, used: int, share: int = 1) -> int | None:
-    """How many lines are left, or that share of them; None: as many as are wanted."""
-    return None if height is None else max(3, (height - used - 2) // share)
-
-
-def _running_table(running: Sequence[Running]) -> Table:
+def _running_table(running: Sequence[Running], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("running", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("where", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(
+        "running",
+        no_wrap=True,
+        overflow="ellipsis",
+        max_width=max(24, width - OTHER_COLUMNS - (26 if width >= WIDE else 0)),
+    )
+    table.add_column("where", no_wrap=True, overflow="ellipsis", max_width=18)
     for column in ("step", "images/s", "left"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("loss", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("loss", no_wrap=True)
     for one in running:
-        steps = f"{one.step}/{one.steps}" if one.steps else "starting"
+        steps = f"{one.step}/{one.steps}" if one.steps and one.step is not None else "starting"
         rate = f"{one.images_per_second:.0f}" if one.images_per_second else ""
         where = Text(plain(f"{one.host} {one.where}"), "yellow" if one.state == "silent" else "")
         left = "evaluating" if one.steps and one.step == one.steps else duration(one.seconds_left)
-        loss = f"{sparkline(one.loss)} {one.loss[-1]:.4g}" if one.loss else ""
-        table.add_row(Text(plain(one.label)), where, steps, rate, left, loss)
+        loss = [f"{sparkline(one.loss)} {one.loss[-1]:.4g}" if one.loss else ""] if width >= WIDE else []
+        table.add_row(Text(plain(one.label)), where, steps, rate, left, *loss)
     return table
 
 
@@ -129,25 +141,28 @@ def _failure(failure: Failure) -> Text:
     return line.append(f" {plain(failure.label)}: {plain(failure.reason)}")
 
 
-def cells_table(picture: Picture, cells: Sequence[CellRow]) -> Table:
-    """The table as it fills: accuracies in per cent."""
+def cells_table(picture: Picture, cells: Sequence[CellRow], width: int) -> Table:
+    """The table as it fills: accuracies in per cent, in a narrow terminal those on test alone."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("method", *picture.axes, "seeds"):
-        table.add_column(Text(plain(column)), no_wrap=True, overflow="ellipsis")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", overflow="ellipsis")
+    table.add_column("method", no_wrap=True, overflow="ellipsis", max_width=32)
+    for axis in picture.axes:
+        table.add_column(Text(plain(axis).replace("_", "_\n")), no_wrap=True, overflow="ellipsis")
+    table.add_column("seeds", min_width=5)
+    shown = [place for place, (_, split) in enumerate(COLUMNS) if width >= WIDE or split == REPORTED_ON]
+    for place in shown:
+        table.add_column(HEADINGS[place].replace(" ", "\n"), no_wrap=True, min_width=11)
     for cell in cells:
         marks = "".join(MARKS.get(state, "✕") for _, _, state in cell.trials)
         values = [Text(plain(value)) for value in cell.values]
-        table.add_row(
-            Text(plain(cell.method)), *values, marks, *cell.estimates, style="dim" if cell.is_baseline else ""
-        )
+        estimates = [cell.estimates[place] for place in shown]
+        style = "dim" if cell.is_baseline else ""
+        table.add_row(Text(plain(cell.method)), *values, marks, *estimates, style=style)
     return table
 
 
-def _most_telling(cells: Sequence[CellRow], room: int | None) -> list[CellRow]:
+def _most_telling(cells: Sequence[CellRow], room: int) -> list[CellRow]:
     """As many as there is room for: those that run first, then those with results, in the plan's order."""
-    if room is None or len(cells) <= room:
+    if len(cells) <= room:
         return list(cells)
     states = [{state for _, _, state in cell.trials} for cell in cells]
     order = sorted(range(len(cells)), key=lambda place: ("running" not in states[place], states[place] == {"planned"}))
