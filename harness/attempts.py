@@ -3,6 +3,7 @@
     trials/TRIAL_ID/attempt-0001.json    created by the one worker that claims the trial, then replaced as it goes on
     trials/TRIAL_ID/attempt-0001.log     what was printed meanwhile
     trials/TRIAL_ID/state.pt             what the next attempt goes on from
+    trials/TRIAL_ID/curves.json          the curves so far, for people who watch
 
 A trial is claimed by creating the file of the next number, which the file system lets one worker do: no lock, nothing
 to break, and no lease that could be deleted under somebody. Who finds a higher number than its own has lost the

@@ -177,27 +177,35 @@ def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[
 
 
 @app.command()
-def status(
-    folder: RunFolder,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all is recorded.")] = False,
-) -> None:
+def status(folder: RunFolder) -> None:
     """Say how far a run is, what runs where, and what failed: from the folder alone, while it runs or later."""
-    import time
-
-    from rich.live import Live
-
     from twinbench.harness.status import Status, shown
 
-    seen = Status(folder)
-    if not watch:
-        out.print(shown(seen))
-        return
-    with Live(console=out, auto_refresh=False) as live:
-        while True:
-            live.update(shown(seen), refresh=True)
-            if not seen.survey.missing:
-                return
-            time.sleep(2)
+    out.print(shown(Status(folder)))
+
+
+@app.command()
+def watch(folder: RunFolder) -> None:
+    """Show a run in the terminal until all is recorded: before it starts, while it runs, and after an interruption."""
+    from twinbench.harness.live.terminal import watch as watch_folder
+
+    watch_folder(folder, out)
+
+
+@app.command()
+def serve(
+    folder: RunFolder,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Of 127.0.0.1; by default 8642, or any other if it is taken.")
+    ] = None,
+) -> None:
+    """Show a run as a page on this machine, which follows it: before it starts, while it runs, and afterwards."""
+    import contextlib
+
+    from twinbench.harness.live.server import serve as serve_folder
+
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        serve_folder(folder, port, lambda text: out.print(text, markup=False))
 
 
 @app.command()

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from twinbench.harness.attempts import STALE_SECONDS, Attempt, now, trial_folder
+from twinbench.harness.curves import ShownCurves
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.ranks import other_ranks
-from twinbench.harness.training.loop import Interrupted, Task, check_finite, train
+from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
 from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.state import Progress
 from twinbench.methods.backbones import build_backbone
@@ -131,8 +132,8 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -
 
 
 def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
-    """Tells the attempt's file where training stands, and its log how each epoch went."""
-    printed = -1
+    """Tells the attempt's file where training stands, and its log how each epoch went; shows the curves so far."""
+    printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
 
     def report(progress: Progress, step: int, steps: int) -> None:
         nonlocal printed
@@ -144,6 +145,7 @@ def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], 
             loss = (progress.curves.get("loss") or [None])[-1]
             told = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
             print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{told}", flush=True)
+            shown.show(lambda: finished_curves(progress))
 
     return report
 

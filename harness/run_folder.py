@@ -6,20 +6,22 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.attempts import attempt_file, attempt_numbers, now
 from twinbench.harness.heart import CANCELLED
-from twinbench.harness.planning import Plan
 from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically, write_json_atomically
 from twinbench.sweeps.identity import canonical_json, to_utf8
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
 
+if TYPE_CHECKING:
+    from twinbench.harness.planning import Plan  # brings torch, which only looking at a folder does without
+
 LAUNCHES = "launches"
 
 
-def write_plan(run_folder: Path, planned: Plan) -> None:
+def write_plan(run_folder: Path, planned: "Plan") -> None:
     """Leaves `plan.json`. A folder that holds another protocol's plan is refused: their numbers do not mix."""
     file = run_folder / PLAN
     if file.exists():
@@ -44,7 +46,7 @@ def why_unwritable(run_folder: Path) -> str:
     return ""
 
 
-def _plan_text(planned: Plan) -> bytes:
+def _plan_text(planned: "Plan") -> bytes:
     """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
     content = planned.content()
     trials = content.pop("trials")
@@ -83,13 +85,13 @@ def write_launch(run_folder: Path, name: str, launch: Mapping[str, Any]) -> None
     write_json_atomically(run_folder / LAUNCHES / f"{name}.json", {"submitted": now(), **launch})
 
 
-def missing(planned: Plan, run_folder: Path) -> list[Trial]:
+def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
     """Trials without a record, in the plan's order."""
     recorded = recorded_ids(run_folder)
     return [trial for trial in planned.trials if trial.trial_id not in recorded]
 
 
-def set_failed_aside(run_folder: Path, planned: Plan) -> int:
+def set_failed_aside(run_folder: Path, planned: "Plan") -> int:
     """Moves the records of failed trials to the attempts that left them, so that they run again; how many."""
     recorded = recorded_ids(run_folder)
     failed = [trial.trial_id for trial in planned.trials if recorded.get(trial.trial_id) == "failed"]

@@ -93,18 +93,24 @@ def _running_table(
         if states[trial_id] == "silent":
             where += f" (silent since {attempt.get('updated', attempt['started'])})"
         number = str(attempt["number"])
-        table.add_row(trial_id, status.name(trial_id), escape(where), number, steps, rate, _time_left(attempt))
+        table.add_row(
+            trial_id, status.name(trial_id), escape(where), number, steps, rate, duration(seconds_left(attempt))
+        )
     return table
 
 
-def _time_left(attempt: dict[str, Any]) -> str:
-    """Of training, at the attempt's own pace so far; empty before there is one."""
+def seconds_left(attempt: dict[str, Any]) -> float | None:
+    """Of training, at the attempt's own pace so far; None before there is one."""
     done = attempt.get("step", 0) - attempt.get("from_step", 0)
     if done <= 0 or "updated" not in attempt:
-        return ""
+        return None
     took = _seconds_since(attempt["started"]) - _seconds_since(attempt["updated"])
-    seconds = took / done * (attempt["steps"] - attempt["step"])
-    return str(timedelta(seconds=round(seconds)))
+    return float(took / done * (attempt["steps"] - attempt["step"]))
+
+
+def duration(seconds: float | None) -> str:
+    """As hours, minutes and seconds; empty where it is not known."""
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _seconds_since(time: str) -> float:

@@ -101,10 +101,15 @@ class Watch:
 
 def label(trial: Trial, axes: tuple[str, ...]) -> str:
     """The method, the values of the moved axes, the seed."""
+    values = [f"{axis}={value}" for axis, value in moved(trial, axes).items()]
+    return " ".join([trial.method, *values, f"seed={trial.seed}"])
+
+
+def moved(trial: Trial, axes: tuple[str, ...]) -> dict[str, str]:
+    """The values of those of the moved axes that the trial has, as text."""
     values: Mapping[str, Any] = {**trial.settings, **trial.training}
-    moved = [
-        f"{axis}={values[axis]:g}" if isinstance(values[axis], float) else f"{axis}={values[axis]}"
+    return {
+        axis: f"{values[axis]:g}" if isinstance(values[axis], float) else str(values[axis])
         for axis in axes
         if axis in values
-    ]
-    return " ".join([trial.method, *moved, f"seed={trial.seed}"])
+    }

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from twinbench.harness import provenance
 from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, is_recorded, now, trial_folder
+from twinbench.harness.curves import drop_curves
 from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
 from twinbench.harness.memory import keep_freed_memory
@@ -198,6 +199,7 @@ def _write(
         "traceback": trace,
     }
     write_record(run_folder, result, circumstance)
+    drop_curves(trial_folder(run_folder, trial.trial_id))
 
 
 def _derived(trial: Trial) -> dict[str, Any]:

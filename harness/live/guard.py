@@ -1,0 +1,60 @@
+"""What stands between a browser and the live page: which requests are answered at all, and what answers allow."""
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_COMMON = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+# The report is one file with its scripts inside, made to be opened from a disk. It asks nothing of anyone.
+_REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Guard:
+    """Lets GET requests through that are meant for one of `hosts`, and sets the security headers of every answer.
+
+    The host is looked at because a page from elsewhere can bring its own name to point at this machine (DNS rebinding),
+    and would then read what is served here as its own.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]):
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        policy = _REPORT_POLICY if scope["path"].startswith("/report/") else _POLICY
+        added = {**_COMMON, "content-security-policy": policy}
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [pair for pair in message["headers"] if pair[0].decode("latin-1").lower() not in added]
+                own = [(name.encode(), value.encode()) for name, value in added.items()]
+                message = {**message, "headers": [*kept, *own]}
+            await send(message)
+
+        answer = self._refusal(scope) or self._app
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            told = " or ".join(f"http://{host}/" for host in sorted(self._hosts))
+            return PlainTextResponse(f"this is served as {told} alone\n", 421)
+        if scope["method"] != "GET":
+            return PlainTextResponse("only GET is answered\n", 405, {"Allow": "GET"})
+        return None

@@ -1,0 +1,210 @@
+"""What `twinbench serve` takes to answer while a large sweep fills, and what it takes from a sweep that trains.
+
+    python tests/benchmarks/serving.py --seconds 20 --repeats 3
+
+A folder of 1,000 trials gets 50 records a second; ten readers ask for the state with its ETag, as the page does, but
+several times as often. Beside it, in the same run, the standard library's http.server gives the same bytes from a file.
+Then a small sweep of the digits trains alone and with the ten readers, in turn.
+"""
+
+import argparse
+import http.client
+import multiprocessing
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.attempts import Attempt, now, trial_folder
+from twinbench.harness.curves import ShownCurves
+from twinbench.harness.planning import check, plan
+from twinbench.harness.run_folder import planned_trials, write_plan
+from twinbench.results.record import write_artefact, write_record
+from twinbench.sweeps.identity import canonical_json
+from twinbench.sweeps.sweep import read_sweep
+from twinbench.sweeps.trial import Trial
+
+READERS = 10
+TRIALS, CELLS, BEFORE = 1000, 200, 200
+PER_SECOND = 50
+SWEEP = ("methods=simclr", "baselines=false", "seeds=[0, 1, 2, 3]", "epochs=8")
+
+
+def fill(folder: Path) -> list[Trial]:
+    """Plans the trials and records the first of them; two more run."""
+    widths = list(range(16, 16 + CELLS))
+    changes = (
+        f"seeds={list(range(TRIALS // CELLS))}",
+        "methods=byol",
+        "baselines=false",
+        f"projector_width={widths}",
+    )
+    sweep, protocol, path = read_sweep("digits", changes)
+    write_plan(folder, plan("serving", sweep, protocol, check(sweep, protocol, str(path)), "sha256:none"))
+    trials = planned_trials(folder)
+    for trial in trials[:BEFORE]:
+        record(folder, trial)
+    return trials
+
+
+def curves(epochs: int) -> dict[str, Any]:
+    """As many as a trial has."""
+    names = ("loss", "learning_rate", "validation/knn_top1", *(f"diagnostics/{number}" for number in range(6)))
+    return {"epoch": list(range(epochs)), "series": {name: [1 / (e + 1) for e in range(epochs)] for name in names}}
+
+
+def record(folder: Path, trial: Trial) -> None:
+    """A record as a trial leaves it, with invented numbers."""
+    metrics = [
+        {"name": name, "variant": "invented@1", "split": split, "value": 0.5 + trial.seed / 100}
+        for name in ("knn_top1", "linear_top1")
+        for split in ("validation", "test")
+    ]
+    result = {
+        "trial_id": trial.trial_id,
+        "cell_id": trial.cell_id,
+        "trial": trial.content(),
+        "derived": {},
+        "status": "done",
+        "reason": "",
+        "metrics": metrics,
+        "curves": write_artefact(folder, canonical_json(curves(100) | {"of": trial.trial_id}), ".json"),
+        "outputs": None,
+    }
+    write_record(folder, result, {"finished": now(), "train_seconds": 10.0, "evaluation_seconds": 1.0, "traceback": ""})
+
+
+def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
+    """Records come, PER_SECOND of them, while two trials run."""
+    running = [Attempt(folder, trial.trial_id, 1, "here", 0) for trial in trials[-2:]]
+    shown = [ShownCurves(trial_folder(folder, trial.trial_id)) for trial in trials[-2:]]
+    began = time.monotonic()
+    for number, trial in enumerate(trials[BEFORE:-2]):
+        if (wait := began + number / PER_SECOND - time.monotonic()) > 0:
+            time.sleep(wait)
+        if time.monotonic() - began > seconds:
+            return
+        for attempt, its in zip(running, shown, strict=True):
+            attempt.report(step=number, steps=TRIALS, epoch=number, images_per_second=100.0)
+            its.show(lambda epochs=number: curves(epochs))  # type: ignore[misc]
+        record(folder, trial)
+
+
+@contextmanager
+def server(*command: object) -> Iterator[int]:
+    """A server in a process of its own; its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"(?:port |:)(\d+)", process.stdout.readline())
+        assert found
+        yield int(found[1])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+@contextmanager
+def reading(port: int, path: str, every: float) -> Iterator[list[float]]:
+    """The milliseconds that each answer to READERS readers took."""
+    over, took = threading.Event(), list[float]()
+
+    def read() -> None:
+        etag = ""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while not over.wait(every):
+            began = time.perf_counter()
+            connection.request("GET", path, headers={"If-None-Match": etag})
+            answer = connection.getresponse()
+            answer.read()
+            took.append(1000 * (time.perf_counter() - began))
+            assert answer.status in (200, 304), answer.status
+            etag = answer.headers.get("ETag", "")
+
+    readers = [threading.Thread(target=read) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    try:
+        yield took
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+
+
+def answers(seconds: float, every: float) -> None:
+    """Measures both servers while records arrive, the one after the other."""
+    for name in ("twinbench serve", "http.server"):
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root) / "run"
+            trials = fill(folder)
+            if name == "http.server":
+                (folder / "state.json").write_bytes(bytes(150_000))
+                command: tuple[object, ...] = ("http.server", 0, "--bind", "127.0.0.1", "--directory", folder)
+            else:
+                command = ("twinbench.harness.cli", "serve", folder, "--port", 0)
+            with server(*command) as port:
+                writer = multiprocessing.Process(target=arrive, args=(folder, trials, seconds))
+                with reading(port, "/state.json", every) as took:
+                    writer.start()
+                    writer.join()
+            written = len(list((folder / "records").iterdir())) - BEFORE
+            p50, p99 = (statistics.quantiles(took, n=100)[place] for place in (49, 98))
+            print(
+                f"{name:<16} {len(took):>6} answers while {written} records came: median {p50:.1f} ms, "
+                f"99th percentile {p99:.1f} ms, slowest {max(took):.1f} ms",
+                flush=True,
+            )
+
+
+def train(folder: Path) -> float:
+    """The seconds that a small sweep takes, on as many workers as there are cores."""
+    changes = [part for change in SWEEP for part in ("--set", change)]
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "twinbench.harness.cli", "run", "digits", "--out", str(folder), *changes]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def slowdown(repeats: int) -> None:
+    """What the readers, who ask once a second as the page does, take from a sweep."""
+    alone, watched = [], []
+    for number in range(2 * repeats):
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root) / "run"
+            if number % 2 == 0:
+                alone.append(train(folder))
+                continue
+            with server("twinbench.harness.cli", "serve", folder, "--port", 0) as port, reading(port, "/state.json", 1):
+                watched.append(train(folder))
+    ratio = statistics.median(watched) / statistics.median(alone)
+    spread = f"{min(alone):.1f} to {max(alone):.1f} s alone, {min(watched):.1f} to {max(watched):.1f} s watched"
+    print(f"a sweep watched by {READERS} readers takes {ratio:.3f} times as long ({spread})", flush=True)
+
+
+def main() -> None:
+    """Measures both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--every", type=float, default=0.1, help="seconds between a reader's questions")
+    parser.add_argument("--repeats", type=int, default=3, help="of the sweep; 0 leaves it out")
+    chosen = parser.parse_args()
+    print(f"{os.cpu_count()} cores", flush=True)
+    answers(chosen.seconds, chosen.every)
+    if chosen.repeats:
+        slowdown(chosen.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What the tests of the live page share: the application asked without a socket, and attempts that were never made."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from twinbench.harness.attempts import Attempt
+from twinbench.harness.live.server import make_app
+
+HOSTS = frozenset({"127.0.0.1:8642", "localhost:8642"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Asked:
+    """The application of a run folder, in a loop of its own."""
+
+    def __init__(self, folder: Path):
+        self.app = make_app(folder, HOSTS)
+        self.runner = asyncio.Runner()
+
+    def __call__(
+        self,
+        path: str = "/state.json",
+        hosts: Sequence[str] = ("127.0.0.1:8642",),
+        method: str = "GET",
+        kind: str = "http",
+        **headers: str,
+    ) -> Answer:
+        """Sends one request, the path decoded once as a server does."""
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {
+            "type": kind,
+            "method": method,
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [*((b"host", host.encode("latin-1")) for host in hosts), *named],
+            "scheme": "http",
+            "server": ("127.0.0.1", 8642),
+        }
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()  # the client stays, and says nothing more
+            return {}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        self.runner.run(self.app(scope, receive, send))
+        if sent[0]["type"] != "http.response.start":
+            return Answer(0, {"type": sent[0]["type"]}, b"")
+        answered = [(name.decode().lower(), value.decode()) for name, value in sent[0]["headers"]]
+        assert len(dict(answered)) == len(answered), "a header was sent twice"
+        return Answer(sent[0]["status"], dict(answered), b"".join(part.get("body", b"") for part in sent[1:]))
+
+    def state(self) -> dict[str, Any]:
+        """The run as the page reads it."""
+        content: dict[str, Any] = self().json()
+        return content
+
+
+def running_attempt(folder: Path, trial_id: str, **told: Any) -> Attempt:
+    """An attempt of this living process at a trial."""
+    attempt = Attempt(folder, trial_id, 1, "slurm 7", 0)
+    attempt.report(**told)
+    attempt.beat()
+    return attempt
