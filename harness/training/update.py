@@ -94,7 +94,7 @@ class Update:
 
     def _views(self, batch: Batch) -> list[Tensor]:
         """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
-        make = _compiled_view() if batch.images.is_cuda else training_view
+        make = compiled_view() if batch.images.is_cuda else training_view
         dtype = torch.bfloat16 if self._autocast else torch.float32
         return [
             make(batch.images, parameters, recipe, self._image_size, self._rule, dtype)
@@ -122,6 +122,13 @@ class Update:
 
 
 @functools.cache
-def _compiled_view() -> Any:
-    """Some fifteen passes over the pixels where there would be a hundred."""
+def compiled_view() -> Any:
+    """Some fifteen passes over the pixels where there would be a hundred.
+
+    Compiled anew for every shape: torch would give up after eight, and what ran before in a process would decide by
+    which kernels a trial's views are made.
+    """
+    from torch._dynamo import config  # a second of imports, which a CPU is spared
+
+    config.recompile_limit = config.accumulated_recompile_limit = 2**20
     return torch.compile(training_view, dynamic=False)

@@ -33,7 +33,7 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
-from twinbench.harness.training.update import Update
+from twinbench.harness.training.update import Update, compiled_view
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method, Step
@@ -86,7 +86,7 @@ def views(bench: Bench, size: int, bandwidth: float) -> Found:
     def ours() -> Tensor:
         return training_view(images, p, SIMCLR, size, RULE, bench.dtype)
 
-    compiled = torch.compile(training_view, dynamic=False)
+    compiled = compiled_view()
 
     def ours_compiled() -> Tensor:
         return compiled(images, p, SIMCLR, size, RULE, bench.dtype)
@@ -138,7 +138,7 @@ def views_are_right(bench: Bench, size: int) -> Found:
     found: Found = {}
     makers = {"eager": training_view}
     if bench.device.type == "cuda":
-        makers["compiled"] = torch.compile(training_view)
+        makers["compiled"] = compiled_view()
     for name, make in makers.items():
         whole = make(images, p, SIMCLR, size, RULE, torch.float32)
         part = make(images[3:6], p.rows(slice(3, 6)), SIMCLR, size, RULE, torch.float32)

@@ -147,7 +147,7 @@ def test_the_loop_waits_for_a_gpu_once_in_many_updates(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_gpus_views_are_a_cpus_and_do_not_depend_on_the_batch(compiled: bool) -> None:
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    make: Any = torch.compile(training_view) if compiled else training_view
+    make: Any = update.compiled_view() if compiled else training_view
     here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
     there = draw_parameters(torch.arange(48, device="cuda"), RECIPE, 0, 0, 0, 32, 32)
     for name in vars(here):
