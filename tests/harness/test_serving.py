@@ -356,6 +356,28 @@ def test_a_failure_that_is_set_aside_for_another_try_is_forgotten(
     assert asked.state()["counts"] == {"done": 1}
 
 
+def test_a_failure_that_gave_way_between_two_looks_is_forgotten_too(
+    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+) -> None:
+    synthetic_run.planned_and_recorded(None, status="failed", reason="RuntimeError: invented")
+    asked = ask(synthetic_run.folder)
+    assert asked.state()["counts"] == {"failed": 1}
+    synthetic_run.record(synthetic_run.trial())
+    assert asked.state()["counts"] == {"done": 1} and asked.state()["failures"] == []
+
+
+def test_another_folder_in_the_place_of_the_first_is_read_whole(
+    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+) -> None:
+    synthetic_run.planned_and_recorded(0.9)
+    asked = ask(synthetic_run.folder)
+    before = asked.state()["cells"][0]["estimates"]
+    shutil.rmtree(synthetic_run.folder)
+    assert asked.state()["state"] == "waiting"
+    synthetic_run.planned_and_recorded(0.5)
+    assert asked.state()["cells"][0]["estimates"] != before
+
+
 @pytest.mark.parametrize(
     "plan",
     [
