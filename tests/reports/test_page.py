@@ -7,13 +7,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from twinbench.reports import latex
 from twinbench.reports.cells import read_run, sections
-from twinbench.reports.page import against_baselines, csv_text, write_report
+from twinbench.reports.csv_form import csv_text
+from twinbench.reports.page import write_report
+from twinbench.reports.page_answer import against_baselines
 from twinbench.results.store import ResultStore
 
 HOSTILE = "<script>alert(1)</script>$&%_{}"
@@ -44,7 +47,14 @@ class Page(HTMLParser):
             self.scripts.append((self._open, data))
 
     def figures(self) -> list[dict]:
-        return [json.loads(text) for attributes, text in self.scripts if attributes.get("type") == "application/json"]
+        return [
+            json.loads(text) for attributes, text in self.scripts if (attributes.get("id") or "").endswith("-figure")
+        ]
+
+    def data(self, id: str) -> Any:
+        """The JSON of one element."""
+        (found,) = [json.loads(text) for attributes, text in self.scripts if attributes.get("id") == id]
+        return found
 
 
 def report(run) -> Page:
@@ -73,7 +83,7 @@ def test_the_page_asks_nothing_of_the_outside(whole_page):
 def test_plotly_stands_in_the_page_once_and_offers_no_upload(whole_page):
     assert sum("plotly.js v" in text for _, text in whole_page.scripts) == 1
     (start,) = [text for _, text in whole_page.scripts if "Plotly.newPlot(plot" in text]
-    config = json.loads(re.search(r"const config = (\{.*?\});", start)[1])
+    config = json.loads(re.search(r"const PLOTLY_CONFIG = (\{.*?\});", start)[1])
     assert config["displaylogo"] is False
     assert config["showSendToCloud"] is False
     assert config["plotlyServerURL"] == ""
@@ -84,14 +94,19 @@ def test_the_parts_stand_in_order(whole_page):
     assert headings == [
         "methods",
         "sensitivity",
+        "cost",
         "learning",
         "diagnostics",
         "cells",
+        "trials",
         "failures",
         "missing",
+        "deviations",
         "selection",
         "protocol",
         "provenance",
+        "again",
+        "trial-title",  # of the dialog
     ]
     ids = [a["id"] for _, a in whole_page.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -99,8 +114,8 @@ def test_the_parts_stand_in_order(whole_page):
 
 def test_every_figure_says_in_words_what_it_shows_and_every_table_has_scopes(whole_page):
     plots = [a for tag, a in whole_page.tags if a.get("class") == "plot"]
-    # Weight: 1 method; width: 4; validation curve; 4 losses; 6 diagnostics.
-    assert len(plots) == len(whole_page.figures()) == 16
+    # Weight: 1 method; width: 4; weight by width: 1; validation curve; 4 losses; 6 diagnostics.
+    assert len(plots) == len(whole_page.figures()) == 17
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in plots)
     assert all("scope" in a for tag, a in whole_page.tags if tag == "th")
     assert sum(tag == "caption" for tag, _ in whole_page.tags) == sum(tag == "table" for tag, _ in whole_page.tags)
@@ -137,6 +152,8 @@ def test_every_seed_is_a_point(whole_page):
     assert sum(len(trace["y"]) for trace in points) == 26
     means = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
     assert [len(trace["y"]) for trace in means] == [3]
+    (band,) = [trace for trace in figure["data"] if trace.get("fill") == "toself"]
+    assert len(band["y"]) == 6 and band["y"][0] > means[0]["y"][0] > band["y"][-1]
     assert means[0]["marker"]["symbol"] == ["circle", "circle", "circle-open"]  # 0.05 lacks a seed
     assert figure["layout"]["xaxis"]["type"] == "log"
 
@@ -166,8 +183,9 @@ def test_a_hostile_name_is_text_everywhere(synthetic_run):
     reason = f"{HOSTILE} </script> \u202e\u2028"
     synthetic_run.planned_and_recorded(None, method="=cmd|' /C calc'!A0", status="failed", reason=reason)
     page = report(synthetic_run)
-    # Ours and no more: the library, the page's own, and one of data per figure.
-    assert len([tag for tag, _ in page.tags if tag == "script"]) == 2 + len(page.figures())
+    # Ours and no more: the library and the page's own; all others are data.
+    assert len([a for tag, a in page.tags if tag == "script" and "type" not in a]) == 2
+    assert {a["type"] for tag, a in page.tags if tag == "script" and "type" in a} == {"application/json"}
     assert not any("alert(1)" in text for attributes, text in page.scripts if "type" not in attributes)
     assert HOSTILE in page.text
     for figure in page.figures():
