@@ -181,12 +181,9 @@ def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
             if trial["status"] == "done" and int(trial["seed"]) in by_seed and not cell.is_baseline:
                 accuracy[trial["trial_id"]] = (cell.label, by_seed[int(trial["seed"])])
     rows = run.curves[run.curves["name"].str.startswith(DIAGNOSTICS) & run.curves["trial_id"].isin(accuracy.keys())]
-    last = {  # curves are in the order of their epochs
-        (name, trial_id): value
-        for name, trial_id, value in rows[["name", "trial_id", "value"]].itertuples(index=False, name=None)
-    }
+    last = rows.drop_duplicates(["name", "trial_id"], keep="last")  # curves are in the order of their epochs
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for (name, trial_id), value in last.items():
+    for name, trial_id, value in last[["name", "trial_id", "value"]].itertuples(index=False, name=None):
         label, reached = accuracy[trial_id]
         if math.isfinite(value):
             pairs.setdefault((label, name.removeprefix(DIAGNOSTICS)), []).append((value, reached))

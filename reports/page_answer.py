@@ -92,6 +92,8 @@ def from_seeds(section: Section) -> list[str]:
         f"Holm's correction over {len(groups.order) * (len(groups.order) - 1) // 2} "
         f"{plural('pair', len(groups.order) * (len(groups.order) - 1) // 2)}, 5 %"
     )
+    if groups.fewest_seeds == 1:
+        tests = "a single seed shows no spread, so that no test tells anything"
     if groups.leader:
         told.append(f"In {name} on {REPORTED_ON}, {groups.leader} lies above every other method ({tests}).")
     elif [sorted(group) for group in groups.groups] == [sorted(groups.order)]:

@@ -16,7 +16,7 @@ from twinbench.reports.figures import short
 from twinbench.reports.tables import METRIC_NAMES, PROVENANCE
 from twinbench.results.bundle import blacked_out
 
-CURVE_POINTS = 250_000  # of all trials of a page together: about 2 MB
+CURVE_POINTS = 200_000  # of all trials of a page together: at most 2 MB
 FEWEST_POINTS = 5  # a curve of fewer says nothing; then the trials open without
 MOST_LOGS = 1_000  # trials of which the page shows the end of the log
 LOG_LINES, LOG_BYTES = 12, 1_500
@@ -186,13 +186,16 @@ def _texts(trials: Trials, name: str) -> dict[str, str]:
 
 
 def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
-    """By name: for each trial that has it, its place in `ids` and its points; `thinned` where some were left out."""
+    """By name: for each trial that has it, its place in `ids`, that of its epochs in `epochs`, and its values.
+
+    `thinned` where some were left out.
+    """
     frame = run.curves[run.curves["trial_id"].isin(set(ids))]
     names = sorted(set(frame["name"]))
     series = len(frame[["trial_id", "name"]].drop_duplicates()) if len(frame) else 0
     most = len(frame) if len(frame) <= room else room // max(series, 1)
     if series and most < FEWEST_POINTS:
-        return {"names": names, "series": {}, "left_out": True}
+        return {"names": names, "epochs": [], "series": {}, "left_out": True}
     place = {trial_id: number for number, trial_id in enumerate(ids)}
     found: dict[str, list[Any]] = {name: [] for name in names}
     thinned = False
@@ -202,12 +205,13 @@ def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
     ):
         if math.isfinite(value):
             x, y = points.setdefault((trial_id, name), ([], []))
-            x.append(short(epoch))
-            y.append(short(value))
+            x.append(int(epoch) if epoch == int(epoch) else short(epoch))
+            y.append(float(f"{value:.5g}"))
+    epochs: dict[tuple[float, ...], int] = {}
     for (trial_id, name), (x, y) in points.items():
         if len(x) > most:
             thinned = True
             kept = [round(at * (len(x) - 1) / (most - 1)) for at in range(most)]
             x, y = [x[at] for at in kept], [y[at] for at in kept]
-        found[name].append([place[trial_id], x, y])
-    return {"names": names, "series": found, "thinned": thinned}
+        found[name].append([place[trial_id], epochs.setdefault(tuple(x), len(epochs)), y])
+    return {"names": names, "epochs": [list(grid) for grid in epochs], "series": found, "thinned": thinned}

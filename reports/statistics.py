@@ -49,8 +49,12 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     mean = float(statistics.mean(values))
     if n == 1:
         return Interval(mean, None, 1, confidence)
-    quantile = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
-    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n, confidence)
+    return Interval(mean, _t_quantile(confidence, n - 1) * statistics.stdev(values) / math.sqrt(n), n, confidence)
+
+
+@lru_cache(maxsize=4096)  # scipy takes longer for one than for all else of an interval
+def _t_quantile(confidence: float, degrees_of_freedom: float) -> float:
+    return float(stats.t.ppf(0.5 + confidence / 2, degrees_of_freedom))
 
 
 def adjusted_confidence(alpha: float, family_size: int) -> float:
@@ -102,7 +106,7 @@ class Difference:
             raise ValueError(f"a confidence lies between 0 and 1: {confidence}")
         if self.standard_error is None or self.degrees_of_freedom is None:
             return replace(self, confidence=confidence)
-        half_width = float(stats.t.ppf(0.5 + confidence / 2, self.degrees_of_freedom)) * self.standard_error
+        half_width = _t_quantile(confidence, self.degrees_of_freedom) * self.standard_error
         return replace(self, low=self.mean - half_width, high=self.mean + half_width, confidence=confidence)
 
 

@@ -252,7 +252,9 @@
   const curvesOf = (data, row) => {
     const found = [];
     for (const name of data.curves.names) {
-      for (const [place, x, y] of data.curves.series[name] || []) if (place === row) found.push([name, x, y]);
+      for (const [place, grid, y] of data.curves.series[name] || []) {
+        if (place === row) found.push([name, data.curves.epochs[grid], y]);
+      }
     }
     return found;
   };
