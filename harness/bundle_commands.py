@@ -55,7 +55,9 @@ def verify(
     data: Annotated[Path | None, typer.Option(help="The folder with the dataset's files, to run trials again.")] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="How far a metric may be off when run again; by default the protocol's margin."),
+        typer.Option(
+            min=0, help="How far a metric may be off when run again; by default the protocol's margin, at most 0.02."
+        ),
     ] = None,
 ) -> None:
     """Verify another's bundle. Exit code 0 when every level asked for passes, 1 when one does not."""

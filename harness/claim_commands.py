@@ -88,7 +88,7 @@ def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
 
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
-    from twinbench.reports.tracing import all_traced, trace_tables, traced_json, traced_text
+    from twinbench.reports.tracing.trace import all_traced, trace_tables, traced_json, traced_text
 
     _check_form(form, ("terminal", "json"))
     traced = trace_tables(tables, folders)

@@ -73,6 +73,8 @@ def train_and_evaluate(
     """The trial itself. Returns its status and the reason of it; what was found so far is in `found` all the while."""
     device = torch.device(surroundings.device)
     if device.type == "cuda":
+        torch.cuda.init()  # before that, asking for a device's statistics is an error
+        torch.cuda.set_device(device)
         torch.cuda.reset_peak_memory_stats(device)
     ranks = ranks_of(trial, surroundings)
     others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data

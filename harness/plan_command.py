@@ -168,6 +168,7 @@ def _print_prospects(
     found = prospects(claims, folder, guess)
     heads = ("claim", "seeds planned", "seeds needed", "detects", "asked", "")
     out.print("\n".join(columns(heads, [_row(one) for one in found])))
+    out.print("needed: for power .8, where the truth lies as far as asked beyond the bound that is claimed")
     open_claims = [one for one in found if not one.can_settle]
     out.print(f"{len(found) - len(open_claims)} of {len(found)} claims can be settled by this plan")
     _print_cheapest(planned, open_claims, rates, images)

@@ -2,9 +2,11 @@
 
 The draw follows from a seed that the reviewer chooses; an author who could foresee it would know which trials to get
 right. A trial is run only if its protocol lets a sweep ask for it, with methods, backbones and data that are installed
-here: no code of the bundle runs. What it costs is this machine's time, about as much as the record says.
+here: no code of the bundle runs. What it costs is this machine's time, and training that goes on for much longer than
+the record says is stopped.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from twinbench.sweeps.reading import parse
 from twinbench.sweeps.sweep import Grid, Sweep
 from twinbench.sweeps.trial import Trial
 
+MOST_TOLERANCE = 0.02  # that a bundle's own margin may give itself; a reviewer may ask for more
+LEAST_SECONDS, TIMES_AS_LONG = 600.0, 10.0  # of training: on a slower machine more than the record says is no wonder
 LARGEST_IMAGE = 256  # pixels: a bundle could otherwise fill the disk with data of its choosing
 
 
@@ -38,7 +42,8 @@ def rerun(
     """Runs `count` trials of a bundle whose integrity is known again, in the new run folder `folder`.
 
     Each must end with the same status, and in metrics that differ by at most `tolerance`: a fraction, by default the
-    margin of the trial's protocol. Whether a result is equal bit for bit is told beside it.
+    margin of the trial's protocol, but no more than MOST_TOLERANCE, since a protocol may be the author's own. Whether a
+    result is equal bit for bit is told beside it.
     """
     records = contents.records
     chosen = drawn(records, count, seed)
@@ -53,10 +58,14 @@ def rerun(
     for trial in trials:
         record = records[trial.trial_id]
         say(f"{trial.trial_id}: {trial.method} seed {trial.seed}, recorded in {_seconds(record)}")
-        own = _run(trial, record, folder, data)
-        margin = float(trial.protocol["content"]["margin"]) if tolerance is None else tolerance
-        found, told = compared(record, own, margin)
         where = f"{trial.trial_id} ({trial.method} seed {trial.seed})"
+        seconds = max(LEAST_SECONDS, TIMES_AS_LONG * _recorded_seconds(record))
+        own = _run(trial, record, folder, data, seconds)
+        if own is None:
+            faults.append(f"{where}: stopped after {seconds:.0f} s of training, recorded in {_seconds(record)}")
+            continue
+        margin = min(float(trial.protocol["content"]["margin"]), MOST_TOLERANCE) if tolerance is None else tolerance
+        found, told = compared(record, own, margin)
         if found:
             faults.append(f"{where}: {found}{_unlike(record, own)}")
         else:
@@ -131,8 +140,11 @@ def _flips(run_folder: Path, record: Table, own_folder: Path, own: Table) -> str
     return f"; {' and '.join(flips)} differ" if flips else ""
 
 
-def _run(trial: Trial, record: Table, folder: Path, data: Path | None) -> Table:
-    """The record of the trial as it is here, on as many threads as there, where this machine has so many."""
+def _run(trial: Trial, record: Table, folder: Path, data: Path | None, seconds: float) -> Table | None:
+    """The record of the trial as it is here, on as many threads as there, where this machine has so many.
+
+    None where its training took longer than `seconds`.
+    """
     from twinbench.harness.execute import Surroundings
     from twinbench.harness.running import choose_devices, cores
     from twinbench.harness.worker import run_trial
@@ -147,13 +159,18 @@ def _run(trial: Trial, record: Table, folder: Path, data: Path | None) -> Table:
         where="verify",
         keep_log=True,
     )
-    run_trial(trial, own)
-    return read_record(record_path(folder, trial.trial_id))
+    begun = time.monotonic()
+    status = run_trial(trial, own, lambda: time.monotonic() - begun > seconds)
+    return None if status == "interrupted" else read_record(record_path(folder, trial.trial_id))
+
+
+def _recorded_seconds(record: Table) -> float:
+    spent = [record["circumstance"].get(key) for key in ("train_seconds", "evaluation_seconds")]
+    return float(sum(one for one in spent if isinstance(one, int | float)))
 
 
 def _seconds(record: Table) -> str:
-    spent = [record["circumstance"].get(key) for key in ("train_seconds", "evaluation_seconds")]
-    return f"{sum(one for one in spent if isinstance(one, int | float)):.0f} s"
+    return f"{_recorded_seconds(record):.0f} s"
 
 
 # --- what may be run ------------------------------------------------------------------------------------------------

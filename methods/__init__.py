@@ -7,7 +7,8 @@
     backbones     BACKBONES, build_backbone
     projector     the MLP between backbone and loss
     ema           moving-average copies of a network
-    numerics      what the losses share: at least fp32, off-diagonal entries
+    correlation   squared products of features, by N x N or D x D matrices, whichever are cheaper
+    numerics      what the losses share: at least fp32, and which batches they take
     names         the message for an unknown name
 
 To add a method: write one file like `vicreg.py` and one line in `registry.py`; or, from another package, one line

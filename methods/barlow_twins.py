@@ -5,14 +5,16 @@ Shapes: N samples, D projector outputs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from twinbench.methods.backbones import feature_dim
+from twinbench.methods.correlation import squared_products
 from twinbench.methods.method import LossTerms, Method, Step, Views
-from twinbench.methods.numerics import check_batch, in_full_precision, off_diagonal_entries
+from twinbench.methods.numerics import check_batch, in_full_precision
 from twinbench.methods.projector import WIDTH_NAMES, Projector
 from twinbench.methods.ranks import gather
 
@@ -45,15 +47,37 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float) -> Los
     (N-1)/N for identical views; solo-learn, lightly and stable-pretraining standardise per GPU.
     """
     check_batch(z1, z2, least=2)
-    c_DD = _standardise(z1).T @ _standardise(z2) / len(z1)
-    on_diagonal = (c_DD.diagonal() - 1).pow(2).sum()
-    off_diagonal = off_diagonal_entries(c_DD).pow(2).sum()
+    samples = len(z1)
+    diagonal, off_diagonal = squared_products(_standardise(z1), _standardise(z2))
+    on_diagonal = (diagonal / samples - 1).pow(2).sum()
+    off_diagonal = off_diagonal / samples**2
     total = on_diagonal + off_diagonal_weight * off_diagonal
     return LossTerms(total, {"on_diagonal": on_diagonal.detach(), "off_diagonal": off_diagonal.detach()})
 
 
 def _standardise(z_ND: Tensor) -> Tensor:
-    return (z_ND - z_ND.mean(0)) * (z_ND.var(0, correction=0) + 1e-5).rsqrt()
+    standardised: Tensor = _Standardise.apply(z_ND)
+    return standardised
+
+
+class _Standardise(torch.autograd.Function):
+    """Written out: autograd's way through mean and variance took half as long as the loss's matrix products (CPU)."""
+
+    @staticmethod
+    def forward(ctx: Any, z_ND: Tensor) -> Tensor:
+        standardised = z_ND - z_ND.mean(0)
+        scale_D = (standardised.square().mean(0) + 1e-5).rsqrt()
+        standardised.mul_(scale_D)
+        ctx.save_for_backward(standardised, scale_D)
+        return standardised
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient_ND: Tensor) -> Tensor:
+        standardised, scale_D = ctx.saved_tensors
+        along_D = (gradient_ND * standardised).mean(0)
+        centred = gradient_ND - gradient_ND.mean(0)
+        return centred.addcmul_(standardised, along_D, value=-1).mul_(scale_D)
 
 
 class BarlowTwins(Method):

@@ -1,8 +1,9 @@
-"""What the losses share: how precisely they compute, and the off-diagonal entries of a matrix."""
+"""What the losses share: how precisely they compute, and which batches they take."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,26 @@ R = TypeVar("R")
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Inside, products of fp32 matrices are computed in fp32: no autocast, no TF32, no bf16 in their place.
+
+    A hand-written backward needs it as much as the loss: it runs under whatever holds where `backward` is called.
+    """
+    matmuls: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    precisions = [matmul.fp32_precision for matmul in matmuls]
+    try:
+        for matmul in matmuls:
+            matmul.fp32_precision = "ieee"
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        for matmul, precision in zip(matmuls, precisions, strict=True):
+            matmul.fp32_precision = precision
+
+
 def in_full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """`loss` computed in fp32 at least: half-precision tensors are cast up, fp64 stays, autocast is off inside.
+    """`loss` computed in fp32 at least: half-precision tensors are cast up, fp64 stays, `full_precision` holds inside.
 
     Sums of D x D squares and exponentials of similarities lose more in bf16 than the matrix product gains.
     """
@@ -23,7 +42,7 @@ def in_full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         values = (*args, *kwargs.values())
         device = next(value.device.type for value in values if isinstance(value, Tensor))
-        with torch.autocast(device, enabled=False):
+        with full_precision(device):
             # the casts keep every argument what it was, a tensor or a number, so the signature holds
             return loss(*map(_cast_up, args), **{key: _cast_up(value) for key, value in kwargs.items()})  # type: ignore[arg-type]
 
@@ -43,13 +62,3 @@ def check_batch(*tensors: Tensor, least: int) -> None:
         raise ValueError(f"the views' outputs must be [N, D] of one shape, not {', '.join(map(str, shapes))}")
     if shapes[0][0] < least:
         raise ValueError(f"this loss compares samples within a batch and needs at least {least}, not {shapes[0][0]}")
-
-
-def off_diagonal_entries(matrix_DD: Tensor) -> Tensor:
-    """The entries of a square matrix that are not on its diagonal, [D - 1, D]; a view, row after row.
-
-    Without the first entry, the flattened matrix falls into rows of D + 1 that each end with a diagonal entry.
-    No D x D mask is made, and, unlike the sum of all squares less the diagonal's, nothing cancels.
-    """
-    width = len(matrix_DD)
-    return matrix_DD.flatten()[1:].view(width - 1, width + 1)[:, :-1]

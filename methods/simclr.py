@@ -5,7 +5,7 @@ Shapes: N samples, D projector outputs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from annotated_types import Ge, Gt
@@ -46,15 +46,54 @@ def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> LossTerms:
     stable-pretraining compute. Unchanged by a swap of the views and by a rescaling of any row by a positive factor.
     """
     check_batch(z1, z2, least=1)
-    samples = len(z1)
     # 1e-6: the floor under the norm that the official l2_normalize has (1e-12 under its square)
     z_2ND = F.normalize(torch.cat([z1, z2]), dim=1, eps=1e-6)
-    logits = z_2ND @ z_2ND.T / temperature
-    logits.fill_diagonal_(-torch.inf)  # no output is its own negative
-    other_view = torch.arange(2 * samples, device=z1.device).roll(samples)
-    losses = F.cross_entropy(logits, other_view, reduction="none")
-    view_1, view_2 = losses[:samples].mean(), losses[samples:].mean()
-    return LossTerms(view_1 + view_2, {"view_1": view_1.detach(), "view_2": view_2.detach()})
+    total, view_1, view_2 = _CrossEntropies.apply(z_2ND * temperature**-0.5)
+    return LossTerms(total, {"view_1": view_1, "view_2": view_2})
+
+
+BLOCK_ENTRIES = 2**22
+"""Logits that are held at once: 16 MiB in fp32, whatever N. From 2**17 to 2**26 the time hardly changes (CPU)."""
+
+
+class _CrossEntropies(torch.autograd.Function):
+    """From z [2N, D], of which z z^T are the logits: both views' mean cross-entropy added, and each on its own.
+
+    The logits are made and used up some rows at a time, and the gradient with them, in the forward pass: the 2N x 2N
+    matrix is never there, of which autograd keeps or makes five. Backward scales what is at hand.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z_2ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = len(z_2ND)
+        other_view = torch.arange(outputs, device=z_2ND.device).roll(outputs // 2)
+        losses = z_2ND.new_empty(outputs)
+        # every pair of views is two rows' positive
+        gradient = z_2ND.roll(outputs // 2, 0).mul_(-2) if ctx.needs_input_grad[0] else None
+        rows = max(1, BLOCK_ENTRIES // outputs)
+        for start in range(0, outputs, rows):
+            here = slice(start, start + rows)
+            logits = z_2ND[here] @ z_2ND.T
+            logits.diagonal(start).fill_(-torch.inf)  # no output is its own negative
+            positive = logits.gather(1, other_view[here, None])
+            peak = logits.amax(1, keepdim=True)
+            total = logits.sub_(peak).exp_().sum(1, keepdim=True)
+            losses[here] = (peak + total.log() - positive).squeeze(1)
+            if gradient is not None:
+                softmax = logits.div_(total)
+                gradient[here].addmm_(softmax, z_2ND)
+                gradient.addmm_(softmax.T, z_2ND[here])
+        view_1, view_2 = (half.mean() for half in losses.chunk(2))
+        if gradient is not None:
+            ctx.save_for_backward(gradient.div_(outputs // 2))
+        ctx.mark_non_differentiable(view_1, view_2)
+        return view_1 + view_2, view_1, view_2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, to_total: Tensor, *_: Tensor) -> Tensor:
+        (gradient,) = ctx.saved_tensors
+        return cast(Tensor, to_total * gradient)
 
 
 class SimCLR(Method):

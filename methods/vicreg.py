@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twinbench.methods.backbones import feature_dim
+from twinbench.methods.correlation import squared_products
 from twinbench.methods.method import LossTerms, Method, Step, Views
-from twinbench.methods.numerics import check_batch, in_full_precision, off_diagonal_entries
+from twinbench.methods.numerics import check_batch, in_full_precision
 from twinbench.methods.projector import WIDTH_NAMES, Projector
 from twinbench.methods.ranks import gather
 
@@ -58,21 +59,23 @@ def vicreg_loss(
     """
     check_batch(z1, z2, least=2)
     invariance = F.mse_loss(z1, z2)
-    variance = (_deviation_below_one(z1) + _deviation_below_one(z2)) / 2
-    covariance = _squared_covariances(z1) + _squared_covariances(z2)
+    (variances_1, covariance_1), (variances_2, covariance_2) = _covariances(z1), _covariances(z2)
+    variance = (_deviation_below_one(variances_1) + _deviation_below_one(variances_2)) / 2
+    covariance = covariance_1 + covariance_2
     total = invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
     parts = {"invariance": invariance, "variance": variance, "covariance": covariance}
     return LossTerms(total, {name: part.detach() for name, part in parts.items()})
 
 
-def _deviation_below_one(z_ND: Tensor) -> Tensor:
-    return F.relu(1 - (z_ND.var(0) + 1e-4).sqrt()).mean()
-
-
-def _squared_covariances(z_ND: Tensor) -> Tensor:
+def _covariances(z_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """The features' variances, [D], and 1/D times the sum of their squared covariances."""
     samples, width = z_ND.shape
-    centred = z_ND - z_ND.mean(0)
-    return off_diagonal_entries(centred.T @ centred / (samples - 1)).pow(2).sum() / width
+    diagonal, off_diagonal = squared_products(z_ND - z_ND.mean(0))
+    return diagonal / (samples - 1), off_diagonal / ((samples - 1) ** 2 * width)
+
+
+def _deviation_below_one(variances_D: Tensor) -> Tensor:
+    return F.relu(1 - (variances_D + 1e-4).sqrt()).mean()
 
 
 class VICReg(Method):

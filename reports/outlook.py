@@ -9,16 +9,18 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy import stats
+
 from twinbench.reports.checking import locked_hashes
 from twinbench.reports.claims import Claim
-from twinbench.reports.contrasts import ALPHA, COLLAPSE_KINDS
+from twinbench.reports.contrasts import ALPHA, COLLAPSE_KINDS, WITHOUT_SEEDS, bound_of, least_wins
 from twinbench.reports.evidence import Evidence, Folder, Side
-from twinbench.reports.power import seeds_needed, smallest_detectable_difference
+from twinbench.reports.power import POWER, seeds_needed, smallest_detectable_difference
 from twinbench.reports.published import published_tables
+from twinbench.reports.settling import pairs_to_win
 from twinbench.reports.statistics import seed_differences
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
-LEAST_SEEDS = 6  # below, P(A > B) cannot be shown to be above one half, however large the difference
 PAIRS_TO_TRUST = 3  # from so many pairs on, their own spread counts, and not that of all cells
 
 
@@ -70,8 +72,6 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
     evidence: list[Evidence] = []
     mistakes: list[Mistake] = []
     for claim in claims:
-        if claim.is_about_a_table:
-            continue
         try:
             evidence.append(folder.evidence(claim, tables.get(claim.reported), locked))
         except InvalidInput as error:
@@ -79,30 +79,50 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
     if mistakes:
         raise InvalidInput(mistakes)
     sizes: dict[str, int] = {}
-    for one in evidence:
-        comparisons = 0 if one.claim.kind in COLLAPSE_KINDS else len(one.pairs)
-        sizes[one.claim.family] = sizes.get(one.claim.family, 0) + comparisons
-    return [_prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family]) for one in evidence]
+    for one in evidence:  # all that `check` will count, of whatever kind
+        sizes[one.claim.family] = sizes.get(one.claim.family, 0) + len(one.pairs)
+    return [
+        _prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family])
+        for one in evidence
+        if not one.claim.is_about_a_table
+    ]
 
 
 def _prospect(evidence: Evidence, spread: Spread | None, family_size: int) -> Prospect:
     claim = evidence.claim
     absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
-    planned = min((len(side.trials) for side in evidence.sides if side.trials), default=0)
-    cells = tuple(dict.fromkeys(side.cell.cell_id for side in evidence.sides if side.cell))
+    seeded = [side for side in evidence.sides if side.trials and side.selector["method"] != WITHOUT_SEEDS]
+    planned = min((len(side.trials) for side in seeded), default=0)
+    cells = tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell))
     size = claim.within or max(claim.claimed_size, evidence.margin)
-    if claim.kind in COLLAPSE_KINDS:
-        return Prospect(claim, planned, None, 0.0, LEAST_SEEDS, absent, cells)
     alpha = ALPHA / family_size  # Holm's first step: what the hardest comparison of the family is held against
+    least = int(evidence.content.get("minimum_seeds", 1))
+    if claim.kind in COLLAPSE_KINDS:
+        return Prospect(claim, planned, None, 0.0, max(least, least_wins(alpha)), absent, cells)
     spreads = [_spread_of_differences(a, b, spread) for a, b, _ in evidence.pairs]
     known = [one for one in spreads if one is not None]
     if len(known) < len(spreads):
         return Prospect(claim, planned, None, size, None, absent, cells)
     widest = max(known)
-    needed = seeds_needed(widest, size, alpha) if size else None
-    seeds = None if needed is None else max(needed, LEAST_SEEDS)
+    needed = _seeds_needed(claim, widest, size, alpha) if size else None
+    seeds = None if needed is None else max(needed, least)
     detectable = smallest_detectable_difference(widest, planned, alpha)
     return Prospect(claim, planned, detectable, size, seeds, absent, cells)
+
+
+def _seeds_needed(claim: Claim, sd: float, size: float, alpha: float) -> int | None:
+    """For power .8 of the verdict that `check` gives, where the truth lies `size` beyond the bound that is claimed.
+
+    Of what must lie within a bound, where it is 0: each end of the interval may then miss in half of the cases.
+    """
+    if sd == 0:
+        return least_wins(alpha)
+    asked, bound = bound_of(claim)
+    needed = seeds_needed(sd, size, alpha, (1 + POWER) / 2 if asked == "within" else POWER)
+    if asked == "within" or bound < 0:
+        return needed
+    winning = pairs_to_win(float(stats.norm.cdf((bound + size) / sd)))  # A must win most seeds too
+    return None if needed is None or winning is None else max(needed, winning)
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:
@@ -112,6 +132,7 @@ def _is_planned(side: Side, claim: Claim) -> bool:
 
 def _spread_of_differences(a: Side, b: Side | None, spread: Spread | None) -> float | None:
     """Of the pairs themselves where there are enough; else as of two independent seeds, which is the larger one."""
+    b = None if b is not None and b.selector["method"] == WITHOUT_SEEDS else b
     if b is not None and len(a.values.keys() & b.values.keys()) >= PAIRS_TO_TRUST:
         own = statistics.stdev(seed_differences(a.values, b.values))
         if own > 0:

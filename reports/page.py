@@ -87,8 +87,8 @@ def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
     """The contents of the CSV and LaTeX files of one section, by file name."""
     methods, cells = tables.methods_table(section), tables.cells_table(section)
     exact = {
-        "methods": methods,
-        "cells": cells,
+        "methods": methods.assign(protocol=section.protocol_id),  # with what it deviates in: a CSV has no caption
+        "cells": cells.assign(protocol=section.protocol_id),
         "failures": tables.failures(section),
         "missing": tables.missing(section),
         "provenance": tables.provenance(run, section),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from twinbench.reports import separation
 from twinbench.reports.cells import BASELINES, NOT_DONE, REPORTED_ON, Section
-from twinbench.reports.outlook import LEAST_SEEDS
+from twinbench.reports.contrasts import ALPHA, least_wins
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
 from twinbench.reports.verdict_forms import plain
@@ -112,9 +112,10 @@ def from_seeds(section: Section) -> list[str]:
 def _cautions(section: Section, groups: Grouping, any_apart: bool) -> list[str]:
     """What a verdict would hold against such a sentence."""
     told = []
-    if any_apart and groups.fewest_seeds < LEAST_SEEDS:
+    least_pairs = least_wins(ALPHA)
+    if any_apart and groups.fewest_seeds < least_pairs:
         told.append(
-            f"As a claim this would not be supported: with fewer than {LEAST_SEEDS} pairs of seeds, the chance that "
+            f"As a claim this would not be supported: with fewer than {least_pairs} pairs of seeds, the chance that "
             "one method wins at a further seed cannot be shown to be above one half."
         )
     least = int(section.content.get("minimum_seeds", 1))
@@ -148,22 +149,32 @@ def _count(number: int) -> str:
 
 def notes(section: Section) -> list[str]:
     """What stands under every table of accuracies."""
+    deviations = [f"{one['key']}: {one['reason']}" for one in section.deviations]
     return [
         f"Mean over seeds ± half of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the variation "
         f"between seeds only, not that of the {REPORTED_ON} sample.",
         selection_words(section),
         f"Protocol {section.protocol_id}. {counts(section)}",
+        *([f"Why it deviates from the protocol: {'; '.join(deviations)}."] if deviations else []),
     ]
 
 
 def selection_words(section: Section) -> str:
     """What chose the cell that stands for a method."""
     metric, split = section.selected_by
-    nothing = "" if split == REPORTED_ON else f" {REPORTED_ON.capitalize()} data selected nothing."
     return (
         f"The cell of each method was selected by the highest mean {split} {metric_words(metric)} (ties: the cell's "
-        f"id); cells that lack seeds stand back.{nothing}"
+        f"id); cells that lack seeds stand back. {_selection(section)}"
     )
+
+
+def _selection(section: Section) -> str:
+    """Whether the images that numbers are reported on had a part in choosing them."""
+    if section.selected_by[1] != REPORTED_ON:
+        return f"{REPORTED_ON.capitalize()} data selected nothing."
+    best = section.content.get("checkpoint") == "best_on_test"
+    epochs = ", and each value is that of the best epoch on them" if best else ""
+    return f"These are the very images that it is reported on{epochs}: a look at the answers, which flatters."
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------

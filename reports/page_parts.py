@@ -114,6 +114,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "groups": [_groups_text(groups[name]) for name in METRICS if groups[name].order],
         "metric": metric_words(metric),
         "selected_on": section.selected_by[1],
+        "measured_on": "validation" if _holds_out(section) else "training",
         "sensitivity": _keyed(key, _sensitivity(section, metric)),
         "heat_maps": _keyed(key, _heat_maps(section, metric)),
         "importance": _importance(section, metric, key),
@@ -125,6 +126,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "least_trials": cost_figures.LEAST_TRIALS,
         "cells": cells_table(section, key),
         "trials": trials_data(run, section, shown.logs, room),
+        "colours": {label: style.colour for label, style in _looks(section).items()},
         "trials_query": page_queries.command(page_queries.trials(section)),
         "failures": records(tables.failures(section)),
         "failures_csv": csv_text(tables.failures(section)),
@@ -167,6 +169,11 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
     }
 
 
+def _holds_out(section: Section) -> bool:
+    """Whether there are validation images; a protocol of which nothing is known is taken to have some."""
+    return bool(section.content.get("dataset", {}).get("validation_fraction", True))
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -193,13 +200,14 @@ def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) ->
         "baselines": [cells for kind, _, cells in rows if kind == "baseline"],
         "methods": [cells for kind, _, cells in rows if kind != "baseline"],
         "looks": _looks(section),
-        "csv": csv_text(frame),
+        "csv": csv_text(frame.assign(protocol=section.protocol_id)),
         "query": page_queries.command(page_queries.accuracy(section, section.chosen.values())),
     }
 
 
 def cells_table(section: Section, key: str) -> dict[str, Any]:
     """Every cell, baselines apart."""
+    splits = sorted({section.selected_by[1], REPORTED_ON})
     frame = tables.cells_table(section)
     shown = tables.display(frame)
     rows = [
@@ -212,8 +220,8 @@ def cells_table(section: Section, key: str) -> dict[str, Any]:
         "baselines": [row for kind, row in rows if kind == "baseline"],
         "methods": [row for kind, row in rows if kind != "baseline"],
         "looks": {},
-        "csv": csv_text(frame),
-        "query": page_queries.command(page_queries.accuracy(section, splits=("validation", REPORTED_ON))),
+        "csv": csv_text(frame.assign(protocol=section.protocol_id)),
+        "query": page_queries.command(page_queries.accuracy(section, splits=splits)),
     }
 
 

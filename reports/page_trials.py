@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Record, Run, Section, records
-from twinbench.reports.figures import short
+from twinbench.reports.figures import DIAGNOSTICS, short
 from twinbench.reports.tables import METRIC_NAMES, PROVENANCE
 from twinbench.results.bundle import blacked_out
 
@@ -191,7 +191,7 @@ def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
     `thinned` where some were left out.
     """
     frame = run.curves[run.curves["trial_id"].isin(set(ids))]
-    names = sorted(set(frame["name"]))
+    names = sorted(set(frame["name"]), key=lambda name: (name.startswith(DIAGNOSTICS), name))
     series = len(frame[["trial_id", "name"]].drop_duplicates()) if len(frame) else 0
     most = len(frame) if len(frame) <= room else room // max(series, 1)
     if series and most < FEWEST_POINTS:

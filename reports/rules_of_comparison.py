@@ -142,8 +142,29 @@ def tuning_parity(case: Case) -> Outcome:
     told = ", ".join(f"{label}: {count} cell{'s' * (count != 1)} {what}" for label, count in counts.items())
     if any(counts[a.label] != counts[b.label] for a, b in pairs):
         return FAILED, f"unequal budgets: {told}"
+    begun = {side.label: _begun(case, side, late) for pair in pairs for side in pair}
+    if any(begun[a.label] != begun[b.label] for a, b in pairs):
+        looked_at = ", ".join(f"{label}: {count} cell{'s' * (count != 1)}" for label, count in begun.items())
+        return FAILED, f"unequal budgets, where cells count of which some seeds ran: {looked_at}"
     strawman = "" if case.evidence.claim.axis else next(_away_from_defaults(case, pairs), "")
     return passed_if(not strawman, told, strawman)
+
+
+def _begun(case: Case, side: Side, late: bool) -> int:
+    """Cells of the side's choice of which any trial ran: whoever sees some seeds of a cell has looked at it."""
+    others = [other.selector for other in case.evidence.sides] if late else []
+    settings = {
+        key: value
+        for key, value in side.selector.items()
+        if key != "method" and all(other.get(key) == value for other in others)
+    }
+    cells = [cell for cells in side.section.methods.values() for cell in cells] if side.section else []
+    return sum(
+        cell.method == side.selector["method"]
+        and all(key in cell.values and _is_value(cell.values[key], value) for key, value in settings.items())
+        and any(trial["status"] != "missing" for trial in cell.trials)
+        for cell in cells
+    )
 
 
 def _away_from_defaults(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:

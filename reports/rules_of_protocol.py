@@ -97,7 +97,8 @@ def _hash(content: Mapping[str, Any]) -> str:
 
 def _variant_problems(case: Case) -> Iterator[str]:
     """One variant of the metric on all sides, that of the protocol, and one value of it a trial."""
-    rows = [row for side in case.evidence.measured for row in side.measurements]
+    # Each row once: one cell may stand on several sides.
+    rows = list({id(row): row for side in case.evidence.measured for row in side.measurements}.values())
     variants = {str(row["variant"]) for row in rows}
     if len(variants) > 1:
         yield f"{case.evidence.claim.metric} was measured as {' and as '.join(sorted(variants))}"

@@ -43,7 +43,7 @@ def scope_words(case: Case) -> Outcome:
     claim, name = case.evidence.claim, case.dataset
     if wrong := list(contradictions(claim, _compared(case))):
         return FAILED, f"the sentence is about something else: {'; '.join(wrong)}", "stops"
-    if left_out := next(_left_out(case), ""):
+    if left_out := next(_left_out(case), "") or next(_with_itself(case), ""):
         return FAILED, left_out, "stops"
     if not name:
         return NOT_APPLICABLE, "the dataset is unknown"
@@ -105,6 +105,13 @@ def _left_out(case: Case) -> Iterator[str]:
         absent = around.methods - {str(claim.a["method"]), *among}
         if absent and not names_methods(claim, among):
             yield f"the best of some: {', '.join(sorted(absent))} was run too, and is not among them"
+
+
+def _with_itself(case: Case) -> Iterator[str]:
+    """Two sides that lead to one cell: their difference is nothing, whatever is claimed of it."""
+    for a, b, _ in case.evidence.pairs:
+        if b is not None and a.cell is not None and a.cell is b.cell:
+            yield f"{a.label} and {b.label} are one and the same cell, {a.cell.cell_id}"
 
 
 # --- A21, A22 -------------------------------------------------------------------------------------------------------

@@ -24,13 +24,24 @@ _NUMBERS = {
     "eleven": 11, "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50,
 }  # fmt: skip
 _NUMBER = rf"(\d+(?:,\d{{3}})*(?:\.\d+)?|{'|'.join(_NUMBERS)})"
-_POINTS = re.compile(rf"(?<!and )(?<![\w.,-]){_NUMBER}[ -](?:percentage[ -])?points?\b")
+_POINTS = re.compile(rf"(?<!and )(?<![\w.,-]){_NUMBER}(?:[ -](?:percentage[ -])?points?| ?pp)\b")
+_BETTER = "better|higher|above|more accurate|worse|lower|below|ahead|behind"
+_PERCENT = re.compile(  # of a difference: what else is told in percent is none of it
+    rf"(?<![\w.,-]){_NUMBER} ?(?:%|percent\b)(?= (?:{_BETTER})\b)|\bby (?:[a-z]+ ){{0,2}}{_NUMBER} ?(?:%|percent\b)"
+)
 _HALF_A_POINT = re.compile(r"\bhalf (?:a |of a )?(?:percentage )?point\b")
 _EPOCHS = re.compile(rf"(?<![\w.,-]){_NUMBER}[ -]epochs?\b")
 _RESNET = re.compile(r"\bresnet[ -]?(\d+)\b")
 _KNN, _LINEAR = re.compile(r"\bk ?-?nn\b|\bnearest[ -]neighbou?rs?\b"), re.compile(r"\blinear\b")
-_ABOVE = r"\b(?:better than|beats?|outperforms?|exceeds?|surpass(?:es)?|ahead of|superior to|above)\b"
-_BELOW = r"\b(?:worse than|loses to|behind|inferior to|below)\b"
+_ABOVE = (
+    r"\b(?:better than|beats?|outperforms?|exceeds?|surpass(?:es)?|ahead of|superior to|above|tops"
+    r"|wins (?:over|against)|higher than|more accurate than)\b"
+)
+_BELOW = r"\b(?:worse than|loses to|behind|inferior to|below|lower than|less accurate than)\b"
+_BEST = re.compile(
+    r"\bbest (?:of all|among|method|overall|self-supervised)\b|\b(?:than|over|beats|outperforms|exceeds) "
+    r"(?:all|every|any)\b|\bstate[ -]of[ -]the[ -]art\b"
+)
 _DENIED = re.compile(r"\b(?:not|no|never|nor|neither|hardly|than|if|whether)\b|n't\b")
 _GENERAL = re.compile(
     r"\b(?:in general|generally|universally|always|everywhere|across (?:all )?datasets"
@@ -103,6 +114,8 @@ def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
         yield f"it names {', '.join(wrong)}, and the images are of {compared.dataset}"
     yield from _method_contradictions(claim, sentence, compared.methods)
     yield from _order_contradictions(claim, sentence)
+    if claim.kind in ("better", "not_worse") and (best := _BEST.search(sentence)):
+        yield f"it says {best[0]!r}, and one other is compared"
     yield from _size_contradictions(claim, sentence)
     epochs = {_whole(found[1]) for found in _EPOCHS.finditer(sentence)}
     if compared.epochs and (strange := sorted(epochs - compared.epochs)):
@@ -138,6 +151,7 @@ def _order_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
 
 def _size_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
     sizes = {_number(found[1]) for found in _POINTS.finditer(sentence)}
+    sizes |= {_number(found[1] or found[2]) for found in _PERCENT.finditer(sentence)}
     sizes |= {0.5} if _HALF_A_POINT.search(sentence) else set()
     claimed = claim.within or claim.claimed_size
     is_said = any(abs(size / 100 - claimed) <= ROUNDED * claimed for size in sizes)

@@ -21,7 +21,7 @@ PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", 
 
 
 def methods_table(section: Section) -> pd.DataFrame:
-    """One row per method, baselines first: the cell that validation chose, and what it measured on test.
+    """One row per method, baselines first: the cell that the protocol's selection chose, and what it measured on test.
 
     Accuracies are fractions; `_half_width` is half of the 95% t interval over seeds, empty for a single seed.
     """
@@ -44,13 +44,13 @@ def methods_table(section: Section) -> pd.DataFrame:
 
 
 def cells_table(section: Section) -> pd.DataFrame:
-    """One row per cell: the axes' values, seeds done of planned, validation (which selects) and test accuracy."""
+    """One row per cell: the axes' values, seeds done of planned, validation (where it selects) and test accuracy."""
     chosen = {cell.cell_id for cell in section.chosen.values()}
     rows = [
         {"method": cell.label, "kind": _kind(cell), "cell_id": cell.cell_id}
         | {axis: _text(cell, axis) for axis in section.axes}
         | {"seeds_done": cell.done, "seeds_planned": cell.planned, "seeds": cell.seeds_text}
-        | _intervals(cell, SELECTED_BY[1])
+        | (_intervals(cell, SELECTED_BY[1]) if section.selected_by[1] == SELECTED_BY[1] else {})
         | _intervals(cell, REPORTED_ON)
         | {"chosen": "chosen" if cell.cell_id in chosen and not cell.is_baseline else ""}
         for cell in section.cells

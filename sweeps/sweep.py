@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt, MinLen
 
 from twinbench.sweeps.deviations import Deviation, deviate
+from twinbench.sweeps.locking import LOCK, locked, read_lock
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import Protocol, Scalar, Section, contradictions
 from twinbench.sweeps.reading import parse, read_toml
@@ -66,7 +67,8 @@ def shipped_protocols() -> dict[str, Path]:
 def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protocol, Path]:
     """The sweep called `name` (a path, or a shipped one), with `--set` changes, its protocol, and its file.
 
-    The protocol is the one that the sweep's trials run under: where the sweep deviates, that of its deviations.
+    The protocol is the one that the sweep's trials run under: where the sweep deviates, that of its deviations. To have
+    changed it since its version was locked, beside its file or as a shipped one, is a mistake.
     """
     path = _find(name, shipped_sweeps(), "sweep")
     data = read_toml(path)
@@ -75,6 +77,8 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
     sweep = parse(Sweep, data, str(path))
     _check_grids(sweep, str(path))
     protocol = read_protocol(sweep.protocol, path.parent)
+    for folder in dict.fromkeys((protocol_path(sweep.protocol, path.parent).parent, SHIPPED / "protocols")):
+        locked(read_lock(folder / LOCK), [protocol], str(folder / LOCK))
     return sweep, deviate(protocol, sweep.deviations, str(path)) if sweep.deviations else protocol, path
 
 

@@ -113,6 +113,7 @@
     constructor(section) {
       this.id = section.dataset.trials;
       this.data = read(this.id + "-trials-data");
+      this.colours = read(this.id + "-colours");  // of the methods, as in every figure
       this.section = section;
       this.body = section.querySelector("tbody");
       this.status = section.querySelector("[role=status]");
@@ -264,6 +265,7 @@
     byId("trial-title").textContent = `Trial ${id}`;
     content.replaceChildren(pairs(data.main, row));
     const curves = curvesOf(data, row);
+    const color = table.colours[at(data.main[0], row)];
     const figures = [];
     if (curves.length) {
       content.append(element("h3", "Curves"));
@@ -276,7 +278,7 @@
         plot.style.height = "200px";
         figure.append(element("h4", name), plot);
         panels.append(figure);
-        const trace = { x, y, mode: "lines+markers", marker: { size: 4 }, line: { color: "#0072B2", width: 1.5 } };
+        const trace = { x, y, mode: "lines+markers", marker: { size: 4, color }, line: { color, width: 1.5 } };
         figures.push([plot, { data: [trace], layout: layout() }]);
       }
       content.append(panels);

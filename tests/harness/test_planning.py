@@ -224,7 +224,7 @@ def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     protocol = shipped_protocols()["digits-small"].read_text().replace('name = "digits"', 'name = "image_folder"')
-    (tmp_path / "p.toml").write_text(protocol)
+    (tmp_path / "p.toml").write_text(protocol.replace("digits-small", "mine"))
     images = _folder_of_images(tmp_path / "images", per_class=10)  # 16 to train on
     changes = (f"protocol={tmp_path / 'p.toml'}", "batch_size=[16, 64]", "methods=byol")
     with pytest.raises(InvalidInput) as caught:

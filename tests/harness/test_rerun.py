@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 from typer.testing import CliRunner, Result
 
 from twinbench.harness import bundle_commands
+from twinbench.harness import rerun as harness_rerun
 from twinbench.harness.rerun import compared, drawn, rerun
 from twinbench.reports.integrity import Level, integrity
 from twinbench.reports.verification import aggregate, rendered
@@ -116,6 +117,30 @@ def test_the_draw_follows_from_the_seed_and_leaves_failures_out(contents):
 def test_a_bundle_without_a_result_is_not_run(contents, tmp_path):
     level = run_again(dataclasses.replace(contents, records={}), tmp_path)
     assert (level.outcome, level.faults) == ("not run", ())
+
+
+def test_training_that_never_ends_is_stopped_and_told(contents, tmp_path, monkeypatch):
+    monkeypatch.setattr(harness_rerun, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(harness_rerun, "TIMES_AS_LONG", 0.0)
+
+    def endless(result: Record) -> None:
+        protocol = result["trial"]["protocol"]
+        protocol["content"]["movable"]["epochs"] = True
+        result["trial"]["training"]["epochs"] = 10**6
+        result["trial_id"] = Trial(**result["trial"]).trial_id
+
+    (fault,) = run_again(only(contents, "simclr", endless), tmp_path).faults
+    assert "stopped after 0 s of training, recorded in" in fault
+
+
+def test_a_margin_of_the_authors_own_is_no_tolerance_without_end(contents, tmp_path):
+    def generous(result: Record) -> None:
+        result["trial"]["protocol"]["content"]["margin"] = 1.0
+        for metric in result["metrics"]:
+            metric["value"] = 0.1
+
+    (fault,) = run_again(only(contents, "simclr", generous), tmp_path).faults
+    assert "further apart than 0.02" in fault
 
 
 # --- how results are compared ---------------------------------------------------------------------------------------

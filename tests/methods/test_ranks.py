@@ -22,9 +22,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.methods.backbones import build_backbone
+from twinbench.methods.barlow_twins import barlow_twins_loss
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.ranks import GlobalBatchNorm, gather, rank_count, use_global_batch_norm
 from twinbench.methods.registry import METHODS
+from twinbench.methods.simclr import ntxent_loss
+from twinbench.methods.vicreg import vicreg_loss
 
 RANKS = (2, 3)
 TRAINED = [*((2, name) for name in METHODS), (3, "simclr")]  # three ranks wait long for each other on two cores
@@ -92,6 +95,23 @@ def trained(name: str, rank: int = 0, ranks: int = 1, convert: bool = False) -> 
         optimiser.step()
         method.after_update(step)
     return {"losses": losses, "gradients": gradients, "state": method.state_dict()}
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], LossTerms]] = {
+    "barlow_twins": lambda z1, z2: barlow_twins_loss(z1, z2, 0.3),
+    "simclr": lambda z1, z2: ntxent_loss(z1, z2, 0.4),
+    "vicreg": lambda z1, z2: vicreg_loss(z1, z2, 25, 20, 1.5),
+}
+WIDTHS = (8, 40)  # less and more than the global batch: products of features, or of samples
+
+
+def lost(name: str, width: int, rank: int = 0, ranks: int = 1) -> Found:
+    """A loss of outputs that are gathered, and its gradient for the rank's own rows."""
+    generator = torch.Generator().manual_seed(width)
+    views = [torch.randn(N, width, generator=generator, dtype=torch.float64) for _ in range(2)]
+    own = [local(view, rank, ranks).clone().requires_grad_() for view in views]
+    total = LOSSES[name](*map(gather, own)).total
+    return {"total": total.detach(), "gradients": torch.autograd.grad(total, own)}
 
 
 def without_offset() -> nn.BatchNorm1d:
@@ -168,6 +188,8 @@ def find(rank: int, ranks: int) -> Found:
     found["methods"] = {name: trained(name, rank, ranks) for count, name in TRAINED if count == ranks}
     found["norms"] = {case: normalised(case, ranks, rank, ranks) for case in NORMS}
 
+    found["lost"] = {(name, width): lost(name, width, rank, ranks) for name in LOSSES for width in WIDTHS}
+
     z = torch.arange(6.0).view(3, 2).T + 10 * rank  # [2, 3], not contiguous
     z.requires_grad_()
     gathered = gather(z)
@@ -225,6 +247,21 @@ def test_loss_and_its_parts_are_those_of_the_whole_batch_at_every_step(
     for of_rank in found[ranks]:
         for number in range(UPDATES):
             assert_same(of_rank["methods"][name]["losses"][number], expected[number])
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_gathered_outputs_is_that_of_the_whole_batch_whichever_of_n_and_d_is_larger(
+    found: dict[int, list[Found]], name: str, width: int, ranks: int
+) -> None:
+    expected = lost(name, width)
+    of_ranks = [of_rank["lost"][name, width] for of_rank in found[ranks]]
+    for of_rank in of_ranks:
+        torch.testing.assert_close(of_rank["total"], expected["total"], rtol=1e-12, atol=0)
+    for view in range(2):
+        gradient = torch.cat([of_rank["gradients"][view] for of_rank in of_ranks])
+        torch.testing.assert_close(gradient, expected["gradients"][view], rtol=1e-11, atol=1e-14)
 
 
 @every_training

@@ -374,6 +374,22 @@ def the_tuning_of_the_baseline_is_planned_and_never_run(study: Study) -> None:
     study.write_plan()
 
 
+@cheat("A7", "simclr: 6 cells, byol: 1 cell")
+def five_cells_are_looked_at_and_never_finished(study: Study) -> None:
+    for temperature in (0.1, 0.3, 0.4, 0.7, 1.0):
+        for seed in (0, 1):
+            add(study, "simclr", seed, 0.62, settings={"temperature": temperature})
+        study.trials.append(study.trial("simclr", 2, settings={"temperature": temperature}))
+    study.write_plan()
+
+
+@cheat("A20", "one and the same cell")
+def a_cell_is_not_worse_than_itself(study: Study) -> None:
+    claims = CLAIMS.replace("at_least = 0.01", "within = 0.01").replace('kind = "better"', 'kind = "not_worse"')
+    claims = claims.replace('"byol" }', '"simclr", batch_size = 64 }')
+    declare_anew(study, claims.replace("at least one point better than BYOL", "no worse at batch size 64 by a point"))
+
+
 @cheat("A7", "byol ran at target_momentum 0.0 alone")
 def the_baseline_is_a_strawman(study: Study) -> None:
     for trial in study.of("byol"):

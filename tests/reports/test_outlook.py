@@ -3,14 +3,19 @@
 import math
 import statistics
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from claim_evidence import claim_of, evidence_of, judged
 from claim_study import Study, honest_study
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.claims import read_claims
 from twinbench.reports.evidence import Folder
-from twinbench.reports.outlook import prospects, seed_spread
+from twinbench.reports.outlook import _seeds_needed, prospects, seed_spread
+from twinbench.reports.settling import pairs_to_win
 
 CLAIM = """
 [[claims]]
@@ -40,7 +45,8 @@ def test_the_seeds_needed_are_those_of_the_paired_t_test_at_holms_first_step(tmp
     sd = statistics.stdev(values["simclr"][seed] - values["byol"][seed] for seed in range(6))
     needed = TTestPower().solve_power(0.01 / sd, power=0.8, alpha=0.05 / 2)  # the margin is above the 0.006 asked
     assert small.size == 0.01
-    assert small.seeds == max(6, math.ceil(needed))
+    winning = pairs_to_win(float(stats.norm.cdf(0.016 / sd)))  # A is to win most seeds, with the truth a point beyond
+    assert winning is not None and small.seeds == max(winning, math.ceil(needed))
     assert small.planned_seeds == 6
     assert large.can_settle and large.seeds == 6  # fewer cannot show that P(A > B) is above one half
 
@@ -73,7 +79,46 @@ def test_without_results_only_a_guess_says_how_many_seeds(tmp_path: Path) -> Non
     assert [one.seeds for one in prospects(claims, folder, None)] == [None]
     # two independent seeds differ by sqrt(2) of the spread; the protocol's margin is a point
     exact = TTestPower().solve_power(0.01 / (math.sqrt(2) * 0.01), power=0.8, alpha=0.05)
-    assert [one.seeds for one in prospects(claims, folder, 0.01)] == [math.ceil(exact)]
+    (prospect,) = prospects(claims, folder, 0.01)
+    assert prospect.seeds is not None and prospect.seeds > math.ceil(exact) == 18  # which A would have to win, too
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "truth"),
+    [
+        ("better", {}, 0.01),
+        ("better", {"at_least": 0.01}, 0.02),
+        ("not_worse", {"within": 0.01}, 0.0),
+        ("insensitive", {"axis": "batch_size", "values": [64, 128], "within": 0.01}, 0.0),
+    ],
+)
+@pytest.mark.parametrize("sd", [0.006, 0.012])
+def test_the_seeds_needed_give_the_verdict_with_the_power_that_is_told(
+    kind: str, size: dict[str, Any], truth: float, sd: float
+) -> None:
+    claim, rng, draws = claim_of(kind, **size), np.random.default_rng(7), 200
+    n = _seeds_needed(claim, sd, 0.01, 0.05)
+    assert n is not None
+    # Nobody knows how the differences correlate: any two seeds of A and B give them their spread.
+    supported = sum(
+        judged(evidence_of(claim, [rng.normal(0.6 + truth, sd, n).tolist(), [0.6] * n]))[0].word.startswith("SUPPORTED")
+        for _ in range(draws)
+    )
+    assert 0.75 * draws <= supported <= 0.95 * draws
+
+
+def test_pixels_need_no_seeds_and_families_count_as_in_check(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    text = CLAIM.format(name="pixels", protocol="cifar10-small", method="simclr", size=0.05)
+    text = text.replace('"byol"', '"raw_pixels"').replace("BYOL", "raw pixels")
+    alone = CLAIM.format(name="spread", protocol="cifar10-small", method="byol", size=0.0).split("b = {")[0]
+    study.write_claims(text + alone.replace('"better"', '"does_not_collapse"'), declared=None)
+    claims, folder = read_claims(study.claims_file), Folder(tmp_path)
+    pixels, collapse = prospects(claims, folder, None)
+    assert pixels.planned_seeds == 6 and pixels.can_settle
+    trials = {trial.cell_id for trial in study.of("raw_pixels")}
+    assert not trials & {*pixels.cell_ids}
+    assert collapse.seeds == 7  # two comparisons in the family: of six, 2 / 2^6 = .031 is above .025
 
 
 def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:

@@ -24,6 +24,39 @@ def whole_page(whole_sweep) -> Page:
     return report(whole_sweep)
 
 
+def under(run, seeds=2, **protocol):
+    """The page and the files of a run under the protocol with these values."""
+    carried = run.trial()["protocol"] | protocol
+    carried["content"] = run.trial()["protocol"]["content"] | protocol.get("content", {})
+    for seed in range(seeds):
+        run.planned_and_recorded(0.9, seed=seed, protocol=carried, curves={"epoch": [1], "series": CURVES})
+    return report(run)
+
+
+CURVES = {"loss": [1.0], "diagnostics/feature_std": [0.1]}
+
+
+def test_a_number_that_test_data_selected_says_so_and_not_the_contrary(synthetic_run):
+    content = {"selected_on": "test", "checkpoint": "best_on_test", "dataset": {"validation_fraction": 0.0}}
+    page = under(synthetic_run, content=content, hash="f" * 64)
+    assert "Test data selected nothing" not in page.text
+    assert "the highest mean test linear top-1" in page.text and "a look at the answers" in page.text
+    assert "the best epoch on them" in page.text and "the cell that test chose" in page.text
+    assert "features of training images" in page.text and "features of validation" not in page.text
+    assert not any("validation" in name for name in pd.read_csv(synthetic_run.folder / "report/tables/cells.csv"))
+
+
+def test_deviations_and_their_reasons_stand_with_every_table(synthetic_run):
+    deviation = {"key": "training.epochs", "value": 20, "protocol_value": 40, "reason": "It diverged <later>"}
+    page = under(synthetic_run, deviations=[deviation], base_hash="e" * 64, hash="f" * 64)
+    assert page.text.count("deviating in training.epochs = 20 (protocol: 40)") >= 5
+    assert "training.epochs: It diverged <later>" in page.text
+    for name in ("methods", "cells"):
+        for suffix in ("csv", "tex"):
+            text = (synthetic_run.folder / f"report/tables/{name}.{suffix}").read_text()
+            assert "deviating in training.epochs = 20" in text, (name, suffix)
+
+
 def test_the_page_asks_nothing_of_the_outside(whole_page):
     for tag, attributes in whole_page.tags:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form")

@@ -280,6 +280,12 @@ def _claim(sentence: str, **changes: Any) -> Claim:
 @pytest.mark.parametrize(
     ("sentence", "text"),
     [
+        ("On CIFAR-10 BYOL clearly wins over SimCLR by one point.", "byol is the better one"),
+        ("On CIFAR-10 SimCLR is 10% better than BYOL.", "it says 10 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR exceeds BYOL by at least 3 percent.", "it says 3 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR is 2 pp above BYOL.", "it says 2 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR is the best method, above BYOL.", "one other is compared"),
+        ("On CIFAR-10 SimCLR outperforms every other method.", "one other is compared"),
         ("On CIFAR-100 SimCLR beats BYOL.", "names cifar100"),
         ("On CIFAR-10 and ImageNet-1k SimCLR beats BYOL.", "names imagenet1k"),
         ("Under cifar10-r18-200ep SimCLR beats BYOL.", "names protocol cifar10-r18-200ep"),
@@ -301,6 +307,8 @@ def test_a_sentence_about_something_else_is_seen(sentence: str, text: str) -> No
 @pytest.mark.parametrize(
     "sentence",
     [
+        "On CIFAR-10 with 10% of the labels SimCLR is one percent better than BYOL, at 95 % confidence.",
+        "On CIFAR-10, at the best batch size of each, SimCLR is above BYOL in accuracy.",
         "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy.",
         "After twenty epochs on CIFAR 10 SimCLR, unlike Barlow Twins, beats BYOL.",
         "BYOL is not better than SimCLR on CIFAR-10.",

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from twinbench.harness.cli import app
 from twinbench.reports.cells import Cell, Measured, Section, Value, read_run, sections
 from twinbench.reports.page import table_files
-from twinbench.reports.printed_latex import MOST_DEPTH
-from twinbench.reports.printed_table import MOST_BYTES, read_tables
-from twinbench.reports.printed_text import numbers_in, roundings
-from twinbench.reports.traced_labels import Words
-from twinbench.reports.traced_values import Place, Recorded
-from twinbench.reports.traced_verdicts import Tracer
-from twinbench.reports.tracing import Traced, all_traced, trace_table, trace_tables, traced_json, traced_text
+from twinbench.reports.tracing.labels import Words
+from twinbench.reports.tracing.latex import MOST_DEPTH
+from twinbench.reports.tracing.tables import MOST_BYTES, read_tables
+from twinbench.reports.tracing.text import numbers_in, roundings
+from twinbench.reports.tracing.trace import Traced, all_traced, trace_table, trace_tables, traced_json, traced_text
+from twinbench.reports.tracing.values import Place, Recorded
+from twinbench.reports.tracing.verdicts import Tracer
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput
 
@@ -259,6 +259,8 @@ FAULTS = {
     "nothing": ("BYOL & 64 & & 12.3", "wrong", "is not the mean of linear_top1 on test", "88.1"),
     "a cell without a result": ("BYOL & 256 & & 12.3", "wrong", "0 of 2, 2 diverged", ""),
     "a difference": ("BYOL & 64 & & +0.4", "untraceable", "is a difference", ""),
+    "thousands as elsewhere": ("BYOL & 64 & & 1.088,1", "untraceable", "cannot be read as a value", ""),
+    "a mark that is none": ("BYOL & 64 & & 88.1a", "untraceable", "cannot be read as a value", ""),
     "a sentence": ("BYOL & 64 & & about 88.1 or so", "untraceable", "cannot be read as a value", ""),
 }
 

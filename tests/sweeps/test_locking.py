@@ -10,7 +10,7 @@ import pytest
 from twinbench.sweeps.locking import LOCK, lock_text, locked, read_lock, state_in_lock
 from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.protocol import Protocol
-from twinbench.sweeps.sweep import SHIPPED, read_protocol, shipped_protocols
+from twinbench.sweeps.sweep import SHIPPED, read_protocol, read_sweep, shipped_protocols
 
 
 def _protocols(folder: Path) -> list[Protocol]:
@@ -88,3 +88,17 @@ def test_what_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidInput, match="is no lock of protocols"):
         read_lock(tmp_path / LOCK)
+
+
+def test_no_sweep_runs_under_a_protocol_that_was_changed_since_it_was_locked(tmp_path: Path) -> None:
+    shipped = (SHIPPED / "protocols" / "digits-small.toml").read_text()
+    (tmp_path / "mine.toml").write_text(shipped.replace('name = "digits-small"', 'name = "mine"'))
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text('question = "q"\nprotocol = "./mine.toml"\nseeds = [0]\n[[grids]]\nmethods = ["simclr"]\n')
+    (tmp_path / LOCK).write_text(lock_text(locked({}, [read_sweep(str(sweep))[1]], LOCK)))
+    assert read_sweep(str(sweep))[1].name == "mine"
+    for name in ("mine", "digits-small"):  # a lock beside it, and that of the shipped protocol whose name it bears
+        changed = shipped.replace('name = "digits-small"', f'name = "{name}"').replace("margin = 0.01", "margin = 0.02")
+        (tmp_path / "mine.toml").write_text(changed)
+        with pytest.raises(InvalidInput, match="a change needs a new version"):
+            read_sweep(str(sweep))

@@ -1,7 +1,7 @@
 """Traces every number of a printed table to the records behind it, or says what is wrong with it.
 
-A number is looked up by what its row, its column and the caption say (traced_labels.py), compared with what the records
-give (traced_values.py) at the digits that are printed, and gets one verdict:
+A number is looked up by what its row, its column and the caption say (labels.py), compared with what the records
+give (values.py) at the digits that are printed, and gets one verdict:
 
     traced                  it is the value; `evidence` has cell, trials, and the SQL that gives it again
     rounded wrongly         one unit of the last printed place away from the value, or cut off
@@ -23,11 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.printed_table import NotFollowed, read_tables
 from twinbench.reports.published import PublishedTable, published_tables
-from twinbench.reports.traced_labels import Words
-from twinbench.reports.traced_values import Recorded, read_places
-from twinbench.reports.traced_verdicts import FINE, VERDICTS, Traced, Tracer, Verdict
+from twinbench.reports.tracing.labels import Words
+from twinbench.reports.tracing.tables import NotFollowed, read_tables
+from twinbench.reports.tracing.values import Recorded, read_places
+from twinbench.reports.tracing.verdicts import FINE, VERDICTS, Traced, Tracer, Verdict
 
 MOST_SHOWN = 5  # of the cells that a table does not tell apart, in text
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from twinbench.reports.cells import SELECTED_BY, Cell, Record, Run, Section, Value, choose, read_run, sections
 from twinbench.reports.statistics import CONFIDENCE, t_interval
-from twinbench.reports.traced_labels import Settings
+from twinbench.reports.tracing.labels import Settings
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput, Mistake

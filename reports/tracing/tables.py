@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from twinbench.reports.printed_latex import MOST_COLUMNS, LatexError, Line, latex_tables
-from twinbench.reports.printed_text import clean, is_value
+from twinbench.reports.tracing.latex import MOST_COLUMNS, LatexError, Line, latex_tables
+from twinbench.reports.tracing.text import clean, is_value
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 MOST_BYTES = {".tex": 1_000_000, ".csv": 20_000_000, ".tsv": 20_000_000}

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.cells import REPORTED_ON
-from twinbench.reports.printed_table import PrintedRow, PrintedTable
-from twinbench.reports.printed_text import PrintedNumber, is_value, numbers_in
-from twinbench.reports.traced_labels import NOTHING_SAID, Facts, Settings, Words, squashed
-from twinbench.reports.traced_values import COSTS
+from twinbench.reports.tracing.labels import NOTHING_SAID, Facts, Settings, Words, squashed
+from twinbench.reports.tracing.tables import PrintedRow, PrintedTable
+from twinbench.reports.tracing.text import PrintedNumber, is_value, numbers_in
+from twinbench.reports.tracing.values import COSTS
 
 SPREADS = ("half width", "standard deviation", "standard error")
 BLANK = ("", "-", "–", "—", "n/a", "N/A")
@@ -150,7 +150,10 @@ def _nothing() -> PrintedNumber:
 
 def _values(start: Ask, text: str, words: Words) -> Iterator[Ask]:
     heads = start.column.split("/")
-    for number in numbers_in(text):
+    numbers = numbers_in(text)
+    if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": what cannot be read must not pass unseen
+        yield replace(start, number=replace(start.number, text=text, role="unclear"))
+    for number in numbers:
         several = number.parts > 1 and len(heads) == number.parts
         yield replace(start, number=number, column=heads[number.part].strip() if several else start.column)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.cells import Section
-from twinbench.reports.printed_latex import GREEK
+from twinbench.reports.tracing.latex import GREEK
 
 Settings = tuple[tuple[tuple[str, ...], str], ...]  # the names that a word may stand for, and the value it is given
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from twinbench.reports.cells import SELECTED_BY
-from twinbench.reports.printed_table import PrintedTable
-from twinbench.reports.printed_text import as_fraction, is_cut_off, off_by, right_text
 from twinbench.reports.published import PublishedTable, PublishedValue
-from twinbench.reports.traced_asks import Ask, asks
-from twinbench.reports.traced_labels import Words, dataset_of
-from twinbench.reports.traced_reasons import (
+from twinbench.reports.tracing.asks import Ask, asks
+from twinbench.reports.tracing.labels import Words, dataset_of
+from twinbench.reports.tracing.reasons import (
     cell_text,
     chosen_on_test,
     fitting_scale,
@@ -24,7 +22,9 @@ from twinbench.reports.traced_reasons import (
     scales,
     without_cell,
 )
-from twinbench.reports.traced_values import (
+from twinbench.reports.tracing.tables import PrintedTable
+from twinbench.reports.tracing.text import as_fraction, is_cut_off, off_by, right_text
+from twinbench.reports.tracing.values import (
     COSTS,
     Meaning,
     Pair,

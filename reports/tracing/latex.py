@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from twinbench.reports.printed_text import clean, is_value
+from twinbench.reports.tracing.text import clean, is_value
 
 MOST_COLUMNS = 200
 MOST_DEPTH = 60

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from twinbench.reports.cells import REPORTED_ON, SELECTED_BY, Value
-from twinbench.reports.printed_text import off_by
 from twinbench.reports.published import PublishedTable, PublishedValue
-from twinbench.reports.traced_asks import SPREADS, Ask
-from twinbench.reports.traced_labels import dataset_of
-from twinbench.reports.traced_values import Meaning, Pair, Place, Recorded, as_number, is_equal
+from twinbench.reports.tracing.asks import SPREADS, Ask
+from twinbench.reports.tracing.labels import dataset_of
+from twinbench.reports.tracing.text import off_by
+from twinbench.reports.tracing.values import Meaning, Pair, Place, Recorded, as_number, is_equal
 
 
 def scales(ask: Ask, metric: str) -> tuple[int, ...]:
