@@ -248,12 +248,22 @@ def collect(folder: RunFolder) -> None:
 
 
 @app.command()
-def report(folder: RunFolder) -> None:
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several to be shown side by side.")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where the page of several runs goes; by default ./report.")
+    ] = None,
+) -> None:
     """Write report/index.html, tables/*.tex and tables/*.csv. Equal records give equal bytes."""
-    from twinbench.reports.page import write_report
+    from twinbench.reports.page import write_report, write_reports
 
-    _check_run_folder(folder)
-    out.print(f"report: {write_report(folder)}")
+    for folder in folders:
+        _check_run_folder(folder)
+    if len(folders) == 1 and out_folder is not None:
+        problem = "is for several runs; the report of one goes into its folder"
+        raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
+    written = write_report(folders[0]) if len(folders) == 1 else write_reports(folders, out_folder or Path("report"))
+    out.print(f"report: {written}")
 
 
 @app.command()

@@ -122,8 +122,15 @@ class Cell:
 
     def interval(self, metric: str, split: str) -> Interval | None:
         """Mean and t interval over the seeds that are done; None without any, or if they were not measured alike."""
-        measured = self._alike(metric, split)
-        return t_interval([one.value for one in measured]) if measured else None
+        if (metric, split) not in self._intervals:
+            measured = self._alike(metric, split)
+            self._intervals[metric, split] = t_interval([one.value for one in measured]) if measured else None
+        return self._intervals[metric, split]
+
+    @cached_property
+    def _intervals(self) -> dict[tuple[str, str], Interval | None]:
+        """Those asked for so far: tables and figures ask for the same many times."""
+        return {}
 
     @cached_property
     def means(self) -> dict[tuple[str, str], float]:
@@ -214,6 +221,13 @@ class Section:
 
     def moved(self, label: str) -> dict[str, tuple[Value, ...]]:
         """The axes on which the cells of a method differ, with their values in order."""
+        return self._moved[label]
+
+    @cached_property
+    def _moved(self) -> dict[str, dict[str, tuple[Value, ...]]]:
+        return {label: self._axes_moved(label) for label in self.methods}
+
+    def _axes_moved(self, label: str) -> dict[str, tuple[Value, ...]]:
         values = {axis: {cell.values.get(axis) for cell in self.methods[label]} for axis in self.axes}
         return {
             axis: tuple(sorted((value for value in seen if value is not None), key=value_order))

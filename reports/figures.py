@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, Value, records
+from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, Value
+from twinbench.reports.statistics import Interval
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
 
 SENSITIVITY_METRIC = "linear_top1"
@@ -125,15 +126,15 @@ def _sensitivity_panel(
     # The strong line last, above the faint ones.
     for others, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
         traces += _line(members, others, axis, metric, looks[chosen.method], others == strong, ticks)
-    figure = go.Figure(traces, _layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", axis))
+    figure = go.Figure(traces, layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", axis))
     figure.update_layout(yaxis_range=span)
-    _scale(figure, ticks)
+    scale(figure, ticks)
     for baseline, level in _levels(baselines, metric):
         if span[0] <= 100 * level <= span[1]:
             figure.add_hline(
-                y=_percent(level),
+                y=percent(level),
                 line={"color": looks[baseline.method].colour, "dash": looks[baseline.method].dash, "width": 1.2},
-                annotation={"text": _safe(baseline.label), "font": {"size": 10}, "xanchor": "left", "x": 0},
+                annotation={"text": safe(baseline.label), "font": {"size": 10}, "xanchor": "left", "x": 0},
                 annotation_position="top left",
             )
     said = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric, REPORTED_ON))}" for cell in lines[strong]]
@@ -159,7 +160,7 @@ def _line(
 
     def place(cell: Cell) -> float | str:
         value = cell.values[axis]
-        return _safe(value.text) if categories or value.number is None else value.number
+        return safe(value.text) if categories or value.number is None else value.number
 
     def beside(x: float | str) -> float | str:
         """A little to the right, so that the mean does not hide its seeds."""
@@ -173,20 +174,22 @@ def _line(
     found = [(x, cell, interval) for x, cell, interval in means if interval is not None]
     opacity = 1.0 if strong else 0.4
     points = go.Scatter(
+        name=f"seeds{f', {safe(rest)}' if rest else ''}",
         x=[beside(x) for x, _, _ in seeds],
-        y=[_percent(one.value) for _, _, one in seeds],
+        y=[percent(one.value) for _, _, one in seeds],
         mode="markers",
         opacity=0.75 if strong else 0.35,
         marker={"color": style.colour, "symbol": "circle", "size": 5, "line": {"width": 0}},
         hoverinfo="text",
         hovertext=[
-            _hover(f"{axis} = {cell.values[axis].text}", rest, f"seed {one.seed}: {100 * one.value:.1f}%")
+            hover(f"{axis} = {cell.values[axis].text}", rest, f"seed {one.seed}: {100 * one.value:.1f}%")
             for _, cell, one in seeds
         ],
     )
     mean = go.Scatter(
+        name=f"mean{f', {safe(rest)}' if rest else ''}",
         x=[x for x, _, _ in found],
-        y=[_percent(interval.mean) for _, _, interval in found],
+        y=[percent(interval.mean) for _, _, interval in found],
         mode="lines+markers" if strong else "lines",
         opacity=opacity,
         line={"color": style.colour, "width": 2 if strong else 1},
@@ -198,18 +201,45 @@ def _line(
         },
         hoverinfo="text",
         hovertext=[
-            _hover(f"{axis} = {cell.values[axis].text}", rest, f"{estimate_text(interval)}, seeds {cell.seeds_text}")
+            hover(f"{axis} = {cell.values[axis].text}", rest, f"{estimate_text(interval)}, seeds {cell.seeds_text}")
             for _, cell, interval in found
         ],
     )
-    if strong:
-        mean.error_y = {
-            "type": "data",
-            "array": [None if i.half_width is None else _percent(i.half_width) for _, _, i in found],
-            "thickness": 1.5,
-            "width": 4,
-        }
+    if not strong:
+        return [points, mean]
+    whole = [(x, i) for x, _, i in found if i.half_width is not None]
+    if len(whole) > 1 and not categories:
+        return [_band(whole, style.colour), points, mean]
+    mean.error_y = {
+        "type": "data",
+        "array": [None if i.half_width is None else percent(i.half_width) for _, _, i in found],
+        "thickness": 1.5,
+        "width": 4,
+    }
     return [points, mean]
+
+
+def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scatter:
+    """The t intervals from value to value of the axis, as an area; a value with one seed has none and is bridged."""
+    upper = [percent(i.mean + (i.half_width or 0.0)) for _, i in found]
+    lower = [percent(i.mean - (i.half_width or 0.0)) for _, i in found]
+    places = [x for x, _ in found]
+    return go.Scatter(
+        x=places + places[::-1],
+        y=upper + lower[::-1],
+        name="95 % t interval",
+        mode="lines",
+        fill="toself",
+        fillcolor=faint(colour),
+        line={"width": 0},
+        hoverinfo="skip",
+    )
+
+
+def faint(colour: str) -> str:
+    """ "#0072B2" as an area that lets what lies below through."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
 
 
 def _others(section: Section, label: str, cell: Cell, axis: str) -> tuple[tuple[str, str], ...]:
@@ -240,59 +270,66 @@ def _kind_of_axis(ticks: Sequence[Value]) -> tuple[bool, bool, float]:
     return False, logarithmic, high / low if logarithmic else high - low
 
 
-def _scale(figure: go.Figure, ticks: Sequence[Value]) -> None:
+def scale(figure: go.Figure, ticks: Sequence[Value]) -> None:
     """Marks stand at the values that were tried."""
     categories, logarithmic, _ = _kind_of_axis(ticks)
     if categories:
-        figure.update_xaxes(type="category", categoryorder="array", categoryarray=[_safe(t.text) for t in ticks])
+        figure.update_xaxes(type="category", categoryorder="array", categoryarray=[safe(t.text) for t in ticks])
         return
     shown = ticks if len(ticks) <= 7 else ()
     figure.update_xaxes(type="log" if logarithmic else "linear")
     if shown:
-        figure.update_xaxes(tickvals=[value.number for value in shown], ticktext=[_safe(value.text) for value in shown])
+        figure.update_xaxes(tickvals=[value.number for value in shown], ticktext=[safe(value.text) for value in shown])
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
 
 
-def learning_curves(run: Run, section: Section) -> list[Panel]:
+class Drawn:
+    """The curves of a section that are drawn, read once: of the chosen cells and of trials that did not end well.
+
+    Of all trials where they are few.
+    """
+
+    def __init__(self, run: Run, section: Section):
+        self.section = section
+        few = len(section.trials) <= MANY_TRIALS
+        chosen = {cell.cell_id for cell in section.chosen.values()}
+        wanted = {t["trial_id"] for t in section.trials if few or t["cell_id"] in chosen or t["status"] != "done"}
+        self.by_trial: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        columns = run.curves.loc[run.curves["trial_id"].isin(wanted), ["trial_id", "name", "epoch", "value"]]
+        for trial_id, name, epoch, value in columns.itertuples(index=False, name=None):
+            self.by_trial.setdefault(trial_id, {}).setdefault(name, []).append((epoch, value))
+
+    @property
+    def diagnostic_names(self) -> list[str]:
+        """Those there are, the known ones first."""
+        names = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
+        order = [DIAGNOSTICS + name for name in DIAGNOSTIC_NAMES]
+        return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def learning_curves(drawn: Drawn) -> list[Panel]:
     """Validation kNN by epoch with all methods in one panel, then the training loss, which is each method's own."""
-    curves = _curves(run, section)
-    panels = [_curve_panel(section, curves, VALIDATION_CURVE, "kNN top-1 on validation (%)", 100.0)]
-    for label in section.methods:
-        panels.append(_curve_panel(section, curves, LOSS_CURVE, f"Loss, {label}", 1.0, only=label))
+    panels = [_curve_panel(drawn, VALIDATION_CURVE, "kNN top-1 on validation (%)", 100.0)]
+    for label in drawn.section.methods:
+        panels.append(_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", 1.0, only=label))
     return [panel for panel in panels if panel.figure.data]
 
 
-def diagnostics(run: Run, section: Section) -> list[Panel]:
+def diagnostics(drawn: Drawn) -> list[Panel]:
     """Collapse diagnostics by epoch, a panel per quantity."""
-    curves = _curves(run, section)
-    names = sorted({name for series in curves.values() for name in series if name.startswith(DIAGNOSTICS)})
-    order = [DIAGNOSTICS + name for name in DIAGNOSTIC_NAMES]
-    names.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
-    titles = {name: DIAGNOSTIC_NAMES.get(short := name.removeprefix(DIAGNOSTICS), short) for name in names}
-    panels = [_curve_panel(section, curves, name, titles[name], 1.0) for name in names]
+    bare = {name: name.removeprefix(DIAGNOSTICS) for name in drawn.diagnostic_names}
+    panels = [
+        _curve_panel(drawn, name, DIAGNOSTIC_NAMES.get(short_name, short_name), 1.0)
+        for name, short_name in bare.items()
+    ]
     return [panel for panel in panels if panel.figure.data]
 
 
-Curves = dict[str, dict[str, list[tuple[float, float]]]]  # by trial id and name: (epoch, value)
-
-
-def _curves(run: Run, section: Section) -> Curves:
-    """The curves that are drawn: of the chosen cells and of trials that did not end well; of all where they are few."""
-    few = len(section.trials) <= MANY_TRIALS
-    chosen = {cell.cell_id for cell in section.chosen.values()}
-    wanted = {t["trial_id"] for t in section.trials if few or t["cell_id"] in chosen or t["status"] != "done"}
-    found: Curves = {}
-    for row in records(run.curves[run.curves["trial_id"].isin(wanted)]):
-        found.setdefault(row["trial_id"], {}).setdefault(row["name"], []).append((row["epoch"], row["value"]))
-    return found
-
-
-def _curve_panel(
-    section: Section, curves: Curves, name: str, title: str, factor: float, only: str | None = None
-) -> Panel:
+def _curve_panel(drawn: Drawn, name: str, title: str, factor: float, only: str | None = None) -> Panel:
     """One quantity by epoch, a line per trial: chosen cells strong, other cells faint, trials that failed dashed."""
+    section = drawn.section
     looks = styles(cell.method for cell in section.cells)
     chosen = {cell.cell_id for cell in section.chosen.values()}
     traces, said = [], []
@@ -301,7 +338,7 @@ def _curve_panel(
             continue
         ends = []
         for trial in cell.trials:
-            points = [(x, y) for x, y in curves.get(trial["trial_id"], {}).get(name, []) if math.isfinite(y)]
+            points = [(x, y) for x, y in drawn.by_trial.get(trial["trial_id"], {}).get(name, []) if math.isfinite(y)]
             # In a panel of several methods, cells that were not chosen would hide the comparison.
             if not points or (only is None and cell.cell_id not in chosen and trial["status"] == "done"):
                 continue
@@ -310,7 +347,7 @@ def _curve_panel(
             ends.append(factor * points[-1][1])
         if ends and cell.cell_id in chosen:
             said.append(f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {len(ends)} trials")
-    figure = go.Figure(traces, _layout("", "epoch"))
+    figure = go.Figure(traces, layout("", "epoch"))
     # Lines from the faint to the strong, so that the chosen ones lie on top.
     figure.data = sorted(figure.data, key=lambda trace: (trace.opacity, trace.line.dash == "solid"))
     return Panel("", title, figure, f"{title} by epoch. " + "; ".join(said))
@@ -332,9 +369,9 @@ def _curve(
     symbols = [style.symbol if done else "x"] * len(points)
     return go.Scatter(
         x=[x for x, _ in points],
-        y=[_short(factor * y) for _, y in points],
+        y=[short(factor * y) for _, y in points],
         mode="lines+markers",
-        name=_safe(cell.label),
+        name=safe(", ".join(part for part in about if part)),
         opacity=0.9 if is_chosen else 0.6 if not done else 0.35,
         line={
             "color": style.colour,
@@ -348,14 +385,14 @@ def _curve(
             "line": {"width": 0},
         },
         # One template per line: a text per point would be most of the page.
-        hovertemplate=_hover(*about).replace("%", "&#37;") + "<br>epoch %{x}: %{y:.4~g}<extra></extra>",
+        hovertemplate=hover(*about).replace("%", "&#37;") + "<br>epoch %{x}: %{y:.4~g}<extra></extra>",
     )
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _layout(y_title: str, x_title: str) -> go.Layout:
+def layout(y_title: str, x_title: str) -> go.Layout:
     return go.Layout(
         template="none",
         height=280,
@@ -363,8 +400,8 @@ def _layout(y_title: str, x_title: str) -> go.Layout:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12},
-        xaxis={"title": {"text": _safe(x_title)}, "zeroline": False, "showgrid": False, "showline": True},
-        yaxis={"title": {"text": _safe(y_title)}, "zeroline": False, "showgrid": True, "automargin": True},
+        xaxis={"title": {"text": safe(x_title)}, "zeroline": False, "showgrid": False, "showline": True},
+        yaxis={"title": {"text": safe(y_title)}, "zeroline": False, "showgrid": True, "automargin": True},
         showlegend=False,  # the page has one legend for all panels
         hovermode="closest",
         dragmode=False,  # a finger that scrolls the page must not zoom a figure
@@ -382,19 +419,19 @@ def _span(values: Sequence[float], levels: Sequence[float]) -> tuple[float, floa
     return round(low - air, 6), round(high + air, 6)
 
 
-def _percent(fraction: float) -> float:
+def percent(fraction: float) -> float:
     return round(100 * fraction, 6)
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Six digits: more cannot be seen, and curves are most of the page's data."""
     return float(f"{value:.6g}")
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """plotly reads a few HTML tags in its labels; a name must not be one."""
     return html.escape(text, quote=False)
 
 
-def _hover(*lines: str) -> str:
-    return "<br>".join(_safe(line) for line in lines if line)
+def hover(*lines: str) -> str:
+    return "<br>".join(safe(line) for line in lines if line)

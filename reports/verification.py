@@ -27,7 +27,7 @@ def rendered(run_folder: Path) -> dict[str, bytes]:
     """What a bundle ships of a report, made in the folder: tables, the page's digest, verdicts on each claims file."""
     from twinbench.reports.page import write_report
 
-    page = write_report(run_folder)
+    page = write_report(run_folder, logs=False)  # a bundle carries none
     files = {f"{TABLES}/{path.name}": path.read_bytes() for path in sorted((run_folder / TABLES).iterdir())}
     files[PAGE_DIGEST] = f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n".encode()
     for claims in sorted(run_folder.glob("claims*.toml")):

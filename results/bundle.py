@@ -176,7 +176,7 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
         except (OSError, TornRecord, BrokenArtefact) as error:
             mistakes.append(Mistake(str(run_folder / name), "", f"cannot be bundled: {error}; run its trial again"))
             continue
-        clean = record | {"circumstance": _blacked_out(record["circumstance"])}
+        clean = record | {"circumstance": blacked_out(record["circumstance"])}
         if clean != record:
             data = json_bytes(clean)
             redacted.append(name)
@@ -185,9 +185,9 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
         protocols.setdefault(record["result"]["trial"]["protocol"]["hash"], record["result"]["trial"]["protocol"])
     members |= {f"protocols/{hash_}.json": json_bytes(protocol) for hash_, protocol in protocols.items()}
     attempts = attempts_of(run_folder)
-    if _blacked_out(attempts) != attempts:
+    if blacked_out(attempts) != attempts:
         redacted.append(ATTEMPTS)
-    members[ATTEMPTS] = json_bytes(_blacked_out(attempts))
+    members[ATTEMPTS] = json_bytes(blacked_out(attempts))
     members[ENVIRONMENT] = json_bytes(environment(records))
     texts = [*sorted(run_folder.glob("claims*.toml")), *sorted(run_folder.glob(DECLARATIONS))]
     members |= {path.name: path.read_bytes() for path in texts}
@@ -346,12 +346,12 @@ def _patterns_for(text: str) -> Iterator[tuple[str, re.Pattern[str]]]:
     return ((what, pattern) for what, needles, pattern in _COMPILED if any(needle in small for needle in needles))
 
 
-def _blacked_out(value: Any) -> Any:
+def blacked_out(value: Any) -> Any:
     """The same with every secret in its texts replaced by what it looked like."""
     if isinstance(value, dict):
-        return {key: _blacked_out(item) for key, item in value.items()}
+        return {key: blacked_out(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_blacked_out(item) for item in value]
+        return [blacked_out(item) for item in value]
     if isinstance(value, str):
         for what, pattern in _patterns_for(value):
             value = pattern.sub(f"[{what}]", value)

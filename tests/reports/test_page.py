@@ -5,50 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from report_pages import HOSTILE, Page, report, tree
 
 from twinbench.reports import latex
 from twinbench.reports.cells import read_run, sections
-from twinbench.reports.page import against_baselines, csv_text, write_report
+from twinbench.reports.csv_form import csv_text
+from twinbench.reports.page import write_report
+from twinbench.reports.page_answer import against_baselines
 from twinbench.results.store import ResultStore
-
-HOSTILE = "<script>alert(1)</script>$&%_{}"
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text outside scripts, and the scripts apart."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.text = ""
-        self._open: dict[str, str | None] | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self._open = dict(attributes) if tag == "script" else None
-
-    def handle_endtag(self, tag):
-        self._open = None
-
-    def handle_data(self, data):
-        if self._open is None:
-            self.text += data
-        else:
-            self.scripts.append((self._open, data))
-
-    def figures(self) -> list[dict]:
-        return [json.loads(text) for attributes, text in self.scripts if attributes.get("type") == "application/json"]
-
-
-def report(run) -> Page:
-    return Page(write_report(run.folder).read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +57,6 @@ def test_deviations_and_their_reasons_stand_with_every_table(synthetic_run):
             assert "deviating in training.epochs = 20" in text, (name, suffix)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def test_the_page_asks_nothing_of_the_outside(whole_page):
     for tag, attributes in whole_page.tags:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form")
@@ -106,7 +70,7 @@ def test_the_page_asks_nothing_of_the_outside(whole_page):
 def test_plotly_stands_in_the_page_once_and_offers_no_upload(whole_page):
     assert sum("plotly.js v" in text for _, text in whole_page.scripts) == 1
     (start,) = [text for _, text in whole_page.scripts if "Plotly.newPlot(plot" in text]
-    config = json.loads(re.search(r"const config = (\{.*?\});", start)[1])
+    config = json.loads(re.search(r"const PLOTLY_CONFIG = (\{.*?\});", start)[1])
     assert config["displaylogo"] is False
     assert config["showSendToCloud"] is False
     assert config["plotlyServerURL"] == ""
@@ -117,14 +81,19 @@ def test_the_parts_stand_in_order(whole_page):
     assert headings == [
         "methods",
         "sensitivity",
+        "cost",
         "learning",
         "diagnostics",
         "cells",
+        "trials",
         "failures",
         "missing",
+        "deviations",
         "selection",
         "protocol",
         "provenance",
+        "again",
+        "trial-title",  # of the dialog
     ]
     ids = [a["id"] for _, a in whole_page.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -132,8 +101,8 @@ def test_the_parts_stand_in_order(whole_page):
 
 def test_every_figure_says_in_words_what_it_shows_and_every_table_has_scopes(whole_page):
     plots = [a for tag, a in whole_page.tags if a.get("class") == "plot"]
-    # Weight: 1 method; width: 4; validation curve; 4 losses; 6 diagnostics.
-    assert len(plots) == len(whole_page.figures()) == 16
+    # Weight: 1 method; width: 4; weight by width: 1; validation curve; 4 losses; 6 diagnostics.
+    assert len(plots) == len(whole_page.figures()) == 17
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in plots)
     assert all("scope" in a for tag, a in whole_page.tags if tag == "th")
     assert sum(tag == "caption" for tag, _ in whole_page.tags) == sum(tag == "table" for tag, _ in whole_page.tags)
@@ -170,6 +139,8 @@ def test_every_seed_is_a_point(whole_page):
     assert sum(len(trace["y"]) for trace in points) == 26
     means = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
     assert [len(trace["y"]) for trace in means] == [3]
+    (band,) = [trace for trace in figure["data"] if trace.get("fill") == "toself"]
+    assert len(band["y"]) == 6 and band["y"][0] > means[0]["y"][0] > band["y"][-1]
     assert means[0]["marker"]["symbol"] == ["circle", "circle", "circle-open"]  # 0.05 lacks a seed
     assert figure["layout"]["xaxis"]["type"] == "log"
 
@@ -199,8 +170,9 @@ def test_a_hostile_name_is_text_everywhere(synthetic_run):
     reason = f"{HOSTILE} </script> \u202e\u2028"
     synthetic_run.planned_and_recorded(None, method="=cmd|' /C calc'!A0", status="failed", reason=reason)
     page = report(synthetic_run)
-    # Ours and no more: the library, the page's own, and one of data per figure.
-    assert len([tag for tag, _ in page.tags if tag == "script"]) == 2 + len(page.figures())
+    # Ours and no more: the library and the page's own; all others are data.
+    assert len([a for tag, a in page.tags if tag == "script" and "type" not in a]) == 2
+    assert {a["type"] for tag, a in page.tags if tag == "script" and "type" in a} == {"application/json"}
     assert not any("alert(1)" in text for attributes, text in page.scripts if "type" not in attributes)
     assert HOSTILE in page.text
     for figure in page.figures():

@@ -1,0 +1,37 @@
+"""Published numbers of the same dataset and metric, for the page: beside the measured ones, and never among them."""
+
+import pandas as pd
+
+from twinbench.reports.cells import METRICS, Section
+from twinbench.reports.page_answer import metric_words
+from twinbench.reports.published import PublishedTable, PublishedValue, published_tables, settings_text
+from twinbench.reports.tables import NOTHING
+
+COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source")
+
+
+def reported(section: Section) -> pd.DataFrame:
+    """One row per published value that is of the section's dataset and of a metric that it measures."""
+    dataset = str((section.content.get("dataset") or {}).get("name", ""))
+    rows = [
+        _row(table, value)
+        for _, table in sorted(published_tables().items())
+        for value in table.values
+        if dataset and value.dataset == dataset and value.metric in METRICS
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
+
+
+def _row(table: PublishedTable, value: PublishedValue) -> tuple[str, ...]:
+    number = f"{100 * value.value:.1f}" if value.value is not None else str(value.outcome)
+    spread = f" ± {100 * value.spread:.1f}" if value.spread is not None else ""
+    known = table.protocol
+    return (
+        value.method,
+        metric_words(value.metric),
+        number + spread,
+        settings_text(value.settings),
+        NOTHING if known.n_seeds is None else str(known.n_seeds),
+        known.selected_on or NOTHING,
+        str(table.source),
+    )

@@ -1,0 +1,50 @@
+"""Runs side by side: a table per protocol and dataset, a column per run. Nothing is pooled; no protocols share one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from twinbench.reports.cells import METRICS, REPORTED_ON, Section
+from twinbench.reports.csv_form import csv_text
+from twinbench.reports.page_answer import metric_words
+from twinbench.reports.page_parts import ShownRun
+from twinbench.reports.tables import NOTHING, estimate_text
+
+Key = tuple[str, str]  # protocol hash, dataset fingerprint
+
+
+def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
+    """One entry per protocol and dataset, in the order of the first run that has it."""
+    found: dict[Key, list[tuple[int, Section]]] = {}
+    for number, one in enumerate(shown):
+        for section in one.sections:
+            found.setdefault((section.protocol_hash, section.dataset_fingerprint), []).append((number, section))
+    return [_entry(place, members, shown) for place, members in enumerate(found.values(), 1)]
+
+
+def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, Any]:
+    labels = dict.fromkeys(label for _, section in members for label in section.methods)
+    names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
+    columns = ["Method", *(f"{name}: {metric_words(m)} (%)" for name in names for m in METRICS)]
+    rows = [
+        [label, *(_cell(section, label, metric) for _, section in members for metric in METRICS)] for label in labels
+    ]
+    return {
+        "id": f"together-{place}",
+        "heading": members[0][1].protocol_id,
+        "fingerprint": members[0][1].dataset_fingerprint,
+        "columns": columns,
+        "rows": rows,
+        "csv": csv_text(pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)),
+        "alone": len(members) == 1,
+    }
+
+
+def _cell(section: Section, label: str, metric: str) -> str:
+    cell = section.chosen.get(label)
+    if cell is None:
+        return NOTHING
+    interval = cell.interval(metric, REPORTED_ON)
+    n = "" if interval is None or interval.n == 1 else f", n = {interval.n}"
+    return f"{estimate_text(interval)}{n}"

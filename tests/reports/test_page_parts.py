@@ -1,0 +1,301 @@
+"""Claims of the page's parts: what the opening may say, groups, grids, costs, correlations, queries."""
+
+import csv
+import io
+import itertools
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_pages import HOSTILE, Page, report, tree
+from scipy import stats
+
+from twinbench.reports.cells import read_run, sections
+from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, front, spearman
+from twinbench.reports.grid_figures import heat_maps, importance, largest_grid
+from twinbench.reports.page import write_report, write_reports
+from twinbench.reports.page_answer import from_seeds, grouping
+from twinbench.reports.page_trials import CURVE_POINTS, column, read_log_tails, trials_data
+from twinbench.reports.tables import methods_table
+from twinbench.results.store import ResultStore
+
+FAR = {"barlow_twins": 0.80, "simclr": 0.92, "vicreg": 0.921}
+
+
+def only_section(run):
+    with ResultStore(run.folder) as store:
+        store.ingest()
+        read = read_run(store)
+    (section,) = sections(read)
+    return read, section
+
+
+def fill_methods(run, seeds: int, levels=FAR) -> None:
+    for method, level in levels.items():
+        for seed in range(seeds):
+            wiggle = 0.002 * math.sin(seed + 2 * list(levels).index(method))
+            run.planned_and_recorded(level + 0.003 * seed + wiggle, method=method, seed=seed)
+
+
+# --- the opening ----------------------------------------------------------------------------------------------------
+
+
+def test_without_claims_the_opening_says_so_and_names_groups_and_no_winner(synthetic_run):
+    fill_methods(synthetic_run, 6)
+    _, section = only_section(synthetic_run)
+    told = " ".join(from_seeds(section))
+    assert told.startswith("No claim was declared")
+    assert "Not told apart: vicreg and simclr." in told
+    assert "vicreg and simclr lie above barlow_twins." in told
+    assert "best" not in told and "better" not in told
+
+
+def test_with_few_seeds_the_opening_says_that_no_claim_of_it_would_be_supported(synthetic_run):
+    fill_methods(synthetic_run, 4)
+    _, section = only_section(synthetic_run)
+    assert "As a claim this would not be supported: with fewer than 6 pairs" in " ".join(from_seeds(section))
+
+
+def test_one_seed_tells_no_methods_apart(synthetic_run):
+    fill_methods(synthetic_run, 1)
+    _, section = only_section(synthetic_run)
+    assert "barlow_twins cannot be told apart (a single seed shows no spread" in " ".join(from_seeds(section))
+
+
+def test_methods_tuned_unequally_are_named(synthetic_run):
+    fill_methods(synthetic_run, 3)
+    synthetic_run.planned_and_recorded(0.9, method="simclr", settings={"temperature": 0.1})
+    _, section = only_section(synthetic_run)
+    assert "tuned unequally" in " ".join(from_seeds(section))
+
+
+def test_bold_is_only_what_is_told_apart_from_every_other(synthetic_run, new_synthetic_run, tmp_path):
+    fill_methods(synthetic_run, 6)
+    tags = [tag for tag, _ in report(synthetic_run).tags]
+    assert "strong" not in tags
+    clear = new_synthetic_run(tmp_path / "clear")
+    fill_methods(clear, 6, FAR | {"vicreg": 0.98})
+    assert [tag for tag, _ in report(clear).tags].count("strong") == 2  # of kNN and of linear accuracy
+
+
+def test_baselines_take_no_part_in_the_groups(synthetic_run):
+    fill_methods(synthetic_run, 3, {"simclr": 0.9, "untrained": 0.1})
+    _, section = only_section(synthetic_run)
+    assert grouping(section, "linear_top1").order == ("simclr",)
+
+
+def test_with_claims_the_opening_says_what_the_verdicts_say_and_no_more(synthetic_run):
+    fill_methods(synthetic_run, 6)
+    (synthetic_run.folder / "claims.toml").write_text(
+        'protocol = "synthetic"\n[[claims]]\nname = "ahead"\nsentence = "On invented data SimCLR is better."\n'
+        'kind = "better"\na = { method = "simclr" }\nb = { method = "barlow_twins" }\n'
+    )
+    page = report(synthetic_run)
+    assert "Of 1 claim, none is supported." in page.text
+    assert "No claim was declared" not in page.text and "lie above" not in page.text
+    (verdict,) = csv.DictReader(io.StringIO(page.data("verdicts-csv")))
+    assert verdict["name"] == "ahead" and verdict["verdict"] in page.text
+
+
+def test_a_file_of_claims_that_cannot_be_read_is_named_and_the_page_written(synthetic_run):
+    fill_methods(synthetic_run, 3)
+    (synthetic_run.folder / "claims.toml").write_text("nonsense")
+    page = report(synthetic_run)
+    assert "claims.toml" in page.text and "No claim was declared" in page.text
+    assert str(synthetic_run.folder) not in page.text
+
+
+# --- grids ----------------------------------------------------------------------------------------------------------
+
+
+def crossed(run, values, seeds: int = 2) -> None:
+    for (width, depth), value in values.items():
+        for seed in range(seeds):
+            settings = {"projector_width": width, "projector_depth": depth}
+            run.planned_and_recorded(value + 0.001 * (seed - 0.5), method="simclr", seed=seed, settings=settings)
+
+
+def test_an_axis_has_the_share_of_variance_that_a_two_way_analysis_gives_it(synthetic_run):
+    table = np.array([[0.70, 0.72, 0.75], [0.80, 0.86, 0.84]])
+    crossed(
+        synthetic_run, {(w, d): float(table[i, j]) for i, w in enumerate((64, 128)) for j, d in enumerate((1, 2, 3))}
+    )
+    _, section = only_section(synthetic_run)
+    found = importance(section, "linear_top1").set_index("axis")
+    total = table.var()
+    assert found.loc["projector_width", "share"] == pytest.approx(table.mean(axis=1).var() / total)
+    assert found.loc["projector_depth", "share"] == pytest.approx(table.mean(axis=0).var() / total)
+    rest = 1 - (table.mean(axis=1).var() + table.mean(axis=0).var()) / total
+    assert found.loc["projector_width", "interactions"] == pytest.approx(rest)
+    assert found.loc["projector_width", "noise"] == pytest.approx((0.001**2 / 2) / 2 / total)
+
+
+def test_axes_that_were_not_crossed_have_no_share_and_no_heat_map(synthetic_run):
+    crossed(synthetic_run, {(64, 1): 0.7, (128, 1): 0.8, (64, 2): 0.75, (64, 3): 0.72})
+    _, section = only_section(synthetic_run)
+    found = importance(section, "linear_top1")
+    assert list(found["share"]) == [None, None] and set(found["grid"]) == {"not crossed with another axis"}
+    assert heat_maps(section, "linear_top1") == []
+
+
+def test_a_share_is_of_the_largest_part_of_the_grid_that_is_complete(synthetic_run):
+    values = {(w, d): 0.7 + 0.01 * d + 0.001 * w for w, d in itertools.product((1, 2, 3), (1, 2))}
+    crossed(synthetic_run, values | {(4, 1): 0.9})
+    _, section = only_section(synthetic_run)
+    grid = largest_grid(section, "simclr", "projector_depth", "linear_top1")
+    assert grid is not None and len(grid.cells) == 6
+    assert {cell.values["projector_width"].text for cell in grid.cells} == {"1", "2", "3"}
+
+
+def test_a_heat_map_leaves_blank_what_was_not_run(synthetic_run):
+    crossed(synthetic_run, {(64, 1): 0.7, (128, 1): 0.8, (64, 2): 0.75, (128, 2): 0.7, (256, 1): 0.8})
+    _, section = only_section(synthetic_run)
+    (panel,) = heat_maps(section, "linear_top1")
+    (trace,) = panel.figure.data
+    blank = [z for row in trace.z for z in row if z is None]
+    assert len(blank) == 1 and sum(len(row) for row in trace.z) == 6
+
+
+# --- costs and diagnostics ------------------------------------------------------------------------------------------
+
+
+def test_the_front_holds_what_no_other_beats_in_both(whole_sweep):
+    _, section = only_section(whole_sweep)
+    cells = section.cells
+    points = [
+        Point(cells[n], cost, accuracy) for n, (cost, accuracy) in enumerate([(1, 5), (2, 4), (3, 7), (3, 6), (4, 7)])
+    ]
+    assert [(point.cost, point.accuracy) for point in front(points)] == [(1, 5), (3, 7)]
+
+
+def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():
+    pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
+    assert spearman(pairs).rho == pytest.approx(stats.spearmanr(pairs).statistic)
+    assert spearman(pairs[:LEAST_TRIALS]).rho is not None
+    assert spearman(pairs[: LEAST_TRIALS - 1]).rho is None
+    assert spearman([(1.0, y) for _, y in pairs]).rho is None
+
+
+def test_correlations_are_of_the_last_value_within_a_method(whole_sweep):
+    run, section = only_section(whole_sweep)
+    found = correlations(run, section, "linear_top1").set_index(["method", "diagnostic"])
+    with ResultStore(whole_sweep.folder) as store:
+        rows = store.query(
+            "SELECT arg_max(curves.value, epoch) AS last, any_value(metrics.value) AS value FROM curves "
+            "JOIN trials USING (trial_id) JOIN metrics USING (trial_id) WHERE method = 'barlow_twins' AND "
+            "status = 'done' AND curves.name = 'diagnostics/alignment' AND metrics.name = 'linear_top1' "
+            "AND split = 'test' GROUP BY trial_id"
+        )
+    expected = stats.spearmanr(rows["last"], rows["value"]).statistic
+    assert found.loc[("barlow_twins", "alignment"), "spearman"] == pytest.approx(expected)
+    assert found.loc[("barlow_twins", "alignment"), "trials"] == 26
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[1, 1, 1], [1, 2, 1, 2, 1], [1, 2, 3], ["a", None, "a", None]])
+def test_a_column_gives_its_values_back(values):
+    one = column("x", values)
+    back = [
+        one["all"] if "all" in one else one["each"][n] if "each" in one else one["of"][one["at"][n]]
+        for n in range(len(values))
+    ]
+    assert back == values
+
+
+def test_curves_are_thinned_to_their_room_with_both_ends_kept(whole_sweep):
+    run, section = only_section(whole_sweep)
+    whole = trials_data(run, section, {})["curves"]
+    thin = trials_data(run, section, {}, share=3000 / CURVE_POINTS)["curves"]
+    assert not whole["thinned"] and thin["thinned"]
+    for name in whole["names"]:
+        for (_, grid, _), (_, few_grid, _) in zip(whole["series"][name], thin["series"][name], strict=True):
+            x, few = whole["epochs"][grid], thin["epochs"][few_grid]
+            assert len(few) <= len(x) and (few[0], few[-1]) == (x[0], x[-1])
+    assert trials_data(run, section, {}, share=0.0)["curves"]["left_out"]
+
+
+def test_a_log_tail_is_the_end_of_the_last_attempt_without_secrets(tmp_path: Path):
+    folder = tmp_path / "trials" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "attempt-0001.log").write_text("first")
+    lines = [f"line {n}" for n in range(100)] + ["token ghp_" + "a1B2" * 9]
+    (folder / "attempt-0002.log").write_text("\n".join(lines))
+    tail = read_log_tails(tmp_path, ["abc", "none"])
+    assert set(tail) == {"abc"}
+    assert "line 99" in tail["abc"] and "line 10\n" not in tail["abc"] and "ghp_" not in tail["abc"]
+
+
+# --- queries, and the page as a whole -------------------------------------------------------------------------------
+
+
+def test_every_query_on_the_page_runs_and_that_of_the_methods_gives_their_numbers(whole_sweep):
+    text = write_report(whole_sweep.folder).read_text("utf-8")
+    page = Page(text)
+    queries = re.findall("twinbench query DIR .*", page.text)
+    assert len(queries) >= 14
+    with ResultStore(whole_sweep.folder) as store:
+        answers = [store.query(shlex.split(line)[3]) for line in dict.fromkeys(queries)]
+        (methods,) = [store.query(shlex.split(line)[3]) for line in queries[:1]]
+    assert all(len(answer.columns) for answer in answers)
+    _, section = only_section(whole_sweep)
+    exact = methods_table(section).set_index("cell_id")
+    for row in methods.itertuples():
+        prefix = f"{row.name}_test"
+        assert row.mean == pytest.approx(exact.loc[row.cell_id, f"{prefix}_mean"])
+        if row.n > 1:
+            half = stats.t.ppf(0.975, row.n - 1) * row.sd / math.sqrt(row.n)
+            assert half == pytest.approx(exact.loc[row.cell_id, f"{prefix}_half_width"])
+
+
+def test_a_query_survives_names_of_quotes(synthetic_run):
+    name = 'it\'s "$x" `y` \\'
+    for value in ("one", "two"):
+        synthetic_run.planned_and_recorded(0.9, method=name, settings={name: value})
+    page = report(synthetic_run)
+    with ResultStore(synthetic_run.folder) as store:
+        for line in re.findall("twinbench query DIR .*", page.text):
+            store.query(shlex.split(line)[3])
+
+
+def test_a_hostile_name_changes_nothing_but_its_own_label(synthetic_run, new_synthetic_run, tmp_path: Path):
+    """The page of a plain name and that of a hostile one are made of the same elements."""
+    hostile = f"{HOSTILE}\u202e\u2067\"'"
+    shapes = []
+    for name, run in (("plain", synthetic_run), (hostile, new_synthetic_run(tmp_path / "hostile"))):
+        for seed in range(2):
+            run.planned_and_recorded(0.9 + 0.01 * seed, method=name, seed=seed, circumstance={"host": name})
+        page = report(run)
+        shapes.append([(tag, sorted(attributes)) for tag, attributes in page.tags if tag not in ("td", "th")])
+    assert shapes[0] == shapes[1]
+
+
+def test_five_hundred_trials_with_curves_stay_under_eight_megabytes(synthetic_run):
+    synthetic_run.later = True
+    series = {f"diagnostics/{name}": [0.123456 + 0.001 * n for n in range(100)] for name in "abcdef"}
+    for number in range(500):
+        curves = {"epoch": list(range(100)), "series": series | {"loss": [number + 1 / (n + 1) for n in range(100)]}}
+        settings = {"projector_width": number // 5}
+        synthetic_run.planned_and_recorded(0.9, seed=number % 5, settings=settings, curves=curves)
+    synthetic_run.write_plan()
+    assert write_report(synthetic_run.folder).stat().st_size < 8e6
+
+
+def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders(new_synthetic_run, tmp_path: Path):
+    folders = []
+    for number in range(2):
+        run = new_synthetic_run(tmp_path / f"run{number}")
+        run.planned_and_recorded(0.9 - 0.1 * number, method="simclr")
+        folders.append(run.folder)
+    first = write_reports(folders, tmp_path / "both").read_bytes()
+    assert write_reports(folders, tmp_path / "again").read_bytes() == first
+    assert all("report" not in name for folder in folders for name in tree(folder))
+    page = Page(first.decode())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert json.loads(json.dumps(page.data("r1s1-trials-data")))["ids"]
