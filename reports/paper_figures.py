@@ -45,13 +45,14 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     ]
     front = f"{bars} Faint: cells that were not chosen. Dashed: the Pareto front of the means."
     made += [PaperFigure("cost", "Accuracy against cost", tuple(cost(section)), front, legend)]
-    curves = figures.learning_curves(run, section)
+    drawn = figures.Drawn(run, section)
+    curves = figures.learning_curves(drawn)
     accuracy = [panel for panel in curves if not panel.title.startswith("Loss, ")]
     losses = [panel for panel in curves if panel.title.startswith("Loss, ")]
     made += [
         PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, legend),
         PaperFigure("curves-loss", "Training loss by epoch", tuple(losses), lines),
-        PaperFigure("diagnostics", "Collapse by epoch", tuple(figures.diagnostics(run, section)), lines, legend),
+        PaperFigure("diagnostics", "Collapse by epoch", tuple(figures.diagnostics(drawn)), lines, legend),
     ]
     made += heat_maps(section)
     return [figure for figure in made if figure.panels]

@@ -44,7 +44,8 @@ class Twinbench:
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Starts a command."""
-        variables = {**self.env, "TWINBENCH_CACHE": str(self.cache), "PYTHONPATH": str(PLUGINS), "COLUMNS": "200"}
+        path = os.pathsep.join([str(PLUGINS), *filter(None, [self.env.get("PYTHONPATH")])])
+        variables = {**self.env, "TWINBENCH_CACHE": str(self.cache), "PYTHONPATH": path, "COLUMNS": "200"}
         command = [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables, cwd=self.folder)
