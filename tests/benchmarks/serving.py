@@ -100,8 +100,8 @@ def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
 
 
 @contextmanager
-def server(*command: object) -> Iterator[int]:
-    """A server in a process of its own; its port."""
+def server(*command: object) -> Iterator[tuple[int, int]]:
+    """A server in a process of its own; its port and its process."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -109,7 +109,7 @@ def server(*command: object) -> Iterator[int]:
         assert process.stdout is not None
         found = re.search(r"(?:port |:)(\d+)", process.stdout.readline())
         assert found
-        yield int(found[1])
+        yield int(found[1]), process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -154,7 +154,7 @@ def answers(seconds: float, every: float) -> None:
                 command: tuple[object, ...] = ("http.server", 0, "--bind", "127.0.0.1", "--directory", folder)
             else:
                 command = ("twinbench.harness.cli", "serve", folder, "--port", 0)
-            with server(*command) as port:
+            with server(*command) as (port, _):
                 writer = multiprocessing.Process(target=arrive, args=(folder, trials, seconds))
                 with reading(port, "/state.json", every) as took:
                     writer.start()
@@ -179,18 +179,28 @@ def train(folder: Path) -> float:
 
 def slowdown(repeats: int) -> None:
     """What the readers, who ask once a second as the page does, take from a sweep."""
-    alone, watched = [], []
+    alone, watched, busy = [], [], []
     for number in range(2 * repeats):
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root) / "run"
             if number % 2 == 0:
                 alone.append(train(folder))
                 continue
-            with server("twinbench.harness.cli", "serve", folder, "--port", 0) as port, reading(port, "/state.json", 1):
-                watched.append(train(folder))
+            with server("twinbench.harness.cli", "serve", folder, "--port", 0) as (port, pid):
+                before = processor_seconds(pid)
+                with reading(port, "/state.json", 1):
+                    watched.append(train(folder))
+                busy.append((processor_seconds(pid) - before) / watched[-1])
     ratio = statistics.median(watched) / statistics.median(alone)
     spread = f"{min(alone):.1f} to {max(alone):.1f} s alone, {min(watched):.1f} to {max(watched):.1f} s watched"
     print(f"a sweep watched by {READERS} readers takes {ratio:.3f} times as long ({spread})", flush=True)
+    print(f"meanwhile the server took {100 * statistics.median(busy):.1f} % of one core", flush=True)
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far, as Linux counts it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
