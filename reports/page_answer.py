@@ -240,6 +240,6 @@ def and_(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
-def plural(word: str, count: int) -> str:
+def plural(word: str, count: float) -> str:
     """The word as it stands beside the count."""
     return word if count == 1 else f"{word}s"

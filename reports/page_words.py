@@ -100,14 +100,15 @@ def _demands(content: Mapping[str, Any]) -> str:
     if "minimum_seeds" in content:
         told.append(f"at least {content['minimum_seeds']} {plural('seed', int(content['minimum_seeds']))} per cell")
     if content.get("margin") is not None:
-        told.append(f"a difference below {100 * content['margin']:g} points in top-1 does not matter")
+        points = 100 * content["margin"]
+        told.append(f"a difference below {points:g} {plural('point', points)} in top-1 does not matter")
     return f"{'; '.join(told)}." if told else ""
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, list):
-        return " to ".join(map(str, value)) if len(value) == 2 else ", ".join(map(str, value))
-    return str(value)
+        return (" to " if len(value) == 2 else ", ").join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 # --- citing and making again ----------------------------------------------------------------------------------------

@@ -31,9 +31,10 @@ begun = time.perf_counter()
 from twinbench.reports.page import write_report
 imported = time.perf_counter()
 path = write_report(sys.argv[1])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 whole = time.perf_counter() - begun
-print(json.dumps({"seconds": whole, "imports": imported - begun, "gib": peak, "mb": path.stat().st_size / 1e6}))
+used = resource.getrusage(resource.RUSAGE_SELF)
+sizes = {"gib": used.ru_maxrss / 2**20, "mb": path.stat().st_size / 1e6}
+print(json.dumps(sizes | {"seconds": whole, "imports": imported - begun, "cpu": used.ru_utime + used.ru_stime}))
 """
 
 FLOOR = """
@@ -98,7 +99,8 @@ def main() -> None:
             floor = statistics.median(one["seconds"] for one in floors)
             print(
                 f"{count:>6} trials, {floors[0]['points']:,.0f} points  report {statistics.median(seconds):6.2f} s "
-                f"({min(seconds):.2f} to {max(seconds):.2f}), {max(one['gib'] for one in reports):.2f} GiB, "
+                f"({min(seconds):.2f} to {max(seconds):.2f}; {statistics.median(r['cpu'] for r in reports):.2f} s of "
+                f"processor, {reports[0]['imports']:.2f} s of imports), {max(one['gib'] for one in reports):.2f} GiB, "
                 f"page {reports[0]['mb']:.2f} MB; reading the curves and writing plotly.js {floor:.2f} s",
                 flush=True,
             )

@@ -19,9 +19,13 @@ from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, fr
 from twinbench.reports.grid_figures import heat_maps, importance, largest_grid
 from twinbench.reports.page import write_report, write_reports
 from twinbench.reports.page_answer import from_seeds, grouping
+from twinbench.reports.page_reported import reported
 from twinbench.reports.page_trials import CURVE_POINTS, column, read_log_tails, trials_data
+from twinbench.reports.page_words import protocol_in_words
+from twinbench.reports.published import published_tables
 from twinbench.reports.tables import methods_table
 from twinbench.results.store import ResultStore
+from twinbench.sweeps.sweep import read_protocol
 
 FAR = {"barlow_twins": 0.80, "simclr": 0.92, "vicreg": 0.921}
 
@@ -193,6 +197,27 @@ def test_correlations_are_of_the_last_value_within_a_method(whole_sweep):
     expected = stats.spearmanr(rows["last"], rows["value"]).statistic
     assert found.loc[("barlow_twins", "alignment"), "spearman"] == pytest.approx(expected)
     assert found.loc[("barlow_twins", "alignment"), "trials"] == 26
+
+
+def test_a_shipped_protocol_is_told_in_words_and_a_bare_one_without_guesses():
+    told = dict(protocol_in_words(read_protocol("digits-small").content))
+    assert told["Data"].startswith("digits; 20 % of the training images are held out for validation")
+    assert "at least 3 seeds per cell; a difference below 1 point in top-1" in told["Seeds and margin"]
+    assert "linear probe of 50 epochs" in told["Evaluation"] and "validation data selects" in told["Selection"]
+    assert protocol_in_words({}) == []
+
+
+def test_published_numbers_are_of_the_same_dataset_and_stand_apart(synthetic_run):
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    protocol = synthetic_run.trial()["protocol"] | {"content": content}
+    synthetic_run.planned_and_recorded(0.9, method="simclr", protocol=protocol)
+    _, section = only_section(synthetic_run)
+    known = [v for t in published_tables().values() for v in t.values if v.dataset == "cifar10"]
+    found = reported(section)
+    assert len(found) == sum(value.metric in ("knn_top1", "linear_top1") for value in known) > 20
+    text = write_report(synthetic_run.folder).read_text("utf-8")
+    methods = text[text.index('id="s1-methods-table"') : text.index('id="s1-methods-table-csv"')]
+    assert "lightly" not in methods and "lightly" in text[text.index('class="apart"') :]
 
 
 # --- trials ---------------------------------------------------------------------------------------------------------
