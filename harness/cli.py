@@ -10,6 +10,7 @@ from rich.table import Table
 
 from twinbench.harness.bundle_commands import bundle, verify
 from twinbench.harness.claim_commands import check, claim_app
+from twinbench.harness.paper_commands import export, paper
 from twinbench.harness.plan_command import plan
 from twinbench.harness.protocol_commands import protocol_app
 from twinbench.results.record import takes_no_more
@@ -33,6 +34,8 @@ app.command()(plan)
 app.command()(check)
 app.command()(bundle)
 app.command()(verify)
+app.command()(paper)
+app.command()(export)
 out = Console(soft_wrap=True, highlight=False)
 
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]

@@ -133,7 +133,7 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     bare = Contrast(a, b, point, asked, bound)
     if not of_a or not of_b:
         return bare
-    paired = _are_paired(of_a, of_b)
+    paired = are_paired(of_a, of_b)
     if paired:
         difference = paired_difference(of_a, of_b)
         rng = np.random.default_rng(SIGN_SEED)
@@ -167,7 +167,7 @@ def _values(evidence: Evidence, a: Side, b: Side | None) -> tuple[dict[int, floa
     return of_a, {} if reported is None else dict.fromkeys(of_a, reported)
 
 
-def _are_paired(of_a: Mapping[int, float], of_b: Mapping[int, float]) -> bool:
+def are_paired(of_a: Mapping[int, float], of_b: Mapping[int, float]) -> bool:
     """Pairs are compared where at least half of the smaller side is in one; else all seeds, as two groups."""
     common, smaller = len(of_a.keys() & of_b.keys()), min(len(of_a), len(of_b))
     return 2 * common >= smaller and common >= min(2, smaller)

@@ -73,14 +73,7 @@ def write_report(run_folder: Path | str) -> Path:
 def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
     """The contents of the CSV and LaTeX files of one section, by file name."""
     methods, cells = tables.methods_table(section), tables.cells_table(section)
-    exact = {
-        "methods": methods.assign(protocol=section.protocol_id),  # with what it deviates in: a CSV has no caption
-        "cells": cells.assign(protocol=section.protocol_id),
-        "failures": tables.failures(section),
-        "missing": tables.missing(section),
-        "provenance": tables.provenance(run, section),
-        "costs": tables.costs(section),
-    }
+    exact = tables.exact(run, section)
     files = {f"{name}{suffix}.csv": csv_text(frame) for name, frame in exact.items()}
     baselines = [label for label, of in section.methods.items() if of[0].is_baseline]
     files[f"methods{suffix}.tex"] = latex.table(

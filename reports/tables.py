@@ -20,6 +20,18 @@ PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", 
 # --- exact ----------------------------------------------------------------------------------------------------------
 
 
+def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
+    """The section's tables by the names of their files."""
+    return {
+        "methods": methods_table(section).assign(protocol=section.protocol_id),  # with deviations: a CSV has no caption
+        "cells": cells_table(section).assign(protocol=section.protocol_id),
+        "failures": failures(section),
+        "missing": missing(section),
+        "provenance": provenance(run, section),
+        "costs": costs(section),
+    }
+
+
 def methods_table(section: Section) -> pd.DataFrame:
     """One row per method, baselines first: the cell that the protocol's selection chose, and what it measured on test.
 

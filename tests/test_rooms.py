@@ -18,7 +18,7 @@ MAY_IMPORT = {
 # within the harness, each knows only those before it
 HARNESS_ORDER = ("data", "training", "evaluation", "launchers")
 TORCH_FREE = ("sweeps", "results", "reports")
-LAZY = ("ray", "submitit", "duckdb", "plotly")  # a machine that trains may have none of them
+LAZY = ("ray", "submitit", "duckdb", "plotly", "matplotlib")  # a machine that trains may have none of them
 
 
 def _imports(path: Path, top_level_only: bool = False) -> list[str]:

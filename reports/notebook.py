@@ -1,0 +1,54 @@
+"""`Report`: what the report and the paper show of a run folder, as pandas frames and plotly figures."""
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from twinbench.reports import tables
+from twinbench.reports.cells import Run, Section
+from twinbench.reports.paper import read_sources
+from twinbench.reports.paper_figures import paper_figures
+from twinbench.reports.paper_tables import Source, frame, key_of, paper_tables, suffix_of
+
+
+class Report:
+    """The run folders as they are now, records taken in. Names are those of the files, without their endings.
+
+    `tables`: the report's CSV files, exact. `paper_tables`: those of `twinbench paper`, a row per number.
+    `figures`: the panels of each figure, as plotly objects to show or change.
+    """
+
+    def __init__(self, *folders: Path | str):
+        self._found: list[tuple[Run, Source]] = read_sources(folders)
+
+    @property
+    def sections(self) -> list[Section]:
+        """One per protocol and dataset."""
+        return [source.section for _, source in self._found]
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """methods, cells, failures, missing, provenance, costs."""
+        found = {}
+        for run, source in self._found:
+            for name, table in tables.exact(run, source.section).items():
+                found[f"{name}{suffix_of(source, len(self._found))}"] = table
+        return found
+
+    @cached_property
+    def paper_tables(self) -> dict[str, pd.DataFrame]:
+        """Each table of `twinbench paper`."""
+        return {table.key: frame(table) for table in paper_tables([source for _, source in self._found])}
+
+    @cached_property
+    def figures(self) -> dict[str, dict[str, go.Figure]]:
+        """The figures of `twinbench paper`, each as its panels by title."""
+        return {
+            key_of(f"{figure.key}{suffix_of(source, len(self._found))}"): {
+                panel.title: panel.figure for panel in figure.panels
+            }
+            for run, source in self._found
+            for figure in paper_figures(run, source.section)
+        }

@@ -1,0 +1,280 @@
+"""The page's plotly panels as vector graphics for paper: the same data, colours and markers, drawn by matplotlib.
+
+Only what our panels hold is drawn: lines and markers with error bars, lines across, heat maps. Equal panels give equal
+bytes: no dates, ids from a fixed salt, no number of a version; fonts are embedded (PDF) or drawn as paths (SVG).
+"""
+
+import functools
+import html
+import io
+import math
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from twinbench.reports.figures import Panel, Style
+from twinbench.reports.paper_style import PaperStyle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMS = ("pdf", "svg")
+LEAST_PANEL = 1.55  # inches, at 8 points: with less, the marks at an axis run into each other
+WIDEST_PANEL = 3.4
+FALLBACK = "DejaVu Sans"  # for letters that the style's font lacks; matplotlib ships it
+_MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "pentagon": "p",
+    "star": "*",
+    "hexagon": "h",
+    "x": "x",
+    "x-thin": "x",
+    "cross": "+",
+    "cross-thin": "+",
+}
+_DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_POINTS_OF_A_PIXEL = 0.55  # what a page's marker or line of one pixel is on paper
+_GREY = "#d9d9d9"
+
+
+def draw(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]] = ()) -> dict[str, bytes]:
+    """The panels side by side, in rows that fit the style's width, as PDF and SVG."""
+    with _settings(style):
+        figure = _figure(panels, style, legend)
+        return {form: _bytes(figure, form) for form in FORMS}
+
+
+@contextmanager
+def _settings(style: PaperStyle) -> Iterator[None]:
+    import matplotlib
+
+    settings: dict[str, Any] = {
+        "font.family": [style.font, FALLBACK],
+        "font.size": style.size,
+        "axes.titlesize": style.size,
+        "axes.labelsize": style.size,
+        "xtick.labelsize": style.size - 1,
+        "ytick.labelsize": style.size - 1,
+        "legend.fontsize": style.size - 1,
+        "axes.linewidth": 0.6,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": True,
+        "axes.formatter.use_locale": False,
+        "text.usetex": False,
+        "text.parse_math": False,  # a name with two dollar signs is a name
+        "pdf.fonttype": 42,  # TrueType: some venues take no Type 3
+        "pdf.compression": 6,
+        "svg.fonttype": "path",  # looks alike where the font is not installed
+        "svg.hashsalt": "twinbench",
+        "path.simplify": False,
+    }
+    # A reader's own matplotlibrc changes nothing.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def _figure(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    across = max(1, min(len(panels), math.floor(style.width / (LEAST_PANEL * style.size / 8))))
+    down = math.ceil(len(panels) / across)
+    # A single panel over a whole page would be out of proportion, unless it was asked for.
+    width = style.width if style.height else min(style.width, WIDEST_PANEL * across)
+    row = style.height or min(max(1.6 * style.size / 8, 0.78 * width / across), 2.4)
+    figure = Figure((width, row * down + (0.25 if legend else 0.0)), layout="constrained")
+    letters = 72 * width / across / (0.5 * style.size)  # that fit over a panel
+    shared = len({_y_title(panel) for panel in panels}) == 1
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(down, across, number + 1)
+        _panel(axes, panel)
+        title = panel.title if panel.title not in (_title(panel.figure.layout.xaxis), "") else ""
+        axes.set_title(_wrapped(title, letters))
+        y_title = _y_title(panel) if number % across == 0 or not shared else ""
+        axes.set_ylabel(_wrapped(y_title, letters * row / (width / across) * 0.8))
+    if legend:
+        _legend(figure, legend, 72 * width / (0.5 * style.size))
+    return figure
+
+
+def _bytes(figure: "Figure", form: str) -> bytes:
+    nothing = {"pdf": ("CreationDate", "ModDate", "Producer", "Creator"), "svg": ("Date", "Creator")}[form]
+    file = io.BytesIO()
+    figure.savefig(file, format=form, metadata=dict.fromkeys(nothing))
+    return file.getvalue()
+
+
+# --- one panel ------------------------------------------------------------------------------------------------------
+
+
+def _panel(axes: "Axes", panel: Panel) -> None:
+    layout = panel.figure.layout
+    axes.set_xlabel(plain(_title(layout.xaxis)))
+    categories = list(layout.xaxis.categoryarray or ())
+    for trace in panel.figure.data:
+        if trace.type == "heatmap":
+            _heat_map(axes, trace)
+        else:
+            _scatter(axes, trace, categories)
+    for shape in layout.shapes:
+        axes.axhline(shape.y0, color=shape.line.color, linestyle=_DASHES[shape.line.dash or "solid"], linewidth=0.7)
+    for note in layout.annotations:
+        # Those of lines across stand at the panel's left end, above their line.
+        axes.annotate(
+            plain(note.text), (0.02, note.y), xycoords=("axes fraction", "data"), xytext=(0, 1),
+            textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
+        )  # fmt: skip
+    if panel.figure.data and panel.figure.data[0].type != "heatmap":
+        _scale(axes, layout, categories)
+
+
+def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
+    xs = [categories.index(x) if isinstance(x, str) else x for x in trace.x]
+    ys = list(trace.y)
+    opacity = 1.0 if trace.opacity is None else trace.opacity
+    colour = trace.line.color or trace.marker.color
+    if "lines" in (trace.mode or ""):
+        width = 0.5 * (trace.line.width or 2)
+        dashes, shape = _DASHES[trace.line.dash or "solid"], trace.line.shape
+        steps = {"hv": "steps-post", "vh": "steps-pre"}.get(shape or "", "default")
+        axes.plot(xs, ys, color=colour, alpha=opacity, linewidth=width, linestyle=dashes, drawstyle=steps)
+    if trace.error_y.array is not None:
+        spread = [(x, y, half) for x, y, half in zip(xs, ys, trace.error_y.array, strict=True) if half is not None]
+        for x, y, half in spread:
+            axes.errorbar(x, y, half, color=colour, alpha=opacity, linewidth=0.8, capsize=1.8, capthick=0.8)
+    if "markers" in (trace.mode or ""):
+        colours = _each(trace.marker.color or colour, len(xs))
+        symbols, sizes = _each(trace.marker.symbol or "circle", len(xs)), _each(trace.marker.size or 6, len(xs))
+        for x, y, symbol, size, own in zip(xs, ys, symbols, sizes, colours, strict=True):
+            if size and y is not None:
+                _mark(axes, x, y, symbol, size, own, opacity)
+
+
+def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: str, opacity: float) -> None:
+    name = symbol.removesuffix("-open")
+    axes.plot(
+        [x], [y],
+        linestyle="none",
+        marker=_MARKERS.get(name, "o"),
+        markersize=_POINTS_OF_A_PIXEL * size,
+        markerfacecolor="white" if name != symbol and "thin" not in name else colour,
+        markeredgecolor=colour,
+        markeredgewidth=0.8 if name != symbol or name in ("x", "cross") else 0.0,
+        alpha=opacity,
+        zorder=3,
+    )  # fmt: skip
+
+
+def _heat_map(axes: "Axes", trace: Any) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values = [[math.nan if z is None else float(z) for z in row] for row in trace.z]
+    colours = LinearSegmentedColormap.from_list("", [(at, colour) for at, colour in trace.colorscale])
+    axes.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.0)
+    for down, row in enumerate(trace.text or ()):
+        for across, text in enumerate(row):
+            axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small")
+    axes.set_xticks([at + 0.5 for at in range(len(trace.x))], [plain(x) for x in trace.x])
+    axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [plain(y) for y in trace.y])
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+
+
+def _scale(axes: "Axes", layout: Any, categories: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    axes.grid(axis="y", color=_GREY, linewidth=0.4)
+    axes.set_axisbelow(True)
+    if layout.yaxis.range:
+        axes.set_ylim(*layout.yaxis.range)
+    if _title(layout.xaxis) == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    if layout.xaxis.type == "log":
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks, texts = layout.xaxis.tickvals, layout.xaxis.ticktext
+    if categories:
+        ticks, texts = range(len(categories)), categories
+    if ticks is not None:
+        # Written across, values such as 0.00051 run into each other.
+        aslant = sum(len(text) for text in texts) > 16
+        axes.set_xticks(list(ticks), [plain(text) for text in texts], minor=False)
+        axes.minorticks_off()
+        if aslant:
+            for label in axes.get_xticklabels():
+                label.set(rotation=40, ha="right", rotation_mode="anchor")
+
+
+def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], letters: float) -> None:
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=s.colour, linestyle=_DASHES[s.dash], marker=_MARKERS[_bare(s.symbol)], linewidth=1)
+        for _, s in legend
+    ]
+    for line in lines:
+        line.set_markersize(4)
+    places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be left out
+    columns = max(1, min(len(legend), int(letters / (max(len(label) for label, _ in legend) + 6))))
+    drawn = figure.legend(lines, places, loc="outside upper center", ncols=columns, frameon=False, handlelength=1.6)
+    for text, (label, _) in zip(drawn.get_texts(), legend, strict=True):
+        text.set_text(plain(label))
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------------
+
+
+def plain(text: str) -> str:
+    """A label of a plotly figure as matplotlib is to write it: unescaped, on one line, marks of direction spelled out.
+
+    What neither the style's font nor the one behind it has is spelled by its code point, never drawn as an empty box.
+    """
+    return "".join(_spelled(character) for character in html.unescape(text))
+
+
+def _wrapped(text: str, letters: float) -> str:
+    return "\n".join(textwrap.wrap(plain(text), max(8, int(letters))))
+
+
+def _spelled(character: str) -> str:
+    if character in "\n\t":
+        return " "
+    if unicodedata.category(character)[0] == "C" or unicodedata.bidirectional(character) in ("R", "AL"):
+        return f"[U+{ord(character):04X}]"
+    return character if ord(character) in _drawn() else f"[U+{ord(character):04X}]"
+
+
+@functools.cache
+def _drawn() -> frozenset[int]:
+    """The code points of the font that stands behind every other."""
+    from matplotlib import font_manager, ft2font
+
+    return frozenset(ft2font.FT2Font(font_manager.findfont(FALLBACK)).get_charmap())
+
+
+def _bare(symbol: str) -> str:
+    return symbol.removesuffix("-open")
+
+
+def _each(value: Any, count: int) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] * count
+
+
+def _title(axis: Any) -> str:
+    return str(axis.title.text or "")
+
+
+def _y_title(panel: Panel) -> str:
+    return _title(panel.figure.layout.yaxis)
