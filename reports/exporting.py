@@ -164,6 +164,7 @@ def _wandb(name: str, trials: list[Exported], folder: Path) -> str:
             run.log(values, step=step)
         run.summary.update({f"result/{key}": value for key, value in one.metrics.items()})
         run.finish(exit_code=0 if one.trial["status"] == "done" else 1)
+    wandb.teardown()  # a run's file may be whole only when the service behind it has ended
     return f"wandb sync {folder}/wandb/offline-run-*" if mode == "offline" else f"project {key_of(name)}"
 
 

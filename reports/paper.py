@@ -3,6 +3,7 @@
 paper/tables/NAME.tex, .csv, .md     paper/figures/NAME.pdf, .svg, .tex     paper/preview.tex, which shows them all
 """
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from twinbench.results.record import write_bytes_atomically
 from twinbench.results.store import ResultStore
 
 PAPER = "paper"
-_MARKED = re.compile(r"([\\`*_{}\[\]()#+!|<>~&$-])")
+_MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
 
 
 def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
@@ -130,7 +131,7 @@ def _row(cells: Iterable[str]) -> str:
 
 def _marked(text: str) -> str:
     """`text` with nothing in it that Markdown or HTML takes for more than a letter."""
-    return _MARKED.sub(r"\\\1", plain(text.replace("&", "&amp;")))
+    return _MARKED.sub(r"\\\1", plain(html.escape(text))).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _write(files: dict[str, bytes], out: Path) -> Path:

@@ -35,7 +35,8 @@ def latex(table: PaperTable, style: PaperStyle) -> str:
 def query_of(number: Number) -> str:
     """SQL that gives the number as it is printed: mean and half width in percent with one decimal, and n.
 
-    Over seeds of one variant; `favg` sums without loss, so that no last bit turns a rounding.
+    Over seeds of one variant. `favg` sums without loss, so that no last bit turns a rounding; without `e0` DuckDB takes
+    the quantile for a DECIMAL, which overflows.
     """
     if number.cell is None or number.interval is None:
         return ""
@@ -43,7 +44,7 @@ def query_of(number: Number) -> str:
     half_width = "''"
     if n > 1:
         quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
-        half_width = f"printf('%.1f', 100 * {quantile!r} * stddev_samp(value) / sqrt(count(*)))"
+        half_width = f"printf('%.1f', 100 * {quantile!r}e0 * stddev_samp(value) / sqrt(count(*)))"
     return (
         f"SELECT printf('%.1f', 100 * favg(value)) AS mean, {half_width} AS half_width, count(*) AS n "
         f"FROM metrics JOIN trials USING (trial_id) WHERE cell_id = '{number.cell.cell_id}' AND status = 'done' "

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMS = ("pdf", "svg")
 LEAST_PANEL = 1.55  # inches, at 8 points: with less, the marks at an axis run into each other
 WIDEST_PANEL = 3.4
+LONGEST_MARK, LONGEST_NAME = 18, 36  # characters; a longer label would leave no room for what it labels
 FALLBACK = "DejaVu Sans"  # for letters that the style's font lacks; matplotlib ships it
 _MARKERS = {
     "circle": "o",
@@ -120,7 +121,7 @@ def _bytes(figure: "Figure", form: str) -> bytes:
 
 def _panel(axes: "Axes", panel: Panel) -> None:
     layout = panel.figure.layout
-    axes.set_xlabel(plain(_title(layout.xaxis)))
+    axes.set_xlabel(_shortened(_title(layout.xaxis), LONGEST_NAME))
     categories = list(layout.xaxis.categoryarray or ())
     for trace in panel.figure.data:
         if trace.type == "heatmap":
@@ -132,7 +133,7 @@ def _panel(axes: "Axes", panel: Panel) -> None:
     for note in layout.annotations:
         # Those of lines across stand at the panel's left end, above their line.
         axes.annotate(
-            plain(note.text), (0.02, note.y), xycoords=("axes fraction", "data"), xytext=(0, 1),
+            _shortened(note.text, LONGEST_NAME), (0.02, note.y), xycoords=("axes fraction", "data"), xytext=(0, 1),
             textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
         )  # fmt: skip
     if panel.figure.data and panel.figure.data[0].type != "heatmap":
@@ -185,8 +186,8 @@ def _heat_map(axes: "Axes", trace: Any) -> None:
     for down, row in enumerate(trace.text or ()):
         for across, text in enumerate(row):
             axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small")
-    axes.set_xticks([at + 0.5 for at in range(len(trace.x))], [plain(x) for x in trace.x])
-    axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [plain(y) for y in trace.y])
+    axes.set_xticks([at + 0.5 for at in range(len(trace.x))], [_shortened(x, LONGEST_MARK) for x in trace.x])
+    axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [_shortened(y, LONGEST_MARK) for y in trace.y])
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
 
@@ -209,8 +210,8 @@ def _scale(axes: "Axes", layout: Any, categories: Sequence[str]) -> None:
         ticks, texts = range(len(categories)), categories
     if ticks is not None:
         # Written across, values such as 0.00051 run into each other.
-        aslant = sum(len(text) for text in texts) > 16
-        axes.set_xticks(list(ticks), [plain(text) for text in texts], minor=False)
+        aslant = sum(min(len(text), LONGEST_MARK) for text in texts) > 16
+        axes.set_xticks(list(ticks), [_shortened(text, LONGEST_MARK) for text in texts], minor=False)
         axes.minorticks_off()
         if aslant:
             for label in axes.get_xticklabels():
@@ -227,10 +228,11 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], letters: floa
     for line in lines:
         line.set_markersize(4)
     places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be left out
-    columns = max(1, min(len(legend), int(letters / (max(len(label) for label, _ in legend) + 6))))
+    longest = max(len(_shortened(label, LONGEST_NAME)) for label, _ in legend)
+    columns = max(1, min(len(legend), int(letters / (longest + 6))))
     drawn = figure.legend(lines, places, loc="outside upper center", ncols=columns, frameon=False, handlelength=1.6)
     for text, (label, _) in zip(drawn.get_texts(), legend, strict=True):
-        text.set_text(plain(label))
+        text.set_text(_shortened(label, LONGEST_NAME))
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
@@ -245,7 +247,12 @@ def plain(text: str) -> str:
 
 
 def _wrapped(text: str, letters: float) -> str:
-    return "\n".join(textwrap.wrap(plain(text), max(8, int(letters))))
+    return "\n".join(textwrap.wrap(_shortened(text, 2 * LONGEST_NAME), max(8, int(letters)), max_lines=3))
+
+
+def _shortened(text: str, most: int) -> str:
+    whole = plain(text)
+    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
 
 
 def _spelled(character: str) -> str:

@@ -168,7 +168,14 @@ def test_the_tables_are_traced_whole_by_the_check_of_a_papers_numbers(whole_swee
 def test_the_frame_is_exact_and_the_markdown_is_a_table(whole_tables):
     table = whole_tables["methods"]
     rows = frame(table).to_dict("records")
-    assert [row["Method"] for row in rows[::2]] == ["raw_pixels", "untrained", "barlow_twins", "byol", "simclr", "vicreg"]
+    assert [row["Method"] for row in rows[::2]] == [
+        "raw_pixels",
+        "untrained",
+        "barlow_twins",
+        "byol",
+        "simclr",
+        "vicreg",
+    ]
     assert rows[0]["half_width"] is None or pd.isna(rows[0]["half_width"])
     lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
     assert len({line.count(" | ") for line in lines}) == 1
