@@ -73,7 +73,7 @@ def _float(table: PaperTable, rows: Sequence[Row], style: PaperStyle, page: int,
         r"\centering",
         rf"\caption{{{_texts(table.caption + continued)}}}{label}",
         rf"{size}\setlength{{\tabcolsep}}{{{gap:g}pt}}",
-        r"\sisetup{separate-uncertainty=true,detect-weight=true}",
+        r"\sisetup{table-align-text-after=false,detect-weight=true}",
     ]
     for number, block in enumerate(blocks):
         lines += [r"\par\medskip"] if number else []
@@ -119,12 +119,11 @@ def _tabular(table: PaperTable, rows: Sequence[Row], block: range, first_page: b
     formats = "".join(_number_column(table, at) for at in block)
     yield rf"\begin{{tabular}}{{{'l' * len(table.stub)}{formats}{'l' * len(table.tail)}}}"
     yield r"\toprule"
-    each = 1 if _is_heat_map(table) else 2
-    stub, across = len(table.stub), each * len(block)
+    stub, across = len(table.stub), len(block)
     if table.spanning:
         yield rf"{'& ' * stub}\multicolumn{{{across}}}{{c}}{{{_texts(table.spanning)}}}{' &' * len(table.tail)} \\"
         yield rf"\cmidrule(lr){{{stub + 1}-{stub + across}}}"
-    heads = [rf"\multicolumn{{{each}}}{{c}}{{{_texts(table.columns[at])}}}" for at in block]
+    heads = [rf"\multicolumn{{1}}{{c}}{{{_texts(table.columns[at])}}}" for at in block]
     yield " & ".join([*map(_texts, table.stub), *heads, *map(_texts, table.tail)]) + r" \\"
     yield r"\midrule"
     for place, row in enumerate(rows):
@@ -146,27 +145,34 @@ def _comments(table: PaperTable, row: Row, block: range) -> Iterator[str]:
 
 
 def _number_column(table: PaperTable, at: int) -> str:
-    """A column aligned at the decimal point, with another for letters close behind. A heat map's is one, for the colour
-    to fill.
-    """
+    """A column aligned at the decimal point, with room behind for half widths and letters; a heat map's is centred."""
     if _is_heat_map(table):
         return "c"
-    printed = [texts(row.numbers[at]) for row in table.rows]
-    whole = max((len(text["mean"].partition(".")[0]) for text in printed), default=1) or 1
-    digits = max((len(text["half_width"].replace(".", "").lstrip("0")) for text in printed), default=0)
-    uncertain = f"({max(digits, 1)})" if any(text["half_width"] for text in printed) else ""
-    return rf"S[table-format={whole}.1{uncertain}]@{{\,}}l"
+    numbers = [row.numbers[at] for row in table.rows]
+    whole = max((len(texts(number)["mean"].partition(".")[0]) for number in numbers), default=1) or 1
+    half_width = max((texts(number)["half_width"] for number in numbers), key=len, default="")
+    group = max((number.group for number in numbers), key=len, default="")
+    behind = _behind(half_width, group)
+    return rf"S[table-format={whole}.1{f',table-space-text-post={behind}' if behind else ''}]"
 
 
 def _number(table: PaperTable, number: Number) -> str:
-    printed = texts(number)
-    group = rf"\textsuperscript{{{_GROUPS.get(number.group, escape(number.group))}}}" if number.group else ""
+    printed, is_heat_map = texts(number), _is_heat_map(table)
     if not printed["mean"]:
-        return _texts(NOTHING) if _is_heat_map(table) else f"{{{_texts(NOTHING)}}} &"
-    text = " ".join(filter(None, [printed["mean"], printed["half_width"] and r"\pm " + printed["half_width"]]))
-    if number.shade is not None:
-        return rf"\cellcolor[RGB]{{{_colour(number.shade)}}}${text}${group}"
-    return rf"\bfseries {text} & {group}" if number.leads else f"{text} & {group}"
+        return _texts(NOTHING) if is_heat_map else f"{{{_texts(NOTHING)}}}"
+    # Braces keep siunitx from reading the half width as its uncertainty, whose sign it sets without space.
+    behind = _behind(printed["half_width"], number.group)
+    if is_heat_map:
+        return rf"\cellcolor[RGB]{{{_colour(number.shade or 0.0)}}}{printed['mean']}{behind}"
+    text = f"{printed['mean']} {behind}".rstrip()
+    return rf"\bfseries {text}" if number.leads else text
+
+
+def _behind(half_width: str, group: str) -> str:
+    """What stands behind a mean."""
+    spread = rf"\,$\pm$\,{half_width}" if half_width else ""
+    marks = rf"\textsuperscript{{{_GROUPS.get(group, escape(group))}}}" if group else ""
+    return f"{{{spread}{marks}}}" if spread or marks else ""
 
 
 def _colour(shade: float) -> str:

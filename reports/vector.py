@@ -103,7 +103,7 @@ def _figure(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[s
         title = panel.title if panel.title not in (_title(panel.figure.layout.xaxis), "") else ""
         axes.set_title(_wrapped(title, letters))
         y_title = _y_title(panel) if number % across == 0 or not shared else ""
-        axes.set_ylabel(_wrapped(y_title, letters * row / (width / across) * 0.8))
+        axes.set_ylabel(_wrapped(y_title, letters * row / (width / across)))
     if legend:
         _legend(figure, legend, 72 * width / (0.5 * style.size))
     return figure

@@ -36,11 +36,14 @@ def test_the_document_runs_as_it_stands(whole_sweep, tmp_path, monkeypatch):
     assert set(names["curve"]["method"]) == {"barlow_twins", "simclr", "byol", "vicreg"}
 
 
-def test_frames_have_the_names_and_the_numbers_of_the_files(filled_run, tmp_path):
-    report = Report(filled_run.folder)
-    folder = write_report(filled_run.folder).parent / "tables"
+def test_frames_have_the_names_and_the_numbers_of_the_files(synthetic_run, tmp_path):
+    for width in (64, 128):
+        for method in ("simclr", "byol"):
+            synthetic_run.planned_and_recorded(0.8, method=method, settings={"projector_width": width})
+    report = Report(synthetic_run.folder)
+    folder = write_report(synthetic_run.folder).parent / "tables"
     assert set(report.tables) == {path.stem for path in folder.glob("*.csv")}
-    paper = write_paper([filled_run.folder], tmp_path, STYLES["neurips"]).parent
+    paper = write_paper([synthetic_run.folder], tmp_path / "paper", STYLES["neurips"]).parent
     assert set(report.paper_tables) == {path.stem for path in (paper / "tables").glob("*.csv")}
     assert set(report.figures) == {path.stem for path in (paper / "figures").glob("*.pdf")}
     read = pd.read_csv(paper / "tables" / "methods.csv")
