@@ -10,7 +10,8 @@ from twinbench.reports import tables
 from twinbench.reports.cells import Run, Section
 from twinbench.reports.paper import read_sources
 from twinbench.reports.paper_figures import paper_figures
-from twinbench.reports.paper_tables import Source, frame, key_of, paper_tables, suffix_of
+from twinbench.reports.paper_parts import Source, frame, key_of, suffix_of
+from twinbench.reports.paper_tables import paper_tables
 
 
 class Report:

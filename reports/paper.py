@@ -13,18 +13,9 @@ from twinbench.reports.latex import escape
 from twinbench.reports.page import csv_text
 from twinbench.reports.paper_figures import PaperFigure, paper_figures
 from twinbench.reports.paper_latex import PACKAGES, latex
+from twinbench.reports.paper_parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
 from twinbench.reports.paper_style import PaperStyle
-from twinbench.reports.paper_tables import (
-    Number,
-    PaperTable,
-    Source,
-    frame,
-    key_of,
-    paper_tables,
-    shown,
-    suffix_of,
-    texts,
-)
+from twinbench.reports.paper_tables import paper_tables
 from twinbench.reports.tables import NOTHING
 from twinbench.reports.vector import draw, plain
 from twinbench.results.record import write_bytes_atomically

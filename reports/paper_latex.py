@@ -9,8 +9,8 @@ from scipy import stats
 
 from twinbench.reports.cells import REPORTED_ON
 from twinbench.reports.latex import escape
+from twinbench.reports.paper_parts import Number, PaperTable, Row, texts
 from twinbench.reports.paper_style import PaperStyle
-from twinbench.reports.paper_tables import Number, PaperTable, Row, texts
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import NOTHING
 

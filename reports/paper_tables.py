@@ -4,89 +4,17 @@ Baselines stand first, and are compared with nothing. A number keeps the cell it
 the database again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations, count
 from typing import Any
 
-import pandas as pd
-
-from twinbench.reports import separation
 from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
-from twinbench.reports.statistics import CONFIDENCE, Interval
+from twinbench.reports.paper_groups import against_chosen, grouped, shaded
+from twinbench.reports.paper_parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
+from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import NOTHING
-from twinbench.sweeps.identity import digest
 from twinbench.sweeps.protocol import PROSE
-
-TITLES = {"knn_top1": "kNN top-1", "linear_top1": "Linear top-1"}
-MOST_COMPARED = 26  # rows with letters of their own: a table of more says nothing by them
-DATASET = "dataset"
-
-
-@dataclass(frozen=True)
-class Number:
-    """A mean over a cell's seeds with its interval, as a fraction. Without a cell or an interval: nothing was measured.
-
-    `group`: letters or a dagger, explained in the notes. `leads`: told apart from every other row of its column.
-    `shade`: from 0 to 1, the place between the least and the greatest of a heat map.
-    """
-
-    cell: Cell | None
-    metric: str
-    source: int = 1  # which of several run folders it is from, counted from 1
-    group: str = ""
-    leads: bool = False
-    shade: float | None = None
-
-    @property
-    def interval(self) -> Interval | None:
-        return self.cell.interval(self.metric, REPORTED_ON) if self.cell else None
-
-
-@dataclass(frozen=True)
-class Row:
-    labels: tuple[str, ...]
-    numbers: tuple[Number, ...]
-    tail: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """`key` is its file's name and the end of its label. `spanning` stands over all columns of numbers."""
-
-    key: str
-    caption: str
-    stub: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    sources: tuple[str, ...]  # of each run folder: which run it is, in words
-    tail: tuple[str, ...] = ()
-    spanning: str = ""
-    rule_before: int = 0
-
-
-@dataclass(frozen=True)
-class Source:
-    """A section, and which of the run folders it is from."""
-
-    run: str
-    section: Section
-    number: int = 1
-
-    @property
-    def words(self) -> str:
-        return f"the run folder of {self.run or 'the sweep'}, protocol {self.section.protocol_id}"
-
-    @property
-    def dataset(self) -> str:
-        return str(self.section.content.get(DATASET, {}).get("name") or self.section.dataset_fingerprint[:19])
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any cell has."""
-        found = {key for cell in self.section.cells for key in cell.measured}
-        return [metric for metric in METRICS if (metric, REPORTED_ON) in found]
 
 
 def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
@@ -99,14 +27,6 @@ def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
     for number, group in enumerate(alike(sources), 1):
         made += datasets_tables(group, f"-{number}" if number > 1 else "")
     return _with_keys_of_their_own(made)
-
-
-def suffix_of(source: Source, sources: int) -> str:
-    """What tells a section's files from those of the others, where there are several: run folder, protocol, data."""
-    section = source.section
-    return (
-        "" if sources == 1 else f"-{source.number}-{digest([section.protocol_hash, section.dataset_fingerprint])[:8]}"
-    )
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
@@ -123,7 +43,7 @@ def methods_table(source: Source) -> PaperTable:
         )
         for label, cell in section.chosen.items()
     ]
-    return _grouped(
+    return grouped(
         PaperTable(
             "methods",
             f"Accuracy (%) on {REPORTED_ON} by method. {_selection(section)} Protocol {section.protocol_id}.",
@@ -167,7 +87,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             spanning=f"{TITLES[metric]} (%) by dataset",
             rule_before=_baselines(rows, *(source.section for source in sources)),
         )
-        made.append(_grouped(table, [source.section for source in sources]))
+        made.append(grouped(table, [source.section for source in sources]))
     return made
 
 
@@ -196,7 +116,7 @@ def axis_tables(source: Source) -> list[PaperTable]:
                 (source.words,),
                 spanning=f"{TITLES[metric]} (%) by {axis}",
             )
-            made.append(_grouped(table, [section]))
+            made.append(grouped(table, [section]))
     return made
 
 
@@ -226,7 +146,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
             (source.words,),
             ("Seeds", ""),
         )
-        made.append(_against_chosen(table, chosen))
+        made.append(against_chosen(table, chosen))
     return made
 
 
@@ -252,12 +172,12 @@ def grid_tables(source: Source) -> list[PaperTable]:
                 f"{f', at {others}' if others else ''}. {_selection(section)} Protocol {section.protocol_id}.",
                 (down,),
                 titles,
-                tuple(_shaded(rows)),
+                tuple(shaded(rows)),
                 (*_notes([source]), "Shading: darker from the least mean to the greatest.", *_lacking(rows, titles)),
                 (source.words,),
                 spanning=f"{TITLES[metric]} (%) by {across}",
             )
-            made.append(_against_chosen(table, chosen))
+            made.append(against_chosen(table, chosen))
     return made
 
 
@@ -303,86 +223,6 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
         else:
             groups.append((content, [source]))
     return [members for _, members in groups]
-
-
-# --- groups ---------------------------------------------------------------------------------------------------------
-
-
-def _grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
-    """Letters in each column for methods that were not told apart; bold for one that leads them all."""
-    baselines = {label for section in sections for label, cell in section.chosen.items() if cell.is_baseline}
-    rows = [list(row.numbers) for row in table.rows]
-    found = False
-    for column in range(len(table.columns)):
-        places = {
-            str(place): number
-            for place, row in enumerate(table.rows)
-            if row.labels[0] not in baselines and (number := row.numbers[column]).interval is not None
-        }
-        if not 1 < len(places) <= MOST_COMPARED:
-            continue
-        found = True
-        order = separation.by_mean((name, number.interval.mean) for name, number in places.items() if number.interval)
-        apart = separation.told_apart({name: _by_seed(number) for name, number in places.items()})
-        for name, group in separation.letters(apart, order).items():
-            leads = separation.leads(apart, order) and name == order[0]
-            rows[int(name)][column] = replace(places[name], group=group, leads=leads)
-    return _renumbered(table, rows, _LETTERS_NOTE if found else "")
-
-
-def _against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
-    """A dagger at each cell that was not told apart from the chosen one, in each metric."""
-    rows = [list(row.numbers) for row in table.rows]
-    for metric in {number.metric for row in table.rows for number in row.numbers}:
-        places = {
-            (r, c): number
-            for r, row in enumerate(table.rows)
-            for c, number in enumerate(row.numbers)
-            if number.metric == metric and number.interval is not None
-        }
-        names = {"chosen" if number.cell is chosen else f"{r},{c}": (r, c) for (r, c), number in places.items()}
-        if "chosen" not in names:
-            continue
-        apart = separation.told_apart({name: _by_seed(places[at]) for name, at in names.items()}, "chosen")
-        for name, (r, c) in names.items():
-            if name != "chosen" and not apart[frozenset(("chosen", name))]:
-                rows[r][c] = replace(rows[r][c], group="†")
-            elif name == "chosen":
-                rows[r][c] = replace(rows[r][c], group="*" if not table.tail else "")
-    return _renumbered(table, rows, _DAGGER_NOTE if table.tail else f"* The chosen cell. {_DAGGER_NOTE}")
-
-
-_LETTERS_NOTE = (
-    f"Methods that share a letter were not told apart at {1 - CONFIDENCE:.0%}: t tests of all pairs of methods of a "
-    "column, paired by seed where they share seeds, Holm-adjusted. Bold: told apart from every other method."
-)
-_DAGGER_NOTE = (
-    f"† Not told apart from the chosen cell at {1 - CONFIDENCE:.0%}: t tests of it against every other cell, paired by "
-    "seed, Holm-adjusted."
-)
-
-
-def _renumbered(table: PaperTable, rows: Sequence[Sequence[Number]], note: str) -> PaperTable:
-    made = tuple(replace(row, numbers=tuple(numbers)) for row, numbers in zip(table.rows, rows, strict=True))
-    return replace(table, rows=made, notes=(*table.notes, note) if note else table.notes)
-
-
-def _by_seed(number: Number) -> dict[int, float]:
-    measured = number.cell.measured.get((number.metric, REPORTED_ON), ()) if number.cell else ()
-    return {one.seed: one.value for one in measured}
-
-
-def _shaded(rows: Sequence[Row]) -> Iterable[Row]:
-    means = [number.interval.mean for row in rows for number in row.numbers if number.interval]
-    low, spread = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
-    for row in rows:
-        yield replace(
-            row,
-            numbers=tuple(
-                replace(n, shade=(n.interval.mean - low) / spread if spread else 0.0) if n.interval else n
-                for n in row.numbers
-            ),
-        )
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -458,41 +298,3 @@ def _with_keys_of_their_own(tables: Iterable[PaperTable]) -> list[PaperTable]:
         free = next(name for name in chain([key], (f"{key}-{n}" for n in count(2))) if name not in made)
         made[free] = replace(table, key=free)
     return list(made.values())
-
-
-def key_of(name: str) -> str:
-    """`name` as part of a file's name and of a LaTeX label: nothing that either takes for more than a letter."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip("-.")
-    return kept[:100].replace(".", "-") or "unnamed"
-
-
-# --- as frames ------------------------------------------------------------------------------------------------------
-
-
-def frame(table: PaperTable) -> pd.DataFrame:
-    """A row per number, exact: fractions, half of the interval (empty for one seed), n, the group, and the cell."""
-    rows = []
-    for row in table.rows:
-        for column, number in zip(table.columns, row.numbers, strict=True):
-            interval = number.interval
-            found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0)
-            cell_id = number.cell.cell_id if number.cell else ""
-            rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, number.source))
-    names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "run_folder"]
-    return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)
-
-
-def shown(table: PaperTable, number_text: Callable[[Number], str]) -> pd.DataFrame:
-    """The table as it is read, with numbers as `number_text` writes them."""
-    columns = [*table.stub, *table.columns, *table.tail]
-    rows = [[*row.labels, *map(number_text, row.numbers), *row.tail] for row in table.rows]
-    return pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)
-
-
-def texts(number: Number) -> Mapping[str, str]:
-    """Mean and half width in percent with one decimal, empty where there is none."""
-    interval = number.interval
-    if interval is None:
-        return {"mean": "", "half_width": ""}
-    half = "" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
-    return {"mean": f"{100 * interval.mean:.1f}", "half_width": half}

@@ -11,8 +11,9 @@ from conftest import PROTOCOL, SyntheticRun
 
 from twinbench.reports.paper import markdown, read_sources, write_paper
 from twinbench.reports.paper_latex import latex
+from twinbench.reports.paper_parts import PaperTable, frame
 from twinbench.reports.paper_style import STYLES, read_style
-from twinbench.reports.paper_tables import PaperTable, frame, paper_tables
+from twinbench.reports.paper_tables import paper_tables
 from twinbench.reports.tracing import trace_tables
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput
