@@ -85,10 +85,8 @@ def read_shown(run_folder: Path, logs: bool) -> ShownRun:
 
 def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
     """The contents of the CSV and LaTeX files of one section, by file name."""
+    methods, cells = tables.methods_table(section), tables.cells_table(section)
     exact = tables.exact(run, section)
-    methods, cells = exact["methods"], exact["cells"]
-    for name in ("methods", "cells"):
-        exact[name] = exact[name].assign(protocol=section.protocol_id)  # with what it deviates in: a CSV has no caption
     files = {f"{name}{suffix}.csv": csv_text(frame) for name, frame in exact.items()}
     baselines = [label for label, of in section.methods.items() if of[0].is_baseline]
     files[f"methods{suffix}.tex"] = latex.table(

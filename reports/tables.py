@@ -23,8 +23,8 @@ PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", 
 def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
     """The section's tables by the names of their files."""
     return {
-        "methods": methods_table(section),
-        "cells": cells_table(section),
+        "methods": methods_table(section).assign(protocol=section.protocol_id),  # with deviations: a CSV has no caption
+        "cells": cells_table(section).assign(protocol=section.protocol_id),
         "failures": failures(section),
         "missing": missing(section),
         "provenance": provenance(run, section),
