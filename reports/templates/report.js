@@ -67,7 +67,7 @@
   const figureRows = group => {
     const rows = [["panel", "series", "x", "y", "value"]];
     for (const plot of group.querySelectorAll(".plot")) {
-      const title = plot.closest("figure").querySelector("h4").textContent;
+      const title = plot.closest("figure").querySelector("figcaption").textContent;
       for (const trace of read(plot.id + "-figure").data) {
         const name = plainText(trace.name || "");
         if (trace.type === "heatmap") {
@@ -276,7 +276,7 @@
           role: "img", "aria-label": `${name} by epoch, from ${y[0]} to ${y[y.length - 1]}`,
         });
         plot.style.height = "200px";
-        figure.append(element("h4", name), plot);
+        figure.append(element("figcaption", name), plot);
         panels.append(figure);
         const trace = { x, y, mode: "lines+markers", marker: { size: 4, color }, line: { color, width: 1.5 } };
         figures.push([plot, { data: [trace], layout: layout() }]);
