@@ -16,7 +16,7 @@ from twinbench.methods.registry import ENTRY_POINTS
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = "COMMIT"  # in a snapshot: the commit it was made from
-VERSIONS_OF = ("torch", "torchvision", "numpy", "timm", "scikit-learn", "scipy")
+VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 
 @functools.cache
