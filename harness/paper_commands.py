@@ -18,8 +18,8 @@ def paper(
     ] = "neurips",
 ) -> None:
     """Write LaTeX tables, also as CSV and Markdown, and figures as PDF and SVG. Equal records give equal bytes."""
-    from twinbench.reports.paper import PAPER, write_paper
-    from twinbench.reports.paper_style import read_style
+    from twinbench.reports.paper.style import read_style
+    from twinbench.reports.paper.writing import PAPER, write_paper
 
     _check(folders)
     path = write_paper(folders, out_folder or folders[0] / PAPER, read_style(style))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.cells import Record, Run, read_run, records
-from twinbench.reports.paper_parts import key_of
+from twinbench.reports.paper.parts import key_of
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 

@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 
 from twinbench.reports import tables
 from twinbench.reports.cells import Run, Section
-from twinbench.reports.paper import read_sources
-from twinbench.reports.paper_figures import paper_figures
-from twinbench.reports.paper_parts import Source, frame, key_of, suffix_of
-from twinbench.reports.paper_tables import paper_tables
+from twinbench.reports.paper.figures import paper_figures
+from twinbench.reports.paper.parts import Source, frame, key_of, suffix_of
+from twinbench.reports.paper.tables import paper_tables
+from twinbench.reports.paper.writing import read_sources
 
 
 class Report:

@@ -11,8 +11,8 @@ import pytest
 
 from twinbench.reports import Report
 from twinbench.reports.page import write_report
-from twinbench.reports.paper import write_paper
-from twinbench.reports.paper_style import STYLES
+from twinbench.reports.paper.style import STYLES
+from twinbench.reports.paper.writing import write_paper
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
 

@@ -4,10 +4,10 @@ import zlib
 import pytest
 
 from twinbench.reports import figures
-from twinbench.reports.paper import read_sources
-from twinbench.reports.paper_figures import PaperFigure, cost, paper_figures, pareto
-from twinbench.reports.paper_style import STYLES, read_style
-from twinbench.reports.vector import draw, plain
+from twinbench.reports.paper.figures import PaperFigure, cost, paper_figures, pareto
+from twinbench.reports.paper.style import STYLES, read_style
+from twinbench.reports.paper.vector import draw, plain
+from twinbench.reports.paper.writing import read_sources
 
 
 @pytest.fixture(scope="module")

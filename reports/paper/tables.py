@@ -10,8 +10,8 @@ from itertools import chain, combinations, count
 from typing import Any
 
 from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
-from twinbench.reports.paper_groups import against_chosen, grouped, shaded
-from twinbench.reports.paper_parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
+from twinbench.reports.paper.groups import against_chosen, grouped, shaded
+from twinbench.reports.paper.parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import NOTHING
 from twinbench.sweeps.protocol import PROSE
@@ -38,7 +38,7 @@ def methods_table(source: Source) -> PaperTable:
     rows = [
         Row(
             (label,),
-            tuple(Number(cell, metric, source.number) for metric in metrics),
+            tuple(Number(cell, metric, source) for metric in metrics),
             (cell.seeds_text, str(len(section.methods[label]))),
         )
         for label, cell in section.chosen.items()
@@ -51,7 +51,7 @@ def methods_table(source: Source) -> PaperTable:
             tuple(TITLES[metric] for metric in metrics),
             tuple(rows),
             (*_chosen_words(section), *_notes([source])),
-            (source.words,),
+            (source,),
             ("Seeds", "Candidates"),
             rule_before=_baselines(rows, section),
         ),
@@ -69,7 +69,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     made = []
     for metric in [metric for metric in METRICS if any(metric in source.metrics for source in sources)]:
         rows = [
-            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s.number) for s in sources))
+            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s) for s in sources))
             for label in _baselines_first(labels, [source.section for source in sources])
         ]
         protocols = dict.fromkeys(
@@ -83,7 +83,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             tuple(titles),
             tuple(rows),
             (*protocols, *_notes(sources), *_lacking(rows, titles)),
-            tuple(source.words for source in sources),
+            tuple(sources),
             spanning=f"{TITLES[metric]} (%) by dataset",
             rule_before=_baselines(rows, *(source.section for source in sources)),
         )
@@ -102,7 +102,7 @@ def axis_tables(source: Source) -> list[PaperTable]:
         titles = tuple(value.text for value in values)
         for metric in source.metrics:
             rows = [
-                Row((label,), tuple(Number(_at(section, label, axis, v), metric, source.number) for v in values))
+                Row((label,), tuple(Number(_at(section, label, axis, v), metric, source) for v in values))
                 for label in moved
             ]
             table = PaperTable(
@@ -113,7 +113,7 @@ def axis_tables(source: Source) -> list[PaperTable]:
                 titles,
                 tuple(rows),
                 (*_notes([source]), *_lacking(rows, titles)),
-                (source.words,),
+                (source,),
                 spanning=f"{TITLES[metric]} (%) by {axis}",
             )
             made.append(grouped(table, [section]))
@@ -130,7 +130,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
         rows = [
             Row(
                 tuple(_text(cell, axis) for axis in axes),
-                tuple(Number(cell, metric, source.number) for metric in source.metrics),
+                tuple(Number(cell, metric, source) for metric in source.metrics),
                 (cell.seeds_text, "chosen" if cell is chosen else ""),
             )
             for cell in cells
@@ -143,7 +143,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
             tuple(TITLES[metric] for metric in source.metrics),
             tuple(rows),
             tuple(_notes([source])),
-            (source.words,),
+            (source,),
             ("Seeds", ""),
         )
         made.append(against_chosen(table, chosen))
@@ -161,7 +161,7 @@ def grid_tables(source: Source) -> list[PaperTable]:
             if len(grid.cells) < 4 or len(grid.rows) < 2 or len(grid.columns) < 2:
                 continue
             rows = [
-                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source.number) for c in grid.columns))
+                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in grid.columns))
                 for row in grid.rows
             ]
             others = ", ".join(f"{axis} = {_text(chosen, axis)}" for axis in grid.others)
@@ -174,7 +174,7 @@ def grid_tables(source: Source) -> list[PaperTable]:
                 titles,
                 tuple(shaded(rows)),
                 (*_notes([source]), "Shading: darker from the least mean to the greatest.", *_lacking(rows, titles)),
-                (source.words,),
+                (source,),
                 spanning=f"{TITLES[metric]} (%) by {across}",
             )
             made.append(against_chosen(table, chosen))

@@ -11,13 +11,13 @@ from pathlib import Path
 from twinbench.reports.cells import Run, read_run, sections
 from twinbench.reports.latex import escape
 from twinbench.reports.page import csv_text
-from twinbench.reports.paper_figures import PaperFigure, paper_figures
-from twinbench.reports.paper_latex import PACKAGES, latex
-from twinbench.reports.paper_parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
-from twinbench.reports.paper_style import PaperStyle
-from twinbench.reports.paper_tables import paper_tables
+from twinbench.reports.paper.figures import PaperFigure, paper_figures
+from twinbench.reports.paper.latex import PACKAGES, latex
+from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
+from twinbench.reports.paper.style import PaperStyle
+from twinbench.reports.paper.tables import paper_tables
+from twinbench.reports.paper.vector import draw, plain
 from twinbench.reports.tables import NOTHING
-from twinbench.reports.vector import draw, plain
 from twinbench.results.record import write_bytes_atomically
 from twinbench.results.store import ResultStore
 
@@ -32,7 +32,8 @@ def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
         with ResultStore(folder) as store:
             store.ingest()
             run = read_run(store)
-        found += [(run, Source(run.name, section, number)) for section in sections(run)]
+        variable = "DIR" if len(folders) == 1 else f"DIR{number}"
+        found += [(run, Source(run.name, section, number, variable)) for section in sections(run)]
     return found
 
 

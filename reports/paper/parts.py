@@ -14,6 +14,30 @@ DATASET = "dataset"
 
 
 @dataclass(frozen=True)
+class Source:
+    """A section, and which of the run folders it is from."""
+
+    run: str
+    section: Section
+    number: int = 1
+    variable: str = "DIR"  # of a shell, that the queries take for the run folder
+
+    @property
+    def words(self) -> str:
+        return f"the run folder of {self.run or 'the sweep'}, protocol {self.section.protocol_id}"
+
+    @property
+    def dataset(self) -> str:
+        return str(self.section.content.get(DATASET, {}).get("name") or self.section.dataset_fingerprint[:19])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any cell has."""
+        found = {key for cell in self.section.cells for key in cell.measured}
+        return [metric for metric in METRICS if (metric, REPORTED_ON) in found]
+
+
+@dataclass(frozen=True)
 class Number:
     """A mean over a cell's seeds with its interval, as a fraction. Without a cell or an interval: nothing was measured.
 
@@ -23,7 +47,7 @@ class Number:
 
     cell: Cell | None
     metric: str
-    source: int = 1  # which of several run folders it is from, counted from 1
+    source: Source
     group: str = ""
     leads: bool = False
     shade: float | None = None
@@ -50,33 +74,10 @@ class PaperTable:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    sources: tuple[str, ...]  # of each run folder: which run it is, in words
+    sources: tuple[Source, ...]
     tail: tuple[str, ...] = ()
     spanning: str = ""
     rule_before: int = 0
-
-
-@dataclass(frozen=True)
-class Source:
-    """A section, and which of the run folders it is from."""
-
-    run: str
-    section: Section
-    number: int = 1
-
-    @property
-    def words(self) -> str:
-        return f"the run folder of {self.run or 'the sweep'}, protocol {self.section.protocol_id}"
-
-    @property
-    def dataset(self) -> str:
-        return str(self.section.content.get(DATASET, {}).get("name") or self.section.dataset_fingerprint[:19])
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any cell has."""
-        found = {key for cell in self.section.cells for key in cell.measured}
-        return [metric for metric in METRICS if (metric, REPORTED_ON) in found]
 
 
 def suffix_of(source: Source, sources: int) -> str:
@@ -101,8 +102,9 @@ def frame(table: PaperTable) -> pd.DataFrame:
             interval = number.interval
             found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0)
             cell_id = number.cell.cell_id if number.cell else ""
-            rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, number.source))
-    names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "run_folder"]
+            place = (number.source.section.protocol_id, number.source.number)
+            rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, *place))
+    names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "protocol", "run_folder"]
     return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)
 
 

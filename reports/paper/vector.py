@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from twinbench.reports.figures import Panel, Style
-from twinbench.reports.paper_style import PaperStyle
+from twinbench.reports.paper.style import PaperStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from twinbench.reports import figures
 from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section
 from twinbench.reports.figures import Panel, Style
-from twinbench.reports.paper_parts import TITLES
-from twinbench.reports.paper_tables import grid_of
+from twinbench.reports.paper.parts import TITLES
+from twinbench.reports.paper.tables import grid_of
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
 

@@ -9,8 +9,8 @@ from scipy import stats
 
 from twinbench.reports.cells import REPORTED_ON
 from twinbench.reports.latex import escape
-from twinbench.reports.paper_parts import Number, PaperTable, Row, texts
-from twinbench.reports.paper_style import PaperStyle
+from twinbench.reports.paper.parts import Number, PaperTable, Row, texts
+from twinbench.reports.paper.style import PaperStyle
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import NOTHING
 
@@ -55,13 +55,8 @@ def query_of(number: Number) -> str:
 def _head(table: PaperTable) -> str:
     lines = [f"% Made by twinbench from records alone. Needs {PACKAGES}"]
     lines += ["% Above each row: the queries that give its numbers again, where the shell knows the run folders:"]
-    many = len(table.sources) > 1
-    lines += [f"%   {_variable(n, many)}=...  # {escape(words)}" for n, words in enumerate(table.sources, 1)]
+    lines += [f"%   {source.variable}=...  # {escape(source.words)}" for source in table.sources]
     return "\n".join([*lines, ""])
-
-
-def _variable(source: int, many: bool) -> str:
-    return f"DIR{source}" if many else "DIR"
 
 
 def _float(table: PaperTable, rows: Sequence[Row], style: PaperStyle, page: int, is_last: bool) -> str:
@@ -137,11 +132,10 @@ def _tabular(table: PaperTable, rows: Sequence[Row], block: range, first_page: b
 
 
 def _comments(table: PaperTable, row: Row, block: range) -> Iterator[str]:
-    many = len(table.sources) > 1
     for at in block:
         if query := query_of(row.numbers[at]):
             where = escape(", ".join([*row.labels, table.columns[at]]))
-            yield f'% {where}: twinbench query "${_variable(row.numbers[at].source, many)}" "{query}"'
+            yield f'% {where}: twinbench query "${row.numbers[at].source.variable}" "{query}"'
 
 
 def _number_column(table: PaperTable, at: int) -> str:
