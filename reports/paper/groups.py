@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from twinbench.reports import separation
 from twinbench.reports.cells import REPORTED_ON, Cell, Section
-from twinbench.reports.paper import separation
 from twinbench.reports.paper.parts import Number, PaperTable, Row
 from twinbench.reports.statistics import CONFIDENCE
 

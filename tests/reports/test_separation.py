@@ -2,7 +2,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from twinbench.reports.paper.separation import leads, letters, told_apart
+from twinbench.reports.separation import leads, letters, told_apart
 
 HIGH = {0: 0.950, 1: 0.952, 2: 0.951, 3: 0.953}
 NEAR = {0: 0.949, 1: 0.953, 2: 0.950, 3: 0.953}
