@@ -1,5 +1,6 @@
 """What a run folder holds beside the trials of one claim: read once, for all claims that are judged from it."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,10 +53,15 @@ class Around:
         """All that were trained."""
         return frozenset(cell.method for cell in self.cells if not cell.is_baseline)
 
+    @cached_property
+    def _begun(self) -> list[str]:
+        """When the trials that are recorded now began, in order; UTC to the second."""
+        begun = [str(trial["started"]) for cell in self.cells for trial in cell.trials if trial["started"]]
+        return sorted(moment.replace(" ", "T")[:19] for moment in begun)
+
     def begun_by(self, time: str) -> int:
         """How many of the trials that are recorded now had begun by that time, UTC to the second."""
-        begun = [str(trial["started"]) for cell in self.cells for trial in cell.trials if trial["started"]]
-        return sum(moment.replace(" ", "T")[:19] <= time[:19] for moment in begun)
+        return bisect_right(self._begun, time[:19])
 
 
 def _readable_claims(path: Path) -> tuple[Claim, ...]:

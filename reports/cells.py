@@ -1,8 +1,9 @@
 """What tables and figures are made of: the run as frames, parted into sections, its trials gathered into cells."""
 
 import json
+import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ BASELINES = ("raw_pixels", "untrained")
 METRICS = ("knn_top1", "linear_top1")
 SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
+SETTING = ("trial_id", "name", "text", "number")
 NOT_DONE = ("diverged", "collapsed", "failed")
 
 Record = dict[str, Any]
@@ -38,7 +40,7 @@ class Run:
 
 
 def read_run(store: ResultStore, curves: str = "%") -> Run:
-    """All that a report needs of `store`, which must have been ingested. `curves`: which, as SQL's LIKE has it."""
+    """All that a report needs of `store`, which must have been ingested. `curves`: those LIKE this; "" is none."""
     head = store.query("SELECT name, question, axes FROM run")
     return Run(
         name=str(head["name"][0]),
@@ -86,7 +88,7 @@ class Cell:
     def is_baseline(self) -> bool:
         return self.method in BASELINES
 
-    @property
+    @cached_property
     def statuses(self) -> Counter[str]:
         return Counter(str(trial["status"]) for trial in self.trials)
 
@@ -103,6 +105,16 @@ class Cell:
         return self.done == self.planned
 
     @property
+    def is_begun(self) -> bool:
+        """Whether it ran at any seed."""
+        return self.statuses["missing"] < self.planned
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it ran at all its seeds, however they ended."""
+        return not self.statuses["missing"]
+
+    @property
     def seeds_text(self) -> str:
         """ "3 of 3", or "2 of 3, 1 diverged": a cell with seeds missing is never shown as a whole one."""
         others = [f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "done"]
@@ -111,15 +123,27 @@ class Cell:
     def interval(self, metric: str, split: str) -> Interval | None:
         """Mean and t interval over the seeds that are done; None without any, or if they were not measured alike."""
         if (metric, split) not in self._intervals:
-            measured = self.measured.get((metric, split), ())
-            alike = len({one.variant for one in measured}) == 1
-            self._intervals[metric, split] = t_interval([one.value for one in measured]) if alike else None
+            measured = self._alike(metric, split)
+            self._intervals[metric, split] = t_interval([one.value for one in measured]) if measured else None
         return self._intervals[metric, split]
 
     @cached_property
     def _intervals(self) -> dict[tuple[str, str], Interval | None]:
         """Those asked for so far: tables and figures ask for the same many times."""
         return {}
+
+    @cached_property
+    def means(self) -> dict[tuple[str, str], float]:
+        """Those of the intervals, by (metric, split): what a choice among many cells needs of them."""
+        return {
+            key: float(statistics.mean(one.value for one in measured))
+            for key in self.measured
+            if (measured := self._alike(*key))
+        }
+
+    def _alike(self, metric: str, split: str) -> tuple[Measured, ...]:
+        measured = self.measured.get((metric, split), ())
+        return measured if len({one.variant for one in measured}) == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +200,25 @@ class Section:
         """The cell of each method that validation chose."""
         return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
 
+    @cached_property
+    def _places(self) -> dict[tuple[str, float | str], set[int]]:
+        """Of the cells with a setting's value, by its name and the value as text and as number."""
+        places: dict[tuple[str, float | str], set[int]] = {}
+        for place, cell in enumerate(self.cells):
+            places.setdefault(("method", cell.method), set()).add(place)
+            for name, value in cell.values.items():
+                places.setdefault((name, value.text.lower()), set()).add(place)
+                if value.number is not None:
+                    places.setdefault((name, value.number), set()).add(place)
+        return places
+
+    def having(self, selector: Mapping[str, Any]) -> list[Cell]:
+        """The cells of a method, and of the settings beside it; 1 and 1.0 are one value, and a word is in any case."""
+        method = ("method", str(selector["method"]))
+        asked = [method, *((name, _told(value)) for name, value in selector.items() if name != "method")]
+        places = set.intersection(*(self._places.get(one, set()) for one in asked))
+        return [self.cells[place] for place in sorted(places)]
+
     def moved(self, label: str) -> dict[str, tuple[Value, ...]]:
         """The axes on which the cells of a method differ, with their values in order."""
         return self._moved[label]
@@ -193,6 +236,10 @@ class Section:
         }
 
 
+def _told(value: object) -> float | str:
+    return str(value).lower() if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+
+
 def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) -> Cell:
     """The cell with the highest mean of that metric on that split; equal means go to the smaller cell id.
 
@@ -201,10 +248,8 @@ def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) ->
     """
 
     def rank(cell: Cell) -> tuple[bool, bool, int, float, str]:
-        interval = cell.interval(*selected_by)
-        mean = interval.mean if interval else 0.0
-        lacking = 0 if cell.is_complete else cell.planned - cell.done
-        return (interval is None, not cell.is_complete, lacking, -mean, cell.cell_id)
+        mean = cell.means.get(selected_by)
+        return (mean is None, not cell.is_complete, cell.planned - cell.done, -(mean or 0.0), cell.cell_id)
 
     return min(cells, key=rank)
 
@@ -247,11 +292,14 @@ def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict
     """The sweep's axes, then any other setting on which cells of one method differ: no difference goes unseen."""
     seen: dict[str, dict[tuple[str, int], set[str | None]]] = {}
     names = sorted({name for values in settings.values() for name in values})
+    of_cell: dict[str, dict[str, Value]] = {}
     for trial in trials:
-        values = settings.get(trial["trial_id"], {})
+        method, values = (trial["method"], trial["method_version"]), settings.get(trial["trial_id"], {})
+        if of_cell.get(trial["cell_id"]) == values:
+            continue
+        of_cell[trial["cell_id"]] = values
         for name in names:
             value = values.get(name)
-            method = (trial["method"], trial["method_version"])
             seen.setdefault(name, {}).setdefault(method, set()).add(value.text if value else None)
     moved = [name for name, methods in seen.items() if any(len(texts) > 1 for texts in methods.values())]
     return (*named, *(name for name in moved if name not in named))
@@ -302,8 +350,11 @@ def value_order(value: Value) -> tuple[bool, float, str]:
 
 def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
     found: dict[str, dict[str, Value]] = {}
-    for row in records(run.settings[run.settings["source"] != "derived"]):
-        found.setdefault(row["trial_id"], {})[row["name"]] = Value(str(row["text"]), row["number"])
+    asked = run.settings[run.settings["source"] != "derived"]
+    distinct: dict[tuple[Any, Any], Value] = {}  # few: seeds share all of their settings, and cells most
+    for trial_id, name, text, number in zip(*map(_plain, (asked[key] for key in SETTING)), strict=True):
+        value = distinct.get((text, number)) or distinct.setdefault((text, number), Value(str(text), number))
+        found.setdefault(trial_id, {})[name] = value
     return found
 
 
@@ -316,5 +367,14 @@ def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float,
 
 def records(frame: pd.DataFrame) -> list[Record]:
     """The rows of a frame as dicts, with None where pandas has one of its several words for nothing."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+    names = [str(name) for name in frame.columns]
+    return [
+        dict(zip(names, row, strict=True)) for row in zip(*(_plain(column) for _, column in frame.items()), strict=True)
+    ]
+
+
+def _plain(column: "pd.Series[Any]") -> list[Any]:
+    """The values of a column as Python has them."""
+    there = column.notna().to_numpy()
+    values = column.astype(object).tolist()
+    return values if there.all() else [value if known else None for value, known in zip(values, there, strict=True)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from twinbench.reports.claims import LOWER_IS_BETTER, Claim, reported_value, selector_text
 from twinbench.reports.evidence import Evidence, Side
@@ -186,7 +186,7 @@ def _p(difference: Difference, asked: Asked, bound: float) -> float | None:
         return None
     room = difference.mean - bound if asked == "above" else bound - abs(difference.mean)
     if difference.has_spread:
-        return min(1.0, 2 * float(stats.t.sf(room / error, freedom)))
+        return min(1.0, 2 * float(special.stdtr(freedom, -room / error)))
     return (2.0 ** (1 - difference.n) if room > 0 else 1.0) if difference.paired else None
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +45,11 @@ class Log:
 
     def of(self, claim: Claim) -> Declaration | None:
         """The first declaration of this very claim."""
-        return next((entry for entry in self.entries if entry.claim == claim.hash), None)
+        return self._first.get(claim.hash)
+
+    @cached_property
+    def _first(self) -> dict[str, Declaration]:
+        return {entry.claim: entry for entry in reversed(self.entries)}
 
     def named(self, name: str) -> list[Declaration]:
         """Whatever was declared under the name."""
@@ -83,8 +88,10 @@ def declare(claims: Iterable[Claim], run_folder: Path, now: datetime) -> tuple[l
             entries = _known(run_folder, now)
             held = len(entries)
             recorded = len(record_files(run_folder))
+            declared = {entry.claim for entry in entries}
             for claim in claims:
-                if Log(tuple(entries)).of(claim) is None:
+                if claim.hash not in declared:
+                    declared.add(claim.hash)
                     time = now.isoformat(timespec="seconds")
                     entry = Declaration(claim.name, claim.hash, time, recorded, _head(entries))
                     entries.append(replace(entry, digest=_digest(entry)))

@@ -34,9 +34,10 @@ from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
 TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
-FEATURE_STD = "diagnostics/feature_std"
 CURVES = """
-SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test FROM curves GROUP BY trial_id
+SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test,
+    arg_max(value, epoch) FILTER (name = 'diagnostics/feature_std') AS feature_std
+FROM curves GROUP BY trial_id
 """
 
 
@@ -122,7 +123,7 @@ class Folder:
         self._folder, self._log = run_folder, read_log(run_folder)
         with ResultStore(run_folder) as store:
             store.ingest()
-            run = read_run(store, curves=FEATURE_STD)
+            run = read_run(store, curves="")
             curves = store.query(CURVES)
         self.sections = sections(run)
         self._cells: dict[str, list[tuple[Section, Cell]]] = {}
@@ -134,7 +135,7 @@ class Folder:
             self._measured.setdefault((row["trial_id"], row["name"], row["split"]), []).append(row)
         self._traces: dict[str, Trace] = {}
         self._together: list[Evidence] = []
-        self._feature_std = dict(zip(run.curves["trial_id"], run.curves["value"], strict=True))  # the last of each
+        self._feature_std = dict(zip(curves["trial_id"], curves["feature_std"], strict=True))  # NaN without any
         self._versions: dict[str, dict[str, str]] = {}
         for trial, package, version in run.versions[["trial_id", "package", "version"]].itertuples(index=False):
             self._versions.setdefault(trial, {})[package] = version
@@ -246,7 +247,7 @@ class Folder:
                 )
                 for key in unknown
             )
-        found = [(section, cell) for section, cell in of_method if _has(cell, settings)]
+        found = [(section, cell) for section in self.sections for cell in section.having(selector)]
         under = [one for one in found if one[0].protocol_name == claim.protocol]
         return under or found
 
@@ -285,18 +286,4 @@ def _is_recorded(trial: Record) -> bool:
 
 def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:
     """How many of the cells ran at all their seeds: one that was only planned was no candidate."""
-    return sum(all(_is_recorded(trial) for trial in cell.trials) for _, cell in cells)
-
-
-def _has(cell: Cell, settings: Mapping[str, Any]) -> bool:
-    """Whether the cell ran with these settings; 1 and 1.0 are one value."""
-    for key, wanted in settings.items():
-        value = cell.values.get(key)
-        if value is None:
-            return False
-        if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-            if value.number is None or value.number != float(wanted):
-                return False
-        elif value.text.lower() != str(wanted).lower():
-            return False
-    return True
+    return sum(cell.is_recorded for _, cell in cells)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 from twinbench.reports.statistics import CONFIDENCE
 
@@ -80,7 +80,7 @@ def paired_example_difference(
     scaled = hits_a * seeds_b - hits_b * seeds_a  # whole numbers, so that sums are exact in any order
     scale, total, squares = seeds_a * seeds_b, int(scaled.sum()), int((scaled**2).sum())
     error = math.sqrt((n * squares - total**2) / (n - 1)) / n / scale
-    estimate, half_width = total / n / scale, float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
+    estimate, half_width = total / n / scale, float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * error
     return ExampleInterval(estimate, estimate - half_width, estimate + half_width, n, confidence, "paired t")
 
 

@@ -153,18 +153,12 @@ def tuning_parity(case: Case) -> Outcome:
 def _begun(case: Case, side: Side, late: bool) -> int:
     """Cells of the side's choice of which any trial ran: whoever sees some seeds of a cell has looked at it."""
     others = [other.selector for other in case.evidence.sides] if late else []
-    settings = {
+    shared = {
         key: value
         for key, value in side.selector.items()
-        if key != "method" and all(other.get(key) == value for other in others)
+        if key == "method" or all(other.get(key) == value for other in others)
     }
-    cells = [cell for cells in side.section.methods.values() for cell in cells] if side.section else []
-    return sum(
-        cell.method == side.selector["method"]
-        and all(key in cell.values and _is_value(cell.values[key], value) for key, value in settings.items())
-        and any(trial["status"] != "missing" for trial in cell.trials)
-        for cell in cells
-    )
+    return sum(cell.is_begun for cell in side.section.having(shared)) if side.section else 0
 
 
 def _away_from_defaults(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:

@@ -173,7 +173,7 @@ def record_files(run_folder: Path | str) -> list[Path]:
     folder = Path(run_folder) / RECORDS
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
 
 
 def recorded_ids(run_folder: Path | str) -> dict[str, str]:

@@ -7,28 +7,39 @@ them.
 
 import hashlib
 import json
+import math
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from twinbench.results.record import PLAN, BrokenArtefact, TornRecord, parse_record, read_artefact, record_files
+from twinbench.results.record import (
+    PLAN,
+    RECORDS,
+    BrokenArtefact,
+    TornRecord,
+    parse_record,
+    read_artefact,
+    record_files,
+)
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
 SCHEMA_NUMBER = 2
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
-RECORDS_AT_ONCE = 500  # holds memory down: curves of this many trials stand in Python lists at a time
+RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
 
 # The tables that hold what records say; all have a trial_id.
 _RECORD_TABLES = ("trials", "settings", "metrics", "curves", "versions")
@@ -73,7 +84,7 @@ class _Known:
 class _Changes:
     """What differs between the folder and the database, found before anything is written."""
 
-    fresh: list[tuple[Path, bytes, dict[str, Any]]] = field(default_factory=list)
+    fresh: list[dict[str, pa.Table]] = field(default_factory=list)  # rows of new and changed records, by table
     gone: list[str] = field(default_factory=list)  # trial ids whose rows go, because they are replaced or removed
     set_aside: list[tuple[str, str, str]] = field(default_factory=list)
     new: int = 0
@@ -115,8 +126,8 @@ class ResultStore:
             if changed:
                 _delete(connection, changes.gone)
                 _delete_missing(connection)
-            for batch in _batches(changes.fresh, RECORDS_AT_ONCE):
-                self._insert_records(connection, batch, changes)
+            for tables in changes.fresh:
+                _insert_records(connection, tables)
             if changed:
                 _insert_plan(connection, plan, plan_digest)
             set_aside = sorted(set(changes.set_aside))
@@ -155,15 +166,18 @@ class ResultStore:
             connection.close()
 
     def _compare(self, known: dict[str, _Known], kept_problems: list[tuple[str, str, str]]) -> _Changes:
-        changes = _Changes()
+        changes, batch = _Changes(), _Batch()
         present = set()
+        kept: dict[str, list[tuple[str, str, str]]] = {}
+        for problem in kept_problems:
+            kept.setdefault(problem[2], []).append(problem)
         for path in record_files(self.run_folder):
             file = _relative(path)
             before = known.get(file)
             if before and self._signature(path, before.curves_file, before.outputs_file) == before.signature:
                 present.add(file)
                 changes.unchanged += 1
-                changes.set_aside += [problem for problem in kept_problems if problem[2] == file]
+                changes.set_aside += kept.get(file, [])
                 continue
             try:
                 data = path.read_bytes()
@@ -175,7 +189,10 @@ class ResultStore:
                 changes.set_aside.append((file, f"cannot be read ({error.strerror})", file))
                 continue
             present.add(file)
-            changes.fresh.append((path, data, record))
+            self._take(path, data, record, batch, changes)
+            if len(batch.rows["files"]) == RECORDS_AT_ONCE:
+                changes.fresh.append(batch.tables())
+                batch = _Batch()
             if before is None:
                 changes.new += 1
             else:
@@ -185,13 +202,15 @@ class ResultStore:
         for file in known.keys() - present:
             changes.gone.append(known[file].trial_id)
             changes.removed += 1
+        if batch.rows["files"]:
+            changes.fresh.append(batch.tables())
         return changes
 
     def _signature(self, path: Path, curves_file: str | None, outputs_file: str | None) -> str:
         parts = []
-        for file in (path, *(self.run_folder / name for name in (curves_file, outputs_file) if name)):
+        for file in (str(path), *(f"{self.run_folder}/{name}" for name in (curves_file, outputs_file) if name)):
             try:
-                state = file.stat()
+                state = os.stat(file)
             except OSError:
                 parts.append("absent")
             else:
@@ -212,34 +231,22 @@ class ResultStore:
             return {}, ""
         return plan, hashlib.sha256(data).hexdigest()
 
-    def _insert_records(
-        self, connection: Any, batch: list[tuple[Path, bytes, dict[str, Any]]], changes: _Changes
-    ) -> None:
-        kinds = ("files", "trials", "settings", "metrics", "versions")
-        rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
-        protocols: dict[str, tuple[Any, ...]] = {}
-        curves = _Curves()
-        for path, data, record in batch:
-            file, result = _relative(path), record["result"]
-            trial_id, trial = result["trial_id"], result["trial"]
-            names = [reference["file"] if (reference := result.get(key)) else None for key in ("curves", "outputs")]
-            # The signature is taken before the artefacts are read: a change in between shows at the next ingestion.
-            rows["files"].append(
-                (file, trial_id, hashlib.sha256(data).hexdigest(), self._signature(path, *names), *names)
-            )
-            for key in ("curves", "outputs"):
-                if problem := self._take_artefact(trial_id, key, result.get(key), curves):
-                    changes.set_aside.append((*problem, file))
-            rows["trials"].append(_trial_row(record))
-            rows["settings"] += _setting_rows(trial_id, result)
-            rows["metrics"] += [_metric_row(trial_id, metric) for metric in result["metrics"]]
-            versions = _table_of(record["circumstance"].get("versions"))
-            rows["versions"] += [(trial_id, name, _text(version)) for name, version in sorted(versions.items())]
-            protocols[trial["protocol"]["hash"]] = _protocol_row(trial["protocol"])
-        for name, values in rows.items():
-            _insert(connection, name, _table(_COLUMNS[name], values))
-        _insert(connection, "curves", curves.table())
-        _insert_protocols(connection, protocols.values())
+    def _take(self, path: Path, data: bytes, record: dict[str, Any], batch: "_Batch", changes: _Changes) -> None:
+        """One record's rows into the batch; what is wrong with its artefacts is set aside."""
+        file, result = _relative(path), record["result"]
+        trial_id, rows, protocol = result["trial_id"], batch.rows, result["trial"]["protocol"]
+        names = [reference["file"] if (reference := result.get(key)) else None for key in ("curves", "outputs")]
+        # The signature is taken before the artefacts are read: a change in between shows at the next ingestion.
+        rows["files"].append((file, trial_id, hashlib.sha256(data).hexdigest(), self._signature(path, *names), *names))
+        for key in ("curves", "outputs"):
+            if problem := self._take_artefact(trial_id, key, result.get(key), batch.curves):
+                changes.set_aside.append((*problem, file))
+        rows["trials"].append(_trial_row(record))
+        rows["settings"] += _setting_rows(trial_id, result)
+        rows["metrics"] += [_metric_row(trial_id, metric) for metric in result["metrics"]]
+        versions = _table_of(record["circumstance"].get("versions"))
+        rows["versions"] += [(trial_id, name, _text(version)) for name, version in sorted(versions.items())]
+        batch.protocols[protocol["hash"]] = protocol
 
     def _take_artefact(
         self, trial_id: str, key: str, reference: Mapping[str, str] | None, curves: "_Curves"
@@ -370,9 +377,13 @@ def _insert(connection: Any, name: str, table: pa.Table) -> None:
     connection.unregister("incoming")
 
 
-def _insert_protocols(connection: Any, rows: Iterable[tuple[Any, ...]]) -> None:
-    known = {hash_ for (hash_,) in _rows(connection, "SELECT hash FROM protocols")}
-    _insert(connection, "protocols", _table(_COLUMNS["protocols"], [row for row in rows if row[0] not in known]))
+def _insert_records(connection: Any, tables: Mapping[str, pa.Table]) -> None:
+    """The rows of one batch; of its protocols those that are not there yet."""
+    for name, table in tables.items():
+        if name == "protocols":
+            known = pa.array([hash_ for (hash_,) in _rows(connection, "SELECT hash FROM protocols")], _S)
+            table = table.filter(pc.invert(pc.is_in(table["hash"], known)))
+        _insert(connection, name, table)
 
 
 def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> None:
@@ -393,7 +404,7 @@ def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> Non
     _insert(connection, "settings", _table(_SETTINGS, settings))
     # A protocol that only missing trials refer to is shown all the same; one that nothing refers to is not.
     if protocol.get("hash") and absent:
-        _insert_protocols(connection, [_protocol_row(protocol)])
+        _insert_records(connection, {"protocols": _table(_COLUMNS["protocols"], [_protocol_row(protocol)])})
     connection.execute("DELETE FROM protocols WHERE hash NOT IN (SELECT protocol_hash FROM trials)")
 
 
@@ -460,46 +471,64 @@ _COLUMNS = {
 
 def _table(columns: Mapping[str, Any], rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    return pa.table(
-        {
-            name: pa.array([_text(value) for value in column] if kind == _S else column, kind)
-            for (name, kind), column in zip(columns.items(), values, strict=True)
-        }
-    )
+    return pa.table({name: _column(column, kind) for (name, kind), column in zip(columns.items(), values, strict=True)})
+
+
+def _column(values: Sequence[Any], kind: Any) -> pa.Array:
+    if kind != _S:
+        return pa.array(values, kind)
+    try:
+        return pa.array(values, kind)
+    except (UnicodeEncodeError, pa.ArrowException):  # almost never, and then one by one
+        return pa.array([_text(value) for value in values], kind)
 
 
 class _Curves:
     """The curves of many trials, column by column."""
 
     def __init__(self) -> None:
-        self.trial_id: list[str] = []
-        self.epoch: list[float] = []
-        self.name: list[str] = []
-        self.value: list[float | None] = []
+        self.series: list[tuple[str, str | None, int]] = []  # trial, name and number of points
+        self.epochs: list[float] = []  # of all points, series after series
+        self.values: list[float] = []
 
     def add(self, trial_id: str, curves: Mapping[str, Any]) -> None:
         """Take the curves of one trial, all or none. Points that were not measured (null) leave no row."""
         epochs = [float(epoch) for epoch in curves["epoch"]]
-        points = []
+        taken = []
         for name, values in sorted(curves["series"].items()):
-            points += [
-                (epoch, name, float(value)) for epoch, value in zip(epochs, values, strict=True) if value is not None
-            ]
-        self.trial_id += [trial_id] * len(points)
-        for epoch, name, value in points:
-            self.epoch.append(epoch)
-            self.name.append(name)
-            self.value.append(value)
+            points = [(epoch, float(value)) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+            taken.append((_text(name), points))
+        for name, points in taken:
+            self.series.append((trial_id, name, len(points)))
+            self.epochs += [epoch for epoch, _ in points]
+            self.values += [value for _, value in points]
 
     def table(self) -> pa.Table:
+        trials, names, counts = zip(*self.series, strict=True) if self.series else ((), (), ())
+        of_point = pa.array(np.repeat(np.arange(len(counts)), counts))
         return pa.table(
             {
-                "trial_id": pa.array(self.trial_id, _S),
-                "epoch": pa.array(self.epoch, _F),
-                "name": pa.array([_text(name) for name in self.name], _S),
-                "value": pa.array(self.value, _F),
+                "trial_id": pa.array(trials, _S).take(of_point),
+                "epoch": pa.array(self.epochs, _F),
+                "name": pa.array(names, _S).take(of_point),
+                "value": pa.array(self.values, _F),
             }
         )
+
+
+class _Batch:
+    """The rows of some records."""
+
+    def __init__(self) -> None:
+        kinds = ("files", "trials", "settings", "metrics", "versions")
+        self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
+        self.protocols: dict[str, Mapping[str, Any]] = {}  # by hash
+        self.curves = _Curves()
+
+    def tables(self) -> dict[str, pa.Table]:
+        """By the name of the table."""
+        rows = self.rows | {"protocols": [_protocol_row(protocol) for protocol in self.protocols.values()]}
+        return {name: _table(_COLUMNS[name], of) for name, of in rows.items()} | {"curves": self.curves.table()}
 
 
 def _trial_row(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -546,10 +575,17 @@ def _setting_rows(trial_id: str, result: Mapping[str, Any]) -> list[tuple[Any, .
     trial = result["trial"]
     sources = {"settings": trial["settings"], "training": trial["training"], "derived": result.get("derived")}
     return [
-        (trial_id, source, name, _convert(value, _F), value if isinstance(value, str) else _json(value))
+        (trial_id, source, name, _convert(value, _F), _setting_text(value))
         for source, values in sources.items()
         for name, value in sorted(_table_of(values).items())
     ]
+
+
+def _setting_text(value: object) -> str:
+    """A text as it is, all else as JSON has it: of a finite number that is its repr."""
+    if isinstance(value, str):
+        return value
+    return repr(value) if type(value) in (int, float) and math.isfinite(value) else _json(value)  # type: ignore[arg-type]
 
 
 def _metric_row(trial_id: str, metric: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -596,15 +632,15 @@ def _moment(value: object) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes one anew for every value
 
 
 def _text(value: object) -> str | None:
     """As text that UTF-8 can hold: a lone surrogate, from an undecodable file name, is spelled out."""
     if value is None:
         return None
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _table_of(value: object) -> Mapping[str, Any]:
@@ -626,14 +662,8 @@ def _check_plan(plan: Any) -> None:
 
 
 def _relative(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    return f"{RECORDS}/{path.name}"
 
 
 def _reason(file: str, error: Exception) -> str:
     return str(error).removeprefix(f"{file}: ")
-
-
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
