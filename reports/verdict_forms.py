@@ -13,8 +13,11 @@ from typing import Any
 
 from twinbench.reports import latex
 from twinbench.reports.checking import Checked
-from twinbench.reports.contrasts import Contrast
+from twinbench.reports.contrasts import ALPHA, Contrast
+from twinbench.reports.evidence import Side
+from twinbench.reports.examples import Correct, mcnemar
 from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED, Finding
+from twinbench.reports.statistics import seed_differences, wilcoxon_test
 from twinbench.reports.verdicts import DIRECTION_ONLY, EQUIVALENT, INADMISSIBLE, NARROWED, UNDERPOWERED, Verdict
 from twinbench.reports.wording import amount_text, difference_text, interval_text, mean_text
 
@@ -123,6 +126,7 @@ def _content(verdict: Verdict) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in verdict.findings],
         "comparisons": [_numbers(contrast) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "trials": sorted({str(trial["trial_id"]) for trial in verdict.evidence.trials}),
+        "missing_trials": sorted({str(t["trial_id"]) for t in verdict.evidence.trials if t["status"] == "missing"}),
     }
 
 
@@ -134,7 +138,28 @@ def _numbers(contrast: Contrast) -> dict[str, Any]:
     names = ("label", "point", "asked", "bound", "p", "holm_p", "detectable")
     sides = [side for side in (contrast.a, contrast.b) if side is not None]
     values = {side.label: {str(seed): side.values[seed] for seed in sorted(side.values)} for side in sides}
+    told |= {"wilcoxon": _wilcoxon(contrast), "mcnemar": _mcnemar(contrast)}
     return {name: getattr(contrast, name) for name in names} | told | {"effect_size": effect, "values": values}
+
+
+def _wilcoxon(contrast: Contrast) -> dict[str, Any] | None:
+    """Beside the interval that judges, for readers who do not take differences between seeds for normal."""
+    if contrast.b is None or contrast.difference is None or not contrast.difference.paired:
+        return None
+    return asdict(wilcoxon_test(seed_differences(contrast.a.values, contrast.b.values), ALPHA))
+
+
+def _mcnemar(contrast: Contrast) -> dict[str, Any]:
+    """Of each seed that both sides have: the two networks on the same examples."""
+    of_a, of_b = _correct_by_seed(contrast.a), _correct_by_seed(contrast.b)
+    return {str(seed): asdict(mcnemar(of_a[seed], of_b[seed])) for seed in sorted(of_a.keys() & of_b.keys())}
+
+
+def _correct_by_seed(side: Side | None) -> dict[int, Correct]:
+    """Where every done trial of the side has its outputs by example, which come in the order of the seeds."""
+    if side is None or side.correct is None or len(side.correct) != len(side.values):
+        return {}
+    return dict(zip(sorted(side.values), side.correct, strict=True))
 
 
 def in_toto_text(checked: Checked) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from claim_evidence import B, claim_of, evidence_of, judged
 from claim_study import CLAIM, honest_study
+from scipy.stats import wilcoxon
 
 from twinbench.reports.checking import Checked, check_claims
 from twinbench.reports.rules import FAILED
@@ -146,7 +147,11 @@ def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
     mean = sum(simclr[seed] - byol[seed] for seed in byol) / 6
     assert numbers["difference"]["mean"] == pytest.approx(mean)
     assert numbers["bound"] == 0.06 and numbers["examples"]["n"] == 2000
-    assert len(good["trials"]) == 12
+    assert len(good["trials"]) == 12 and good["missing_trials"] == []
+    differences = [simclr[seed] - byol[seed] for seed in sorted(byol)]
+    assert numbers["wilcoxon"]["p"] == pytest.approx(wilcoxon(differences, method="exact").pvalue)
+    only_one = [numbers["mcnemar"][seed]["b"] - numbers["mcnemar"][seed]["c"] for seed in sorted(byol)]
+    assert only_one == [round(2000 * difference) for difference in differences]  # b - c examples of 2,000
 
 
 def test_json_shows_no_statistics_of_what_is_inadmissible(tmp_path):
