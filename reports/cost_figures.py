@@ -10,7 +10,18 @@ import plotly.graph_objects as go
 from scipy import stats
 
 from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, records
-from twinbench.reports.figures import DIAGNOSTIC_NAMES, DIAGNOSTICS, Panel, Style, hover, layout, percent, short, styles
+from twinbench.reports.figures import (
+    DIAGNOSTIC_NAMES,
+    DIAGNOSTICS,
+    Panel,
+    Style,
+    error_bars,
+    hover,
+    layout,
+    percent,
+    short,
+    styles,
+)
 from twinbench.reports.tables import METRIC_NAMES, NOTHING, estimate_text
 
 LEAST_TRIALS = 4  # below, a rank correlation is 1 or -1 by chance too often to be shown
@@ -55,7 +66,7 @@ class Point:
 
 
 def cost_panels(section: Section, metric: str) -> list[Panel]:
-    """A panel per cost, a mark per cell; a cost that nobody has, or all alike, gives none."""
+    """One panel each: a mark per cell, the chosen with intervals. A cost that nobody has, or all alike, gives none."""
     panels = []
     for cost in _costs(section):
         points = _points(section, cost, metric)
@@ -102,7 +113,10 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
     )
     labels = dict.fromkeys(point.cell.label for point in points)
     marks = [
-        _marks(section, [p for p in points if p.cell.label == label], looks, chosen, metric, cost) for label in labels
+        _marks(section, own, looks, filled, metric)
+        for filled in (False, True)  # the chosen ones on top
+        for label in labels
+        if (own := [p for p in points if p.cell.label == label and (p.cell.cell_id in chosen) == filled])
     ]
     figure = go.Figure([line, *marks], layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", cost.name))
     amounts = [point.cost for point in points]
@@ -114,9 +128,8 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
     )
 
 
-def _marks(
-    section: Section, points: Sequence[Point], looks: dict[str, Style], chosen: set[str], metric: str, cost: Cost
-) -> go.Scatter:
+def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], filled: bool, metric: str) -> go.Scatter:
+    """A trace of its own for what has intervals: plotly draws a missing one as a bar without length."""
     cells = [point.cell for point in points]
     style = looks[cells[0].method]
     return go.Scatter(
@@ -126,9 +139,10 @@ def _marks(
         mode="markers",
         marker={
             "color": style.colour,
-            "symbol": [style.symbol if c.cell_id in chosen else f"{style.symbol}-open" for c in cells],
-            "size": [11 if c.cell_id in chosen else 8 for c in cells],
+            "symbol": style.symbol if filled else f"{style.symbol}-open",
+            "size": 11 if filled else 8,
         },
+        error_y=error_bars(cell.interval(metric, REPORTED_ON) for cell in cells) if filled else None,
         hoverinfo="text",
         hovertext=[
             hover(_named(section, p.cell), estimate_text(p.cell.interval(metric, REPORTED_ON)), f"{p.cost:.3g}")

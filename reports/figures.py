@@ -9,6 +9,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -16,7 +17,6 @@ from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, Val
 from twinbench.reports.statistics import Interval
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
 
-SENSITIVITY_METRIC = "linear_top1"
 VALIDATION_CURVE = "validation/knn_top1"
 LOSS_CURVE = "loss"
 DIAGNOSTICS = "diagnostics/"
@@ -77,7 +77,7 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
 # --- sensitivity ----------------------------------------------------------------------------------------------------
 
 
-def sensitivity(section: Section, axis: str, metric: str = SENSITIVITY_METRIC) -> list[Panel]:
+def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
     """Test accuracy against one axis, a panel per method that moved it: every seed a point, mean and interval beside.
 
     Points are joined where nothing but the axis differs. The line through the chosen cell is strong, the others faint.
@@ -91,7 +91,7 @@ def sensitivity(section: Section, axis: str, metric: str = SENSITIVITY_METRIC) -
     return [_sensitivity_panel(section, label, axis, metric, baselines, span, looks) for label in moved]
 
 
-def baselines_outside(section: Section, panels: Sequence[Panel], metric: str = SENSITIVITY_METRIC) -> str:
+def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) -> str:
     """The baselines that lie outside the panels' range, in words: drawn to scale they would flatten the methods."""
     if not panels:
         return ""
@@ -210,12 +210,7 @@ def _line(
     whole = [(x, i) for x, _, i in found if i.half_width is not None]
     if len(whole) > 1 and not categories:
         return [_band(whole, style.colour), points, mean]
-    mean.error_y = {
-        "type": "data",
-        "array": [None if i.half_width is None else percent(i.half_width) for _, _, i in found],
-        "thickness": 1.5,
-        "width": 4,
-    }
+    mean.error_y = error_bars(i for _, _, i in found)
     return [points, mean]
 
 
@@ -417,6 +412,14 @@ def _span(values: Sequence[float], levels: Sequence[float]) -> tuple[float, floa
     low, high = min([*values, *near]), max([*values, *near])
     air = max(0.1 * (high - low), 0.5)
     return round(low - air, 6), round(high + air, 6)
+
+
+def error_bars(intervals: Iterable[Interval | None]) -> dict[str, Any] | None:
+    """A bar per interval that has a width; None where none has."""
+    halves = [None if i is None or i.half_width is None else percent(i.half_width) for i in intervals]
+    if all(half is None for half in halves):
+        return None
+    return {"type": "data", "array": halves, "thickness": 1.5, "width": 4}
 
 
 def percent(fraction: float) -> float:

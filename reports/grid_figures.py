@@ -26,43 +26,55 @@ class Grid:
 # --- heat maps ------------------------------------------------------------------------------------------------------
 
 
-def heat_maps(section: Section, metric: str) -> list[Panel]:
-    """A panel per method and pair of axes that it crossed, the other axes as in the chosen cell."""
-    panels = []
-    for label in section.methods:
-        for across, up in itertools.combinations(section.moved(label), 2):
-            cells = _plane(section, label, (across, up))
-            values = [_values(cells, axis) for axis in (across, up)]
-            # A cross of two one-axis sweeps is no grid: its corners would all be empty.
-            if min(map(len, values)) > 1 and len(cells) > len(values[0]) + len(values[1]) - 1:
-                panels.append(_heat_map(label, cells, (across, up), values, metric))
-    return panels
+@dataclass(frozen=True)
+class Plane:
+    """A method's cells by two axes, all other axes as in the chosen cell."""
+
+    axes: tuple[str, str]
+    values: tuple[tuple[Value, ...], tuple[Value, ...]]  # of each axis, in order
+    cells: dict[tuple[Value, Value], Cell]
+    others: str  # where the other axes that the method moved stand
 
 
-def _plane(section: Section, label: str, pair: tuple[str, str]) -> list[Cell]:
-    chosen = section.chosen[label]
-    rest = [axis for axis in section.moved(label) if axis not in pair]
-    return [
-        cell
+def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
+    """None where the method did not cross the two: of a cross of two one-axis sweeps all corners would be empty."""
+    moved, chosen = section.moved(label), section.chosen[label]
+    rest = [axis for axis in moved if axis not in axes]
+    cells = {
+        (cell.values[axes[0]], cell.values[axes[1]]): cell
         for cell in section.methods[label]
-        if all(axis in cell.values for axis in pair)
+        if all(axis in cell.values for axis in axes)
         and all(cell.values.get(axis) == chosen.values.get(axis) for axis in rest)
-    ]
+    }
+    first, second = (tuple(_values(list(cells.values()), axis)) for axis in axes)
+    if min(len(first), len(second)) < 2 or len(cells) < len(first) + len(second):
+        return None
+    return Plane(axes, (first, second), cells, _place(chosen, [axis for axis in rest if axis in chosen.values]))
 
 
-def _heat_map(
-    label: str, cells: Sequence[Cell], pair: tuple[str, str], values: Sequence[list[Value]], metric: str
-) -> Panel:
-    by_place = {(cell.values[pair[0]], cell.values[pair[1]]): cell for cell in cells}
-    rows = [[by_place.get((x, y)) for x in values[0]] for y in values[1]]
-    intervals = [[cell.interval(metric, REPORTED_ON) if cell else None for cell in row] for row in rows]
+def heat_maps(section: Section, metric: str) -> list[Panel]:
+    """A panel per method and pair of axes that it crossed."""
+    pairs = [(label, axes) for label in section.methods for axes in itertools.combinations(section.moved(label), 2)]
+    return [panel for label, axes in pairs if (panel := heat_map(section, label, axes, metric))]
+
+
+def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -> Panel | None:
+    """A method's mean accuracy by two axes; None where it did not cross them, or nothing was measured there."""
+    found = plane(section, label, axes)
+    if found is None:
+        return None
+    intervals = {place: i for place, cell in found.cells.items() if (i := cell.interval(metric, REPORTED_ON))}
+    if not intervals:
+        return None
+    across, up = found.values
+    rows = [[intervals.get((x, y)) for x in across] for y in up]
     figure = go.Figure(
         go.Heatmap(
-            x=[safe(value.text) for value in values[0]],
-            y=[safe(value.text) for value in values[1]],
-            z=[[None if i is None else percent(i.mean) for i in row] for row in intervals],
-            text=[[NOTHING if i is None else f"{100 * i.mean:.1f}" for i in row] for row in intervals],
-            customdata=[[estimate_text(i) for i in row] for row in intervals],
+            x=[safe(value.text) for value in across],
+            y=[safe(value.text) for value in up],
+            z=[[None if i is None else percent(i.mean) for i in row] for row in rows],
+            text=[[NOTHING if i is None else f"{100 * i.mean:.1f}" for i in row] for row in rows],
+            customdata=[[estimate_text(i) for i in row] for row in rows],
             texttemplate="%{text}",
             hovertemplate="%{x}, %{y}: %{customdata}<extra></extra>",
             colorscale="Cividis",  # even in lightness, and the same to colour-blind eyes
@@ -70,24 +82,15 @@ def _heat_map(
             xgap=2,
             ygap=2,
         ),
-        layout(pair[1], pair[0]),
+        layout(axes[1], axes[0]),
     )
     figure.update_xaxes(type="category", showline=False)
     figure.update_yaxes(type="category", showgrid=False)
-    found = [
-        (i.mean, cell)
-        for row, own in zip(intervals, rows, strict=True)
-        for i, cell in zip(row, own, strict=True)
-        if i and cell
-    ]
-    said = "no cell has a result"
-    if found:
-        low, high = min(found, key=lambda one: one[0]), max(found, key=lambda one: one[0])
-        said = (
-            f"from {_place(low[1], pair)} with {100 * low[0]:.1f} to {_place(high[1], pair)} with {100 * high[0]:.1f}"
-        )
-    title = f"{label}: {pair[0]} × {pair[1]}"
-    return Panel("", title, figure, f"{title}. Mean {METRIC_NAMES[metric]} on {REPORTED_ON}, {said}.")
+    ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
+    said = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
+    title = f"{label}: {axes[0]} × {axes[1]}"
+    where = f", at {found.others}" if found.others else ""
+    return Panel("", title, figure, f"{title}{where}. Mean {METRIC_NAMES[metric]} on {REPORTED_ON}, from {said}.")
 
 
 def _place(cell: Cell, axes: Sequence[str]) -> str:

@@ -209,7 +209,8 @@ def fill(run: SyntheticRun) -> SyntheticRun:
                         run.record(trial, None, status="failed", reason="RuntimeError: invented", circumstance=where)
                     else:
                         validation = value - 0.005 + 0.004 * wobble("validation", method, weight, width, seed)
-                        run.record(trial, value, validation, curves=invented_curves(method, seed))
+                        cost = {"train_seconds": 40 + width / 8}
+                        run.record(trial, value, validation, curves=invented_curves(method, seed), circumstance=cost)
     run.later = False
     run.write_plan()
     return run

@@ -5,11 +5,12 @@ the database again.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, combinations, count
 from typing import Any
 
 from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.reports.grid_figures import plane
 from twinbench.reports.paper.groups import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
 from twinbench.reports.statistics import CONFIDENCE
@@ -157,19 +158,19 @@ def grid_tables(source: Source) -> list[PaperTable]:
     for label in section.methods if metric in source.metrics else ():
         chosen = section.chosen[label]
         for down, across in combinations(section.moved(label), 2):
-            grid = grid_of(section, label, down, across)
-            if len(grid.cells) < 4 or len(grid.rows) < 2 or len(grid.columns) < 2:
+            grid = plane(section, label, (down, across))
+            if grid is None:
                 continue
             rows = [
-                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in grid.columns))
-                for row in grid.rows
+                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in grid.values[1]))
+                for row in grid.values[0]
             ]
-            others = ", ".join(f"{axis} = {_text(chosen, axis)}" for axis in grid.others)
-            titles = tuple(column.text for column in grid.columns)
+            titles = tuple(column.text for column in grid.values[1])
+            others = f", at {grid.others}" if grid.others else ""
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
                 f"{label}: {TITLES[metric]} (%) on {REPORTED_ON} by {down} and {across}"
-                f"{f', at {others}' if others else ''}. {_selection(section)} Protocol {section.protocol_id}.",
+                f"{others}. {_selection(section)} Protocol {section.protocol_id}.",
                 (down,),
                 titles,
                 tuple(shaded(rows)),
@@ -179,31 +180,6 @@ def grid_tables(source: Source) -> list[PaperTable]:
             )
             made.append(against_chosen(table, chosen))
     return made
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The cells of a method by two axes, all other axes as in the chosen cell."""
-
-    rows: tuple[Value, ...]
-    columns: tuple[Value, ...]
-    cells: dict[tuple[Value, Value], Cell]
-    others: tuple[str, ...]
-
-
-def grid_of(section: Section, label: str, down: str, across: str) -> Grid:
-    """See Grid. Values at which no such cell is have no row or column."""
-    moved, chosen = section.moved(label), section.chosen[label]
-    others = tuple(axis for axis in moved if axis not in (down, across) and axis in chosen.values)
-    cells = {
-        (cell.values[down], cell.values[across]): cell
-        for cell in section.methods[label]
-        if down in cell.values and across in cell.values
-        if all(cell.values.get(axis) == chosen.values[axis] for axis in others)
-    }
-    rows = tuple(value for value in moved[down] if any(value == row for row, _ in cells))
-    columns = tuple(value for value in moved[across] if any(value == column for _, column in cells))
-    return Grid(rows, columns, cells, others)
 
 
 # --- which sections may share a table -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The page's plotly panels as vector graphics for paper: the same data, colours and markers, drawn by matplotlib.
 
-Only what our panels hold is drawn: lines and markers with error bars, lines across, heat maps. Equal panels give equal
-bytes: no dates, ids from a fixed salt, no number of a version; fonts are embedded (PDF) or drawn as paths (SVG).
+Only what our panels hold is drawn: lines, bands, markers with error bars, lines across, heat maps. Equal panels give
+equal bytes: no dates, ids from a fixed salt, no number of a version; fonts are embedded (PDF) or drawn as paths (SVG).
 """
 
 import functools
@@ -144,6 +144,9 @@ def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
     xs = [categories.index(x) if isinstance(x, str) else x for x in trace.x]
     ys = list(trace.y)
     opacity = 1.0 if trace.opacity is None else trace.opacity
+    if trace.fill == "toself":
+        _band(axes, xs, ys, trace.fillcolor)
+        return
     colour = trace.line.color or trace.marker.color
     if "lines" in (trace.mode or ""):
         width = 0.5 * (trace.line.width or 2)
@@ -162,6 +165,12 @@ def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
                 _mark(axes, x, y, symbol, size, own, opacity)
 
 
+def _band(axes: "Axes", xs: Sequence[float], ys: Sequence[float], colour: str) -> None:
+    """An area within its outline. `colour` is plotly's: "rgba(0,114,178,0.16)"."""
+    red, green, blue, opacity = map(float, colour.removeprefix("rgba(").removesuffix(")").split(","))
+    axes.fill(xs, ys, color=(red / 255, green / 255, blue / 255), alpha=opacity, linewidth=0)
+
+
 def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: str, opacity: float) -> None:
     name = symbol.removesuffix("-open")
     axes.plot(
@@ -169,7 +178,7 @@ def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: st
         linestyle="none",
         marker=_MARKERS.get(name, "o"),
         markersize=_POINTS_OF_A_PIXEL * size,
-        markerfacecolor="white" if name != symbol and "thin" not in name else colour,
+        markerfacecolor="none" if name != symbol else colour,  # two marks at one place are both seen
         markeredgecolor=colour,
         markeredgewidth=0.8 if name != symbol or name in ("x", "cross") else 0.0,
         alpha=opacity,
@@ -178,18 +187,27 @@ def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: st
 
 
 def _heat_map(axes: "Axes", trace: Any) -> None:
+    import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
 
     values = [[math.nan if z is None else float(z) for z in row] for row in trace.z]
     colours = LinearSegmentedColormap.from_list("", [(at, colour) for at, colour in trace.colorscale])
-    axes.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.0)
+    mesh = axes.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.0)
+    grounds = mesh.to_rgba(np.array(values)).tolist()
     for down, row in enumerate(trace.text or ()):
         for across, text in enumerate(row):
-            axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small")
+            ink = _ink(grounds[down][across])
+            axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small", color=ink)
     axes.set_xticks([at + 0.5 for at in range(len(trace.x))], [_shortened(x, LONGEST_MARK) for x in trace.x])
     axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [_shortened(y, LONGEST_MARK) for y in trace.y])
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
+
+
+def _ink(ground: Sequence[float]) -> str:
+    """White or black, whichever is read on that colour (red, green, blue, opacity); nothing measured is paper."""
+    red, green, blue, opacity = ground
+    return "white" if opacity and 0.299 * red + 0.587 * green + 0.114 * blue < 0.46 else "black"
 
 
 def _scale(axes: "Axes", layout: Any, categories: Sequence[str]) -> None:

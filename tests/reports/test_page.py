@@ -101,8 +101,8 @@ def test_the_parts_stand_in_order(whole_page):
 
 def test_every_figure_says_in_words_what_it_shows_and_every_table_has_scopes(whole_page):
     plots = [a for tag, a in whole_page.tags if a.get("class") == "plot"]
-    # Weight: 1 method; width: 4; weight by width: 1; validation curve; 4 losses; 6 diagnostics.
-    assert len(plots) == len(whole_page.figures()) == 17
+    # Weight: 1 method; width: 4; weight by width: 1; cost: 1; validation curve; 4 losses; 6 diagnostics.
+    assert len(plots) == len(whole_page.figures()) == 18
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in plots)
     assert all("scope" in a for tag, a in whole_page.tags if tag == "th")
     assert sum(tag == "caption" for tag, _ in whole_page.tags) == sum(tag == "table" for tag, _ in whole_page.tags)

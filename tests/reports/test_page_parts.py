@@ -15,7 +15,7 @@ from report_pages import HOSTILE, Page, report, tree
 from scipy import stats
 
 from twinbench.reports.cells import read_run, sections
-from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, front, spearman
+from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, cost_panels, front, spearman
 from twinbench.reports.grid_figures import heat_maps, importance, largest_grid
 from twinbench.reports.page import write_report, write_reports
 from twinbench.reports.page_answer import from_seeds, grouping
@@ -174,6 +174,34 @@ def test_the_front_holds_what_no_other_beats_in_both(whole_sweep):
         Point(cells[n], cost, accuracy) for n, (cost, accuracy) in enumerate([(1, 5), (2, 4), (3, 7), (3, 6), (4, 7)])
     ]
     assert [(point.cost, point.accuracy) for point in front(points)] == [(1, 5), (3, 7)]
+
+
+def test_cost_is_that_of_the_trials_that_are_done_and_the_chosen_cell_has_its_interval(synthetic_run):
+    for width, minutes in ((64, (1, 3)), (128, (4, 6))):
+        for seed, amount in enumerate(minutes):
+            synthetic_run.planned_and_recorded(
+                0.9 - 0.001 * width - 0.01 * seed,
+                seed=seed,
+                settings={"projector_width": width},
+                circumstance={"train_seconds": 60.0 * amount},
+            )
+    synthetic_run.planned_and_recorded(
+        None,
+        seed=2,
+        status="failed",
+        reason="x",
+        settings={"projector_width": 64},
+        circumstance={"train_seconds": 3000.0},
+    )
+    _, section = only_section(synthetic_run)
+    (panel,) = cost_panels(section, "linear_top1")
+    front, other, chosen = panel.figure.data
+    assert panel.title == "Minutes of training per trial"
+    assert list(front.x) == [2.0] and sorted([*other.x, *chosen.x]) == [2.0, 5.0]
+    assert (other.marker.symbol, chosen.marker.symbol) == ("circle-open", "circle")
+    interval = section.chosen["barlow_twins"].interval("linear_top1", "test")
+    assert list(chosen.error_y.array) == [pytest.approx(100 * interval.half_width, abs=1e-5)]
+    assert other.error_y.array is None
 
 
 def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():

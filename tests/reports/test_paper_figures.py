@@ -1,12 +1,16 @@
 import re
 import zlib
 
+import plotly.graph_objects as go
 import pytest
 
 from twinbench.reports import figures
-from twinbench.reports.paper.figures import PaperFigure, cost, paper_figures, pareto
+from twinbench.reports.cost_figures import cost_panels
+from twinbench.reports.figures import Panel
+from twinbench.reports.grid_figures import heat_maps
+from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.style import STYLES, read_style
-from twinbench.reports.paper.vector import draw, plain
+from twinbench.reports.paper.vector import _ink, draw, plain
 from twinbench.reports.paper.writing import read_sources
 
 
@@ -82,20 +86,43 @@ def test_every_seed_is_drawn_once_and_lies_within_the_panel(drawn):
     assert len(marks) == expected + 2 * bars
 
 
-def test_the_front_holds_what_nothing_beats_in_cost_and_accuracy():
-    points = [(3.0, 0.9), (1.0, 0.7), (2.0, 0.6), (2.0, 0.8), (4.0, 0.9), (5.0, 0.95)]
-    assert pareto(points) == [(1.0, 0.7), (2.0, 0.8), (3.0, 0.9), (5.0, 0.95)]
-    assert pareto([]) == []
+def test_costs_and_heat_maps_are_the_pages_panels(drawn, whole_sweep):
+    ((_, source),) = read_sources([whole_sweep.folder])
+    metric = source.section.selected_by[0]
+    page = [*cost_panels(source.section, metric), *heat_maps(source.section, metric)]
+    paper = [*drawn["cost"].panels, *drawn["grid-off_diagonal_weight-projector_width"].panels]
+    assert [panel.figure for panel in paper] == [panel.figure for panel in page]
+    assert [panel.alternative for panel in paper] == [panel.alternative for panel in page]
 
 
-def test_cost_is_that_of_the_trials_that_are_done(synthetic_run):
-    for seed, seconds in enumerate((60.0, 180.0)):
-        synthetic_run.planned_and_recorded(0.9, seed=seed, circumstance={"train_seconds": seconds})
-    synthetic_run.planned_and_recorded(None, seed=2, status="failed", reason="x", circumstance={"train_seconds": 6e4})
-    ((_, source),) = read_sources([synthetic_run.folder])
-    minutes = cost(source.section)[0]
-    assert minutes.title == "Training (minutes per trial)"
-    assert [list(trace.x) for trace in minutes.figure.data] == [[2.0], [2.0]]
+def test_cells_that_were_not_chosen_are_drawn_unfilled(drawn):
+    figure = drawn["cost"]
+    svg = draw(figure.panels[:1], STYLES["neurips"], figure.legend)["svg"].decode()
+    marks = [trace for trace in figure.panels[0].figure.data if trace.mode == "markers"]
+    unfilled = re.findall(r'<use [^>]*style="fill-opacity: 0;|<use [^>]*style="fill: none', svg)
+    assert len(unfilled) == sum(len(trace.x) for trace in marks if trace.marker.symbol.endswith("-open")) > 0
+
+
+def svg_of(trace: go.Scatter | go.Heatmap) -> str:
+    return draw([Panel("", "", go.Figure(trace), "")], STYLES["neurips"])["svg"].decode()
+
+
+def test_a_band_is_an_area_in_its_methods_colour():
+    band = {"x": [1, 2, 2, 1], "y": [3, 4, 1, 2], "mode": "lines", "fill": "toself", "line": {"width": 0}}
+    svg = svg_of(go.Scatter(**band, fillcolor=figures.faint("#0072B2")))
+    assert re.search(r'style="fill: #0072b2; fill-opacity: 0.16|style="fill: #0072b2; opacity: 0.16', svg)
+    assert "#1f77b4" not in svg and "#9467bd" not in svg  # those that matplotlib gives a line without a colour
+
+
+def test_a_number_in_a_heat_map_is_light_on_dark_and_dark_on_light_and_on_paper():
+    assert [_ink(ground) for ground in ((0.0, 0.13, 0.3, 1.0), (1.0, 0.9, 0.2, 1.0), (0.0, 0.0, 0.0, 0.0))] == [
+        "white",
+        "black",
+        "black",
+    ]
+    shades = {"z": [[1.0, None], [2.0, 3.0]], "x": ["a", "b"], "y": ["c", "d"], "colorscale": "Cividis"}
+    svg = svg_of(go.Heatmap(**shades, text=[["1", "–"], ["2", "3"]]))
+    assert svg.count('<g style="fill: #ffffff"') == 1  # the least
 
 
 def test_a_label_is_text_whatever_is_in_it():
