@@ -41,6 +41,8 @@ def log(folder: RunFolder) -> None:
     from twinbench.reports.declaring import read_log
     from twinbench.reports.verdict_forms import plain
 
+    if not folder.is_dir():
+        raise InvalidInput([Mistake(str(folder), "", "is no folder")])
     found = read_log(folder)
     for entry in found.entries:
         _write(f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)} ({entry.recorded} trials recorded)\n")
@@ -92,6 +94,8 @@ def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple
 
     _check_form(form, ("terminal", "json"))
     traced = trace_tables(tables, folders)
+    if not traced:  # which is no success: what was meant to be traced is not there
+        raise InvalidInput(Mistake(str(table), "", "holds no numbers") for table in tables)
     if form == "json":
         return json.dumps(traced_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
     return traced_text(traced), all_traced(traced)

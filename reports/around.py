@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from twinbench.reports.cells import Cell, Section
+from twinbench.reports.cells import Cell, Section, Value
 from twinbench.reports.claims import Claim, read_claims
 from twinbench.reports.traces import Attempt, read_attempts
 from twinbench.results.record import STATUSES
@@ -37,6 +37,15 @@ class Around:
     def cells(self) -> tuple[Cell, ...]:
         """All of them."""
         return tuple(cell for section in self.sections for cell in section.cells)
+
+    @cached_property
+    def ran(self) -> dict[tuple[str, str], set[Value]]:
+        """Every value that a setting of a method has in some cell."""
+        found: dict[tuple[str, str], set[Value]] = {}
+        for cell in self.cells:
+            for name, value in cell.values.items():
+                found.setdefault((cell.method, name), set()).add(value)
+        return found
 
     @cached_property
     def seeds(self) -> dict[tuple[str, str], frozenset[int]]:

@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,6 @@ BASELINES = ("raw_pixels", "untrained")
 METRICS = ("knn_top1", "linear_top1")
 SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
-SETTING = ("trial_id", "name", "text", "number")
 NOT_DONE = ("diverged", "collapsed", "failed")
 
 Record = dict[str, Any]
@@ -39,21 +38,22 @@ class Run:
     set_aside: pd.DataFrame
 
 
-def read_run(store: ResultStore, curves: str = "%") -> Run:
-    """All that a report needs of `store`, which must have been ingested. `curves`: those LIKE this; "" is none."""
-    head = store.query("SELECT name, question, axes FROM run")
-    return Run(
-        name=str(head["name"][0]),
-        question=str(head["question"][0]),
-        axes=tuple(map(str, head["axes"][0])),
-        trials=store.query("SELECT * FROM trials ORDER BY trial_id"),
-        settings=store.query("SELECT * FROM settings ORDER BY trial_id, source, name"),
-        metrics=store.query("SELECT * FROM metrics ORDER BY trial_id, name, split, variant"),
-        curves=store.query("SELECT * FROM curves WHERE name LIKE ? ORDER BY trial_id, name, epoch", [curves]),
-        versions=store.query("SELECT * FROM versions ORDER BY package, version, trial_id"),
-        protocols=store.query("SELECT * FROM protocols ORDER BY name, version, hash"),
-        set_aside=store.query("SELECT file, reason FROM set_aside ORDER BY file, reason"),
-    )
+TABLES = {
+    "trials": "SELECT * FROM trials ORDER BY trial_id",
+    "settings": "SELECT * FROM settings ORDER BY trial_id, source, name",
+    "metrics": "SELECT * FROM metrics ORDER BY trial_id, name, split, variant",
+    "curves": "SELECT * FROM curves ORDER BY trial_id, name, epoch",
+    "versions": "SELECT * FROM versions ORDER BY package, version, trial_id",
+    "protocols": "SELECT * FROM protocols ORDER BY name, version, hash",
+    "set_aside": "SELECT file, reason FROM set_aside ORDER BY file, reason",
+}
+
+
+def read_run(store: ResultStore, curves: str = TABLES["curves"]) -> Run:
+    """All that a report needs of `store`, which must have been ingested. `curves`: another query, where few are."""
+    frames = store.queries({"run": "SELECT name, question, axes FROM run"} | TABLES | {"curves": curves})
+    head = frames.pop("run")
+    return Run(str(head["name"][0]), str(head["question"][0]), tuple(map(str, head["axes"][0])), **frames)
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ class Cell:
 
     @cached_property
     def means(self) -> dict[tuple[str, str], float]:
-        """Those of the intervals, by (metric, split): what a choice among many cells needs of them."""
+        """By (metric, split), as far as a choice among many cells needs them: with a rounding more than `interval`."""
         return {
-            key: float(statistics.mean(one.value for one in measured))
+            key: statistics.fmean(one.value for one in measured)
             for key in self.measured
             if (measured := self._alike(*key))
         }
@@ -352,7 +352,7 @@ def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
     found: dict[str, dict[str, Value]] = {}
     asked = run.settings[run.settings["source"] != "derived"]
     distinct: dict[tuple[Any, Any], Value] = {}  # few: seeds share all of their settings, and cells most
-    for trial_id, name, text, number in zip(*map(_plain, (asked[key] for key in SETTING)), strict=True):
+    for trial_id, name, text, number in rows(asked, "trial_id", "name", "text", "number"):
         value = distinct.get((text, number)) or distinct.setdefault((text, number), Value(str(text), number))
         found.setdefault(trial_id, {})[name] = value
     return found
@@ -368,9 +368,12 @@ def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float,
 def records(frame: pd.DataFrame) -> list[Record]:
     """The rows of a frame as dicts, with None where pandas has one of its several words for nothing."""
     names = [str(name) for name in frame.columns]
-    return [
-        dict(zip(names, row, strict=True)) for row in zip(*(_plain(column) for _, column in frame.items()), strict=True)
-    ]
+    return [dict(zip(names, row, strict=True)) for row in rows(frame, *frame.columns)]
+
+
+def rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The same of some columns, as tuples."""
+    return zip(*(_plain(frame[column]) for column in columns), strict=True)
 
 
 def _plain(column: "pd.Series[Any]") -> list[Any]:

@@ -1,18 +1,22 @@
 """`twinbench check`: every claim of a file judged from one run folder, families together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twinbench.reports.claims import Claim, read_claims
 from twinbench.reports.contrasts import Contrast, adjust, contrasts_of
+from twinbench.reports.declaring import LOG
 from twinbench.reports.evidence import Evidence, Folder
 from twinbench.reports.published import published_tables
 from twinbench.reports.rules import Case
 from twinbench.reports.verdicts import Verdict, judge
+from twinbench.results.record import PLAN, RECORDS
 from twinbench.sweeps.locking import LOCK, read_lock
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import shipped_protocols
+
+MARKS = (PLAN, RECORDS, LOG)  # of which a run folder has one at least
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,31 @@ class Checked:
 
 
 def check_claims(claims_file: Path, run_folder: Path) -> Checked:
-    """Judges every claim of the file by the records of the folder. InvalidInput where the file is not right."""
-    claims = read_claims(claims_file)
+    """Judges every claim of the file by the records of the folder. InvalidInput where either is not right."""
+    claims: tuple[Claim, ...] = ()
+    mistakes: list[Mistake] = []
+    try:
+        claims = read_claims(claims_file)
+    except InvalidInput as error:
+        mistakes += error.mistakes
     if not run_folder.is_dir():
-        raise InvalidInput([Mistake(str(run_folder), "", "is no folder")])
-    return Checked(claims_file.name, run_folder.resolve().name, tuple(judge_all(claims, Folder(run_folder))))
+        mistakes.append(Mistake(str(run_folder), "", "is no folder"))
+    elif not any(claim.is_about_a_table for claim in claims) and not any((run_folder / one).exists() for one in MARKS):
+        mistakes.append(Mistake(str(run_folder), "", f"is no run folder: it has none of {', '.join(MARKS)}"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+    folder = Folder(run_folder)
+    try:
+        verdicts = judge_all(claims, folder)
+    except InvalidInput as error:
+        raise InvalidInput(replace(one, where=f"{claims_file}: {one.where}") for one in error.mistakes) from None
+    return Checked(claims_file.name, run_folder.resolve().name, tuple(verdicts))
 
 
 def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
     """The verdicts in the claims' order. Holm's correction runs over all comparisons of a family, supported or not."""
-    tables, locked = published_tables(), locked_hashes()
+    tables = published_tables() if any(claim.reported for claim in claims) else {}
+    locked = locked_hashes()
     cases: list[Evidence] = []
     mistakes: list[Mistake] = []
     for claim in claims:

@@ -101,6 +101,8 @@ class _File(Section):
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """The claims of a file, in its order. InvalidInput lists every mistake in it."""
     data = read_toml(path)
+    if "claims" not in data:
+        raise InvalidInput([Mistake(str(path), "claims", "is missing: each claim is a [[claims]] table")])
     mistakes: list[Mistake] = []
     try:
         whole = parse(_File, data, str(path))

@@ -81,6 +81,8 @@ def declare(claims: Iterable[Claim], run_folder: Path, now: datetime) -> tuple[l
 
     `now` is in UTC. InvalidInput where the log is broken: what would follow could not be trusted.
     """
+    if run_folder.exists() and not run_folder.is_dir():
+        raise InvalidInput([Mistake(str(run_folder), "", "is no folder")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         with (run_folder / LOG).open("ab") as file:

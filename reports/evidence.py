@@ -23,17 +23,18 @@ from twinbench.reports.cells import (
     choose,
     read_run,
     records,
+    rows,
     sections,
 )
 from twinbench.reports.claims import Claim, all_selectors, points, reported_value, selector_text
 from twinbench.reports.declaring import Declaration, Log, read_log
 from twinbench.reports.examples import Correct
+from twinbench.reports.names import TRIAL_METRICS, Names
 from twinbench.reports.published import PublishedTable, PublishedValue
 from twinbench.reports.traces import Trace, read_trace
 from twinbench.results.store import ResultStore
-from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.mistakes import InvalidInput
 
-TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
 CURVES = """
 SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test,
     arg_max(value, epoch) FILTER (name = 'diagnostics/feature_std') AS feature_std
@@ -123,21 +124,18 @@ class Folder:
         self._folder, self._log = run_folder, read_log(run_folder)
         with ResultStore(run_folder) as store:
             store.ingest()
-            run = read_run(store, curves="")
-            curves = store.query(CURVES)
+            run = read_run(store, CURVES)
         self.sections = sections(run)
-        self._cells: dict[str, list[tuple[Section, Cell]]] = {}
-        for section in self.sections:
-            for cell in section.cells:
-                self._cells.setdefault(cell.method, []).append((section, cell))
+        self._names = Names(self.sections)
+        self._methods = sorted({cell.method for section in self.sections for cell in section.cells} - {*BASELINES})
         self._measured: dict[tuple[str, str, str], list[Record]] = {}
         for row in records(run.metrics):
             self._measured.setdefault((row["trial_id"], row["name"], row["split"]), []).append(row)
         self._traces: dict[str, Trace] = {}
         self._together: list[Evidence] = []
-        self._feature_std = dict(zip(curves["trial_id"], curves["feature_std"], strict=True))  # NaN without any
+        self._feature_std = dict(rows(run.curves, "trial_id", "feature_std"))
         self._versions: dict[str, dict[str, str]] = {}
-        for trial, package, version in run.versions[["trial_id", "package", "version"]].itertuples(index=False):
+        for trial, package, version in rows(run.versions, "trial_id", "package", "version"):
             self._versions.setdefault(trial, {})[package] = version
         others = attempts_at_others(run_folder, set(run.trials["trial_id"]))
         self._around = Around(
@@ -145,13 +143,17 @@ class Folder:
             tuple(name for name, attempts in others.items() if has_ended(attempts)),
             tuple(name for name, attempts in others.items() if not has_ended(attempts)),
             dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
-            frozenset(curves["trial_id"][curves["on_test"]]),
-            dict(zip(curves["trial_id"], curves["last_epoch"], strict=True)),
+            frozenset(run.curves["trial_id"][run.curves["on_test"]]),
+            dict(rows(run.curves, "trial_id", "last_epoch")),
             tuple(sorted(run_folder.glob("claims*.toml"))),
         )
 
     def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:
-        """InvalidInput where the claim names a setting that no cell has."""
+        """InvalidInput where the claim names what nothing here knows: a method, a metric, a setting, a protocol."""
+        if not claim.is_about_a_table:
+            selectors = [one for point in points(claim) for one in self._selectors(claim, point)]
+            if mistakes := self._names.mistakes(claim, selectors):
+                raise InvalidInput(mistakes)
         sides, pairs = self._compared(claim, table)
         traced = [(side.section, trial) for side in sides if side.section for trial in side.trials]
         evidence = Evidence(
@@ -178,9 +180,7 @@ class Folder:
         pairs: list[tuple[Side, Side | None, str]] = []
         for point in points(claim):
             at = ", ".join(f"{key} {value}" for key, value in point.items())
-            selectors = [selector | point for selector in all_selectors(claim)]
-            if claim.kind == "best_of" and not claim.among:
-                selectors += [point | {"method": name} for name in self._other_methods(claim)]
+            selectors = self._selectors(claim, point)
             here = [self._side(claim, selector, selectors, table) for selector in selectors]
             sides += here
             if claim.kind == "monotone":
@@ -194,8 +194,12 @@ class Folder:
                 pairs.append((here[0], None, at))
         return tuple(sides), tuple(pairs)
 
-    def _other_methods(self, claim: Claim) -> list[str]:
-        return [name for name in sorted(self._cells) if name != claim.a["method"] and name not in BASELINES]
+    def _selectors(self, claim: Claim, point: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is compared at a point of the scope; where the best of all is claimed, the other methods too."""
+        selectors = [selector | point for selector in all_selectors(claim)]
+        if claim.kind == "best_of" and not claim.among:
+            selectors += [point | {"method": name} for name in self._methods if name != claim.a["method"]]
+        return selectors
 
     def _side(
         self, claim: Claim, selector: Mapping[str, Any], selectors: Sequence[Mapping[str, Any]], table: Any
@@ -230,23 +234,6 @@ class Folder:
 
         Then rule A1 says so, which is better than that nothing was found.
         """
-        of_method = self._cells.get(str(selector["method"]), [])
-        settings = {key: value for key, value in selector.items() if key != "method"}
-        unknown = [key for key in settings if of_method and not any(key in cell.values for _, cell in of_method)]
-        if unknown:
-            known = sorted({name for _, cell in of_method for name in cell.values})
-            place = f"claims.{claim.name}"
-            raise InvalidInput(
-                Mistake(
-                    place,
-                    key,
-                    f"is no setting of {selector['method']}",
-                    settings[key],
-                    ", ".join(known),
-                    nearest(key, known),
-                )
-                for key in unknown
-            )
         found = [(section, cell) for section in self.sections for cell in section.having(selector)]
         under = [one for one in found if one[0].protocol_name == claim.protocol]
         return under or found

@@ -125,10 +125,14 @@ def _beyond(critical: Array, freedom: float, shift: float) -> Array:
     scipy's nct.cdf is NaN in much of the far lower tail (1.17), where statsmodels' root search then ends anywhere: with
     2.94 sd for 3.82, at 5 pairs and alpha .05 / 21 (0.15).
     """
-    least, most = np.sqrt(stats.chi2.ppf(1e-16, freedom) / freedom), np.sqrt(stats.chi2.isf(1e-16, freedom) / freedom)
+    # scipy.special's functions are those behind scipy.stats.chi2, at a fraction of the cost of a call.
+    least = math.sqrt(2 * special.gammaincinv(freedom / 2, 1e-16) / freedom)
+    most = math.sqrt(special.chdtri(freedom, 1e-16) / freedom)
     left = np.clip((shift - 9) / critical, least, most)
     right = np.clip((shift + 9) / critical, least, most)
     s = (right + left)[:, None] / 2 + (right - left)[:, None] / 2 * NODES
-    density = stats.chi2.pdf(freedom * s**2, freedom) * 2 * freedom * s
+    x, half = freedom * s**2, freedom / 2
+    log_density = special.xlogy(half - 1, x) - x / 2 - special.gammaln(half) - np.log(2) * freedom / 2
+    density = np.exp(log_density) * 2 * freedom * s
     inside = (density * special.ndtr(shift - critical[:, None] * s)) @ WEIGHTS * (right - left) / 2
-    return np.asarray(stats.chi2.cdf(freedom * left**2, freedom) + inside)
+    return np.asarray(special.chdtr(freedom, freedom * left**2) + inside)

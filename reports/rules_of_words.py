@@ -18,7 +18,8 @@ from twinbench.reports.case import (
 )
 from twinbench.reports.cells import REPORTED_ON
 from twinbench.reports.contrasts import COLLAPSE_KINDS
-from twinbench.reports.evidence import TRIAL_METRICS, Side
+from twinbench.reports.evidence import Side
+from twinbench.reports.names import TRIAL_METRICS
 from twinbench.reports.sentences import (
     Compared,
     backbone_of,
@@ -65,8 +66,7 @@ def _unsaid_settings(case: Case) -> Iterator[str]:
             said = says_setting(claim, key, value) or (key in claim.scope and names_setting(claim, key))
             if key in ("method", claim.axis) or said:
                 continue
-            cells = [cell for cell in evidence.around.cells if cell.method == method]
-            ran = {cell.values[key].text for cell in cells if key in cell.values}
+            ran = {one.text for one in evidence.around.ran.get((method, key), ())}
             if defaults[key] != value if key in defaults else len(ran) > 1:
                 yield f"{key} {value}"
 
@@ -95,8 +95,7 @@ def _left_out(case: Case) -> Iterator[str]:
     claim, around = case.evidence.claim, case.evidence.around
     numbers = [value for value in claim.values if isinstance(value, int | float)]
     if claim.axis and numbers and not claim.is_about_a_table:
-        cells = [cell for cell in around.cells if cell.method == claim.a["method"] and claim.axis in cell.values]
-        ran = {cell.values[claim.axis].number for cell in cells}
+        ran = {one.number for one in around.ran.get((str(claim.a["method"]), claim.axis), ())}
         between = [n for n in ran if n is not None and min(numbers) < n < max(numbers) and n not in numbers]
         if between:
             at = ", ".join(f"{number:g}" for number in sorted(between))

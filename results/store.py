@@ -120,8 +120,9 @@ class ResultStore:
             known = _known_files(connection)
             kept_problems = _rows(connection, "SELECT file, reason, record FROM set_aside")
             changes = self._compare(known, kept_problems)
-            plan, plan_digest = self._read_plan(changes)
-            changed = bool(changes.fresh or changes.gone or plan_digest != _plan_digest(connection))
+            plan_before, changed = _plan_digest(connection), bool(changes.fresh or changes.gone)
+            plan, plan_digest = self._read_plan(changes, None if changed else plan_before)
+            changed = changed or plan_digest != plan_before
             connection.execute("BEGIN")
             if changed:
                 _delete(connection, changes.gone)
@@ -217,19 +218,23 @@ class ResultStore:
                 parts.append(f"{state.st_size}:{state.st_mtime_ns}")
         return " ".join(parts)
 
-    def _read_plan(self, changes: _Changes) -> tuple[dict[str, Any], str]:
+    def _read_plan(self, changes: _Changes, known: str | None) -> tuple[dict[str, Any], str]:
+        """The plan and its digest. The one that is `known`, and in the database, is not parsed again."""
         path = self.run_folder / PLAN
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return {}, ""
+        found = hashlib.sha256(data).hexdigest()
+        if found == known:
+            return {}, found
         try:
             plan = json.loads(data)
             _check_plan(plan)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             changes.set_aside.append((PLAN, f"not a plan ({type(error).__name__}: {error})", PLAN))
             return {}, ""
-        return plan, hashlib.sha256(data).hexdigest()
+        return plan, found
 
     def _take(self, path: Path, data: bytes, record: dict[str, Any], batch: "_Batch", changes: _Changes) -> None:
         """One record's rows into the batch; what is wrong with its artefacts is set aside."""
@@ -273,6 +278,17 @@ class ResultStore:
         Nothing can be written, and no file or address read: the connection is read-only and closed to the outside.
         Raises StoreError, with DuckDB's own words, for a query that is wrong or not allowed.
         """
+        with self._reading() as connection:
+            frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
+        return frame
+
+    def queries(self, sqls: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+        """The answers to several queries by name, all from one state of the database."""
+        with self._reading() as connection:
+            return {name: connection.execute(sql).df() for name, sql in sqls.items()}
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
         if not self.path.exists():
             raise StoreError(f"{self.path}: there is no database yet; ingest (or `twinbench collect`) makes it")
         try:
@@ -280,8 +296,7 @@ class ResultStore:
         except duckdb.IOException as error:
             raise StoreError(f"{self.path}: cannot be opened now, perhaps another process writes ({error})") from error
         try:
-            frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
-            return frame
+            yield connection
         except duckdb.Error as error:
             raise StoreError(str(error)) from error
         finally:

@@ -26,7 +26,8 @@ class Mistake:
             text += f"; allowed: {self.allowed}"
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
-        return text
+        # A name out of a file must not be taken for a command by the terminal, nor for another line.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InvalidInput(Exception):

@@ -25,9 +25,10 @@ from typing import Any
 
 from twinbench.reports.published import PublishedTable, published_tables
 from twinbench.reports.tracing.labels import Words
-from twinbench.reports.tracing.tables import NotFollowed, read_tables
-from twinbench.reports.tracing.values import Recorded, read_places
+from twinbench.reports.tracing.tables import NotFollowed, PrintedFile, read_tables
+from twinbench.reports.tracing.values import Place, Recorded, read_places
 from twinbench.reports.tracing.verdicts import FINE, VERDICTS, Traced, Tracer, Verdict
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 MOST_SHOWN = 5  # of the cells that a table does not tell apart, in text
 
@@ -42,8 +43,7 @@ def trace_table(table: Path, run_folders: Sequence[Path]) -> list[Traced]:
 
 def trace_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Traced]:
     """The same for several files, whose records are read once."""
-    printed = {file: read_tables(file) for file in files}
-    places = read_places(run_folders)
+    printed, places = _read(files, run_folders)
     recorded = Recorded(places)
     published = _published()
     rows = [row for one in published.values() for row in one.values]
@@ -59,6 +59,25 @@ def trace_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Tra
             traced += Tracer(str(file), table, recorded, published, words).traced()
         traced += [_not_followed(str(file), one) for one in found.not_followed]
     return traced
+
+
+def _read(files: Sequence[Path], run_folders: Sequence[Path]) -> tuple[dict[Path, PrintedFile], list[Place]]:
+    """InvalidInput with the mistakes of all files and folders."""
+    printed: dict[Path, PrintedFile] = {}
+    places: list[Place] = []
+    mistakes: list[Mistake] = []
+    for file in files:
+        try:
+            printed[file] = read_tables(file)
+        except InvalidInput as error:
+            mistakes += error.mistakes
+    try:
+        places = read_places(run_folders)
+    except InvalidInput as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return printed, places
 
 
 @functools.cache  # some forty files, which come with the package
