@@ -1,6 +1,8 @@
 """`twinbench claim declare` and `twinbench check`: claims are put on record, and later judged."""
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,9 +70,13 @@ def check(
     out_file: Annotated[Path | None, typer.Option("--out", help="A file to write instead of printing.")] = None,
 ) -> None:
     """Judge claims, or trace a table, by the records. Exit code 0 if all are supported, or all numbers traced."""
+    from twinbench.reports.verdict_forms import folded
+
     text, fine = _traced(tables, paths, form) if tables else _judged(paths, form)
     if out_file:
         _write_file(out_file, text)
+    elif form == "terminal" and not tables and (width := _width()):
+        _write(folded(text, width))
     else:
         _write(text)
     if not fine:
@@ -105,6 +111,11 @@ def _check_form(form: str, allowed: Sequence[str]) -> None:
     if form not in allowed:
         close = nearest(form, allowed)
         raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(allowed), close)])
+
+
+def _width() -> int | None:
+    """Of the terminal, where one is written to: a file or a pipe gets whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _write(text: str) -> None:

@@ -30,6 +30,7 @@ _ESCAPES = {
     "—": "---",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "\u2212": r"$-$",  # the minus sign
     "\n": " ",
     "\t": " ",
 }
@@ -68,7 +69,8 @@ def table(
     for number, row in enumerate(frame.itertuples(index=False, name=None)):
         if number and number in rule_before:
             lines.append(r"\midrule")
-        lines.append(" & ".join(escape(str(value)) for value in row) + r" \\")
+        cells = [_cell(value, column in widths) for column, value in zip(columns, row, strict=True)]
+        lines.append(" & ".join(cells) + (r" \tabularnewline[0.4em]" if widths else r" \\"))
     lines += [r"\bottomrule", r"\end{tabular}"]
     if notes:
         lines += ["", r"\medskip", r"\parbox{\linewidth}{\footnotesize", *(escape(note) for note in notes), "}"]
@@ -76,7 +78,13 @@ def table(
 
 
 def _column(width: float | None) -> str:
-    return "l" if width is None else rf"p{{{width}\linewidth}}"
+    """Without the room that LaTeX leaves before and after it, which the shares do not count; 0.9 em between columns."""
+    return "l" if width is None else rf"@{{}}p{{{width}\linewidth}}@{{\hspace{{0.9em}}}}"
+
+
+def _cell(value: object, is_sentence: bool) -> str:
+    """Narrow columns are set ragged: LaTeX would stretch three words over a line. The row ends in what that allows."""
+    return rf"\raggedright {escape(str(value))}" if is_sentence else escape(str(value))
 
 
 def _spell(character: str) -> str:

@@ -5,6 +5,8 @@ What people read leaves out what JSON has: of a claim that is not judged, the ru
 
 import json
 import math
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -37,8 +39,9 @@ NUMBERS_SHOWN = (
     "Found with power 0.8",
 )
 OPEN_ENDED = (UNDERPOWERED, DIRECTION_ONLY, NARROWED, EQUIVALENT)
-LATEX_WIDTHS = {"Claim": 0.42, "Verdict": 0.2, "Difference": 0.3}  # of the line
-LATEX_LETTERS, LATEX_LINES = 60, 32  # in a line and on a page of article at 10 pt, with something to spare
+LATEX_WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; CONTRADICTED takes .245
+LATEX_GAP = 0.4  # of a line, between rows
+LATEX_LETTERS, LATEX_LINES = 60, 38  # in a line and on a page of article at 10 pt, with something to spare
 LONGEST = 300  # characters of one rule's text where people read it
 
 
@@ -97,6 +100,16 @@ def terminal_text(checked: Checked) -> str:
         ]
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, summary(checked)]) + "\n"
+
+
+def folded(text: str, width: int) -> str:
+    """The same for a terminal of that width, whose own line ends would cut words."""
+    margin = " " * min(13, width // 4)
+    lines = [
+        textwrap.wrap(line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False) or [""]
+        for line in text.splitlines()
+    ]
+    return "\n".join(part for parts in lines for part in parts) + "\n"
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------
@@ -228,7 +241,9 @@ def latex_text(checked: Checked) -> str:
         {
             "Claim": plain(verdict.claim.sentence),
             "Verdict": verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
-            "Difference": _differences(verdict),
+            "Difference": re.sub(
+                r"(?<!\S)(\(?)-(?=\d)", "\\1\u2212", _differences(verdict)
+            ),  # a hyphen would part the line
         }
         for verdict in checked.verdicts
     ]
@@ -251,9 +266,11 @@ def latex_text(checked: Checked) -> str:
 def _pages(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:
     """The rows in runs that fit on a page, by what their longest cells take of it."""
     pages: list[list[dict[str, str]]] = [[]]
-    left = LATEX_LINES
+    left: float = LATEX_LINES
     for row in rows:
-        lines = max(math.ceil(len(row[name]) / (LATEX_LETTERS * width)) for name, width in LATEX_WIDTHS.items())
+        lines = LATEX_GAP + max(
+            math.ceil(len(row[name]) / (LATEX_LETTERS * width)) for name, width in LATEX_WIDTHS.items()
+        )
         if lines > left and pages[-1]:
             pages.append([])
             left = LATEX_LINES
@@ -326,7 +343,9 @@ def _row(contrast: Contrast, verdict: Verdict) -> list[str]:
         interval_text(contrast, claim),
         NOTHING if contrast.holm_p is None else f"{contrast.holm_p:.2g}",
         NOTHING if wins is None else f"{wins.estimate:.2f} ({wins.low:.2f} to {wins.high:.2f})",
-        NOTHING if examples is None else f"{100 * examples.low:.2f} to {100 * examples.high:.2f}, {examples.n} images",
+        NOTHING
+        if examples is None
+        else f"{100 * examples.low:.2f} to {100 * examples.high:.2f}, {examples.n:,} images",
         NOTHING if contrast.detectable is None else amount_text(contrast.detectable, claim),
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from claim_study import CLAIM, CLAIMS, LEVELS, honest_study
 
-from twinbench.harness import cli
+from twinbench.harness import claim_commands, cli
 from twinbench.reports.declaring import LOG
 from twinbench.results.store import DATABASE
 
@@ -149,6 +149,18 @@ def test_each_form_is_printed_alone_and_written_as_it_is_printed(call: Call, run
         assert json.loads(printed.out)
     else:
         assert "one point better" in printed.out
+
+
+def test_a_terminal_gets_lines_that_fit_and_break_between_words(
+    call: Call, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = call("check", claims(CLAIM, FALSE), run).out
+    assert max(map(len, whole.splitlines())) > 100
+    for width in (80, 200):
+        monkeypatch.setattr(claim_commands, "_width", lambda width=width: width)
+        narrow = call("check", "claims.toml", run).out
+        assert max(map(len, narrow.splitlines())) <= width and narrow.split() == whole.split()
+        assert call("check", "claims.toml", run, "--format", "markdown").out.startswith("# Claims of")
 
 
 def test_a_name_with_markup_and_control_characters_is_told_on_one_line(call: Call, run: Path) -> None:

@@ -262,7 +262,8 @@ def test_markdown_holds_no_markup_but_its_own(hostile):
 
 def cells_of(tabular: str) -> list[list[str]]:
     body = tabular.split("\\midrule")[1].split("\\bottomrule")[0]
-    return [row.split(" & ") for row in body.strip().removesuffix(" \\\\").split(" \\\\\n")]
+    rows = re.split(r" \\tabularnewline\[0\.4em\]\n", body.strip() + "\n")[:-1]
+    return [[cell.removeprefix("\\raggedright ") for cell in row.split(" & ")] for row in rows]
 
 
 def test_latex_has_a_row_of_each_claim_and_the_weakest_of_many_comparisons():
