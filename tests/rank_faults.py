@@ -10,6 +10,7 @@ import torch
 
 from twinbench.harness.execute import Surroundings, other_rank
 from twinbench.harness.training import loop
+from twinbench.harness.training.batches import Batch, Batches
 from twinbench.sweeps.trial import Trial
 
 Run = Callable[[], None]
@@ -17,18 +18,18 @@ Run = Callable[[], None]
 
 def note_ids(folder: Path, name: str) -> Run:
     """From here on this process writes down which images it makes views of, step by step; what is returned ends it."""
-    original, seen = loop._views, []
+    original, seen = Batches.at, []
 
-    def views(task: Any, positions: Any, step: Any) -> Any:
-        made = original(task, positions, step)
-        seen.append({"ids": step.sample_indices.tolist(), "images": len(made[0])})
+    def at(batches: Batches, epoch: int, step_in_epoch: int) -> Batch:
+        batch = original(batches, epoch, step_in_epoch)
+        seen.append({"ids": batch.ids.tolist(), "images": len(batch.images)})
         (folder / f"{name}.json").write_text(json.dumps(seen))
-        return made
+        return batch
 
     def end() -> None:
-        loop._views = original
+        Batches.at = original
 
-    loop._views = views
+    Batches.at = at
     return end
 
 
