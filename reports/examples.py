@@ -100,7 +100,7 @@ def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
     if b + c < FEW_DISCORDANT:
         return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue), "exact binomial")
     chi_square = max(abs(b - c) - 1, 0) ** 2 / (b + c)
-    return McNemar(b, c, float(stats.chi2.sf(chi_square, 1)), "chi-square with continuity correction")
+    return McNemar(b, c, float(special.chdtrc(1, chi_square)), "chi-square with continuity correction")
 
 
 def _hits(correct: Correct, name: str) -> tuple[Counts, int]:

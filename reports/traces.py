@@ -15,12 +15,13 @@ from typing import Any
 
 from twinbench.reports.cells import REPORTED_ON
 from twinbench.reports.examples import Correct
-from twinbench.results.record import BrokenArtefact, read_artefact, record_path
+from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
 
 PROBES = ("knn", "linear")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
 ROUNDING = 1e-8  # of a value that was rounded when it was written
+_OF_A_TRIAL = {field.name for field in fields(Trial)}
 _ATTEMPT = re.compile(r"attempt-(\d{4,})\.json")
 
 
@@ -53,7 +54,7 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
     """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
     attempts = read_attempts(run_folder, trial_id)
     try:  # whole and of its digest it was when the database took it in
-        result = json.loads(record_path(run_folder, trial_id).read_bytes())["result"]
+        result = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))["result"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
     arrays, problem = _arrays(run_folder, result.get("outputs"))
@@ -75,7 +76,7 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
 
 def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
     """Every attempt at a trial, in order."""
-    folder = run_folder / "trials" / trial_id
+    folder = f"{run_folder}/trials/{trial_id}"
     try:
         names = os.listdir(folder)
     except OSError:
@@ -84,7 +85,7 @@ def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
     for name in names:
         if number := _ATTEMPT.fullmatch(name):
             try:
-                told = json.loads((folder / name).read_bytes())
+                told = json.loads(_bytes_of(f"{folder}/{name}"))
             except (OSError, ValueError, RecursionError):
                 told = {}  # one that began and could not say more
             told = told if isinstance(told, dict) else {}
@@ -92,9 +93,14 @@ def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
     return tuple(sorted(found, key=lambda attempt: attempt.number))
 
 
+def _bytes_of(file: str) -> bytes:
+    with open(file, "rb") as opened:
+        return opened.read()
+
+
 def _record_problem(result: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     told, protocol = result["trial"], result["trial"]["protocol"]
-    if told.keys() != {field.name for field in fields(Trial)}:
+    if told.keys() != _OF_A_TRIAL:
         return "its trial has not the keys of one"
     trial = Trial(**told)
     if (trial.trial_id, trial.cell_id) != (result["trial_id"], result["cell_id"]):
