@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--claims", type=int, default=200)
     parser.add_argument("--examples", type=int, default=2_000, help="test examples with outputs, of every trial")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--format", default="json")
+    parser.add_argument("--format", default="terminal")
     parser.add_argument("--folder", type=Path, help="keeps what is built, and uses what an earlier run has built there")
     parser.add_argument("--profile", action="store_true", help="of a further check; nothing else is measured")
     parser.add_argument("--out", type=Path)
