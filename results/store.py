@@ -147,21 +147,13 @@ class ResultStore:
     @contextmanager
     def _writing(self) -> Iterator[Any]:
         """A connection that may write, with the tables there. The file's lock keeps a second writer out."""
-        if self.path.exists() and not _is_ours(self.path):
-            _unlink(self.path)
         try:
-            connection = _when_free(lambda: _open(self.path))
+            connection = _when_free(lambda: _open_or_replace(self.path))
         except duckdb.IOException as error:
             raise StoreError(f"{self.path}: another process uses it; try again when it is done ({error})") from error
         try:
             if _schema_number(connection) != SCHEMA_NUMBER:
-                connection.close()
-                _unlink(self.path)
-                connection = _open(self.path)
-                connection.execute("BEGIN")
-                connection.execute(resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8"))
-                connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [])", [SCHEMA_NUMBER])
-                connection.execute("COMMIT")
+                _make_tables(connection)
             yield connection
         finally:
             connection.close()
@@ -324,13 +316,25 @@ def _open(path: Path) -> Any:
     try:
         name = str(path).replace("'", "''")  # ATTACH takes no bound parameter
         # Only for a new file: an existing one keeps its version, and DuckDB refuses to be asked for a lower one.
-        version = "" if path.exists() else f" (STORAGE_VERSION '{STORAGE_VERSION}')"
-        connection.execute(f"ATTACH '{name}' AS store{version}")
+        version = "" if path.exists() else f", STORAGE_VERSION '{STORAGE_VERSION}'"
+        connection.execute(f"ATTACH '{name}' AS store (TYPE duckdb{version})")
         connection.execute("USE store")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _open_or_replace(path: Path) -> Any:
+    """A writing connection; a file that is no DuckDB database gives way to one, since the records are what counts."""
+    try:
+        return _open(path)
+    except duckdb.IOException as error:
+        if "lock" in str(error) or _is_ours(path):
+            raise
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    return _open(path)
 
 
 def _is_ours(path: Path) -> bool:
@@ -339,9 +343,17 @@ def _is_ours(path: Path) -> bool:
         return file.read(12)[8:] == b"DUCK"
 
 
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+def _make_tables(connection: Any) -> None:
+    """Empty tables of this schema instead of what is there, under the lock that the connection holds.
+
+    Deleting the file instead would let go of it for a moment, in which another command that starts can take it.
+    """
+    connection.execute("BEGIN")
+    for (name,) in _rows(connection, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"):
+        connection.execute('DROP TABLE "' + name.replace('"', '""') + '"')
+    connection.execute(resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8"))
+    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [])", [SCHEMA_NUMBER])
+    connection.execute("COMMIT")
 
 
 def _schema_number(connection: Any) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from twinbench.results.store import ResultStore, StoreError
+from twinbench.results import store as store_module
+from twinbench.results.store import ResultStore, StoreError, _open
 
 TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
 
@@ -219,7 +220,17 @@ def test_a_database_of_another_schema_is_built_anew(synthetic_run):
     with duckdb.connect(str(store.path)) as connection:
         connection.execute("CREATE TABLE run (schema_number INTEGER)")
         connection.execute("INSERT INTO run VALUES (0)")
+        connection.execute('CREATE TABLE "an ""older"" one" (x INTEGER)')
     assert store.ingest().new == 1
+    assert rows(store, "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'an%'") == []
+
+
+def test_a_new_database_is_never_let_go_of_before_its_tables_are_there(synthetic_run, monkeypatch):
+    opened = []
+    monkeypatch.setattr(store_module, "_open", lambda path: opened.append(path) or _open(path))
+    synthetic_run.planned_and_recorded()
+    assert ResultStore(synthetic_run.folder).ingest().new == 1
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(
