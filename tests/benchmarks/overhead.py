@@ -3,11 +3,13 @@
     python tests/benchmarks/overhead.py --trials 100 1000 10000 --repeats 3
 
 Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial once warm, and the ratio to twinbench under
-the local launcher. Starting is taken off for all alike: of twinbench what passes from the workers' start to the first
-record, of the others what a run of two trials takes. Peers that take minutes for a thousand trials are given a hundred.
+the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
+waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
+takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials are given a hundred.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -38,6 +40,22 @@ def no_op(*_: Any) -> tuple[str, str]:
     return "done", ""
 
 
+_is_warm = False
+
+
+def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> tuple[str, str]:
+    """A trial that does nothing, but for the first of each worker, which waits for the other workers."""
+    global _is_warm
+    if not _is_warm:
+        here = surroundings.run_folder / "warm"
+        here.mkdir(exist_ok=True)
+        (here / str(os.getpid())).touch()
+        while len(os.listdir(here)) < WORKERS:
+            time.sleep(0.001)
+        _is_warm = True
+    return no_op()
+
+
 def planned(count: int) -> Plan:
     """A plan of `count` trials of one cell."""
     changes = (f"seeds={list(range(count))}", "methods=byol", "baselines=false")
@@ -54,19 +72,23 @@ def finish(content: Plan, folder: Path) -> None:
 
 
 def local(count: int, folder: Path) -> float:
-    """Plan, claim, run, record, ingest under the local launcher; the seconds until the first record."""
+    """Plan, claim, run, record, ingest under the local launcher; the seconds of starting and ending its workers."""
     content = planned(count)
     write_plan(folder, content)
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
     begun = time.time()
-    LocalLauncher(Surroundings(folder, keep_log=True), WORKERS, ["cpu"], execute=no_op).run(watch.look)
+    LocalLauncher(Surroundings(folder, keep_log=True), WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(
+        watch.look
+    )
+    ended = time.time()
     finish(content, folder)
-    return first_record(folder) - begun
+    return idle(folder, begun, ended)
 
 
-def first_record(folder: Path) -> float:
-    """When it was written."""
-    return min(file.stat().st_mtime for file in record_files(folder))
+def idle(folder: Path, begun: float, ended: float) -> float:
+    """The seconds before the first and after the last record."""
+    written = [file.stat().st_mtime for file in record_files(folder)]
+    return min(written) - begun + ended - max(written)
 
 
 def on_ray(count: int, folder: Path) -> float:
@@ -77,13 +99,14 @@ def on_ray(count: int, folder: Path) -> float:
     content = planned(count)
     write_plan(folder, content)
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
-    actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op)
+    actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op_once_all_are_warm)
     begun = time.time()
     actors.start(WORKERS)
     while not watch.look():
         time.sleep(0.05)
+    ended = time.time()
     finish(content, folder)
-    return first_record(folder) - begun
+    return idle(folder, begun, ended)
 
 
 def tune(reuse_actors: bool) -> Run:
@@ -139,7 +162,7 @@ def submitit_local(count: int, folder: Path) -> None:
 
 
 def seconds(run: Run, count: int) -> float:
-    """How long `count` trials take in a new folder, what `run` itself knows to be its start taken off."""
+    """How long `count` trials take in a new folder, what `run` itself knows to be its start and end, taken off."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         begun = time.perf_counter()
         start = run(count, Path(folder) / "run")
@@ -147,7 +170,7 @@ def seconds(run: Run, count: int) -> float:
 
 
 def seconds_once_warm(run: Run, count: int) -> float:
-    """The same without the start, which of a peer is what two trials take."""
+    """The same without starting and ending, which of a peer is what two trials take."""
     if run in (local, on_ray):
         return seconds(run, count)
     return max(0.0, seconds(run, count + 2) - seconds(run, 2))
