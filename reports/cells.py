@@ -360,8 +360,8 @@ def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
 
 def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float, str]]]:
     found: dict[str, list[tuple[tuple[str, str], float, str]]] = {}
-    for row in records(run.metrics):
-        found.setdefault(row["trial_id"], []).append(((row["name"], row["split"]), row["value"], row["variant"]))
+    for trial_id, name, split, value, variant in rows(run.metrics, "trial_id", "name", "split", "value", "variant"):
+        found.setdefault(trial_id, []).append(((name, split), value, variant))
     return found
 
 

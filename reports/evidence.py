@@ -128,9 +128,9 @@ class Folder:
         self.sections = sections(run)
         self._names = Names(self.sections)
         self._methods = sorted({cell.method for section in self.sections for cell in section.cells} - {*BASELINES})
-        self._measured: dict[tuple[str, str, str], list[Record]] = {}
-        for row in records(run.metrics):
-            self._measured.setdefault((row["trial_id"], row["name"], row["split"]), []).append(row)
+        self._reported: dict[tuple[str, str], list[Record]] = {}
+        for row in records(run.metrics[run.metrics["split"] == REPORTED_ON]):
+            self._reported.setdefault((row["trial_id"], row["name"]), []).append(row)
         self._traces: dict[str, Trace] = {}
         self._together: list[Evidence] = []
         self._feature_std = dict(rows(run.curves, "trial_id", "feature_std"))
@@ -246,7 +246,7 @@ class Folder:
         rows = {
             int(trial["seed"]): found
             for trial in done
-            if (found := self._measured.get((trial["trial_id"], claim.metric, REPORTED_ON)))
+            if (found := self._reported.get((trial["trial_id"], claim.metric)))
         }
         values = {seed: float(found[-1]["value"]) for seed, found in rows.items()}
         return values, tuple(row for found in rows.values() for row in found)  # more than one a seed is for A1 to tell
