@@ -2,14 +2,16 @@
 
 import contextlib
 import functools
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twinbench.harness.attempts import STALE_SECONDS, Attempt, now, trial_folder
@@ -25,6 +27,7 @@ from twinbench.harness.training.state import Progress
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import get_method
+from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.protocol import DatasetRule, Evaluation, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.trial import Trial
@@ -36,7 +39,8 @@ class Surroundings:
 
     `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
     allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
-    trial together, each with `threads`: on a CPU, or on one GPU each from `device` on.
+    trial together, each with `threads`: on a CPU, or on one GPU each from `device` on. `pack` trials at most take turns
+    in one process, on the same batches.
     """
 
     run_folder: Path
@@ -49,6 +53,7 @@ class Surroundings:
     stale_seconds: float = STALE_SECONDS
     keep_log: bool = False
     processes: int = 1
+    pack: int = 1
 
     def absolute(self) -> "Surroundings":
         """The same with paths that mean the same in every process of a cluster."""
@@ -71,8 +76,11 @@ def train_and_evaluate(
     attempt: Attempt,
     should_stop: Callable[[], bool],
     found: Found,
-) -> tuple[str, str]:
-    """The trial itself. Returns its status and the reason of it; what was found so far is in `found` all the while."""
+) -> Generator[None, None, tuple[str, str]]:
+    """The trial itself, with a pause after every update for others that take turns with it.
+
+    Returns its status and the reason of it; what was found so far is in `found` all the while.
+    """
     device = torch.device(surroundings.device)
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before that, asking for a device's statistics is an error
@@ -87,7 +95,7 @@ def train_and_evaluate(
         log = attempt.log if surroundings.keep_log else None
         report, every = _reporter(attempt, found), evaluator.rules.diagnostics_every_epochs
         with others.together(other_rank, trial, surroundings, log=log) if others else contextlib.nullcontext():
-            train(method, task, evaluator.diagnose, every, report, should_stop)
+            yield from train(method, task, evaluator.diagnose, every, report, should_stop)
         check_finite(method)
     started = time.perf_counter()
     found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
@@ -126,7 +134,8 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -
 
     def run() -> None:
         with contextlib.suppress(Diverged, Interrupted):  # rank 0 comes to the same end, and says so
-            train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False)
+            for _ in train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False):
+                pass
 
     return run
 
@@ -171,9 +180,36 @@ def build_method(trial: Trial, device: torch.device) -> Method:
     return method.to(device).to(memory_format=torch.channels_last)
 
 
-@functools.lru_cache(maxsize=1)  # a warm worker maps the dataset once
-def _dataset(name: str, data: Path | None, image_size: int | None, cache: Path | None) -> Dataset:
-    return load_dataset(name, data, image_size, cache)
+@dataclass(frozen=True)
+class _Splits:
+    """A dataset as a protocol's rule divides it."""
+
+    rule: DatasetRule
+    dataset: Dataset
+    train: Part
+    validation: Part
+    test: Part
+
+
+@functools.lru_cache(maxsize=1)  # a warm worker loads and divides the dataset once, and a pack's trials share it
+def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: torch.device) -> _Splits:
+    rule = DatasetRule(**json.loads(rule_json))
+    dataset = load_dataset(rule.name, data, rule.image_size, cache)
+    train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
+    train_positions = some(train_positions, rule.train_examples, rule.split_seed)
+    test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
+
+    def part(split: Any, positions: NDArray[np.int64]) -> Part:
+        labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
+        return Part(Images(split.images, positions, device), labels)
+
+    return _Splits(
+        rule,
+        dataset,
+        part(dataset.train, train_positions),
+        part(dataset.train, validation_positions),
+        part(dataset.test, test_positions),
+    )
 
 
 def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device: torch.device) -> Task:
@@ -192,24 +228,16 @@ def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device
 def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -> Evaluator:
     """The three splits on the device."""
     content = trial.protocol["content"]
-    rule = DatasetRule(**content["dataset"])
-    dataset = _dataset(rule.name, surroundings.data, rule.image_size, surroundings.cache)
+    splits = _splits(canonical_json(content["dataset"]), surroundings.data, surroundings.cache, device)
+    dataset = splits.dataset
     if dataset.fingerprint != trial.dataset_fingerprint:
         raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
-    train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
-    train_positions = some(train_positions, rule.train_examples, rule.split_seed)
-    test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
-
-    def part(split: Any, positions: Any) -> Part:
-        labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
-        return Part(Images(split.images, positions, device), labels)
-
     return Evaluator(
-        train=part(dataset.train, train_positions),
-        validation=part(dataset.train, validation_positions),
-        test=part(dataset.test, test_positions),
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test,
         classes=len(dataset.classes),
-        dataset=rule,
+        dataset=splits.rule,
         rules=Evaluation(**content["evaluation"]),
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         image_size=dataset.train.images.shape[-1],

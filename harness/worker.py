@@ -1,11 +1,11 @@
-"""Runs one trial: data, training, evaluation, record. Every launcher calls `run_trial` on the same trial and folder."""
+"""Runs trials: data, training, evaluation, record. Every launcher calls this on the same trials and folder."""
 
 import contextlib
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Unwritable(Exception):
     """The run folder takes no more: a full disk, a quota, a lost mount. No trial's fault, and no trial can go on."""
 
 
-Execute = Callable[[Trial, Surroundings, Attempt, Callable[[], bool], Found], tuple[str, str]]
+Execute = Callable[[Trial, Surroundings, Attempt, Callable[[], bool], Found], Generator[None, None, tuple[str, str]]]
 
 
 def run_trial(
@@ -49,6 +49,54 @@ def run_trial(
     `done`, `diverged`, `collapsed` and `failed` leave a record; `interrupted` leaves the state to go on from; `taken`
     says that another worker holds it or that it is recorded already. Raises Unwritable.
     """
+    return run_pack([trial], surroundings, should_stop, others, execute)[0]
+
+
+def run_pack(
+    trials: Sequence[Trial],
+    surroundings: Surroundings,
+    should_stop: Callable[[], bool] = lambda: False,
+    others: Others | None = None,
+    execute: Execute | None = None,
+) -> list[str]:
+    """Runs `trials` as `run_trial` does one, an update of each in turn. Returns their statuses.
+
+    Each is a run of its own, with its own attempt, state, log and record, and ends as it would alone. Those that begin
+    together and see the same images are trained on the same batches, whose views are made once.
+    """
+    statuses, broken = [""] * len(trials), False
+
+    def stops() -> bool:
+        return broken or should_stop()
+
+    runs = {
+        number: _run(trial, len(trials), surroundings, stops, others, execute) for number, trial in enumerate(trials)
+    }
+    errors = []
+    while runs:
+        for number, run in list(runs.items()):
+            try:
+                next(run)
+                continue
+            except StopIteration as end:
+                statuses[number] = end.value
+            except BaseException as error:  # nobody's own failure: the others save what they have, and it goes on up
+                errors.append(error)
+                broken = True
+            del runs[number]
+    if errors:
+        raise errors[0]
+    return statuses
+
+
+def _run(
+    trial: Trial,
+    pack: int,
+    surroundings: Surroundings,
+    should_stop: Callable[[], bool],
+    others: Others | None,
+    execute: Execute | None,
+) -> Generator[None, None, str]:
     folder = surroundings.run_folder
     with _unwritable_told(None):
         attempt = claim(folder, trial.trial_id, others or Others(surroundings.stale_seconds), surroundings.where)
@@ -60,28 +108,34 @@ def run_trial(
     heart = Heart(
         attempt, surroundings.trial_time_limit, lambda reason: record_failure(trial, surroundings, attempt, reason)
     )
-    log = _printed_to(attempt.log) if surroundings.keep_log else contextlib.nullcontext()
-    with _unwritable_told(attempt), log, heart:
-        print(
-            f"{now()} attempt {attempt.number} at {trial.method} seed {trial.seed} on {socket.gethostname()}",
-            flush=True,
-        )
-        return _attempt(trial, surroundings, attempt, heart, should_stop, execute or train_and_evaluate)
+    with _unwritable_told(attempt), heart:
+        if pack > 1:
+            yield  # until all of the pack are claimed, so that no other worker takes some of them meanwhile
+        run = _attempt(trial, pack, surroundings, attempt, heart, should_stop, execute or train_and_evaluate)
+        return (yield from _logged(run, attempt.log) if surroundings.keep_log else run)
 
 
 def _attempt(
     trial: Trial,
+    pack: int,
     surroundings: Surroundings,
     attempt: Attempt,
     heart: Heart,
     should_stop: Callable[[], bool],
     execute: Execute,
-) -> str:
+) -> Generator[None, None, str]:
+    among = f", one of {pack} in turn" if pack > 1 else ""
+    print(
+        f"{now()} attempt {attempt.number} at {trial.method} seed {trial.seed} on {socket.gethostname()}{among}",
+        flush=True,
+    )
     torch.set_num_threads(surroundings.threads)
     keep_freed_memory()
     status, reason, trace, found = "failed", "", "", Found()
     try:
-        status, reason = execute(trial, surroundings, attempt, lambda: heart.asks_to_stop or should_stop(), found)
+        status, reason = yield from execute(
+            trial, surroundings, attempt, lambda: heart.asks_to_stop or should_stop(), found
+        )
     except Interrupted:
         attempt.end("interrupted", heart.reason)
         return "interrupted"
@@ -99,11 +153,22 @@ def _attempt(
     if status == "failed" and _is_anothers(attempt):
         attempt.end("interrupted", LOST)
         return "interrupted"
-    _write(trial, surroundings, attempt, status, reason, trace, found)
+    _write(trial, surroundings, attempt, status, reason, trace, found, pack)
     attempt.end(status, reason)
     if status != "failed":  # one that failed may be asked to go on from where it was
         drop_state(trial_folder(surroundings.run_folder, trial.trial_id))
     return status
+
+
+def _logged(run: Generator[None, None, str], log: Path) -> Generator[None, None, str]:
+    """`run`, with what is printed during each of its turns sent to `log`."""
+    while True:
+        with _printed_to(log):
+            try:
+                next(run)
+            except StopIteration as end:
+                return str(end.value)
+        yield
 
 
 @contextlib.contextmanager
@@ -157,7 +222,14 @@ def record_failure(trial: Trial, surroundings: Surroundings, attempt: Attempt, r
 
 
 def _write(
-    trial: Trial, surroundings: Surroundings, attempt: Attempt, status: str, reason: str, trace: str, found: Found
+    trial: Trial,
+    surroundings: Surroundings,
+    attempt: Attempt,
+    status: str,
+    reason: str,
+    trace: str,
+    found: Found,
+    pack: int = 1,
 ) -> None:
     """Artefacts first, the record last."""
     run_folder, progress = surroundings.run_folder, found.progress
@@ -184,6 +256,8 @@ def _write(
         "finished": now(),
         "attempts": attempt.number,
         "train_seconds": round(progress.train_seconds, 3),
+        "shared_seconds": round(progress.shared_seconds, 3),
+        "pack": pack,
         "evaluation_seconds": round(found.evaluation_seconds, 3),
         "images_seen": progress.images_seen,
         "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else provenance.peak_memory_bytes(),

@@ -1,15 +1,16 @@
 """What every worker does, whoever started it: takes trial after trial from the run folder until none is left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twinbench.harness.attempts import Others, is_recorded
+from twinbench.harness.attempts import Others, attempt_numbers, is_recorded
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.run_folder import planned_trials
-from twinbench.harness.worker import Execute, run_trial
+from twinbench.harness.worker import Execute, run_pack
 from twinbench.results.record import recorded_ids
+from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.trial import Trial
 
 LOOK_AGAIN_SECONDS = 0.5
@@ -29,17 +30,49 @@ def drain(
     left = _missing(folder, given_up)
     while left:
         held = []
-        for trial in left:
+        for pack in packs(left, surroundings):
             if should_stop() or is_cancelled(folder):
                 return
-            if run_trial(trial, surroundings, should_stop, others, execute) in ("taken", "interrupted"):
-                held.append(trial)
+            statuses = run_pack(pack, surroundings, should_stop, others, execute)
+            held += [trial for trial, is_ in zip(pack, statuses, strict=True) if is_ in ("taken", "interrupted")]
         left = [trial for trial in held if _is_worth_waiting_for(folder, trial, others, stay)]
         if left:
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
             given_up |= {trial.trial_id for trial in held}
             left = _missing(folder, given_up)  # a plan that grew meanwhile, a failed trial that is to run again
+
+
+def packs(trials: Sequence[Trial], surroundings: Surroundings) -> list[list[Trial]]:
+    """`trials` in packs of at most `surroundings.pack`, in the order of the first of each.
+
+    In a pack are trials that see the same images in the same order: equal in dataset, recipe, batch size, epochs and
+    seed. A trial that was begun before goes on alone: it stands somewhere else, and may be what killed its process.
+    """
+    if surroundings.pack == 1:
+        return [[trial] for trial in trials]
+    made: list[list[Trial]] = []
+    open_packs: dict[bytes, list[Trial]] = {}
+    for trial in trials:
+        key = _views_key(trial)
+        if key is None or attempt_numbers(surroundings.run_folder, trial.trial_id):
+            made.append([trial])
+            continue
+        pack = open_packs.get(key)
+        if pack is None or len(pack) == surroundings.pack:
+            pack = open_packs[key] = []
+            made.append(pack)
+        pack.append(trial)
+    return made
+
+
+def _views_key(trial: Trial) -> bytes | None:
+    """Equal for trials that train on the same views; None for one that is not trained."""
+    if not trial.training:
+        return None
+    content = trial.protocol["content"]
+    shared = [content["dataset"], content["views"], trial.dataset_fingerprint]
+    return canonical_json([*shared, trial.training["batch_size"], trial.training["epochs"], trial.seed])
 
 
 def _missing(folder: Path, given_up: set[str]) -> list[Trial]:

@@ -1,6 +1,9 @@
-"""The batches of one training in their order, and what each image's views are made of."""
+"""The batches of trainings in their order, and the views of their images."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,15 +18,29 @@ DRAWN_AT_ONCE = 32  # batches; a draw is some hundred small operations, whether 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One rank's rows: images uint8 [n, 3, H, W], their places in the dataset int64 [n], what each view is made of."""
+    """One rank's rows: images uint8 [n, 3, H, W], their places in the dataset int64 [n], what each view is made of.
+
+    `views`, one [n, 3, S, S] a recipe, may be there already; `seconds` is what it took to make all this, and
+    `is_shared` says that it was made for another training.
+    """
 
     images: Tensor
     ids: Tensor
     parameters: tuple[ViewParameters, ...]
+    views: tuple[Tensor, ...] = ()
+    seconds: float = 0.0
+    is_shared: bool = False
+
+
+MakeViews: TypeAlias = Callable[[Batch], tuple[Tensor, ...]]
 
 
 class Batches:
-    """Asked for by epoch and step, in any order; cheapest in turn. What is drawn depends on neither."""
+    """Asked for by epoch and step, in any order; cheapest in turn. What is drawn depends on neither.
+
+    Trainings that ask for the same batch one after the other are given the same one, which is made once. None of them
+    may change its tensors.
+    """
 
     def __init__(
         self,
@@ -34,18 +51,31 @@ class Batches:
         device: torch.device,
         rank: int,
         ranks: int,
+        make_views: MakeViews | None = None,
     ) -> None:
-        """`batch_size` is that of all ranks together."""
+        """`batch_size` is that of all ranks together. Without `make_views` batches come without views."""
         self._images, self._recipes, self._seed = images, recipes, seed
         self._batch_size, self._device = batch_size, device
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._ranks, self._make_views = rank, ranks, make_views
         self._ids = images.ids
         self._epoch, self._block = -1, -1
         self._positions = torch.empty(0, 0, dtype=torch.int64)
         self._drawn: tuple[ViewParameters, ...] = ()
+        self._latest: tuple[tuple[int, int], Batch] | None = None
 
     def at(self, epoch: int, step_in_epoch: int) -> Batch:
         """The batch of a step; its images may still be on their way to the device."""
+        if self._latest and self._latest[0] == (epoch, step_in_epoch):
+            return replace(self._latest[1], is_shared=True)
+        self._latest, started = None, time.perf_counter()
+        batch = self._made(epoch, step_in_epoch)
+        if self._make_views:
+            batch = replace(batch, views=self._make_views(batch))
+        batch = replace(batch, seconds=time.perf_counter() - started)
+        self._latest = (epoch, step_in_epoch), batch
+        return batch
+
+    def _made(self, epoch: int, step_in_epoch: int) -> Batch:
         if epoch != self._epoch:
             self._epoch, self._block, self._positions = epoch, -1, self._epochs_positions(epoch)
         positions = self._positions[step_in_epoch]

@@ -1,12 +1,14 @@
 """The training loop: plain statements in the order in which things happen."""
 
+import functools
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 import torch.distributed as dist
@@ -20,7 +22,7 @@ from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.harness.training.state import Progress, load_state, save_state
-from twinbench.harness.training.update import Update
+from twinbench.harness.training.update import Update, make_views
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.ranks import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
@@ -70,8 +72,10 @@ def train(
     diagnose_every_epochs: int,
     report: Callable[[Progress, int, int], None],
     should_stop: Callable[[], bool],
-) -> Progress:
-    """Trains `method` in place, from where the folder's state left it, to the end.
+) -> Generator[None, None, Progress]:
+    """Trains `method` in place, from where the folder's state left it, to the end, and pauses after every update.
+
+    Trainings that take turns, an update each, and began at the same place are given the same batches and views.
 
     `diagnose` measures the method between epochs; `report` is told the progress, the update's number and the updates
     in all. Raises Interrupted once `should_stop`, and Diverged: on a CPU and over several ranks before the update that
@@ -91,7 +95,7 @@ def train(
     fit_to_device(optimiser)
     if rank == 0:
         report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
-    batches = Batches(task.images, task.views, task.seed, training.batch_size, task.device, rank, ranks)
+    batches = _batches(task, rank, ranks, progress)
     losses = Losses(training.batch_size, per_epoch, steps)
     runs_ahead = task.device.type == "cuda" and ranks == 1
 
@@ -130,7 +134,9 @@ def train(
             saves = rank == 0 and (stops or time.monotonic() - saved_at > SAVE_EVERY_SECONDS)
             if stops or saves or len(losses) >= LOOK_EVERY or progress.step_in_epoch == per_epoch:
                 losses.look(progress)
-            progress.train_seconds += time.perf_counter() - started
+            shared = batch.seconds if batch.is_shared else 0.0
+            progress.train_seconds += time.perf_counter() - started + shared
+            progress.shared_seconds += shared
             if rank == 0:
                 report(progress, step.step + 1, steps)
             if saves:
@@ -138,6 +144,7 @@ def train(
                 saved_at = time.monotonic()
             if stops:
                 raise Interrupted
+            yield
         last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
         _close_epoch(progress, per_epoch, last_rate)
         if rank == 0:
@@ -153,6 +160,24 @@ def check_finite(method: Method) -> None:
     for name, values in method.state_dict().items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise Diverged(f"{name} is not finite after the last update")
+
+
+_in_use: WeakValueDictionary[tuple[Any, ...], Batches] = WeakValueDictionary()
+
+
+def _batches(task: Task, rank: int, ranks: int, progress: Progress) -> Batches:
+    """Those of a training that is under way in this process and stands where this one begins, or new ones.
+
+    On a GPU each update makes its own views, in its recording.
+    """
+    asked = (task.images, task.views, task.seed, task.training.batch_size, task.device, rank, ranks)
+    key = (task.images, repr(asked[1:]), progress.epoch, progress.step_in_epoch)
+    batches = _in_use.get(key)
+    if batches is None:
+        rule, size = task.dataset, task.image_size
+        make = functools.partial(make_views, recipes=task.views, rule=rule, image_size=size, dtype=torch.float32)
+        batches = _in_use[key] = Batches(*asked, None if task.device.type == "cuda" else make)
+    return batches
 
 
 class _GivesLoss(nn.Module):

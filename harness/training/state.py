@@ -14,12 +14,17 @@ FILE_NAME = "state.pt"
 
 @dataclass
 class Progress:
-    """Where training stands. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs."""
+    """Where training stands. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs.
+
+    `train_seconds` are those of training alone: of a batch that was made for another trial it counts the making, whose
+    seconds are also in `shared_seconds`.
+    """
 
     epoch: int = 0
     step_in_epoch: int = 0
     images_seen: int = 0
     train_seconds: float = 0.0
+    shared_seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)
     curves: dict[str, list[float | None]] = field(default_factory=dict)

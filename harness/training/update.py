@@ -93,13 +93,9 @@ class Update:
         self._optimiser.step()
 
     def _views(self, batch: Batch) -> list[Tensor]:
-        """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
-        make = compiled_view() if batch.images.is_cuda else training_view
+        """Those that came with the batch, or made here, where a recording takes them in."""
         dtype = torch.bfloat16 if self._autocast else torch.float32
-        return [
-            make(batch.images, parameters, recipe, self._image_size, self._rule, dtype)
-            for recipe, parameters in zip(self._recipes, batch.parameters, strict=True)
-        ]
+        return list(batch.views or make_views(batch, self._recipes, self._rule, self._image_size, dtype))
 
     def _record(self, batch: Batch) -> RecordedUpdate | None:
         """None for what cannot be recorded: it goes on as it is, and the log says why."""
@@ -119,6 +115,17 @@ class Update:
             print(f"the update is not recorded as a CUDA graph: {error}", flush=True)
             torch.cuda.synchronize()
             return None
+
+
+def make_views(
+    batch: Batch, recipes: tuple[ViewRecipe, ...], rule: DatasetRule, image_size: int, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """One distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
+    make = compiled_view() if batch.images.is_cuda else training_view
+    return tuple(
+        make(batch.images, parameters, recipe, image_size, rule, dtype)
+        for recipe, parameters in zip(recipes, batch.parameters, strict=True)
+    )
 
 
 @functools.cache

@@ -5,7 +5,7 @@
 Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial once warm, and the ratio to twinbench under
 the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
 waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
-takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials are given a hundred.
+takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def no_op(*_: Any) -> tuple[str, str]:
 _is_warm = False
 
 
-def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> tuple[str, str]:
+def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> Generator[None, None, tuple[str, str]]:
     """A trial that does nothing, but for the first of each worker, which waits for the other workers."""
     global _is_warm
     if not _is_warm:
@@ -53,6 +53,7 @@ def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> 
         while len(os.listdir(here)) < WORKERS:
             time.sleep(0.001)
         _is_warm = True
+    yield from ()
     return no_op()
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,18 @@ ID = "0123456789abcdef"
 Planner = Callable[..., Plan]
 
 
+def _whole(work: Callable[..., tuple[str, str]]) -> worker.Execute:
+    """`work` as an execution that never pauses."""
+
+    def execute(*given: Any) -> Generator[None, None, tuple[str, str]]:
+        yield from ()
+        return work(*given)
+
+    return execute
+
+
 def _execute(status: str = "done") -> worker.Execute:
-    return lambda *_: (status, "")
+    return _whole(lambda *_: (status, ""))
 
 
 def _of_another_machine(folder: Path, beat: int = 1, **changes: object) -> None:
@@ -167,7 +177,7 @@ def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
         attempt_file(surroundings.run_folder, trial.trial_id, attempt.number + 1).write_text("{}")
         return _until(should_stop)
 
-    assert run_trial(trial, Surroundings(tmp_path), execute=slow) == "interrupted"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
     assert "another worker" in read_attempt(tmp_path, trial.trial_id, 1)["reason"]
     assert not record_path(tmp_path, trial.trial_id).exists()
 
@@ -191,7 +201,7 @@ def test_cancel_ends_what_runs_as_interrupted(
         cancel(surroundings.run_folder)
         return _until(should_stop)
 
-    assert run_trial(trial, Surroundings(tmp_path), execute=slow) == "interrupted"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
     assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == "cancelled"
     allow(tmp_path)
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
@@ -215,6 +225,7 @@ from twinbench.sweeps.trial import Trial
 
 def hang(*_):
     time.sleep(1000)
+    yield
 
 run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1]), trial_time_limit=1.0), execute=hang)
 """
@@ -258,6 +269,7 @@ def fill(*_):
                 other.write(b"x" * 4096)
     except OSError:
         pass  # full
+    yield
     return "done", ""
 
 run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1])), execute=fill)
@@ -315,7 +327,7 @@ def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
         raise RuntimeError("on fire")
 
     with capfd.disabled():
-        run_trial(trial, Surroundings(tmp_path, keep_log=True), execute=broken)
+        run_trial(trial, Surroundings(tmp_path, keep_log=True), execute=_whole(broken))
     text = "".join(log_lines(tmp_path, trial.trial_id))
     assert "attempt 1" in text and "failed: RuntimeError: on fire" in text
     assert "printed below Python" in text and "Traceback" in text
@@ -335,7 +347,7 @@ def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Pl
         assert run_trial(trial, surroundings, execute=_execute()) == "done"
         raise MemoryError
 
-    assert run_trial(trial, Surroundings(tmp_path), execute=frozen) == "interrupted"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(frozen)) == "interrupted"
     assert read_record(record_path(tmp_path, trial.trial_id))["result"]["status"] == "done"
     assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == LOST
 
@@ -368,7 +380,7 @@ def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp
         write_plan(tmp_path, both)
         return "done", ""
 
-    drain(Surroundings(tmp_path), lambda: False, stay=False, execute=grow)
+    drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_whole(grow))
     survey = Survey(tmp_path, [trial.trial_id for trial in both.trials])
     survey.look()
     assert survey.missing == 0

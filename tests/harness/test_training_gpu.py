@@ -65,7 +65,12 @@ def _method(name: str) -> Method:
 
 
 def _train(method: Method, task: Task, should_stop: Callable[[], bool] = lambda: False) -> Any:
-    return train(method, task, lambda _: {}, 1, lambda *_: None, should_stop)
+    training = train(method, task, lambda _: {}, 1, lambda *_: None, should_stop)
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            return end.value
 
 
 def _weights(method: Method) -> dict[str, Tensor]:

@@ -1,0 +1,133 @@
+"""Claims: trials that take turns in one process leave the records that they leave alone, whatever becomes of one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinbench.harness.attempts import Others, claim
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.launchers.drain import packs
+from twinbench.harness.planning import Plan
+from twinbench.harness.status import log_lines
+from twinbench.harness.training import batches
+from twinbench.harness.worker import run_pack, run_trial
+from twinbench.methods.registry import METHODS
+from twinbench.results.record import read_record, record_path
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+
+
+@pytest.fixture
+def four(tiny_plan: Planner) -> list[Trial]:
+    """One trial of each method, all on the same images in the same order."""
+    trials = tiny_plan("baselines=false", "seeds=[0]").trials
+    return [next(trial for trial in trials if trial.method == method) for method in METHODS]
+
+
+def _record(folder: Path, trial: Trial) -> dict[str, Any]:
+    return read_record(record_path(folder, trial.trial_id))
+
+
+@pytest.fixture
+def alone(four: list[Trial], tmp_path: Path) -> dict[str, str]:
+    """The result digest of each trial when it runs by itself."""
+    for trial in four:
+        assert run_trial(trial, Surroundings(tmp_path / "alone")) == "done"
+    return {trial.trial_id: _record(tmp_path / "alone", trial)["result_digest"] for trial in four}
+
+
+def _digests(folder: Path, trials: list[Trial]) -> dict[str, str]:
+    return {trial.trial_id: _record(folder, trial)["result_digest"] for trial in trials}
+
+
+def test_a_packed_trial_leaves_the_record_of_a_solo_run_whatever_its_companions(
+    four: list[Trial],
+    alone: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    made = []
+    draw = batches.draw_parameters
+    monkeypatch.setattr(batches, "draw_parameters", lambda *given: made.append(given) or draw(*given))
+    assert len({trial.method for trial in four}) == len(METHODS) == 4
+    with capfd.disabled():  # which stands in the way of logs
+        assert run_pack(four, Surroundings(tmp_path / "pack", keep_log=True)) == ["done"] * 4
+    assert _digests(tmp_path / "pack", four) == alone
+    assert len(made) == 2 * 2  # two views in each of two epochs, for all four
+    for trial in four:
+        cost = _record(tmp_path / "pack", trial)["circumstance"]
+        assert cost["pack"] == 4 and (cost["shared_seconds"] > 0) == (trial is not four[0])
+        log = "".join(log_lines(tmp_path / "pack", trial.trial_id))
+        assert f"at {trial.method} seed 0" in log and "epoch 1, step 5 of 8" in log
+        assert not any(f"at {other.method} seed" in log for other in four if other is not trial)
+
+
+def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path
+) -> None:
+    looks = iter(range(10**6))
+    surroundings = Surroundings(tmp_path / "pack", pack=4)
+    assert run_pack(four, surroundings, lambda: next(looks) >= 10) == ["interrupted"] * 4
+    assert packs(four, surroundings) == [[trial] for trial in four]
+    assert [run_trial(trial, surroundings) for trial in four] == ["done"] * 4
+    assert _digests(tmp_path / "pack", four) == alone
+
+
+def test_one_that_diverges_and_one_that_raises_leave_the_others_untouched(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    byol, simclr = METHODS["byol"].loss, METHODS["simclr"].loss
+
+    def diverging(self: Any, views: Any, step: Any) -> Any:
+        terms = byol(self, views, step)
+        return type(terms)(terms.total * float("nan"), terms.parts) if step.step == 5 else terms
+
+    def raising(self: Any, views: Any, step: Any) -> Any:
+        if step.step == 3:
+            raise RuntimeError("on fire")
+        return simclr(self, views, step)
+
+    monkeypatch.setattr(METHODS["byol"], "loss", diverging)
+    monkeypatch.setattr(METHODS["simclr"], "loss", raising)
+    statuses = dict(zip([t.method for t in four], run_pack(four, Surroundings(tmp_path / "pack")), strict=True))
+    assert statuses == {"barlow_twins": "done", "byol": "diverged", "simclr": "failed", "vicreg": "done"}
+    untouched = [trial for trial in four if statuses[trial.method] == "done"]
+    assert _digests(tmp_path / "pack", untouched) == {trial.trial_id: alone[trial.trial_id] for trial in untouched}
+
+
+def test_a_full_disk_met_by_one_ends_all_as_interrupted(
+    four: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, views: Any, step: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(METHODS["byol"], "loss", full)
+    with pytest.raises(Exception, match="No space left on device"):
+        run_pack(four, Surroundings(tmp_path))
+    monkeypatch.undo()
+    assert not list((tmp_path / "records").glob("*.json"))
+    assert len(list((tmp_path / "trials").rglob("state.pt"))) == 3
+
+
+def test_packs_hold_trials_that_see_the_same_views_and_were_not_begun(tiny_plan: Planner, tmp_path: Path) -> None:
+    trials = tiny_plan("seeds=[0, 1]").trials
+    made = packs(trials, Surroundings(tmp_path, pack=3))
+    assert sorted(t.trial_id for pack in made for t in pack) == sorted(t.trial_id for t in trials)
+    for pack in made:
+        assert len(pack) <= 3 and len({(t.seed, t.training.get("batch_size")) for t in pack}) == 1
+        assert len(pack) == 1 or all(t.training for t in pack)
+    trained = [trial for trial in trials if trial.training and trial.seed == 0]
+    assert any(len(pack) == 3 for pack in made)
+    assert claim(tmp_path, trained[0].trial_id, Others()) is not None
+    assert [trained[0]] in packs(trials, Surroundings(tmp_path, pack=3))
+    assert packs(trials, Surroundings(tmp_path)) == [[trial] for trial in trials]
+
+
+def test_two_workers_share_a_sweep_pack_by_pack(tiny_plan: Planner, four: list[Trial], tmp_path: Path) -> None:
+    surroundings = Surroundings(tmp_path, pack=4)
+    assert claim(tmp_path, four[1].trial_id, Others()) is not None  # by this very process, which lives
+    assert run_pack(four, surroundings) == ["done", "taken", "done", "done"]
