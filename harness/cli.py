@@ -66,6 +66,10 @@ def run(
         int,
         typer.Option(min=1, help="Ranks that share each batch of a trial, on one node; a GPU each where there are."),
     ] = 1,
+    pack: Annotated[
+        int,
+        typer.Option(min=1, help="Trials at most that take turns in one process, on views that are made once for all."),
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     trial_time_limit: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial, hung or not, is ended.")
@@ -103,6 +107,8 @@ def run(
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach)
+    if pack > 1:
+        _check_pack(processes_per_trial, trial_time_limit)
     devices = []
     if launcher == "local":
         devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
@@ -125,6 +131,7 @@ def run(
         where=launcher,
         keep_log=True,
         processes=processes_per_trial,
+        pack=pack,
     )
     watch = Watch(folder, planned.axes, planned.trials, out)
     outcome: Outcome | None
@@ -157,6 +164,18 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool) -> None:
         mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
     if detach and launcher == "local":
         mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "ray, slurm"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def _check_pack(processes_per_trial: int, trial_time_limit: float | None) -> None:
+    mistakes = []
+    if processes_per_trial > 1:
+        allowed = "1: a pack is several trials in one process, and these would be several processes for one trial"
+        mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
+    if trial_time_limit is not None:
+        allowed = "none: what ends a trial that hangs is the end of its process, and of its pack"
+        mistakes.append(Mistake("--pack", "--trial-time-limit", "cannot be packed", trial_time_limit, allowed))
     if mistakes:
         raise InvalidInput(mistakes)
 

@@ -141,13 +141,20 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -
 
 
 def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
-    """Tells the attempt's file where training stands, and its log how each epoch went; shows the curves so far."""
+    """Tells the attempt's file where training stands, and its log how each epoch went; shows the curves so far.
+
+    The pace is that of the clock, so that what is left can be told: evaluation between epochs and the turns of a pack's
+    other trials slow it down.
+    """
+    began, seen = time.perf_counter(), 0
     printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
 
     def report(progress: Progress, step: int, steps: int) -> None:
-        nonlocal printed
+        nonlocal printed, seen
+        if printed < 0:
+            seen = progress.images_seen  # by attempts before this one
         found.progress = progress
-        rate = progress.images_seen / progress.train_seconds if progress.train_seconds else 0.0
+        rate = (progress.images_seen - seen) / (time.perf_counter() - began)
         attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
         if progress.epoch != printed:
             printed = progress.epoch

@@ -1,5 +1,6 @@
 """One sweep from its file to a full run folder: plan, check, hand out what is missing, show how it goes."""
 
+import math
 import os
 import time
 from collections import Counter
@@ -121,7 +122,9 @@ def run_locally(
     todo = missing(planned, surroundings.run_folder)
     per_trial = surroundings.threads * surroundings.processes
     count = workers or (max(1, cores() // per_trial) if devices == ["cpu"] else len(devices))
-    launcher = LocalLauncher(surroundings, min(count, len(todo)), devices)
+    count = min(count, len(todo))
+    shared_out = max(1, math.ceil(len(todo) / max(1, count)))  # no worker packs what another would have to wait for
+    launcher = LocalLauncher(replace(surroundings, pack=min(surroundings.pack, shared_out)), count, devices)
 
     def work() -> None:
         if todo:

@@ -251,6 +251,7 @@ def _write(
     }
     device = torch.device(surroundings.device)
     on_gpu = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else provenance.peak_memory_bytes()
     circumstance = {
         "started": attempt.first_started(),
         "finished": now(),
@@ -260,7 +261,7 @@ def _write(
         "pack": pack,
         "evaluation_seconds": round(found.evaluation_seconds, 3),
         "images_seen": progress.images_seen,
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else provenance.peak_memory_bytes(),
+        "peak_memory_bytes": peak if pack == 1 else None,  # that of a pack is no trial's own
         "commit": provenance.commit(),
         "code_hash": provenance.code_hash(),
         "versions": provenance.versions(),

@@ -32,7 +32,7 @@ from twinbench.reports.sentences import (
 )
 
 DRIFTING = ("commit", "code_hash", "device", "precision")
-COSTLY = ("threads", "ranks", "host")  # drift too, where seconds or bytes are compared
+COSTLY = ("threads", "ranks", "pack", "host")  # drift too, where seconds or bytes are compared
 HARMLESS = ("commit",)  # whose change alone, with equal code, moves nothing
 APART = 0.5  # of all trials of a side would have to change theirs for the sides to be alike
 

@@ -39,7 +39,8 @@ CREATE TABLE trials (
     started             TIMESTAMP, -- UTC
     finished            TIMESTAMP, -- UTC
     attempts            BIGINT,
-    train_seconds       DOUBLE,
+    train_seconds       DOUBLE,    -- of a batch that another trial of the pack made it counts the making
+    shared_seconds      DOUBLE,    -- which is this much of it
     evaluation_seconds  DOUBLE,
     images_seen         BIGINT,
     peak_memory_bytes   BIGINT,
@@ -49,6 +50,7 @@ CREATE TABLE trials (
     "precision"         VARCHAR,
     threads             BIGINT,
     ranks               BIGINT,
+    pack                BIGINT,    -- trials that took turns in its process, itself among them
     host                VARCHAR,
     traceback           VARCHAR
 );

@@ -36,7 +36,7 @@ from twinbench.results.record import (
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 2
+SCHEMA_NUMBER = 3
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
@@ -460,6 +460,7 @@ _CIRCUMSTANCE = {
     "finished": _T,
     "attempts": _I,
     "train_seconds": _F,
+    "shared_seconds": _F,
     "evaluation_seconds": _F,
     "images_seen": _I,
     "peak_memory_bytes": _I,
@@ -469,6 +470,7 @@ _CIRCUMSTANCE = {
     "precision": _S,
     "threads": _I,
     "ranks": _I,
+    "pack": _I,
     "host": _S,
     "traceback": _S,
 }

@@ -120,6 +120,10 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "cifar10_methods"), ("--data",)),
         (("run", "digits", "--out", "/proc/nowhere"), ("cannot be written",)),
         (("run", "digits", "--retry", "done"), ("cannot be run again", "failed")),
+        (
+            ("run", "digits", "--pack", "4", "--processes-per-trial", "2", "--trial-time-limit", "60"),
+            ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),
+        ),
         (("status", "nowhere"), ("no run folder",)),
         (("logs", "nowhere", "0"), ("no run folder",)),
         (("cancel", "nowhere"), ("no run folder",)),
