@@ -26,16 +26,19 @@ RunFolder = Annotated[Path, typer.Argument(help="The run folder, which need not 
 def declare(claims: ClaimsFile, folder: RunFolder) -> None:
     """Add claims to the folder's log, with the time. What is declared after its results is marked exploratory."""
     from twinbench.reports.claims import read_claims
-    from twinbench.reports.declaring import LOG, declare
+    from twinbench.reports.declaring import copy_claims, declare
     from twinbench.reports.verdict_forms import plain
+    from twinbench.results.record import DECLARATIONS
 
     read = read_claims(claims)
     new, head = declare(read, folder, datetime.now(UTC))
+    if copied := copy_claims(claims, folder):
+        _write(f"copied to {copied}, which the report judges and a bundle takes along\n")
     for entry in new:
         _write(f"declared {plain(entry.name)} ({entry.claim[:12]}) at {entry.time}, {entry.recorded} trials recorded\n")
     if len(new) < len(read):
         _write(f"{len(read) - len(new)} stood in the log already\n")
-    _write(f"{folder / LOG} ends with {head}: keep a copy of this digest elsewhere\n")
+    _write(f"{folder / DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere\n")
 
 
 @claim_app.command()

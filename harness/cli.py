@@ -196,8 +196,13 @@ def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[
 
 
 @app.command()
-def status(folder: RunFolder) -> None:
+def status(
+    folder: RunFolder,
+    follow: Annotated[bool, typer.Option("--watch", help="Go on until all is recorded, as `watch` does.")] = False,
+) -> None:
     """Say how far a run is, what runs where, and what failed: from the folder alone, while it runs or later."""
+    if follow:
+        return watch(folder)
     from twinbench.harness.status import Status, shown
 
     out.print(shown(Status(folder)))
@@ -393,7 +398,7 @@ def _print_csv(frame: Any) -> None:
 
 
 def _print_json(frame: Any) -> None:
-    sys.stdout.write(frame.to_json(orient="records", indent=1) + "\n")
+    sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n")
 
 
 def main() -> None:

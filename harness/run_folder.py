@@ -22,19 +22,36 @@ LAUNCHES = "launches"
 
 
 def write_plan(run_folder: Path, planned: "Plan") -> None:
-    """Leaves `plan.json`. A folder that holds another protocol's plan is refused: their numbers do not mix."""
+    """Leaves `plan.json`. InvalidInput for a folder whose plan is another protocol's, since numbers would mix, and
+    where trials that were planned and have no record would leave the plan: what was planned must not vanish.
+    """
     file = run_folder / PLAN
     if file.exists():
-        before = read_plan(run_folder)["protocol"]
-        if before["hash"] != planned.protocol.hash:
-            held = f"{before['name']} version {before['version']}, {before['hash'][:12]}"
-            problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
-            raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
+        _check_plan_before(run_folder, planned)
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(file, _plan_text(planned))
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def _check_plan_before(run_folder: Path, planned: "Plan") -> None:
+    plan = read_plan(run_folder)
+    before = plan["protocol"]
+    if before["hash"] != planned.protocol.hash:
+        held = f"{before['name']} version {before['version']}, {before['hash'][:12]}"
+        problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
+        raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
+    recorded = recorded_ids(run_folder).keys()
+    if not recorded and not (run_folder / "trials").exists():
+        return  # nothing was begun: a slip in the sweep file is mended
+    kept = recorded | {trial.trial_id for trial in planned.trials}
+    left = [trial["trial_id"] for trial in plan["trials"] if trial["trial_id"] not in kept]
+    if left:
+        shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+        problem = f"{len(left)} of its planned trials have no record and are not in this sweep"
+        allowed = "a sweep that has them too, or another --out"
+        raise InvalidInput([Mistake(str(run_folder), "", problem, shown, allowed)])
 
 
 def why_unwritable(run_folder: Path) -> str:

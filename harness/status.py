@@ -66,7 +66,10 @@ def shown(status: Status) -> RenderableType:
 def counted(counts: dict[str, int]) -> str:
     """Counts by state in one line."""
     there = {state: count for state, count in counts.items() if count}
-    return f"{sum(there.values())} trials: " + ", ".join(f"{count} {state}" for state, count in sorted(there.items()))
+    total = sum(there.values())
+    return f"{total} trial{'s' * (total != 1)}: " + ", ".join(
+        f"{count} {state}" for state, count in sorted(there.items())
+    )
 
 
 def state_of(attempt: dict[str, Any]) -> str:

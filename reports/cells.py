@@ -164,14 +164,8 @@ class Section:
     def protocol_id(self) -> str:
         """Name, version and the hash's beginning, and in what it deviates: what a caption says."""
         version = "" if self.protocol_version is None else f" v{self.protocol_version}"
-        deviating = f", deviating in {self.deviations_text}" if self.deviations else ""
+        deviating = f", deviating in {deviations_text(self.deviations)}" if self.deviations else ""
         return f"{self.protocol_name}{version} ({self.protocol_hash[:12]}{deviating})"
-
-    @property
-    def deviations_text(self) -> str:
-        """ "training.warmup_epochs = 10 (protocol: 0)"."""
-        told = [f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in self.deviations]
-        return ", ".join(told)
 
     @property
     def selected_by(self) -> tuple[str, str]:
@@ -286,6 +280,11 @@ def sections(run: Run) -> list[Section]:
     return sorted(
         made, key=lambda s: (s.protocol_name, s.protocol_version or 0, s.protocol_hash, s.dataset_fingerprint)
     )
+
+
+def deviations_text(deviations: Iterable[Mapping[str, Any]]) -> str:
+    """ "training.warmup_epochs = 10 (protocol: 0)"."""
+    return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
 
 
 def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict[str, Value]]) -> tuple[str, ...]:

@@ -6,17 +6,16 @@ from pathlib import Path
 
 from twinbench.reports.claims import Claim, read_claims
 from twinbench.reports.contrasts import Contrast, adjust, contrasts_of
-from twinbench.reports.declaring import LOG
 from twinbench.reports.evidence import Evidence, Folder
 from twinbench.reports.published import published_tables
 from twinbench.reports.rules import Case
 from twinbench.reports.verdicts import Verdict, judge
-from twinbench.results.record import PLAN, RECORDS
+from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.locking import LOCK, read_lock
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import shipped_protocols
 
-MARKS = (PLAN, RECORDS, LOG)  # of which a run folder has one at least
+MARKS = (PLAN, RECORDS, DECLARATIONS)  # of which a run folder has one at least
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
-from twinbench.reports.claims import Claim
-from twinbench.results.record import record_files
+from twinbench.reports.claims import Claim, read_claims
+from twinbench.results.record import DECLARATIONS, record_files, write_bytes_atomically
 from twinbench.sweeps.identity import canonical_json, digest
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
-LOG = "declarations.jsonl"
 NOTHING_BEFORE = ""
 
 
@@ -59,19 +59,19 @@ class Log:
 def read_log(run_folder: Path) -> Log:
     """The folder's declarations, up to the first line that does not follow from those before."""
     try:
-        text = (run_folder / LOG).read_text(encoding="utf-8")
+        text = (run_folder / DECLARATIONS).read_text(encoding="utf-8")
     except FileNotFoundError:
         return Log()
     except (OSError, UnicodeDecodeError) as error:
-        return Log((), f"{LOG} cannot be read: {error}")
+        return Log((), f"{DECLARATIONS} cannot be read: {error}")
     entries: list[Declaration] = []
     # JSON leaves U+2028 and its like as they are, at which str.splitlines would part a line.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         entry = _entry(line)
         if entry is None:
-            return Log(tuple(entries), f"{LOG}: line {number} is no declaration")
+            return Log(tuple(entries), f"{DECLARATIONS}: line {number} is no declaration")
         if entry.previous != _head(entries) or entry.digest != _digest(entry):
-            return Log(tuple(entries), f"{LOG}: line {number} was changed, or one before it is gone")
+            return Log(tuple(entries), f"{DECLARATIONS}: line {number} was changed, or one before it is gone")
         entries.append(entry)
     return Log(tuple(entries))
 
@@ -85,7 +85,7 @@ def declare(claims: Iterable[Claim], run_folder: Path, now: datetime) -> tuple[l
         raise InvalidInput([Mistake(str(run_folder), "", "is no folder")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        with (run_folder / LOG).open("ab") as file:
+        with (run_folder / DECLARATIONS).open("ab") as file:
             _take_turns(file)
             entries = _known(run_folder, now)
             held = len(entries)
@@ -101,8 +101,24 @@ def declare(claims: Iterable[Claim], run_folder: Path, now: datetime) -> tuple[l
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InvalidInput([Mistake(str(run_folder / LOG), "", f"cannot be written: {error.strerror}")]) from None
+        raise InvalidInput(
+            [Mistake(str(run_folder / DECLARATIONS), "", f"cannot be written: {error.strerror}")]
+        ) from None
     return entries[held:], _head(entries)
+
+
+def copy_claims(file: Path, run_folder: Path) -> Path | None:
+    """Keeps the declared claims' own text in the run folder, as `claims*.toml`; None where it is there already.
+
+    A copy of which the file has all claims gives way to it: no claim stands twice. Else it stands beside the others.
+    """
+    content, there = file.read_bytes(), sorted(run_folder.glob("claims*.toml"))
+    if any(other.read_bytes() == content for other in there):
+        return None
+    hashes = {claim.hash for claim in read_claims(file)}
+    older = [other for other in there if {claim.hash for claim in read_claims(other)} <= hashes]
+    name = "claims.toml" if not there else f"claims-{sha256(content).hexdigest()[:8]}.toml"
+    return write_bytes_atomically(older[0] if older else run_folder / name, content)
 
 
 def _known(run_folder: Path, now: datetime) -> list[Declaration]:
@@ -113,7 +129,7 @@ def _known(run_folder: Path, now: datetime) -> list[Declaration]:
     last = log.entries[-1].time if log.entries else ""
     if now.isoformat(timespec="seconds") < last:
         problem, time = "the clock stands before the last declaration", now.isoformat(timespec="seconds")
-        raise InvalidInput([Mistake(str(run_folder), LOG, problem, time, f"{last} or later")])
+        raise InvalidInput([Mistake(str(run_folder), DECLARATIONS, problem, time, f"{last} or later")])
     return list(log.entries)
 
 

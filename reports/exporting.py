@@ -5,6 +5,7 @@ imported when it is asked for. What is written stays on this machine unless the 
 (MLFLOW_TRACKING_URI, WANDB_MODE=online).
 """
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.cells import Record, Run, read_run, records
+from twinbench.reports.cells import Record, Run, deviations_text, read_run, records
 from twinbench.reports.paper.parts import key_of
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
@@ -74,10 +75,11 @@ def exported(run: Run) -> list[Exported]:
         # A value that is not finite is None by now, and trackers take none.
         if row["value"] is not None:
             of_trial.setdefault(row["name"], []).append((round(row["epoch"]), float(row["value"])))
+    deviations = {str(row["hash"]): json.loads(row["deviations"] or "[]") for row in records(run.protocols)}
     return [
         Exported(
             key_of(f"{trial['method']}-seed{trial['seed']}-{trial['trial_id']}"),
-            trial,
+            trial | {"deviations": deviations_text(deviations.get(str(trial["protocol_hash"]), []))},
             settings.get(trial["trial_id"], {}),
             metrics.get(trial["trial_id"], {}),
             curves.get(trial["trial_id"], {}),
@@ -89,7 +91,15 @@ def exported(run: Run) -> list[Exported]:
 
 def _about(one: Exported) -> dict[str, str]:
     keys = ("trial_id", "cell_id", "method", "method_version", "seed", "status", "reason", "protocol_name")
-    more = ("protocol_version", "protocol_hash", "dataset_fingerprint", "commit", "device", "result_digest")
+    more = (
+        "protocol_version",
+        "protocol_hash",
+        "deviations",
+        "dataset_fingerprint",
+        "commit",
+        "device",
+        "result_digest",
+    )
     return {key: str(one.trial[key]) for key in (*keys, *more) if one.trial[key] not in (None, "")}
 
 

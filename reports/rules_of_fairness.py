@@ -56,7 +56,7 @@ def _seeds(side: Side) -> list[int]:
 
 
 def _seed_problems(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
-    least = max(int(evidence.content.get("minimum_seeds", 1)), _undeviated(evidence, "minimum_seeds"))
+    least = least_seeds(evidence)
     if few := [f"{side.label} has {len(_seeds(side))}" for side in sides if len(_seeds(side)) < least]:
         yield f"the protocol asks for {least} seeds: {', '.join(few)}"
     ran = {seed for side in sides for seed in _seeds(side)}
@@ -65,6 +65,11 @@ def _seed_problems(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
         yield f"seeds that were run are left out: {', '.join(left_out)}"
     yield from _copies(evidence, sides)
     yield from _near_copies(evidence, sides)
+
+
+def least_seeds(evidence: Evidence) -> int:
+    """How many seeds a cell must have by the protocol, as it is without what the sweep deviates in."""
+    return int(max(evidence.content.get("minimum_seeds", 1), _undeviated(evidence, "minimum_seeds")))
 
 
 def _undeviated(evidence: Evidence, key: str) -> Any:

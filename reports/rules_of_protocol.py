@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twinbench.reports.case import NO_RECORD, Case, Outcome, distinct, passed_if, some
-from twinbench.reports.cells import REPORTED_ON, Section
+from twinbench.reports.cells import REPORTED_ON, Section, deviations_text
 from twinbench.reports.evidence import Side
 from twinbench.sweeps.deviations import OPEN_TABLES
 from twinbench.sweeps.identity import digest
@@ -22,7 +22,7 @@ def same_protocol(case: Case) -> Outcome:
     problem = next(_protocol_problems(case), "")
     section = case.evidence.measured[0].section
     assert section is not None
-    deviations = f", with deviations: {section.deviations_text}" if section.deviations else ""
+    deviations = f", with deviations: {deviations_text(section.deviations)}" if section.deviations else ""
     return passed_if(not problem, f"{section.protocol_id}{deviations}", problem)
 
 

@@ -49,7 +49,9 @@ def summary(checked: Checked) -> str:
     """ "7 claims: 2 supported, …"."""
     counts = Counter(verdict.word for verdict in checked.verdicts)
     told = ", ".join(f"{count} {word.lower().replace('_', ' ')}" for word, count in sorted(counts.items()))
-    return f"{len(checked.verdicts)} claim{'s' * (len(checked.verdicts) != 1)}: {told}"
+    late = sum(verdict.exploratory for verdict in checked.verdicts)
+    exploratory = f"; {late} not declared before the results" if late else ""
+    return f"{len(checked.verdicts)} claim{'s' * (len(checked.verdicts) != 1)}: {told}{exploratory}"
 
 
 def remarks(verdict: Verdict) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from twinbench.reports.claims import Claim
 from twinbench.reports.contrasts import ALPHA, COLLAPSE_KINDS, Contrast, least_wins
 from twinbench.reports.evidence import Evidence, Side
 from twinbench.reports.rules import FAILED, RULES, Case, Finding
+from twinbench.reports.rules_of_fairness import least_seeds
 from twinbench.reports.settling import hours_text, seeds_text
 from twinbench.reports.wording import relation_text, size_text
 
@@ -105,7 +106,7 @@ def judge(case: Case) -> Verdict:
         any(finding.weight == "late" for finding in failed),
         judged.why,
         _sentence(case, judged, parts),
-        tuple(_settling(case, judged, parts)),
+        tuple(_settling(case, judged, parts, stopping)),
         findings,
         case.contrasts,
         case.evidence,
@@ -360,13 +361,23 @@ def _holding(claim: Claim, parts: Sequence[Part]) -> list[Part]:
 # --- what would settle it -------------------------------------------------------------------------------------------
 
 
-def _settling(case: Case, judged: Judged, parts: Sequence[Part]) -> list[str]:
+def _of_methods(evidence: Evidence) -> list[Record]:
+    """All trials of the methods compared: one that is missing of any cell keeps budgets unequal and choices open."""
+    sides = [(side.section, side.cell.method) for side in evidence.measured if side.section and side.cell]
+    return [t for section, method in sides for cell in section.cells if cell.method == method for t in cell.trials]
+
+
+def _settling(case: Case, judged: Judged, parts: Sequence[Part], stopping: str) -> list[str]:
     """What would turn an open claim into a settled one: trials, seeds, hours."""
     evidence = case.evidence
-    missing = sorted({str(trial["trial_id"]) for trial in evidence.trials if trial["status"] == "missing"})
+    asked = evidence.trials if judged.word != INADMISSIBLE else _of_methods(evidence)
+    missing = sorted({str(trial["trial_id"]) for trial in asked if trial["status"] == "missing"})
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         return [f"{len(missing)} missing trials ({shown}){hours_text(evidence, len(missing))}"]
+    if "A9" in stopping.split(", "):
+        few = {side.label: least_seeds(evidence) - len(side.trials) for side in evidence.measured}
+        return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
     if judged.word == UNVERIFIABLE:
         absent = dict.fromkeys(side.label for side in evidence.sides if not side.is_there)
         return [f"trials of {label}" for label in absent] or ["trials of one's own under one protocol"]

@@ -32,6 +32,7 @@ from typing import IO, Any
 
 from twinbench.results.record import (
     ARTEFACTS,
+    DECLARATIONS,
     PLAN,
     RECORDS,
     BrokenArtefact,
@@ -48,7 +49,6 @@ SCHEMA = 1
 MANIFEST = "MANIFEST.json"
 ATTEMPTS = "attempts.json"
 ENVIRONMENT = "environment.json"
-DECLARATIONS = "declarations.jsonl"
 TABLES, VERDICTS, PAGE_DIGEST = "report/tables", "report/verdicts", "report/index.html.sha256"
 SUFFIX = ".bundle.tar.gz"
 REFERENCES = ("curves", "outputs")

@@ -15,10 +15,12 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from twinbench.results.record import (
+    DECLARATIONS,
     PLAN,
     RECORDS,
     BrokenArtefact,
@@ -98,6 +100,7 @@ def _merge_into(folder: Path, sources: Sequence[Path], plan: dict[str, Any]) -> 
         merger.settle(name)
     earlier = [str(path) for source in sources for path in _plain_files(source / DISAGREEMENTS)]
     merger.set_aside += [(file, "belongs to an earlier merge: merge that one's sources instead") for file in earlier]
+    merger.set_aside += _carry_declarations(folder, sources)
     write_json_atomically(folder / PLAN, plan)  # last, since it also puts the names of the folders beside it on disk
     planned = {trial["trial_id"] for trial in plan["trials"]}
     return Merged(
@@ -109,6 +112,37 @@ def _merge_into(folder: Path, sources: Sequence[Path], plan: dict[str, Any]) -> 
         failures_superseded=merger.failures_superseded,
         missing=len(planned - merger.kept),
     )
+
+
+def _carry_declarations(folder: Path, sources: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Copies the log of declarations and the claims files; (file, reason) of what cannot be carried.
+
+    Logs cannot be joined: each line holds the digest of the one before. The first site's log is kept, or one that goes
+    on from it; claims files of one name and other content stand side by side.
+    """
+    log, kept = b"", None
+    for source in sources:
+        for path in (source / DECLARATIONS, *sorted(source.glob("claims*.toml"))):
+            try:
+                data = _read_plain(source, path) if os.path.lexists(path) else b""
+            except OSError as error:
+                yield str(path), _reason(error)
+                continue
+            if path.name != DECLARATIONS:
+                _copy_claims(folder, path.name, data)
+            elif data.startswith(log):
+                log, kept = data, path
+            elif not log.startswith(data):
+                yield str(path), f"does not follow {kept}: what it alone declares will count as not declared"
+    if log:
+        write_bytes_atomically(folder / DECLARATIONS, log)
+
+
+def _copy_claims(folder: Path, name: str, data: bytes) -> None:
+    target = folder / name
+    if target.exists() and target.read_bytes() != data:
+        target = folder / f"claims-{sha256(data).hexdigest()[:8]}.toml"
+    write_bytes_atomically(target, data)
 
 
 # --- what was asked for ---------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ STATUSES = ("done", "diverged", "collapsed", "failed")
 
 PLAN = "plan.json"
 RECORDS = "records"
+DECLARATIONS = "declarations.jsonl"
 ARTEFACTS = "artefacts"
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)

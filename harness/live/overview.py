@@ -19,7 +19,7 @@ from twinbench.harness.live.seen import Recorded, SeenRecords, number, stamp
 from twinbench.harness.run_folder import read_plan, trials_of
 from twinbench.harness.status import seconds_left, state_of
 from twinbench.harness.watching import label, moved
-from twinbench.reports.cells import BASELINES, METRICS, REPORTED_ON, SELECTED_BY
+from twinbench.reports.cells import BASELINES, METRICS, REPORTED_ON, SELECTED_BY, deviations_text
 from twinbench.reports.statistics import t_interval
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
 from twinbench.results.record import PLAN
@@ -255,7 +255,9 @@ def _plan_of(folder: Path) -> _Plan:
             cells.setdefault(trial.cell_id, []).append(trial_id)
             label(trial, tuple(map(str, content["axes"])))
         protocol = content["protocol"]
-        shown = f"{protocol['name']} {protocol['version']} ({str(protocol['hash'])[:12]})"
+        deviations = deviations_text(protocol.get("deviations", ()))
+        deviating = f", deviating in {deviations}" if deviations else ""
+        shown = f"{protocol['name']} {protocol['version']} ({str(protocol['hash'])[:12]}{deviating})"
         axes = tuple(map(str, content["axes"]))
         return _Plan(str(content.get("name", "")), str(content.get("question", "")), shown, axes, trials, cells)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -28,6 +28,7 @@ from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.training.state import Progress, save_state
 from twinbench.harness.worker import run_trial
 from twinbench.results.record import read_record, record_path
+from twinbench.sweeps.mistakes import InvalidInput
 
 ID = "0123456789abcdef"
 Planner = Callable[..., Plan]
@@ -221,6 +222,7 @@ HANGS = """
 import json, pathlib, sys, time
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.worker import run_trial
+from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.trial import Trial
 
 def hang(*_):
@@ -254,6 +256,24 @@ def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_at
     record = read_record(record_path(tmp_path, trial.trial_id))
     assert record["result"]["status"] == "done" and record["circumstance"]["attempts"] == 2
     assert set_failed_aside(tmp_path, planned) == 0
+
+
+def test_planned_trials_without_a_record_do_not_leave_the_plan_once_anything_was_begun(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    whole, part = tiny_plan("methods=simclr", "seeds=[0, 1]"), tiny_plan("methods=simclr", "seeds=[0]")
+    write_plan(tmp_path, whole)
+    write_plan(tmp_path, part)  # nothing was begun
+    write_plan(tmp_path, whole)
+    for trial in whole.trials:
+        if trial.seed == 0:
+            run_trial(trial, Surroundings(tmp_path), execute=_execute())
+    left = [trial for trial in whole.trials if trial.seed == 1]
+    with pytest.raises(InvalidInput, match=f"{len(left)} of its planned trials have no record"):
+        write_plan(tmp_path, part)
+    for trial in left:
+        run_trial(trial, Surroundings(tmp_path), execute=_execute("failed"))
+    write_plan(tmp_path, part)  # all are on record, and the store shows what is beside the plan
 
 
 FILLS = """

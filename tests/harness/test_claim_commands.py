@@ -10,7 +10,7 @@ import pytest
 from claim_study import CLAIM, CLAIMS, LEVELS, honest_study
 
 from twinbench.harness import claim_commands, cli
-from twinbench.reports.declaring import LOG
+from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import DATABASE
 
 FALSE = CLAIM.replace("simclr-beats-byol", "by-six").replace("one point", "six points").replace("0.01", "0.06")
@@ -85,26 +85,40 @@ def table_of(level: float) -> Path:
 
 def test_declare_says_what_is_new_and_where_the_log_ends_and_log_prints_it(call: Call) -> None:
     first = call("claim", "declare", claims(CLAIM), "new/run")
-    told, last = first.out.splitlines()
+    copied, told, last = first.out.splitlines()
+    assert copied == "copied to new/run/claims.toml, which the report judges and a bundle takes along"
     assert (first.code, first.err) == (0, "")
     assert told.startswith("declared simclr-beats-byol (") and told.endswith("0 trials recorded")
-    assert last.startswith(f"new/run/{LOG} ends with ")
+    assert last.startswith(f"new/run/{DECLARATIONS} ends with ")
     second = call("claim", "declare", claims(CLAIM, FALSE), "new/run").out.splitlines()
-    assert second[0].startswith("declared by-six (") and second[1] == "1 stood in the log already"
-    head = json.loads(Path("new/run", LOG).read_text().splitlines()[-1])["digest"]
-    assert second[2] == f"new/run/{LOG} ends with {head}: keep a copy of this digest elsewhere"
+    assert second[0] == copied and second[1].startswith("declared by-six (")
+    assert second[2] == "1 stood in the log already"
+    head = json.loads(Path("new/run", DECLARATIONS).read_text().splitlines()[-1])["digest"]
+    assert second[3] == f"new/run/{DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere"
     log = call("claim", "log", "new/run")
     assert (log.code, log.err) == (0, "")
     assert [line.split()[1] for line in log.out.splitlines()] == ["simclr-beats-byol", "by-six"]
 
 
+def test_a_declared_file_stands_in_the_folder_once_and_none_of_its_claims_twice(call: Call) -> None:
+    call("claim", "declare", claims(CLAIM), "run")
+    assert "copied" not in call("claim", "declare", claims(CLAIM), "run").out
+    wider = claims(CLAIM, FALSE)
+    call("claim", "declare", wider, "run")
+    assert [file.read_text() for file in Path("run").glob("claims*.toml")] == [Path(wider).read_text()]
+    other = claims(ABSENT)
+    call("claim", "declare", other, "run")
+    kept = {file.read_text() for file in Path("run").glob("claims*.toml")}
+    assert len(kept) == 2 and Path(other).read_text() in kept
+
+
 def test_a_changed_log_is_printed_as_far_as_it_holds_and_ends_with_2(call: Call) -> None:
     call("claim", "declare", claims(CLAIM, FALSE), "run")
-    file = Path("run", LOG)
+    file = Path("run", DECLARATIONS)
     file.write_text(file.read_text().replace("by-six", "by-ten"))
     log = call("claim", "log", "run")
     assert (log.code, len(log.out.splitlines())) == (2, 1)
-    assert log.err == f"error: run: {LOG}: line 2 was changed, or one before it is gone\n"
+    assert log.err == f"error: run: {DECLARATIONS}: line 2 was changed, or one before it is gone\n"
     (error,) = call("claim", "declare", claims(CLAIM, ABSENT), "run").errors
     assert "takes no declaration" in error
 
@@ -181,7 +195,7 @@ def test_a_run_without_records_is_unverifiable_and_a_folder_that_is_no_run_stays
     assert (done.code, done.out.split()[0]) == (1, "UNVERIFIABLE")
     Path("empty").mkdir()
     (error,) = call("check", file, "empty").errors
-    assert error == f"empty: is no run folder: it has none of plan.json, records, {LOG}"
+    assert error == f"empty: is no run folder: it has none of plan.json, records, {DECLARATIONS}"
     assert not Path("empty", DATABASE).exists()
 
 

@@ -37,11 +37,10 @@ from claim_study import (
 
 from twinbench.reports import checking
 from twinbench.reports.checking import check_claims
-from twinbench.reports.declaring import LOG
 from twinbench.reports.published import published_tables
 from twinbench.reports.rules import FAILED
 from twinbench.reports.verdicts import Verdict
-from twinbench.results.record import record_path, write_artefact
+from twinbench.results.record import DECLARATIONS, record_path, write_artefact
 from twinbench.results.store import DATABASE, ResultStore
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.sweep import read_protocol
@@ -139,7 +138,7 @@ def again(
 
 def declare_anew(study: Study, claims: str, protocol: str = "") -> None:
     """Other claims, declared in time as if they had always been there."""
-    (study.folder / LOG).unlink()
+    (study.folder / DECLARATIONS).unlink()
     (study.folder / "records").rename(study.folder / "hidden")
     study.write_claims(claims if not protocol else claims.replace("cifar10-small", protocol), DECLARED)
     (study.folder / "hidden").rename(study.folder / "records")
@@ -174,7 +173,7 @@ def in_metrics(study: Study, trial: Trial, **values: Any) -> None:
 
 
 def log_lines(study: Study) -> list[str]:
-    return (study.folder / LOG).read_text().splitlines(keepends=True)
+    return (study.folder / DECLARATIONS).read_text().splitlines(keepends=True)
 
 
 def other_claim(name: str, **changes: str) -> str:
@@ -639,19 +638,19 @@ def more_seeds_are_run_until_the_claim_holds(study: Study) -> None:
 
 @cheat("A24", "after the first result", "EXPLORATORY")
 def the_claim_is_declared_after_its_results(study: Study) -> None:
-    (study.folder / LOG).unlink()
+    (study.folder / DECLARATIONS).unlink()
     study.write_claims(CLAIMS, AFTER)
 
 
 @cheat("A24", "one before it is gone", "EXPLORATORY")
 def a_line_of_the_log_is_removed(study: Study) -> None:
     study.write_claims(CLAIMS + other_claim("second") + other_claim("third"), DECLARED)
-    (study.folder / LOG).write_text("".join(log_lines(study)[:1] + log_lines(study)[2:]))
+    (study.folder / DECLARATIONS).write_text("".join(log_lines(study)[:1] + log_lines(study)[2:]))
 
 
 @cheat("A24", "a clock is wrong", "EXPLORATORY")
 def the_clock_is_set_back_to_declare(study: Study) -> None:
-    (study.folder / LOG).unlink()
+    (study.folder / DECLARATIONS).unlink()
     study.write_claims(CLAIMS, DECLARED)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from twinbench.reports.claims import Claim
-from twinbench.reports.declaring import LOG, declare, read_log
+from twinbench.reports.declaring import declare, read_log
+from twinbench.results.record import DECLARATIONS
 from twinbench.sweeps.mistakes import InvalidInput
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -21,11 +22,11 @@ def claim(name: str = "one", sentence: str = "On CIFAR-10 it holds.") -> Claim:
 
 
 def lines(folder: Path) -> list[str]:
-    return (folder / LOG).read_text(encoding="utf-8").split("\n")[:-1]
+    return (folder / DECLARATIONS).read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def rewrite(folder: Path, rows: list[str]) -> None:
-    (folder / LOG).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    (folder / DECLARATIONS).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
 def test_a_declaration_holds_hash_time_and_what_was_recorded_then(tmp_path, synthetic_run):
@@ -80,7 +81,7 @@ def test_an_edited_line_breaks_the_chain_from_there_on(tmp_path, key, value):
     rewrite(tmp_path, [rows[0], json.dumps(json.loads(rows[1]) | {key: value}), rows[2]])
     log = read_log(tmp_path)
     assert [entry.name for entry in log.entries] == ["one"]
-    assert log.problem == f"{LOG}: line 2 was changed, or one before it is gone"
+    assert log.problem == f"{DECLARATIONS}: line 2 was changed, or one before it is gone"
 
 
 def test_a_dropped_moved_or_doubled_line_breaks_the_chain(tmp_path):
@@ -102,7 +103,7 @@ def test_what_is_no_declaration_is_named_and_nothing_after_it_counts(tmp_path, l
     one, two = lines(tmp_path)
     rewrite(tmp_path, [one, line, two])
     log = read_log(tmp_path)
-    assert log.problem == f"{LOG}: line 2 is no declaration"
+    assert log.problem == f"{DECLARATIONS}: line 2 is no declaration"
     assert len(log.entries) == 1
 
 
@@ -129,12 +130,12 @@ def test_a_clock_that_went_back_is_refused(tmp_path):
 
 
 def test_a_log_that_cannot_be_read_or_written_is_told(tmp_path):
-    (tmp_path / LOG).write_bytes(b"\xff\xfe")
+    (tmp_path / DECLARATIONS).write_bytes(b"\xff\xfe")
     assert "cannot be read" in read_log(tmp_path).problem
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot be written"):
         declare([claim()], tmp_path / "file" / "run", NOW)
-    (tmp_path / "run" / LOG).mkdir(parents=True)
+    (tmp_path / "run" / DECLARATIONS).mkdir(parents=True)
     assert "cannot be read" in read_log(tmp_path / "run").problem
     with pytest.raises(InvalidInput, match="cannot be written"):
         declare([claim()], tmp_path / "run", NOW)
@@ -142,7 +143,7 @@ def test_a_log_that_cannot_be_read_or_written_is_told(tmp_path):
 
 def test_no_folder_and_an_empty_log_hold_no_declarations(tmp_path):
     assert read_log(tmp_path / "nowhere").entries == ()
-    (tmp_path / LOG).touch()
+    (tmp_path / DECLARATIONS).touch()
     assert read_log(tmp_path) == read_log(tmp_path / "nowhere")
 
 

@@ -12,10 +12,11 @@ from claim_study import BEGAN, CLAIMS, DECLARED, Study, honest_study, leave_atte
 
 from twinbench.reports.checking import check_claims, in_families, locked_hashes
 from twinbench.reports.claims import Claim, read_claims
-from twinbench.reports.declaring import LOG, declare, read_log
+from twinbench.reports.declaring import declare, read_log
 from twinbench.reports.evidence import Folder, Side
 from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED, RULES, Case, Finding
 from twinbench.reports.sentences import Compared, contradictions, generalises, names_dataset, says_setting
+from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import ResultStore
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -221,7 +222,7 @@ def test_a_log_that_was_changed_makes_every_claim_exploratory(
 ) -> None:
     first = case.evidence.claim
     declare([first, replace(first, name="second"), replace(first, name="third")], tmp_path, DECLARED)
-    (tmp_path / LOG).write_text("\n".join(change((tmp_path / LOG).read_text().splitlines())))
+    (tmp_path / DECLARATIONS).write_text("\n".join(change((tmp_path / DECLARATIONS).read_text().splitlines())))
     log = read_log(tmp_path)
     finding = found("A24", with_evidence(case, log=log, declared=log.of(first)))
     assert (finding.outcome, finding.weight) == (FAILED, "late")
@@ -386,7 +387,7 @@ def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tm
         times = {key: before.isoformat(timespec="seconds") for key in ("started", "finished")}
         rewrite(study, old, lambda record, times=times: record["circumstance"].update(times))
     study.write_plan()
-    (study.folder / LOG).unlink()
+    (study.folder / DECLARATIONS).unlink()
     kept = [
         path
         for path in (study.folder / "records").iterdir()

@@ -473,6 +473,29 @@ def test_missing_trials_are_named_and_their_hours_told(tmp_path):
     assert verdict.settling == (f"2 missing trials ({', '.join(sorted(gone))}), about 0.031 hours of one process",)
 
 
+def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
+    study = honest_study(tmp_path / "run")
+    for seed in range(6):
+        study.add(study.trial("simclr", seed, settings={"temperature": 0.1}), 0.55)
+        study.add(tuned := study.trial("byol", seed, settings={"target_momentum": 0.9}), 0.55)
+    (study.folder / "records" / f"{tuned.trial_id}.json").unlink()  # planned, and not run yet
+    study.write_plan()
+    (verdict,) = checked(study.folder)
+    assert verdict.word == "INADMISSIBLE" and "A7" in verdict.detail
+    assert verdict.settling == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
+
+
+def test_seeds_that_the_protocol_asks_for_are_counted(tmp_path):
+    study = honest_study(tmp_path / "run")
+    for trial in [trial for trial in study.trials if trial.seed > 0]:
+        (study.folder / "records" / f"{trial.trial_id}.json").unlink()
+        study.trials.remove(trial)
+    study.write_plan()
+    (verdict,) = checked(study.folder)
+    assert verdict.word == "INADMISSIBLE" and "A9" in verdict.detail
+    assert verdict.settling == ("1 more seed of simclr", "1 more seed of byol")
+
+
 def test_the_hours_of_more_seeds_are_those_of_the_trials_that_are_there(tmp_path):
     claims = CLAIMS.replace("at_least = 0.01", "at_least = 0.004").replace("one point", "some points")
     study = honest_study(tmp_path / "run", claims, levels={"simclr": 0.602, "byol": 0.60})

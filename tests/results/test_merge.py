@@ -565,3 +565,29 @@ merge.merge_folders([Path(sys.argv[1])], Path(sys.argv[2]))
     assert killed.returncode == -9
     assert not out.exists()
     assert joined(out, run).records == 1
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_that_goes_on_from_the_others_and_all_claims_files_are_carried_over(site, out):
+    one, two, three = site("one"), site("two"), site("three")
+    (one.folder / "declarations.jsonl").write_text("first\n")
+    (two.folder / "declarations.jsonl").write_text("first\nsecond\n")
+    for run, text in ((one, "a"), (two, "a"), (three, "b")):
+        (run.folder / "claims.toml").write_text(text)
+    assert joined(out, one, two, three).set_aside == ()
+    assert (out / "declarations.jsonl").read_text() == "first\nsecond\n"
+    assert sorted(file.read_text() for file in out.glob("claims*.toml")) == ["a", "b"]
+
+
+def test_a_log_that_cannot_be_carried_is_named(site, out, tmp_path):
+    one, two, three = site("one"), site("two"), site("three")
+    (one.folder / "declarations.jsonl").write_text("first\n")
+    (two.folder / "declarations.jsonl").write_text("another\n")
+    (tmp_path / "secret").write_text("secret")
+    (three.folder / "claims.toml").symlink_to(tmp_path / "secret")
+    aside = dict(joined(out, one, two, three).set_aside)
+    assert "does not follow" in aside[str(two.folder / "declarations.jsonl")]
+    assert "symbolic link" in aside[str(three.folder / "claims.toml")]
+    assert (out / "declarations.jsonl").read_text() == "first\n" and not list(out.glob("claims*"))
