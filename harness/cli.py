@@ -52,6 +52,7 @@ Data = Annotated[
 
 @app.command()
 def run(
+    context: typer.Context,
     sweep: SweepName,
     out_folder: Out = None,
     launcher: Annotated[str, typer.Option(help=f"Where trials run: {', '.join(LAUNCHERS)}.")] = "local",
@@ -88,6 +89,7 @@ def run(
     data: Data = None,
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
+    from twinbench.harness.as_given import as_given
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
     from twinbench.harness.running import (
         Outcome,
@@ -111,7 +113,7 @@ def run(
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
-    write_plan(folder, planned)
+    write_plan(folder, planned, as_given(context))
     allow(folder)
     if retry:
         out.print(f"{set_failed_aside(folder, planned)} failed trials run again")

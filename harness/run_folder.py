@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 LAUNCHES = "launches"
 
 
-def write_plan(run_folder: Path, planned: "Plan") -> None:
-    """Leaves `plan.json`. A folder that holds another protocol's plan is refused: their numbers do not mix."""
+def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
+    """Leaves `plan.json`. A folder that holds another protocol's plan is refused: their numbers do not mix.
+
+    `command`: how the run was asked for. The plan keeps every one that the folder was run by, in the order of the first
+    time; the same one again leaves the same plan.
+    """
     file = run_folder / PLAN
+    commands: list[str] = []
     if file.exists():
-        before = read_plan(run_folder)["protocol"]
+        plan = read_plan(run_folder)
+        commands, before = plan.get("commands", []), plan["protocol"]
         if before["hash"] != planned.protocol.hash:
             held = f"{before['name']} version {before['version']}, {before['hash'][:12]}"
             problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
             raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(file, _plan_text(planned))
+        write_bytes_atomically(file, _plan_text(planned, list(filter(None, dict.fromkeys([*commands, command])))))
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
 
@@ -46,9 +52,9 @@ def why_unwritable(run_folder: Path) -> str:
     return ""
 
 
-def _plan_text(planned: "Plan") -> bytes:
+def _plan_text(planned: "Plan", commands: list[str]) -> bytes:
     """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
-    content = planned.content()
+    content = planned.content() | ({"commands": commands} if commands else {})
     trials = content.pop("trials")
     head = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
     lines = [canonical_json(trial) for trial in trials]
@@ -60,6 +66,7 @@ def read_plan(run_folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))
         content["axes"], content["protocol"]["hash"], [trial["trial_id"] for trial in content["trials"]]
+        "".join(content.get("commands", []))  # all texts
         return content
     except FileNotFoundError:
         problem = f"is no run folder: it has no {PLAN}"

@@ -164,7 +164,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
             page_queries.costs(section),
         ),
         "citation": page_words.citation(run.name, section),
-        "commands": page_words.commands(section),
+        "commands": page_words.commands(run.commands, section),
         "axes": list(section.axes),
     }
 

@@ -37,6 +37,7 @@ class SyntheticRun:
     folder: Path
     question: str = "Do synthetic numbers look right on the page?"
     axes: tuple[str, ...] = ("off_diagonal_weight", "projector_width")
+    commands: list[str] = field(default_factory=list)
     planned: list[dict[str, Any]] = field(default_factory=list)
     later: bool = False  # whether the plan is written when all trials are on it
 
@@ -74,6 +75,7 @@ class SyntheticRun:
 
     def write_plan(self) -> None:
         plan = {"schema": 1, "name": "synthetic", "question": self.question, "axes": list(self.axes)}
+        plan |= {"commands": self.commands} if self.commands else {}
         write_json_atomically(self.folder / "plan.json", plan | {"protocol": PROTOCOL, "trials": self.planned})
 
     def record(

@@ -352,3 +352,36 @@ def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert json.loads(json.dumps(page.data("r1s1-trials-data")))["ids"]
+
+
+# --- how to reproduce -----------------------------------------------------------------------------------------------
+
+
+def asked_for(page: Page) -> list[str]:
+    """Of the part on reproducing, what stands before each command that the run was asked for by, and the command."""
+    return [line for line in page.text.splitlines() if line.startswith("The run, as it was asked for")]
+
+
+def test_the_page_gives_the_commands_that_made_the_run_as_they_stand(synthetic_run):
+    synthetic_run.commands = ["twinbench run 'a  b.toml' --set 'x=<b>&'", "twinbench run c --slurm setup=WITHHELD"]
+    fill_methods(synthetic_run, 1)
+    assert asked_for(report(synthetic_run)) == [
+        "The run, as it was asked for, 1 of 2 commandstwinbench run 'a  b.toml' --set 'x=<b>&'",
+        "The run, as it was asked for, 2 of 2 commands; WITHHELD stands for what may be a secret"
+        "twinbench run c --slurm setup=WITHHELD",
+    ]
+
+
+def test_a_folder_that_does_not_say_how_it_was_made_has_the_other_commands_alone(synthetic_run):
+    fill_methods(synthetic_run, 1)
+    page = report(synthetic_run)
+    assert asked_for(page) == [] and "twinbench report DIR" in page.text
+
+
+def test_records_of_another_protocol_than_the_plans_are_not_said_to_be_made_by_its_commands(synthetic_run):
+    synthetic_run.commands = ["twinbench run a"]
+    fill_methods(synthetic_run, 1)
+    other = synthetic_run.trial()["protocol"] | {"hash": "6" * 64}
+    synthetic_run.record(synthetic_run.trial(protocol=other), 0.8)
+    page = report(synthetic_run)
+    assert "2 different protocols" in page.text and len(asked_for(page)) == 1
