@@ -256,7 +256,7 @@ def report(
         Path | None, typer.Option("--out", help="Where the page of several runs goes; by default ./report.")
     ] = None,
 ) -> None:
-    """Write report/index.html, tables/*.tex and tables/*.csv. Equal records give equal bytes."""
+    """Write report/index.html and report/tables/*.csv. Equal records give equal bytes."""
     from twinbench.reports.page import write_report, write_reports
 
     for folder in folders:
