@@ -41,6 +41,33 @@ def escape(text: str) -> str:
     return "{}".join("".join(_ESCAPES.get(character) or _spell(character) for character in part) for part in parts)
 
 
+LONGEST = 20.0  # digits' widths of a word that stays whole in a text of a column's width
+
+
+def breakable(text: str, longest: float = LONGEST) -> str:
+    """`text` escaped, with places to break in each word that is longer, in digits' widths: behind what is no letter,
+    other than a decimal point, and within what is still too long. No hyphen marks them: it would read as the name's.
+    """
+    return "".join(_broken(word, longest) if length(word) > longest else escape(word) for word in re.split("( )", text))
+
+
+def _broken(word: str, longest: float) -> str:
+    pieces = re.findall(r"(?:\d+\.\d+|[^\W_]+)[\W_]?|[\W_]", word)
+    parts = [part for piece in pieces for part in ([piece] if length(piece) <= longest else piece)]
+    return r"\allowbreak{}".join(map(escape, parts))
+
+
+def length(text: str) -> float:
+    """How wide `text` is set, in digits' widths: roughly, and rather too much."""
+    return sum(map(_width, text))
+
+
+def _width(character: str) -> float:
+    if character in _ESCAPES or (spelled := _spell(character)) == character:
+        return 1.8 if character in "MWmw%@—" else 1.45 if character.isupper() or character in "&–±" else 1.0
+    return 1.2 * len(spelled.replace("{", "").replace("}", ""))
+
+
 def table(
     frame: pd.DataFrame,
     caption: str,

@@ -234,6 +234,12 @@ def test_latex_escapes_every_special_and_spells_what_its_fonts_lack():
     assert latex.escape("93 ± 1 é λ \u202e") == r"93 $\pm$ 1 é {[}U+03BB{]} {[}U+202E{]}"
 
 
+def test_long_words_may_be_broken_behind_what_is_no_letter_and_not_within_a_number():
+    assert latex.breakable("a_word off_diagonal_weight", 20) == r"a\_word off\_diagonal\_weight"
+    assert latex.breakable("from-0.996-to_1", 10).split(r"\allowbreak{}") == ["from-", "0.996-", r"to\_", "1"]
+    assert latex.breakable("wwww", 5).split(r"\allowbreak{}") == list("wwww")
+
+
 @pytest.mark.latex
 def test_every_character_compiles_in_captions_cells_and_notes(tmp_path: Path):
     every = f"[{HOSTILE}" + "".join(map(chr, [*range(0x20, 0x180), 0x3BB, 0x202E, 0x1F600]))
