@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,3 +242,16 @@ def filled_run(whole_sweep: SyntheticRun, tmp_path: Path) -> SyntheticRun:
     """A copy of the whole sweep, for one test to change."""
     shutil.copytree(whole_sweep.folder, tmp_path / "run", ignore=shutil.ignore_patterns("report", "results.duckdb*"))
     return replace(whole_sweep, folder=tmp_path / "run", planned=list(whole_sweep.planned))
+
+
+@pytest.fixture(scope="session", params=["C", "de_DE.UTF-8"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables of another machine: hash seed, time zone, and locale, of which German writes a HALF with a comma."""
+    variables = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Kathmandu", "LC_ALL": request.param, "HALF": "0.5"}
+    if request.param == "C":
+        return variables
+    folder = tmp_path_factory.mktemp("locales")
+    if not (program := shutil.which("localedef")) or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("needs Debian's `locales`, to make a German locale of")
+    subprocess.run([program, "-i", "de_DE", "-f", "UTF-8", str(folder / request.param)], check=True)
+    return variables | {"LOCPATH": str(folder), "HALF": "0,5"}

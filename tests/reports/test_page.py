@@ -144,14 +144,16 @@ def test_every_seed_is_a_point(whole_page):
     assert figure["layout"]["xaxis"]["type"] == "log"
 
 
-def test_same_records_same_bytes(filled_run):
+def test_same_records_same_bytes(filled_run, elsewhere):
     """In another process with another hash seed, locale and time zone, from a database built anew."""
     write_report(filled_run.folder)
     first = tree(filled_run.folder / "report")
     (filled_run.folder / "results.duckdb").unlink()
-    program = "import sys; from twinbench.reports.page import write_report; write_report(sys.argv[1])"
-    strange = {"PYTHONHASHSEED": "12345", "LC_ALL": "C", "TZ": "Asia/Kathmandu"}
-    subprocess.run([sys.executable, "-c", program, str(filled_run.folder)], env=os.environ | strange, check=True)
+    program = (
+        "import os, sys, locale; locale.setlocale(locale.LC_ALL, ''); assert f'{0.5:n}' == os.environ['HALF']\n"
+        "from twinbench.reports.page import write_report; write_report(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", program, str(filled_run.folder)], env=os.environ | elsewhere, check=True)
     assert tree(filled_run.folder / "report") == first
     assert len(first) == 7
 

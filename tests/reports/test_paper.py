@@ -245,17 +245,19 @@ def test_a_hostile_name_changes_nothing_but_its_own_label(hostile_run, tmp_path)
 
 
 @pytest.mark.slow
-def test_equal_records_give_equal_bytes_whatever_the_hash_seed_the_locale_and_the_time_zone(filled_run, tmp_path):
+def test_equal_records_give_equal_bytes_whatever_the_hash_seed_the_locale_and_the_time_zone(
+    filled_run, elsewhere, tmp_path
+):
     first = tree(write_paper([filled_run.folder], tmp_path / "one", NEURIPS).parent)
     (filled_run.folder / "results.duckdb").unlink()
     moved = tmp_path / "moved"
     shutil.copytree(filled_run.folder, moved)
     program = (
-        "import sys, locale; locale.setlocale(locale.LC_ALL, '')\n"
+        "import os, sys, locale; locale.setlocale(locale.LC_ALL, ''); assert f'{0.5:n}' == os.environ['HALF']\n"
         "from twinbench.reports.paper.writing import write_paper; from twinbench.reports.paper.style import STYLES\n"
         "write_paper([sys.argv[1]], sys.argv[2], STYLES['neurips'])"
     )
-    strange = {"PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "SOURCE_DATE_EPOCH": "7"}
+    strange = elsewhere | {"SOURCE_DATE_EPOCH": "7"}
     command = [sys.executable, "-c", program, str(moved), str(tmp_path / "two")]
     subprocess.run(command, env=os.environ | strange, check=True)
     assert tree(tmp_path / "two") == first
