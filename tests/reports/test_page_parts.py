@@ -440,6 +440,16 @@ def test_the_page_gives_the_commands_that_made_the_run_as_they_stand(synthetic_r
     ]
 
 
+def test_a_checkout_with_changes_gives_the_commit_that_git_knows_and_says_that_there_were_some(synthetic_run):
+    synthetic_run.planned_and_recorded(0.9, seed=0)
+    synthetic_run.planned_and_recorded(0.9, seed=1, circumstance={"commit": "b" * 40 + "+changes"})
+    lines = [line for line in report(synthetic_run).text.splitlines() if "git checkout" in line]
+    assert lines == [
+        f"The code that ran, but for changes that are in no commitgit checkout {'b' * 40}",
+        f"The code that rangit checkout {'c' * 40}",
+    ]
+
+
 def test_a_folder_that_does_not_say_how_it_was_made_has_the_other_commands_alone(synthetic_run):
     fill_methods(synthetic_run, 1)
     page = report(synthetic_run)
