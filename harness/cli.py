@@ -52,6 +52,7 @@ Data = Annotated[
 
 @app.command()
 def run(
+    context: typer.Context,
     sweep: SweepName,
     out_folder: Out = None,
     launcher: Annotated[str, typer.Option(help=f"Where trials run: {', '.join(LAUNCHERS)}.")] = "local",
@@ -92,6 +93,7 @@ def run(
     data: Data = None,
 ) -> None:
     """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
+    from twinbench.harness.as_given import as_given
     from twinbench.harness.run_folder import allow, set_failed_aside, write_plan
     from twinbench.harness.running import (
         Outcome,
@@ -117,7 +119,7 @@ def run(
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
-    write_plan(folder, planned)
+    write_plan(folder, planned, as_given(context))
     allow(folder)
     if retry:
         out.print(f"{set_failed_aside(folder, planned)} failed trials run again")
@@ -278,7 +280,7 @@ def report(
         Path | None, typer.Option("--out", help="Where the page of several runs goes; by default ./report.")
     ] = None,
 ) -> None:
-    """Write report/index.html, tables/*.tex and tables/*.csv. Equal records give equal bytes."""
+    """Write report/index.html and report/tables/*.csv. Equal records give equal bytes."""
     from twinbench.reports.page import write_report, write_reports
 
     for folder in folders:

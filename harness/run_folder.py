@@ -21,25 +21,30 @@ if TYPE_CHECKING:
 LAUNCHES = "launches"
 
 
-def write_plan(run_folder: Path, planned: "Plan") -> None:
+def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
     """Leaves `plan.json`. InvalidInput for a folder whose plan is another protocol's, since numbers would mix, and
     where trials that were planned and have no record would leave the plan: what was planned must not vanish.
+
+    `command`: how the run was asked for. The plan keeps every one that the folder was run by, in the order of the first
+    time; the same one again leaves the same plan.
     """
     file = run_folder / PLAN
+    commands: list[str] = []
     if file.exists():
-        _check_plan_before(run_folder, planned)
+        before = read_plan(run_folder)
+        _check_plan_before(run_folder, before, planned)
+        commands = before.get("commands", [])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(file, _plan_text(planned))
+        write_bytes_atomically(file, _plan_text(planned, list(filter(None, dict.fromkeys([*commands, command])))))
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
 
 
-def _check_plan_before(run_folder: Path, planned: "Plan") -> None:
-    plan = read_plan(run_folder)
-    before = plan["protocol"]
-    if before["hash"] != planned.protocol.hash:
-        held = f"{before['name']} version {before['version']}, {before['hash'][:12]}"
+def _check_plan_before(run_folder: Path, plan: Mapping[str, Any], planned: "Plan") -> None:
+    protocol = plan["protocol"]
+    if protocol["hash"] != planned.protocol.hash:
+        held = f"{protocol['name']} version {protocol['version']}, {protocol['hash'][:12]}"
         problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
         raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
     recorded = recorded_ids(run_folder).keys()
@@ -63,9 +68,9 @@ def why_unwritable(run_folder: Path) -> str:
     return ""
 
 
-def _plan_text(planned: "Plan") -> bytes:
+def _plan_text(planned: "Plan", commands: list[str]) -> bytes:
     """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
-    content = planned.content()
+    content = planned.content() | ({"commands": commands} if commands else {})
     trials = content.pop("trials")
     head = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
     lines = [canonical_json(trial) for trial in trials]
@@ -77,6 +82,7 @@ def read_plan(run_folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))
         content["axes"], content["protocol"]["hash"], [trial["trial_id"] for trial in content["trials"]]
+        "".join(content.get("commands", []))  # all texts
         return content
     except FileNotFoundError:
         problem = f"is no run folder: it has no {PLAN}"

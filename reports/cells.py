@@ -29,6 +29,7 @@ class Run:
     name: str
     question: str
     axes: tuple[str, ...]
+    commands: tuple[str, ...]  # that the folder was run by, in their order; none where its plan does not say
     trials: pd.DataFrame
     settings: pd.DataFrame
     metrics: pd.DataFrame
@@ -51,9 +52,10 @@ TABLES = {
 
 def read_run(store: ResultStore, curves: str = TABLES["curves"]) -> Run:
     """All that a report needs of `store`, which must have been ingested. `curves`: another query, where few are."""
-    frames = store.queries({"run": "SELECT name, question, axes FROM run"} | TABLES | {"curves": curves})
+    frames = store.queries({"run": "SELECT name, question, axes, commands FROM run"} | TABLES | {"curves": curves})
     head = frames.pop("run")
-    return Run(str(head["name"][0]), str(head["question"][0]), tuple(map(str, head["axes"][0])), **frames)
+    axes, commands = (tuple(map(str, head[name][0])) for name in ("axes", "commands"))
+    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, **frames)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""Tables for LaTeX: booktabs, every name escaped. A document needs only \\usepackage{booktabs}."""
+"""Texts for LaTeX, with every name escaped, and tables of sentences. A document needs only \\usepackage{booktabs}."""
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import pandas as pd
 
@@ -42,18 +41,41 @@ def escape(text: str) -> str:
     return "{}".join("".join(_ESCAPES.get(character) or _spell(character) for character in part) for part in parts)
 
 
+LONGEST = 20.0  # digits' widths of a word that stays whole in a text of a column's width
+
+
+def breakable(text: str, longest: float = LONGEST) -> str:
+    """`text` escaped, with places to break in each word that is longer, in digits' widths: behind what is no letter,
+    other than a decimal point, and within what is still too long. No hyphen marks them: it would read as the name's.
+    """
+    return "".join(_broken(word, longest) if length(word) > longest else escape(word) for word in re.split("( )", text))
+
+
+def _broken(word: str, longest: float) -> str:
+    pieces = re.findall(r"(?:\d+\.\d+|[^\W_]+)[\W_]?|[\W_]", word)
+    parts = [part for piece in pieces for part in ([piece] if length(piece) <= longest else piece)]
+    return r"\allowbreak{}".join(map(escape, parts))
+
+
+def length(text: str) -> float:
+    """How wide `text` is set, in digits' widths: roughly, and rather too much."""
+    return sum(map(_width, text))
+
+
+def _width(character: str) -> float:
+    if character in _ESCAPES or (spelled := _spell(character)) == character:
+        return 1.8 if character in "MWmw%@—" else 1.45 if character.isupper() or character in "&–±" else 1.0
+    return 1.2 * len(spelled.replace("{", "").replace("}", ""))
+
+
 def table(
     frame: pd.DataFrame,
     caption: str,
     label: str,
     notes: Sequence[str],
-    rule_before: Sequence[int] = (),
-    widths: Mapping[str, float] = MappingProxyType({}),
+    widths: Mapping[str, float],
 ) -> str:
-    """A whole `table` environment. `rule_before`: row numbers that get a thin rule above, to set groups apart.
-
-    `widths`: columns of sentences, which are broken into lines, and their shares of the line's width.
-    """
+    """A whole `table` environment. Its columns are broken into lines; `widths`: their shares of the line's width."""
     columns = [str(column) for column in frame.columns]
     lines = [
         "% Made by twinbench from the records of one run folder. Needs \\usepackage{booktabs}.",
@@ -61,30 +83,27 @@ def table(
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{''.join(_column(widths.get(column)) for column in columns)}}}",
+        rf"\begin{{tabular}}{{{''.join(_column(widths[column]) for column in columns)}}}",
         r"\toprule",
         " & ".join(escape(column) for column in columns) + r" \\",
         r"\midrule",
     ]
-    for number, row in enumerate(frame.itertuples(index=False, name=None)):
-        if number and number in rule_before:
-            lines.append(r"\midrule")
-        cells = [_cell(value, column in widths) for column, value in zip(columns, row, strict=True)]
-        lines.append(" & ".join(cells) + (r" \tabularnewline[0.4em]" if widths else r" \\"))
+    for row in frame.itertuples(index=False, name=None):
+        lines.append(" & ".join(map(_cell, row)) + r" \tabularnewline[0.4em]")
     lines += [r"\bottomrule", r"\end{tabular}"]
     if notes:
         lines += ["", r"\medskip", r"\parbox{\linewidth}{\footnotesize", *(escape(note) for note in notes), "}"]
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def _column(width: float | None) -> str:
+def _column(width: float) -> str:
     """Without the room that LaTeX leaves before and after it, which the shares do not count; 0.9 em between columns."""
-    return "l" if width is None else rf"@{{}}p{{{width}\linewidth}}@{{\hspace{{0.9em}}}}"
+    return rf"@{{}}p{{{width}\linewidth}}@{{\hspace{{0.9em}}}}"
 
 
-def _cell(value: object, is_sentence: bool) -> str:
+def _cell(value: object) -> str:
     """Narrow columns are set ragged: LaTeX would stretch three words over a line. The row ends in what that allows."""
-    return rf"\raggedright {escape(str(value))}" if is_sentence else escape(str(value))
+    return rf"\raggedright {escape(str(value))}"
 
 
 def _spell(character: str) -> str:

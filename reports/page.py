@@ -1,4 +1,4 @@
-"""`write_report`: one page that opens from a disk, tables for LaTeX and spreadsheets. Equal records, equal bytes."""
+"""`write_report`: one page that opens from a disk, and its tables as CSV. Equal records, equal bytes."""
 
 import functools
 import json
@@ -12,11 +12,10 @@ import jinja2
 import plotly.io
 import plotly.offline
 
-from twinbench.reports import latex, page_parts, page_runs, tables
-from twinbench.reports.cells import REPORTED_ON, Run, Section, read_run, sections
+from twinbench.reports import page_parts, page_runs, tables
+from twinbench.reports.cells import Run, Section, read_run, sections
 from twinbench.reports.csv_form import csv_text
 from twinbench.reports.figures import Panel
-from twinbench.reports.page_answer import notes
 from twinbench.reports.page_claims import read_folder_claims
 from twinbench.reports.page_parts import ShownRun
 from twinbench.reports.page_trials import read_log_tails
@@ -39,6 +38,7 @@ PLOTLY_CONFIG = {
     "displayModeBar": False,
 }
 
+# Those in LaTeX are of earlier versions.
 _OURS = re.compile(r"(methods|cells|failures|missing|provenance|costs)(-[0-9a-f]{8})?\.(csv|tex)")
 
 
@@ -84,27 +84,8 @@ def read_shown(run_folder: Path, logs: bool) -> ShownRun:
 
 
 def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
-    """The contents of the CSV and LaTeX files of one section, by file name."""
-    methods, cells = tables.methods_table(section), tables.cells_table(section)
-    exact = tables.exact(run, section)
-    files = {f"{name}{suffix}.csv": csv_text(frame) for name, frame in exact.items()}
-    baselines = [label for label, of in section.methods.items() if of[0].is_baseline]
-    files[f"methods{suffix}.tex"] = latex.table(
-        tables.display(methods),
-        f"{run.name or 'Methods'}: accuracy on {REPORTED_ON}, protocol {section.protocol_id}.",
-        f"tab:methods{suffix}",
-        notes(section),
-        rule_before=[len(baselines)],
-    )
-    first_method = sum(len(section.methods[label]) for label in baselines)
-    files[f"cells{suffix}.tex"] = latex.table(
-        tables.display(cells),
-        f"{run.name or 'Cells'}: every cell, protocol {section.protocol_id}.",
-        f"tab:cells{suffix}",
-        notes(section),
-        rule_before=[first_method],
-    )
-    return files
+    """The contents of the CSV files of one section, by file name. `twinbench paper` writes the tables for LaTeX."""
+    return {f"{name}{suffix}.csv": csv_text(frame) for name, frame in tables.exact(run, section).items()}
 
 
 # --- the page -------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, with the same as CSV and the query behind it. `heads`: how many columns name the row."""
+    """A table of texts, with the same as CSV and what is behind it: the query, or else what `behind` names."""
 
     key: str
     caption: str
@@ -57,6 +57,7 @@ class Table:
     rows: list[list[Any]]
     csv: str
     query: str
+    behind: str = "Query"
 
 
 def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
@@ -76,7 +77,12 @@ def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
         "claims_commands": [f"twinbench check {name} DIR" for name in claims.files],
         "problems": list(claims.problems),
         "without_file": list(claims.without_file),
-        "set_aside": records(shown.run.set_aside),
+        "set_aside": _plain_table(
+            f"{prefix}set-aside-table",
+            "Files in the run folder that could not be taken in; their numbers are not in this report",
+            shown.run.set_aside,
+            page_queries.SET_ASIDE,
+        ),
         "sections": [
             section_part(shown, section, f"{prefix}s{place}") for place, section in enumerate(shown.sections, 1)
         ],
@@ -137,7 +143,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
             tables.missing(section),
             page_queries.ended(section, ("missing",)),
         ),
-        "deviations": [dict(one) for one in section.deviations],
+        "deviations": _deviations(section, key),
         "reported": _reported(section, key),
         "measurements": _plain_table(
             f"{key}-measurements",
@@ -164,7 +170,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
             page_queries.costs(section),
         ),
         "citation": page_words.citation(run.name, section),
-        "commands": page_words.commands(section),
+        "commands": page_words.commands(run.commands, section),
         "axes": list(section.axes),
     }
 
@@ -269,7 +275,16 @@ def _reported(section: Section, key: str) -> Table | None:
     if frame.empty:
         return None
     caption = "Reported by others, not measured here: one dataset and metric, other protocols"
-    return _table(f"{key}-reported-table", caption, frame, frame, "")
+    table = _table(f"{key}-reported-table", caption, frame, frame, "")
+    return replace(table, query=page_reported.files(frame), behind="Files")
+
+
+def _deviations(section: Section, key: str) -> Table:
+    names = ["key", "value", "protocol_value", "reason"]
+    rows = [[tables.plain_text(one[name]) for name in names] for one in section.deviations]
+    frame = pd.DataFrame(rows, columns=pd.Index(names), dtype=object)
+    caption = "Every number above carries these deviations from the protocol"
+    return _plain_table(f"{key}-deviations-table", caption, frame, page_queries.deviations(section))
 
 
 def _table(key: str, caption: str, shown: pd.DataFrame, exact: pd.DataFrame, sql: str) -> Table:
@@ -296,6 +311,9 @@ _HEADINGS = {
     "trials": "Trials",
     "key": "Key",
     "value": "Value",
+    "protocol_value": "Protocol's value",
+    "reason": "Reason",
+    "file": "File",
 }
 
 

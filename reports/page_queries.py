@@ -8,9 +8,12 @@ from twinbench.reports.cells import REPORTED_ON, Cell, Section
 SETTINGS = "FROM settings WHERE source <> 'derived'"
 
 
-def command(sql: str) -> str:
-    """The query as it is typed into a shell, DIR being the run folder."""
-    return f"twinbench query DIR {shlex.quote(sql)}"
+SET_ASIDE = "SELECT file, reason FROM set_aside ORDER BY file, reason"
+
+
+def command(sql: str, folder: str = "DIR") -> str:
+    """The query as it is typed into a shell, `folder` standing for the run folder."""
+    return f"twinbench query {folder} {shlex.quote(sql)}"
 
 
 def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iterable[str] = (REPORTED_ON,)) -> str:
@@ -90,6 +93,15 @@ def measurements(section: Section) -> str:
 def protocol(section: Section) -> str:
     """The protocol's content and its deviations."""
     return f"SELECT name, version, content, deviations FROM protocols WHERE hash = {_text(section.protocol_hash)}"
+
+
+def deviations(section: Section) -> str:
+    """What deviates from the protocol, a row each."""
+    kinds = '[{"key": "VARCHAR", "value": "JSON", "protocol_value": "JSON", "reason": "VARCHAR"}]'
+    return (
+        f"SELECT unnest(from_json(deviations, {_text(kinds)}), recursive := true) FROM protocols "
+        f"WHERE hash = {_text(section.protocol_hash)}"
+    )
 
 
 def provenance(section: Section) -> str:

@@ -7,22 +7,28 @@ from twinbench.reports.page_answer import metric_words
 from twinbench.reports.published import PublishedTable, PublishedValue, published_tables, settings_text
 from twinbench.reports.tables import NOTHING
 
-COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source")
+COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source", "File")
+FOLDER = "twinbench/reports/reported"  # of the installed package; the column File names the files in it
 
 
 def reported(section: Section) -> pd.DataFrame:
     """One row per published value that is of the section's dataset and of a metric that it measures."""
     dataset = str((section.content.get("dataset") or {}).get("name", ""))
     rows = [
-        _row(table, value)
-        for _, table in sorted(published_tables().items())
+        _row(name, table, value)
+        for name, table in sorted(published_tables().items())
         for value in table.values
         if dataset and value.dataset == dataset and value.metric in METRICS
     ]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
 
 
-def _row(table: PublishedTable, value: PublishedValue) -> tuple[str, ...]:
+def files(frame: pd.DataFrame) -> str:
+    """The files that the rows are from, a line each."""
+    return "\n".join(f"{FOLDER}/{name}" for name in dict.fromkeys(frame["File"]))
+
+
+def _row(name: str, table: PublishedTable, value: PublishedValue) -> tuple[str, ...]:
     number = f"{100 * value.value:.1f}" if value.value is not None else str(value.outcome)
     spread = f" ± {100 * value.spread:.1f}" if value.spread is not None else ""
     known = table.protocol
@@ -34,4 +40,5 @@ def _row(table: PublishedTable, value: PublishedValue) -> tuple[str, ...]:
         NOTHING if known.n_seeds is None else str(known.n_seeds),
         known.selected_on or NOTHING,
         str(table.source),
+        f"{name}.toml",
     )

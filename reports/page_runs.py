@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from twinbench.reports import page_queries
 from twinbench.reports.cells import METRICS, REPORTED_ON, Section
 from twinbench.reports.csv_form import csv_text
 from twinbench.reports.page_answer import metric_words
@@ -37,8 +38,14 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
         "columns": columns,
         "rows": rows,
         "csv": csv_text(pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)),
+        "query": "\n".join(_command(number, section) for number, section in members),
         "alone": len(members) == 1,
     }
+
+
+def _command(number: int, section: Section) -> str:
+    sql = page_queries.accuracy(section, section.chosen.values())
+    return page_queries.command(sql, f"DIR{number + 1}")
 
 
 def _cell(section: Section, label: str, metric: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from twinbench.reports.cells import Section
 from twinbench.reports.page_answer import and_, plural
+from twinbench.results.record import WITHHELD
 
 
 def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -122,10 +123,14 @@ def citation(run_name: str, section: Section) -> str:
     )
 
 
-def commands(section: Section) -> list[tuple[str, str]]:
-    """What each is for, and the command; DIR is the run folder."""
-    commits = _commits(section)
-    told = [("The code that ran", f"git checkout {commit}") for commit in commits]
+def commands(given: Sequence[str], section: Section) -> list[tuple[str, str]]:
+    """What each is for, and the command; DIR is the run folder. `given`: those that the folder was run by."""
+    told = [_checkout(commit) for commit in _commits(section)]
+    if any(trial["planned"] for trial in section.trials):  # else the plan, and its commands, are of another protocol
+        for number, command in enumerate(given, 1):
+            counted = f", {number} of {len(given)} commands" if len(given) > 1 else ""
+            withheld = f"; {WITHHELD} stands for what may be a secret" if WITHHELD in command else ""
+            told.append((f"The run, as it was asked for{counted}{withheld}", command))
     return [
         *told,
         ("This page and its tables from the records", "twinbench report DIR"),
@@ -133,6 +138,13 @@ def commands(section: Section) -> list[tuple[str, str]]:
         ("The accuracies from the outputs of every example", "twinbench verify run.bundle.tar.gz --level aggregate"),
         ("Trials again, drawn by a seed of your choice", "twinbench verify run.bundle.tar.gz --level rerun --seed 1"),
     ]
+
+
+def _checkout(commit: str) -> tuple[str, str]:
+    """Of a checkout that differed from its commit, git knows the commit alone."""
+    known = commit.removesuffix("+changes")
+    told = "The code that ran" if known == commit else "The code that ran, but for changes that are in no commit"
+    return told, f"git checkout {known}"
 
 
 def _commits(section: Section) -> list[str]:

@@ -238,7 +238,12 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
         return [pair for key in sorted(value) for pair in _flat(value[key], f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         return [pair for index, item in enumerate(value, 1) for pair in _flat(item, f"{prefix}.{index}")]
-    return [(prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))] if prefix else []
+    return [(prefix, plain_text(value))] if prefix else []
+
+
+def plain_text(value: object) -> str:
+    """A text as it is, all else as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _frame(rows: list[Record], columns: list[str]) -> pd.DataFrame:

@@ -113,6 +113,9 @@ def _plan_problem(plan: Any) -> str:
         return problem or f"its schema is {plan['schema']}"
     if not all(isinstance(axis, str) for axis in plan["axes"]):
         return "an axis is no name"
+    commands = plan.get("commands", [])
+    if not (isinstance(commands, list) and all(isinstance(command, str) for command in commands)):
+        return "its commands are no list of texts"
     problems = (_kind_problem(trial, _TRIAL, f"trials.{place}") for place, trial in enumerate(plan["trials"]))
     return next(filter(None, problems), "")
 

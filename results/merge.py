@@ -213,7 +213,7 @@ def _check_plan(plan: dict[str, Any]) -> None:
     """Raise KeyError, TypeError or ValueError where a plan lacks what a merge needs."""
     if plan["schema"] != PLAN_SCHEMA:
         raise ValueError(f"schema {plan['schema']!r} is not known here")
-    texts = [plan["name"], plan["question"], plan["protocol"]["hash"], *plan["axes"]]
+    texts = [plan["name"], plan["question"], plan["protocol"]["hash"], *plan["axes"], *plan.get("commands", [])]
     texts += [trial[key] for trial in plan["trials"] for key in ("trial_id", "cell_id")]
     for value in texts:
         if not isinstance(value, str):
@@ -239,14 +239,16 @@ def _protocol_name(plan: dict[str, Any]) -> str:
 
 
 def _joined(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The plan of all: the first, with the trials, axes and questions of the others behind its own."""
+    """The plan of all: the first, with the trials, axes, commands and questions of the others behind its own."""
     trials: dict[str, Any] = {}
     for plan in plans:
         for trial in plan["trials"]:
             trials.setdefault(trial["trial_id"], trial)
     question = " / ".join(dict.fromkeys(plan["question"] for plan in plans))
     axes = dict.fromkeys(axis for plan in plans for axis in plan["axes"])
-    return {**plans[0], "question": question, "axes": list(axes), "trials": list(trials.values())}
+    joined = {**plans[0], "question": question, "axes": list(axes), "trials": list(trials.values())}
+    commands = dict.fromkeys(command for plan in plans for command in plan.get("commands", []))
+    return joined | ({"commands": list(commands)} if commands else {})
 
 
 # --- one trial after another ----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ SCHEMA = 1
 STATUSES = ("done", "diverged", "collapsed", "failed")
 
 PLAN = "plan.json"
+WITHHELD = "WITHHELD"  # stands in the plan's commands for what may be a secret
 RECORDS = "records"
 DECLARATIONS = "declarations.jsonl"
 ARTEFACTS = "artefacts"

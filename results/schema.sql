@@ -8,7 +8,8 @@ CREATE TABLE run (
     name          VARCHAR,
     question      VARCHAR,
     protocol      VARCHAR,        -- the plan's protocol, as JSON text
-    axes          VARCHAR[]       -- the axes that the sweep moves, in the order of the sweep file
+    axes          VARCHAR[],      -- the axes that the sweep moves, in the order of the sweep file
+    commands      VARCHAR[]       -- those that the folder was run by, in their order; empty where it does not say
 );
 
 -- What was read in, to tell new and changed files from known ones without opening them.

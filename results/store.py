@@ -36,7 +36,7 @@ from twinbench.results.record import (
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 3
+SCHEMA_NUMBER = 4
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
@@ -352,7 +352,7 @@ def _make_tables(connection: Any) -> None:
     for (name,) in _rows(connection, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"):
         connection.execute('DROP TABLE "' + name.replace('"', '""') + '"')
     connection.execute(resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8"))
-    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [])", [SCHEMA_NUMBER])
+    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [])", [SCHEMA_NUMBER])
     connection.execute("COMMIT")
 
 
@@ -418,9 +418,10 @@ def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> Non
     protocol = _table_of(plan.get("protocol"))
     trials = plan.get("trials", [])
     name, question = (_text(plan.get(key, "")) for key in ("name", "question"))
+    commands = [_text(command) for command in plan.get("commands", [])]
     connection.execute(
-        "UPDATE run SET plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?",
-        [plan_digest, name, question, _text(_json(protocol)), plan.get("axes", [])],
+        "UPDATE run SET plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?",
+        [plan_digest, name, question, _text(_json(protocol)), plan.get("axes", []), commands],
     )
     planned = [trial["trial_id"] for trial in trials]
     connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [planned])
@@ -682,6 +683,8 @@ def _check_plan(plan: Any) -> None:
         raise ValueError(f"schema {plan['schema']!r} is not known here")
     if not all(isinstance(axis, str) for axis in plan.get("axes", [])):
         raise TypeError("axes must be names")
+    if not all(isinstance(command, str) for command in plan.get("commands", [])):
+        raise TypeError("commands must be texts")
     for trial in plan["trials"]:
         for key, kind in (("trial_id", str), ("cell_id", str), ("method", str), ("method_version", int), ("seed", int)):
             if not isinstance(trial[key], kind):

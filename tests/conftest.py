@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ class SyntheticRun:
     folder: Path
     question: str = "Do synthetic numbers look right on the page?"
     axes: tuple[str, ...] = ("off_diagonal_weight", "projector_width")
+    commands: list[str] = field(default_factory=list)
     planned: list[dict[str, Any]] = field(default_factory=list)
     later: bool = False  # whether the plan is written when all trials are on it
 
@@ -74,6 +76,7 @@ class SyntheticRun:
 
     def write_plan(self) -> None:
         plan = {"schema": 1, "name": "synthetic", "question": self.question, "axes": list(self.axes)}
+        plan |= {"commands": self.commands} if self.commands else {}
         write_json_atomically(self.folder / "plan.json", plan | {"protocol": PROTOCOL, "trials": self.planned})
 
     def record(
@@ -239,3 +242,16 @@ def filled_run(whole_sweep: SyntheticRun, tmp_path: Path) -> SyntheticRun:
     """A copy of the whole sweep, for one test to change."""
     shutil.copytree(whole_sweep.folder, tmp_path / "run", ignore=shutil.ignore_patterns("report", "results.duckdb*"))
     return replace(whole_sweep, folder=tmp_path / "run", planned=list(whole_sweep.planned))
+
+
+@pytest.fixture(scope="session", params=["C", "de_DE.UTF-8"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables of another machine: hash seed, time zone, and locale, of which German writes a HALF with a comma."""
+    variables = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Kathmandu", "LC_ALL": request.param, "HALF": "0.5"}
+    if request.param == "C":
+        return variables
+    folder = tmp_path_factory.mktemp("locales")
+    if not (program := shutil.which("localedef")) or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("needs Debian's `locales`, to make a German locale of")
+    subprocess.run([program, "-i", "de_DE", "-f", "UTF-8", str(folder / request.param)], check=True)
+    return variables | {"LOCPATH": str(folder), "HALF": "0,5"}

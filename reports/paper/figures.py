@@ -31,7 +31,12 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({n})."
     lines = "A line per trial, one per seed; its end is marked."
     made = [
-        PaperFigure(f"sensitivity-{axis}", f"Accuracy against {axis}", tuple(panels), f"{bars} Small points: seeds.")
+        PaperFigure(
+            f"sensitivity-{axis}",
+            f"Accuracy against {axis}",
+            tuple(panels),
+            f"{bars} Small points: seeds. {figures.baselines_outside(section, panels, metric)}".rstrip(),
+        )
         for axis in section.axes
         if (panels := figures.sensitivity(section, axis, metric))
     ]

@@ -3,12 +3,14 @@
 Above each row stand comments with the queries that give its numbers again. All names are escaped.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from scipy import stats
 
 from twinbench.reports.cells import REPORTED_ON
-from twinbench.reports.latex import escape
+from twinbench.reports.latex import LONGEST, breakable, escape, length
 from twinbench.reports.paper.parts import Number, PaperTable, Row, texts
 from twinbench.reports.paper.style import PaperStyle
 from twinbench.reports.statistics import CONFIDENCE
@@ -16,6 +18,7 @@ from twinbench.reports.tables import NOTHING
 
 PACKAGES = r"\usepackage{booktabs,siunitx,colortbl,xcolor}"
 ROWS_ON_A_PAGE = 36
+HEAD = 16  # digits; where a table must be broken, longer heads of numbers are too
 # Of each size: the command, a digit's width as a share of the body's size, and the space at a column's sides in points.
 _SIZES = (("", 0.5, 6.0), (r"\small", 0.455, 4.0), (r"\footnotesize", 0.41, 3.0))
 _LIGHT, _DARK = (234, 243, 250), (111, 168, 214)  # those of the figures; black print stays readable on all between
@@ -24,7 +27,7 @@ _GROUPS = {"†": r"$\dagger$", "*": "$*$"}
 
 def latex(table: PaperTable, style: PaperStyle) -> str:
     """The whole float, or as many as its rows need. What is wider than a column is set smaller, then over the page,
-    then parted into blocks of columns below each other.
+    then names are broken into lines and the numbers parted into blocks of columns below each other.
     """
     pages = [table.rows[at : at + ROWS_ON_A_PAGE] for at in range(0, len(table.rows), ROWS_ON_A_PAGE)]
     return _head(table) + "\n".join(
@@ -60,75 +63,151 @@ def _head(table: PaperTable) -> str:
 
 
 def _float(table: PaperTable, rows: Sequence[Row], style: PaperStyle, page: int, is_last: bool) -> str:
-    environment, size, gap, blocks = _layout(table, style)
+    layout = _layout(table, style)
     continued = " (continued)" if page > 1 else ""
     label = rf"\label{{tab:{table.key}}}" if page == 1 else ""
     lines = [
-        rf"\begin{{{environment}}}",
+        rf"\begin{{{layout.environment}}}",
         r"\centering",
         rf"\caption{{{_texts(table.caption + continued)}}}{label}",
-        rf"{size}\setlength{{\tabcolsep}}{{{gap:g}pt}}",
+        rf"{layout.size}\setlength{{\tabcolsep}}{{{layout.gap:g}pt}}",
         r"\sisetup{table-align-text-after=false,detect-weight=true}",
     ]
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(layout.blocks):
         lines += [r"\par\medskip"] if number else []
-        lines += _tabular(table, rows, block, first_page=page == 1)
+        lines += _tabular(table, rows, block, layout, first_page=page == 1)
     if is_last and table.notes:
         notes = [r"\par\medskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
         lines += [*notes, *(_texts(note) for note in table.notes), r"\end{minipage}"]
-    return "\n".join([*lines, rf"\end{{{environment}}}", ""])
+    return "\n".join([*lines, rf"\end{{{layout.environment}}}", ""])
 
 
-def _layout(table: PaperTable, style: PaperStyle) -> tuple[str, str, float, list[range]]:
-    """Environment, size, space between columns, and the blocks of columns."""
-    whole = range(len(table.columns))
+# --- how wide it is -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table is set, lengths in points. A width is None where a column is as wide as what stands in it."""
+
+    environment: str
+    size: str
+    digit: float
+    gap: float  # at each side of a column
+    blocks: tuple[range, ...]  # of columns of numbers, below each other
+    around: tuple[float | None, ...]  # widths of the columns of texts, before the numbers and behind
+    spanning: float | None = None
+    head: float = math.inf  # the most that a head takes
+
+
+def _layout(table: PaperTable, style: PaperStyle) -> _Layout:
+    words, whole = _text_lengths(table), range(len(table.columns))
+    numbers = max(sum(_number_length(table, at) for at in whole), length(table.spanning))
     widths = [("table", style.width)] + ([("table*", style.text_width)] if style.text_width > style.width else [])
     for environment, inches in widths:
-        for size, digit, gap in _SIZES:
-            if _width(table, whole, digit * style.body_size, gap) <= 72 * inches:
-                return environment, size, gap, [whole]
-    (environment, inches), (size, digit, gap) = widths[-1], _SIZES[-1]
-    blocks = [range(1)] if table.columns else [whole]
-    for at in range(1, len(table.columns)):
+        for size, share, gap in _SIZES:
+            layout = _Layout(environment, size, share * style.body_size, gap, (whole,), (None,) * len(words))
+            if layout.digit * (sum(words) + numbers) + 2 * gap * (len(words) + len(whole)) <= 72 * inches:
+                return layout
+    return _broken(table, layout, 72 * inches)
+
+
+def _broken(table: PaperTable, layout: _Layout, inside: float) -> _Layout:
+    """In lines and blocks that stay inside. The texts leave the numbers half of it, where those need as much."""
+    digit, gap = layout.digit, layout.gap
+    numbers = [digit * _number_length(table, at, HEAD) + 2 * gap for at in range(len(table.columns))]
+    wanted = [digit * wide for wide in _text_lengths(table)]
+    gaps = 2 * gap * len(wanted)
+    shares = _shared(wanted, max(inside / 2, inside - sum(numbers)) - gaps)
+    left = inside - sum(shares) - gaps
+    blocks = [range(min(1, len(numbers)))]
+    for at in range(1, len(numbers)):
         wider = range(blocks[-1].start, at + 1)
-        if _width(table, wider, digit * style.body_size, gap) <= 72 * inches:
+        if sum(numbers[wider.start : wider.stop]) <= left:
             blocks[-1] = wider
         else:
             blocks.append(range(at, at + 1))
-    return environment, size, gap, blocks
+    return replace(
+        layout,
+        blocks=tuple(blocks),
+        around=tuple(None if share == wide else share for share, wide in zip(shares, wanted, strict=True)),
+        spanning=left - 2 * gap if digit * length(table.spanning) > left - 2 * gap else None,
+        head=HEAD * digit,
+    )
 
 
-def _width(table: PaperTable, block: range, digit: float, gap: float) -> float:
-    """Points, roughly: characters at a digit's width."""
+def _shared(wanted: Sequence[float], room: float) -> list[float]:
+    """What each gets of the room: what it wants, or else as much as every other that wants more."""
+    got: dict[int, float] = {}
+    for place in sorted(range(len(wanted)), key=wanted.__getitem__):
+        got[place] = min(wanted[place], (room - sum(got.values())) / (len(wanted) - len(got)))
+    return [got[place] for place in range(len(wanted))]
+
+
+def _text_lengths(table: PaperTable) -> list[float]:
+    """In digits, of the columns before the numbers and of those behind."""
     around = [(*table.stub, *table.tail), *((*row.labels, *row.tail) for row in table.rows)]
-    widest: list[float] = [max(map(len, column)) for column in zip(*around, strict=True)]
-    for at in block:
-        numbers = [row.numbers[at] for row in table.rows]
-        printed = max((len(" ± ".join(filter(None, texts(n).values()))) for n in numbers), default=1)
-        groups = 0.8 * max((len(number.group) for number in numbers), default=0)
-        widest.append(max(printed + groups, len(table.columns[at])))
-    return digit * sum(widest) + 2 * gap * len(widest)
+    return [max(map(length, column)) for column in zip(*around, strict=True)]
 
 
-def _tabular(table: PaperTable, rows: Sequence[Row], block: range, first_page: bool) -> Iterator[str]:
-    formats = "".join(_number_column(table, at) for at in block)
-    yield rf"\begin{{tabular}}{{{'l' * len(table.stub)}{formats}{'l' * len(table.tail)}}}"
-    yield r"\toprule"
+def _number_length(table: PaperTable, at: int, longest_head: float = math.inf) -> float:
+    """In digits. A head of more than `longest_head` is broken into lines."""
+    numbers = [row.numbers[at] for row in table.rows]
+    printed = max((len(" ± ".join(filter(None, texts(n).values()))) for n in numbers), default=1)
+    groups = 0.8 * max((len(number.group) for number in numbers), default=0)
+    return max(printed + groups, min(length(table.columns[at]), longest_head))
+
+
+# --- what stands in it ----------------------------------------------------------------------------------------------
+
+
+def _tabular(table: PaperTable, rows: Sequence[Row], block: range, layout: _Layout, first_page: bool) -> Iterator[str]:
     stub, across = len(table.stub), len(block)
+    formats = [_lines(width) if width else "l" for width in layout.around]
+    numbers = "".join(_number_column(table, at) for at in block)
+    yield rf"\begin{{tabular}}{{{''.join([*formats[:stub], numbers, *formats[stub:]])}}}"
+    yield r"\toprule"
     if table.spanning:
-        yield rf"{'& ' * stub}\multicolumn{{{across}}}{{c}}{{{_texts(table.spanning)}}}{' &' * len(table.tail)} \\"
+        spanning = _over(across, table.spanning, layout.spanning, layout)
+        yield rf"{'& ' * stub}{spanning}{' &' * len(table.tail)} \\"
         yield rf"\cmidrule(lr){{{stub + 1}-{stub + across}}}"
-    heads = [rf"\multicolumn{{1}}{{c}}{{{_texts(table.columns[at])}}}" for at in block]
-    yield " & ".join([*map(_texts, table.stub), *heads, *map(_texts, table.tail)]) + r" \\"
+    heads = [_head_of(table.columns[at], layout) for at in block]
+    yield " & ".join(_row([*table.stub, *table.tail], heads, stub, layout)) + r" \\"
     yield r"\midrule"
     for place, row in enumerate(rows):
         if first_page and place and place == table.rule_before:
             yield r"\midrule"
         yield from _comments(table, row, block)
-        numbers = [_number(table, row.numbers[at]) for at in block]
-        yield " & ".join([*map(_texts, row.labels), *numbers, *map(_texts, row.tail)]) + r" \\"
+        cells = [_number(table, row.numbers[at]) for at in block]
+        yield " & ".join(_row([*row.labels, *row.tail], cells, stub, layout)) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
+
+
+def _row(words: Sequence[str], cells: Sequence[str], stub: int, layout: _Layout) -> list[str]:
+    """The texts before and behind the cells; those of narrow columns can be broken."""
+    told = [_texts(text, _longest(width, layout)) for text, width in zip(words, layout.around, strict=True)]
+    return [*told[:stub], *cells, *told[stub:]]
+
+
+def _head_of(text: str, layout: _Layout) -> str:
+    is_long = layout.digit * length(text) > layout.head
+    return _over(1, text, layout.head if is_long else None, layout)
+
+
+def _over(columns: int, text: str, width: float | None, layout: _Layout) -> str:
+    """A head over one column or several."""
+    form = _lines(width, r"\centering") if width else "c"
+    return rf"\multicolumn{{{columns}}}{{{form}}}{{{_texts(text, _longest(width, layout))}}}"
+
+
+def _lines(width: float, how: str = r"\raggedright") -> str:
+    """A column whose texts are broken into lines. Which LaTeX would stretch, and hyphenate names."""
+    return rf">{{{how}\hyphenpenalty10000\arraybackslash}}p{{{width:.1f}pt}}"
+
+
+def _longest(width: float | None, layout: _Layout) -> float:
+    """The longest word that needs no place to break in a column of that width, in digits."""
+    return LONGEST if width is None else width / layout.digit
 
 
 def _comments(table: PaperTable, row: Row, block: range) -> Iterator[str]:
@@ -178,9 +257,9 @@ def _is_heat_map(table: PaperTable) -> bool:
     return any(number.shade is not None for row in table.rows for number in row.numbers)
 
 
-def _texts(text: str) -> str:
-    """`text` escaped; the marks of groups, which pdfLaTeX's fonts have in mathematics, as such."""
-    return "".join(_GROUPS.get(part, escape(part)) for part in _parted(text))
+def _texts(text: str, longest: float = LONGEST) -> str:
+    """`text` escaped, longer words breakable; the marks of groups, which LaTeX has in mathematics, as such."""
+    return "".join(_GROUPS.get(part, breakable(part, longest)) for part in _parted(text))
 
 
 def _parted(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
 from twinbench.reports.grid_figures import plane
+from twinbench.reports.page_answer import against_baselines
 from twinbench.reports.paper.groups import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
 from twinbench.reports.statistics import CONFIDENCE
@@ -51,7 +52,7 @@ def methods_table(source: Source) -> PaperTable:
             ("Method",),
             tuple(TITLES[metric] for metric in metrics),
             tuple(rows),
-            (*_chosen_words(section), *_notes([source])),
+            (*_chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
             (source,),
             ("Seeds", "Candidates"),
             rule_before=_baselines(rows, section),
@@ -67,6 +68,8 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     labels = list(dict.fromkeys(label for source in sources for label in source.section.chosen))
     names = [source.dataset for source in sources]
     titles = [name if names.count(name) == 1 else f"{name} ({s.run})" for name, s in zip(names, sources, strict=True)]
+    told = [(title, against_baselines(source.section)) for title, source in zip(titles, sources, strict=True)]
+    above = [f"{title}: {words}" for title, words in told if words]
     made = []
     for metric in [metric for metric in METRICS if any(metric in source.metrics for source in sources)]:
         rows = [
@@ -83,7 +86,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             ("Method",),
             tuple(titles),
             tuple(rows),
-            (*protocols, *_notes(sources), *_lacking(rows, titles)),
+            (*protocols, *_notes(sources), *_lacking(rows, titles), *above),
             tuple(sources),
             spanning=f"{TITLES[metric]} (%) by dataset",
             rule_before=_baselines(rows, *(source.section for source in sources)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from twinbench.reports.cells import Run, read_run, sections
-from twinbench.reports.latex import escape
+from twinbench.reports.latex import breakable, escape
 from twinbench.reports.page import csv_text
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.latex import PACKAGES, latex
@@ -104,7 +104,7 @@ def _figure_float(key: str, figure: PaperFigure, source: Source) -> str:
         r"\begin{figure}",
         r"\centering",
         rf"\includegraphics{{figures/{key}.pdf}}",
-        rf"\caption{{{escape(caption)}}}\label{{fig:{key}}}",
+        rf"\caption{{{breakable(caption)}}}\label{{fig:{key}}}",
         r"\end{figure}",
     ]
     return "\n".join([*lines, ""])

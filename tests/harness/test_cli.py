@@ -1,7 +1,9 @@
 """Claims: the command line runs, resumes, answers and refuses as documented, with the documented exit codes."""
 
+import html
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -77,6 +79,14 @@ def test_run_again_runs_nothing_again(finished, call) -> None:  # type: ignore[n
     again = call(folder, "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]')
     assert again.returncode == 0, again.stderr
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "runs/digits/records").iterdir()} == before
+
+
+def test_the_page_says_by_which_command_the_run_was_made_once_however_often_it_was_run(finished) -> None:  # type: ignore[no-untyped-def]
+    folder, _ = finished
+    command = shlex.join(["twinbench", "run", "digits", *TINY, "--set", 'methods=["barlow_twins", "simclr"]'])
+    assert json.loads((folder / "runs/digits/plan.json").read_text())["commands"] == [command]
+    page = (folder / "runs/digits/report/index.html").read_text("utf-8")
+    assert page.count(f"<code>{html.escape(command).replace('&quot;', '&#34;').replace('&#x27;', '&#39;')}</code>") == 1
 
 
 def test_plan_status_collect_and_query_answer(finished, call) -> None:  # type: ignore[no-untyped-def]

@@ -306,6 +306,74 @@ def test_every_query_on_the_page_runs_and_that_of_the_methods_gives_their_number
             assert half == pytest.approx(exact.loc[row.cell_id, f"{prefix}_half_width"])
 
 
+def with_tools(page: Page) -> set[str]:
+    """The ids of all figures and tables, each of which has a link, a download and what is behind it below it."""
+    tags = [
+        (tag, a) for tag, a in page.tags if tag in ("table", "a", "button", "details") or a.get("class") == "panels"
+    ]
+    linked = set()
+    for (tag, link), (second, button), (third, _) in zip(tags, tags[1:], tags[2:], strict=False):
+        if tag == "a" and (link.get("aria-label") or "").startswith("Link to"):
+            assert (second, button["data-csv"], third) == ("button", str(link["href"])[1:], "details"), link
+            linked.add(button["data-csv"])
+    shown = {a["id"] for tag, a in tags if tag == "table" or a.get("class") == "panels"}
+    assert shown <= linked
+    return shown
+
+
+def test_every_figure_and_table_has_a_link_a_download_and_what_is_behind_it(whole_sweep, synthetic_run):
+    assert len(with_tools(report(whole_sweep))) >= 14
+    deviations = [
+        {"key": "training.epochs", "value": 20, "protocol_value": 40, "reason": "It's <late>"},
+        {"key": "training.optimizer", "value": "sgd", "protocol_value": 0.5, "reason": ""},
+    ]
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    deviating = synthetic_run.trial()["protocol"] | {"hash": "d" * 64, "deviations": deviations, "content": content}
+    synthetic_run.planned_and_recorded(0.9, protocol=deviating)
+    (synthetic_run.folder / "records" / "stray.txt").write_text("mine")
+    page = report(synthetic_run)
+    assert {"set-aside-table", "s1-deviations-table", "s1-reported-table"} <= with_tools(page)
+    asked = [shlex.split(line)[3] for line in re.findall("twinbench query DIR .*", page.text)]
+    with ResultStore(synthetic_run.folder) as store:
+        (found,) = [store.query(sql) for sql in asked if "from_json" in sql]
+        (aside,) = [store.query(sql) for sql in asked if "set_aside" in sql]
+    (rows,) = [list(csv.DictReader(io.StringIO(page.data("s1-deviations-table-csv"))))]
+    assert [{name: str(value) for name, value in row.items()} for row in rows] == [
+        {name: str(value) for name, value in one.items()} for one in deviations
+    ]
+    assert [
+        (row.key, json.loads(row.value), json.loads(row.protocol_value), row.reason) for row in found.itertuples()
+    ] == [tuple(one.values()) for one in deviations]
+    assert list(aside["file"]) == ["records/stray.txt"]
+
+
+def test_reported_numbers_name_the_files_that_they_are_from(synthetic_run):
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    synthetic_run.planned_and_recorded(0.9, protocol=synthetic_run.trial()["protocol"] | {"content": content})
+    page = report(synthetic_run)
+    rows = list(csv.DictReader(io.StringIO(page.data("s1-reported-table-csv"))))
+    named = re.findall(r"twinbench/reports/reported/([a-z0-9-]+\.toml)", page.text)
+    assert named and set(named) == {row["File"] for row in rows}
+    for row in rows[:1] + rows[-1:]:
+        table = published_tables()[row["File"].removesuffix(".toml")]
+        assert row["Source"] == str(table.source) and row["Method"] in {value.method for value in table.values}
+
+
+def test_the_queries_of_runs_side_by_side_give_each_runs_numbers(new_synthetic_run, tmp_path: Path):
+    folders = []
+    for number in range(2):
+        run = new_synthetic_run(tmp_path / f"run{number}")
+        run.planned_and_recorded(0.9 - 0.1 * number, method="simclr")
+        folders.append(run.folder)
+    page = Page(write_reports(folders, tmp_path / "both").read_text("utf-8"))
+    assert "together-1" in with_tools(page)
+    for number, folder in enumerate(folders, 1):
+        (line,) = re.findall(f"twinbench query DIR{number} .*", page.text)
+        with ResultStore(folder) as store:
+            found = store.query(shlex.split(line)[3]).set_index("name")
+        assert found.loc["linear_top1", "mean"] == pytest.approx(1.0 - 0.1 * number)
+
+
 def test_a_query_survives_names_of_quotes(synthetic_run):
     name = 'it\'s "$x" `y` \\'
     for value in ("one", "two"):
@@ -352,3 +420,46 @@ def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert json.loads(json.dumps(page.data("r1s1-trials-data")))["ids"]
+
+
+# --- how to reproduce -----------------------------------------------------------------------------------------------
+
+
+def asked_for(page: Page) -> list[str]:
+    """Of the part on reproducing, what stands before each command that the run was asked for by, and the command."""
+    return [line for line in page.text.splitlines() if line.startswith("The run, as it was asked for")]
+
+
+def test_the_page_gives_the_commands_that_made_the_run_as_they_stand(synthetic_run):
+    synthetic_run.commands = ["twinbench run 'a  b.toml' --set 'x=<b>&'", "twinbench run c --slurm setup=WITHHELD"]
+    fill_methods(synthetic_run, 1)
+    assert asked_for(report(synthetic_run)) == [
+        "The run, as it was asked for, 1 of 2 commandstwinbench run 'a  b.toml' --set 'x=<b>&'",
+        "The run, as it was asked for, 2 of 2 commands; WITHHELD stands for what may be a secret"
+        "twinbench run c --slurm setup=WITHHELD",
+    ]
+
+
+def test_a_checkout_with_changes_gives_the_commit_that_git_knows_and_says_that_there_were_some(synthetic_run):
+    synthetic_run.planned_and_recorded(0.9, seed=0)
+    synthetic_run.planned_and_recorded(0.9, seed=1, circumstance={"commit": "b" * 40 + "+changes"})
+    lines = [line for line in report(synthetic_run).text.splitlines() if "git checkout" in line]
+    assert lines == [
+        f"The code that ran, but for changes that are in no commitgit checkout {'b' * 40}",
+        f"The code that rangit checkout {'c' * 40}",
+    ]
+
+
+def test_a_folder_that_does_not_say_how_it_was_made_has_the_other_commands_alone(synthetic_run):
+    fill_methods(synthetic_run, 1)
+    page = report(synthetic_run)
+    assert asked_for(page) == [] and "twinbench report DIR" in page.text
+
+
+def test_records_of_another_protocol_than_the_plans_are_not_said_to_be_made_by_its_commands(synthetic_run):
+    synthetic_run.commands = ["twinbench run a"]
+    fill_methods(synthetic_run, 1)
+    other = synthetic_run.trial()["protocol"] | {"hash": "6" * 64}
+    synthetic_run.record(synthetic_run.trial(protocol=other), 0.8)
+    page = report(synthetic_run)
+    assert "2 different protocols" in page.text and len(asked_for(page)) == 1

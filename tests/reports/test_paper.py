@@ -1,3 +1,4 @@
+import html
 import os
 import re
 import shutil
@@ -9,17 +10,19 @@ import pandas as pd
 import pytest
 from conftest import PROTOCOL, SyntheticRun
 
+from twinbench.reports.page import write_report
 from twinbench.reports.paper.latex import latex
 from twinbench.reports.paper.parts import PaperTable, frame
 from twinbench.reports.paper.style import STYLES, read_style
 from twinbench.reports.paper.tables import paper_tables
-from twinbench.reports.paper.writing import markdown, read_sources, write_paper
+from twinbench.reports.paper.writing import markdown, preview, read_sources, write_paper
 from twinbench.reports.tracing.trace import trace_tables
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.mistakes import InvalidInput
 
 HOSTILE = "<script>$&%_#{}~^\\ | `x` \"q\" 'q' **b** \u202eevil\u202c [y](z) $x$"
 NEURIPS = STYLES["neurips"]
+WIDE = read_style("20x5")
 
 
 def tables_of(*folders: Path) -> dict[str, PaperTable]:
@@ -69,6 +72,26 @@ def test_methods_by_epochs_group_what_cannot_be_told_apart_and_make_bold_only_wh
     text = latex(table, NEURIPS)
     assert re.findall(r"\\bfseries ([0-9.]+)", text) == ["95.0"]
     assert markdown(table).count("**") == 2
+
+
+def test_methods_that_are_not_above_the_baselines_are_named_as_on_the_page(new_synthetic_run, tmp_path):
+    levels = {"raw_pixels": 0.7, "untrained": 0.6, "byol": 0.65, "simclr": 0.8}
+    folders = []
+    for dataset in ("cifar10", "stl10"):
+        run = new_synthetic_run(tmp_path / dataset)
+        for method, value in levels.items():
+            protocol = dataset_protocol(dataset)
+            run.record(run.trial(method, protocol=protocol, fingerprint=f"sha256:{dataset}"), value)
+        folders.append(run.folder)
+    said = (
+        "Not above both baselines in mean kNN top-1 on test (raw_pixels 68.0 (1 seed), untrained 58.0 (1 seed), in "
+        "percent): byol (not above raw_pixels)."
+    )
+    tables = tables_of(folders[0])
+    assert said in tables["methods"].notes
+    assert said in html.unescape(write_report(folders[0]).read_text("utf-8"))
+    shared = tables_of(*folders)["datasets-linear_top1"].notes
+    assert [note for note in shared if "baselines" in note] == [f"cifar10: {said}", f"stl10: {said}"]
 
 
 def test_an_ablation_marks_what_was_not_told_apart_from_the_chosen_cell(epochs_run):
@@ -222,17 +245,19 @@ def test_a_hostile_name_changes_nothing_but_its_own_label(hostile_run, tmp_path)
 
 
 @pytest.mark.slow
-def test_equal_records_give_equal_bytes_whatever_the_hash_seed_the_locale_and_the_time_zone(filled_run, tmp_path):
+def test_equal_records_give_equal_bytes_whatever_the_hash_seed_the_locale_and_the_time_zone(
+    filled_run, elsewhere, tmp_path
+):
     first = tree(write_paper([filled_run.folder], tmp_path / "one", NEURIPS).parent)
     (filled_run.folder / "results.duckdb").unlink()
     moved = tmp_path / "moved"
     shutil.copytree(filled_run.folder, moved)
     program = (
-        "import sys, locale; locale.setlocale(locale.LC_ALL, '')\n"
+        "import os, sys, locale; locale.setlocale(locale.LC_ALL, ''); assert f'{0.5:n}' == os.environ['HALF']\n"
         "from twinbench.reports.paper.writing import write_paper; from twinbench.reports.paper.style import STYLES\n"
         "write_paper([sys.argv[1]], sys.argv[2], STYLES['neurips'])"
     )
-    strange = {"PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "SOURCE_DATE_EPOCH": "7"}
+    strange = elsewhere | {"SOURCE_DATE_EPOCH": "7"}
     command = [sys.executable, "-c", program, str(moved), str(tmp_path / "two")]
     subprocess.run(command, env=os.environ | strange, check=True)
     assert tree(tmp_path / "two") == first
@@ -263,15 +288,59 @@ def test_a_style_of_ones_own_has_its_measures():
     assert (style.width, style.height, style.font, style.size) == (3.3, 2.2, "DejaVu Sans", 7.5)
 
 
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory) -> SyntheticRun:
+    """Names and values longer than a column, with places to break and without, as settings and as methods."""
+    axis, words = "WEIGHT" * 12, "weight_of_the_off_diagonal_terms_of_the_cross_correlation_matrix_after_whitening"
+    run = SyntheticRun(tmp_path_factory.mktemp("long") / "run", axes=(words, axis))
+    for method in ("two_views_and_a_projector_of_three_layers_and_no_batch_normalisation", "Mm" * 40, "byol"):
+        for one in ("momentum-0.996-to-1.0-by-a-cosine-of-the-whole-training", "plain"):
+            for other in ("W" * 50, "cosine"):
+                settings = {words: one, axis: other}
+                for seed in range(2):
+                    run.planned_and_recorded(
+                        0.8 + len(one) / 1e3 + seed / 1e2, method=method, seed=seed, settings=settings
+                    )
+    return run
+
+
+def test_names_longer_than_a_column_are_broken_which_changes_no_number_and_no_trace(long_run, tmp_path):
+    traced = []
+    for style in (STYLES["icml"], WIDE):
+        for key, table in tables_of(long_run.folder).items():
+            text = latex(table, style)
+            assert (r"\arraybackslash}p{" in text) == (style is not WIDE), key
+            (tmp_path / f"{key}.tex").write_text(text, "utf-8")
+        found = trace_tables(sorted(tmp_path.glob("*.tex")), [long_run.folder])
+        traced.append({(Path(one.file).name, one.printed, one.verdict, one.reason) for one in found})
+    assert traced[0] == traced[1] and len(traced[0]) > 20
+
+
+@pytest.mark.latex
+@pytest.mark.parametrize("style", ["neurips", "icml", "thesis"])
+@pytest.mark.parametrize("which", ["hostile_run", "long_run"])
+def test_no_table_runs_over_the_column_whatever_its_names(which, style, request, tmp_path):
+    tables = tables_of(request.getfixturevalue(which).folder)
+    (tmp_path / "tables").mkdir()
+    for key, table in tables.items():
+        (tmp_path / "tables" / f"{key}.tex").write_text(latex(table, STYLES[style]), "utf-8")
+    (tmp_path / "tables.tex").write_text(preview(list(tables), [], STYLES[style]), "utf-8")
+    assert not re.search(r"Overfull \\hbox", compiled(tmp_path / "tables.tex"))
+
+
+def compiled(path: Path) -> str:
+    """What pdflatex says of the document, which compiles."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]
+    done = subprocess.run(command, cwd=path.parent, capture_output=True, check=False)
+    said = done.stdout.decode("latin-1")
+    assert done.returncode == 0, said[-2000:]
+    return said
+
+
 @pytest.mark.latex
 @pytest.mark.parametrize("style", ["neurips", "icml", "thesis"])
 @pytest.mark.parametrize("which", ["whole_sweep", "hostile_run"])
 def test_all_of_it_compiles_and_no_table_runs_over_the_column(which, style, request, tmp_path):
-    run = request.getfixturevalue(which)
-    path = write_paper([run.folder], tmp_path, STYLES[style])
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    said = done.stdout.decode("latin-1")
-    assert done.returncode == 0, said[-2000:]
-    if which == "whole_sweep":  # a hostile name has no place to break
+    said = compiled(write_paper([request.getfixturevalue(which).folder], tmp_path, STYLES[style]))
+    if which == "whole_sweep":  # the captions of figures name what a hostile run measured
         assert not re.search(r"Overfull \\hbox", said), said

@@ -46,6 +46,17 @@ def test_the_figures_that_a_paper_needs_are_there_and_say_in_words_what_they_sho
     assert "0.05: " in drawn["sensitivity-off_diagonal_weight"].alternative
 
 
+def test_baselines_outside_the_range_shown_are_named(synthetic_run):
+    for method, width, value in (("raw_pixels", 0, 0.1), ("simclr", 64, 0.9), ("simclr", 128, 0.91)):
+        settings = {"projector_width": width} if width else {}
+        synthetic_run.planned_and_recorded(value, method=method, settings=settings)
+    ((run, source),) = read_sources([synthetic_run.folder])
+    found = {figure.key: figure.note for figure in paper_figures(run, source.section)}
+    assert found["sensitivity-projector_width"].endswith(
+        "Small points: seeds. Outside the range shown: raw_pixels 10.0."
+    )
+
+
 def test_methods_have_the_pages_colours(drawn):
     figure = drawn["cost"]
     svg = draw(figure.panels, STYLES["neurips"], figure.legend)["svg"].decode()

@@ -210,7 +210,7 @@ def test_the_tables_of_a_report_are_traced_whole_and_their_queries_give_their_nu
     traced = trace_tables(report_files(run, tmp_path), [run.folder])
     assert all_traced(traced), traced_text([one for one in traced if one.verdict != "traced"])
     files = Counter(Path(one.file).name.split("-")[0] + Path(one.file).suffix for one in traced)
-    assert set(files) == {"cells.csv", "cells.tex", "methods.csv", "methods.tex", "costs.csv", "provenance.csv"}
+    assert set(files) == {"cells.csv", "methods.csv", "costs.csv", "provenance.csv"}
     store = ResultStore(run.folder)
     for one in {(one.table, one.column, one.kind): one for one in traced}.values():
         assert one.evidence is not None

@@ -645,6 +645,14 @@ def test_a_planned_trial_of_the_wrong_kind_is_named(tampered, tmp_path, key, val
     assert f"plan.json: is no plan: trials.0 has no right {key}" in faults_of(tampered(change), tmp_path)
 
 
+@pytest.mark.parametrize("commands", ["twinbench run digits", [5]])
+def test_commands_of_the_wrong_kind_are_named(tampered, tmp_path, commands):
+    def change(members: Members) -> None:
+        members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"commands": commands})
+
+    assert "plan.json: is no plan: its commands are no list of texts" in faults_of(tampered(change), tmp_path)
+
+
 def test_claims_that_are_none_fail_the_level_render_and_no_more(tampered, tmp_path):
     bundle = tampered(lambda members: members.update({"claims.toml": b"protocol = 3 \x1b"}))
     found = faults_of(bundle, tmp_path, "render")

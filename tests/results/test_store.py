@@ -196,7 +196,17 @@ def test_an_artefact_that_holds_no_curves_is_named(synthetic_run):
     assert "not curves" in reason
 
 
-@pytest.mark.parametrize("plan", ["{", "[]", '{"schema": 1}', '{"schema": 1, "trials": [{"trial_id": 3}]}'])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "{",
+        "[]",
+        '{"schema": 1}',
+        '{"schema": 1, "trials": [{"trial_id": 3}]}',
+        '{"schema": 1, "trials": [], "commands": 5}',
+        '{"schema": 1, "trials": [], "commands": [5]}',
+    ],
+)
 def test_a_plan_that_is_none_is_named_and_the_records_are_kept(synthetic_run, plan):
     synthetic_run.planned_and_recorded()
     (synthetic_run.folder / "plan.json").write_text(plan)
@@ -212,6 +222,17 @@ def test_a_spoilt_database_is_built_anew(synthetic_run, content):
     store.path.write_bytes(content)
     assert store.ingest().new == 1
     assert rows(store, "SELECT status FROM trials") == [("done",)]
+
+
+def test_the_commands_that_made_the_folder_stand_in_their_order_and_are_none_in_an_older_plan(synthetic_run):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    assert rows(store, "SELECT unnest(commands) FROM run") == []
+    synthetic_run.commands = ["twinbench run b", "twinbench run a"]
+    synthetic_run.write_plan()
+    store.ingest()
+    assert rows(store, "SELECT unnest(commands) FROM run") == [("twinbench run b",), ("twinbench run a",)]
 
 
 def test_a_database_of_another_schema_is_built_anew(synthetic_run):

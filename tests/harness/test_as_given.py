@@ -1,0 +1,80 @@
+"""Claims: a run folder's plan keeps the commands that made it, ready for a shell, and nothing that may be a secret."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from twinbench.harness.as_given import as_given
+from twinbench.harness.cli import app
+from twinbench.harness.planning import Plan
+from twinbench.harness.run_folder import read_plan, write_plan
+from twinbench.results.record import PLAN, WITHHELD
+from twinbench.sweeps.mistakes import InvalidInput
+
+TOKEN = "ghp_" + "aB3dE6gH9j" * 4
+
+
+def told(*arguments: str) -> str:
+    """The text of `twinbench run` with these arguments, which are read and not carried out."""
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    return as_given(run.make_context("run", list(arguments)))
+
+
+def test_the_command_is_told_as_a_shell_takes_it() -> None:
+    arguments = ["my sweep.toml", "--out", "runs/it's $HOME", "--workers", "2", "--detach"]
+    arguments += ["--set", "seeds=[0, 1]", "--set", "methods='simclr'"]
+    assert shlex.split(told(*arguments)) == ["twinbench", "run", *arguments]
+
+
+def test_equal_arguments_are_one_text_whatever_their_order_and_defaults_are_not_in_it() -> None:
+    assert told("digits") == "twinbench run digits"
+    given = told("--set", "epochs=1", "--launcher=ray", "digits", "--workers=3")
+    assert given == told("digits", "--workers", "3", "--launcher", "ray", "--set", "epochs=1")
+    assert given == "twinbench run digits --launcher ray --workers 3 --set epochs=1"
+
+
+def test_what_could_be_a_secret_is_not_in_it() -> None:
+    secret = [f"setup=['export TOKEN={TOKEN}']", "sbatch.export=KEY=hunter2", "address=ray://me:hunter2@head:10001"]
+    harmless = ["partition=gpu", "gpus=0.5", "labels.region=eu"]
+    options = [word for value in harmless + secret for word in ("--slurm", value)]
+    text = told("https://me:hunter2@x/y", *options, "--address", "ray://me:hunter2@head:10001", "--site", TOKEN)
+    assert TOKEN not in text and "hunter2" not in text
+    words = shlex.split(text)
+    assert [f"setup={WITHHELD}", f"sbatch.export={WITHHELD}", f"address={WITHHELD}"] == [
+        word for word in words if word.endswith(f"={WITHHELD}")
+    ]
+    assert words[words.index("--address") + 1] == WITHHELD and set(harmless) <= set(words)
+    assert shlex.split(told("digits", "--address", "auto"))[-1] == "auto"
+
+
+def test_a_plan_keeps_each_command_once_in_the_order_of_the_first_time(
+    tiny_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    planned = tiny_plan("methods=simclr")
+    write_plan(tmp_path, planned)
+    without = (tmp_path / PLAN).read_bytes()
+    assert "commands" not in json.loads(without)
+    for command in ("twinbench run b", "twinbench run a", "twinbench run b", ""):
+        write_plan(tmp_path, planned, command)
+    assert read_plan(tmp_path)["commands"] == ["twinbench run b", "twinbench run a"]
+    assert json.loads((tmp_path / PLAN).read_text()) == json.loads(without) | {
+        "commands": ["twinbench run b", "twinbench run a"]
+    }
+    elsewhere = tmp_path / "elsewhere"
+    for command in ("twinbench run b", "twinbench run a"):
+        write_plan(elsewhere, planned, command)
+    assert (elsewhere / PLAN).read_bytes() == (tmp_path / PLAN).read_bytes()
+
+
+def test_a_plan_whose_commands_are_no_texts_is_told(tiny_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    planned = tiny_plan("methods=simclr")
+    write_plan(tmp_path, planned)
+    content = json.loads((tmp_path / PLAN).read_text())
+    for commands in (5, [5]):
+        (tmp_path / PLAN).write_text(json.dumps(content | {"commands": commands}))
+        with pytest.raises(InvalidInput, match="cannot be read"):
+            write_plan(tmp_path, planned)
