@@ -5,7 +5,7 @@
 Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial once warm, and the ratio to twinbench under
 the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
 waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
-takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials are given a hundred.
+takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
 """
 
 import argparse
