@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twinbench.harness.bench_command import bench
 from twinbench.harness.bundle_commands import bundle, verify
 from twinbench.harness.claim_commands import check, claim_app
 from twinbench.harness.paper_commands import export, paper
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
 app.command()(plan)
+app.command()(bench)
 app.command()(check)
 app.command()(bundle)
 app.command()(verify)

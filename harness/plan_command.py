@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twinbench.harness.planning import Plan
     from twinbench.reports.evidence import Folder
     from twinbench.reports.outlook import Prospect
+    from twinbench.sweeps.trial import Trial
 
 METRICS = ("knn_top1", "linear_top1")
 
@@ -38,7 +39,7 @@ def plan(
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Train each method for some seconds where no throughput is on record.")
+        bool, typer.Option("--measure", help="Train for some seconds what neither records nor `bench` tell.")
     ] = False,
 ) -> None:
     """List a sweep's trials, what they cost on this machine and what their seeds can detect. Records nothing."""
@@ -106,32 +107,49 @@ def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
 
 
 def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) -> dict[str, "Rate"]:
-    """From the records, and with `measure` of every other method from a few seconds of training."""
-    from twinbench.harness.forecast import measured_rates, recorded_rates
+    """By trial id: from the records, else from what `bench` stored, else with `measure` from some seconds of training.
 
-    rates = recorded_rates(_trials(folder))
-    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
-    unknown = [trial for trial in planned.trials if trial.trial_id in missing and trial.method not in rates]
+    Records give a method's rate for all its trials, whatever their shapes.
+    """
+    from twinbench.harness.execute import Surroundings
+    from twinbench.harness.forecast import benched_rates, measured_rates, recorded_rates
+    from twinbench.harness.machine import stored, this_machine
+    from twinbench.harness.running import choose_devices, image_size
+
+    recorded = recorded_rates(_trials(folder))
+    rates = {trial.trial_id: recorded[trial.method] for trial in planned.trials if trial.method in recorded}
+    unknown = [trial for trial in _missing(planned, folder) if trial.training and trial.trial_id not in rates]
+    if not unknown:
+        return rates
+    surroundings = Surroundings(Path(), device=choose_devices("auto")[0], data=data, keep_log=True)
+    if found := stored(this_machine(surroundings.device, surroundings.threads)):
+        rates |= benched_rates(unknown, image_size(planned, data), found)
+    unknown = [trial for trial in unknown if trial.trial_id not in rates]
     if measure and unknown:
-        from twinbench.harness.execute import Surroundings
-        from twinbench.harness.running import choose_devices
-
-        surroundings = Surroundings(Path(), device=choose_devices("auto")[0], data=data, keep_log=True)
-        rates |= measured_rates(unknown, surroundings)
+        fresh = measured_rates(unknown, surroundings)
+        rates |= {trial.trial_id: fresh[trial.method] for trial in unknown if trial.method in fresh}
     return rates
+
+
+def _missing(planned: "Plan", folder: "Folder") -> list["Trial"]:
+    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
+    return [trial for trial in planned.trials if trial.trial_id in missing]
 
 
 def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"], images: int) -> None:
     from twinbench.harness.forecast import hours
     from twinbench.harness.running import cores
 
-    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
-    left = [trial for trial in planned.trials if trial.trial_id in missing]
-    cost = hours(left, images, rates)
+    cost = hours(_missing(planned, folder), images, rates)
     if cost.trials:
         typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
-    for method in cost.without_rate:
-        typer.echo(f"no throughput of {method} is on record here: --measure trains it for some seconds")
+        told = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
+        typer.echo(f"{told}; evaluations count where trials on record took them")
+    if cost.without_rate:
+        typer.echo(
+            f"not counted, since no throughput is known: trials of {', '.join(cost.without_rate)}; `twinbench bench` "
+            "measures what is shipped, once for all plans; --measure trains each method for some seconds"
+        )
 
 
 # --- what can be told -------------------------------------------------------------------------------------------------
