@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twinbench.harness.bench_command import THREADS
 from twinbench.harness.protocol_commands import columns
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) 
 
     Records give a method's rate for all its trials, whatever their shapes.
     """
-    from twinbench.harness.execute import Surroundings
     from twinbench.harness.forecast import benched_rates, measured_rates, recorded_rates
     from twinbench.harness.machine import stored, this_machine
     from twinbench.harness.running import choose_devices, image_size
@@ -121,12 +121,14 @@ def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) 
     unknown = [trial for trial in _missing(planned, folder) if trial.training and trial.trial_id not in rates]
     if not unknown:
         return rates
-    surroundings = Surroundings(Path(), device=choose_devices("auto")[0], data=data, keep_log=True)
-    if found := stored(this_machine(surroundings.device, surroundings.threads)):
+    device = choose_devices("auto")[0]
+    if found := stored(this_machine(device, THREADS)):
         rates |= benched_rates(unknown, image_size(planned, data), found)
     unknown = [trial for trial in unknown if trial.trial_id not in rates]
     if measure and unknown:
-        fresh = measured_rates(unknown, surroundings)
+        from twinbench.harness.execute import Surroundings
+
+        fresh = measured_rates(unknown, Surroundings(Path(), device=device, threads=THREADS, data=data, keep_log=True))
         rates |= {trial.trial_id: fresh[trial.method] for trial in unknown if trial.method in fresh}
     return rates
 
