@@ -1,13 +1,13 @@
 """The command line. Heavy modules are imported by the command that uses them, so that `--help` stays quick."""
 
+import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from twinbench.harness.bench_command import bench
 from twinbench.harness.bundle_commands import bundle, verify
 from twinbench.harness.claim_commands import check, claim_app
 from twinbench.harness.paper_commands import export, paper
@@ -15,6 +15,9 @@ from twinbench.harness.plan_command import plan
 from twinbench.harness.protocol_commands import protocol_app
 from twinbench.results.record import takes_no_more
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 LAUNCHERS = ("local", "ray", "slurm")
@@ -31,12 +34,12 @@ app = typer.Typer(
 app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
 app.command()(plan)
+app.command()(bench)
 app.command()(check)
 app.command()(bundle)
 app.command()(verify)
 app.command()(paper)
 app.command()(export)
-out = Console(soft_wrap=True, highlight=False)
 
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `twinbench run` leaves it.")]
@@ -48,6 +51,14 @@ Out = Annotated[Path | None, typer.Option("--out", help="The run folder; by defa
 Data = Annotated[
     Path | None, typer.Option("--data", help="The folder with the dataset's files, where the dataset has any.")
 ]
+
+
+@functools.cache
+def out() -> "Console":
+    """The terminal; not made before something is printed, since `--help` needs no part of rich."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -122,7 +133,7 @@ def run(
     write_plan(folder, planned, as_given(context))
     allow(folder)
     if retry:
-        out.print(f"{set_failed_aside(folder, planned)} failed trials run again")
+        out().print(f"{set_failed_aside(folder, planned)} failed trials run again")
     from twinbench.harness.execute import Surroundings
 
     surroundings = Surroundings(
@@ -135,7 +146,7 @@ def run(
         processes=processes_per_trial,
         pack=pack,
     )
-    watch = Watch(folder, planned.axes, planned.trials, out)
+    watch = Watch(folder, planned.axes, planned.trials, out())
     outcome: Outcome | None
     if launcher == "slurm":
         outcome = run_on_slurm(planned, surroundings, cluster, device, workers_per_gpu, watch, detach)
@@ -144,15 +155,15 @@ def run(
     else:
         outcome = run_locally(planned, surroundings, devices, workers, watch)
     if not outcome:
-        out.print(f"twinbench status {folder} says how far it is")
+        out().print(f"twinbench status {folder} says how far it is")
         return
-    out.print(counted(outcome.statuses))
+    out().print(counted(outcome.statuses))
     if outcome.stopped:
-        out.print(outcome.stopped, markup=False)
+        out().print(outcome.stopped, markup=False)
         raise typer.Exit(INTERRUPTED if outcome.stopped.startswith("interrupted") else SOME_FAILED)
     from twinbench.reports.page import write_report
 
-    out.print(f"report: {write_report(folder)}")
+    out().print(f"report: {write_report(folder)}")
     if set(outcome.statuses) - {"done"}:
         raise typer.Exit(SOME_FAILED)
 
@@ -207,7 +218,7 @@ def status(
         return watch(folder)
     from twinbench.harness.status import Status, shown
 
-    out.print(shown(Status(folder)))
+    out().print(shown(Status(folder)))
 
 
 @app.command()
@@ -215,7 +226,7 @@ def watch(folder: RunFolder) -> None:
     """Show a run in the terminal until all is recorded: before it starts, while it runs, and after an interruption."""
     from twinbench.harness.live.terminal import watch as watch_folder
 
-    watch_folder(folder, out)
+    watch_folder(folder, out())
 
 
 @app.command()
@@ -231,7 +242,7 @@ def serve(
     from twinbench.harness.live.server import serve as serve_folder
 
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-        serve_folder(folder, port, lambda text: out.print(text, markup=False))
+        serve_folder(folder, port, lambda text: out().print(text, markup=False))
 
 
 @app.command()
@@ -257,7 +268,7 @@ def cancel(folder: RunFolder) -> None:
         from twinbench.harness.launchers.slurm import cancel_waiting
 
         cancel_waiting(launches)
-    out.print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
+    out().print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 
 @app.command()
@@ -268,9 +279,9 @@ def collect(folder: RunFolder) -> None:
     _check_run_folder(folder)
     with ResultStore(folder) as store:
         ingested = store.ingest()
-    out.print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
+    out().print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
     for file, reason in ingested.set_aside:
-        out.print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
 
 
 @app.command()
@@ -289,7 +300,7 @@ def report(
         problem = "is for several runs; the report of one goes into its folder"
         raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
     written = write_report(folders[0]) if len(folders) == 1 else write_reports(folders, out_folder or Path("report"))
-    out.print(f"report: {written}")
+    out().print(f"report: {written}")
 
 
 @app.command()
@@ -301,18 +312,18 @@ def merge(
     from twinbench.results.merge import merge_folders
 
     merged = merge_folders(folders, out_folder)
-    out.print(
+    out().print(
         f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
         f"{merged.missing} missing, {len(merged.disagreements)} in disagreement"
     )
     if merged.failures_superseded:
-        out.print(f"{merged.failures_superseded} failures of one site gave way to another site's result")
+        out().print(f"{merged.failures_superseded} failures of one site gave way to another site's result")
     for file, reason in merged.set_aside:
-        out.print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
     for disagreement in merged.disagreements:
-        out.print(f"disagreement on {disagreement.trial_id}:", style="yellow", markup=False)
+        out().print(f"disagreement on {disagreement.trial_id}:", style="yellow", markup=False)
         for line in (*disagreement.differences, *disagreement.hints):
-            out.print(f"  {line}", markup=False)
+            out().print(f"  {line}", markup=False)
     if merged.disagreements:
         raise typer.Exit(SOME_FAILED)
 
@@ -344,12 +355,14 @@ def query(
 @app.command(name="list")
 def list_(what: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")]) -> None:
     """List what is there to choose from."""
+    from rich.table import Table
+
     if what not in KINDS:
         raise InvalidInput([Mistake("list", "", "nothing of that name", what, ", ".join(KINDS), nearest(what, KINDS))])
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, line in _listed(what):
         table.add_row(name, line)
-    out.print(table)
+    out().print(table)
 
 
 def _listed(what: str) -> list[tuple[str, str]]:
@@ -385,10 +398,12 @@ def _check_run_folder(folder: Path) -> None:
 
 
 def _print_table(frame: Any) -> None:
+    from rich.table import Table
+
     table = Table(*map(str, frame.columns), box=None, pad_edge=False)
     for row in frame.itertuples(index=False):
         table.add_row(*(_shown(value) for value in row))
-    out.print(table, markup=False)
+    out().print(table, markup=False)
 
 
 def _shown(value: Any) -> str:

@@ -1,13 +1,15 @@
-"""What a plan will cost on this machine: from the throughput that is on record, or measured here and now."""
+"""What a plan will cost on this machine: from throughput on record, from `twinbench bench`, or measured just now."""
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.attempts import trial_folder
+from twinbench.harness.machine import Measurement, shape_of
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.trial import Trial
 
@@ -25,7 +27,8 @@ class Rate:
     slowest: float
     fastest: float
     evaluation_seconds: float
-    trials: int  # behind it; 0 where it was measured here and now
+    trials: int  # behind it; 0 where it was measured without any
+    source: str = "trials on record"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Hours:
     low: float
     high: float
     trials: int
-    without_rate: tuple[str, ...]  # methods that nothing is known of; their trials are not in the sum
+    without_rate: tuple[str, ...]  # methods of whose trials some are not in the sum, since nothing is known of them
+    sources: Mapping[str, int]  # what the estimate rests on, and for how many of the trials
 
     def __str__(self) -> str:
         return f"{self.expected:.2g} hours ({self.low:.2g} to {self.high:.2g})"
@@ -75,8 +79,24 @@ def measured_rates(trials: Sequence[Trial], surroundings: "Surroundings") -> dic
             )
             images, seconds = _images_and_seconds(Path(folder), trial.trial_id)
         if seconds:
-            found[trial.method] = Rate(images / seconds, images / seconds, images / seconds, 0.0, 0)
+            found[trial.method] = _exact(images / seconds, "a measurement just now")
     return found
+
+
+def benched_rates(trials: Iterable[Trial], image_size: int, found: Measurement) -> dict[str, Rate]:
+    """By trial id, where the stored measurement covers the trial's shape. Evaluations were not timed."""
+    rates = {}
+    for trial in trials:
+        if trial.training:
+            batch_size = int(trial.training["batch_size"])
+            seconds = found.seconds_of_a_step(shape_of(trial, image_size), batch_size)
+            if seconds:
+                rates[trial.trial_id] = _exact(batch_size / seconds, f"`twinbench bench` of {found.time[:10]}")
+    return rates
+
+
+def _exact(images_per_second: float, source: str) -> Rate:
+    return Rate(images_per_second, images_per_second, images_per_second, 0.0, 0, source)
 
 
 def _images_and_seconds(run_folder: Path, trial_id: str) -> tuple[int, float]:
@@ -91,20 +111,25 @@ def _images_and_seconds(run_folder: Path, trial_id: str) -> tuple[int, float]:
 
 
 def hours(trials: Iterable[Trial], training_images: int, rates: Mapping[str, Rate]) -> Hours:
-    """What these trials take one after the other. `training_images` is the size of the split that they train on."""
+    """What these trials take one after the other, by the rate of each trial's id.
+
+    `training_images` is the size of the split that they train on.
+    """
     expected = low = high = 0.0
-    known, unknown = 0, set()
+    sources: Counter[str] = Counter()
+    unknown = set()
     for trial in trials:
         if not trial.training:
             continue
-        rate = rates.get(trial.method)
+        rate = rates.get(trial.trial_id)
         if rate is None:
             unknown.add(trial.method)
             continue
-        known += 1
+        sources[rate.source] += 1
         batch = int(trial.training["batch_size"])
         images = int(trial.training["epochs"]) * (training_images // batch * batch)
         expected += images / rate.images_per_second + rate.evaluation_seconds
         low += images / rate.fastest + rate.evaluation_seconds
         high += images / rate.slowest + rate.evaluation_seconds
-    return Hours(expected / 3600, low / 3600, high / 3600, known, tuple(sorted(unknown)))
+    known = sources.total()
+    return Hours(expected / 3600, low / 3600, high / 3600, known, tuple(sorted(unknown)), sources)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from twinbench.harness.bench_command import THREADS
 from twinbench.harness.protocol_commands import columns
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from twinbench.harness.planning import Plan
     from twinbench.reports.evidence import Folder
     from twinbench.reports.outlook import Prospect
+    from twinbench.sweeps.trial import Trial
 
-out = Console(soft_wrap=True, highlight=False, markup=False)
 METRICS = ("knn_top1", "linear_top1")
 
 
@@ -40,7 +40,7 @@ def plan(
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Train each method for some seconds where no throughput is on record.")
+        bool, typer.Option("--measure", help="Train for some seconds what neither records nor `bench` tell.")
     ] = False,
 ) -> None:
     """List a sweep's trials, what they cost on this machine and what their seeds can detect. Records nothing."""
@@ -92,48 +92,66 @@ def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
     there = {str(trial["trial_id"]): trial for trial in _trials(folder)}
     status = {trial.trial_id: str(there[trial.trial_id]["status"]) for trial in planned.trials}
     rows = [(trial.trial_id, label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
-    out.print("\n".join(columns(("id", "trial", "state"), rows)))
+    typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
     protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
     counts = Counter(status.values())
     told = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
-    out.print(f"{len(status)} trials in {cells} cells, {told}; protocol {protocol}; run folder {run_folder}")
+    typer.echo(f"{len(status)} trials in {cells} cells, {told}; protocol {protocol}; run folder {run_folder}")
     stale = [i for i, state in status.items() if state != "missing" and there[i]["code_hash"] != code_hash()]
     if stale:
-        out.print(
+        typer.echo(
             f"{len(stale)} of them were made by other code than this, which their ids do not cover: stale, perhaps"
         )
     if other := len(there) - len(status):
-        out.print(f"{other} more trials of the folder are not of this plan")
+        typer.echo(f"{other} more trials of the folder are not of this plan")
 
 
 def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) -> dict[str, "Rate"]:
-    """From the records, and with `measure` of every other method from a few seconds of training."""
-    from twinbench.harness.forecast import measured_rates, recorded_rates
+    """By trial id: from the records, else from what `bench` stored, else with `measure` from some seconds of training.
 
-    rates = recorded_rates(_trials(folder))
-    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
-    unknown = [trial for trial in planned.trials if trial.trial_id in missing and trial.method not in rates]
+    Records give a method's rate for all its trials, whatever their shapes.
+    """
+    from twinbench.harness.forecast import benched_rates, measured_rates, recorded_rates
+    from twinbench.harness.machine import stored, this_machine
+    from twinbench.harness.running import choose_devices, image_size
+
+    recorded = recorded_rates(_trials(folder))
+    rates = {trial.trial_id: recorded[trial.method] for trial in planned.trials if trial.method in recorded}
+    unknown = [trial for trial in _missing(planned, folder) if trial.training and trial.trial_id not in rates]
+    if not unknown:
+        return rates
+    device = choose_devices("auto")[0]
+    if found := stored(this_machine(device, THREADS)):
+        rates |= benched_rates(unknown, image_size(planned, data), found)
+    unknown = [trial for trial in unknown if trial.trial_id not in rates]
     if measure and unknown:
         from twinbench.harness.execute import Surroundings
-        from twinbench.harness.running import choose_devices
 
-        surroundings = Surroundings(Path(), device=choose_devices("auto")[0], data=data, keep_log=True)
-        rates |= measured_rates(unknown, surroundings)
+        fresh = measured_rates(unknown, Surroundings(Path(), device=device, threads=THREADS, data=data, keep_log=True))
+        rates |= {trial.trial_id: fresh[trial.method] for trial in unknown if trial.method in fresh}
     return rates
+
+
+def _missing(planned: "Plan", folder: "Folder") -> list["Trial"]:
+    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
+    return [trial for trial in planned.trials if trial.trial_id in missing]
 
 
 def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"], images: int) -> None:
     from twinbench.harness.forecast import hours
     from twinbench.harness.running import cores
 
-    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
-    left = [trial for trial in planned.trials if trial.trial_id in missing]
-    cost = hours(left, images, rates)
+    cost = hours(_missing(planned, folder), images, rates)
     if cost.trials:
-        out.print(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
-    for method in cost.without_rate:
-        out.print(f"no throughput of {method} is on record here: --measure trains it for some seconds")
+        typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
+        told = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
+        typer.echo(f"{told}; evaluations count where trials on record took them")
+    if cost.without_rate:
+        typer.echo(
+            f"not counted, since no throughput is known: trials of {', '.join(cost.without_rate)}; `twinbench bench` "
+            "measures what is shipped, once for all plans; --measure trains each method for some seconds"
+        )
 
 
 # --- what can be told -------------------------------------------------------------------------------------------------
@@ -147,12 +165,12 @@ def _print_detectable(planned: "Plan", folder: "Folder", guess: float | None) ->
     for metric in METRICS:
         spread = seed_spread(folder, metric, guess)
         if spread is None:
-            out.print(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")
+            typer.echo(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")
             continue
         least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
         told = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
         source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}"
-        out.print(f"{metric}: {told} between two methods, and less where their seeds go together ({source}; power .8)")
+        typer.echo(f"{metric}: {told} between two methods, and less where their seeds go together ({source}; power .8)")
 
 
 def _print_prospects(
@@ -167,10 +185,10 @@ def _print_prospects(
 
     found = prospects(claims, folder, guess)
     heads = ("claim", "seeds planned", "seeds needed", "detects", "asked", "")
-    out.print("\n".join(columns(heads, [_row(one) for one in found])))
-    out.print("needed: for power .8, where the truth lies as far as asked beyond the bound that is claimed")
+    typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
+    typer.echo("needed: for power .8, where the truth lies as far as asked beyond the bound that is claimed")
     open_claims = [one for one in found if not one.can_settle]
-    out.print(f"{len(found) - len(open_claims)} of {len(found)} claims can be settled by this plan")
+    typer.echo(f"{len(found) - len(open_claims)} of {len(found)} claims can be settled by this plan")
     _print_cheapest(planned, open_claims, rates, images)
 
 
@@ -206,6 +224,6 @@ def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[
         cost = hours(further, images, rates)
         told = f", {cost} of one process" if cost.trials == len(further) else ""
         seeds = max(wanted.values())
-        out.print(
+        typer.echo(
             f"the cheapest plan that could: {seeds} seeds, {len(further)} more trials of {len(wanted)} cells{told}"
         )

@@ -4,15 +4,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinbench.sweeps.locking import LOCK, lock_text, locked, read_lock, state_in_lock
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
-from twinbench.sweeps.protocol import Protocol
-from twinbench.sweeps.sweep import protocol_path, read_protocol, shipped_protocols
-from twinbench.sweeps.values import Differing, ProtocolValue, differences, protocol_values
+
+if TYPE_CHECKING:
+    from twinbench.sweeps.protocol import Protocol
+    from twinbench.sweeps.values import Differing, ProtocolValue
 
 EQUAL, DIFFERENT = 0, 1
 
@@ -25,9 +25,9 @@ Name = Annotated[str, typer.Argument(help="A shipped protocol (`twinbench list p
 class Shown:
     """A protocol as `show` prints it. `lock` is what the lock beside its file says of it."""
 
-    protocol: Protocol
+    protocol: "Protocol"
     lock: str
-    values: tuple[ProtocolValue, ...]
+    values: "tuple[ProtocolValue, ...]"
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,36 @@ def lock(
     ] = None,
 ) -> None:
     """Write every protocol's content hash into the lock beside it. Refuses content that changed under its version."""
+    from twinbench.sweeps.sweep import shipped_protocols
+
     for one in lock_protocols(files or list(shipped_protocols().values())):
         _say(f"{one.file}: {', '.join(f'{name} version {version}' for name, version in one.added) or 'nothing new'}")
 
 
 def show_protocol(name: str) -> Shown:
     """What `show` prints of the protocol of that name, or at that path."""
+    from twinbench.sweeps.locking import LOCK, read_lock, state_in_lock
+    from twinbench.sweeps.sweep import protocol_path, read_protocol
+    from twinbench.sweeps.values import protocol_values
+
     protocol = read_protocol(name)
     lock = read_lock(protocol_path(name).with_name(LOCK))
     return Shown(protocol, state_in_lock(lock, protocol), tuple(protocol_values(protocol, method_defaults())))
 
 
-def diff_protocols(left: str, right: str) -> list[Differing]:
+def diff_protocols(left: str, right: str) -> "list[Differing]":
     """Where two protocols differ, prose aside."""
+    from twinbench.sweeps.sweep import read_protocol
+    from twinbench.sweeps.values import differences
+
     return differences(read_protocol(left).content, read_protocol(right).content)
 
 
 def lock_protocols(files: Sequence[Path]) -> list[Locked]:
     """Brings the lock in each file's folder up to date. InvalidInput lists every mistake, and then writes nothing."""
     from twinbench.results.record import write_bytes_atomically
+    from twinbench.sweeps.locking import LOCK, lock_text, locked, read_lock
+    from twinbench.sweeps.sweep import read_protocol
 
     mistakes: list[Mistake] = []
     done, texts = [], {}

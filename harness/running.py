@@ -40,6 +40,12 @@ def training_images(planned: Plan, data: Path | None) -> int:
     return _training_images(planned, load_dataset(rule.name, data, rule.image_size))
 
 
+def image_size(planned: Plan, data: Path | None) -> int:
+    """The side in pixels of the images that its trials train on."""
+    rule = planned.protocol.dataset
+    return int(load_dataset(rule.name, data, rule.image_size).train.images.shape[-1])
+
+
 def _training_images(planned: Plan, dataset: Dataset) -> int:
     rule = planned.protocol.dataset
     train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)

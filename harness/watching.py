@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.attempts import Others, last_attempt
 from twinbench.harness.survey import Survey
 from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 LOOK_SECONDS = 0.5
 
@@ -19,7 +19,9 @@ LOOK_SECONDS = 0.5
 class Watch:
     """Shows the trials of one run as they start, advance and end, from the run folder alone. Use as a context."""
 
-    def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: Console):
+    def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: "Console"):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._folder, self._axes, self._console = run_folder, axes, console
         self._trials = {trial.trial_id: trial for trial in trials}
         self._survey, self._others = Survey(run_folder, self._trials), Others()
@@ -75,6 +77,8 @@ class Watch:
 
     def _ended(self, trial: Trial, number: int) -> None:
         """The line of a trial that left a record; it stays."""
+        from rich.markup import escape
+
         bar = self._running.pop(trial.trial_id, None)
         if bar is not None:
             self._bars.remove_task(bar)
@@ -87,6 +91,8 @@ class Watch:
         self._console.print(escape(line), style="" if status == "done" else "yellow", highlight=False, soft_wrap=True)
 
     def _show_running(self) -> None:
+        from rich.markup import escape
+
         running = self._survey.running()
         for trial_id in set(self._running) - set(running):
             self._bars.remove_task(self._running.pop(trial_id))

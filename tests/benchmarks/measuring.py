@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "kornia", "lightly", "numpy", "pillow")
+LIBRARIES = ("torch", "torchvision", "kornia", "lightly", "numpy", "pillow", "duckdb", "pyarrow", "typer", "mlflow")
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def test_hours_are_images_over_the_recorded_rate_and_evaluations_on_top(tiny_pla
     assert rates["simclr"] == Rate(pytest.approx(2000 / 30), 50.0, 100.0, 3.0, 2)
     planned = tiny_plan("methods=simclr", "epochs=3", "batch_size=256")
     trials_of_simclr = [trial for trial in planned.trials if trial.method == "simclr"]
-    cost = hours(trials_of_simclr, 1150, rates)  # four whole batches of 256 an epoch
+    cost = hours(
+        trials_of_simclr, 1150, {trial.trial_id: rates["simclr"] for trial in trials_of_simclr}
+    )  # four whole batches of 256
     per_trial = 3 * 1024 / (2000 / 30) + 3.0
     assert cost.expected == pytest.approx(len(trials_of_simclr) * per_trial / 3600)
     assert cost.low < cost.expected < cost.high

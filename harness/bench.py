@@ -1,0 +1,195 @@
+"""Measures this machine: matrix products, copies, views, and steps of training through the loop that trials use."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from twinbench.harness.data.augmentation import draw_parameters, training_view
+from twinbench.harness.data.images import Images
+from twinbench.harness.execute import build_method
+from twinbench.harness.machine import TrainingStep, shape_of
+from twinbench.harness.planning import check, plan
+from twinbench.harness.training.loop import Task, train, uses_bf16
+from twinbench.harness.training.state import Progress
+from twinbench.harness.training.update import AS_IT_IS, compiled_view
+from twinbench.methods.backbones import BACKBONES
+from twinbench.sweeps.protocol import BackboneRule, DatasetRule, Protocol, Training
+from twinbench.sweeps.recipe import ViewRecipe
+from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
+from twinbench.sweeps.trial import Trial
+
+SECONDS = 1.0  # that each thing is measured for, once it is warm
+SHAPE_SECONDS = 30.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
+MOST_STEPS = 100
+BATCH_SIZES = (32, 128, 512)
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+COPIED_BYTES = 2**28  # beyond any cache
+VIEWS = 256
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A training step that was not measured, and why."""
+
+    shape: dict[str, Any]
+    batch_size: int
+    reason: str
+
+
+# --- what the hardware does ------------------------------------------------------------------------------------------
+
+
+def gemm_gflops(device: torch.device) -> dict[str, float]:
+    """Thousand million operations per second of a square product, by dtype; bf16 on a GPU alone."""
+    n = GEMM_SIZE[device.type]
+    dtypes = [torch.float32] + ([torch.bfloat16] if device.type == "cuda" else [])
+    found = {}
+    for dtype in dtypes:
+        a, b, c = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 * per_second(lambda: torch.mm(a, b, out=c), device) / 1e9  # noqa: B023
+    return found
+
+
+def copy_gigabytes_per_second(device: torch.device) -> float:
+    """From memory to memory of the device: bytes read and bytes written."""
+    here = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    there = torch.empty_like(here)
+    return 2 * COPIED_BYTES * per_second(lambda: there.copy_(here), device) / 1e9
+
+
+def views_per_second(device: torch.device) -> float:
+    """Views of 32 pixels, by the recipe of cifar10-small: parameters drawn, pixels distorted and normalised."""
+    protocol = read_protocol("cifar10-small")
+    recipe, rule = protocol.views[0], protocol.dataset
+    images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
+    make = compiled_view() if device.type == "cuda" else training_view
+    dtype = torch.bfloat16 if uses_bf16("auto", device) else torch.float32
+
+    def views() -> None:
+        make(images, draw_parameters(ids, recipe, 0, 0, 0, 32, 32), recipe, 32, rule, dtype)
+
+    return VIEWS * per_second(views, device)
+
+
+def per_second(run: Callable[[], object], device: torch.device) -> float:
+    """How often a second `run` runs, once warm."""
+    for _ in range(3):
+        run()
+    settle(device)
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() - begun < SECONDS:
+        for _ in range(1 if device.type == "cpu" else 10):  # a GPU is waited for seldom
+            run()
+            count += 1
+        settle(device)
+    return count / (time.perf_counter() - begun)
+
+
+def settle(device: torch.device) -> None:
+    """Waits until the device has done all."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def noise(count: int, size: int) -> Any:
+    """uint8 [count, 3, size, size]; the pixels repeat after 256 images."""
+    drawn = np.random.default_rng(0).integers(0, 256, (256, 3, size, size), dtype=np.uint8)
+    return np.resize(drawn, (count, 3, size, size))
+
+
+# --- what a training does --------------------------------------------------------------------------------------------
+
+
+def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
+    """Steps of every shipped method on every shipped backbone, the cheap ones first, each as soon as it is measured.
+
+    What would take longer than there is time for is left out, and so is what the device has no memory for.
+    """
+    for trials, image_size in bench_trials():
+        begun = time.perf_counter()
+        seconds_per_image = 0.0  # of the step before, on the same backbone
+        for trial in trials:
+            batch_size = int(trial.training["batch_size"])
+            shape = shape_of(trial, image_size)
+            left = SHAPE_SECONDS - (time.perf_counter() - begun)
+            if 2 * batch_size * seconds_per_image > left:
+                yield LeftOut(shape, batch_size, f"takes longer than the {SHAPE_SECONDS:.0f} s of a backbone")
+                continue
+            try:
+                seconds = seconds_of_a_step(trial, image_size, device, min(SECONDS, left))
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                yield LeftOut(shape, batch_size, "takes more memory than the device has")
+                continue
+            seconds_per_image = seconds / batch_size
+            yield TrainingStep(shape, batch_size, seconds)
+
+
+def bench_trials() -> Iterator[tuple[list[Trial], int]]:
+    """By backbone: trials of all the protocol's methods, from the smallest batch to the largest, and the image's side.
+
+    Each is a shipped protocol's own; the backbones that no protocol has stand in the CIFAR-10 protocol of ResNet-18.
+    """
+    resnet18 = read_protocol("cifar10-r18-200ep")
+    shapes: list[tuple[Protocol, int]] = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32)]
+    shapes.append((resnet18, 32))
+    there = {protocol.backbone.name for protocol, _ in shapes}
+    for name in BACKBONES:
+        if name not in there:
+            shapes.append((replace(resnet18, backbone=BackboneRule(name, {"stem": "cifar"})), 32))
+    for protocol, image_size in shapes:
+        grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})
+        sweep = Sweep("", protocol.name, (0,), (grid,), baselines=False)
+        planned = plan("bench", sweep, protocol, check(sweep, protocol, "bench"), "")
+        yield sorted(planned.trials, key=lambda trial: int(trial.training["batch_size"])), image_size
+
+
+class _Enough(Exception):
+    """Ends a training that has been measured; nothing of it is saved."""
+
+
+def seconds_of_a_step(trial: Trial, image_size: int, device: torch.device, seconds: float = SECONDS) -> float:
+    """One step of the trial's training on noise, the mean over `seconds` or MOST_STEPS once it is warm."""
+    warm = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of which is recorded
+    begun = mean = 0.0
+
+    def report(progress: Progress, step: int, steps: int) -> None:
+        nonlocal begun, mean
+        if step == warm:
+            settle(device)
+            begun = time.perf_counter()
+        elif step > warm and (time.perf_counter() - begun > seconds or step - warm == MOST_STEPS):
+            settle(device)
+            mean = (time.perf_counter() - begun) / (step - warm)
+            raise _Enough
+
+    with tempfile.TemporaryDirectory() as folder:
+        task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder))
+        try:
+            train(build_method(trial, device), task, lambda _: {}, 1, report, lambda: False)
+        except _Enough:
+            return mean
+    raise AssertionError("an epoch has more steps than are measured")
+
+
+def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folder: Path) -> Task:
+    """The trial's training on noise, at a rate that leaves the weights where they are: no loss diverges meanwhile."""
+    content = trial.protocol["content"]
+    training = replace(Training(**trial.training), epochs=1, learning_rate=1e-9)
+    count = steps * training.batch_size
+    return Task(
+        images=Images(noise(count, image_size), np.arange(count), device),
+        dataset=DatasetRule(**content["dataset"]),
+        views=tuple(ViewRecipe(**view) for view in content["views"]),
+        training=training,
+        seed=trial.seed,
+        image_size=image_size,
+        folder=folder,
+        device=device,
+    )

@@ -1,0 +1,74 @@
+"""`twinbench bench`: measures this machine for two minutes, so that `plan` knows its hours."""
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from twinbench.sweeps.mistakes import InvalidInput, Mistake
+
+if TYPE_CHECKING:
+    from twinbench.harness.machine import Machine, Measurement
+
+THREADS = 1  # of a trial, as `run` has it by default
+ROW = "{:<44} {:>5} {:>10} {:>9}"
+
+
+def bench() -> None:
+    """Measure products, copies, views and steps of training on this machine, in about two minutes, for `plan`."""
+    from twinbench.harness.machine import measurement_file, store, this_machine
+    from twinbench.harness.running import choose_devices
+
+    device = choose_devices("auto")[0]
+    machine = this_machine(device, THREADS)
+    file = measurement_file(machine)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK):
+            raise PermissionError(None, "permission denied")
+        typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
+        store(measured(device, machine))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing is stored", err=True)
+        raise
+    except OSError as error:
+        raise InvalidInput([Mistake(str(file), "", f"cannot be written: {error.strerror}")]) from None
+    typer.echo(f"stored for `twinbench plan`: {file}")
+
+
+def measured(device_name: str, machine: "Machine") -> "Measurement":
+    """Everything, printed as it comes."""
+    import torch
+
+    from twinbench.harness.attempts import now
+    from twinbench.harness.bench import copy_gigabytes_per_second, gemm_gflops, training_steps, views_per_second
+    from twinbench.harness.machine import Measurement, TrainingStep
+    from twinbench.harness.memory import keep_freed_memory
+
+    device = torch.device(device_name)
+    torch.set_num_threads(machine.threads)
+    keep_freed_memory()  # as a worker does
+    gflops = gemm_gflops(device)
+    typer.echo("".join(f"product in {dtype}: {value:,.0f} GFLOP/s\n" for dtype, value in gflops.items()), nl=False)
+    copied = copy_gigabytes_per_second(device)
+    typer.echo(f"copy: {copied:,.0f} GB/s, read and written")
+    views = views_per_second(device)
+    typer.echo(f"views of 32 pixels: {views:,.0f} a second")
+    steps, left_out = [], []
+    typer.echo(ROW.format("a training step of", "batch", "ms", "images/s"))
+    for one in training_steps(device):
+        if isinstance(one, TrainingStep):
+            steps.append(one)
+            ms, rate = f"{1000 * one.seconds:,.1f}", f"{one.images_per_second:,.0f}"
+            typer.echo(ROW.format(told(one.shape), one.batch_size, ms, rate))
+        else:
+            left_out.append(one)
+    for reason, count in Counter(f"{one.shape['backbone']['name']}: {one.reason}" for one in left_out).items():
+        typer.echo(f"left out {count} of {reason}")
+    return Measurement(machine, now(), gflops, copied, views, tuple(steps))
+
+
+def told(shape: Any) -> str:
+    """A shape in some words."""
+    return f"{shape['backbone']['name']} at {shape['image_size']} px, {shape['method']}"

@@ -1,0 +1,140 @@
+"""What a device does in a second, as `twinbench bench` measured it: one JSON file per device in the user's cache.
+
+    CACHE/bench/NAME-DIGEST.json      the digest covers device, cores, threads and torch's version
+
+Keys that are not known here are left alone, so that more can be measured and stored later.
+"""
+
+import importlib.metadata
+import itertools
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twinbench.harness.data.cache import cache_folder
+from twinbench.results.record import write_json_atomically
+from twinbench.sweeps.identity import digest
+from twinbench.sweeps.trial import Trial
+
+LAYOUT = 1  # of the file; with a new number nothing that was stored before is read
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a measurement holds for. `cores` are those that a process may use, `threads` those that one trial does."""
+
+    device: str
+    cores: int
+    threads: int
+    torch: str
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One update of a training: `seconds` of the whole step, on a batch of `batch_size` images.
+
+    `shape` is what the time depends on beside the batch: see `shape_of`.
+    """
+
+    shape: Mapping[str, Any]
+    batch_size: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images, each of which is seen in all its views."""
+        return self.batch_size / self.seconds
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of one machine, at one `time`. Products n x n x n count 2 n^3 operations; a copy counts what is read and written.
+
+    `views_per_second` are views of 32 pixels by the recipe of cifar10-small.
+    """
+
+    machine: Machine
+    time: str
+    gemm_gflops: Mapping[str, float]  # by dtype
+    copy_gigabytes_per_second: float
+    views_per_second: float
+    steps: tuple[TrainingStep, ...]
+
+    def seconds_of_a_step(self, shape: Mapping[str, Any], batch_size: int) -> float | None:
+        """Between two batch sizes that were measured along the line through them; None where it is not known.
+
+        Above the largest one images take as long as there, since more of them fill a device no better; below the
+        smallest nothing is known.
+        """
+        known = sorted((step.batch_size, step.seconds) for step in self.steps if step.shape == shape)
+        if not known or batch_size < known[0][0]:
+            return None
+        for (low, fast), (high, slow) in itertools.pairwise(known):
+            if batch_size <= high:
+                return fast + (slow - fast) * (batch_size - low) / (high - low)
+        largest, seconds = known[-1]
+        return seconds * batch_size / largest
+
+
+def shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
+    """What a trial's step takes its time for, the batch aside. Weights and temperatures, being floats, cost nothing."""
+    return {
+        "backbone": trial.protocol["content"]["backbone"],
+        "image_size": image_size,
+        "method": trial.method,
+        "settings": {key: value for key, value in trial.settings.items() if not isinstance(value, float)},
+        "precision": trial.training["precision"],
+        "views": len(trial.protocol["content"]["views"]),
+    }
+
+
+def this_machine(device: str, threads: int) -> Machine:
+    """This machine with that device."""
+    import torch
+
+    from twinbench.harness.running import cores
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+    return Machine(name, cores(), threads, importlib.metadata.version("torch"))
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
+def measurement_file(machine: Machine) -> Path:
+    """Where the machine's measurement stands, or would."""
+    name = re.sub(r"[^a-z0-9]+", "-", machine.device.lower()).strip("-")
+    return cache_folder() / "bench" / f"{name}-{digest([LAYOUT, asdict(machine)])[:16]}.json"
+
+
+def store(found: Measurement) -> Path:
+    """Writes the measurement, whole or not at all."""
+    return write_json_atomically(measurement_file(found.machine), asdict(found) | {"layout": LAYOUT})
+
+
+def stored(machine: Machine) -> Measurement | None:
+    """The machine's measurement; None where there is none or it cannot be read."""
+    try:
+        told = json.loads(measurement_file(machine).read_bytes())
+        steps = tuple(TrainingStep(s["shape"], int(s["batch_size"]), float(s["seconds"])) for s in told["steps"])
+        return Measurement(
+            machine,
+            str(told["time"]),
+            told["gemm_gflops"],
+            float(told["copy_gigabytes_per_second"]),
+            float(told["views_per_second"]),
+            steps,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,179 @@
+"""Claims: `twinbench bench` times the real step, stores all or nothing, and `plan` takes only shapes that it covers."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twinbench.harness import bench as measures
+from twinbench.harness.bench import bench_trials, seconds_of_a_step, training_steps
+from twinbench.harness.bench_command import bench
+from twinbench.harness.execute import build_method
+from twinbench.harness.forecast import benched_rates
+from twinbench.harness.machine import (
+    Machine,
+    Measurement,
+    TrainingStep,
+    measurement_file,
+    shape_of,
+    store,
+    stored,
+    this_machine,
+)
+from twinbench.harness.plan_command import plan as plan_command
+from twinbench.harness.planning import Plan
+from twinbench.methods.backbones import BACKBONES
+from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+CPU = torch.device("cpu")
+SHAPE = {"backbone": {"name": "small_resnet", "options": {}}, "image_size": 8, "method": "simclr", "settings": {}}
+HERE = Machine("a processor", 2, 1, "2.0")
+
+
+def measurement(*steps: TrainingStep, machine: Machine = HERE) -> Measurement:
+    return Measurement(machine, "2026-01-02T03:04:05+00:00", {"float32": 50.0}, 10.0, 8000.0, steps)
+
+
+@pytest.fixture
+def one_trial(tiny_plan: Planner) -> Trial:
+    return tiny_plan("methods=simclr", "epochs=3", "batch_size=32", "baselines=false").trials[0]
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_step_takes_the_line_between_batches_and_images_as_long_above_them() -> None:
+    found = measurement(TrainingStep(SHAPE, 128, 0.5), TrainingStep(SHAPE, 32, 0.2))
+    expected = {31: None, 32: 0.2, 80: 0.35, 128: 0.5, 256: 1.0}
+    for batch_size, seconds in expected.items():
+        assert found.seconds_of_a_step(SHAPE, batch_size) == (seconds and pytest.approx(seconds)), batch_size
+    assert found.seconds_of_a_step(SHAPE | {"method": "byol"}, 64) is None
+
+
+def test_widths_and_precision_make_a_shape_and_weights_do_not(one_trial: Trial) -> None:
+    here = shape_of(one_trial, 8)
+    assert "projector_width" in here["settings"] and "temperature" not in here["settings"]
+
+    def changed(**changes: Any) -> dict[str, Any]:
+        return shape_of(replace(one_trial, settings={**one_trial.settings, **changes}), 8)
+
+    assert changed(temperature=0.9) == here and changed(projector_width=17) != here
+    assert shape_of(one_trial, 32) != here
+    assert shape_of(replace(one_trial, training={**one_trial.training, "precision": "fp32"}), 8) != here
+    assert shape_of(replace(one_trial, training={**one_trial.training, "learning_rate": 0.5}), 8) == here
+
+
+def test_what_is_stored_is_read_back_by_the_same_machine_alone_and_knows_keys_of_later_versions(
+    own_cache: Path,
+) -> None:
+    found = measurement(TrainingStep(SHAPE, 32, 0.2))
+    file = store(found)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"best_packing": {"later": 1}}))
+    assert stored(HERE) == found
+    for other in (replace(HERE, threads=2), replace(HERE, torch="2.1"), replace(HERE, device="another")):
+        assert stored(other) is None
+    for damaged in ("", "{}", '{"steps": [{}]}'):
+        file.write_text(damaged)
+        assert stored(HERE) is None
+
+
+def test_a_measured_step_holds_all_of_the_loss_and_leaves_the_cache_alone(
+    one_trial: Trial, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    fast = seconds_of_a_step(one_trial, 8, CPU, seconds=0.2)
+
+    def slow(trial: Trial, device: torch.device) -> Any:
+        method = build_method(trial, device)
+        loss = method.loss
+        monkeypatch.setattr(method, "loss", lambda *given: (time.sleep(0.3), loss(*given))[1])
+        return method
+
+    monkeypatch.setattr(measures, "build_method", slow)
+    assert 0.3 < seconds_of_a_step(one_trial, 8, CPU, seconds=0.2) < 0.3 + 5 * fast
+    assert not own_cache.exists()
+
+
+def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too_long_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {
+        (trial.protocol["content"]["backbone"]["name"], trial.method)
+        for trials, _ in bench_trials()
+        for trial in trials
+    }
+    methods = ("barlow_twins", "byol", "simclr", "vicreg")
+    assert there == {(backbone, method) for backbone in BACKBONES for method in methods}
+    taken = {32: 0.1, 128: measures.SHAPE_SECONDS / 2 + 1, 512: 0.0}
+    monkeypatch.setattr(
+        measures,
+        "seconds_of_a_step",
+        lambda trial, *_: taken[int(trial.training["batch_size"])] or pytest.fail("asked"),
+    )
+    ended = list(training_steps(CPU))
+    assert {type(one).__name__: one.batch_size for one in ended} == {"TrainingStep": 128, "LeftOut": 512}
+    assert len(ended) == 4 * 4 * 3
+
+
+def test_a_plan_says_that_its_hours_are_from_bench(
+    tiny_plan: Planner, own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["methods=simclr", "seeds=[0,1]", "epochs=2", "batch_size=256", "projector_width=16", "baselines=false"]
+    planned = tiny_plan(*changes)
+    steps = [TrainingStep(shape_of(trial, 8), 64, 0.5) for trial in planned.trials]
+    here = this_machine("cpu", 1)
+    store(measurement(*steps, machine=here))
+    rates = benched_rates(planned.trials, 8, measurement(*steps))
+    assert {rate.images_per_second for rate in rates.values()} == {128.0}
+    plan_command("digits", tmp_path / "run", changes, None, None, None, False)
+    told = capsys.readouterr().out
+    hours = len(planned.trials) * 2 * 1024 / 128 / 3600  # four whole batches of 256 an epoch
+    assert f"take {hours:.2g} hours" in told and re.search(r"2 of them by `twinbench bench` of 2026-01-02", told)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, own_cache: Path, one_trial: Trial) -> Path:
+    """`bench` measures one tiny trial, and everything for a moment."""
+    monkeypatch.setenv("TWINBENCH_CACHE", str(own_cache))
+    monkeypatch.setattr(measures, "SECONDS", 0.02)
+    monkeypatch.setattr(measures, "COPIED_BYTES", 2**20)
+    monkeypatch.setattr(measures, "GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr(measures, "bench_trials", lambda: [([one_trial], 8)])
+    return own_cache / "bench"
+
+
+def test_bench_prints_and_stores_what_it_measured(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench()
+    told = capsys.readouterr().out
+    found = stored(this_machine("cpu", 1))
+    assert found is not None and set(found.gemm_gflops) == {"float32"} and found.views_per_second > 1
+    (step,) = found.steps
+    assert step.batch_size == 32 and f"{step.images_per_second:,.0f}" in told
+    assert [file.name for file in quick.iterdir()] == [measurement_file(found.machine).name]
+
+
+def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measures, "seconds_of_a_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench()
+    assert not list(quick.iterdir())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        bench()
