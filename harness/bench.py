@@ -172,7 +172,8 @@ def seconds_of_a_step(trial: Trial, image_size: int, device: torch.device, secon
     with tempfile.TemporaryDirectory() as folder:
         task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder))
         try:
-            train(build_method(trial, device), task, lambda _: {}, 1, report, lambda: False)
+            for _ in train(build_method(trial, device), task, lambda _: {}, 1, report, lambda: False):
+                pass
         except _Enough:
             return mean
     raise AssertionError("an epoch has more steps than are measured")
