@@ -1,6 +1,7 @@
 """Claims: kNN and linear probe agree with independent implementations; what chooses, and out of how many, is told."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from safetensors.numpy import load
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
 
+from twinbench.harness.data.streams import key, permutation
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.knn import knn_predictions
@@ -68,7 +71,7 @@ def test_linear_probe_reaches_the_optimum_that_scikit_learn_finds(digits) -> Non
     weights, biases = linear_probes(x, y, 10, [(0.3, decay)], epochs=100, batch_size=250, seed=0)
     # sklearn minimises the sum of losses plus |w|^2 / 2C: the mean plus decay/2 |w|^2 at C = 1 / (decay n)
     other = LogisticRegression(C=1 / (decay * len(y)), tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
-    relative = np.linalg.norm(weights[0].T.numpy() - other.coef_) / np.linalg.norm(other.coef_)
+    relative = np.linalg.norm(weights[:, 0].numpy() - other.coef_) / np.linalg.norm(other.coef_)
     assert relative < 0.02
     agreement = (linear_predictions(queries, weights, biases)[0].numpy() == other.predict(queries.numpy())).mean()
     assert agreement > 0.99
@@ -81,8 +84,43 @@ def test_candidates_trained_side_by_side_equal_each_alone(digits) -> None:  # ty
     together = linear_probes(x, y, 10, grid, epochs=3, batch_size=100, seed=3)
     for number, candidate in enumerate(grid):
         alone = linear_probes(x, y, 10, [candidate], epochs=3, batch_size=100, seed=3)
-        torch.testing.assert_close(together[0][number], alone[0][0])
-        torch.testing.assert_close(together[1][number], alone[1][0])
+        for side_by_side, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(side_by_side[:, number], single[:, 0])
+            assert (side_by_side[:, number] != 0).any()
+
+
+def _by_torch(x: Tensor, y: Tensor, candidate: tuple[float, float], epochs: int, batch_size: int) -> nn.Linear:
+    """One probe of float64 by autograd and torch's optimiser; biases do not decay."""
+    probe = nn.Linear(x.shape[1], 10).double()
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    rate, decay = candidate
+    groups: list[dict[str, Any]] = [{"params": [probe.weight], "weight_decay": decay}, {"params": [probe.bias]}]
+    optimiser = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    steps = epochs * (len(x) // batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    for epoch in range(epochs):
+        order = permutation(key(3, "probe", epoch), len(x))[: len(x) // batch_size * batch_size]
+        for picked in order.split(batch_size):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(probe(x[picked].double()), y[picked]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return probe
+
+
+def test_every_probe_equals_one_trained_by_torch_in_float64(digits) -> None:  # type: ignore[no-untyped-def]
+    x, y, queries, _ = (torch.from_numpy(part) for part in digits)
+    mean, std = standardiser(x)
+    x, queries = (x - mean) / std, (queries - mean) / std
+    grid = [(rate, decay) for rate in (0.01, 0.3) for decay in (0.0, 0.1)]
+    weights, biases = linear_probes(x, y, 10, grid, epochs=3, batch_size=96, seed=3)  # 96 leave a part of an epoch over
+    predictions = linear_predictions(queries, weights, biases)
+    for number, candidate in enumerate(grid):
+        probe = _by_torch(x, y, candidate, epochs=3, batch_size=96)
+        torch.testing.assert_close(weights[:, number].double(), probe.weight.data, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(biases[:, number].double(), probe.bias.data, rtol=1e-4, atol=1e-6)
+        assert (predictions[number] == probe(queries.double()).argmax(dim=1)).float().mean() > 0.997
 
 
 def test_constant_features_are_centred_and_not_blown_up() -> None:
