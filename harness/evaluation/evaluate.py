@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twinbench.harness.data.augmentation import make_view, normalise
+from twinbench.harness.data.augmentation import make_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation
 from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
-from twinbench.harness.evaluation.features import extract
+from twinbench.harness.evaluation.features import embed, extract, in_batches
 from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.method import Method
 from twinbench.sweeps.mistakes import InvalidInput
@@ -244,11 +244,11 @@ class Evaluator:
     def _distorted(self, method: Method, part: Part, positions: Tensor, view: int) -> Tensor:
         """Features of one fixed distortion of these images: the same at every epoch and for every method."""
         parts = []
-        for block in torch.split(positions, 512):
+        for block in in_batches(positions, part.images):
             images = part.images.batch(block)
             ids = part.images.ids[block.to(images.device)]
             image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
-            parts.append(method.embed(normalise(image, self.dataset.mean, self.dataset.std)).float())
+            parts.append(embed(method, image, self.dataset))
         return torch.cat(parts)
 
 
