@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twinbench.reports.outlook import Prospect
     from twinbench.sweeps.trial import Trial
 
-METRICS = ("knn_top1", "linear_top1")
+METRICS = ("knn_top1", "linear_top1", "ridge_top1")
 
 
 def plan(
@@ -162,7 +162,7 @@ def _print_detectable(planned: "Plan", folder: "Folder", guess: float | None) ->
     from twinbench.reports.power import smallest_detectable_difference
 
     seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
-    for metric in METRICS:
+    for metric in [name for name in METRICS if name in planned.protocol.evaluation.metrics]:
         spread = seed_spread(folder, metric, guess)
         if spread is None:
             typer.echo(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")

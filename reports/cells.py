@@ -14,7 +14,7 @@ from twinbench.reports.statistics import Interval, t_interval
 from twinbench.results.store import ResultStore
 
 BASELINES = ("raw_pixels", "untrained")
-METRICS = ("knn_top1", "linear_top1")
+METRICS = ("knn_top1", "linear_top1", "ridge_top1")
 SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
 NOT_DONE = ("diverged", "collapsed", "failed")
@@ -173,11 +173,18 @@ class Section:
     def selected_by(self) -> tuple[str, str]:
         """Metric and split that choose a method's cell: SELECTED_BY, on the split that the protocol selects on.
 
-        A protocol without a linear probe chooses by kNN.
+        A protocol without that linear probe chooses by kNN, and without either by ridge regression.
         """
         metric, split = SELECTED_BY
         metrics = self.content.get("evaluation", {}).get("metrics", {metric: ""})
-        return metric if metric in metrics else "knn_top1", str(self.content.get("selected_on", split))
+        fallback = "ridge_top1" if "ridge_top1" in metrics and "knn_top1" not in metrics else "knn_top1"
+        return metric if metric in metrics else fallback, str(self.content.get("selected_on", split))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Those that its tables have a column for: of METRICS all but ridge regression where it was not asked for."""
+        named = self.content.get("evaluation", {}).get("metrics", {})
+        return tuple(metric for metric in METRICS if metric != "ridge_top1" or metric in named)
 
     @cached_property
     def trials(self) -> tuple[Record, ...]:

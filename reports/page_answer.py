@@ -232,7 +232,7 @@ def against_baselines(section: Section) -> str:
 
 def metric_words(metric: str) -> str:
     """ "linear top-1"."""
-    return METRIC_NAMES.get(metric, metric).removesuffix(" (%)").replace("Linear", "linear")
+    return METRIC_NAMES.get(metric, metric).removesuffix(" (%)").replace("Linear", "linear").replace("Ridge", "ridge")
 
 
 def and_(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from twinbench.reports import (
     page_words,
     tables,
 )
-from twinbench.reports.cells import METRICS, NOT_DONE, REPORTED_ON, Run, Section, records
+from twinbench.reports.cells import NOT_DONE, REPORTED_ON, Run, Section, records
 from twinbench.reports.csv_form import csv_text
 from twinbench.reports.figures import Panel, Style
 from twinbench.reports.page_answer import Grouping, grouping, metric_words
@@ -105,7 +105,7 @@ def _answer(shown: ShownRun) -> list[str]:
 def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
     """One protocol and dataset: every part of the page in its order."""
     run, metric = shown.run, section.selected_by[0]
-    groups = {name: grouping(section, name) for name in METRICS}
+    groups = {name: grouping(section, name) for name in section.metrics}
     provenance = tables.provenance(run, section)
     curves = figures.Drawn(run, section)
     room = len(section.trials) / max(1, len(run.trials))
@@ -117,7 +117,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "selection": page_answer.selection_words(section),
         "notes": page_answer.notes(section),
         "methods": methods_table(section, groups, key),
-        "groups": [_groups_text(groups[name]) for name in METRICS if groups[name].order],
+        "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
         "metric": metric_words(metric),
         "selected_on": section.selected_by[1],
         "measured_on": "validation" if _holds_out(section) else "training",
@@ -234,7 +234,7 @@ def cells_table(section: Section, key: str) -> dict[str, Any]:
 def _groups_text(groups: Grouping) -> str:
     """ "Linear top-1: simclr lies above every other; a and b cannot be told apart." """
     name = metric_words(groups.metric)
-    name = name[:1].upper() + name[1:] if name.startswith("linear") else name
+    name = name[:1].upper() + name[1:] if name.startswith(("linear", "ridge")) else name
     if len(groups.order) < 2:
         return f"{name}: one method, nothing to compare."
     told = [f"{groups.leader} lies above every other"] if groups.leader else []

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from twinbench.reports import page_queries
-from twinbench.reports.cells import METRICS, REPORTED_ON, Section
+from twinbench.reports.cells import REPORTED_ON, Section
 from twinbench.reports.csv_form import csv_text
 from twinbench.reports.page_answer import metric_words
 from twinbench.reports.page_parts import ShownRun
@@ -27,9 +27,10 @@ def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
 def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, Any]:
     labels = dict.fromkeys(label for _, section in members for label in section.methods)
     names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
-    columns = ["Method", *(f"{name}: {metric_words(m)} (%)" for name in names for m in METRICS)]
+    metrics = members[0][1].metrics  # of one protocol, all
+    columns = ["Method", *(f"{name}: {metric_words(m)} (%)" for name in names for m in metrics)]
     rows = [
-        [label, *(_cell(section, label, metric) for _, section in members for metric in METRICS)] for label in labels
+        [label, *(_cell(section, label, metric) for _, section in members for metric in metrics)] for label in labels
     ]
     return {
         "id": f"together-{place}",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Record, Run, Section, records
+from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, records
 from twinbench.reports.figures import DIAGNOSTICS, short
 from twinbench.reports.tables import METRIC_NAMES, PROVENANCE
 from twinbench.results.bundle import blacked_out
@@ -98,7 +98,7 @@ def _main(section: Section, trials: Trials) -> list[Column]:
     columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in moved]
     columns.append(column("Seed", [trial["seed"] for _, trial in trials]))
     columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
-    for metric in METRICS:
+    for metric in section.metrics:
         name = METRIC_NAMES[metric]
         columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
     minutes = [_rounded(trial["train_seconds"], 60, 1) for _, trial in trials]

@@ -6,6 +6,7 @@ from typing import Any
 from twinbench.reports.cells import Section
 from twinbench.reports.page_answer import and_, plural
 from twinbench.results.record import WITHHELD
+from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 
 def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -83,6 +84,8 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         told.append(f"weighted kNN with k out of {_plain(evaluation.get('knn_neighbours', '–'))}")
     if "linear_top1" in metrics or evaluation.get("linear_epochs"):
         told.append(f"a linear probe of {_plain(evaluation.get('linear_epochs', '–'))} epochs")
+    if "ridge_top1" in metrics:
+        told.append(f"ridge regression with {len(evaluation.get('ridge_penalties') or RIDGE_PENALTIES)} penalties")
     return f"On frozen features: {and_(told)}." if told else ""
 
 

@@ -1,6 +1,7 @@
 """Rules A3 to A8: by which images it was learnt and chosen, out of how many, and whether anything was left out."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from twinbench.reports.contrasts import COLLAPSE_KINDS
 from twinbench.reports.evidence import Side
 from twinbench.reports.rules_of_words import declared_before
 from twinbench.reports.traces import Attempt
+from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 # Test images with a near duplicate in train (Barz & Denzler, arXiv 1902.00423).
 NEAR_DUPLICATES = {"cifar10": 0.033, "cifar100": 0.10}
@@ -30,7 +32,9 @@ COSTS = ("minutes", "peak_memory_gb")  # of a published table
 CANDIDATES = {
     "knn_top1": ("knn_neighbours", "knn_temperatures"),
     "linear_top1": ("linear_learning_rates", "linear_weight_decays"),
+    "ridge_top1": ("ridge_penalties",),
 }
+UNSAID = {"ridge_penalties": RIDGE_PENALTIES}  # where a protocol lists none
 
 
 # --- A3, A4 -------------------------------------------------------------------------------------------------------
@@ -97,9 +101,10 @@ def _selection_problems(case: Case, rows: Sequence[Record]) -> Iterator[str]:
     asked = str(case.evidence.content.get("selected_on", "validation"))
     if strange := distinct(row["selected_on"] for row in rows if row["selected_on"] not in (None, asked)):
         yield f"selected on {', '.join(strange)}, and the protocol says {asked}"
-    grid = [case.evidence.content.get("evaluation", {}).get(n) for n in CANDIDATES.get(case.evidence.claim.metric, ())]
+    evaluation = case.evidence.content.get("evaluation", {})
+    grid = [evaluation.get(n) or UNSAID.get(n) for n in CANDIDATES.get(case.evidence.claim.metric, ())]
     if case.evidence.content.get("checkpoint", "last") == "last" and grid and all(grid):
-        allowed = len(grid[0]) * len(grid[1])
+        allowed = math.prod(len(values) for values in grid if values)
         if others := distinct(row["candidates"] for row in rows if row["candidates"] != allowed):
             yield f"selected out of {', '.join(others)}, and the protocol has {allowed} candidates"
 

@@ -9,7 +9,7 @@ from twinbench.reports.cells import REPORTED_ON, Section, deviations_text
 from twinbench.reports.evidence import Side
 from twinbench.sweeps.deviations import OPEN_TABLES
 from twinbench.sweeps.identity import digest
-from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.protocol import LEFT_OUT, PROSE
 from twinbench.sweeps.values import differences
 
 # --- A1 -------------------------------------------------------------------------------------------------------------
@@ -81,7 +81,8 @@ def _put_back(content: dict[str, Any], key: str, value: Any) -> None:
     try:
         for part in path:
             tables.append(tables[-1][int(part)] if isinstance(tables[-1], list) else tables[-1][part])
-        if value is None and (".".join(path) in OPEN_TABLES or path[:1] == ["methods"]):
+        may_lack = ".".join(path) in OPEN_TABLES or key in LEFT_OUT or path[:1] == ["methods"]
+        if value is None and may_lack:
             del tables[-1][last]
             if not tables[-1] and path[0] == "methods" and len(path) > 1:
                 del tables[-2][path[-1]]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from twinbench.reports.cells import METRICS, NOT_DONE, REPORTED_ON, SELECTED_BY, Cell, Record, Run, Section
+from twinbench.reports.cells import NOT_DONE, REPORTED_ON, SELECTED_BY, Cell, Record, Run, Section
 from twinbench.reports.cells import records as rows_of
 from twinbench.reports.statistics import Interval
 
 NOTHING = "–"
-METRIC_NAMES = {"knn_top1": "kNN top-1 (%)", "linear_top1": "Linear top-1 (%)"}
+METRIC_NAMES = {"knn_top1": "kNN top-1 (%)", "linear_top1": "Linear top-1 (%)", "ridge_top1": "Ridge top-1 (%)"}
 
 # What a run's trials should have in common, and is shown where they do not.
 PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", "host")
@@ -42,7 +42,7 @@ def methods_table(section: Section) -> pd.DataFrame:
         moved = section.moved(label)
         rows.append(
             {"method": label, "kind": _kind(cell), "cell_id": cell.cell_id}
-            | _intervals(cell, REPORTED_ON)
+            | _intervals(section, cell, REPORTED_ON)
             | {
                 "seeds_done": cell.done,
                 "seeds_planned": cell.planned,
@@ -62,8 +62,8 @@ def cells_table(section: Section) -> pd.DataFrame:
         {"method": cell.label, "kind": _kind(cell), "cell_id": cell.cell_id}
         | {axis: _text(cell, axis) for axis in section.axes}
         | {"seeds_done": cell.done, "seeds_planned": cell.planned, "seeds": cell.seeds_text}
-        | (_intervals(cell, SELECTED_BY[1]) if section.selected_by[1] == SELECTED_BY[1] else {})
-        | _intervals(cell, REPORTED_ON)
+        | (_intervals(section, cell, SELECTED_BY[1]) if section.selected_by[1] == SELECTED_BY[1] else {})
+        | _intervals(section, cell, REPORTED_ON)
         | {"chosen": "chosen" if cell.cell_id in chosen and not cell.is_baseline else ""}
         for cell in section.cells
     ]
@@ -192,9 +192,9 @@ def estimate_text(interval: Interval | None) -> str:
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _intervals(cell: Cell, split: str) -> Record:
+def _intervals(section: Section, cell: Cell, split: str) -> Record:
     row: Record = {}
-    for metric in METRICS:
+    for metric in section.metrics:
         interval = cell.interval(metric, split)
         row[f"{metric}_{split}_mean"] = interval.mean if interval else None
         row[f"{metric}_{split}_half_width"] = interval.half_width if interval else None

@@ -19,7 +19,7 @@ from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
 
-PROBES = ("knn", "linear")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
+PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
 ROUNDING = 1e-8  # of a value that was rounded when it was written
 _OF_A_TRIAL = {field.name for field in fields(Trial)}
 _ATTEMPT = re.compile(r"attempt-(\d{4,})\.json")

@@ -17,7 +17,7 @@ from twinbench.results.bundle import PAGE_DIGEST, TABLES, VERDICTS, place_attemp
 from twinbench.results.contents import Contents, Table
 from twinbench.results.unpacking import Unpacked, read_json
 
-PROBES = ("knn", "linear")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
+PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
 
 
 # --- render ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
-from twinbench.sweeps.protocol import PROSE, Protocol, Section, contradictions
+from twinbench.sweeps.protocol import LEFT_OUT, PROSE, Protocol, Section, contradictions
 from twinbench.sweeps.reading import parse
 from twinbench.sweeps.values import flat
 
@@ -109,7 +109,9 @@ def _keys(content: dict[str, Any]) -> list[str]:
 
 def _may_be_new(key: str) -> bool:
     """Whether the protocol needs not have the key: one more axis, option or metric, or a setting of a method."""
-    return key.rpartition(".")[0] in OPEN_TABLES or (key.startswith("methods.") and key.count(".") == 2)
+    return (
+        key.rpartition(".")[0] in OPEN_TABLES or key in LEFT_OUT or (key.startswith("methods.") and key.count(".") == 2)
+    )
 
 
 def _get(content: dict[str, Any], key: str) -> Any:

@@ -29,6 +29,16 @@ class Images:
         return torch.from_numpy(self._positions).to(self._device)
 
     @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self._device
+
+    @property
+    def pixels(self) -> int:
+        """Of one image, height times width."""
+        return int(self._images.shape[-2] * self._images.shape[-1])
+
+    @property
     def asked_on(self) -> torch.device:
         """Where the positions are wanted: asked from elsewhere, they are moved first."""
         return torch.device("cpu") if self._resident is None else self._device

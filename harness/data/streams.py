@@ -42,9 +42,9 @@ def words(key: Key, samples: Tensor, count: int) -> Tensor:
     return philox(counter, key).permute(1, 2, 0).flatten(1)[:, :count]
 
 
-def permutation(key: Key, n: int) -> Tensor:
-    """0..n-1 in random order, int64 [n]: a stable sort of 63 random bits per place."""
-    drawn = words(key, torch.arange(n), 2)
+def permutation(key: Key, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """0..n-1 in random order, int64 [n], the same on every device: a stable sort of 63 random bits per place."""
+    drawn = words(key, torch.arange(n, device=device), 2)
     return torch.argsort((drawn[:, 0] << 31) | (drawn[:, 1] >> 1), stable=True)
 
 

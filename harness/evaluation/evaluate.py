@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twinbench.harness.data.augmentation import make_view, normalise
+from twinbench.harness.data.augmentation import make_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation
-from twinbench.harness.evaluation import diagnostics, knn, linear
-from twinbench.harness.evaluation.features import extract
+from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
+from twinbench.harness.evaluation.features import embed, extract, in_batches
 from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.method import Method
 from twinbench.sweeps.mistakes import InvalidInput
-from twinbench.sweeps.protocol import DatasetRule, Evaluation
+from twinbench.sweeps.protocol import RIDGE_PENALTIES, DatasetRule, Evaluation
 from twinbench.sweeps.recipe import ViewRecipe
 
 Curves = Mapping[str, Sequence[float | None]]
@@ -67,7 +67,7 @@ class Evaluator:
             return self._maximum(method, curves), outputs
         parts = self._splits().items()
         features = {name: extract(method, part.images, self.dataset, look_up) for name, part in parts}
-        for name, measure in (("knn", self._knn), ("linear", self._linear)):
+        for name, measure in (("knn", self._knn), ("linear", self._linear), ("ridge", self._ridge)):
             if f"{name}_top1" not in self.rules.metrics:
                 continue
             variant, candidates, predictions = measure(features, look_up)
@@ -103,8 +103,7 @@ class Evaluator:
     ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
         rules = self.rules
         grid = [(rate, decay) for rate in rules.linear_learning_rates for decay in rules.linear_weight_decays]
-        mean, std = linear.standardiser(features["train"])
-        scaled = {split: (values - mean) / std for split, values in features.items()}
+        scaled = _standardised(features)
         weights, biases = linear.linear_probes(
             scaled["train"],
             self.train.labels,
@@ -117,6 +116,16 @@ class Evaluator:
         )
         predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
         return linear.VARIANT, [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
+
+    def _ridge(
+        self, features: dict[str, Tensor], look_up: Callable[[], None]
+    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+        look_up()
+        penalties = list(self.rules.ridge_penalties or RIDGE_PENALTIES)
+        scaled = _standardised(features)
+        probes = ridge.ridge_probes(scaled["train"], self.train.labels, self.classes, penalties)
+        predictions = {split: linear.linear_predictions(scaled[split], *probes) for split in self._reported()}
+        return ridge.VARIANT, [{"penalty": penalty} for penalty in penalties], predictions
 
     def _best(self, predictions: dict[str, Tensor]) -> int:
         """The candidate with the most correct images of the split that selects; the first of equals."""
@@ -235,12 +244,18 @@ class Evaluator:
     def _distorted(self, method: Method, part: Part, positions: Tensor, view: int) -> Tensor:
         """Features of one fixed distortion of these images: the same at every epoch and for every method."""
         parts = []
-        for block in torch.split(positions, 512):
+        for block in in_batches(positions, part.images):
             images = part.images.batch(block)
             ids = part.images.ids[block.to(images.device)]
             image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
-            parts.append(method.embed(normalise(image, self.dataset.mean, self.dataset.std)).float())
+            parts.append(embed(method, image, self.dataset))
         return torch.cat(parts)
+
+
+def _standardised(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By mean and deviation of the training images, for the probes that are linear."""
+    mean, std = linear.standardiser(features["train"])
+    return {split: (values - mean) / std for split, values in features.items()}
 
 
 def _finite(value: float | None) -> float | None:

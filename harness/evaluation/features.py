@@ -11,6 +11,7 @@ from twinbench.methods.method import Method
 from twinbench.sweeps.protocol import DatasetRule
 
 BATCH = 512  # batches do not change features in evaluation mode, beyond the last bits
+PIXELS_ON_CPU = 64 * 32 * 32  # of a batch: what a layer makes of so many stays in the cache, and takes 0.4 of the time
 
 
 @torch.no_grad()
@@ -21,9 +22,19 @@ def extract(method: Method, images: Images, rule: DatasetRule, look_up: Callable
     """
     method.eval()
     parts = []
-    for start in range(0, len(images), BATCH):
+    for places in in_batches(torch.arange(len(images)), images):
         look_up()
-        batch = images.batch(torch.arange(start, min(start + BATCH, len(images))))
-        view = normalise(plain_view(batch), rule.mean, rule.std)
-        parts.append(method.embed(view.contiguous(memory_format=torch.channels_last)).float())
+        parts.append(embed(method, plain_view(images.batch(places)), rule))
     return torch.cat(parts)
+
+
+def in_batches(places: Tensor, images: Images) -> tuple[Tensor, ...]:
+    """Positions of images, as many at a time as the device embeds best."""
+    fitting = max(1, PIXELS_ON_CPU // images.pixels) if images.device.type == "cpu" else BATCH
+    return torch.split(places, min(BATCH, fitting))
+
+
+def embed(method: Method, view: Tensor, rule: DatasetRule) -> Tensor:
+    """float32 [N, feature_dim] of a view [N, 3, H, W] with pixels in [0, 1]."""
+    scaled = normalise(view, rule.mean, rule.std)
+    return method.embed(scaled.contiguous(memory_format=torch.channels_last)).float()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from twinbench.harness.evaluation import diagnostics, knn, linear
+from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
 from twinbench.sweeps.mistakes import Mistake, nearest
 
 DIAGNOSTICS: dict[str, tuple[str, ...]] = {
@@ -15,7 +15,12 @@ DIAGNOSTICS: dict[str, tuple[str, ...]] = {
     "online_knn_top1": (knn.ONLINE_VARIANT,),
 }
 METRICS: dict[str, dict[str, tuple[str, ...]]] = {
-    "last": {"knn_top1": (knn.VARIANT,), "linear_top1": (linear.VARIANT,), **DIAGNOSTICS},
+    "last": {
+        "knn_top1": (knn.VARIANT,),
+        "linear_top1": (linear.VARIANT,),
+        "ridge_top1": (ridge.VARIANT,),
+        **DIAGNOSTICS,
+    },
     "best_on_test": {"knn_top1": (knn.MAXIMUM_VARIANT,), **DIAGNOSTICS},  # a probe trained every epoch costs too much
 }
 """By the protocol's checkpoint rule."""

@@ -9,7 +9,7 @@ from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section
 from twinbench.reports.statistics import Interval
 from twinbench.sweeps.identity import digest
 
-TITLES = {"knn_top1": "kNN top-1", "linear_top1": "Linear top-1"}
+TITLES = {"knn_top1": "kNN top-1", "linear_top1": "Linear top-1", "ridge_top1": "Ridge top-1"}
 DATASET = "dataset"
 
 

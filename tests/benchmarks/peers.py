@@ -147,6 +147,38 @@ class LoopedLars(torch.optim.Optimizer):
                 weight.add_(momentum, alpha=-group["lr"])
 
 
+def torch_probe(width: int, classes: int, device: torch.device) -> nn.Linear:
+    """A linear probe that begins at zero."""
+    probe = nn.Linear(width, classes, device=device)
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    return probe
+
+
+def torch_probes(
+    x: Tensor, y: Tensor, batches: Sequence[Tensor], classes: int, grid: Sequence[tuple[float, float]], fused: bool
+) -> list[nn.Linear]:
+    """DINOv2, eval/linear.py: a dict of modules in one pass over the batches, losses summed, one SGD, a cosine.
+
+    `grid`: (learning rate, weight decay), which biases do not take. `fused`: torch's fastest SGD, else its default.
+    """
+    probes = nn.ModuleDict({str(place): torch_probe(x.shape[1], classes, x.device) for place in range(len(grid))})
+    groups: list[dict[str, Any]] = []
+    for probe, (rate, decay) in zip(probes.values(), grid, strict=True):
+        assert isinstance(probe, nn.Linear)
+        groups += [{"params": [probe.weight], "lr": rate, "weight_decay": decay}, {"params": [probe.bias], "lr": rate}]
+    optimiser = torch.optim.SGD(groups, momentum=0.9, fused=fused)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(batches))
+    for batch in batches:
+        samples, labels = x[batch], y[batch]
+        losses = {name: nn.functional.cross_entropy(probe(samples), labels) for name, probe in probes.items()}
+        optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    return [probe for probe in probes.values() if isinstance(probe, nn.Linear)]
+
+
 def lightly_knn(queries: Tensor, bank: Tensor, labels: Tensor, classes: int, k: int, t: float) -> Tensor:
     """lightly, utils/benchmarking/knn.py: one-hot votes [queries * k, classes]; `bank` is [D, n], all normalised."""
     similarity = queries @ bank

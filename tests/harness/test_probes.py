@@ -1,6 +1,7 @@
 """Claims: kNN and linear probe agree with independent implementations; what chooses, and out of how many, is told."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,23 @@ import pytest
 import torch
 from safetensors.numpy import load
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
 
+from twinbench.harness.data.streams import key, permutation
+from twinbench.harness.evaluation import ridge
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.evaluation.linear import linear_predictions, linear_probes, standardiser
+from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.planning import Plan
 from twinbench.harness.worker import run_trial
 from twinbench.methods.method import Method
 from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.sweeps.protocol import RIDGE_PENALTIES
 from twinbench.sweeps.sweep import shipped_protocols
 from twinbench.sweeps.trial import Trial
 
@@ -68,7 +74,7 @@ def test_linear_probe_reaches_the_optimum_that_scikit_learn_finds(digits) -> Non
     weights, biases = linear_probes(x, y, 10, [(0.3, decay)], epochs=100, batch_size=250, seed=0)
     # sklearn minimises the sum of losses plus |w|^2 / 2C: the mean plus decay/2 |w|^2 at C = 1 / (decay n)
     other = LogisticRegression(C=1 / (decay * len(y)), tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
-    relative = np.linalg.norm(weights[0].T.numpy() - other.coef_) / np.linalg.norm(other.coef_)
+    relative = np.linalg.norm(weights[:, 0].numpy() - other.coef_) / np.linalg.norm(other.coef_)
     assert relative < 0.02
     agreement = (linear_predictions(queries, weights, biases)[0].numpy() == other.predict(queries.numpy())).mean()
     assert agreement > 0.99
@@ -81,13 +87,108 @@ def test_candidates_trained_side_by_side_equal_each_alone(digits) -> None:  # ty
     together = linear_probes(x, y, 10, grid, epochs=3, batch_size=100, seed=3)
     for number, candidate in enumerate(grid):
         alone = linear_probes(x, y, 10, [candidate], epochs=3, batch_size=100, seed=3)
-        torch.testing.assert_close(together[0][number], alone[0][0])
-        torch.testing.assert_close(together[1][number], alone[1][0])
+        for side_by_side, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(side_by_side[:, number], single[:, 0])
+            assert (side_by_side[:, number] != 0).any()
+
+
+def _by_torch(x: Tensor, y: Tensor, candidate: tuple[float, float], epochs: int, batch_size: int) -> nn.Linear:
+    """One probe of float64 by autograd and torch's optimiser; biases do not decay."""
+    probe = nn.Linear(x.shape[1], 10).double()
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    rate, decay = candidate
+    groups: list[dict[str, Any]] = [{"params": [probe.weight], "weight_decay": decay}, {"params": [probe.bias]}]
+    optimiser = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    steps = epochs * (len(x) // batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    for epoch in range(epochs):
+        order = permutation(key(3, "probe", epoch), len(x))[: len(x) // batch_size * batch_size]
+        for picked in order.split(batch_size):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(probe(x[picked].double()), y[picked]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return probe
+
+
+def test_every_probe_equals_one_trained_by_torch_in_float64(digits) -> None:  # type: ignore[no-untyped-def]
+    x, y, queries, _ = (torch.from_numpy(part) for part in digits)
+    mean, std = standardiser(x)
+    x, queries = (x - mean) / std, (queries - mean) / std
+    grid = [(rate, decay) for rate in (0.01, 0.3) for decay in (0.0, 0.1)]
+    weights, biases = linear_probes(x, y, 10, grid, epochs=3, batch_size=96, seed=3)  # 96 leave a part of an epoch over
+    predictions = linear_predictions(queries, weights, biases)
+    for number, candidate in enumerate(grid):
+        probe = _by_torch(x, y, candidate, epochs=3, batch_size=96)
+        torch.testing.assert_close(weights[:, number].double(), probe.weight.data, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(biases[:, number].double(), probe.bias.data, rtol=1e-4, atol=1e-6)
+        assert (predictions[number] == probe(queries.double()).argmax(dim=1)).float().mean() > 0.997
 
 
 def test_constant_features_are_centred_and_not_blown_up() -> None:
     mean, std = standardiser(torch.tensor([[1.0, 0], [1, 2]]))
     assert mean.tolist() == [1, 1] and std.tolist() == [1, 1]
+
+
+# --- ridge regression ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("examples", "form"), [(1000, "features"), (40, "examples")])
+def test_ridge_equals_scikit_learns_at_every_penalty(digits, examples: int, form: str) -> None:  # type: ignore[no-untyped-def]
+    x, y, queries, _ = (torch.from_numpy(part) for part in digits)
+    x, y, queries = x[:examples].double(), y[:examples], queries.double()
+    assert (examples < x.shape[1]) == (form == "examples")
+    mean, std = standardiser(x)
+    x, queries = (x - mean) / std, (queries - mean) / std
+    penalties = [1e-4, 0.1, 30.0]
+    weights, biases = ridge_probes(x, y, 10, penalties)
+    predictions = linear_predictions(queries, weights, biases)
+    for number, penalty in enumerate(penalties):
+        # sklearn minimises sums where ours are means; RidgeClassifier's targets are -1 and 1, which moves no argmax
+        other = Ridge(penalty * examples).fit(x, np.eye(10)[y])
+        np.testing.assert_allclose(weights[:, number], other.coef_, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(biases[:, number], other.intercept_, rtol=1e-8, atol=1e-10)
+        classified = RidgeClassifier(penalty * examples).fit(x, y).predict(queries)
+        assert (predictions[number].numpy() == classified).all()
+
+
+def test_ridge_stays_exact_in_float32_features_of_no_full_rank(digits) -> None:  # type: ignore[no-untyped-def]
+    x, y, queries, _ = (torch.from_numpy(part) for part in digits)
+    mean, std = standardiser(x)
+    x, queries = (x - mean) / std, (queries - mean) / std
+    twice = torch.cat([x, x], dim=1)
+    weights, biases = ridge_probes(twice, y, 10, [1e-6])
+    other = Ridge(1e-6 * len(x), solver="svd").fit(twice.double(), np.eye(10)[y])
+    np.testing.assert_allclose(weights[:, 0], other.coef_, rtol=1e-4, atol=1e-6)
+    found = linear_predictions(torch.cat([queries, queries], dim=1), weights, biases)[0].numpy()
+    assert (found == other.predict(torch.cat([queries, queries], dim=1)).argmax(axis=1)).all()
+
+
+def _with_ridge(folder: Path, penalties: str = "") -> str:
+    text = shipped_protocols()["digits-small"].read_text().replace('"digits-small"', '"digits-ridge"')
+    text = text.replace("[evaluation.metrics]", f"{penalties}\n[evaluation.metrics]\nridge_top1 = '{ridge.VARIANT}'")
+    (folder / "p.toml").write_text(text)
+    return f"protocol={folder / 'p.toml'}"
+
+
+@pytest.mark.parametrize("penalties", ["", "ridge_penalties = [0.01, 1.0]"])
+def test_a_protocol_with_ridge_selects_among_its_penalties_on_validation(
+    tiny_plan: Planner, tmp_path: Path, penalties: str
+) -> None:
+    trial = _trial(tiny_plan(_with_ridge(tmp_path, penalties)), "untrained")
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
+    result = _result(tmp_path / "run", trial)
+    found = {one["split"]: one for one in result["metrics"] if one["name"] == "ridge_top1"}
+    assert found.keys() == {"validation", "test"}
+    allowed = [0.01, 1.0] if penalties else list(RIDGE_PENALTIES)
+    for metric in found.values():
+        assert (metric["variant"], metric["selected_on"]) == ("ridge/eigh-standardised@1", "validation")
+        assert metric["candidates"] == len(allowed) and metric["selected"]["penalty"] in allowed
+    outputs = load(read_artefact(tmp_path / "run", result["outputs"]))
+    assert outputs["ridge_correct"].mean() == pytest.approx(found["test"]["value"])
+    assert ((outputs["ridge_prediction"] == outputs["labels"]) == outputs["ridge_correct"]).all()
+    assert found["test"]["value"] > 0.8
 
 
 # --- protocols that select on test ----------------------------------------------------------------------------------

@@ -383,7 +383,10 @@ def test_deviations_that_are_told_pass_and_those_that_are_not_told_in_full_are_n
         "",
     )
     half = {**more.carried, "deviations": more.carried["deviations"][:1]}
-    for name, carried, faults in (("told", told.carried, ""), ("half", half, "its deviations give the hash")):
+    metric = Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "another probe")
+    ridge = deviate(run.protocol, [metric, Deviation("evaluation.ridge_penalties", [1.0], "one is enough")], "")
+    cases = (("told", told.carried, ""), ("half", half, "its deviations give the hash"), ("ridge", ridge.carried, ""))
+    for name, carried, faults in cases:
         trials = [Trial(**(trial.content() | {"protocol": carried})) for trial in run.trials]
         protocol = type("Deviating", (), {"carried": carried})
         deviating = GenuineRun(tmp_path / name / "run", protocol, tuple(trials))  # type: ignore[arg-type]

@@ -72,6 +72,14 @@ def test_any_value_can_deviate(tmp_path: Path, key: str, value: str, before: obj
     assert [(one["protocol_value"], one["value"]) for one in protocol.deviations] == [(before, after)]
 
 
+def test_a_sweep_may_add_ridge_regression_with_penalties_of_its_own(tmp_path: Path) -> None:
+    metric = ("evaluation.metrics.ridge_top1", '"ridge/eigh-standardised@1"', "exact")
+    protocol = _deviating(tmp_path, metric, ("evaluation.ridge_penalties", "[1]", "one is enough"))
+    assert isinstance(protocol, DeviatingProtocol)
+    told = [(one["protocol_value"], one["value"]) for one in protocol.deviations]
+    assert told == [(None, "ridge/eigh-standardised@1"), (None, [1.0])]
+
+
 def test_every_mistake_in_deviations_is_told_at_once(tmp_path: Path) -> None:
     told = _mistakes(
         tmp_path,

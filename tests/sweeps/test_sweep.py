@@ -187,3 +187,19 @@ def test_the_hash_covers_what_changes_numbers_and_not_the_prose(tmp_path: Path) 
         hashes[name] = read_protocol(str(path)).hash
     assert hashes["prose"] == hashes["same"]
     assert len({hashes["same"], hashes["epochs"], hashes["view"]}) == 3
+
+
+def test_ridge_penalties_are_hashed_where_they_are_listed_and_leave_no_trace_where_not(tmp_path: Path) -> None:
+    text = shipped_protocols()["digits-small"].read_text()
+    path = tmp_path / "p.toml"
+    ridge = '[evaluation.metrics]\nridge_top1 = "ridge/eigh-standardised@1"'
+    contents = []
+    for penalties in ("", "ridge_penalties = [0.1]\n", "ridge_penalties = [0.2]\n"):
+        path.write_text(text.replace("[evaluation.metrics]", penalties + ridge))
+        contents.append(read_protocol(str(path)))
+    assert "ridge_penalties" not in contents[0].content["evaluation"]
+    assert contents[1].content["evaluation"]["ridge_penalties"] == [0.1]
+    assert len({protocol.hash for protocol in contents}) == 3
+    path.write_text(text.replace("[evaluation.metrics]", "ridge_penalties = [0.1]\n[evaluation.metrics]"))
+    with pytest.raises(InvalidInput, match="ridge_penalties: is not used: ridge_top1 is not among the metrics"):
+        read_protocol(str(path))

@@ -1,0 +1,45 @@
+"""Ridge regression on one-hot classes, exact, for a whole path of penalties from one eigendecomposition."""
+
+import torch
+from torch import Tensor
+
+VARIANT = "ridge/eigh-standardised@1"
+EXAMPLES_AT_ONCE = 4096  # are held in double precision
+
+
+def ridge_probes(features: Tensor, labels: Tensor, classes: int, penalties: list[float]) -> tuple[Tensor, Tensor]:
+    """Weights [classes, K, D] and biases [classes, K], one probe per penalty, in the features' precision.
+
+    Each probe W, b minimises mean |W x + b - y|^2 + penalty |W|^2, where y is 1 at the label and 0 elsewhere. features
+    [n, D] are standardised already, so that their squares are 1 on average and a penalty means the same for all n, D.
+
+    Solved in double precision: float32 would lose what a small penalty leaves. Where there are fewer examples than
+    features the matrix of their products is decomposed instead, with the same result (the kernel form).
+    """
+    device = torch.device("cpu") if features.device.type == "mps" else features.device  # which has no double precision
+    x, y = features.to(device), labels.to(device)
+    targets = torch.eye(classes, dtype=torch.float64, device=device)
+    shares = torch.bincount(y, minlength=classes).double() / len(y)
+    values, basis, coefficients = (_by_examples if len(x) < x.shape[1] else _by_features)(x, y, targets - shares)
+    inverses = 1 / (values + torch.tensor(penalties, dtype=torch.float64, device=device)[:, None])
+    weights = (coefficients.T[:, None] * inverses) @ basis.T
+    return weights.to(features), shares[:, None].expand(-1, len(penalties)).to(features)
+
+
+def _by_features(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvalues [D] of the mean of x x', their vectors [D, D], and in these the mean of x y' [D, classes]."""
+    width = x.shape[1]
+    gram, cross = (torch.zeros(width, m, dtype=torch.float64, device=x.device) for m in (width, targets.shape[1]))
+    for some, labels in zip(*(torch.split(part, EXAMPLES_AT_ONCE) for part in (x, y)), strict=True):
+        double = some.double()
+        gram.addmm_(double.T, double, alpha=1 / len(x))
+        cross.addmm_(double.T, targets[labels], alpha=1 / len(x))
+    values, vectors = torch.linalg.eigh(gram)
+    return values.clamp(min=0), vectors, vectors.T @ cross
+
+
+def _by_examples(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As above by the n eigenvectors of x'x / n, among which are all that the classes are a function of."""
+    double = x.double()
+    values, vectors = torch.linalg.eigh(double @ double.T / len(x))
+    return values.clamp(min=0), double.T @ vectors, vectors.T @ targets[y] / len(x)
