@@ -30,10 +30,13 @@ def test_the_document_runs_as_it_stands(whole_sweep, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(DOCUMENT), "exec"), names)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     assert len(names["methods"]) == 6
     assert len(names["ablation"]) == 18
     assert set(names["curve"]["method"]) == {"barlow_twins", "simclr", "byol", "vicreg"}
+    tries = names["tries"]["value"]
+    assert names["best"][0] == pytest.approx(tries.mean()) and names["best"][-1] == tries.max()
+    assert [source.name for source in names["sources"]] == ["cell_id", "seed", "remainder"]
 
 
 def test_frames_have_the_names_and_the_numbers_of_the_files(synthetic_run, tmp_path):
