@@ -16,7 +16,7 @@ from twinbench.harness.execute import build_method
 from twinbench.harness.machine import TrainingStep, shape_of
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
-from twinbench.harness.training.state import Progress
+from twinbench.harness.training.recorded import own_streams
 from twinbench.harness.training.update import AS_IT_IS, compiled_view
 from twinbench.methods.backbones import BACKBONES
 from twinbench.sweeps.protocol import BackboneRule, DatasetRule, Protocol, Training
@@ -150,36 +150,39 @@ def bench_trials() -> Iterator[tuple[list[Trial], int]]:
         yield sorted(planned.trials, key=lambda trial: int(trial.training["batch_size"])), image_size
 
 
-class _Enough(Exception):
-    """Ends a training that has been measured; nothing of it is saved."""
+def seconds_of_a_step(
+    trial: Trial, image_size: int, device: torch.device, seconds: float = SECONDS, pack: int = 1
+) -> float:
+    """One step of the trial's training on noise, the mean over `seconds` or MOST_STEPS once it is warm.
 
-
-def seconds_of_a_step(trial: Trial, image_size: int, device: torch.device, seconds: float = SECONDS) -> float:
-    """One step of the trial's training on noise, the mean over `seconds` or MOST_STEPS once it is warm."""
+    With `pack`, of so many such trainings that take turns: what each step of each adds to the time of all.
+    """
     warm = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of which is recorded
-    begun = mean = 0.0
-
-    def report(progress: Progress, step: int, steps: int) -> None:
-        nonlocal begun, mean
-        if step == warm:
-            settle(device)
-            begun = time.perf_counter()
-        elif step > warm and (time.perf_counter() - begun > seconds or step - warm == MOST_STEPS):
-            settle(device)
-            mean = (time.perf_counter() - begun) / (step - warm)
-            raise _Enough
-
     with tempfile.TemporaryDirectory() as folder:
-        task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder))
-        try:
-            for _ in train(build_method(trial, device), task, lambda _: {}, 1, report, lambda: False):
-                pass
-        except _Enough:
-            return mean
-    raise AssertionError("an epoch has more steps than are measured")
+        task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder), pack)
+        trainings = [
+            train(build_method(trial, device), task, lambda _: {}, 1, lambda *_: None, lambda: False)
+            for _ in range(pack)
+        ]
+        streams = own_streams(device, pack)
+
+        def turn() -> None:
+            for training, stream in zip(trainings, streams, strict=True):
+                with torch.cuda.stream(stream):
+                    next(training)
+
+        for _ in range(warm):
+            turn()
+        settle(device)
+        begun, turns = time.perf_counter(), 0
+        while turns < MOST_STEPS and (not turns or time.perf_counter() - begun < seconds):
+            turn()
+            turns += 1
+        settle(device)
+        return (time.perf_counter() - begun) / (turns * pack)
 
 
-def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folder: Path) -> Task:
+def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folder: Path, pack: int) -> Task:
     """The trial's training on noise, at a rate that leaves the weights where they are: no loss diverges meanwhile."""
     content = trial.protocol["content"]
     training = replace(Training(**trial.training), epochs=1, learning_rate=1e-9)
@@ -193,4 +196,5 @@ def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folde
         image_size=image_size,
         folder=folder,
         device=device,
+        shares_views=pack > 1,
     )

@@ -83,6 +83,10 @@ def run(
         typer.Option(min=1, help="Trials at most that take turns in one process, on views that are made once for all."),
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    mode: Annotated[
+        str,
+        typer.Option(help="Of a GPU's kernels: repro, the same bits every time; fast, compiled and chosen by timing."),
+    ] = "repro",
     trial_time_limit: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial, hung or not, is ended.")
     ] = None,
@@ -119,7 +123,7 @@ def run(
     from twinbench.harness.status import counted
     from twinbench.harness.watching import Watch
 
-    _check_run_options(launcher, retry, detach)
+    _check_run_options(launcher, retry, detach, mode)
     if pack > 1:
         _check_pack(processes_per_trial, trial_time_limit)
     devices = []
@@ -145,6 +149,7 @@ def run(
         keep_log=True,
         processes=processes_per_trial,
         pack=pack,
+        mode=mode,
     )
     watch = Watch(folder, planned.axes, planned.trials, out())
     outcome: Outcome | None
@@ -168,8 +173,12 @@ def run(
         raise typer.Exit(SOME_FAILED)
 
 
-def _check_run_options(launcher: str, retry: str | None, detach: bool) -> None:
+def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str) -> None:
+    from twinbench.harness.training.kernels import MODES
+
     mistakes = []
+    if mode not in MODES:
+        mistakes.append(Mistake("--mode", "", "no such mode", mode, ", ".join(MODES), nearest(mode, MODES)))
     if launcher not in LAUNCHERS:
         close = nearest(launcher, LAUNCHERS)
         mistakes.append(Mistake("--launcher", "", "no such launcher", launcher, ", ".join(LAUNCHERS), close))

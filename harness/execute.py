@@ -21,6 +21,7 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.ranks import other_ranks
+from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels
 from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
 from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.state import Progress
@@ -40,7 +41,7 @@ class Surroundings:
     `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
     allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
     trial together, each with `threads`: on a CPU, or on one GPU each from `device` on. `pack` trials at most take turns
-    in one process, on the same batches.
+    in one process, on the same batches; of a trial that runs, it says how many do. `mode` is `repro` or `fast`.
     """
 
     run_folder: Path
@@ -54,6 +55,7 @@ class Surroundings:
     keep_log: bool = False
     processes: int = 1
     pack: int = 1
+    mode: str = REPRO
 
     def absolute(self) -> "Surroundings":
         """The same with paths that mean the same in every process of a cluster."""
@@ -103,6 +105,11 @@ def train_and_evaluate(
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
 
 
+def mode_of(surroundings: Surroundings) -> str:
+    """The mode that the trial runs in: on a CPU there is one."""
+    return surroundings.mode if torch.device(surroundings.device).type == "cuda" else REPRO
+
+
 def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
     """Ends an evaluation as training is ended; the next attempt finds it trained, and evaluates again."""
 
@@ -127,6 +134,7 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -
     It builds all that it trains with from the trial itself, so it begins with the same weights and the same state.
     """
     torch.set_num_threads(surroundings.threads)
+    choose_kernels(mode_of(surroundings))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     method = build_method(trial, device)
@@ -229,6 +237,8 @@ def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device
         image_size=evaluator.image_size,
         folder=trial_folder(surroundings.run_folder, trial.trial_id),
         device=device,
+        shares_views=surroundings.pack > 1,
+        compiles=mode_of(surroundings) == FAST,
     )
 
 

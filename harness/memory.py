@@ -1,19 +1,60 @@
-"""Freed memory stays with the process: a batch's tensors would else be given back and faulted in anew at every step."""
+"""Memory that a process keeps, and memory that is left for one more trial."""
 
+import contextlib
 import ctypes
 import functools
 import sys
+from pathlib import Path
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
+_SPARE = 1.25  # times what a trial took at its first update: what is left for another's later ones
 _BYTES = 2**30  # a block up to this size comes from the heap, and the heap's free end is kept up to this size
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Tells glibc so, once in a process; nothing on other systems. Costs up to 1 GiB that no other process can use."""
+    """Freed memory stays with the process: a batch's tensors would else be given back, and faulted in at every step.
+
+    Told to glibc, once in a process; nothing on other systems. Costs up to 1 GiB that no other process can use.
+    """
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_TRIM_THRESHOLD, _BYTES)
         library.mallopt(_MMAP_THRESHOLD, _BYTES)
+
+
+class Room:
+    """Whether a pack's next trial finds memory on `device`, by what those before it took as they began."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._begun = self._taken = 0
+        self._before = available_bytes(device)
+
+    def for_another(self) -> bool:
+        """Asked before each trial begins. The first always may; what it takes counts until the second's is known."""
+        now = available_bytes(self._device)
+        taken, self._before = self._before - now, now
+        self._taken = max(self._taken, taken) if self._begun > 2 else taken  # the first takes the dataset's, too
+        if self._begun and now < _SPARE * self._taken:
+            return False
+        self._begun += 1
+        return True
+
+
+def available_bytes(device: torch.device) -> int:
+    """What is free on a GPU; else what the system, or the container's limit, leaves. 2^62 where nothing says so."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [2**62]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(limit - used)
+    return min(found)

@@ -116,7 +116,7 @@ def _unlike(record: Table, own: Table) -> str:
     there, here = record["circumstance"], own["circumstance"]
     keys = [
         key
-        for key in ("code_hash", "versions", "device", "precision", "threads", "ranks")
+        for key in ("code_hash", "versions", "device", "precision", "mode", "threads", "ranks")
         if there.get(key) != here[key]
     ]
     return f"; other than there: {', '.join(keys)}" if keys else ""

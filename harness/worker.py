@@ -6,6 +6,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from torch import Tensor
 from twinbench.harness import provenance
 from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, is_recorded, now, trial_folder
 from twinbench.harness.curves import drop_curves
-from twinbench.harness.execute import Found, Surroundings, train_and_evaluate
+from twinbench.harness.execute import Found, Surroundings, mode_of, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
-from twinbench.harness.memory import keep_freed_memory
+from twinbench.harness.memory import Room, keep_freed_memory
 from twinbench.harness.ranks import RankDied
+from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import Interrupted, finished_curves, uses_bf16
 from twinbench.harness.training.losses import Diverged
+from twinbench.harness.training.recorded import own_streams
 from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.training.state import drop_state, saved_progress
 from twinbench.results.record import takes_no_more, write_artefact, write_record
@@ -62,21 +65,24 @@ def run_pack(
     """Runs `trials` as `run_trial` does one, an update of each in turn. Returns their statuses.
 
     Each is a run of its own, with its own attempt, state, log and record, and ends as it would alone. Those that begin
-    together and see the same images are trained on the same batches, whose views are made once.
+    together and see the same images are trained on the same batches, whose views are made once. On a GPU each has a
+    stream of its own, so that their updates run beside each other.
     """
     statuses, broken = [""] * len(trials), False
+    surroundings = replace(surroundings, pack=len(trials))
 
     def stops() -> bool:
         return broken or should_stop()
 
-    runs = {
-        number: _run(trial, len(trials), surroundings, stops, others, execute) for number, trial in enumerate(trials)
-    }
+    device = torch.device(surroundings.device)
+    room, streams = Room(device), own_streams(device, len(trials))
+    runs = {number: _run(trial, surroundings, stops, others, execute, room) for number, trial in enumerate(trials)}
     errors = []
     while runs:
         for number, run in list(runs.items()):
             try:
-                next(run)
+                with torch.cuda.stream(streams[number]):  # None changes nothing
+                    next(run)
                 continue
             except StopIteration as end:
                 statuses[number] = end.value
@@ -91,11 +97,11 @@ def run_pack(
 
 def _run(
     trial: Trial,
-    pack: int,
     surroundings: Surroundings,
     should_stop: Callable[[], bool],
     others: Others | None,
     execute: Execute | None,
+    room: Room,
 ) -> Generator[None, None, str]:
     folder = surroundings.run_folder
     with _unwritable_told(None):
@@ -109,27 +115,30 @@ def _run(
         attempt, surroundings.trial_time_limit, lambda reason: record_failure(trial, surroundings, attempt, reason)
     )
     with _unwritable_told(attempt), heart:
-        if pack > 1:
+        if surroundings.pack > 1:
             yield  # until all of the pack are claimed, so that no other worker takes some of them meanwhile
-        run = _attempt(trial, pack, surroundings, attempt, heart, should_stop, execute or train_and_evaluate)
+            if not room.for_another():
+                attempt.end("interrupted", "its pack left no memory for it")
+                return "interrupted"
+        run = _attempt(trial, surroundings, attempt, heart, should_stop, execute or train_and_evaluate)
         return (yield from _logged(run, attempt.log) if surroundings.keep_log else run)
 
 
 def _attempt(
     trial: Trial,
-    pack: int,
     surroundings: Surroundings,
     attempt: Attempt,
     heart: Heart,
     should_stop: Callable[[], bool],
     execute: Execute,
 ) -> Generator[None, None, str]:
-    among = f", one of {pack} in turn" if pack > 1 else ""
+    among = f", one of {surroundings.pack} in turn" if surroundings.pack > 1 else ""
     print(
         f"{now()} attempt {attempt.number} at {trial.method} seed {trial.seed} on {socket.gethostname()}{among}",
         flush=True,
     )
     torch.set_num_threads(surroundings.threads)
+    choose_kernels(mode_of(surroundings))
     keep_freed_memory()
     status, reason, trace, found = "failed", "", "", Found()
     try:
@@ -147,13 +156,16 @@ def _attempt(
     except Exception as error:  # failure is data: one bad trial never stops a sweep
         if isinstance(error, OSError) and takes_no_more(error):
             raise
+        if isinstance(error, torch.OutOfMemoryError) and surroundings.pack > 1:  # alone it may fit: it goes on then
+            attempt.end("interrupted", "its pack left no memory for it")
+            return "interrupted"
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         traceback.print_exc()
     heart.let_end()
     if status == "failed" and _is_anothers(attempt):
         attempt.end("interrupted", LOST)
         return "interrupted"
-    _write(trial, surroundings, attempt, status, reason, trace, found, pack)
+    _write(trial, surroundings, attempt, status, reason, trace, found)
     attempt.end(status, reason)
     if status != "failed":  # one that failed may be asked to go on from where it was
         drop_state(trial_folder(surroundings.run_folder, trial.trial_id))
@@ -229,7 +241,6 @@ def _write(
     reason: str,
     trace: str,
     found: Found,
-    pack: int = 1,
 ) -> None:
     """Artefacts first, the record last."""
     run_folder, progress = surroundings.run_folder, found.progress
@@ -258,15 +269,16 @@ def _write(
         "attempts": attempt.number,
         "train_seconds": round(progress.train_seconds, 3),
         "shared_seconds": round(progress.shared_seconds, 3),
-        "pack": pack,
+        "pack": surroundings.pack,
         "evaluation_seconds": round(found.evaluation_seconds, 3),
         "images_seen": progress.images_seen,
-        "peak_memory_bytes": peak if pack == 1 else None,  # that of a pack is no trial's own
+        "peak_memory_bytes": peak if surroundings.pack == 1 else None,  # that of a pack is no trial's own
         "commit": provenance.commit(),
         "code_hash": provenance.code_hash(),
         "versions": provenance.versions(),
         "device": torch.cuda.get_device_name(device) if on_gpu else surroundings.device,
         "precision": "bf16" if uses_bf16(trial.training.get("precision", "fp32"), device) else "fp32",
+        "mode": mode_of(surroundings),
         "threads": surroundings.threads,
         "ranks": surroundings.processes if trial.training else 1,
         "host": provenance.host(),

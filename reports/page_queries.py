@@ -107,7 +107,7 @@ def deviations(section: Section) -> str:
 def provenance(section: Section) -> str:
     """Code and machines of the recorded trials."""
     return (
-        'SELECT "commit", code_hash, device, "precision", threads, ranks, host, count(*) AS trials '
+        'SELECT "commit", code_hash, device, "precision", "mode", threads, ranks, host, count(*) AS trials '
         f"FROM trials WHERE {_scope(section)} AND status <> 'missing' GROUP BY ALL ORDER BY ALL"
     )
 

@@ -153,7 +153,7 @@ RULES: tuple[Rule, ...] = (
     Rule("A19", "practical margin", "told", practical_margin, "Kruschke & Liddell 2018", columns="protocol_hash"),
     Rule("A20", "scope in the words", "narrows", scope_words, NEURIPS, columns="protocol_name"),
     Rule("A21", "measured, not reported", "unverified", measured_not_reported, "huggingface_hub EvalResult.verified"),
-    Rule("A22", "no drift", "stops", no_drift, ALGOPERF, columns='"commit", code_hash, device, "precision"'),
+    Rule("A22", "no drift", "stops", no_drift, ALGOPERF, columns='"commit", code_hash, device, "precision", "mode"'),
     Rule("A23", "number of datasets", "narrows", dataset_count, "Demsar 2006", columns="dataset_fingerprint"),
     Rule("A24", "declared before", "late", declared_before, "REFORMS, arXiv 2308.07832", columns="finished"),
 )

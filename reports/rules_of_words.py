@@ -31,7 +31,7 @@ from twinbench.reports.sentences import (
     says_setting,
 )
 
-DRIFTING = ("commit", "code_hash", "device", "precision")
+DRIFTING = ("commit", "code_hash", "device", "precision", "mode")
 COSTLY = ("threads", "ranks", "pack", "host")  # drift too, where seconds or bytes are compared
 HARMLESS = ("commit",)  # whose change alone, with equal code, moves nothing
 APART = 0.5  # of all trials of a side would have to change theirs for the sides to be alike
@@ -172,13 +172,16 @@ def _unlike_their_records(case: Case) -> Iterator[str]:
 
 
 def no_drift(case: Case) -> Outcome:
-    """The same code, device and precision for all trials. What tells the sides apart may be the difference itself."""
+    """The same code, device, precision and mode of kernels for all.
+
+    What tells the sides apart may be the difference itself.
+    """
     if case.has_no_record:
         return NO_RECORD
     seen = {what: _seen(case, what) for what in _surroundings(case)}
     told = {what: values for what, values in seen.items() if len(distinct(values.values())) > 1}
     if not told:
-        return PASSED, "one code, device, precision and set of versions"
+        return PASSED, "one code, device, precision, mode of kernels and set of versions"
     apart = [what for what in told if what not in HARMLESS and _tells_sides_apart(case, told[what])]
     if apart:
         return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(what, told[what]) for what in apart)}"

@@ -14,7 +14,7 @@ NOTHING = "–"
 METRIC_NAMES = {"knn_top1": "kNN top-1 (%)", "linear_top1": "Linear top-1 (%)", "ridge_top1": "Ridge top-1 (%)"}
 
 # What a run's trials should have in common, and is shown where they do not.
-PROVENANCE = ("commit", "code_hash", "device", "precision", "threads", "ranks", "host")
+PROVENANCE = ("commit", "code_hash", "device", "precision", "mode", "threads", "ranks", "host")
 
 
 # --- exact ----------------------------------------------------------------------------------------------------------

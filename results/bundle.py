@@ -56,7 +56,7 @@ BLOCK = 512  # of a tar archive
 
 # A table's bytes follow from the records and from these.
 RENDERED_WITH = ("numpy", "pandas", "scipy", "duckdb", "plotly", "jinja2")
-_SURROUNDINGS = ("commit", "code_hash", "versions", "device", "precision", "threads", "ranks")
+_SURROUNDINGS = ("commit", "code_hash", "versions", "device", "precision", "mode", "threads", "ranks")
 
 _CLAIMS = r"claims[A-Za-z0-9_.-]{0,60}"
 _MIB = 2**20

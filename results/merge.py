@@ -43,6 +43,7 @@ _STATE = "state.pt"  # only a trial that is still to be finished needs it, and i
 _MAY_EXPLAIN = {
     "device": "The device",
     "precision": "The precision",
+    "mode": "The mode of kernels",
     "threads": "The number of threads",
     "ranks": "The number of ranks",
 }

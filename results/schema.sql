@@ -49,6 +49,7 @@ CREATE TABLE trials (
     code_hash           VARCHAR,
     device              VARCHAR,
     "precision"         VARCHAR,
+    "mode"              VARCHAR,   -- of kernels: repro or fast
     threads             BIGINT,
     ranks               BIGINT,
     pack                BIGINT,    -- trials that took turns in its process, itself among them

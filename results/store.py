@@ -36,7 +36,7 @@ from twinbench.results.record import (
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 4
+SCHEMA_NUMBER = 5
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
@@ -469,6 +469,7 @@ _CIRCUMSTANCE = {
     "code_hash": _S,
     "device": _S,
     "precision": _S,
+    "mode": _S,
     "threads": _I,
     "ranks": _I,
     "pack": _I,

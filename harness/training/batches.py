@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import torch
@@ -30,6 +30,13 @@ class Batch:
     views: tuple[Tensor, ...] = ()
     seconds: float = 0.0
     is_shared: bool = False
+
+    def tensors(self) -> list[Tensor]:
+        """What an update reads: the views where they are there, else what they are made of."""
+        if self.views:
+            return [self.ids, *self.views]
+        drawn = [getattr(one, part.name) for one in self.parameters for part in fields(ViewParameters)]
+        return [self.ids, self.images, *drawn]
 
 
 MakeViews: TypeAlias = Callable[[Batch], tuple[Tensor, ...]]
@@ -62,10 +69,12 @@ class Batches:
         self._positions = torch.empty(0, 0, dtype=torch.int64)
         self._drawn: tuple[ViewParameters, ...] = ()
         self._latest: tuple[tuple[int, int], Batch] | None = None
+        self._made_at: torch.cuda.Event | None = None
 
     def at(self, epoch: int, step_in_epoch: int) -> Batch:
         """The batch of a step; its images may still be on their way to the device."""
         if self._latest and self._latest[0] == (epoch, step_in_epoch):
+            self._wait_for_its_maker(self._latest[1])
             return replace(self._latest[1], is_shared=True)
         self._latest, started = None, time.perf_counter()
         batch = self._made(epoch, step_in_epoch)
@@ -73,7 +82,17 @@ class Batches:
             batch = replace(batch, views=self._make_views(batch))
         batch = replace(batch, seconds=time.perf_counter() - started)
         self._latest = (epoch, step_in_epoch), batch
+        if self._device.type == "cuda":
+            self._made_at = torch.cuda.current_stream(self._device).record_event()
         return batch
+
+    def _wait_for_its_maker(self, batch: Batch) -> None:
+        """On a GPU the training that made it and the one that is given it are on streams of their own."""
+        if self._made_at:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(self._made_at)
+            for tensor in batch.tensors():  # whose memory stays until this stream is through with it, too
+                tensor.record_stream(stream)
 
     def _made(self, epoch: int, step_in_epoch: int) -> Batch:
         if epoch != self._epoch:

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import generator
 from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.kernels import compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at
@@ -38,7 +39,10 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """What the loop trains on, and where its state is kept."""
+    """What the loop trains on, and where its state is kept. `shares_views` with trainings that take turns with it.
+
+    `compiles` the networks, which pays for a long training on a GPU.
+    """
 
     images: Images
     dataset: DatasetRule
@@ -48,6 +52,8 @@ class Task:
     image_size: int
     folder: Path
     device: torch.device
+    shares_views: bool = False
+    compiles: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -58,6 +64,11 @@ class Task:
     def autocast(self) -> bool:
         """bf16 is fast on recent GPUs and slower than fp32 on most CPUs."""
         return uses_bf16(self.training.precision, self.device)
+
+    @property
+    def view_dtype(self) -> torch.dtype:
+        """What the network takes in."""
+        return torch.bfloat16 if self.autocast else torch.float32
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
@@ -93,6 +104,8 @@ def train(
     optimiser = build_optimiser(method.parameters(), training)
     progress = load_state(task.folder, method, optimiser, task.device)
     fit_to_device(optimiser)
+    if task.compiles:
+        compile_networks(method)
     if rank == 0:
         report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
     batches = _batches(task, rank, ranks, progress)
@@ -168,15 +181,15 @@ _in_use: WeakValueDictionary[tuple[Any, ...], Batches] = WeakValueDictionary()
 def _batches(task: Task, rank: int, ranks: int, progress: Progress) -> Batches:
     """Those of a training that is under way in this process and stands where this one begins, or new ones.
 
-    On a GPU each update makes its own views, in its recording.
+    A training that has a GPU to itself makes its views in its recorded update.
     """
     asked = (task.images, task.views, task.seed, task.training.batch_size, task.device, rank, ranks)
-    key = (task.images, repr(asked[1:]), progress.epoch, progress.step_in_epoch)
+    key = (task.images, repr(asked[1:]), task.view_dtype, progress.epoch, progress.step_in_epoch)
     batches = _in_use.get(key)
     if batches is None:
         rule, size = task.dataset, task.image_size
-        make = functools.partial(make_views, recipes=task.views, rule=rule, image_size=size, dtype=torch.float32)
-        batches = _in_use[key] = Batches(*asked, None if task.device.type == "cuda" else make)
+        make = functools.partial(make_views, recipes=task.views, rule=rule, image_size=size, dtype=task.view_dtype)
+        batches = _in_use[key] = Batches(*asked, make if task.device.type == "cpu" or task.shares_views else None)
     return batches
 
 

@@ -37,24 +37,39 @@ class RecordedUpdate:
         self._batch = _copied(batch)
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        # other threads may go on with the device: images are pinned and hearts beat meanwhile
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        # On the stream that replays it, in a pack: cuBLAS keeps a workspace for each stream, and two recordings made on
+        # one stream would write to the same when they run beside each other. Other threads may go on with the device:
+        # images are pinned and hearts beat meanwhile.
+        with torch.cuda.graph(self._graph, stream=_side_stream(), capture_error_mode="thread_local"):
             self._given = update(self._batch)
 
     def __call__(self, batch: Batch) -> Tensor:
-        for there, here in zip(_tensors(self._batch), _tensors(batch), strict=True):
+        for there, here in zip(self._batch.tensors(), batch.tensors(), strict=True):
             there.copy_(here, non_blocking=True)
         self._graph.replay()
         return self._given.clone()
 
 
-def on_a_side_stream(work: Callable[[], None]) -> None:
+def own_streams(device: torch.device, count: int) -> list[torch.cuda.Stream | None]:
+    """One for each of `count` trainings that take turns on a GPU; None where there is nothing to run beside."""
+    if device.type != "cuda" or count == 1:
+        return [None] * count
+    return [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
+
+
+def beside_the_default_stream(work: Callable[[], None]) -> None:
     """Runs `work` as it is: what libraries set up at their first calls must be there before a recording."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side = _side_stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         work()
     torch.cuda.current_stream().wait_stream(side)
+
+
+def _side_stream() -> torch.cuda.Stream:
+    """The current stream, or a new one where that is the default stream, which cannot be recorded."""
+    current = torch.cuda.current_stream()
+    return torch.cuda.Stream() if current == torch.cuda.default_stream() else current  # type: ignore[no-untyped-call]
 
 
 def numbers_of(module: nn.Module) -> dict[str, Any]:
@@ -67,14 +82,10 @@ def numbers_of(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _tensors(batch: Batch) -> list[Tensor]:
-    drawn = [getattr(one, part.name) for one in batch.parameters for part in fields(ViewParameters)]
-    return [batch.images, batch.ids, *drawn]
-
-
 def _copied(batch: Batch) -> Batch:
     parameters = tuple(
         ViewParameters(**{part.name: getattr(one, part.name).clone() for part in fields(ViewParameters)})
         for one in batch.parameters
     )
-    return Batch(batch.images.clone(), batch.ids.clone(), parameters)
+    views = tuple(view.clone() for view in batch.views)
+    return Batch(batch.images.clone(), batch.ids.clone(), parameters, views)

@@ -13,8 +13,8 @@ from twinbench.harness.training.recorded import (
     NotRecordable,
     RecordedUpdate,
     StandingStep,
+    beside_the_default_stream,
     numbers_of,
-    on_a_side_stream,
 )
 from twinbench.methods.method import LossTerms, Step, Views
 from twinbench.sweeps.protocol import DatasetRule, Training
@@ -72,7 +72,7 @@ class Update:
             self._tell(step, self._names, self._recorded(batch))
         elif self._left >= 0:
             self._numbers = numbers_of(self._module)
-            on_a_side_stream(lambda: self._optimise(self._forward(batch, step, self._tell)))
+            beside_the_default_stream(lambda: self._optimise(self._forward(batch, step, self._tell)))
         else:
             self._optimise(self._forward(batch, step, self._tell))
 

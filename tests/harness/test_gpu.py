@@ -30,3 +30,20 @@ def test_a_trial_that_is_killed_on_a_gpu_goes_on_to_the_undisturbed_accuracy(her
     for before, after in zip(one["result"]["metrics"], two["result"]["metrics"], strict=True):
         # not bit for bit: a GPU may add in another order
         assert after["value"] == pytest.approx(before["value"], abs=0.02), before["name"]
+
+
+def test_packed_trials_on_a_gpu_leave_the_records_of_trials_that_run_alone(here: Twinbench) -> None:
+    four = ("methods=simclr", "baselines=false", "seeds=[0]", "epochs=2", "projector_width=[16, 32, 64, 128]")
+    here.run("alone", four, "--device", "cuda")
+    here.run("packed", four, "--device", "cuda", "--pack", "4")
+    assert max(record["circumstance"]["pack"] for record in here.records("packed")) == 4
+    assert here.digests("packed") == here.digests("alone")
+
+
+def test_the_fast_mode_is_recorded_and_ends_near_the_other(here: Twinbench) -> None:
+    here.run("repro", ONE_TRIAL, "--device", "cuda")
+    here.run("fast", ONE_TRIAL, "--device", "cuda", "--mode", "fast")
+    (repro,), (fast,) = here.records("repro"), here.records("fast")
+    assert (repro["circumstance"]["mode"], fast["circumstance"]["mode"]) == ("repro", "fast")
+    for one, other in zip(repro["result"]["metrics"], fast["result"]["metrics"], strict=True):
+        assert other["value"] == pytest.approx(one["value"], abs=0.03), one["name"]

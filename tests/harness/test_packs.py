@@ -1,13 +1,16 @@
 """Claims: trials that take turns in one process leave the records that they leave alone, whatever becomes of one."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from twinbench.harness.attempts import Others, claim
-from twinbench.harness.execute import Surroundings
+from twinbench.harness import memory
+from twinbench.harness.attempts import Others, claim, last_attempt
+from twinbench.harness.execute import Surroundings, train_and_evaluate
 from twinbench.harness.launchers.drain import packs
 from twinbench.harness.planning import Plan
 from twinbench.harness.status import log_lines
@@ -74,6 +77,36 @@ def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
     assert run_pack(four, surroundings, lambda: next(looks) >= 10) == ["interrupted"] * 4
     assert packs(four, surroundings) == [[trial] for trial in four]
     assert [run_trial(trial, surroundings) for trial in four] == ["done"] * 4
+    assert _digests(tmp_path / "pack", four) == alone
+
+
+def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first takes 40 with the dataset, the second 20: a third finds 30, a fourth would find 10."""
+    free = iter([90, 90, 50, 30, 10])
+    monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
+    surroundings = Surroundings(tmp_path / "pack", pack=4)
+    assert run_pack(four, surroundings) == ["done", "done", "done", "interrupted"]
+    assert last_attempt(surroundings.run_folder, four[3].trial_id)["reason"] == "its pack left no memory for it"
+    monkeypatch.undo()
+    assert run_trial(four[3], surroundings) == "done"
+    assert _digests(tmp_path / "pack", four) == alone
+
+
+def test_a_trial_for_which_a_gpu_has_no_memory_beside_others_is_not_failed(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+
+    def runs_out(trial: Trial, *given: Any) -> Any:
+        if trial is four[1] and next(calls) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return (yield from train_and_evaluate(trial, *given))
+
+    surroundings = Surroundings(tmp_path / "pack", pack=4)
+    assert run_pack(four, surroundings, execute=runs_out) == ["done", "interrupted", "done", "done"]
+    assert run_trial(four[1], surroundings, execute=runs_out) == "done"
     assert _digests(tmp_path / "pack", four) == alone
 
 

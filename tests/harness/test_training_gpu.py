@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.training import loop, update
+from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import Interrupted, Task, train
 from twinbench.harness.training.losses import Diverged
+from twinbench.harness.training.recorded import own_streams
 from twinbench.methods.backbones import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import METHODS
@@ -42,10 +45,11 @@ RECIPE = ViewRecipe(
 
 @pytest.fixture(autouse=True)
 def same_kernels() -> Iterator[None]:
-    """Where results must be equal to the bit, kernels that add in no fixed order are left out."""
-    torch.backends.cudnn.deterministic = True
+    """As a worker chooses them for results that are equal to the bit."""
+    choose_kernels("repro")
     yield
     torch.backends.cudnn.deterministic = False
+    torch.use_deterministic_algorithms(False)
 
 
 def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs: int = 2) -> Task:
@@ -89,6 +93,38 @@ def test_a_recorded_training_is_the_eager_one(
     assert _train(eager, _task(tmp_path / "eager", precision)).curves == curves
     for key, value in _weights(eager).items():
         assert torch.equal(recorded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_trainings_on_streams_beside_each_other_are_those_of_each_alone(precision: str, tmp_path: Path) -> None:
+    """Twice four of them, three times, since what a race spoils it does not always spoil."""
+    alone = {name: _method(name) for name in METHODS}
+    curves = {name: _train(alone[name], _task(tmp_path / name, precision)).curves for name in METHODS}
+    for attempt in range(3):
+        task = replace(_task(tmp_path / f"beside {attempt}", precision), shares_views=True)
+        beside = [(name, number, _method(name)) for number in range(2) for name in METHODS]
+        trainings = {}
+        for name, number, method in beside:
+            folder = task.folder / f"{name} {number}"
+            folder.mkdir()
+            trainings[name, number] = train(
+                method, replace(task, folder=folder), lambda _: {}, 1, lambda *_: None, lambda: False
+            )
+        streams = dict(zip(trainings, own_streams(task.device, len(trainings)), strict=True))
+        found = {}
+        while trainings:
+            for key, training in list(trainings.items()):
+                try:
+                    with torch.cuda.stream(streams[key]):
+                        next(training)
+                except StopIteration as end:
+                    found[key] = end.value.curves
+                    del trainings[key]
+        torch.cuda.synchronize()
+        for name, number, method in beside:
+            assert found[name, number] == curves[name]
+            for key, value in _weights(alone[name]).items():
+                assert torch.equal(method.state_dict()[key], value), (name, number, key)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])

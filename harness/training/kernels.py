@@ -1,0 +1,31 @@
+"""Which kernels a GPU computes with: those that give the same bits every time, or the fastest."""
+
+import os
+
+import torch
+from torch import nn
+
+REPRO, FAST = "repro", "fast"
+MODES = (REPRO, FAST)
+
+
+def choose_kernels(mode: str) -> None:
+    """For this process, before its first work on a GPU. On a CPU nothing changes.
+
+    `repro`: cuDNN's deterministic kernels, chosen by rule and not by timing, and torch's deterministic ones where it
+    has them; an operation that has none warns. `fast`: whichever kernel is fastest when it is first tried, so that two
+    runs of a trial agree to rounding, which training amplifies.
+    """
+    repro = mode == REPRO
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS may else split sums by what is free
+    torch.backends.cudnn.deterministic = repro
+    torch.backends.cudnn.benchmark = not repro
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(repro, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every buffer, to find faults
+
+
+def compile_networks(method: nn.Module) -> None:
+    """Compiles each network of a method in place, its names as they were: one or two minutes, at the first update."""
+    for network in method.children():
+        network.compile(dynamic=False)
