@@ -51,8 +51,8 @@ def view_by_kernel(
 ) -> Tensor:
     """`training_view` of images [N, 3, H, W], uint8 or float32 in [0, 1]: `dtype` [N, 3, S, S], channels last.
 
-    Waits for nothing, so it can be recorded in a CUDA graph. Scratch memory takes one or two floats
-    for each value of the views.
+    Waits for nothing, so it can be recorded in a CUDA graph. Scratch memory takes one or two floats for
+    each value of the views.
     """
     n, _, height, width = images.shape
     out = torch.empty((n, 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last)
@@ -70,9 +70,7 @@ def view_by_kernel(
             out,
             scratch,
             *(_plain(values) for values in drawn),
-            recipe.solarise_threshold,
-            *rule.mean,
-            *rule.std,
+            *map(float, (recipe.solarise_threshold, *rule.mean, *rule.std)),
             **shape,
             WHITE=255.0 if images.dtype == torch.uint8 else 1.0,
             num_warps=launch.warps,
@@ -141,45 +139,14 @@ def _view(
     images,  # [N, 3, H, W]
     out,  # [N, S, S, 3]
     scratch,  # float32 [N, SCRATCH]: weights of rows, weights of columns, three planes, a strip or three blurred planes
-    crop_top,  # from here to `solarise` [N], but the order of the jitter [N, 4]
-    crop_left,
-    crop_height,
-    crop_width,
-    flip,
-    jitter,
-    jitter_order,
-    brightness,
-    contrast,
-    saturation,
-    hue,
-    greyscale,
-    blur,
-    blur_sigma,
-    solarise,
-    threshold,
-    mean_red,
-    mean_green,
-    mean_blue,
-    std_red,
-    std_green,
-    std_blue,
-    HEIGHT: tl.constexpr,
-    WIDTH: tl.constexpr,
-    SIZE: tl.constexpr,
-    RESIZES: tl.constexpr,
-    CUBIC: tl.constexpr,
-    BLURS: tl.constexpr,
-    RADIUS: tl.constexpr,
-    TABLE: tl.constexpr,
-    STRIP_PLANE: tl.constexpr,
-    PLANE: tl.constexpr,
-    SCRATCH: tl.constexpr,
-    STRIP: tl.constexpr,
-    BLOCK: tl.constexpr,
-    UNROLLED: tl.constexpr,
-    LINE: tl.constexpr,
-    WHITE: tl.constexpr,
-):
+    crop_top, crop_left, crop_height, crop_width, flip, jitter,  # all as in ViewParameters
+    jitter_order, brightness, contrast, saturation, hue, greyscale, blur, blur_sigma, solarise,
+    threshold, mean_red, mean_green, mean_blue, std_red, std_green, std_blue,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr,
+    RESIZES: tl.constexpr, CUBIC: tl.constexpr, BLURS: tl.constexpr, RADIUS: tl.constexpr,
+    TABLE: tl.constexpr, STRIP_PLANE: tl.constexpr, PLANE: tl.constexpr, SCRATCH: tl.constexpr,
+    STRIP: tl.constexpr, BLOCK: tl.constexpr, UNROLLED: tl.constexpr, LINE: tl.constexpr,
+):  # fmt: skip
     image = tl.program_id(0).to(tl.int64)  # a batch can have more than 2^31 values
     pixels = images + image * (3 * HEIGHT * WIDTH)
     view = out + image * (3 * SIZE * SIZE)
@@ -349,18 +316,8 @@ def _weight(pixel, centre, stretch, length, CUBIC: tl.constexpr):
 
 
 @triton.jit
-def _resample(
-    line,
-    plane,
-    step,
-    length,
-    table,
-    taps,
-    inside,
-    SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    UNROLLED: tl.constexpr,
-):
+def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+              UNROLLED: tl.constexpr):  # fmt: skip
     """The weighted sums of pixels that stand `step` apart from `line` on; those outside of the crop have no weight."""
     first = tl.load(table, inside, 0.0).to(tl.int32)
     red = tl.zeros([BLOCK], tl.float32)
@@ -376,18 +333,8 @@ def _resample(
 
 
 @triton.jit
-def _blur(
-    place,
-    along,
-    step,
-    sigma,
-    total,
-    inside,
-    SIZE: tl.constexpr,
-    RADIUS: tl.constexpr,
-    PLANE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+def _blur(place, along, step, sigma, total, inside, SIZE: tl.constexpr, RADIUS: tl.constexpr, PLANE: tl.constexpr,
+          BLOCK: tl.constexpr):  # fmt: skip
     """The Gaussian's sums over pixels `step` apart: `place` is the `along`-th of SIZE, with the edges reflected."""
     red = tl.zeros([BLOCK], tl.float32)
     green = tl.zeros([BLOCK], tl.float32)
