@@ -17,7 +17,7 @@ from twinbench.harness.machine import TrainingStep, shape_of
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
 from twinbench.harness.training.recorded import own_streams
-from twinbench.harness.training.update import AS_IT_IS, compiled_view
+from twinbench.harness.training.update import AS_IT_IS, kernel_of_views
 from twinbench.methods.backbones import BACKBONES
 from twinbench.sweeps.protocol import BackboneRule, DatasetRule, Protocol, Training
 from twinbench.sweeps.recipe import ViewRecipe
@@ -68,7 +68,7 @@ def views_per_second(device: torch.device) -> float:
     protocol = read_protocol("cifar10-small")
     recipe, rule = protocol.views[0], protocol.dataset
     images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
-    make = compiled_view() if device.type == "cuda" else training_view
+    make = kernel_of_views() if device.type == "cuda" else training_view
     dtype = torch.bfloat16 if uses_bf16("auto", device) else torch.float32
 
     def views() -> None:

@@ -80,8 +80,8 @@ def view_by_kernel(
 
 
 def default_launch(size: int) -> Launch:
-    """Small views whole; of large ones as many rows as keep a strip in a second-level cache that all blocks share."""
-    return Launch(4, 1024, size, 1) if size <= 64 else Launch(8, 1024, 16, 1)
+    """The fastest, or within a twentieth of it, of some thirty at 32 and 224 pixels on an H100."""
+    return Launch(4 if size <= 64 else 8, 1024, size, 1)
 
 
 def _plain(values: Tensor) -> Tensor:

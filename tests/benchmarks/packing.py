@@ -4,8 +4,8 @@
 
 Each way is so many processes at once with so many trainings of Barlow Twins in turn in each: a process per trial is
 what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. On a GPU the peers run twice, with
-updates as they are and recorded. Every number is the sum over the processes, after a start together; the median of
-`--repeats`, one after another.
+updates as they are and recorded. Every number is the sum over the processes, the median of `--repeats` rounds of all
+ways.
 """
 
 import argparse
@@ -46,34 +46,36 @@ def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple
     return trials[0], 8 if protocol_name.startswith("digits") else 32
 
 
-def _work(shape: Any, pack: int, device: str, recorded: bool, seconds: float, start: Any, told: Any) -> None:
+def _work(device: str, orders: Any, told: Any) -> None:
+    """A process that measures what it is asked to until it is asked nothing."""
     torch.set_num_threads(1)
     choose_kernels("repro")
-    if not recorded:
-        update.AS_IT_IS = 10**9
-    trial, size = trial_of(*shape)
-    bench.seconds_of_a_step(trial, size, torch.device(device), 0.1, pack)  # compiles
-    start.wait()
-    begun, rates = time.perf_counter(), []
-    while time.perf_counter() - begun < seconds:
-        rates.append(1 / bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, pack))
-    told.put(statistics.harmonic_mean(rates))
+    recorded_after = update.AS_IT_IS
+    for shape, pack, recorded, seconds in iter(orders.get, None):
+        update.AS_IT_IS = recorded_after if recorded else 10**9
+        trial, size = trial_of(*shape)
+        begun, taken = time.perf_counter(), []
+        while time.perf_counter() - begun < seconds:
+            taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, pack))
+        told.put(1 / statistics.mean(taken))
 
 
-def steps_per_second(
-    shape: Any, processes: int, pack: int, device: str, seconds: float, recorded: bool = True
-) -> float:
-    """Of all processes together."""
-    context = multiprocessing.get_context("spawn")
-    start, told = context.Barrier(processes), context.Queue()
-    arguments = (shape, pack, device, recorded, seconds, start, told)
-    workers = [context.Process(target=_work, args=arguments) for _ in range(processes)]
-    for worker in workers:
-        worker.start()
-    total = sum(told.get(timeout=240) for _ in workers)
-    for worker in workers:
-        worker.join()
-    return total
+class Processes:
+    """So many that measure at once, or some of them."""
+
+    def __init__(self, count: int, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._told, self._orders = context.Queue(), [context.Queue() for _ in range(count)]
+        for orders in self._orders:
+            context.Process(target=_work, args=(device, orders, self._told), daemon=True).start()
+
+    def steps_per_second(
+        self, shape: Any, seconds: float, processes: int = 1, pack: int = 1, recorded: bool = True
+    ) -> float:
+        """Of `processes` together."""
+        for orders in self._orders[:processes]:
+            orders.put((shape, pack, recorded, seconds))
+        return float(sum(self._told.get(timeout=300) for _ in range(processes)))
 
 
 def ways(device: str) -> dict[str, dict[str, Any]]:
@@ -102,12 +104,15 @@ def main() -> None:
     numbers = [int(number) for number in chosen.shapes.split(",") if number] or of_device
     found: dict[str, Any] = {"surroundings": surroundings(torch.device(chosen.device))}
     print(found["surroundings"], flush=True)
+    processes = Processes(max(way["processes"] for way in ways(chosen.device).values()), chosen.device)
     for number in numbers:
         shape = SHAPES[number]
         raw: dict[str, list[float]] = {name: [] for name in ways(chosen.device)}
+        for way in ways(chosen.device).values():
+            processes.steps_per_second(shape, 0.1, **way)  # warm
         for _ in range(chosen.repeats):
             for name, way in ways(chosen.device).items():
-                raw[name].append(steps_per_second(shape, device=chosen.device, seconds=chosen.seconds, **way))
+                raw[name].append(processes.steps_per_second(shape, chosen.seconds, **way))
         rates = {name: statistics.median(values) for name, values in raw.items()}
         found[" ".join(map(str, shape))] = raw
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
