@@ -41,7 +41,7 @@ def test_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, ray_cluste
 
 
 def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench, ray_cluster: RayCluster) -> None:
-    run_on_two_ranks(there, *_on(ray_cluster))
+    run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
 
 
 def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> None:
