@@ -18,6 +18,8 @@ from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import read_sweep
 
+ASK_AGAIN_SECONDS = 2.0
+
 if TYPE_CHECKING:
     from twinbench.harness.execute import Surroundings
     from twinbench.harness.site import RaySite, SlurmSite
@@ -155,16 +157,21 @@ def run_on_slurm(
     from twinbench.harness.launchers import slurm
 
     surroundings = surroundings.absolute()
-    jobs = slurm.launched(surroundings.run_folder)
+    folder = surroundings.run_folder
+    jobs = slurm.launched(folder)
     slots = slurm.slots_in_queue(jobs)
+    if jobs and slots == 0:  # one answer proves nothing
+        time.sleep(ASK_AGAIN_SECONDS)
+        slots = slurm.slots_in_queue(jobs)
     if slots is None:
         problem = "does not answer, so nobody knows whether slots are left; try again"
         raise InvalidInput([Mistake("squeue", "", problem)])
     if slots:
         watch.say(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
-    elif todo := missing(planned, surroundings.run_folder):
-        jobs = [slurm.submit(surroundings, site, device, len(todo), workers_per_gpu)]
-        watch.say(f"submitted SLURM job {jobs[0]}")
+    elif todo := missing(planned, folder):
+        job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu)
+        jobs = slurm.launched(folder)
+        watch.say(f"submitted SLURM job {job_id}")
     if detach:
         return None
     queue = slurm.Queue(jobs)
@@ -175,7 +182,7 @@ def run_on_slurm(
                 return
             time.sleep(LOOK_SECONDS)
 
-    outcome = _watched(planned, surroundings.run_folder, watch, wait)
+    outcome = _watched(planned, folder, watch, wait)
     if outcome.stopped.startswith("interrupted"):
         return replace(outcome, stopped=f"SLURM goes on with {', '.join(jobs)}; the same command watches again")
     return outcome

@@ -22,6 +22,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 ONE_TRIAL = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=8", "byol.projector_width=32")
 TWO_LONG_TRIALS = ("methods=byol", "baselines=false", "seeds=[0, 1]", "epochs=400", "byol.projector_width=32")
 FEW_TRIALS = ("methods=simclr", "seeds=[0]", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
+RANKS = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=1", "byol.projector_width=32")
 MISBEHAVING = """
 question = "What becomes of trials that go wrong?"
 protocol = "digits-small"
@@ -101,6 +102,14 @@ class Twinbench:
 
         wait_until(have_begun, f"no {trials} trials of {out} began")
         return self.attempts(out)
+
+
+def run_on_two_ranks(twinbench: Twinbench, *options: object) -> None:
+    """Runs RANKS with two processes per trial, which leave the record that they leave on this machine alone."""
+    twinbench.run("ranks-here", RANKS, "--processes-per-trial", 2)
+    twinbench.run("ranks", RANKS, "--processes-per-trial", 2, *options)
+    assert [record["circumstance"]["ranks"] for record in twinbench.records("ranks")] == [2]
+    assert twinbench.digests("ranks") == twinbench.digests("ranks-here")
 
 
 def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> None:

@@ -13,8 +13,9 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def job_name() -> str:
 
 
 def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: int, workers_per_gpu: int) -> str:
-    """Submits the array, notes it in `launches/`, and returns its job id. InvalidInput says what SLURM refused."""
+    """Submits the array and notes it in `launches/`; its job id. InvalidInput says what SLURM refused."""
     import submitit
 
     folder = surroundings.run_folder
@@ -115,9 +116,10 @@ def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: in
     slots = min(site.slots or SLOTS, -(-missing // per_slot), largest_array())
     code = snapshot(folder)
     slot = Slot(surroundings, device, per_device)
+    name = str(site.sbatch.get("job-name") or name_of(folder))
     executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=1_000_000)
     while True:
-        executor.update_parameters(**sbatch_parameters(site, slots, code))
+        executor.update_parameters(job_name=name, **sbatch_parameters(site, slots, code))
         try:
             jobs = executor.submit_array([slot] * slots)
             break
@@ -127,7 +129,14 @@ def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: in
                 continue
             raise InvalidInput([Mistake("sbatch", "", f"refused the job: {_last_line(str(error))}")]) from None
     job_id = str(jobs[0].job_id).partition("_")[0]
-    launch = {"launcher": "slurm", "job_id": job_id, "slots": slots, "asked": described(site), "code": code.name}
+    launch = {
+        "launcher": "slurm",
+        "job_id": job_id,
+        "name": name,
+        "slots": slots,
+        "asked": described(site),
+        "code": code.name,
+    }
     write_launch(folder, f"slurm-{job_id}", launch)
     return job_id
 
@@ -136,7 +145,6 @@ def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, Any]
     """What submitit is to write into the batch script."""
     seconds = site.minutes * 60
     wanted = {
-        "job_name": "twinbench",
         "partition": site.partition,
         "account": site.account,
         "qos": site.qos,
@@ -150,7 +158,7 @@ def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, Any]
         "signal_delay_s": min(WARNING_SECONDS, seconds // 4),
         "array_parallelism": site.array_parallelism or slots,
         "setup": [*site.setup, f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"],
-        "additional_parameters": {"requeue": True, **site.sbatch},
+        "additional_parameters": {"requeue": True} | {key: of for key, of in site.sbatch.items() if key != "job-name"},
     }
     return {key: value for key, value in wanted.items() if value is not None}
 
@@ -178,34 +186,40 @@ def _ask(*command: str) -> str:
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-def launched(run_folder: Path) -> list[str]:
-    """The ids of the SLURM jobs that were submitted for the folder and not cancelled since."""
-    return _job_ids(sorted((run_folder / LAUNCHES).glob("*.json")))
+def name_of(run_folder: Path) -> str:
+    """What the folder's jobs are called, so that one query finds them and no other sweep's."""
+    return f"twinbench-{sha256(str(run_folder.resolve()).encode()).hexdigest()[:8]}"
 
 
-def _job_ids(notes: Sequence[Path]) -> list[str]:
-    found = []
+def launched(run_folder: Path) -> dict[str, str]:
+    """The ids of the SLURM jobs that were submitted for the folder and not cancelled since, with the jobs' names."""
+    return _jobs(sorted((run_folder / LAUNCHES).glob("*.json")))
+
+
+def _jobs(notes: Sequence[Path]) -> dict[str, str]:
+    found = {}
     for file in notes:
         with contextlib.suppress(OSError, ValueError, KeyError):  # torn: the folder's own marks still stop its workers
-            found.append(str(json.loads(file.read_text(encoding="utf-8"))["job_id"]))
+            launch = json.loads(file.read_text(encoding="utf-8"))
+            found[str(launch["job_id"])] = str(launch["name"])
     return found
 
 
-def slots_in_queue(job_ids: Sequence[str]) -> int | None:
+def slots_in_queue(jobs: Mapping[str, str]) -> int | None:
     """How many array tasks SLURM still has, pending, running or being requeued; None where it cannot say."""
-    if not job_ids:
+    if not jobs:
         return 0
     try:
-        # one query for the whole sweep; by user and not by job, since squeue fails where it has forgotten a job
-        told = _ask("squeue", "-h", "-r", "--me", "-o", "%A %F")
+        # one query for the whole sweep; by name and not by job, since squeue fails where it has forgotten a job
+        told = _ask("squeue", "-h", "-r", "--me", f"--name={','.join(sorted(set(jobs.values())))}", "-o", "%A %F")
     except (OSError, subprocess.SubprocessError):
         return None
-    return sum(bool(set(line.split()) & set(job_ids)) for line in told.splitlines())
+    return sum(bool(set(line.split()) & jobs.keys()) for line in told.splitlines())
 
 
 def cancel_waiting(notes: Sequence[Path]) -> None:
     """Takes slots that have not begun out of the queue, of the launches noted; those that run end by themselves."""
-    for job_id in _job_ids(notes):
+    for job_id in _jobs(notes):
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # the mark in the folder stops them too
             subprocess.run(["scancel", "--state=PENDING", job_id], capture_output=True, timeout=60)
 
@@ -214,7 +228,7 @@ def cancel_waiting(notes: Sequence[Path]) -> None:
 class Queue:
     """Whether slots are left, asked seldom, and less often the longer it goes on."""
 
-    job_ids: Sequence[str]
+    jobs: Mapping[str, str]
     _pause: float = FIRST_QUERY_SECONDS
     _asked_at: float = field(default_factory=time.monotonic)
     _absent: int = 0
@@ -224,7 +238,7 @@ class Queue:
         if time.monotonic() - self._asked_at < self._pause:
             return False
         self._asked_at = time.monotonic()
-        left = slots_in_queue(self.job_ids)
+        left = slots_in_queue(self.jobs)
         if left is None or left:
             self._absent = 0
             self._pause = min(LONGEST_QUERY_SECONDS, 1.5 * self._pause)

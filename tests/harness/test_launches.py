@@ -16,13 +16,13 @@ from twinbench.harness.snapshot import snapshot
 
 
 def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
-    write_launch(tmp_path, "slurm-7", {"job_id": "7"})
-    assert launched(tmp_path) == ["7"]
+    write_launch(tmp_path, "slurm-7", {"job_id": "7", "name": "a"})
+    assert launched(tmp_path) == {"7": "a"}
     (aside,) = cancel(tmp_path)
     assert json.loads(aside.read_text())["job_id"] == "7"
-    assert launched(tmp_path) == []
-    write_launch(tmp_path, "slurm-8", {"job_id": "8"})
-    assert launched(tmp_path) == ["8"]
+    assert launched(tmp_path) == {}
+    write_launch(tmp_path, "slurm-8", {"job_id": "8", "name": "a"})
+    assert launched(tmp_path) == {"8": "a"}
 
 
 @pytest.mark.parametrize(

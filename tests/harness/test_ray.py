@@ -13,6 +13,7 @@ from launching import (
     Twinbench,
     end_well,
     run_misbehaving,
+    run_on_two_ranks,
     run_out_of_disk,
     wait_until,
 )
@@ -37,6 +38,10 @@ def test_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, ray_cluste
     there.run("nodes", FEW_TRIALS, *_on(ray_cluster), "--workers", "2")
     assert there.digests("nodes") == there.digests("few")
     assert there.launch("nodes")["actors"] == 2  # on a node each, which has one `worker`
+
+
+def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench, ray_cluster: RayCluster) -> None:
+    run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
 
 
 def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> None:

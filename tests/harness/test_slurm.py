@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, TWO_LONG_TRIALS, Twinbench, run_misbehaving, run_out_of_disk, wait_until
+from launching import (
+    FEW_TRIALS,
+    ONE_TRIAL,
+    TWO_LONG_TRIALS,
+    Twinbench,
+    end_well,
+    run_misbehaving,
+    run_on_two_ranks,
+    run_out_of_disk,
+    wait_until,
+)
 from slurm_cluster import SlurmCluster, start_cluster
 
 from twinbench.harness import provenance
@@ -42,6 +52,17 @@ def test_two_slots_on_two_nodes_leave_the_records_of_a_local_run(there: Twinbenc
     assert there.launch("slots")["slots"] == 2  # the largest array here; a node each
     assert _elements(slurm, there.launch("slots")["job_id"], "node") == ["n1", "n2"]
     assert {record["circumstance"]["where"].split()[-1] for record in there.records("slots")} <= {"n1", "n2"}
+
+
+def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench) -> None:
+    run_on_two_ranks(there, *ON_SLURM, "--slurm", "cpus=2")
+
+
+def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> None:
+    for command in [there.start_run("shared-slurm", FEW_TRIALS, *ON_SLURM) for _ in range(2)]:
+        end_well(command)
+    assert there.digests("shared-slurm") == there.digests("few")
+    assert {record["circumstance"]["attempts"] for record in there.records("shared-slurm")} == {1}
 
 
 def _elements(cluster: SlurmCluster, array: str, key: str) -> list[str]:
