@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 LAUNCHERS = ("local", "ray", "slurm")
+AUTO = "auto"
 KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
 app = typer.Typer(
@@ -79,9 +80,9 @@ def run(
         typer.Option(min=1, help="Ranks that share each batch of a trial, on one node; a GPU each where there are."),
     ] = 1,
     pack: Annotated[
-        int,
-        typer.Option(min=1, help="Trials at most that take turns in one process, on views that are made once for all."),
-    ] = 1,
+        str,
+        typer.Option(help="Trials at most that take turns in one process, on views made once for all; auto measures."),
+    ] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     mode: Annotated[
         str,
@@ -124,8 +125,7 @@ def run(
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach, mode)
-    if pack > 1:
-        _check_pack(processes_per_trial, trial_time_limit)
+    most_packed = _most_packed(pack, launcher, processes_per_trial, trial_time_limit)
     devices = []
     if launcher == "local":
         devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
@@ -148,7 +148,7 @@ def run(
         where=launcher,
         keep_log=True,
         processes=processes_per_trial,
-        pack=pack,
+        pack=most_packed,
         mode=mode,
     )
     watch = Watch(folder, planned.axes, planned.trials, out())
@@ -158,7 +158,7 @@ def run(
     elif launcher == "ray":
         outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach)
     else:
-        outcome = run_locally(planned, surroundings, devices, workers, watch)
+        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs=pack == AUTO)
     if not outcome:
         out().print(f"twinbench status {folder} says how far it is")
         return
@@ -190,8 +190,18 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str
         raise InvalidInput(mistakes)
 
 
-def _check_pack(processes_per_trial: int, trial_time_limit: float | None) -> None:
+def _most_packed(pack: str, launcher: str, processes_per_trial: int, trial_time_limit: float | None) -> int:
+    """The number that `--pack` says, or the most that are measured."""
+    from twinbench.harness.packing import SIZES
+
+    if pack == "1":
+        return 1
     mistakes = []
+    if pack == AUTO and launcher != "local":
+        allowed = "a number: the workers are elsewhere, where nothing has been measured"
+        mistakes.append(Mistake("--pack", "--launcher", "cannot be chosen by measurement", launcher, allowed))
+    if pack != AUTO and not (pack.isascii() and pack.isdigit() and int(pack)):
+        mistakes.append(Mistake("--pack", "", "is no number of trials", pack, f"1 or more, or {AUTO}"))
     if processes_per_trial > 1:
         allowed = "1: a pack is several trials in one process, and these would be several processes for one trial"
         mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
@@ -200,6 +210,7 @@ def _check_pack(processes_per_trial: int, trial_time_limit: float | None) -> Non
         mistakes.append(Mistake("--pack", "--trial-time-limit", "cannot be packed", trial_time_limit, allowed))
     if mistakes:
         raise InvalidInput(mistakes)
+    return max(SIZES) if pack == AUTO else int(pack)
 
 
 def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[str], processes_per_trial: int) -> Any:

@@ -1,6 +1,7 @@
 """What a device does in a second, as `twinbench bench` measured it: one JSON file per device in the user's cache.
 
-    CACHE/bench/NAME-DIGEST.json      the digest covers device, cores, threads and torch's version
+    CACHE/bench/NAME-DIGEST.json         the digest covers device, cores, threads and torch's version
+    CACHE/bench/NAME-DIGEST.packs.json   how many trials should take turns, as `run --pack auto` found
 
 Keys that are not known here are left alone, so that more can be measured and stored later.
 """
@@ -48,6 +49,15 @@ class TrainingStep:
     def images_per_second(self) -> float:
         """Training images, each of which is seen in all its views."""
         return self.batch_size / self.seconds
+
+
+@dataclass(frozen=True)
+class PackSeconds:
+    """What one step of a training adds to the time of all that take turns in a process, by how many they are."""
+
+    shape: Mapping[str, Any]
+    batch_size: int
+    seconds: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -138,3 +148,28 @@ def stored(machine: Machine) -> Measurement | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def packs_file(machine: Machine) -> Path:
+    """Where stands which packs were measured on the machine."""
+    return measurement_file(machine).with_suffix(".packs.json")
+
+
+def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
+    """All that were measured; none where the file cannot be read."""
+    try:
+        told = json.loads(packs_file(machine).read_bytes())["packs"]
+        return tuple(
+            PackSeconds(one["shape"], int(one["batch_size"]), {int(n): float(s) for n, s in one["seconds"].items()})
+            for one in told
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def store_packs(machine: Machine, found: PackSeconds) -> Path:
+    """Adds to what was measured, in the place of the same shape and batch. One that is added meanwhile may be lost."""
+    others = [one for one in stored_packs(machine) if (one.shape, one.batch_size) != (found.shape, found.batch_size)]
+    file = packs_file(machine)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write_json_atomically(file, {"machine": asdict(machine), "packs": [asdict(one) for one in [*others, found]]})

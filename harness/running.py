@@ -1,6 +1,5 @@
 """One sweep from its file to a full run folder: plan, check, hand out what is missing, show how it goes."""
 
-import math
 import os
 import time
 from collections import Counter
@@ -122,17 +121,33 @@ class Outcome:
 
 
 def run_locally(
-    planned: Plan, surroundings: "Surroundings", devices: list[str], workers: int | None, watch: Watch
+    planned: Plan,
+    surroundings: "Surroundings",
+    devices: list[str],
+    workers: int | None,
+    watch: Watch,
+    measures_packs: bool = False,
 ) -> Outcome:
-    """Runs what is missing in processes of this machine until every trial is recorded, by whomever."""
+    """Runs what is missing in processes of this machine until every trial is recorded, by whomever.
+
+    Packs have at most `surroundings.pack` trials, and as many as end soonest; with `measures_packs`, by measurement.
+    """
     from twinbench.harness.launchers.local import LocalLauncher
+    from twinbench.harness.machine import this_machine
+    from twinbench.harness.packing import best_pack, seconds_in_packs
 
     todo = missing(planned, surroundings.run_folder)
     per_trial = surroundings.threads * surroundings.processes
     count = workers or (max(1, cores() // per_trial) if devices == ["cpu"] else len(devices))
     count = min(count, len(todo))
-    shared_out = max(1, math.ceil(len(todo) / max(1, count)))  # no worker packs what another would have to wait for
-    launcher = LocalLauncher(replace(surroundings, pack=min(surroundings.pack, shared_out)), count, devices)
+    seconds = None
+    if measures_packs and todo:
+        machine = this_machine(devices[0], surroundings.threads)
+        seconds = seconds_in_packs(todo, image_size(planned, surroundings.data), devices[0], machine, watch.say)
+    if surroundings.pack > 1 and todo:
+        surroundings = replace(surroundings, pack=best_pack(todo, surroundings, count, seconds))
+        watch.say(f"{surroundings.pack} trials at most take turns in a process")
+    launcher = LocalLauncher(surroundings, count, devices)
 
     def work() -> None:
         if todo:

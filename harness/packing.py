@@ -1,0 +1,108 @@
+"""How many trials take turns in one process: measured once for a shape and a device, then looked up."""
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from twinbench.harness.machine import Machine, PackSeconds, shape_of, store_packs, stored_packs
+from twinbench.sweeps.identity import canonical_json
+from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from twinbench.harness.execute import Surroundings
+
+SIZES = (1, 2, 4, 8, 16)
+SECONDS = 1.0  # that each size is measured for, in each of ROUNDS
+ROUNDS = 2  # of which the faster counts
+WORSE = 1.1  # times the best size's: larger ones are not tried
+
+
+def best_pack(
+    todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None = None
+) -> int:
+    """The pack, of at most `surroundings.pack`, by which `workers` are through with `todo` first; the larger of equals.
+
+    `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
+    come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
+    """
+    from twinbench.harness.launchers.drain import packs
+
+    sizes = range(1, min(surroundings.pack, max(1, len(todo))) + 1)
+    if seconds:
+        sizes = range(1, min(sizes[-1], max(seconds)) + 1)
+    shared_out = {size: [len(pack) for pack in packs(todo, replace(surroundings, pack=size))] for size in sizes}
+    step = _between(seconds) if seconds else lambda size: 1.0
+    return min(sizes, key=lambda size: (_ends_after(shared_out[size], workers, step), -size))
+
+
+def _ends_after(packs: Sequence[int], workers: int, step: Callable[[int], float]) -> float:
+    """When the last worker ends, each taking the next pack as it gets free, in steps of all their trials."""
+    free = [0.0] * workers
+    for size in packs:
+        heapq.heapreplace(free, free[0] + size * step(size))
+    return max(free)
+
+
+def _between(seconds: Mapping[int, float]) -> Callable[[int], float]:
+    """A step's seconds in a pack of any size, along lines between the measured ones."""
+    known = sorted(seconds.items())
+
+    def step(size: int) -> float:
+        for (low, at_low), (high, at_high) in itertools.pairwise(known):
+            if size <= high:
+                return at_low + (at_high - at_low) * (size - low) / (high - low)
+        return known[-1][1]
+
+    return step
+
+
+def seconds_in_packs(
+    todo: Sequence[Trial], image_size: int, device: str, machine: Machine, say: Callable[[str], None]
+) -> Mapping[int, float]:
+    """What a step takes in packs, by their size, for the shape that most of `todo` have. Measured unless stored."""
+    trained = [trial for trial in todo if trial.training]
+    if not trained:
+        return {1: 1.0}
+    keys = [_key(trial, image_size) for trial in trained]
+    commonest = Counter(keys).most_common(1)[0][0]
+    trial = trained[keys.index(commonest)]
+    stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
+    if commonest in stored:
+        return stored[commonest]
+    say(f"measuring how many trials of {trial.method} should take turns in one process")
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory, a GPU's too, is free again afterwards
+        seconds = pool.submit(measured_packs, trial, image_size, device, machine.threads).result()
+    store_packs(machine, PackSeconds(shape_of(trial, image_size), int(trial.training["batch_size"]), seconds))
+    return seconds
+
+
+def _key(trial: Trial, image_size: int) -> bytes:
+    return canonical_json([shape_of(trial, image_size), int(trial.training["batch_size"])])
+
+
+def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
+    """Seconds that a step of the trial adds in packs of SIZES, up to where more are slower or memory ends."""
+    import torch
+
+    from twinbench.harness.bench import seconds_of_a_step
+    from twinbench.harness.memory import keep_freed_memory
+    from twinbench.harness.training.kernels import REPRO, choose_kernels
+
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    choose_kernels(REPRO)
+    device = torch.device(device_name)
+    found: dict[int, Any] = {}
+    for size in SIZES:
+        try:
+            found[size] = min(seconds_of_a_step(trial, image_size, device, SECONDS, size) for _ in range(ROUNDS))
+        except torch.OutOfMemoryError:
+            break
+        if found[size] > WORSE * min(found.values()):
+            break
+    return found

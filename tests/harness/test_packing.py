@@ -1,0 +1,83 @@
+"""Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from twinbench.harness import packing
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.machine import Machine, PackSeconds, packs_file, shape_of, store_packs, stored_packs
+from twinbench.harness.packing import best_pack, measured_packs, seconds_in_packs
+from twinbench.harness.planning import Plan
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+HERE = Machine("a processor", 2, 1, "2.0")
+
+
+@pytest.fixture
+def twelve(tiny_plan: Planner) -> list[Trial]:
+    """Three seeds of four trials."""
+    trials = tiny_plan("baselines=false", "seeds=[0, 1, 2]").trials
+    return [trial for seed in range(3) for trial in [trial for trial in trials if trial.seed == seed][:4]]
+
+
+@pytest.mark.parametrize(
+    ("workers", "most", "seconds", "expected"),
+    [
+        (1, 4, None, 4),
+        (2, 4, None, 2),  # two ends after 6 steps, four (4 + 4, 4) after 8, three (3, 1, 3, 1, 3, 1) after 7
+        (3, 4, None, 4),
+        (2, 1, None, 1),
+        (2, 4, {1: 1.0, 4: 0.5}, 4),  # 8 x .5 = 4, where two end after 6 x .83 = 5
+        (2, 4, {1: 1.0, 2: 1.2, 4: 2.0}, 1),
+        (1, 16, {1: 1.0, 2: 0.8}, 2),  # what was not measured, for want of memory, is not chosen
+    ],
+)
+def test_the_pack_is_the_one_by_which_the_workers_end_first(
+    twelve: list[Trial], tmp_path: Path, workers: int, most: int, seconds: dict[int, float] | None, expected: int
+) -> None:
+    assert len(twelve) == 12
+    assert best_pack(twelve, Surroundings(tmp_path, pack=most), workers, seconds) == expected
+
+
+def test_a_shape_is_measured_once_on_a_machine(
+    twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
+    said: list[str] = []
+    for machine in (HERE, Machine("a processor", 2, 2, "2.0")):
+        assert stored_packs(machine) == ()
+    trial = twelve[0]
+    store_packs(HERE, PackSeconds(shape_of(trial, 8), trial.training["batch_size"], {1: 0.5, 2: 0.25}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 32), trial.training["batch_size"], {1: 5.0}))
+    assert seconds_in_packs([trial], 8, "cpu", HERE, said.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs([trial], 32, "cpu", HERE, said.append) == {1: 5.0}
+    assert said == [] and stored_packs(Machine("a processor", 2, 2, "2.0")) == ()
+    packs_file(HERE).write_text("{")
+    assert stored_packs(HERE) == ()
+
+
+def test_sizes_are_measured_until_more_trials_are_slower(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 1.0, 2: 0.6, 4: 0.5, 8: 0.56, 16: 0.1}
+    asked: list[int] = []
+
+    def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int) -> float:
+        asked.append(pack)
+        return seconds[pack]
+
+    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", step)
+    assert measured_packs(twelve[0], 8, "cpu", 1) == {1: 1.0, 2: 0.6, 4: 0.5, 8: 0.56}
+    assert sorted(set(asked)) == [1, 2, 4, 8] and len(asked) == 4 * packing.ROUNDS
+
+
+@pytest.mark.slow
+def test_a_measured_pack_is_of_a_real_training_in_another_process(
+    twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
+    said: list[str] = []
+    seconds = seconds_in_packs(twelve, 8, "cpu", HERE, said.append)
+    assert seconds[1] > 0 and set(seconds) <= set(packing.SIZES) and len(said) == 1
+    assert seconds_in_packs(twelve, 8, "cpu", HERE, said.append) == seconds and len(said) == 1
