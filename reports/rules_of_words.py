@@ -238,8 +238,7 @@ def declared_before(case: Case) -> Outcome:
     if log.problem:
         return FAILED, log.problem
     if entry is None:
-        changed = "what was declared under this name is another claim: it was changed since"
-        return FAILED, changed if log.named(claim.name) else "never declared"
+        return FAILED, _undeclared(case)
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
     if untold := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
         return FAILED, f"declared {entry.time}, and {len(untold)} results do not say when they came: {some(untold)}"
@@ -254,7 +253,18 @@ def declared_before(case: Case) -> Outcome:
         return FAILED, f"{told}: a clock is wrong, or records are gone"
     if another := next(_another_look(case), ""):
         return FAILED, another
-    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "")
+    content = "" if entry.protocol else "; the content of its protocol was not put on record"
+    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "") + content
+
+
+def _undeclared(case: Case) -> str:
+    """Why no line of the log stands for the claim: it was changed since, or its protocol was, or there is none."""
+    claim, evidence = case.evidence.claim, case.evidence
+    if entry := evidence.log.of(claim):
+        ran = ", ".join(distinct(side.section.protocol_id for side in evidence.measured if side.section))
+        return f"declared {entry.time} under {claim.protocol} ({entry.protocol[:12]}), which was changed since: {ran}"
+    changed = "what was declared under this name is another claim: it was changed since"
+    return changed if evidence.log.named(claim.name) else "never declared"
 
 
 def _another_look(case: Case) -> Iterator[str]:
