@@ -13,7 +13,6 @@ from twinbench.reports.case import (
     Outcome,
     distinct,
     is_trained,
-    passed_if,
     some,
 )
 from twinbench.reports.cells import REPORTED_ON
@@ -27,8 +26,10 @@ from twinbench.reports.sentences import (
     generalises,
     names_dataset,
     names_methods,
+    names_protocol,
     names_setting,
     says_setting,
+    unnamed,
 )
 
 DRIFTING = ("commit", "code_hash", "device", "precision")
@@ -41,9 +42,9 @@ APART = 0.5  # of all trials of a side would have to change theirs for the sides
 
 
 def scope_words(case: Case) -> Outcome:
-    """The sentence names the dataset that it holds for, and says nothing that is not compared."""
-    claim, name = case.evidence.claim, case.dataset
-    if wrong := list(contradictions(claim, _compared(case))):
+    """The sentence names what it holds for, by the protocol or one by one, and says nothing that is not compared."""
+    claim, name, compared = case.evidence.claim, case.dataset, _compared(case)
+    if wrong := list(contradictions(claim, compared)):
         return FAILED, f"the sentence is about something else: {'; '.join(wrong)}", "stops"
     if left_out := next(_left_out(case), "") or next(_with_itself(case), ""):
         return FAILED, left_out, "stops"
@@ -51,8 +52,14 @@ def scope_words(case: Case) -> Outcome:
         return NOT_APPLICABLE, "the dataset is unknown"
     if not names_dataset(claim, name):
         return FAILED, f"does not say that it is about {name}: without a scope it says too much"
-    unsaid = ", ".join(dict.fromkeys(_unsaid_settings(case)))
-    return passed_if(not unsaid, f"names {name}", f"holds at {unsaid}, which the sentence does not say")
+    if unsaid := ", ".join(dict.fromkeys(_unsaid_settings(case))):
+        return FAILED, f"holds at {unsaid}, which the sentence does not say"
+    if names_protocol(claim):
+        return PASSED, f"names {claim.protocol}, which fixes dataset, backbone and epochs"
+    if missing := " and ".join(unnamed(claim, compared)):
+        # Told beside the verdict: the claim has a protocol, which has them, but who reads the sentence alone has not.
+        return FAILED, f"names {name}, and neither {claim.protocol or 'a protocol'} nor {missing}", "told"
+    return PASSED, f"names {name}" + (", backbone and epochs" if compared.backbone else "")
 
 
 def _unsaid_settings(case: Case) -> Iterator[str]:

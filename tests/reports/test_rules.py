@@ -42,7 +42,7 @@ SEEN = {
     "A17": (PASSED, "Holm over the 1 comparison of family 'claims'"),
     "A18": (PASSED, "asked for: 0.0100"),
     "A19": (PASSED, "margin 0.01"),
-    "A20": (PASSED, "names cifar10"),
+    "A20": (PASSED, "names cifar10-small, which fixes dataset, backbone and epochs"),
     "A21": (PASSED, "curves and outputs by example"),
     "A22": (PASSED, "one code, device, precision and set of versions"),
     "A23": (NOT_APPLICABLE, "one dataset"),
@@ -170,6 +170,12 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "a batch size that the sentence leaves out": (
         "A20", "narrows", "holds at batch_size 128, which the sentence does not say",
         lambda case: with_selector(case, "simclr", batch_size=128)),
+    "a backbone and epochs that the sentence leaves out": (
+        "A20", "told", "names cifar10, and neither cifar10-small nor the backbone small_resnet and 20 epochs",
+        lambda case: with_claim(case, sentence="On CIFAR-10 SimCLR is better than BYOL by one point.")),
+    "a backbone that the sentence leaves out": (
+        "A20", "told", "nor the backbone small_resnet",
+        lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
         "A8", "told", "1 trials were begun, never ended",
         lambda case: with_evidence(case, around=replace(case.evidence.around, begun=("f" * 16,)))),
