@@ -123,6 +123,9 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
     """Mean of A less mean of B with Welch's interval: no pairs, and no equal variances asked for.
 
     Degrees of freedom: Welch 1947, Satterthwaite 1946. `sd` is sqrt(((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)).
+    At 95 % it covers within 1 % of that from five seeds a side on, and at four against four; three against three cover
+    94.1 to 96.5 %, as the spreads are to each other. Few against more cover less: down to 92 % with three, 87 with two,
+    which `welch_covers` is asked for. All by quadrature in tests/reports/test_simulated_statistics.py.
     """
     a, b = _finite(a), _finite(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
@@ -135,6 +138,11 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
         share = of_a / (of_a + of_b)  # as a share, so that no small variance underflows when squared
         freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
     return Difference(mean, None, None, n, pooled, False, None, confidence, error, freedom).at(confidence)
+
+
+def welch_covers(n: int, m: int) -> bool:
+    """Whether Welch's interval of so many seeds, whatever their spreads, falls short of 95 % by at most 1 %."""
+    return min(n, m) >= 5 or n == m >= 3
 
 
 def _mean_difference(differences: Sequence[float], confidence: float) -> Difference:
