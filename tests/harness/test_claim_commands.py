@@ -168,6 +168,17 @@ def test_check_ends_with_0_only_where_all_claims_are_supported(
     assert done.out.splitlines()[-1].startswith(f"{len(tables)} claim")
 
 
+def test_a_supported_claim_that_nobody_declared_ends_with_0_is_labelled_and_warns_in_a_statement(
+    call: Call, run: Path
+) -> None:
+    undeclared = claims(CLAIM.replace("simclr-beats-byol", "undeclared").replace("at least one point", "one point"))
+    done = call("check", undeclared, run)
+    assert (done.code, done.out.splitlines()[0]) == (0, "SUPPORTED_AS_STATED, EXPLORATORY  undeclared")
+    assert done.out.splitlines()[-1].endswith("; 1 not declared before the results")
+    told = json.loads(call("check", undeclared, run, "--format", "in-toto").out)["predicate"]
+    assert (told["result"], told["warnedTests"]) == ("WARNED", ["undeclared"])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_is_printed_alone_and_written_as_it_is_printed(call: Call, run: Path, form: str) -> None:
     printed = call("check", claims(CLAIM, FALSE), run, "--format", form)
