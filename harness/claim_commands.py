@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinbench.sweeps.identity import to_utf8
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+
+if TYPE_CHECKING:
+    from twinbench.reports.claims import Claim
 
 NOT_ALL_SUPPORTED = 1
 
@@ -23,21 +26,33 @@ RunFolder = Annotated[Path, typer.Argument(help="The run folder, which need not 
 
 
 @claim_app.command()
-def declare(claims: ClaimsFile, folder: RunFolder) -> None:
+def declare(
+    claims: ClaimsFile,
+    folder: RunFolder,
+    protocols: Annotated[
+        list[str] | None, typer.Option("--protocol", help="The file of a protocol of your own that the claims name.")
+    ] = None,
+) -> None:
     """Add claims to the folder's log, with the time. What is declared after its results is marked exploratory."""
     from twinbench.reports.claims import read_claims
-    from twinbench.reports.declaring import copy_claims, declare
+    from twinbench.reports.declaring import copy_claims, declare, known_protocols
     from twinbench.reports.verdict_forms import plain
     from twinbench.results.record import DECLARATIONS
 
     read = read_claims(claims)
-    new, head = declare(read, folder, datetime.now(UTC))
+    own = _hashes(protocols or (), read)
+    new, head = declare(read, folder, datetime.now(UTC), own)
     if copied := copy_claims(claims, folder):
         _write(f"copied to {copied}, which the report judges and a bundle takes along\n")
     for entry in new:
-        _write(f"declared {plain(entry.name)} ({entry.claim[:12]}) at {entry.time}, {entry.recorded} trials recorded\n")
+        under = f" under protocol {entry.protocol[:12]}" if entry.protocol else ""
+        told = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
+        _write(f"{told}, {entry.recorded} trials recorded\n")
     if len(new) < len(read):
         _write(f"{len(read) - len(new)} stood in the log already\n")
+    named = {claim.protocol for claim in read} - {""}
+    if unknown := sorted(named - {*known_protocols(folder, named), *own}):
+        _write(f"the content of {', '.join(map(plain, unknown))} is not on record: --protocol FILE puts it there\n")
     _write(f"{folder / DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere\n")
 
 
@@ -51,11 +66,29 @@ def log(folder: RunFolder) -> None:
         raise InvalidInput([Mistake(str(folder), "", "is no folder")])
     found = read_log(folder)
     for entry in found.entries:
-        _write(f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)} ({entry.recorded} trials recorded)\n")
+        under = f"under protocol {plain(entry.protocol[:12])}, " if entry.protocol else ""
+        told = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
+        _write(f"{told} ({under}{entry.recorded} trials recorded)\n")
     if found.problem:
         raise InvalidInput([Mistake(str(folder), "", found.problem)])
     if not found.entries:
         _write(f"nothing was declared in {folder}\n")
+
+
+def _hashes(files: Sequence[str], claims: Sequence["Claim"]) -> dict[str, str]:
+    """Content hash by name of protocols of one's own. InvalidInput for one that no claim names."""
+    from twinbench.sweeps.sweep import read_protocol
+
+    own = {file: read_protocol(file) for file in files}
+    named = sorted({claim.protocol for claim in claims})
+    mistakes = [
+        Mistake("--protocol", file, "is none that a claim names", protocol.name, ", ".join(named))
+        for file, protocol in own.items()
+        if protocol.name not in named
+    ]
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return {protocol.name: protocol.hash for protocol in own.values()}
 
 
 def check(

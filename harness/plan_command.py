@@ -64,15 +64,16 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
     """The run folder as it would be with this plan in it; nothing is written there."""
     from twinbench.harness.run_folder import write_plan
     from twinbench.reports.evidence import Folder
-    from twinbench.results.record import ARTEFACTS, RECORDS
+    from twinbench.results.record import ARTEFACTS, DECLARATIONS, RECORDS
     from twinbench.results.store import DATABASE
 
     with tempfile.TemporaryDirectory() as temporary:
         beside = Path(temporary) / "run"
         write_plan(beside, planned)
-        for name in (RECORDS, ARTEFACTS, "trials"):
-            if (run_folder / name).is_dir():
-                (beside / name).symlink_to((run_folder / name).resolve())
+        told = [run_folder / DECLARATIONS, *run_folder.glob("claims*.toml")]  # what `check` looks at too
+        for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *told):
+            if path.exists():
+                (beside / path.name).symlink_to(path.resolve())
         if (run_folder / DATABASE).exists():  # so that only what is new is read
             shutil.copy(run_folder / DATABASE, beside)
         yield Folder(beside)
@@ -187,19 +188,33 @@ def _print_prospects(
     heads = ("claim", "seeds planned", "seeds needed", "detects", "asked", "")
     typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
     typer.echo("needed: for power .8, where the truth lies as far as asked beyond the bound that is claimed")
-    open_claims = [one for one in found if not one.can_settle]
-    typer.echo(f"{len(found) - len(open_claims)} of {len(found)} claims can be settled by this plan")
-    _print_cheapest(planned, open_claims, rates, images)
+    to_come = [one for one in found if not one.verdict]
+    if judged := len(found) - len(to_come):
+        typer.echo(f"{judged} of {len(found)} claims are judged already: no trial of theirs is to come, see `check`")
+    if to_come:
+        can = sum(one.can_settle for one in to_come)
+        others = " others" if judged else " claims"
+        typer.echo(f"{can} of {len(to_come)}{others} can be settled by this plan")
+    _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates, images)
+
+
+def _is_settled(prospect: "Prospect") -> bool:
+    """Whether it is judged, and no more seeds could change that."""
+    from twinbench.reports.verdicts import INADMISSIBLE, OPEN
+
+    return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, INADMISSIBLE))
 
 
 def _row(prospect: "Prospect") -> tuple[str, ...]:
     detects = "" if prospect.detectable is None else f"{prospect.detectable:.4f}"
-    needed = "?" if prospect.seeds is None else str(prospect.seeds)
+    needed = "" if _is_settled(prospect) else "?" if prospect.seeds is None else str(prospect.seeds)
     asked = f"{prospect.size:.4f}" if prospect.size else ""
-    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, asked, _verdict(prospect)
+    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, asked, _outlook(prospect)
 
 
-def _verdict(prospect: "Prospect") -> str:
+def _outlook(prospect: "Prospect") -> str:
+    if prospect.verdict:
+        return f"judged already: {prospect.verdict}"
     if prospect.missing_cells:
         return f"no trial of {'; '.join(prospect.missing_cells)} is planned"
     if prospect.seeds is None:

@@ -79,7 +79,7 @@ class Evidence:
     sides: tuple[Side, ...]
     pairs: tuple[tuple[Side, Side | None, str], ...]
     log: Log
-    declared: Declaration | None
+    declared: Declaration | None  # under the protocol that the trials ran under
     table: PublishedTable | None  # of a claim about a published table, or equal to one
     versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
     feature_std: Mapping[str, float]  # at the end of training, by trial
@@ -115,6 +115,14 @@ class Evidence:
         judged = {other.claim.hash for other in self.together} | {self.claim.hash}
         absent = [entry for entry in self.log.entries if entry.claim not in judged]
         return tuple(entry.name for entry in absent if entry.claim not in self.around.claims_on_file)
+
+
+def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]:
+    """Of each protocol that the sides ran under by the name that the claim gives: its hash, and without deviations."""
+    named = [side.section for side in sides if side.section and side.section.protocol_name == claim.protocol]
+    return list(
+        {section.protocol_hash: frozenset({section.protocol_hash, section.base_hash}) for section in named}.values()
+    )
 
 
 class Folder:
@@ -161,7 +169,7 @@ class Folder:
             sides,
             pairs,
             self._log,
-            self._log.of(claim),
+            self._log.of(claim, protocol_hashes(claim, sides)),
             table,
             self._versions,
             self._feature_std,

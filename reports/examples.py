@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from twinbench.reports.statistics import CONFIDENCE
 
@@ -98,7 +98,7 @@ def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
     if b + c == 0:
         return McNemar(0, 0, 1.0, "exact binomial")
     if b + c < FEW_DISCORDANT:
-        return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue), "exact binomial")
+        return McNemar(b, c, min(1.0, 2 * float(special.bdtr(min(b, c), b + c, 0.5))), "exact binomial")
     chi_square = max(abs(b - c) - 1, 0) ** 2 / (b + c)
     return McNemar(b, c, float(special.chdtrc(1, chi_square)), "chi-square with continuity correction")
 

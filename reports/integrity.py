@@ -2,7 +2,7 @@
 
 Found here: what differs from the manifest; records whose digest, ids or protocol hash do not follow from their content;
 protocols that changed under their name; planned or attempted trials that left no record; records that are copies of
-another seed's; a broken chain of declarations.
+another seed's; a broken chain of declarations; a protocol that is another than when a claim under it was declared.
 
 Not found here, nor by rendering: results that somebody replaced before bundling, with all digests made anew. Against
 that stand the per-example outputs (level aggregate, unless they were made up as well), running trials again (level
@@ -14,7 +14,7 @@ bundle at all; only an earlier digest or a declaration elsewhere tells of them.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twinbench.results.bundle import ATTEMPTS, ENVIRONMENT, REFERENCES, printable
 from twinbench.results.contents import Contents, Table, protocol_problem
@@ -28,6 +28,9 @@ from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.sweep import SHIPPED, read_protocol, shipped_protocols
 from twinbench.sweeps.trial import Trial
 from twinbench.sweeps.values import differences
+
+if TYPE_CHECKING:
+    from twinbench.reports.claims import Claim
 
 NOTHING_IS_DRAWN = ("raw_pixels",)  # methods whose results are equal whatever the seed
 
@@ -65,7 +68,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *_protocol_faults(contents),
         *_attempt_faults(contents),
         *_copy_faults(unpacked, records),
-        *_declaration_faults(unpacked),
+        *_declaration_faults(contents),
     ]
     return judged("integrity", faults, _notes(contents))
 
@@ -307,11 +310,23 @@ def _is_trivial(unpacked: Unpacked, file: str) -> bool:
 # --- declarations and what else to know -----------------------------------------------------------------------------
 
 
-def _declaration_faults(unpacked: Unpacked) -> Iterator[str]:
+def _declaration_faults(contents: Contents) -> Iterator[str]:
+    """A broken chain, and protocols whose content is another than when the claims under them were declared."""
     from twinbench.reports.declaring import read_log
 
-    if problem := read_log(unpacked.run_folder).problem:
-        yield problem
+    log = read_log(contents.unpacked.run_folder)
+    if log.problem:
+        yield log.problem
+    ran: dict[str, set[str]] = defaultdict(set)  # hashes, and those without deviations, by name
+    for record in contents.records.values():
+        protocol = record["result"]["trial"]["protocol"]
+        ran[str(protocol["name"])] |= {str(protocol["hash"]), str(protocol.get("base_hash", protocol["hash"]))}
+    for claim in _claims_on_file(contents.unpacked):
+        hashes, entry = ran.get(claim.protocol), log.of(claim)
+        if hashes and entry and not log.of(claim, [hashes]):
+            now = ", ".join(one[:12] for one in sorted(hashes))
+            told = f"declared as {entry.name} under protocol {claim.protocol} with the hash {entry.protocol[:12]}"
+            yield f"{told}, and the records are of {now}: the protocol was changed since"
 
 
 def _notes(contents: Contents) -> Iterator[str]:
@@ -338,18 +353,27 @@ def _notes(contents: Contents) -> Iterator[str]:
 
 def _withdrawn(unpacked: Unpacked) -> Iterator[str]:
     """Claims that were declared and that no file holds in that form any more."""
-    from twinbench.reports.claims import read_claims
     from twinbench.reports.declaring import read_log
 
-    held = set()
-    for name in unpacked.names("claims"):
-        try:
-            held |= {claim.hash for claim in read_claims(unpacked.file(name))}
-        except InvalidInput:
-            yield f"{name}: cannot be read as claims"
+    unreadable: list[str] = []
+    held = {claim.hash for claim in _claims_on_file(unpacked, unreadable)}
+    for name in unreadable:
+        yield f"{name}: cannot be read as claims"
     for entry in read_log(unpacked.run_folder).entries:
         if entry.claim not in held:
             yield f"declared on {entry.time} as {entry.name}, and in no claims file here in that form"
+
+
+def _claims_on_file(unpacked: Unpacked, unreadable: list[str] | None = None) -> Iterator["Claim"]:
+    """Of all files of claims; the names of those that cannot be read are added to `unreadable`."""
+    from twinbench.reports.claims import read_claims
+
+    for name in unpacked.names("claims"):
+        try:
+            yield from read_claims(unpacked.file(name))
+        except InvalidInput:
+            if unreadable is not None:
+                unreadable.append(name)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,11 +7,11 @@ from few seeds are themselves uncertain, so all of this is for choosing a plan, 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from scipy import stats
+from scipy import special
 
-from twinbench.reports.checking import locked_hashes
+from twinbench.reports.checking import in_families, locked_hashes
 from twinbench.reports.claims import Claim
 from twinbench.reports.contrasts import ALPHA, COLLAPSE_KINDS, WITHOUT_SEEDS, bound_of, least_wins
 from twinbench.reports.evidence import Evidence, Folder, Side
@@ -19,6 +19,7 @@ from twinbench.reports.power import POWER, seeds_needed, smallest_detectable_dif
 from twinbench.reports.published import published_tables
 from twinbench.reports.settling import pairs_to_win
 from twinbench.reports.statistics import seed_differences
+from twinbench.reports.verdicts import judge
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 PAIRS_TO_TRUST = 3  # from so many pairs on, their own spread counts, and not that of all cells
@@ -34,7 +35,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a plan can do for one claim. `seeds`: how many each of its cells needs; None where no number would do."""
+    """What a plan can do for one claim. `seeds`: how many each of its cells needs; None where no number would do.
+
+    `verdict` is what `check` says of it where every trial that the plan has for it is recorded; empty where some are to
+    come.
+    """
 
     claim: Claim
     planned_seeds: int
@@ -43,6 +48,7 @@ class Prospect:
     seeds: int | None
     missing_cells: tuple[str, ...]
     cell_ids: tuple[str, ...]
+    verdict: str = ""
 
     @property
     def can_settle(self) -> bool:
@@ -78,14 +84,21 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
             mistakes += error.mistakes
     if mistakes:
         raise InvalidInput(mistakes)
+    verdicts = [judge(case).label if _is_run(case.evidence) else "" for case in in_families(evidence)]
     sizes: dict[str, int] = {}
     for one in evidence:  # all that `check` will count, of whatever kind
         sizes[one.claim.family] = sizes.get(one.claim.family, 0) + len(one.pairs)
     return [
-        _prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family])
-        for one in evidence
+        replace(_prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family]), verdict=verdict)
+        for one, verdict in zip(evidence, verdicts, strict=True)
         if not one.claim.is_about_a_table
     ]
+
+
+def _is_run(evidence: Evidence) -> bool:
+    """Whether nothing is to come: every side has trials under the claim's protocol, and each of them is recorded."""
+    planned = all(_is_planned(side, evidence.claim) for side in evidence.sides)
+    return planned and all(trial["status"] != "missing" for trial in evidence.trials)
 
 
 def _prospect(evidence: Evidence, spread: Spread | None, family_size: int) -> Prospect:
@@ -121,7 +134,7 @@ def _seeds_needed(claim: Claim, sd: float, size: float, alpha: float) -> int | N
     needed = seeds_needed(sd, size, alpha, (1 + POWER) / 2 if asked == "within" else POWER)
     if asked == "within" or bound < 0:
         return needed
-    winning = pairs_to_win(float(stats.norm.cdf((bound + size) / sd)))  # A must win most seeds too
+    winning = pairs_to_win(float(special.ndtr((bound + size) / sd)))  # A must win most seeds too
     return None if needed is None or winning is None else max(needed, winning)
 
 

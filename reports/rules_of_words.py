@@ -13,7 +13,6 @@ from twinbench.reports.case import (
     Outcome,
     distinct,
     is_trained,
-    passed_if,
     some,
 )
 from twinbench.reports.cells import REPORTED_ON
@@ -27,8 +26,10 @@ from twinbench.reports.sentences import (
     generalises,
     names_dataset,
     names_methods,
+    names_protocol,
     names_setting,
     says_setting,
+    unnamed,
 )
 
 DRIFTING = ("commit", "code_hash", "device", "precision", "mode")
@@ -41,9 +42,9 @@ APART = 0.5  # of all trials of a side would have to change theirs for the sides
 
 
 def scope_words(case: Case) -> Outcome:
-    """The sentence names the dataset that it holds for, and says nothing that is not compared."""
-    claim, name = case.evidence.claim, case.dataset
-    if wrong := list(contradictions(claim, _compared(case))):
+    """The sentence names what it holds for, by the protocol or one by one, and says nothing that is not compared."""
+    claim, name, compared = case.evidence.claim, case.dataset, _compared(case)
+    if wrong := list(contradictions(claim, compared)):
         return FAILED, f"the sentence is about something else: {'; '.join(wrong)}", "stops"
     if left_out := next(_left_out(case), "") or next(_with_itself(case), ""):
         return FAILED, left_out, "stops"
@@ -51,8 +52,14 @@ def scope_words(case: Case) -> Outcome:
         return NOT_APPLICABLE, "the dataset is unknown"
     if not names_dataset(claim, name):
         return FAILED, f"does not say that it is about {name}: without a scope it says too much"
-    unsaid = ", ".join(dict.fromkeys(_unsaid_settings(case)))
-    return passed_if(not unsaid, f"names {name}", f"holds at {unsaid}, which the sentence does not say")
+    if unsaid := ", ".join(dict.fromkeys(_unsaid_settings(case))):
+        return FAILED, f"holds at {unsaid}, which the sentence does not say"
+    if names_protocol(claim):
+        return PASSED, f"names {claim.protocol}, which fixes dataset, backbone and epochs"
+    if missing := " and ".join(unnamed(claim, compared)):
+        # Told beside the verdict: the claim has a protocol, which has them, but who reads the sentence alone has not.
+        return FAILED, f"names {name}, and neither {claim.protocol or 'a protocol'} nor {missing}", "told"
+    return PASSED, f"names {name}" + (", backbone and epochs" if compared.backbone else "")
 
 
 def _unsaid_settings(case: Case) -> Iterator[str]:
@@ -241,8 +248,7 @@ def declared_before(case: Case) -> Outcome:
     if log.problem:
         return FAILED, log.problem
     if entry is None:
-        changed = "what was declared under this name is another claim: it was changed since"
-        return FAILED, changed if log.named(claim.name) else "never declared"
+        return FAILED, _undeclared(case)
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
     if untold := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
         return FAILED, f"declared {entry.time}, and {len(untold)} results do not say when they came: {some(untold)}"
@@ -257,7 +263,18 @@ def declared_before(case: Case) -> Outcome:
         return FAILED, f"{told}: a clock is wrong, or records are gone"
     if another := next(_another_look(case), ""):
         return FAILED, another
-    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "")
+    content = "" if entry.protocol else "; the content of its protocol was not put on record"
+    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "") + content
+
+
+def _undeclared(case: Case) -> str:
+    """Why no line of the log stands for the claim: it was changed since, or its protocol was, or there is none."""
+    claim, evidence = case.evidence.claim, case.evidence
+    if entry := evidence.log.of(claim):
+        ran = ", ".join(distinct(side.section.protocol_id for side in evidence.measured if side.section))
+        return f"declared {entry.time} under {claim.protocol} ({entry.protocol[:12]}), which was changed since: {ran}"
+    changed = "what was declared under this name is another claim: it was changed since"
+    return changed if evidence.log.named(claim.name) else "never declared"
 
 
 def _another_look(case: Case) -> Iterator[str]:

@@ -65,7 +65,24 @@ def names_dataset(claim: Claim, dataset: str) -> bool:
     """Whether the sentence says what it holds for: the dataset, or the protocol, which says so too."""
     sentence = _plain(claim.sentence)
     named = [_pattern(spelling).search(sentence) for spelling in (dataset, *_ALSO_CALLED.get(dataset, ()))]
-    return any(named) or bool(claim.protocol and _pattern(claim.protocol).search(sentence))
+    return any(named) or names_protocol(claim)
+
+
+def names_protocol(claim: Claim) -> bool:
+    """Whether the sentence names the protocol, which fixes all that is fixed."""
+    return bool(claim.protocol and _pattern(claim.protocol).search(_plain(claim.sentence)))
+
+
+def unnamed(claim: Claim, compared: Compared) -> list[str]:
+    """Of backbone and epochs what the sentence leaves to the reader: "the backbone small_resnet", "20 epochs"."""
+    sentence = _plain(claim.sentence)
+    left_out = []
+    if compared.backbone and not _pattern(compared.backbone).search(sentence):
+        left_out.append(f"the backbone {compared.backbone}")
+    unsaid = [number for number in sorted(compared.epochs) if not says_setting(claim, "epochs", number)]
+    if unsaid and not (names_setting(claim, "epoch") and "epochs" in (claim.axis, *claim.scope)):
+        left_out.append(f"{' and '.join(map(str, unsaid))} epochs")
+    return left_out
 
 
 def generalises(claim: Claim) -> str:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from twinbench.reports.contrasts import ALPHA, Contrast, least_wins
 from twinbench.reports.evidence import Evidence
@@ -48,7 +48,7 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
         room = max(room, margin) if contrast.bound == 0 else room
     needed = _seeds_needed(difference, room, level, power)
     if needed is not None and contrast.asked == "above" and contrast.bound >= 0 and difference.paired:
-        winning = pairs_to_win(float(stats.norm.cdf(max(difference.mean, room) / difference.sd)))
+        winning = pairs_to_win(float(special.ndtr(max(difference.mean, room) / difference.sd)))
         needed = None if winning is None else max(needed, winning)
     return None if needed is None else needed - difference.n
 
@@ -58,7 +58,7 @@ def _seeds_needed(difference: Difference, room: float, level: float, power: floa
     if not room or not difference.sd:
         return None
     effect, groups = room / difference.sd, 1 if difference.paired else 2
-    z, beyond = float(stats.norm.isf(level / 2)), float(stats.norm.isf(1 - power))
+    z, beyond = -float(special.ndtri(level / 2)), float(special.ndtri(power))
     guess = groups * ((z + beyond) / effect) ** 2 + z**2 / (2 * groups)
     if guess > 2 * MOST_SEEDS:
         return None
@@ -89,7 +89,8 @@ def pairs_to_win(share: float, power: float = POWER, most: int = MOST_SEEDS) -> 
 def _most_wins_by_chance(most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Numbers of pairs, and for each how many wins are the most that the sign test puts down to chance."""
     n = np.arange(least_wins(ALPHA), most + 1)
-    return n, np.asarray(stats.binom.isf(ALPHA / 2, n, 0.5), dtype=np.float64)
+    wins = np.ceil(special.bdtrik(1 - ALPHA / 2, n, 0.5))
+    return n, wins - (special.bdtrc(wins - 1, n, 0.5) <= ALPHA / 2)  # rounding may leave it one too high
 
 
 def hours_text(evidence: Evidence, trials: int) -> str:

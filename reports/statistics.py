@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special  # and not scipy.stats, whose import is a tenth of a whole check
 
 CONFIDENCE = 0.95
 ENUMERATED = 16  # up to so many pairs, all 2^n patterns of signs are gone through
@@ -123,6 +123,9 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
     """Mean of A less mean of B with Welch's interval: no pairs, and no equal variances asked for.
 
     Degrees of freedom: Welch 1947, Satterthwaite 1946. `sd` is sqrt(((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)).
+    At 95 % it covers within 1 % of that from five seeds a side on, and at four against four; three against three cover
+    94.1 to 96.5 %, as the spreads are to each other. Few against more cover less: down to 92 % with three, 87 with two,
+    which `welch_covers` is asked for. All by quadrature in tests/reports/test_simulated_statistics.py.
     """
     a, b = _finite(a), _finite(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
@@ -135,6 +138,11 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
         share = of_a / (of_a + of_b)  # as a share, so that no small variance underflows when squared
         freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
     return Difference(mean, None, None, n, pooled, False, None, confidence, error, freedom).at(confidence)
+
+
+def welch_covers(n: int, m: int) -> bool:
+    """Whether Welch's interval of so many seeds, whatever their spreads, falls short of 95 % by at most 1 %."""
+    return min(n, m) >= 5 or n == m >= 3
 
 
 def _mean_difference(differences: Sequence[float], confidence: float) -> Difference:
@@ -223,7 +231,8 @@ def wilcoxon_test(differences: Sequence[float], alpha: float, alternative: Alter
     nonzero = values[values != 0]
     nonzero = nonzero[np.argsort(np.abs(nonzero), kind="stable")]
     steps = np.cumsum(np.diff(np.abs(nonzero), prepend=0.0) > tolerance)  # equal where the differences tie
-    ranks = np.rint(2 * stats.rankdata(steps)).astype(np.int64)  # twice, so that shared ranks are whole
+    _, place, ties = np.unique(steps, return_inverse=True, return_counts=True)
+    ranks = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank of those that tie, so that it is whole
     chances = np.ones(1)  # chances[s]: that the ranks so far whose difference is positive sum to s
     for rank in ranks:
         chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
@@ -291,8 +300,8 @@ def _t_test(name: str, difference: Difference, alternative: Alternative) -> Test
         return Test(name, None, 0.0, difference.n, "the values do not vary between seeds: t is not defined")
     t = difference.mean / difference.standard_error
     if alternative == "two-sided":
-        return Test(name, 2 * float(stats.t.sf(abs(t), difference.degrees_of_freedom)), 0.0, difference.n)
-    return Test(name, float(stats.t.sf(t, difference.degrees_of_freedom)), 0.0, difference.n)
+        return Test(name, 2 * float(special.stdtr(difference.degrees_of_freedom, -abs(t))), 0.0, difference.n)
+    return Test(name, float(special.stdtr(difference.degrees_of_freedom, -t)), 0.0, difference.n)
 
 
 # P(A > B) ------------------------------------------------------------------------------------------------------------
@@ -330,21 +339,26 @@ def probability_of_improvement(
     at three seeds (Newcombe 2006, method 5). For normal values this one covers 95 % and more; where one group spreads
     three times as far as the other, 92 % and more.
     """
-    tail = (1 - confidence) / 2
     if paired:
         differences, _ = _sorted(seed_differences(a, b))
         n = len(differences)
         wins = float(n + np.sign(differences).sum()) / 2
-        low = float(stats.beta.ppf(tail, wins, n - wins + 1)) if wins > 0 else 0.0
-        high = float(stats.beta.isf(tail, wins + 1, n - wins)) if wins < n else 1.0
-        return Probability(wins / n, low, high, n, True, confidence, "Clopper-Pearson")
+        return Probability(wins / n, *clopper_pearson(wins, n, confidence), n, True, confidence, "Clopper-Pearson")
     of_a, of_b = np.array(_finite(a.values())), np.array(_finite(b.values()))
-    n, m = len(of_a), len(of_b)
+    n, m, tail = len(of_a), len(of_b), (1 - confidence) / 2
     wins = float(np.sum(of_a[:, None] > of_b) + np.sum(of_a[:, None] == of_b) / 2)
     low = _least_probability(math.floor(wins), n, m, tail)
     high = 1 - _least_probability(math.floor(n * m - wins), m, n, tail)
     method = "exact tail areas, proportional hazards"
     return Probability(wins / (n * m), low, high, min(n, m), False, confidence, method)
+
+
+def clopper_pearson(wins: float, n: int, confidence: float) -> tuple[float, float]:
+    """The exact interval of the chance of a win, of which n tries had so many (Clopper and Pearson 1934)."""
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(wins, n - wins + 1, tail)) if wins > 0 else 0.0
+    high = float(special.betainccinv(wins + 1, n - wins, tail)) if wins < n else 1.0
+    return low, high
 
 
 @lru_cache(maxsize=4096)
@@ -407,5 +421,5 @@ def equivalence(difference: Difference, margin: float, alpha: float) -> Equivale
     if error is None or freedom is None or inside.low is None or inside.high is None:
         return Equivalence(False, None, margin, None, None, alpha)
     room = margin - abs(difference.mean)
-    p = float(stats.t.sf(room / error, freedom)) if error > 0 else float(room <= 0)
+    p = float(special.stdtr(freedom, -room / error)) if error > 0 else float(room <= 0)
     return Equivalence(-margin < inside.low and inside.high < margin, p, margin, inside.low, inside.high, alpha)

@@ -1,6 +1,7 @@
 """Verdicts as text: for terminals, JSON, Markdown, LaTeX, HTML, in-toto. Equal input, equal bytes.
 
-What people read leaves out what JSON has: of a claim that is not judged, the rules that say nothing of why.
+What people read has the failed rules in words, of a claim that is not judged those that say why, and all others by
+their ids. LaTeX has the ids in comments, so that a paper's table stays readable.
 """
 
 import json
@@ -80,6 +81,19 @@ def _failed(verdict: Verdict) -> tuple[list[Finding], list[Finding]]:
     return full, [finding for finding in failed if finding not in full]
 
 
+def outcomes(verdict: Verdict) -> dict[str, list[str]]:
+    """The rules that failed, passed and were not applicable, by their ids."""
+    return {
+        outcome: [finding.rule for finding in verdict.findings if finding.outcome == outcome] for outcome in RULE_ORDER
+    }
+
+
+def rules_text(verdict: Verdict, *told: str) -> str:
+    """ "passed A1 A2 …; not applicable A23": of the outcomes that are asked for, those that there are."""
+    found = outcomes(verdict)
+    return "; ".join(f"{outcome} {' '.join(found[outcome])}" for outcome in told if found[outcome])
+
+
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -93,15 +107,19 @@ def plain(text: str) -> str:
 
 
 def terminal_text(checked: Checked) -> str:
-    """One block a claim: the verdict, what it rests on, the rules that failed."""
+    """One block a claim: the verdict, what it rests on, the rules that failed, and the others by their ids."""
     blocks = []
     for verdict in checked.verdicts:
         lines = [f"{plain(verdict.label)}  {plain(verdict.claim.name)}"]
         lines += [
-            f"  {name:<10} {plain(text)}" for name, text in [("claim", verdict.claim.sentence), *remarks(verdict)]
+            f"  {name:<10} {plain(text)}" for name, text in [("claim", verdict.claim.sentence), *_told_in_full(verdict)]
         ]
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, summary(checked)]) + "\n"
+
+
+def _told_in_full(verdict: Verdict) -> list[tuple[str, str]]:
+    return [*remarks(verdict), ("rules", rules_text(verdict, PASSED, NOT_APPLICABLE))]
 
 
 def folded(text: str, width: int) -> str:
@@ -181,8 +199,9 @@ def in_toto_text(checked: Checked) -> str:
     """An in-toto statement with a test-result predicate: a test per claim, whose subjects are the records' digests.
 
     Supported claims passed, supported but exploratory ones are warnings. Where no record stands behind any of them, the
-    claims themselves are the subjects, for a statement has to have some. Source: in-toto/attestation,
-    spec/predicates/test-result.md. It is not signed: whoever wants that signs the file.
+    claims themselves are the subjects, for a statement has to have some. Each claim's verdict and rules are annotations
+    of the configuration that it is, which is where in-toto has room for them. Source: in-toto/attestation,
+    spec/predicates/test-result.md and spec/v1/resource_descriptor.md. It is not signed: whoever wants that signs it.
     """
     trials = {
         str(trial["trial_id"]): str(trial["result_digest"])
@@ -201,7 +220,7 @@ def in_toto_text(checked: Checked) -> str:
         "predicateType": IN_TOTO["predicate"],
         "predicate": {
             "result": "FAILED" if failed else "WARNED" if warned else "PASSED",
-            "configuration": _resources(claims),
+            "configuration": [_configuration(verdict) for verdict in checked.verdicts],
             "passedTests": passed,
             "warnedTests": warned,
             "failedTests": failed,
@@ -212,6 +231,11 @@ def in_toto_text(checked: Checked) -> str:
 
 def _resources(digests: dict[str, str]) -> list[dict[str, Any]]:
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in digests.items()]
+
+
+def _configuration(verdict: Verdict) -> dict[str, Any]:
+    (resource,) = _resources({verdict.claim.name: verdict.claim.hash})
+    return resource | {"annotations": {"verdict": verdict.label, "rules": outcomes(verdict)}}
 
 
 # --- for papers and pages ---------------------------------------------------------------------------------------------
@@ -225,7 +249,7 @@ def markdown_text(checked: Checked) -> str:
     for verdict in checked.verdicts:
         lines += ["", f"## {_cell(verdict.claim.name)}", ""]
         lines += [f"> {_cell(verdict.claim.sentence)}", "", f"**{_cell(verdict.label)}**", ""]
-        lines += [f"- {name}: {_cell(text)}" for name, text in remarks(verdict)]
+        lines += [f"- {name}: {_cell(text)}" for name, text in _told_in_full(verdict)]
     return "\n".join([*lines, ""])
 
 
@@ -236,7 +260,10 @@ def _cell(text: str) -> str:
 
 
 def latex_text(checked: Checked) -> str:
-    """booktabs tables of claims, verdicts and numbers: several where one would not fit on a page."""
+    """booktabs tables of claims, verdicts and numbers: several where one would not fit on a page.
+
+    Above them, as comments, the rules of every claim by their ids.
+    """
     import pandas as pd
 
     rows = [
@@ -262,7 +289,8 @@ def latex_text(checked: Checked) -> str:
         label = "tab:claims" if number == 1 else f"tab:claims-{number}"
         frame = pd.DataFrame(page, dtype=object)
         tables.append(latex.table(frame, caption, label, notes if number == len(pages) else [], widths=LATEX_WIDTHS))
-    return "\n".join(tables)
+    rules = [f"% {plain(v.claim.name)}: {rules_text(v, *RULE_ORDER)}" for v in checked.verdicts]
+    return "\n".join([*rules, *tables])
 
 
 def _pages(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:

@@ -17,8 +17,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from twinbench.reports.cells import Record
 from twinbench.reports.claims import Claim
 from twinbench.reports.contrasts import ALPHA, COLLAPSE_KINDS, Contrast, least_wins
@@ -26,6 +24,7 @@ from twinbench.reports.evidence import Evidence, Side
 from twinbench.reports.rules import FAILED, RULES, Case, Finding
 from twinbench.reports.rules_of_fairness import least_seeds
 from twinbench.reports.settling import hours_text, seeds_text
+from twinbench.reports.statistics import clopper_pearson
 from twinbench.reports.wording import relation_text, size_text
 
 SUPPORTED_AS_STATED, SUPPORTED = "SUPPORTED_AS_STATED", "SUPPORTED"
@@ -249,7 +248,7 @@ def judge_collapse(case: Case, trials: Sequence[Record]) -> Judged:
     if all(collapsed is None for collapsed in known):
         return Judged(UNVERIFIABLE, "no trial has a measured spread of features")
     n, hits = len(known), known.count(claim.kind == "collapses")
-    low, high = stats.binomtest(hits, n).proportion_ci(1 - level, method="exact")
+    low, high = clopper_pearson(hits, n, 1 - level)
     words = "collapsed" if claim.kind == "collapses" else "did not collapse"
     lacking = f", of {known.count(None)} it is not known" if None in known else ""
     why = f"{hits} of {n} trials {words}{lacking} (share of all seeds {low:.2f} to {high:.2f})"

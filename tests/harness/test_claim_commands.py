@@ -12,6 +12,7 @@ from claim_study import CLAIM, CLAIMS, LEVELS, honest_study
 from twinbench.harness import claim_commands, cli
 from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import DATABASE
+from twinbench.sweeps.sweep import protocol_path, read_protocol
 
 FALSE = CLAIM.replace("simclr-beats-byol", "by-six").replace("one point", "six points").replace("0.01", "0.06")
 ABSENT = CLAIM.replace("simclr-beats-byol", "absent").replace('"byol"', '"vicreg"').replace("BYOL", "VICReg")
@@ -100,6 +101,21 @@ def test_declare_says_what_is_new_and_where_the_log_ends_and_log_prints_it(call:
     assert [line.split()[1] for line in log.out.splitlines()] == ["simclr-beats-byol", "by-six"]
 
 
+def test_declare_puts_the_protocol_on_record_and_says_where_it_cannot(call: Call) -> None:
+    shipped = read_protocol("cifar10-small")
+    told = call("claim", "declare", claims(CLAIM), "run").out.splitlines()[1]
+    assert f" under protocol {shipped.hash[:12]} at " in told
+    assert f"(under protocol {shipped.hash[:12]}, 0 trials recorded)" in call("claim", "log", "run").out
+    mine = write("claims.toml", CLAIMS.replace('protocol = "cifar10-small"', 'protocol = "mine"'))
+    told = call("claim", "declare", mine, "own").out
+    assert "the content of mine is not on record: --protocol FILE puts it there\n" in told
+    text = protocol_path("cifar10-small").read_text().replace('name = "cifar10-small"', 'name = "mine"')
+    told = call("claim", "declare", mine, "known", "--protocol", write("mine.toml", text)).out
+    assert f" under protocol {read_protocol('mine.toml').hash[:12]} at " in told and "not on record" not in told
+    (error,) = call("claim", "declare", claims(CLAIM), "new", "--protocol", "mine.toml").errors
+    assert error == "--protocol: mine.toml: is none that a claim names (seen: 'mine'); allowed: cifar10-small"
+
+
 def test_a_declared_file_stands_in_the_folder_once_and_none_of_its_claims_twice(call: Call) -> None:
     call("claim", "declare", claims(CLAIM), "run")
     assert "copied" not in call("claim", "declare", claims(CLAIM), "run").out
@@ -150,6 +166,17 @@ def test_check_ends_with_0_only_where_all_claims_are_supported(
     done = call("check", claims(*tables), run)
     assert (done.code, done.err) == (code, "")
     assert done.out.splitlines()[-1].startswith(f"{len(tables)} claim")
+
+
+def test_a_supported_claim_that_nobody_declared_ends_with_0_is_labelled_and_warns_in_a_statement(
+    call: Call, run: Path
+) -> None:
+    undeclared = claims(CLAIM.replace("simclr-beats-byol", "undeclared").replace("at least one point", "one point"))
+    done = call("check", undeclared, run)
+    assert (done.code, done.out.splitlines()[0]) == (0, "SUPPORTED_AS_STATED, EXPLORATORY  undeclared")
+    assert done.out.splitlines()[-1].endswith("; 1 not declared before the results")
+    told = json.loads(call("check", undeclared, run, "--format", "in-toto").out)["predicate"]
+    assert (told["result"], told["warnedTests"]) == ("WARNED", ["undeclared"])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -5,14 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from claim_study import CLAIM, honest_study
 
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.forecast import Rate, hours, measured_rates, recorded_rates
+from twinbench.harness.plan_command import _print_prospects, planned_folder
 from twinbench.harness.plan_command import plan as plan_command
-from twinbench.harness.plan_command import planned_folder
 from twinbench.harness.planning import Plan
 from twinbench.harness.running import make_plan
 from twinbench.harness.worker import run_trial
+from twinbench.reports.checking import check_claims
+from twinbench.reports.claims import read_claims
+from twinbench.sweeps.sweep import read_protocol
 
 Planner = Callable[..., Plan]
 CLAIMS = """
@@ -74,5 +78,23 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     told = capsys.readouterr().out
     assert re.search(rf"{done.trial_id} .* done", told)
     assert "missing trials take" in told and "2 seeds detect" in told
-    assert re.search(r"one +2 +\d+ .* too few seeds", told)
+    assert re.search(r"one +2 +\d+ .* too few seeds", told) and "judged" not in told
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before
+
+
+def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what_is_left_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settled = CLAIM.replace("simclr-beats-byol", "settled")
+    pinned = CLAIM.replace("simclr-beats-byol", "open").replace("at_least", "by").replace("0.01", "0.02")
+    pinned = pinned.replace("at least one point", "two points")
+    study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{settled}{pinned}')
+    checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
+    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials))
+    with planned_folder(planned, study.folder) as asked:
+        _print_prospects(planned, asked, read_claims(study.claims_file), None, {}, 8000)
+    told = capsys.readouterr().out
+    assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
+    for name, label in checked.items():
+        assert re.search(rf"^{name} .* judged already: {label}$", told, re.MULTILINE)
+    assert "2 of 2 claims are judged already" in told and "can be settled by this plan" not in told

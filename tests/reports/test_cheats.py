@@ -37,6 +37,8 @@ from claim_study import (
 
 from twinbench.reports import checking
 from twinbench.reports.checking import check_claims
+from twinbench.reports.claims import read_claims
+from twinbench.reports.declaring import declare
 from twinbench.reports.published import published_tables
 from twinbench.reports.rules import FAILED
 from twinbench.reports.verdicts import Verdict
@@ -640,6 +642,13 @@ def more_seeds_are_run_until_the_claim_holds(study: Study) -> None:
 def the_claim_is_declared_after_its_results(study: Study) -> None:
     (study.folder / DECLARATIONS).unlink()
     study.write_claims(CLAIMS, AFTER)
+
+
+@cheat("A24", "which was changed since: cifar10-small v3 (6192067ad50a)", "EXPLORATORY")
+def the_protocol_is_changed_after_the_claim_was_declared(study: Study) -> None:
+    (study.folder / DECLARATIONS).unlink()
+    earlier = otherwise(study.protocol, evaluation__linear_epochs=100)
+    declare(read_claims(study.claims_file), study.folder, BEGAN - timedelta(days=2), {"cifar10-small": earlier["hash"]})
 
 
 @cheat("A24", "one before it is gone", "EXPLORATORY")

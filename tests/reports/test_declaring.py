@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from conftest import PROTOCOL
 
 from twinbench.reports.claims import Claim
 from twinbench.reports.declaring import declare, read_log
 from twinbench.results.record import DECLARATIONS
 from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.sweep import read_protocol
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 
@@ -35,6 +37,7 @@ def test_a_declaration_holds_hash_time_and_what_was_recorded_then(tmp_path, synt
     (entry,) = new
     assert (entry.name, entry.claim, entry.time) == ("one", claim().hash, "2026-01-02T03:04:05+00:00")
     assert (entry.recorded, entry.previous, head) == (0, "", entry.digest)
+    assert entry.protocol == read_protocol("cifar10-small").hash
     synthetic_run.planned_and_recorded(0.9)
     ((second,), _) = declare([claim("two")], folder, NOW)
     assert (second.recorded, second.previous) == (1, head)
@@ -71,9 +74,63 @@ def test_a_changed_claim_is_another_one_under_the_same_name(tmp_path):
     assert [entry.claim for entry in log.named("one")] == [claim().hash]
 
 
+def test_a_protocol_of_ones_own_is_on_record_by_its_hash_and_an_unknown_one_by_nothing(tmp_path):
+    own = replace(claim(), protocol="mine")
+    ((entry,), _) = declare([own], tmp_path / "known", NOW, {"mine": "5" * 64})
+    assert entry.protocol == "5" * 64
+    ((entry,), _) = declare([own], tmp_path / "unknown", NOW)
+    assert entry.protocol == "" and "protocol" not in json.loads(lines(tmp_path / "unknown")[0])
+
+
+def test_the_plan_of_the_folder_says_what_its_protocol_is(tmp_path, synthetic_run):
+    synthetic_run.planned_and_recorded(0.9)
+    ((entry,), _) = declare([replace(claim(), protocol="synthetic")], synthetic_run.folder, NOW)
+    assert entry.protocol == PROTOCOL["hash"]
+
+
+def test_a_claim_whose_protocol_was_changed_is_declared_anew_and_each_line_stands_for_its_own(tmp_path):
+    own = replace(claim(), protocol="mine")
+    first, second = "5" * 64, "6" * 64
+    declare([own], tmp_path, NOW, {"mine": first})
+    assert declare([own], tmp_path, NOW, {"mine": first})[0] == []
+    declare([own], tmp_path, NOW + timedelta(days=1), {"mine": second})
+    log = read_log(tmp_path)
+    assert log.of(own, [{first}]).time < log.of(own, [{second, "its base"}]).time
+    assert log.of(own, [{"7" * 64}]) is None and log.of(own).protocol == first
+
+
+def test_a_line_from_before_protocols_were_on_record_is_read_and_stands_for_any(tmp_path):
+    entry = {"name": "one", "claim": claim().hash, "time": NOW.isoformat(timespec="seconds"), "recorded": 0}
+    entry |= {"previous": ""}
+    canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    rewrite(tmp_path, [json.dumps(entry | {"digest": hashlib.sha256(canonical.encode()).hexdigest()})])
+    log = read_log(tmp_path)
+    assert log.problem == "" and log.of(claim(), [{"any"}]) == log.entries[0]
+    assert declare([claim()], tmp_path, NOW)[0] == []
+    declare([claim("two")], tmp_path, NOW)
+    assert read_log(tmp_path).problem == ""
+
+
+def test_a_protocol_that_is_taken_out_of_a_line_or_emptied_shows(tmp_path):
+    declare([claim()], tmp_path, NOW)
+    entry = json.loads(lines(tmp_path)[0])
+    without = {key: value for key, value in entry.items() if key != "protocol"}
+    rewrite(tmp_path, [json.dumps(without)])
+    assert "line 1 was changed" in read_log(tmp_path).problem
+    rewrite(tmp_path, [json.dumps(entry | {"protocol": ""})])
+    assert "line 1 is no declaration" in read_log(tmp_path).problem
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("name", "other"), ("claim", "0" * 64), ("time", "2020-01-01T00:00:00+00:00"), ("recorded", 7), ("previous", "x")],
+    [
+        ("name", "other"),
+        ("claim", "0" * 64),
+        ("time", "2020-01-01T00:00:00+00:00"),
+        ("recorded", 7),
+        ("previous", "x"),
+        ("protocol", "0" * 64),
+    ],
 )
 def test_an_edited_line_breaks_the_chain_from_there_on(tmp_path, key, value):
     declare([claim(), claim("two"), claim("three")], tmp_path, NOW)

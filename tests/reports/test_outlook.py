@@ -12,6 +12,7 @@ from claim_study import Study, honest_study
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
+from twinbench.reports.checking import check_claims
 from twinbench.reports.claims import read_claims
 from twinbench.reports.evidence import Folder
 from twinbench.reports.outlook import _seeds_needed, prospects, seed_spread
@@ -127,3 +128,24 @@ def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:
     spread = seed_spread(Folder(tmp_path), "linear_top1", guess=0.5)
     assert spread is not None and spread.source == "2 recorded cells"
     assert spread.sd == pytest.approx(math.sqrt(statistics.mean(map(statistics.variance, of))))
+
+
+def test_a_claim_of_which_no_trial_is_to_come_is_judged_as_check_judges_it_and_any_other_is_not(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    study.add(study.trial("vicreg", 0), 0.5)
+    study.trials.append(study.trial("vicreg", 1))  # planned, and to come
+    study.write_plan()
+    _claims(
+        study, *[(f"{m} {s}", "cifar10-small", m, s) for m, s in (("simclr", 0.01), ("simclr", 0.2), ("vicreg", 0.0))]
+    )
+    study.write_claims(study.claims_file.read_text())
+    found = prospects(read_claims(study.claims_file), Folder(tmp_path), None)
+    checked = check_claims(study.claims_file, tmp_path).verdicts
+    assert [one.verdict for one in found[:2]] == [verdict.label for verdict in checked[:2]]
+    assert [one.verdict.split(",")[0] for one in found] == ["SUPPORTED_AS_STATED", "DIRECTION_ONLY", ""]
+
+
+def test_a_claim_under_another_protocol_is_not_judged_by_these_trials(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    (prospect,) = prospects(_claims(study, ("other", "cifar10-r18-200ep", "simclr", 0.05)), Folder(tmp_path), None)
+    assert prospect.verdict == ""

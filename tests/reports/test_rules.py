@@ -16,6 +16,7 @@ from twinbench.reports.declaring import declare, read_log
 from twinbench.reports.evidence import Folder, Side
 from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED, RULES, Case, Finding
 from twinbench.reports.sentences import Compared, contradictions, generalises, names_dataset, says_setting
+from twinbench.reports.statistics import welch_difference
 from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import ResultStore
 
@@ -42,7 +43,7 @@ SEEN = {
     "A17": (PASSED, "Holm over the 1 comparison of family 'claims'"),
     "A18": (PASSED, "asked for: 0.0100"),
     "A19": (PASSED, "margin 0.01"),
-    "A20": (PASSED, "names cifar10"),
+    "A20": (PASSED, "names cifar10-small, which fixes dataset, backbone and epochs"),
     "A21": (PASSED, "curves and outputs by example"),
     "A22": (PASSED, "one code, device, precision and set of versions"),
     "A23": (NOT_APPLICABLE, "one dataset"),
@@ -170,6 +171,12 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "a batch size that the sentence leaves out": (
         "A20", "narrows", "holds at batch_size 128, which the sentence does not say",
         lambda case: with_selector(case, "simclr", batch_size=128)),
+    "a backbone and epochs that the sentence leaves out": (
+        "A20", "told", "names cifar10, and neither cifar10-small nor the backbone small_resnet and 20 epochs",
+        lambda case: with_claim(case, sentence="On CIFAR-10 SimCLR is better than BYOL by one point.")),
+    "a backbone that the sentence leaves out": (
+        "A20", "told", "nor the backbone small_resnet",
+        lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
         "A8", "told", "1 trials were begun, never ended",
         lambda case: with_evidence(case, around=replace(case.evidence.around, begun=("f" * 16,)))),
@@ -194,6 +201,25 @@ def test_a_rule_sees(what: str, case: Case) -> None:
     finding = found(rule, change(case))
     assert (finding.outcome, finding.weight) == (FAILED, weight), finding.text
     assert text in finding.text
+
+
+def test_a_sentence_without_the_protocol_passes_where_it_names_all_that_was_fixed(case: Case) -> None:
+    named = "On CIFAR-10, with a small ResNet trained for 20 epochs, SimCLR is a point above BYOL."
+    finding = found("A20", with_claim(case, sentence=named))
+    assert (finding.outcome, finding.text) == (PASSED, "names cifar10, backbone and epochs")
+
+
+def test_few_unpaired_seeds_against_more_are_told_not_to_cover_what_they_say(case: Case) -> None:
+    (contrast,) = case.contrasts
+    assert contrast.b is not None
+    few = dict(list(contrast.a.values.items())[:3])
+    others = {seed + 100: value for seed, value in contrast.b.values.items()}
+    for of_a, covers in ((few, False), (dict(contrast.a.values), True)):
+        difference = welch_difference([*of_a.values()], [*others.values()])
+        sides = {"a": replace(contrast.a, values=of_a), "b": replace(contrast.b, values=others)}
+        finding = found("A15", replace(case, contrasts=(replace(contrast, difference=difference, **sides),)))
+        assert (finding.outcome, finding.weight) == (PASSED if covers else FAILED, "told"), finding.text
+    assert "t intervals over seeds" in finding.text
 
 
 def test_compute_that_the_claim_itself_sets_apart_is_no_fault(case: Case) -> None:

@@ -19,6 +19,7 @@ from twinbench.reports.statistics import (
     probability_of_improvement,
     sign_flip_test,
     t_interval,
+    welch_covers,
     welch_difference,
     welch_test,
     wilcoxon_test,
@@ -42,31 +43,79 @@ def sweeps(repeats, n, correlation, difference, rng, spread=1.0):
 # Intervals over seeds
 
 
+DRAWS = 20_000
+WITHIN = 0.01 - 2 * standard_error(0.95, DRAWS)  # so close, the true coverage is within 1 %: the blur is .0015
+
+
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_t_interval_covers_as_often_as_it_says(n):
-    values = np.random.default_rng([1, n]).normal(0.9, 0.01, (4000, n))  # blur .0034
+    values = np.random.default_rng([1, n]).normal(0.9, 0.01, (DRAWS, n))
     intervals = [t_interval(row) for row in values.tolist()]
     covered = np.mean([abs(interval.mean - 0.9) <= interval.half_width for interval in intervals])
-    assert covered == pytest.approx(0.95, abs=0.01)
+    assert covered == pytest.approx(0.95, abs=WITHIN)
 
 
 @pytest.mark.parametrize(("n", "correlation"), [(3, 0.7), (5, 0.7), (10, 0.7), (3, 0.0)])
 def test_the_paired_interval_covers_as_often_as_it_says(n, correlation):
-    a, b = sweeps(4000, n, correlation, 0.5, np.random.default_rng([2, n]))  # blur .0034
+    a, b = sweeps(DRAWS, n, correlation, 0.5, np.random.default_rng([2, n]))
     found = [
         paired_difference(dict(enumerate(x)), dict(enumerate(y))) for x, y in zip(a.tolist(), b.tolist(), strict=True)
     ]
-    assert np.mean([one.low <= 0.5 <= one.high for one in found]) == pytest.approx(0.95, abs=0.01)
+    assert np.mean([one.low <= 0.5 <= one.high for one in found]) == pytest.approx(0.95, abs=WITHIN)
     if correlation:  # what pairing is for: sd of differences = sqrt(2 (1 - r)) seed sd
         assert np.mean([one.sd**2 for one in found]) == pytest.approx(2 * (1 - correlation), rel=0.03)
 
 
-@pytest.mark.parametrize(("n", "spread"), [(3, 1.0), (3, 3.0), (5, 1.0), (5, 3.0), (10, 1.0), (10, 3.0)])
-def test_welchs_interval_covers_at_least_as_often_as_it_says_but_for_one_percent(n, spread):
-    a, b = sweeps(3000, n, 0.0, 0.5, np.random.default_rng([3, n]), spread)  # blur .0040
-    found = [welch_difference(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(2000)
+SPREADS = np.geomspace(0.02, 50, 41)  # of A, where B has 1
+
+
+def welch_coverage(n, m, spread):
+    """The chance that Welch's 95 % interval of n seeds of A and m of B holds their true difference, without drawing.
+
+    The total of both sums of squares is independent of A's share in it, which is beta distributed; given the share, the
+    interval's width in units of a t of n + m - 2 degrees of freedom is known. Quadrature over the share does the rest.
+    """
+    of_a, of_b = n - 1, m - 1
+    share = stats.beta.ppf((NODES + 1) / 2, of_a / 2, of_b / 2)
+    true = (spread**2 / n) / (spread**2 / n + 1 / m)  # of A in the variance of the difference
+    part, rest = true * share / of_a, (1 - true) * (1 - share) / of_b
+    seen = part / (part + rest)
+    quantile = stats.t.ppf(0.975, 1 / (seen**2 / of_a + (1 - seen) ** 2 / of_b))
+    inside = 2 * stats.t.cdf(quantile * np.sqrt((of_a + of_b) * (part + rest)), of_a + of_b) - 1
+    return float(WEIGHTS @ inside / 2)
+
+
+@pytest.mark.parametrize(("n", "m", "spread"), [(3, 3, 1.0), (3, 3, 5.0), (5, 5, 1.0), (10, 10, 3.0), (3, 10, 2.0)])
+def test_welchs_interval_covers_as_often_as_quadrature_says(n, m, spread):
+    rng = np.random.default_rng([3, n, m, round(spread)])
+    a, b = rng.normal(0.5, spread, (4000, n)).tolist(), rng.normal(0, 1, (4000, m)).tolist()
+    found = [welch_difference(x, y) for x, y in zip(a, b, strict=True)]
+    exact = welch_coverage(n, m, spread)
     covered = np.mean([one.low <= 0.5 <= one.high for one in found])
-    assert 0.94 <= covered <= 0.97  # .965 at three seeds of equal spread: Welch's is wide there
+    assert covered == pytest.approx(exact, abs=2.5 * standard_error(exact, 4000))
+
+
+@pytest.mark.parametrize(("n", "m"), [(4, 4), (5, 5), (5, 20), (6, 10), (10, 10)])
+def test_welchs_interval_covers_within_one_percent_whatever_the_spreads_from_five_seeds_on(n, m):
+    found = [welch_coverage(n, m, spread) for spread in SPREADS]
+    assert 0.94 <= min(found) <= max(found) <= 0.96 and welch_covers(n, m)
+
+
+def test_welchs_interval_of_three_seeds_a_side_is_too_wide_at_equal_spreads_and_never_one_percent_too_narrow():
+    found = {spread: welch_coverage(3, 3, spread) for spread in SPREADS}
+    assert min(found.values()) == pytest.approx(0.9410, abs=2e-4)
+    assert max(found, key=found.__getitem__) == pytest.approx(1)
+    assert max(found.values()) == pytest.approx(0.9649, abs=2e-4)
+    assert welch_covers(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "least"), [(2, 2, 0.936), (3, 4, 0.937), (3, 50, 0.923), (2, 30, 0.875), (4, 20, 0.938)]
+)
+def test_welchs_interval_of_few_seeds_against_more_covers_less_than_it_says_which_is_told(n, m, least):
+    assert min(welch_coverage(n, m, spread) for spread in SPREADS) == pytest.approx(least, abs=1e-3)
+    assert not welch_covers(n, m) and not welch_covers(m, n)
 
 
 @pytest.mark.parametrize(("spread", "least"), [(1.0, 0.95), (3.0, 0.92)])

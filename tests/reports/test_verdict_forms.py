@@ -17,8 +17,8 @@ from claim_study import CLAIM, honest_study
 from scipy.stats import wilcoxon
 
 from twinbench.reports.checking import Checked, check_claims
-from twinbench.reports.rules import FAILED
-from twinbench.reports.verdict_forms import FORMS, plain, remarks, summary
+from twinbench.reports.rules import FAILED, NOT_APPLICABLE, PASSED, RULES
+from twinbench.reports.verdict_forms import FORMS, outcomes, plain, remarks, summary
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 HOSTILE = (
@@ -68,6 +68,26 @@ def test_a_summary_counts_the_verdicts():
     assert summary(made(SUPPORTED, REFUTED, ABSENT, claim_of(name="too"))) == (
         "4 claims: 1 direction only, 2 supported, 1 unverifiable"
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_has_every_rule_of_every_claim_as_passed_failed_or_not_applicable(form, tmp_path, study):
+    for checked in (
+        check_claims(study / "claims.toml", study),
+        check_claims(EXAMPLES / "lightly_claims.toml", tmp_path),
+    ):
+        text = FORMS[form](checked).replace("\\", "")
+        for verdict in checked.verdicts:
+            found = outcomes(verdict)
+            assert sorted(rule for rules in found.values() for rule in rules) == sorted(rule.id for rule in RULES)
+            if form in ("terminal", "markdown", "latex"):
+                assert f"passed {' '.join(found[PASSED])}; not applicable {' '.join(found[NOT_APPLICABLE])}\n" in text
+                told = text[text.index(verdict.claim.name) :]
+                assert all(rule in told for rule in found[FAILED])
+        if form == "in-toto":
+            told = json.loads(FORMS[form](checked))["predicate"]["configuration"]
+            assert [one["annotations"]["rules"] for one in told] == [outcomes(one) for one in checked.verdicts]
+            assert [one["annotations"]["verdict"] for one in told] == [one.label for one in checked.verdicts]
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])

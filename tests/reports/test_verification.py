@@ -418,6 +418,29 @@ def test_an_edited_declaration_is_named_by_its_line(tampered, tmp_path):
     assert "declarations.jsonl: line 1 was changed, or one before it is gone" in faults_of(first, tmp_path)
 
 
+def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, honest_run, tmp_path):
+    now = honest_run.protocol.hash
+
+    def declared_under(*hashes: str) -> Tamper:
+        def change(members: Members) -> None:
+            other = tmp_path / "".join(one[:4] for one in hashes)
+            for one in hashes:
+                declare(
+                    read_claims(honest_run.folder / "claims.toml"),
+                    other,
+                    datetime(2026, 1, 1, tzinfo=UTC),
+                    {"digits-small": one},
+                )
+            members["declarations.jsonl"] = (other / "declarations.jsonl").read_bytes()
+
+        return change
+
+    told = f"as vicreg-beats-simclr under protocol digits-small with the hash {'5' * 12}"
+    assert f"{told}, and the records are of {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
+    # who changes a protocol and declares anew has a line that stands for it
+    assert verified(tampered(declared_under("5" * 64, now)), tmp_path).outcome == "passed"
+
+
 def test_a_claim_that_was_declared_and_is_claimed_no_more_is_named(tampered, tmp_path):
     def withdraw(members: Members) -> None:
         members["claims.toml"] = CLAIMS.rpartition("[[claims]]")[0].encode()
