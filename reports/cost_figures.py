@@ -39,8 +39,13 @@ def _per(field: str, divisor: float) -> Callable[[Record], float | None]:
     return lambda trial: trial[field] / divisor if trial[field] else None
 
 
-HOURS = Cost("Hours of training per trial", _per("train_seconds", 3600))
-MINUTES = Cost("Minutes of training per trial", _per("train_seconds", 60))
+def _alone(cost: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
+    """None for a trial that took turns with others: its seconds are not what it takes, and rank no method."""
+    return lambda trial: None if (trial["pack"] or 1) > 1 else cost(trial)
+
+
+HOURS = Cost("Hours of training per trial", _alone(_per("train_seconds", 3600)))
+MINUTES = Cost("Minutes of training per trial", _alone(_per("train_seconds", 60)))
 IMAGES = Cost("Images seen per trial (million)", _per("images_seen", 1e6))
 FEWER_IMAGES = Cost("Images seen per trial (thousand)", _per("images_seen", 1e3))
 MEMORY = Cost("Peak memory (GiB)", _per("peak_memory_bytes", 2**30))

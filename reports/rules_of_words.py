@@ -185,6 +185,8 @@ def no_drift(case: Case) -> Outcome:
     """
     if case.has_no_record:
         return NO_RECORD
+    if packed := _packed(case):
+        return FAILED, f"{packed} trials took turns with others: their seconds are not what they take", "stops"
     seen = {what: _seen(case, what) for what in _surroundings(case)}
     told = {what: values for what, values in seen.items() if len(distinct(values.values())) > 1}
     if not told:
@@ -193,6 +195,13 @@ def no_drift(case: Case) -> Outcome:
     if apart:
         return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(what, told[what]) for what in apart)}"
     return FAILED, f"they differ in {'; '.join(_drift_text(what, values) for what, values in told.items())}", "told"
+
+
+def _packed(case: Case) -> int:
+    """How many trials have seconds of a pack, where seconds are compared."""
+    if case.evidence.claim.metric != "train_seconds":
+        return 0
+    return sum((trial.get("pack") or 1) > 1 for trial in case.evidence.trials)
 
 
 def _surroundings(case: Case) -> list[str]:

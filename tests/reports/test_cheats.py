@@ -554,6 +554,16 @@ def the_other_side_is_timed_on_one_thread(study: Study) -> None:
     declare_anew(study, claims)
 
 
+@cheat("A22", "took turns with others")
+def the_faster_side_is_timed_in_a_pack(study: Study) -> None:
+    for number, method in enumerate(LEVELS):
+        for trial in study.of(method):
+            values = {"train_seconds": 80 - 30 * number + shift(method, trial.seed), "pack": 4}
+            rewrite(study, trial, lambda record, values=values: record["circumstance"].update(values))
+    claims = CLAIMS.replace("at_least = 0.01", 'metric = "train_seconds"').replace("one point better", "faster")
+    declare_anew(study, claims)
+
+
 # --- words ----------------------------------------------------------------------------------------------------------
 
 

@@ -204,6 +204,18 @@ def test_cost_is_that_of_the_trials_that_are_done_and_the_chosen_cell_has_its_in
     assert other.error_y.array is None
 
 
+def test_a_packs_seconds_stand_in_no_panel_of_costs(synthetic_run):
+    for width, seconds in ((64, 60.0), (128, 240.0)):
+        for seed, pack in ((0, 1), (1, 4)):
+            circumstance = {"train_seconds": seconds * pack, "pack": pack}
+            settings = {"projector_width": width}
+            synthetic_run.planned_and_recorded(seed=seed, settings=settings, circumstance=circumstance)
+    _, section = only_section(synthetic_run)
+    (panel,) = cost_panels(section, "linear_top1")
+    assert panel.title == "Minutes of training per trial"
+    assert sorted(x for trace in panel.figure.data[1:] for x in trace.x) == [1.0, 4.0]
+
+
 def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():
     pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
     assert spearman(pairs).rho == pytest.approx(stats.spearmanr(pairs).statistic)

@@ -45,7 +45,7 @@ SEEN = {
     "A19": (PASSED, "margin 0.01"),
     "A20": (PASSED, "names cifar10-small, which fixes dataset, backbone and epochs"),
     "A21": (PASSED, "curves and outputs by example"),
-    "A22": (PASSED, "one code, device, precision and set of versions"),
+    "A22": (PASSED, "one code, device, precision, mode of kernels and set of versions"),
     "A23": (NOT_APPLICABLE, "one dataset"),
     "A24": (PASSED, "declared 2026-01-01T00:00:00+00:00, first result 2026-01-02T07:01:00"),
 }

@@ -137,3 +137,10 @@ def test_costs_add_up_over_all_recorded_trials(synthetic_run):
     synthetic_run.plan(synthetic_run.trial(seed=2))
     (row,) = tables.costs(the_section(synthetic_run)).to_dict("records")
     assert (row["trials"], row["train_seconds"], row["images_seen"]) == (2, 100.0, 28740)
+
+
+def test_images_per_second_are_those_of_trials_that_ran_alone(synthetic_run):
+    synthetic_run.planned_and_recorded(seed=0)
+    synthetic_run.planned_and_recorded(seed=1, circumstance={"train_seconds": 10.0, "pack": 4})
+    (row,) = tables.costs(the_section(synthetic_run)).to_dict("records")
+    assert (row["train_seconds"], row["images_per_second"]) == (60.0, 14370 / 50)
