@@ -6,7 +6,7 @@ const CARDS = 12, FAILURES = 20, SEEDS_OPENED = 12;
 const FIRST_CHARTS = ["loss", "validation/knn_top1", "diagnostics/feature_std", "diagnostics/rankme_backbone"];
 const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "planned"];
 const STATE_WORDS = {
-  waiting: "Waiting for the plan", idle: "Planned, and nobody works on it yet", running: "Running",
+  waiting: "Waiting for the plan, which twinbench run writes", idle: "Planned, and nobody works on it yet", running: "Running",
   stopped: "Stopped: no worker is seen; the same run command goes on", finished: "Finished",
   cancelled: "Cancelled; the same run command goes on",
 };
