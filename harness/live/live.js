@@ -179,7 +179,7 @@ function showFailures() {
     const more = fresh.length > 1 ? ` and ${fresh.length - 1} more` : "";
     $("announced").textContent = `New failure: ${fresh[0].label}, ${fresh[0].status}: ${fresh[0].reason}${more}`;
   }
-  announced = ids;
+  if (state.planned) announced = ids; // what is there when a plan is first seen is not new
 }
 
 function showCells() {

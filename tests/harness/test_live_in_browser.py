@@ -146,11 +146,14 @@ def test_a_cell_is_found_opened_and_closed_by_keyboard(
 def test_a_new_failure_is_announced_and_an_old_one_is_not(
     synthetic_run: SyntheticRun, tmp_path: Path, dataset_cache: Path, browser: Any
 ) -> None:
+    synthetic_run.later = True
     synthetic_run.planned_and_recorded(None, seed=0, status="failed", reason="the old one")
     new = synthetic_run.plan(synthetic_run.trial(seed=1))
     with serving(Twinbench(tmp_path, dataset_cache), synthetic_run.folder, browser) as opened:
         page = opened()
-        page.get_by_text("the old one").wait_for()
+        page.get_by_text("Waiting for the plan").wait_for()  # as a page is at first where looking takes long
+        synthetic_run.write_plan()
+        page.locator("#failures").get_by_text("the old one").wait_for()
         assert page.locator("[aria-live=polite]").inner_text() == ""
         synthetic_run.record(new, None, status="diverged", reason="the new one")
         wait_for(page, "document.querySelector('[aria-live=polite]').textContent.includes('the new one')")
