@@ -102,7 +102,7 @@ def _width(text: str, font: str, size: float) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    drawn = FontProperties(family=[font, FALLBACK], size=size)  # type: ignore[arg-type]
+    drawn = FontProperties(family=[font, FALLBACK], size=size)
     return float(text_to_path.get_text_width_height_descent(text, drawn, ismath=False)[0])
 
 

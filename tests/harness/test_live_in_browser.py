@@ -20,7 +20,7 @@ from twinbench.harness.curves import ShownCurves
 pytestmark = pytest.mark.browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SWEEP = ("methods=byol", "seeds=[0, 1, 2]", "epochs=12", "byol.projector_width=32")
+SWEEP = ("methods=byol", "seeds=[0, 1]", "epochs=12", "byol.projector_width=32")
 NAMES = ("<img src=x onerror=alert(1)>", "\"quoted' & \\textbf{x}_$^", "\u202eright-to-left", "x" * 120)
 GRAVE = ("serious", "critical")
 
@@ -109,7 +109,7 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
         run = twinbench.start_run("run", SWEEP)
         page.get_by_text("Finished").wait_for(timeout=240_000)
         end_well(run)
-        assert page.locator("#cells .mark.done").count() == 7 and page.locator("#running li").count() == 0
+        assert page.locator("#cells .mark.done").count() == 5 and page.locator("#running li").count() == 0
         assert re.fullmatch(r"\d+\.\d ± \d+\.\d", page.locator("#cells tr").last.locator("td").last.inner_text())
         page.get_by_text("the report").wait_for()
         report = opened("report/index.html")
