@@ -245,7 +245,9 @@ def status(
 def watch(folder: RunFolder) -> None:
     """Show a run in the terminal until all is recorded: before it starts, while it runs, and after an interruption."""
     from twinbench.harness.live.terminal import watch as watch_folder
+    from twinbench.harness.run_folder import check_is_folder
 
+    check_is_folder(folder)
     watch_folder(folder, out())
 
 
@@ -260,7 +262,9 @@ def serve(
     import contextlib
 
     from twinbench.harness.live.server import serve as serve_folder
+    from twinbench.harness.run_folder import check_is_folder
 
+    check_is_folder(folder)
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         serve_folder(folder, port, lambda text: out().print(text, markup=False))
 

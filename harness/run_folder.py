@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from twinbench.harness.attempts import attempt_file, attempt_numbers, now
 from twinbench.harness.heart import CANCELLED
 from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically, write_json_atomically
-from twinbench.sweeps.identity import canonical_json, to_utf8
-from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.identity import canonical_json, digest, to_utf8
+from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
     from twinbench.harness.planning import Plan  # brings torch, which only looking at a folder does without
 
 LAUNCHES = "launches"
+COMMANDS = "commands"
 
 
 def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
@@ -26,19 +27,56 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
     where trials that were planned and have no record would leave the plan: what was planned must not vanish.
 
     `command`: how the run was asked for. The plan keeps every one that the folder was run by, in the order of the first
-    time; the same one again leaves the same plan.
+    time; the same one again leaves the same plan. Those of runs that began together are all kept, in any order.
     """
-    file = run_folder / PLAN
     commands: list[str] = []
-    if file.exists():
+    if (run_folder / PLAN).exists():
         before = read_plan(run_folder)
         _check_plan_before(run_folder, before, planned)
         commands = before.get("commands", [])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(file, _plan_text(planned, list(filter(None, dict.fromkeys([*commands, command])))))
+        if command:
+            _keep_command(run_folder, command)
+        written = _write_plan(run_folder, planned.content(), commands)
+        while not written.issuperset(_kept_commands(run_folder)):  # another run began meanwhile: its plan may be gone
+            plan = read_plan(run_folder)  # and if it is ours that is, the other's trials must stay
+            written = _write_plan(run_folder, plan, plan.get("commands", []))
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def _keep_command(run_folder: Path, command: str) -> None:
+    """Notes the command in a file of its own, before the plan that names it.
+
+    Two runs that read a plan together would each write it without the other's command. What both find in `commands/`
+    is lost by neither: whoever writes the plan last looks there once more.
+    """
+    file = run_folder / COMMANDS / f"{digest(command)[:16]}.json"
+    if not file.exists():
+        write_json_atomically(file, command)
+
+
+def _kept_commands(run_folder: Path) -> list[str]:
+    """What the files in `commands/` hold; none in a folder of before they were written."""
+    found = []
+    for file in sorted((run_folder / COMMANDS).glob("*.json")):
+        try:
+            command = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            command = error
+        if not isinstance(command, str):
+            problem = "is no command that a run left"
+            raise InvalidInput([Mistake(str(file), "", problem, command, "a JSON text, or no such file")])
+        found.append(command)
+    return found
+
+
+def _write_plan(run_folder: Path, content: Mapping[str, Any], commands: list[str]) -> set[str]:
+    """Leaves the plan with these commands and those in `commands/`; which they are."""
+    whole = list(dict.fromkeys([*commands, *_kept_commands(run_folder)]))
+    write_bytes_atomically(run_folder / PLAN, _plan_text(content, whole))
+    return set(whole)
 
 
 def _check_plan_before(run_folder: Path, plan: Mapping[str, Any], planned: "Plan") -> None:
@@ -68,9 +106,9 @@ def why_unwritable(run_folder: Path) -> str:
     return ""
 
 
-def _plan_text(planned: "Plan", commands: list[str]) -> bytes:
+def _plan_text(content: Mapping[str, Any], commands: list[str]) -> bytes:
     """A trial a line: to be read by people, and written ten times faster than Python's indented JSON."""
-    content = planned.content() | ({"commands": commands} if commands else {})
+    content = {**content, **({"commands": commands} if commands else {})}
     trials = content.pop("trials")
     head = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
     lines = [canonical_json(trial) for trial in trials]
@@ -89,6 +127,20 @@ def read_plan(run_folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"its {PLAN} cannot be read: {error}"
     raise InvalidInput([Mistake(str(run_folder), "", problem)])
+
+
+def check_is_folder(folder: Path) -> None:
+    """InvalidInput where there is no such folder, with the nearest name beside it: a slip would be waited for."""
+    if folder.is_dir():
+        return
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    close = nearest(folder.name, sorted(beside))
+    allowed = "one that `run` has begun, or an empty one to wait in"
+    raise InvalidInput(
+        [Mistake(str(folder), "", "is no folder", allowed=allowed, nearest=str(folder.parent / close) if close else "")]
+    )
 
 
 def trials_of(content: Mapping[str, Any]) -> list[Trial]:

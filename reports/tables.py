@@ -1,7 +1,7 @@
 """The tables of a report as pandas frames: exact values for programs, and `display` of them for people."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -101,8 +101,6 @@ def costs(section: Section) -> pd.DataFrame:
     rows: list[Record] = []
     for label, cells in section.methods.items():
         trials = [trial for cell in cells for trial in cell.trials if trial["status"] != "missing"]
-        alone = [trial for trial in trials if (trial["pack"] or 1) == 1]  # methods are not ranked by a pack's seconds
-        seconds = sum(trial["train_seconds"] or 0.0 for trial in alone)
         rows.append(
             {
                 "method": label,
@@ -110,11 +108,18 @@ def costs(section: Section) -> pd.DataFrame:
                 "train_seconds": sum(trial["train_seconds"] or 0.0 for trial in trials),
                 "evaluation_seconds": sum(trial["evaluation_seconds"] or 0.0 for trial in trials),
                 "images_seen": sum(trial["images_seen"] or 0 for trial in trials),
-                "images_per_second": sum(trial["images_seen"] or 0 for trial in alone) / seconds if seconds else None,
+                "images_per_second": images_per_second(trials),
                 "peak_memory_bytes": max((trial["peak_memory_bytes"] or 0 for trial in trials), default=0),
             }
         )
     return _frame(rows, ["method", "trials"])
+
+
+def images_per_second(trials: Iterable[Record]) -> float | None:
+    """Of the trials that ran alone, since methods are not ranked by a pack's seconds."""
+    alone = [trial for trial in trials if (trial["pack"] or 1) == 1]
+    seconds = sum(trial["train_seconds"] or 0.0 for trial in alone)
+    return sum(trial["images_seen"] or 0 for trial in alone) / seconds if seconds else None
 
 
 def measurements(run: Run, section: Section) -> pd.DataFrame:

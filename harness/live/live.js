@@ -6,7 +6,7 @@ const CARDS = 12, FAILURES = 20, SEEDS_OPENED = 12;
 const FIRST_CHARTS = ["loss", "validation/knn_top1", "diagnostics/feature_std", "diagnostics/rankme_backbone"];
 const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "planned"];
 const STATE_WORDS = {
-  waiting: "Waiting for the plan", idle: "Planned, and nobody works on it yet", running: "Running",
+  waiting: "Waiting for the plan, which twinbench run writes", idle: "Planned, and nobody works on it yet", running: "Running",
   stopped: "Stopped: no worker is seen; the same run command goes on", finished: "Finished",
   cancelled: "Cancelled; the same run command goes on",
 };
@@ -179,7 +179,7 @@ function showFailures() {
     const more = fresh.length > 1 ? ` and ${fresh.length - 1} more` : "";
     $("announced").textContent = `New failure: ${fresh[0].label}, ${fresh[0].status}: ${fresh[0].reason}${more}`;
   }
-  announced = ids;
+  if (state.planned) announced = ids; // what is there when a plan is first seen is not new
 }
 
 function showCells() {

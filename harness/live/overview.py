@@ -128,8 +128,7 @@ class Overview:
             self._read_plan()
         except InvalidInput as error:
             self._plan, self._records = None, SeenRecords(self.folder)
-            there = (self.folder / PLAN).exists()
-            return Picture("waiting", problem="; ".join(map(str, error.mistakes)) if there else "")
+            return Picture("waiting", problem="; ".join(map(str, error.mistakes)))
         assert self._plan
         plan = self._plan
         self._records.look(plan.trials.keys())

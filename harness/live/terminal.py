@@ -24,7 +24,7 @@ BARS = "▁▂▃▄▅▆▇█"
 MARKS = {"done": "■", "running": "◧", "silent": "◫", "interrupted": "‖", "planned": "□", "diverged": "∞"}
 ENDED = ("done", "collapsed", "diverged", "failed")
 STATES = {
-    "waiting": "waiting for the plan",
+    "waiting": "waiting for the plan, which `run` writes",
     "idle": "nobody works on it yet",
     "stopped": "no worker is seen; the same `run` goes on",
     "cancelled": "cancelled; the same `run` goes on",
@@ -56,7 +56,8 @@ def _lines(overview: Overview, console: Console) -> None:
         for failure in reversed(picture.failures[: len(picture.failures) - failed]):
             console.print(_failure(failure), soft_wrap=True)
         failed = len(picture.failures)
-        line = f"{counted(dict(picture.counts))}; {STATES.get(picture.state, picture.state)}"
+        told_of = picture.problem or counted(dict(picture.counts))
+        line = f"{plain(told_of)}; {STATES.get(picture.state, picture.state)}"
         if line != told:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
             told = line

@@ -10,8 +10,10 @@ import io
 import math
 import textwrap
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twinbench.reports.figures import Panel, Style
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 FORMS = ("pdf", "svg")
 LEAST_PANEL = 1.55  # inches, at 8 points: with less, the marks at an axis run into each other
 WIDEST_PANEL = 3.4
-LONGEST_MARK, LONGEST_NAME = 18, 36  # characters; a longer label would leave no room for what it labels
+LONGEST_MARK, LONGEST_NAME = 8.5, 17.0  # em; a longer label would leave no room for what it labels
+MARK_SHARE, NAME_SHARE = 0.6, 0.64  # of what names have; of a panel, since marks take the rest
+USUAL_MARK = 3.0  # em that marks written aslant may hang down before their row is made higher
+ASLANT = 40  # degrees
 FALLBACK = "DejaVu Sans"  # for letters that the style's font lacks; matplotlib ships it
 _MARKERS = {
     "circle": "o",
@@ -45,11 +50,60 @@ _POINTS_OF_A_PIXEL = 0.55  # what a page's marker or line of one pixel is on pap
 _GREY = "#d9d9d9"
 
 
-def draw(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]] = ()) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Drawing:
+    """A figure's files by their form, and the whole names of what was shortened in it, by what stands there."""
+
+    files: dict[str, bytes]
+    shortened: dict[str, str]
+
+
+def draw(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]] = ()) -> Drawing:
     """The panels side by side, in rows that fit the style's width, as PDF and SVG."""
+    labels = Labels(style.font)
     with _settings(style):
-        figure = _figure(panels, style, legend)
-        return {form: _bytes(figure, form) for form in FORMS}
+        figure = _figure(panels, style, legend, labels)
+        return Drawing({form: _bytes(figure, form) for form in FORMS}, labels.whole)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Cuts names that are longer than their room, so that two that differ still do; `whole` is what they were."""
+
+    font: str
+    whole: dict[str, str] = field(default_factory=dict)
+
+    def fitted(self, text: str, room: float, size: float) -> str:
+        """`text` in the room, in points at a font size in points."""
+        text = plain(text)
+        if self.width(text, size) <= room:
+            return text
+        fitting = bisect_right(range(len(text)), room, key=lambda end: self.width(f"{text[:end]}…", size))
+        short = head = f"{text[: max(1, fitting - 1)]}…"
+        number = 1
+        while self.whole.setdefault(short, text) != text:
+            number += 1
+            short = f"{head}{number}"
+        return short
+
+    def wrapped(self, text: str, room: float, size: float, lines: int) -> str:
+        """`text` in about so many lines of the room."""
+        text = self.fitted(text, (lines - 0.4) * room, size)  # a line ends before its end
+        letters = room * len(text) / max(self.width(text, size), 1.0)
+        return "\n".join(textwrap.wrap(text, max(4, int(letters))))
+
+    def width(self, text: str, size: float) -> float:
+        """In points, as it is drawn."""
+        return _width(text, self.font, size)
+
+
+@functools.lru_cache(maxsize=10_000)  # the same names stand in every panel
+def _width(text: str, font: str, size: float) -> float:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    drawn = FontProperties(family=[font, FALLBACK], size=size)
+    return float(text_to_path.get_text_width_height_descent(text, drawn, ismath=False)[0])
 
 
 @contextmanager
@@ -86,27 +140,50 @@ def _settings(style: PaperStyle) -> Iterator[None]:
         yield
 
 
-def _figure(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]]) -> "Figure":
+def _figure(
+    panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]], labels: Labels
+) -> "Figure":
     from matplotlib.figure import Figure
 
     across = max(1, min(len(panels), math.floor(style.width / (LEAST_PANEL * style.size / 8))))
     down = math.ceil(len(panels) / across)
     # A single panel over a whole page would be out of proportion, unless it was asked for.
     width = style.width if style.height else min(style.width, WIDEST_PANEL * across)
+    room = NAME_SHARE * 72 * width / across  # points that a text may take over a panel
     row = style.height or min(max(1.6 * style.size / 8, 0.78 * width / across), 2.4)
-    figure = Figure((width, row * down + (0.25 if legend else 0.0)), layout="constrained")
-    letters = 72 * width / across / (0.5 * style.size)  # that fit over a panel
+    if style.height is None:
+        row += max(_more_height(panel, labels, style.size, room) for panel in panels) / 72
+    figure = Figure((width, row * down), layout="constrained")
     shared = len({_y_title(panel) for panel in panels}) == 1
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(down, across, number + 1)
-        _panel(axes, panel)
-        title = panel.title if panel.title not in (_title(panel.figure.layout.xaxis), "") else ""
-        axes.set_title(_wrapped(title, letters))
+        _panel(axes, panel, labels, style.size, room)
+        axes.set_title(_over(panel, labels, style.size, room))
         y_title = _y_title(panel) if number % across == 0 or not shared else ""
-        axes.set_ylabel(_wrapped(y_title, letters * row / (width / across)))
+        axes.set_ylabel(labels.wrapped(y_title, NAME_SHARE * 72 * row, style.size, 3))
     if legend:
-        _legend(figure, legend, 72 * width / (0.5 * style.size))
+        rows = _legend(figure, legend, labels, style.size - 1, 72 * width)
+        figure.set_figheight(row * down + 0.1 + 1.35 * rows * style.size / 72)
     return figure
+
+
+def _over(panel: Panel, labels: Labels, size: float, room: float) -> str:
+    """What stands over the panel: nothing that stands under it already."""
+    title = panel.title if panel.title != _title(panel.figure.layout.xaxis) else ""
+    return labels.wrapped(title, room, size, 3)
+
+
+def _under(panel: Panel, labels: Labels, size: float, room: float) -> str:
+    return labels.wrapped(_title(panel.figure.layout.xaxis), room, size, 2)
+
+
+def _more_height(panel: Panel, labels: Labels, size: float, room: float) -> float:
+    """Points by which a row must be higher than usual: for titles of several lines, and long marks written aslant."""
+    marks = _x_marks(panel)
+    longest = max((labels.width(plain(mark), size - 1) for mark in marks), default=0.0)
+    down = min(longest, LONGEST_MARK * size) * math.sin(math.radians(ASLANT)) if _are_aslant(marks) else 0.0
+    lines = (_over(panel, labels, size, room) + _under(panel, labels, size, room)).count("\n")
+    return 1.2 * size * lines + max(0.0, down - USUAL_MARK * size)
 
 
 def _bytes(figure: "Figure", form: str) -> bytes:
@@ -119,13 +196,14 @@ def _bytes(figure: "Figure", form: str) -> bytes:
 # --- one panel ------------------------------------------------------------------------------------------------------
 
 
-def _panel(axes: "Axes", panel: Panel) -> None:
+def _panel(axes: "Axes", panel: Panel, labels: Labels, size: float, room: float) -> None:
+    """`room`: points that a text may take over or under it."""
     layout = panel.figure.layout
-    axes.set_xlabel(_shortened(_title(layout.xaxis), LONGEST_NAME))
+    axes.set_xlabel(_under(panel, labels, size, room))
     categories = list(layout.xaxis.categoryarray or ())
     for trace in panel.figure.data:
         if trace.type == "heatmap":
-            _heat_map(axes, trace)
+            _heat_map(axes, trace, labels, size, room)
         else:
             _scatter(axes, trace, categories)
     for shape in layout.shapes:
@@ -133,11 +211,11 @@ def _panel(axes: "Axes", panel: Panel) -> None:
     for note in layout.annotations:
         # Those of lines across stand at the panel's left end, above their line.
         axes.annotate(
-            _shortened(note.text, LONGEST_NAME), (0.02, note.y), xycoords=("axes fraction", "data"), xytext=(0, 1),
-            textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
+            labels.fitted(note.text, 0.8 * room, size), (0.02, note.y), xycoords=("axes fraction", "data"),
+            xytext=(0, 1), textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
         )  # fmt: skip
     if panel.figure.data and panel.figure.data[0].type != "heatmap":
-        _scale(axes, layout, categories)
+        _scale(axes, layout, labels, size)
 
 
 def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
@@ -186,7 +264,7 @@ def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: st
     )  # fmt: skip
 
 
-def _heat_map(axes: "Axes", trace: Any) -> None:
+def _heat_map(axes: "Axes", trace: Any, labels: Labels, size: float, room: float) -> None:
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -198,8 +276,9 @@ def _heat_map(axes: "Axes", trace: Any) -> None:
         for across, text in enumerate(row):
             ink = _ink(grounds[down][across])
             axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small", color=ink)
-    axes.set_xticks([at + 0.5 for at in range(len(trace.x))], [_shortened(x, LONGEST_MARK) for x in trace.x])
-    axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [_shortened(y, LONGEST_MARK) for y in trace.y])
+    _mark_x(axes, [at + 0.5 for at in range(len(trace.x))], trace.x, labels, size)
+    most = min(LONGEST_MARK * size, MARK_SHARE * room)
+    axes.set_yticks([at + 0.5 for at in range(len(trace.y))], [labels.fitted(y, most, size - 1) for y in trace.y])
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
 
@@ -210,7 +289,7 @@ def _ink(ground: Sequence[float]) -> str:
     return "white" if opacity and 0.299 * red + 0.587 * green + 0.114 * blue < 0.46 else "black"
 
 
-def _scale(axes: "Axes", layout: Any, categories: Sequence[str]) -> None:
+def _scale(axes: "Axes", layout: Any, labels: Labels, size: float) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     axes.grid(axis="y", color=_GREY, linewidth=0.4)
@@ -224,19 +303,35 @@ def _scale(axes: "Axes", layout: Any, categories: Sequence[str]) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     ticks, texts = layout.xaxis.tickvals, layout.xaxis.ticktext
-    if categories:
+    if categories := list(layout.xaxis.categoryarray or ()):
         ticks, texts = range(len(categories)), categories
     if ticks is not None:
-        # Written across, values such as 0.00051 run into each other.
-        aslant = sum(min(len(text), LONGEST_MARK) for text in texts) > 16
-        axes.set_xticks(list(ticks), [_shortened(text, LONGEST_MARK) for text in texts], minor=False)
+        _mark_x(axes, ticks, texts, labels, size)
         axes.minorticks_off()
-        if aslant:
-            for label in axes.get_xticklabels():
-                label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
-def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], letters: float) -> None:
+def _mark_x(axes: "Axes", ticks: Sequence[float], texts: Sequence[str], labels: Labels, size: float) -> None:
+    axes.set_xticks(list(ticks), [labels.fitted(text, LONGEST_MARK * size, size - 1) for text in texts], minor=False)
+    if _are_aslant(texts):
+        for label in axes.get_xticklabels():
+            label.set(rotation=ASLANT, ha="right", rotation_mode="anchor")
+
+
+def _x_marks(panel: Panel) -> Sequence[str]:
+    """The texts at the panel's x axis, where they are not numbers that matplotlib writes."""
+    axis, traces = panel.figure.layout.xaxis, panel.figure.data
+    if traces and traces[0].type == "heatmap":
+        return list(traces[0].x)
+    return list(axis.categoryarray or axis.ticktext or ())
+
+
+def _are_aslant(texts: Sequence[str]) -> bool:
+    """Written across, values such as 0.00051 run into each other."""
+    return sum(map(len, texts)) > 16
+
+
+def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Labels, size: float, width: float) -> int:
+    """Over all panels, `width` points wide; how many rows it takes."""
     from matplotlib.lines import Line2D
 
     lines = [
@@ -246,11 +341,13 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], letters: floa
     for line in lines:
         line.set_markersize(4)
     places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be left out
-    longest = max(len(_shortened(label, LONGEST_NAME)) for label, _ in legend)
-    columns = max(1, min(len(legend), int(letters / (longest + 6))))
+    texts = [labels.fitted(label, min(LONGEST_NAME * size, 0.75 * width), size) for label, _ in legend]
+    longest = max(labels.width(text, size) for text in texts)
+    columns = max(1, min(len(legend), int(width / (longest + 4.5 * size))))  # a line and its gaps take so much
     drawn = figure.legend(lines, places, loc="outside upper center", ncols=columns, frameon=False, handlelength=1.6)
-    for text, (label, _) in zip(drawn.get_texts(), legend, strict=True):
-        text.set_text(_shortened(label, LONGEST_NAME))
+    for place, text in zip(drawn.get_texts(), texts, strict=True):
+        place.set_text(text)
+    return math.ceil(len(legend) / columns)
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
@@ -262,15 +359,6 @@ def plain(text: str) -> str:
     What neither the style's font nor the one behind it has is spelled by its code point, never drawn as an empty box.
     """
     return "".join(_spelled(character) for character in html.unescape(text))
-
-
-def _wrapped(text: str, letters: float) -> str:
-    return "\n".join(textwrap.wrap(_shortened(text, 2 * LONGEST_NAME), max(8, int(letters)), max_lines=3))
-
-
-def _shortened(text: str, most: int) -> str:
-    whole = plain(text)
-    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
 
 
 def _spelled(character: str) -> str:

@@ -5,7 +5,7 @@ paper/tables/NAME.tex, .csv, .md     paper/figures/NAME.pdf, .svg, .tex     pape
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from twinbench.reports.cells import Run, read_run, sections
@@ -48,8 +48,9 @@ def write_paper(folders: Sequence[Path | str], out: Path | str, style: PaperStyl
         for figure in paper_figures(run, source.section)
     ]
     for key, figure, source in figures:
-        files |= {f"figures/{key}.{form}": data for form, data in draw(figure.panels, style, figure.legend).items()}
-        files[f"figures/{key}.tex"] = _figure_float(key, figure, source).encode("utf-8")
+        drawing = draw(figure.panels, style, figure.legend)
+        files |= {f"figures/{key}.{form}": data for form, data in drawing.files.items()}
+        files[f"figures/{key}.tex"] = _figure_float(key, figure, source, drawing.shortened).encode("utf-8")
     files["preview.tex"] = preview([table.key for table in tables], [key for key, _, _ in figures], style).encode()
     return _write(files, Path(out)) / "preview.tex"
 
@@ -95,9 +96,11 @@ def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) ->
     return "\n".join([*lines, ""])
 
 
-def _figure_float(key: str, figure: PaperFigure, source: Source) -> str:
+def _figure_float(key: str, figure: PaperFigure, source: Source, shortened: Mapping[str, str]) -> str:
     """The figure in a float. What it shows in words stands in a comment, for a description or an alternative text."""
     caption = f"{figure.title}. {figure.note} Protocol {source.section.protocol_id}."
+    if shortened:
+        caption += f" Shortened: {'; '.join(f'{short} is {whole}' for short, whole in sorted(shortened.items()))}."
     lines = [
         "% Made by twinbench from records alone. Needs \\usepackage{graphicx}. In words:",
         *(f"% {escape(panel.alternative)}" for panel in figure.panels),

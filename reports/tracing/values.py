@@ -11,6 +11,7 @@ from scipy import stats
 
 from twinbench.reports.cells import SELECTED_BY, Cell, Record, Run, Section, Value, choose, read_run, sections
 from twinbench.reports.statistics import CONFIDENCE, t_interval
+from twinbench.reports.tables import images_per_second
 from twinbench.reports.tracing.labels import Settings
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.results.store import ResultStore
@@ -24,6 +25,10 @@ COSTS: dict[str, tuple[str, Callable[[Sequence[Record]], float]]] = {
         lambda trials: sum(trial["evaluation_seconds"] or 0.0 for trial in trials),
     ),
     "images_seen": ("sum(images_seen)", lambda trials: sum(trial["images_seen"] or 0 for trial in trials)),
+    "images_per_second": (
+        "sum(images_seen) filter (coalesce(pack, 1) = 1) / sum(train_seconds) filter (coalesce(pack, 1) = 1)",
+        lambda trials: images_per_second(trials) or 0.0,
+    ),
     "peak_memory_bytes": (
         "max(peak_memory_bytes)",
         lambda trials: max((trial["peak_memory_bytes"] or 0 for trial in trials), default=0),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well
 
 from twinbench.harness.planning import Plan
 from twinbench.harness.running import make_plan
@@ -24,8 +24,8 @@ def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
     """The runs `one` of ONE_TRIAL and `few` of FEW_TRIALS, on this machine alone."""
     twinbench = Twinbench(tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("cache"))
-    twinbench.run("one", ONE_TRIAL)
-    twinbench.run("few", FEW_TRIALS)
+    for run in [twinbench.start_run("one", ONE_TRIAL), twinbench.start_run("few", FEW_TRIALS)]:  # each of one core
+        end_well(run)
     return twinbench
 
 

@@ -2,12 +2,16 @@
 
 import json
 import shlex
+import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import typer
 
+from twinbench.harness import run_folder
 from twinbench.harness.as_given import as_given
 from twinbench.harness.cli import app
 from twinbench.harness.planning import Plan
@@ -68,6 +72,80 @@ def test_a_plan_keeps_each_command_once_in_the_order_of_the_first_time(
     for command in ("twinbench run b", "twinbench run a"):
         write_plan(elsewhere, planned, command)
     assert (elsewhere / PLAN).read_bytes() == (tmp_path / PLAN).read_bytes()
+
+
+def test_runs_that_begin_together_lose_no_command(
+    tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run reads, writes and ends between what this one read of the folder and the plan that it leaves."""
+    planned, more = tiny_plan("methods=simclr"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+    write_plan(tmp_path, planned, "twinbench run first")
+    write = run_folder.write_bytes_atomically
+
+    def late(path: Path, data: bytes) -> Path:
+        monkeypatch.setattr(run_folder, "write_bytes_atomically", write)
+        write_plan(tmp_path, more, "twinbench run meanwhile")
+        return write(path, data)
+
+    monkeypatch.setattr(run_folder, "write_bytes_atomically", late)
+    write_plan(tmp_path, more, "twinbench run late")
+    plan = read_plan(tmp_path)
+    assert plan["commands"][0] == "twinbench run first"
+    assert sorted(plan["commands"][1:]) == ["twinbench run late", "twinbench run meanwhile"]
+    assert len(plan["trials"]) == len(more.trials)
+
+
+def test_a_run_that_is_overtaken_leaves_the_trials_of_the_one_that_overtook_it(
+    tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, more = tiny_plan("methods=simclr"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+    write = run_folder.write_bytes_atomically
+
+    def early(path: Path, data: bytes) -> Path:
+        monkeypatch.setattr(run_folder, "write_bytes_atomically", write)
+        written = write(path, data)
+        write_plan(tmp_path, more, "twinbench run meanwhile")
+        return written
+
+    monkeypatch.setattr(run_folder, "write_bytes_atomically", early)
+    write_plan(tmp_path, planned, "twinbench run early")
+    plan = read_plan(tmp_path)
+    assert set(plan["commands"]) == {"twinbench run early", "twinbench run meanwhile"}
+    assert [trial["trial_id"] for trial in plan["trials"]] == [trial.trial_id for trial in more.trials]
+
+
+def test_eight_runs_at_one_moment_leave_eight_commands(tiny_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    planned = tiny_plan("methods=simclr")
+    together = threading.Barrier(8)
+
+    def run(number: int) -> None:
+        together.wait()
+        write_plan(tmp_path, planned, f"twinbench run {number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(8)))
+    assert sorted(read_plan(tmp_path)["commands"]) == [f"twinbench run {number}" for number in range(8)]
+
+
+def test_a_folder_of_before_commands_had_files_keeps_those_of_its_plan(
+    tiny_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    planned = tiny_plan("methods=simclr")
+    for command in ("twinbench run b", "twinbench run a"):
+        write_plan(tmp_path, planned, command)
+    shutil.rmtree(tmp_path / run_folder.COMMANDS)
+    write_plan(tmp_path, planned, "twinbench run c")
+    assert read_plan(tmp_path)["commands"] == ["twinbench run b", "twinbench run a", "twinbench run c"]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{"])
+def test_a_file_among_the_commands_that_holds_none_is_named(
+    content: str, tiny_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    (tmp_path / run_folder.COMMANDS).mkdir()
+    (tmp_path / run_folder.COMMANDS / "0.json").write_text(content)
+    with pytest.raises(InvalidInput, match=r"commands/0\.json: is no command"):
+        write_plan(tmp_path, tiny_plan("methods=simclr"), "twinbench run a")
 
 
 def test_a_plan_whose_commands_are_no_texts_is_told(tiny_plan: Callable[..., Plan], tmp_path: Path) -> None:

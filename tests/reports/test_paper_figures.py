@@ -1,17 +1,20 @@
 import re
 import zlib
+from itertools import product
 
 import plotly.graph_objects as go
 import pytest
+from conftest import SyntheticRun
 
 from twinbench.reports import figures
 from twinbench.reports.cost_figures import cost_panels
 from twinbench.reports.figures import Panel
 from twinbench.reports.grid_figures import heat_maps
+from twinbench.reports.paper import vector
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.style import STYLES, read_style
 from twinbench.reports.paper.vector import _ink, draw, plain
-from twinbench.reports.paper.writing import read_sources
+from twinbench.reports.paper.writing import _figure_float, read_sources
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def test_baselines_outside_the_range_shown_are_named(synthetic_run):
 
 def test_methods_have_the_pages_colours(drawn):
     figure = drawn["cost"]
-    svg = draw(figure.panels, STYLES["neurips"], figure.legend)["svg"].decode()
+    svg = draw(figure.panels, STYLES["neurips"], figure.legend).files["svg"].decode()
     looks = figures.styles([])
     for method in ("barlow_twins", "simclr", "byol", "vicreg"):
         assert looks[method].colour.lower() in svg
@@ -67,7 +70,7 @@ def test_methods_have_the_pages_colours(drawn):
 
 def test_a_pdf_holds_no_date_no_version_and_no_font_that_venues_refuse(drawn):
     figure = drawn["sensitivity-projector_width"]
-    pdf = pdf_text(draw(figure.panels, STYLES["icml"])["pdf"])
+    pdf = pdf_text(draw(figure.panels, STYLES["icml"]).files["pdf"])
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf  # embedded TrueType
     assert b"STIXGeneral" in pdf
@@ -77,7 +80,7 @@ def test_a_pdf_holds_no_date_no_version_and_no_font_that_venues_refuse(drawn):
 @pytest.mark.parametrize(("style", "inches"), [("icml", 3.25), ("neurips", 5.5), ("4x2", 4.0)])
 def test_a_figure_is_as_wide_as_the_column(drawn, style, inches):
     figure = drawn["sensitivity-projector_width"]  # of four panels
-    pdf = draw(figure.panels, read_style(style))["pdf"]
+    pdf = draw(figure.panels, read_style(style)).files["pdf"]
     (width,) = re.findall(rb"/MediaBox \[ ?0 0 ([0-9.]+)", pdf)
     assert float(width) == pytest.approx(72 * inches)
 
@@ -87,7 +90,7 @@ def test_every_seed_is_drawn_once_and_lies_within_the_panel(drawn):
     figure = drawn["sensitivity-off_diagonal_weight"]
     (panel,) = figure.panels
     expected = sum(len(trace.x) for trace in panel.figure.data if "markers" in trace.mode)
-    svg = draw(figure.panels, STYLES["neurips"])["svg"].decode()
+    svg = draw(figure.panels, STYLES["neurips"]).files["svg"].decode()
     colour = figures.styles([])["barlow_twins"].colour.lower()
     marks = re.findall(rf'<use xlink:href="#[^"]+" x="[^"]+" y="[^"]+" style="[^"]*{colour}', svg)
     # Caps of error bars are markers too: two for each.
@@ -108,14 +111,70 @@ def test_costs_and_heat_maps_are_the_pages_panels(drawn, whole_sweep):
 
 def test_cells_that_were_not_chosen_are_drawn_unfilled(drawn):
     figure = drawn["cost"]
-    svg = draw(figure.panels[:1], STYLES["neurips"], figure.legend)["svg"].decode()
+    svg = draw(figure.panels[:1], STYLES["neurips"], figure.legend).files["svg"].decode()
     marks = [trace for trace in figure.panels[0].figure.data if trace.mode == "markers"]
     unfilled = re.findall(r'<use [^>]*style="fill-opacity: 0;|<use [^>]*style="fill: none', svg)
     assert len(unfilled) == sum(len(trace.x) for trace in marks if trace.marker.symbol.endswith("-open")) > 0
 
 
+AXES = tuple(f"{letter}_weight_of_the_off_diagonal_terms_of_the_cross_correlation" for letter in "ab")
+VALUES = [f"{'WM' * 30}{number}" for number in range(3)]  # differ in their 61st letter
+METHOD = "two_views_and_a_projector_of_three_layers_and_no_normalisation"
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory) -> SyntheticRun:
+    """Five methods, two axes and their values, of 60 letters and more."""
+    run = SyntheticRun(tmp_path_factory.mktemp("long") / "run", axes=AXES, later=True)
+    for method, one, (other, name) in product(range(5), VALUES, enumerate(("momentum-0.996" * 5, "M" * 70))):
+        for seed in range(2):
+            value = 0.8 + VALUES.index(one) / 50 + other / 100 + seed / 1000
+            curves = {"epoch": [1, 2], "series": {"loss": [2.0, 1.0]}} if (one, other) == (VALUES[0], 0) else None
+            settings = {AXES[0]: one, AXES[1]: name}
+            run.planned_and_recorded(value, method=f"{METHOD}_{method}", seed=seed, settings=settings, curves=curves)
+    run.write_plan()
+    return run
+
+
+@pytest.fixture(scope="module")
+def long_figures(long_names) -> list[PaperFigure]:
+    ((run, source),) = read_sources([long_names.folder])
+    return paper_figures(run, source.section)
+
+
+@pytest.mark.parametrize("style", ["neurips", "icml", "2x2.5"])
+def test_long_names_leave_room_for_what_they_name(long_figures, style):
+    """matplotlib warns, which is an error here, of a panel that labels leave no room; and none is left a sliver."""
+    assert {"sensitivity", "curves", "grid"} == {figure.key.split("-")[0] for figure in long_figures}
+    for figure in long_figures:
+        with vector._settings(read_style(style)):
+            labels = vector.Labels(read_style(style).font)
+            drawing = vector._figure(figure.panels, read_style(style), figure.legend, labels)
+            drawing.draw_without_rendering()
+        extents = [axes.get_window_extent() for axes in drawing.axes]
+        assert min(min(extent.width, extent.height) for extent in extents) > 20 * drawing.dpi / 72, figure.key
+
+
+def test_shortened_names_stay_apart_and_their_whole_is_in_the_caption(long_names, long_figures):
+    (grid,) = [figure for figure in long_figures if figure.key.startswith("grid-")]
+    drawing = draw(grid.panels[:1], STYLES["icml"])
+    short = [short for short, whole in drawing.shortened.items() if whole in VALUES]
+    assert len(short) == len(set(short)) == 3 and all("…" in name for name in short)
+    ((_, source),) = read_sources([long_names.folder])
+    caption = _figure_float(grid.key, grid, source, drawing.shortened).split("caption")[1]
+    assert "Shortened: " in caption
+    assert all(name in caption.replace(r"\allowbreak", "").replace("{}", "") for name in VALUES)
+
+
+def test_names_that_fit_are_whole_and_nothing_is_said_of_them(drawn):
+    for figure in drawn.values():
+        labels = vector.Labels(STYLES["neurips"].font)
+        vector._figure(figure.panels, STYLES["neurips"], figure.legend, labels)
+        assert labels.whole == {}, figure.key
+
+
 def svg_of(trace: go.Scatter | go.Heatmap) -> str:
-    return draw([Panel("", "", go.Figure(trace), "")], STYLES["neurips"])["svg"].decode()
+    return draw([Panel("", "", go.Figure(trace), "")], STYLES["neurips"]).files["svg"].decode()
 
 
 def test_a_band_is_an_area_in_its_methods_colour():
