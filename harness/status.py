@@ -1,5 +1,7 @@
 """A run as `twinbench status` and `twinbench logs` show it: counts, what runs where, what failed, what was printed."""
 
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,8 @@ from twinbench.harness.attempts import (
     process_lives,
     read_attempt,
 )
-from twinbench.harness.run_folder import read_plan, trials_of
+from twinbench.harness.heart import is_cancelled
+from twinbench.harness.run_folder import LAUNCHES, read_plan, trials_of
 from twinbench.harness.survey import Survey
 from twinbench.harness.watching import label
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
@@ -49,18 +52,38 @@ def shown(status: Status) -> RenderableType:
     started = status.survey.started()
     states = {trial_id: state_of(attempt) for trial_id, attempt in started.items()}
     counts = Counter(status.survey.recorded.values()) + Counter(states.values())
-    counts["planned"] = len(status.trials) - sum(counts.values())
-    parts: list[RenderableType] = [counted(counts)]
     running = [trial_id for trial_id in status.trials if states.get(trial_id) in ("running", "silent")]
+    counts["queued" if running else "planned"] = len(status.trials) - sum(counts.values())
+    parts: list[RenderableType] = [counted(counts)]
     if running:
         parts.append(_running_table(status, running, started, states))
-    failed = [trial_id for trial_id in status.trials if status.survey.recorded.get(trial_id) == "failed"]
-    for trial_id in failed[-FAILURES_SHOWN:]:
-        reason = escape(str(last_attempt(status.folder, trial_id).get("reason", "")))
-        parts.append(f"[yellow]failed[/] {trial_id} {status.name(trial_id)}: {reason}")
-    if len(failed) > FAILURES_SHOWN:
-        parts.append(f"and {len(failed) - FAILURES_SHOWN} more that failed; `twinbench logs` shows each")
+    elif not is_cancelled(status.folder) and status.survey.missing:
+        parts += [f"asked for: {launch}" for launch in _launches(status.folder)]
+    parts += _told(status, "died", [trial_id for trial_id, state in states.items() if state == "died"])
+    parts += _told(status, "failed", [name for name, state in status.survey.recorded.items() if state == "failed"])
     return Group(*parts)
+
+
+def _told(status: Status, state: str, trial_ids: list[str]) -> Iterator[str]:
+    """The last of these trials in the plan's order, each with its attempts and the reason of the last."""
+    ids = [trial_id for trial_id in status.trials if trial_id in set(trial_ids)]
+    for trial_id in ids[-FAILURES_SHOWN:]:
+        attempt = last_attempt(status.folder, trial_id)
+        number = attempt.get("number", 0)
+        after = f" after {number} attempts" if number > 1 else ""
+        where = f"on {attempt.get('host', '?')}; the next worker takes it over" if state == "died" else ""
+        reason = escape(str(attempt.get("reason") or where))
+        yield f"[yellow]{state}[/]{after} {trial_id} {status.name(trial_id)}: {reason}"
+    if len(ids) > FAILURES_SHOWN:
+        yield f"and {len(ids) - FAILURES_SHOWN} more that {state}; `twinbench logs` shows each"
+
+
+def _launches(folder: Path) -> Iterator[str]:
+    """What clusters were asked for, by the folder's own notes: whether it still waits there, only they know."""
+    for file in sorted((folder / LAUNCHES).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(file.read_bytes())
+            yield escape(f"{told['launcher']} {file.stem}, {told['submitted']}; nothing of it runs")
 
 
 def counted(counts: dict[str, int]) -> str:
