@@ -13,7 +13,8 @@ import torch
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.execute import build_method
-from twinbench.harness.machine import TrainingStep, shape_of
+from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, shape_of
+from twinbench.harness.packing import ROUNDS, SIZES, measured_packs
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
 from twinbench.harness.training.recorded import own_streams
@@ -26,6 +27,7 @@ from twinbench.sweeps.trial import Trial
 
 SECONDS = 1.0  # that each thing is measured for, once it is warm
 SHAPE_SECONDS = 30.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
+PACKS_SECONDS = 20.0  # for the packs of one backbone
 MOST_STEPS = 100
 BATCH_SIZES = (32, 128, 512)
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
@@ -129,6 +131,15 @@ def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
                 continue
             seconds_per_image = seconds / batch_size
             yield TrainingStep(shape, batch_size, seconds)
+
+
+def packs(device: str, found: Measurement) -> Iterator[PackSeconds]:
+    """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough."""
+    for (trial, *_), image_size in bench_trials():
+        shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
+        step = found.seconds_of_a_step(shape, batch_size)
+        if step and 2 * ROUNDS * sum(SIZES) * step < PACKS_SECONDS:
+            yield PackSeconds(shape, batch_size, measured_packs(trial, image_size, device, found.machine.threads))
 
 
 def bench_trials() -> Iterator[tuple[list[Trial], int]]:

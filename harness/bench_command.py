@@ -1,4 +1,4 @@
-"""`twinbench bench`: measures this machine for two minutes, so that `plan` knows its hours."""
+"""`twinbench bench`: measures this machine for two minutes, for the hours of `plan` and the packs of `run`."""
 
 import os
 from collections import Counter
@@ -16,8 +16,9 @@ ROW = "{:<44} {:>5} {:>10} {:>9}"
 
 
 def bench() -> None:
-    """Measure products, copies, views and steps of training on this machine, in about two minutes, for `plan`."""
-    from twinbench.harness.machine import measurement_file, store, this_machine
+    """Measure products, copies, views, steps of training and packs on this machine, in about two minutes."""
+    from twinbench.harness.bench import packs
+    from twinbench.harness.machine import measurement_file, store, store_packs, this_machine
     from twinbench.harness.running import choose_devices
 
     device = choose_devices("auto")[0]
@@ -28,13 +29,20 @@ def bench() -> None:
         if not os.access(file.parent, os.W_OK):
             raise PermissionError(None, "permission denied")
         typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
-        store(measured(device, machine))
+        found = measured(device, machine)
+        store(found)
+        for packed in packs(device, found):
+            store_packs(machine, packed)
+            best = min(packed.seconds, key=packed.seconds.__getitem__)
+            gain = packed.seconds[1] / packed.seconds[best]
+            told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
+            typer.echo(f"{told_of}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
     except KeyboardInterrupt:
         typer.echo("interrupted: nothing is stored", err=True)
         raise
     except OSError as error:
         raise InvalidInput([Mistake(str(file), "", f"cannot be written: {error.strerror}")]) from None
-    typer.echo(f"stored for `twinbench plan`: {file}")
+    typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
 
 
 def measured(device_name: str, machine: "Machine") -> "Measurement":

@@ -1,5 +1,6 @@
 """The answer in prose: what the verdicts say where claims were made, else what the seeds tell apart, and no more."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,10 +45,8 @@ class Grouping:
 
 def grouping(section: Section, metric: str) -> Grouping:
     """Baselines stand outside: they are levels to be above, and no competitors. One family per metric."""
-    chosen = {label: cell for label, cell in section.chosen.items() if not cell.is_baseline}
-    means = {label: cell.interval(metric, REPORTED_ON) for label, cell in chosen.items()}
-    found = {label: mean for label, mean in means.items() if mean is not None}
-    values = {label: {one.seed: one.value for one in chosen[label].measured[metric, REPORTED_ON]} for label in found}
+    values = _by_seed(section, metric)
+    found = {label: mean for label in values if (mean := section.chosen[label].interval(metric, REPORTED_ON))}
     order = separation.by_mean((label, mean.mean) for label, mean in found.items())
     apart = separation.told_apart(values)
     return Grouping(
@@ -57,6 +56,16 @@ def grouping(section: Section, metric: str) -> Grouping:
         order[0] if separation.leads(apart, order) else "",
         min((mean.n for mean in found.values()), default=0),
     )
+
+
+def _by_seed(section: Section, metric: str) -> dict[str, dict[int, float]]:
+    """The values of each trained method's chosen cell."""
+    chosen = {label: cell for label, cell in section.chosen.items() if not cell.is_baseline}
+    return {
+        label: {one.seed: one.value for one in cell.measured[metric, REPORTED_ON]}
+        for label, cell in chosen.items()
+        if cell.interval(metric, REPORTED_ON) is not None
+    }
 
 
 # --- prose ----------------------------------------------------------------------------------------------------------
@@ -155,7 +164,22 @@ def notes(section: Section) -> list[str]:
         f"between seeds only, not that of the {REPORTED_ON} sample.",
         selection_words(section),
         f"Protocol {section.protocol_id}. {counts(section)}",
+        *shared_seeds(section),
         *([f"Why it deviates from the protocol: {'; '.join(deviations)}."] if deviations else []),
+    ]
+
+
+def shared_seeds(section: Section) -> list[str]:
+    """What it is worth that methods share a seed, as far as the chosen cells show it."""
+    metric = section.selected_by[0]
+    found = separation.seed_correlations(_by_seed(section, metric))
+    if not found:
+        return []
+    around = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
+    return [
+        "Trials of one seed see the same images in the same order, distorted alike, so comparisons are paired by seed: "
+        f"over seeds the {metric_words(metric)} of two methods correlates by {statistics.median(found):.2f} "
+        f"({plural('pair', len(found))}: {len(found)}{around})."
     ]
 
 

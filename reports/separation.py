@@ -6,6 +6,7 @@ within the column. Rows that share a letter were not told apart: that is not to 
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from statistics import correlation
 
 from twinbench.reports.contrasts import ALPHA, are_paired
 from twinbench.reports.statistics import (
@@ -17,6 +18,7 @@ from twinbench.reports.statistics import (
     welch_test,
 )
 
+LEAST_SEEDS = 3  # of which two rows' correlation is told: of two it is always 1 or -1
 Values = Mapping[int, float]  # by seed
 Pair = frozenset[str]
 
@@ -26,6 +28,17 @@ def told_apart(rows: Mapping[str, Values], reference: str | None = None) -> dict
     pairs = [frozenset(pair) for pair in combinations(sorted(rows), 2) if reference is None or reference in pair]
     adjusted = holm([_p(*(rows[name] for name in sorted(pair))) for pair in pairs])
     return {pair: p <= ALPHA for pair, p in zip(pairs, adjusted, strict=True)}
+
+
+def seed_correlations(rows: Mapping[str, Values]) -> list[float]:
+    """Pearson's r over seeds of each pair of rows that shares LEAST_SEEDS of them, where both vary."""
+    found = []
+    for a, b in combinations(sorted(rows), 2):
+        shared = sorted(rows[a].keys() & rows[b].keys())
+        of_a, of_b = ([rows[name][seed] for seed in shared] for name in (a, b))
+        if len(shared) >= LEAST_SEEDS and len(set(of_a)) > 1 and len(set(of_b)) > 1:
+            found.append(correlation(of_a, of_b))
+    return found
 
 
 def letters(apart: Mapping[Pair, bool], order: Sequence[str]) -> dict[str, str]:

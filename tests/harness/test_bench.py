@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from twinbench.harness import bench as measures
+from twinbench.harness import packing
 from twinbench.harness.bench import bench_trials, seconds_of_a_step, training_steps
 from twinbench.harness.bench_command import bench
 from twinbench.harness.execute import build_method
@@ -21,9 +22,11 @@ from twinbench.harness.machine import (
     Measurement,
     TrainingStep,
     measurement_file,
+    packs_file,
     shape_of,
     store,
     stored,
+    stored_packs,
     this_machine,
 )
 from twinbench.harness.plan_command import plan as plan_command
@@ -146,6 +149,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, own_cache: Path, one_trial: Trial) ->
     """`bench` measures one tiny trial, and everything for a moment."""
     monkeypatch.setenv("TWINBENCH_CACHE", str(own_cache))
     monkeypatch.setattr(measures, "SECONDS", 0.02)
+    monkeypatch.setattr(packing, "SECONDS", 0.02)
     monkeypatch.setattr(measures, "COPIED_BYTES", 2**20)
     monkeypatch.setattr(measures, "GEMM_SIZE", {"cpu": 64})
     monkeypatch.setattr(measures, "bench_trials", lambda: [([one_trial], 8)])
@@ -159,7 +163,11 @@ def test_bench_prints_and_stores_what_it_measured(quick: Path, capsys: pytest.Ca
     assert found is not None and set(found.gemm_gflops) == {"float32"} and found.views_per_second > 1
     (step,) = found.steps
     assert step.batch_size == 32 and f"{step.images_per_second:,.0f}" in told
-    assert [file.name for file in quick.iterdir()] == [measurement_file(found.machine).name]
+    (packed,) = stored_packs(found.machine)
+    assert (packed.shape, packed.batch_size) == (step.shape, step.batch_size) and packed.seconds[1] > 0
+    assert "in turn in one process" in told
+    files = {measurement_file(found.machine).name, packs_file(found.machine).name}
+    assert {file.name for file in quick.iterdir()} == files
 
 
 def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(

@@ -18,7 +18,7 @@ from twinbench.reports.cells import read_run, sections
 from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, cost_panels, front, spearman
 from twinbench.reports.grid_figures import heat_maps, importance, largest_grid
 from twinbench.reports.page import write_report, write_reports
-from twinbench.reports.page_answer import from_seeds, grouping
+from twinbench.reports.page_answer import from_seeds, grouping, shared_seeds
 from twinbench.reports.page_reported import reported
 from twinbench.reports.page_trials import CURVE_POINTS, column, read_log_tails, trials_data
 from twinbench.reports.page_words import protocol_in_words
@@ -62,6 +62,24 @@ def test_with_few_seeds_the_opening_says_that_no_claim_of_it_would_be_supported(
     fill_methods(synthetic_run, 4)
     _, section = only_section(synthetic_run)
     assert "As a claim this would not be supported: with fewer than 6 pairs" in " ".join(from_seeds(section))
+
+
+def test_what_methods_share_with_a_seed_is_told_as_a_correlation(synthetic_run):
+    accuracies = {"byol": (0.80, 0.83, 0.81, 0.86), "simclr": (0.70, 0.74, 0.70, 0.75), "vicreg": (0.6, 0.6, 0.6, 0.6)}
+    for method, values in accuracies.items():
+        for seed, value in enumerate(values):
+            synthetic_run.planned_and_recorded(value, method=method, seed=seed)
+    _, section = only_section(synthetic_run)
+    (told,) = shared_seeds(section)
+    r = np.corrcoef(accuracies["byol"], accuracies["simclr"])[0, 1]  # the third does not vary
+    assert f"of two methods correlates by {r:.2f} (pair: 1)" in told
+    assert told in report(synthetic_run).text
+
+
+def test_of_two_seeds_no_correlation_is_told(synthetic_run):
+    fill_methods(synthetic_run, 2)
+    _, section = only_section(synthetic_run)
+    assert shared_seeds(section) == []
 
 
 def test_one_seed_tells_no_methods_apart(synthetic_run):
