@@ -5,7 +5,7 @@
 Each way is so many processes at once with so many trainings of Barlow Twins in turn in each: a process per trial is
 what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. On a GPU the peers run twice, with
 updates as they are and recorded. Every number is the sum over the processes, the median of `--repeats` rounds of all
-ways.
+ways. Last, what `--pack auto` takes by its own measurement, of one process, and what that loses to the best.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from measuring import surroundings, write
 
 from twinbench.harness import bench
+from twinbench.harness.packing import measured_packs
 from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
@@ -91,6 +93,14 @@ def ways(device: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def chosen_by_measurement(shape: Any, device: str) -> int:
+    """The pack of least seconds a step, as `--pack auto` measures them, of those that are measured here."""
+    trial, size = trial_of(*shape)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        seconds = pool.submit(measured_packs, trial, size, device, 1).result()
+    return min(set(PACKS) & seconds.keys(), key=seconds.__getitem__)
+
+
 def main() -> None:
     """Measures shape after shape, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,10 +124,13 @@ def main() -> None:
             for name, way in ways(chosen.device).items():
                 raw[name].append(processes.steps_per_second(shape, chosen.seconds, **way))
         rates = {name: statistics.median(values) for name, values in raw.items()}
+        auto = chosen_by_measurement(shape, chosen.device)
         found[" ".join(map(str, shape))] = raw
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
         for name, rate in rates.items():
             print(f"  {name:<24} {rate:8.1f} steps/s  {rate / max(rates.values()):5.0%} of the best", flush=True)
+        choice = next(name for name in rates if name.endswith(f"x pack of {auto}"))
+        print(f"  --pack auto takes {auto}: {1 - rates[choice] / max(rates.values()):.1%} are lost", flush=True)
         write(chosen.out, found)
 
 

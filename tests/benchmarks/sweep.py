@@ -1,0 +1,230 @@
+"""An ablation whole: eight lambdas of Barlow Twins, three seeds, trained, probed and reported by one command.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py --data CIFAR --out sweep.json
+
+Beside it the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the trial's
+process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser, batch
+size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their records must be
+equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs `pip install 'ray[tune]'`; takes ten minutes.
+
+Last, what the same images, order and weights for all lambdas of a seed are worth: the width of the interval on the
+difference to the default, paired by seed and as if the trials were independent, and how many times larger the variance
+of a difference is without pairing. Three seeds tell little of it; pairing costs two degrees of freedom of four.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import surroundings, write
+from peers import Pictures, pil_loader, solo_barlow
+from scipy import stats
+from training import network
+
+from twinbench.harness.running import make_plan
+from twinbench.results.record import read_record, record_files
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.sweep import protocol_path
+
+LAMBDAS = (0.0005, 0.001, 0.002, 0.0051, 0.01, 0.02, 0.05, 0.1)
+DEFAULT = 0.0051
+SEEDS = (0, 1, 2)
+PROBES = tuple(itertools.product((0.01, 0.1, 1.0), (0.0, 1e-4)))
+VIEW = """[[views]]
+crop_scale = [0.08, 1.0]
+flip_probability = 0.5
+jitter_probability = 0.8
+brightness = 0.4
+contrast = 0.4
+saturation = 0.4
+hue = 0.1
+greyscale_probability = 0.2
+"""
+
+
+def sweep_file(folder: Path, chosen: argparse.Namespace) -> Path:
+    """Writes a protocol, after the one for digits, and the sweep."""
+    before, _, after = protocol_path("digits-small").read_text(encoding="utf-8").partition("[[views]]")
+    after = after[after.index("[training]") :]
+    if chosen.data:
+        before = before.replace('name = "digits"', 'name = "cifar10"\ntest_examples = 1000')
+    before = before.replace("split_seed = 0", f"split_seed = 0\nimage_size = 32\ntrain_examples = {chosen.images}")
+    before = before.replace("width = 16", f"width = {chosen.width}")
+    (folder / "protocol.toml").write_text(before.replace("digits-small", "ablation") + VIEW + VIEW + after)
+    file = folder / "ablation.toml"
+    file.write_text(
+        f"""question = "How sensitive is Barlow Twins to lambda?"
+protocol = "protocol.toml"
+seeds = {list(SEEDS)}
+baselines = false
+[[grids]]
+methods = ["barlow_twins"]
+[grids.axes]
+off_diagonal_weight = {list(LAMBDAS)}
+projector_width = {chosen.projector}
+batch_size = {chosen.batch}
+epochs = {chosen.epochs}
+"""
+    )
+    return file
+
+
+def ours(file: Path, out: Path, pack: str, data: Path | None) -> float:
+    """Seconds of the command."""
+    command = [sys.executable, "-m", "twinbench.harness.cli", "run", str(file), "--out", str(out), "--pack", pack]
+    begun = time.perf_counter()
+    subprocess.run([*command, *(["--data", str(data)] if data else [])], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+def digests(out: Path) -> dict[str, str]:
+    """By trial."""
+    records = [read_record(file) for file in record_files(out)]
+    return {record["result"]["trial_id"]: record["result_digest"] for record in records}
+
+
+def arrays(file: Path, data: Path | None) -> dict[str, Any]:
+    """The pixels and labels that our trials see, for the peer."""
+    from twinbench.harness.execute import Surroundings, _evaluator
+
+    trial = make_plan(str(file), (), data).trials[0]
+    evaluator = _evaluator(trial, Surroundings(Path(), data=data), torch.device("cpu"))
+    found: dict[str, Any] = {"mean": evaluator.dataset.mean, "std": evaluator.dataset.std}
+    for name in ("train", "validation", "test"):
+        part = getattr(evaluator, name)
+        found[name] = part.images.batch(torch.arange(len(part.images))).numpy()
+        found[f"{name}_labels"] = part.labels.numpy()
+    return found
+
+
+def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, seed: int) -> float:
+    """Pretraining and probes in the usual form; the accuracy on test of the probe that is best on validation."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    method = network(chosen.width, chosen.projector, torch.device("cpu"))
+    loader = pil_loader(Pictures(given["train"], 32, given["mean"], given["std"]), chosen.batch, 0)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.1 * chosen.batch / 256, momentum=0.9, weight_decay=5e-4)
+    for _ in range(chosen.epochs):
+        for views in loader:
+            loss = solo_barlow(*(method.project(method.embed(view)) for view in views), weight)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    method.eval()
+    mean, std = (torch.tensor(given[name]).view(3, 1, 1) for name in ("mean", "std"))
+    features = {}
+    with torch.no_grad():
+        for name in ("train", "validation", "test"):
+            blocks = torch.from_numpy(given[name]).split(500)
+            features[name] = torch.cat([method.embed((block / 255 - mean) / std) for block in blocks])
+    return max(probe(features, given, rate, decay) for rate, decay in PROBES)[1]
+
+
+def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: float) -> tuple[float, float]:
+    """One linear probe; its accuracy on validation and on test."""
+    spread, mean = torch.std_mean(features["train"], dim=0)
+    scaled = {name: (values - mean) / (spread + 1e-6) for name, values in features.items()}
+    labels = {name: torch.from_numpy(given[f"{name}_labels"]) for name in features}
+    head = torch.nn.Linear(scaled["train"].shape[1], 10)
+    optimiser = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+    for _ in range(50):
+        for picked in torch.randperm(len(labels["train"])).split(128):
+            loss = torch.nn.functional.cross_entropy(head(scaled["train"][picked]), labels["train"][picked])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    right = {n: float((head(scaled[n]).argmax(1) == labels[n]).float().mean()) for n in ("validation", "test")}
+    return right["validation"], right["test"]
+
+
+def usual(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
+    """Seconds of the ablation under Ray Tune, Ray's own start taken off."""
+    import ray
+    from ray import tune
+
+    here = str(Path(__file__).parent)
+    ray.init(
+        num_cpus=os.cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": here}},
+    )
+    begun = time.perf_counter()
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_tuned, given=given, chosen=chosen), {"cpu": 1}),
+        param_space={"weight": tune.grid_search(list(LAMBDAS)), "seed": tune.grid_search(list(SEEDS))},
+        run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
+    )
+    results = tuner.fit()
+    taken = time.perf_counter() - begun
+    assert len(results) == len(LAMBDAS) * len(SEEDS) and not results.errors, results.errors
+    ray.shutdown()
+    return taken
+
+
+def _tuned(config: dict[str, Any], given: dict[str, Any], chosen: argparse.Namespace) -> dict[str, float]:
+    return {"accuracy": one_trial(given, chosen, config["weight"], config["seed"])}
+
+
+def widths(out: Path) -> dict[str, float]:
+    """Medians over lambdas: half widths of the 95% interval on the difference to the default, and the variances'."""
+    with ResultStore(out) as store:
+        rows = store.query(
+            "SELECT number, seed, value FROM metrics JOIN trials USING (trial_id) JOIN settings USING (trial_id) "
+            "WHERE settings.name = 'off_diagonal_weight' AND metrics.name = 'linear_top1' AND split = 'test'"
+        )
+    by_weight = {weight: part.sort_values("seed")["value"].to_numpy() for weight, part in rows.groupby("number")}
+    default = by_weight.pop(DEFAULT)
+    n, paired, apart, factors = len(default), [], [], []
+    for values in by_weight.values():
+        paired.append(stats.t.ppf(0.975, n - 1) * np.std(values - default, ddof=1) / n**0.5)
+        pooled = (np.var(values, ddof=1) + np.var(default, ddof=1)) / n
+        apart.append(stats.t.ppf(0.975, 2 * n - 2) * pooled**0.5)
+        factors.append(n * pooled / np.var(values - default, ddof=1))
+    found = {"paired": paired, "as if independent": apart, "variance unpaired / paired": factors}
+    return {name: round(float(statistics.median(values)), 4) for name, values in found.items()}
+
+
+def main() -> None:
+    """Runs the ablation thrice, compares, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="the folder of CIFAR-10")
+    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--projector", type=int, default=2048)
+    parser.add_argument("--pack", default="auto")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = sweep_file(folder, chosen)
+        given = arrays(file, chosen.data)
+        taken = {"packed": ours(file, folder / "packed", chosen.pack, chosen.data)}
+        taken["process per trial, Ray Tune"] = usual(given, chosen, folder / "tune")
+        taken["not packed"] = ours(file, folder / "solo", "1", chosen.data)
+        packed, solo = digests(folder / "packed"), digests(folder / "solo")
+        assert packed == solo and len(packed) == len(LAMBDAS) * len(SEEDS), "packed and solo records differ"
+        half_widths = widths(folder / "packed")
+    where = surroundings(torch.device("cpu"))
+    print(where)
+    print(f"{len(packed)} trials of {chosen.epochs} epochs of {len(given['train'])} images, all records equal")
+    for name, seconds in taken.items():
+        print(f"  {name:<30} {seconds:8.1f} s  {seconds / taken['packed']:6.2f} x")
+    print(f"  half width of the 95% interval on a difference, and the variances' ratio, medians: {half_widths}")
+    write(chosen.out, {"surroundings": where, "seconds": taken, "widths": half_widths, "arguments": str(vars(chosen))})
+
+
+if __name__ == "__main__":
+    main()
