@@ -172,6 +172,7 @@ def listen(port: int | None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, wanted))
+            listening.listen()  # before its address is told: who comes before the server is ready waits
             return listening
         except OSError as error:
             listening.close()
