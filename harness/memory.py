@@ -32,8 +32,7 @@ class Room:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._begun = self._taken = 0
-        self._before = available_bytes(device)
+        self._begun = self._taken = self._before = 0
 
     def for_another(self) -> bool:
         """Asked before each trial begins. The first always may; what it takes counts until the second's is known."""

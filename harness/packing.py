@@ -5,7 +5,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +29,13 @@ def best_pack(
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
     come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
     """
-    from twinbench.harness.launchers.drain import packs
+    from twinbench.harness.launchers.drain import cut, pack_keys
 
     sizes = range(1, min(surroundings.pack, max(1, len(todo))) + 1)
     if seconds:
         sizes = range(1, min(sizes[-1], max(seconds)) + 1)
-    shared_out = {size: [len(pack) for pack in packs(todo, replace(surroundings, pack=size))] for size in sizes}
+    keys = pack_keys(todo, surroundings.run_folder)
+    shared_out = {size: [len(pack) for pack in cut(todo, keys, size)] for size in sizes}
     step = _between(seconds) if seconds else lambda size: 1.0
     return min(sizes, key=lambda size: (_ends_after(shared_out[size], workers, step), -size))
 

@@ -18,7 +18,7 @@ from twinbench.methods.registry import BASELINES, UnknownMethod, get_method
 from twinbench.reports.integrity import Level, judged, not_run
 from twinbench.results.bundle import printable
 from twinbench.results.contents import Contents, Table
-from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.results.record import COMPUTED_WITH, read_artefact, read_record, record_path
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.protocol import Protocol, contradictions
 from twinbench.sweeps.reading import parse
@@ -114,11 +114,7 @@ def _values(result: Table) -> dict[tuple[str, str, str], float]:
 def _unlike(record: Table, own: Table) -> str:
     """What else differs between there and here, and may explain it."""
     there, here = record["circumstance"], own["circumstance"]
-    keys = [
-        key
-        for key in ("code_hash", "versions", "device", "precision", "mode", "threads", "ranks")
-        if there.get(key) != here[key]
-    ]
+    keys = [key for key in ("code_hash", "versions", *COMPUTED_WITH) if there.get(key) != here[key]]
     return f"; other than there: {', '.join(keys)}" if keys else ""
 
 

@@ -160,6 +160,11 @@ def write_launch(run_folder: Path, name: str, launch: Mapping[str, Any]) -> None
     write_json_atomically(run_folder / LAUNCHES / f"{name}.json", {"submitted": now(), **launch})
 
 
+def launch_notes(run_folder: Path) -> list[Path]:
+    """The files of `write_launch`, but of launches that were cancelled."""
+    return sorted((run_folder / LAUNCHES).glob("*.json"))
+
+
 def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
     """Trials without a record, in the plan's order."""
     recorded = recorded_ids(run_folder)
@@ -187,7 +192,7 @@ def cancel(run_folder: Path) -> list[Path]:
     """
     (run_folder / CANCELLED).touch()
     aside = []
-    for file in sorted((run_folder / LAUNCHES).glob("*.json")):
+    for file in launch_notes(run_folder):
         target = file.parent / CANCELLED / f"{cancellations(run_folder)}-{file.name}"
         target.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another `cancel` has just done so

@@ -23,7 +23,7 @@ from twinbench.harness.attempts import (
     read_attempt,
 )
 from twinbench.harness.heart import is_cancelled
-from twinbench.harness.run_folder import LAUNCHES, read_plan, trials_of
+from twinbench.harness.run_folder import launch_notes, read_plan, trials_of
 from twinbench.harness.survey import Survey
 from twinbench.harness.watching import label
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
@@ -66,7 +66,8 @@ def shown(status: Status) -> RenderableType:
 
 def _told(status: Status, state: str, trial_ids: list[str]) -> Iterator[str]:
     """The last of these trials in the plan's order, each with its attempts and the reason of the last."""
-    ids = [trial_id for trial_id in status.trials if trial_id in set(trial_ids)]
+    wanted = set(trial_ids)
+    ids = [trial_id for trial_id in status.trials if trial_id in wanted]
     for trial_id in ids[-FAILURES_SHOWN:]:
         attempt = last_attempt(status.folder, trial_id)
         number = attempt.get("number", 0)
@@ -80,7 +81,7 @@ def _told(status: Status, state: str, trial_ids: list[str]) -> Iterator[str]:
 
 def _launches(folder: Path) -> Iterator[str]:
     """What clusters were asked for, by the folder's own notes: whether it still waits there, only they know."""
-    for file in sorted((folder / LAUNCHES).glob("*.json")):
+    for file in launch_notes(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(file.read_bytes())
             yield escape(f"{told['launcher']} {file.stem}, {told['submitted']}; nothing of it runs")

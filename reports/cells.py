@@ -22,6 +22,11 @@ NOT_DONE = ("diverged", "collapsed", "failed")
 Record = dict[str, Any]
 
 
+def is_packed(trial: Record) -> bool:
+    """Whether it took turns with others in its process: its seconds are not what it takes, and rank no method."""
+    return (trial.get("pack") or 1) > 1
+
+
 @dataclass(frozen=True)
 class Run:
     """The tables of one run folder's database, each in a stable order."""

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
-from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, records
+from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
 from twinbench.reports.figures import (
     DIAGNOSTIC_NAMES,
     DIAGNOSTICS,
@@ -40,8 +40,7 @@ def _per(field: str, divisor: float) -> Callable[[Record], float | None]:
 
 
 def _alone(cost: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
-    """None for a trial that took turns with others: its seconds are not what it takes, and rank no method."""
-    return lambda trial: None if (trial["pack"] or 1) > 1 else cost(trial)
+    return lambda trial: None if is_packed(trial) else cost(trial)
 
 
 HOURS = Cost("Hours of training per trial", _alone(_per("train_seconds", 3600)))

@@ -321,7 +321,8 @@ def _declaration_faults(contents: Contents) -> Iterator[str]:
     for record in contents.records.values():
         protocol = record["result"]["trial"]["protocol"]
         ran[str(protocol["name"])] |= {str(protocol["hash"]), str(protocol.get("base_hash", protocol["hash"]))}
-    for claim in _claims_on_file(contents.unpacked):
+    claims, _ = _claims_on_file(contents.unpacked)
+    for claim in claims:
         hashes, entry = ran.get(claim.protocol), log.of(claim)
         if hashes and entry and not log.of(claim, [hashes]):
             now = ", ".join(one[:12] for one in sorted(hashes))
@@ -355,8 +356,8 @@ def _withdrawn(unpacked: Unpacked) -> Iterator[str]:
     """Claims that were declared and that no file holds in that form any more."""
     from twinbench.reports.declaring import read_log
 
-    unreadable: list[str] = []
-    held = {claim.hash for claim in _claims_on_file(unpacked, unreadable)}
+    claims, unreadable = _claims_on_file(unpacked)
+    held = {claim.hash for claim in claims}
     for name in unreadable:
         yield f"{name}: cannot be read as claims"
     for entry in read_log(unpacked.run_folder).entries:
@@ -364,16 +365,18 @@ def _withdrawn(unpacked: Unpacked) -> Iterator[str]:
             yield f"declared on {entry.time} as {entry.name}, and in no claims file here in that form"
 
 
-def _claims_on_file(unpacked: Unpacked, unreadable: list[str] | None = None) -> Iterator["Claim"]:
-    """Of all files of claims; the names of those that cannot be read are added to `unreadable`."""
+def _claims_on_file(unpacked: Unpacked) -> tuple[list["Claim"], list[str]]:
+    """Of all files of claims, and the names of those that cannot be read."""
     from twinbench.reports.claims import read_claims
 
+    claims: list[Claim] = []
+    unreadable = []
     for name in unpacked.names("claims"):
         try:
-            yield from read_claims(unpacked.file(name))
+            claims += read_claims(unpacked.file(name))
         except InvalidInput:
-            if unreadable is not None:
-                unreadable.append(name)
+            unreadable.append(name)
+    return claims, unreadable
 
 
 def _some(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from twinbench.reports.case import (
     is_trained,
     some,
 )
-from twinbench.reports.cells import REPORTED_ON
+from twinbench.reports.cells import REPORTED_ON, is_packed
 from twinbench.reports.contrasts import COLLAPSE_KINDS
 from twinbench.reports.evidence import Side
 from twinbench.reports.names import TRIAL_METRICS
@@ -201,7 +201,7 @@ def _packed(case: Case) -> int:
     """How many trials have seconds of a pack, where seconds are compared."""
     if case.evidence.claim.metric != "train_seconds":
         return 0
-    return sum((trial.get("pack") or 1) > 1 for trial in case.evidence.trials)
+    return sum(map(is_packed, case.evidence.trials))
 
 
 def _surroundings(case: Case) -> list[str]:

@@ -6,15 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from twinbench.reports.cells import NOT_DONE, REPORTED_ON, SELECTED_BY, Cell, Record, Run, Section
+from twinbench.reports.cells import NOT_DONE, REPORTED_ON, SELECTED_BY, Cell, Record, Run, Section, is_packed
 from twinbench.reports.cells import records as rows_of
 from twinbench.reports.statistics import Interval
+from twinbench.results.record import COMPUTED_WITH
 
 NOTHING = "–"
 METRIC_NAMES = {"knn_top1": "kNN top-1 (%)", "linear_top1": "Linear top-1 (%)", "ridge_top1": "Ridge top-1 (%)"}
 
 # What a run's trials should have in common, and is shown where they do not.
-PROVENANCE = ("commit", "code_hash", "device", "precision", "mode", "threads", "ranks", "host")
+PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
 
 
 # --- exact ----------------------------------------------------------------------------------------------------------
@@ -116,8 +117,8 @@ def costs(section: Section) -> pd.DataFrame:
 
 
 def images_per_second(trials: Iterable[Record]) -> float | None:
-    """Of the trials that ran alone, since methods are not ranked by a pack's seconds."""
-    alone = [trial for trial in trials if (trial["pack"] or 1) == 1]
+    """Of the trials that ran alone."""
+    alone = [trial for trial in trials if not is_packed(trial)]
     seconds = sum(trial["train_seconds"] or 0.0 for trial in alone)
     return sum(trial["images_seen"] or 0 for trial in alone) / seconds if seconds else None
 

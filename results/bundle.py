@@ -32,6 +32,7 @@ from typing import IO, Any
 
 from twinbench.results.record import (
     ARTEFACTS,
+    COMPUTED_WITH,
     DECLARATIONS,
     PLAN,
     RECORDS,
@@ -56,7 +57,7 @@ BLOCK = 512  # of a tar archive
 
 # A table's bytes follow from the records and from these.
 RENDERED_WITH = ("numpy", "pandas", "scipy", "duckdb", "plotly", "jinja2")
-_SURROUNDINGS = ("commit", "code_hash", "versions", "device", "precision", "mode", "threads", "ranks")
+_SURROUNDINGS = ("commit", "code_hash", "versions", *COMPUTED_WITH)
 
 _CLAIMS = r"claims[A-Za-z0-9_.-]{0,60}"
 _MIB = 2**20

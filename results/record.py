@@ -35,6 +35,8 @@ WITHHELD = "WITHHELD"  # stands in the plan's commands for what may be a secret
 RECORDS = "records"
 DECLARATIONS = "declarations.jsonl"
 ARTEFACTS = "artefacts"
+# Of a record's circumstance: what can move the last bits of a result, beside code and versions.
+COMPUTED_WITH = ("device", "precision", "mode", "threads", "ranks")
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 

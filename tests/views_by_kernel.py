@@ -22,15 +22,14 @@ JITTER: dict[str, Any] = {
     "contrast": 0.4,
     "saturation": 0.4,
     "hue": 0.1,
-    "greyscale_probability": 0.2,
 }
 BLUR: dict[str, Any] = {"blur_probability": 0.8, "blur_kernel_size": 7, "solarise_probability": 0.5}
 STRONG: dict[str, Any] = {"brightness": 1.5, "contrast": 1.5, "saturation": 1.5, "hue": 0.5}
 RECIPES = {
     "nothing": ViewRecipe(),
     "flip": ViewRecipe(flip_probability=0.5),
-    "SimCLR": ViewRecipe(**CROP, **JITTER),
-    "BYOL": ViewRecipe(**CROP, **JITTER, **BLUR),
+    "SimCLR": ViewRecipe(**CROP, **JITTER, greyscale_probability=0.2),
+    "BYOL": ViewRecipe(**CROP, **JITTER, greyscale_probability=0.2, **BLUR),
     "bilinear": ViewRecipe(**CROP, interpolation="bilinear", solarise_probability=0.5),
     "strong jitter": ViewRecipe(jitter_probability=1.0, **STRONG),
     "blur": ViewRecipe(**BLUR),

@@ -51,15 +51,24 @@ def packs(trials: Sequence[Trial], surroundings: Surroundings) -> list[list[Tria
     """
     if surroundings.pack == 1:
         return [[trial] for trial in trials]
+    return cut(trials, pack_keys(trials, surroundings.run_folder), surroundings.pack)
+
+
+def pack_keys(trials: Sequence[Trial], run_folder: Path) -> list[bytes | None]:
+    """Equal for trials that can be packed; None for one that goes alone. Looks into the folder of each."""
+    return [None if attempt_numbers(run_folder, trial.trial_id) else _views_key(trial) for trial in trials]
+
+
+def cut(trials: Sequence[Trial], keys: Sequence[bytes | None], size: int) -> list[list[Trial]]:
+    """`trials` in packs of at most `size`, by their `pack_keys`."""
     made: list[list[Trial]] = []
     open_packs: dict[bytes, list[Trial]] = {}
-    for trial in trials:
-        key = _views_key(trial)
-        if key is None or attempt_numbers(surroundings.run_folder, trial.trial_id):
+    for trial, key in zip(trials, keys, strict=True):
+        if key is None:
             made.append([trial])
             continue
         pack = open_packs.get(key)
-        if pack is None or len(pack) == surroundings.pack:
+        if pack is None or len(pack) == size:
             pack = open_packs[key] = []
             made.append(pack)
         pack.append(trial)

@@ -22,7 +22,7 @@ from typing import Any
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.run_folder import LAUNCHES, write_launch
+from twinbench.harness.run_folder import launch_notes, write_launch
 from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
@@ -193,7 +193,7 @@ def name_of(run_folder: Path) -> str:
 
 def launched(run_folder: Path) -> dict[str, str]:
     """The ids of the SLURM jobs that were submitted for the folder and not cancelled since, with the jobs' names."""
-    return _jobs(sorted((run_folder / LAUNCHES).glob("*.json")))
+    return _jobs(launch_notes(run_folder))
 
 
 def _jobs(notes: Sequence[Path]) -> dict[str, str]:

@@ -22,7 +22,8 @@ def choose_kernels(mode: str) -> None:
     torch.backends.cudnn.benchmark = not repro
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(repro, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every buffer, to find faults
+        # which would be a pass over every buffer, to find faults
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def compile_networks(method: nn.Module) -> None:

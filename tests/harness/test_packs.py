@@ -84,7 +84,7 @@ def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
     four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first takes 40 with the dataset, the second 20: a third finds 30, a fourth would find 10."""
-    free = iter([90, 90, 50, 30, 10])
+    free = iter([90, 50, 30, 10])
     monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
     surroundings = Surroundings(tmp_path / "pack", pack=4)
     assert run_pack(four, surroundings) == ["done", "done", "done", "interrupted"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
+from views_by_kernel import CROP, JITTER
 
 from twinbench.harness.data import augmentation
 from twinbench.harness.data.augmentation import (
@@ -21,14 +22,6 @@ from twinbench.harness.data.augmentation import (
 from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
-JITTER: dict[str, Any] = {
-    "jitter_probability": 0.8,
-    "brightness": 0.4,
-    "contrast": 0.4,
-    "saturation": 0.4,
-    "hue": 0.1,
-}
-CROP: dict[str, Any] = {"crop_scale": (0.08, 1.0), "flip_probability": 0.5}
 RECIPES = {
     "nothing": ViewRecipe(),
     "crop": ViewRecipe(**CROP),
