@@ -190,9 +190,14 @@ def start_cluster(
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    """Two nodes of two CPUs and arrays of three tasks at most, with accounting: an account `lab` and a qos `low`."""
-    cluster = start_cluster(tmp_path_factory.mktemp("slurm"), extra_conf="MaxArraySize=3")
-    for added in ("qos low", "account lab", "user root account=lab qos=normal,low"):
+    """Two nodes of two CPUs and arrays of three tasks at most, with accounting: an account `lab`, and two qos.
+
+    They are `low`, and `one`, under which a user may have a single job at a time, running or not.
+    """
+    conf = "MaxArraySize=3\nAccountingStorageEnforce=limits,qos"
+    cluster = start_cluster(tmp_path_factory.mktemp("slurm"), extra_conf=conf)
+    one = "qos one MaxSubmitJobsPerUser=1"
+    for added in ("qos low", one, "account lab", "user root account=lab qos=normal,low,one"):
         cluster.command("sacctmgr", "-i", "add", *added.split())
     yield cluster
     cluster.stop()

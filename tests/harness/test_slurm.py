@@ -65,6 +65,33 @@ def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> No
     assert {record["circumstance"]["attempts"] for record in there.records("shared-slurm")} == {1}
 
 
+def test_where_fewer_jobs_may_be_submitted_fewer_slots_do_the_same_work(there: Twinbench) -> None:
+    asked = [part for change in ("account=lab", "qos=one", "slots=2") for part in ("--slurm", change)]
+    there.run("limited", FEW_TRIALS, *ON_SLURM, *asked)
+    assert there.launch("limited")["slots"] == 1
+    assert there.digests("limited") == there.digests("few")
+
+
+def test_a_trial_that_meets_its_slots_time_limit_goes_on_to_the_undisturbed_record(
+    there: Twinbench, slurm: SlurmCluster
+) -> None:
+    trial = (*ONE_TRIAL, "epochs=100")
+    there.run("unlimited", trial)
+    there.run("limit", trial, *ON_SLURM, "--detach")
+    there.wait_for_progress("limit")
+    job = there.launch("limit")["job_id"]
+    slurm.command("scontrol", "update", f"jobid={job}", "timelimit=2")  # the warning comes within half a minute
+    wait_until(lambda: not there.running("limit"), "no warning came at the time limit")
+    (saved,) = there.attempts("limit")
+    assert saved["status"] == "interrupted" and saved["step"] < saved["steps"]
+    slurm.command("scontrol", "update", f"jobid={job}", "timelimit=10")
+    _release(slurm)
+    wait_until(lambda: record_files(there.folder / "limit"), "the trial did not go on")
+    assert there.digests("limit") == there.digests("unlimited")
+    (last,) = there.attempts("limit")
+    assert last["number"] == 2 and last["from_step"] == saved["step"]
+
+
 def _elements(cluster: SlurmCluster, array: str, key: str) -> list[str]:
     """What SLURM says of each element of an array, in its order."""
     jobs = [job for job in cluster.jobs(finished=True) if job["id"].startswith(f"{array}_")]
