@@ -20,13 +20,14 @@ from twinbench.harness.training.loop import Task, train, uses_bf16
 from twinbench.harness.training.recorded import own_streams
 from twinbench.harness.training.update import AS_IT_IS, kernel_of_views
 from twinbench.methods.backbones import BACKBONES
+from twinbench.methods.vision_transformer import ViTOptions
 from twinbench.sweeps.protocol import BackboneRule, DatasetRule, Protocol, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
 SECONDS = 1.0  # that each thing is measured for, once it is warm
-SHAPE_SECONDS = 30.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
+SHAPE_SECONDS = 20.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
 PACKS_SECONDS = 20.0  # for the packs of one backbone
 MOST_STEPS = 100
 BATCH_SIZES = (32, 128, 512)
@@ -151,9 +152,10 @@ def bench_trials() -> Iterator[tuple[list[Trial], int]]:
     shapes: list[tuple[Protocol, int]] = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32)]
     shapes.append((resnet18, 32))
     there = {protocol.backbone.name for protocol, _ in shapes}
-    for name in BACKBONES:
+    for name, backbone in BACKBONES.items():
         if name not in there:
-            shapes.append((replace(resnet18, backbone=BackboneRule(name, {"stem": "cifar"})), 32))
+            options: dict[str, Any] = {"patch_size": 4} if backbone.options_class is ViTOptions else {"stem": "cifar"}
+            shapes.append((replace(resnet18, backbone=BackboneRule(name, options)), 32))
     for protocol, image_size in shapes:
         grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})
         sweep = Sweep("", protocol.name, (0,), (grid,), baselines=False)

@@ -13,6 +13,8 @@ from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder import missing, why_unwritable
 from twinbench.harness.watching import LOOK_SECONDS, Watch
+from twinbench.methods.backbones import BACKBONES
+from twinbench.methods.vision_transformer import ViTOptions
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import read_sweep
@@ -54,7 +56,7 @@ def _training_images(planned: Plan, dataset: Dataset) -> int:
 
 
 def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
-    """No batch and no neighbourhood may be larger than the images there are to train on."""
+    """No batch and no neighbourhood may be larger than the images there are; and patches must fill an image."""
     count = _training_images(planned, dataset)
     allowed = f"at most {count}, the training images of {planned.protocol.dataset.name}"
     batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
@@ -62,6 +64,12 @@ def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
     neighbours = planned.protocol.evaluation.knn_neighbours
     place = f"protocol {planned.protocol.name}"
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
+    size, backbone = int(dataset.train.images.shape[-1]), planned.protocol.backbone
+    options = BACKBONES[backbone.name].options_class(**backbone.options)
+    if isinstance(options, ViTOptions) and size % options.patch_size:
+        divisors = ", ".join(str(side) for side in range(1, size + 1) if size % side == 0)
+        what = f"does not divide the images' side of {size}"
+        mistakes.append(Mistake(place, "backbone.options.patch_size", what, options.patch_size, divisors))
     if mistakes:
         raise InvalidInput(mistakes)
 

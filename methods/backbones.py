@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from twinbench.methods.names import unknown_name
+from twinbench.methods.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions, ViTSize
 
 
 @dataclass(frozen=True)
 class ResNetOptions:
-    """Options of the ResNets from torchvision."""
+    """ResNets from torchvision, with a stem for images of 224 pixels or of 32."""
 
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """The first layers: "imagenet" has a 7x7 convolution of stride 2 and a max-pool, as torchvision; "cifar" a 3x3
@@ -27,7 +28,7 @@ class ResNetOptions:
 
 @dataclass(frozen=True)
 class SmallResNetOptions:
-    """Options of the small ResNet."""
+    """A ResNet for images of 8 to 32 pixels on a processor, as wide as asked."""
 
     width: Annotated[int, Ge(1)] = 16
     """Channels of the first stage; the others have twice and four times as many. Source: arXiv 1512.03385, 4.2."""
@@ -89,6 +90,10 @@ def _without_head(resnet: Any, stem: str) -> nn.Module:
     return cast(nn.Module, resnet)
 
 
+def _vit(size: ViTSize) -> Callable[[Any], nn.Module]:
+    return lambda options: VisionTransformer(options, size)
+
+
 class SmallResNet(nn.Module):
     """A ResNet for images of 8 to 32 pixels on a processor: 3x3 stem, three stages of basic blocks, average pool.
 
@@ -131,4 +136,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet18": Backbone(ResNetOptions, _resnet18),
     "resnet50": Backbone(ResNetOptions, _resnet50),
     "small_resnet": Backbone(SmallResNetOptions, SmallResNet),
+    "vit_tiny": Backbone(ViTOptions, _vit(TINY)),
+    "vit_small": Backbone(ViTOptions, _vit(SMALL)),
+    "vit_base": Backbone(ViTOptions, _vit(BASE)),
 }

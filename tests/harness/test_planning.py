@@ -1,5 +1,6 @@
 """Claims: trials are identified by what changes their numbers, and every mistake is found before anything runs."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,9 @@ def test_equal_sweeps_give_equal_plans() -> None:
     assert plans[0] == plans[1]
 
 
+BACKBONE = 'name = "vit_tiny"\noptions = { patch_size = 3 }'
+
+
 def _folder_of_images(folder: Path, per_class: int) -> Path:
     for split in ("train", "test"):
         for number, name in enumerate(("dark", "light")):
@@ -233,6 +237,16 @@ def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
     assert len(told) == 2
     assert all(piece in told[0] for piece in ("batch_size", "64", "at most 16"))
     assert all(piece in told[1] for piece in ("knn_neighbours", "20", "at most 16"))
+
+
+def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_path: Path) -> None:
+    protocol = shipped_protocols()["digits-small"].read_text().replace("digits-small", "mine")
+    protocol = re.sub(r"(?m)^name = \"small_resnet\"\noptions = .*$", BACKBONE, protocol)
+    (tmp_path / "p.toml").write_text(protocol)
+    with pytest.raises(InvalidInput) as caught:
+        make_plan("digits", (f"protocol={tmp_path / 'p.toml'}", "methods=byol"), None)
+    (told,) = map(str, caught.value.mistakes)
+    assert all(piece in told for piece in ("patch_size", "3", "does not divide the images' side of 8", "1, 2, 4, 8"))
 
 
 def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan: Planner) -> None:

@@ -1,11 +1,15 @@
 """Backbones give [N, feature_dim] and have the layers that their names promise."""
 
+import math
+import re
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from twinbench.methods.backbones import BACKBONES, SmallResNetOptions, UnknownBackbone, build_backbone, feature_dim
+from twinbench.methods.vision_transformer import sine_positions
 
 
 def parameters(backbone: nn.Module) -> int:
@@ -35,6 +39,54 @@ def test_small_resnet_has_the_parameters_counted_by_hand(blocks: int) -> None:
     assert parameters(build_backbone("small_resnet", {"width": 8, "blocks_per_stage": blocks})) == expected
 
 
+@pytest.mark.parametrize(("name", "width"), [("vit_tiny", 192), ("vit_small", 384)])
+def test_vision_transformers_have_the_parameters_counted_by_hand(name: str, width: int) -> None:
+    attention = 4 * width * width + 4 * width
+    perceptron = 8 * width * width + 5 * width
+    block = attention + perceptron + 2 * 2 * width
+    patches, class_token, norm = 3 * 16 * 16 * width + width, width, 2 * width
+    assert parameters(build_backbone(name, {})) == patches + class_token + 12 * block + norm
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_vision_transformer_is_torchvisions_with_fixed_positions(training: bool) -> None:
+    ours = build_backbone("vit_tiny", {"patch_size": 8}).train(training)
+    theirs = torchvision.models.VisionTransformer(32, 8, 12, 3, 192, 768).train(training)
+    names = {"patches": "conv_proj", "norm": "encoder.ln", "self_attn": "self_attention", "norm1": "ln_1"}
+    names |= {"norm2": "ln_2", "linear1": "mlp.0", "linear2": "mlp.3", "blocks": "encoder.layers"}
+    state = {}
+    for name, value in ours.state_dict().items():
+        name = re.sub(r"blocks\.(\d+)", r"blocks.encoder_layer_\1", name)
+        state[".".join(names.get(part, part) for part in name.split("."))] = value
+    positions = torch.zeros(1, 17, 192)  # the class token has none
+    positions[0, 1:] = sine_positions(4, 4, 192, torch.device("cpu"))
+    theirs.load_state_dict(state | {"encoder.pos_embedding": positions}, strict=False)
+    theirs.heads = nn.Identity()
+    images = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32).sin()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_are_the_sines_of_the_papers() -> None:
+    found = sine_positions(3, 5, 8, torch.device("cpu"))
+    for row in range(3):
+        for column in range(5):
+            expected = [
+                turn(place / 10_000 ** (2 * k / 4))
+                for place in (row, column)
+                for turn in (math.sin, math.cos)
+                for k in range(2)
+            ]
+            assert found[5 * row + column].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_vision_transformer_takes_images_of_any_whole_number_of_patches() -> None:
+    backbone = build_backbone("vit_tiny", {"patch_size": 4})
+    assert backbone(torch.zeros(1, 3, 8, 12)).shape == (1, 192)
+    with pytest.raises(ValueError, match=r"images of 8 x 10 pixels are not cut into patches of 4"):
+        backbone(torch.zeros(1, 3, 8, 10))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "size", "width"),
     [
@@ -44,6 +96,8 @@ def test_small_resnet_has_the_parameters_counted_by_hand(blocks: int) -> None:
         ("small_resnet", {}, 8, 64),
         ("small_resnet", {"width": 4}, 32, 16),
         ("small_resnet", {"width": 4}, 28, 16),
+        ("vit_tiny", {"patch_size": 4}, 8, 192),
+        ("vit_small", {}, 32, 384),
     ],
 )
 def test_features_are_a_row_of_feature_dim_per_image(
@@ -108,4 +162,4 @@ def test_an_unknown_option_and_an_unknown_stem_are_named() -> None:
 
 def test_the_registry_gives_each_backbones_options_class() -> None:
     assert BACKBONES["small_resnet"].options_class is SmallResNetOptions
-    assert list(BACKBONES) == ["resnet18", "resnet50", "small_resnet"]
+    assert list(BACKBONES) == ["resnet18", "resnet50", "small_resnet", "vit_tiny", "vit_small", "vit_base"]

@@ -1,0 +1,94 @@
+"""The vision transformer (Dosovitskiy et al., arXiv 2010.11929): images [N, 3, H, W] to the class token's features."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+LONGEST_WAVE = 10_000.0  # of the positions, in patches. Source: arXiv 1706.03762, 3.5
+
+
+@dataclass(frozen=True)
+class ViTOptions:
+    """Vision transformers, of patches of the size given."""
+
+    patch_size: Annotated[int, Ge(1)] = 16
+    """The side in pixels of the squares that become tokens; images' sides are multiples of it. Source: arXiv
+    2010.11929, 4.1; 4 is usual for images of 32 pixels."""
+
+
+@dataclass(frozen=True)
+class ViTSize:
+    """A model's size: the tokens' width, the number of blocks, and the heads of each."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+TINY, SMALL, BASE = ViTSize(192, 12, 3), ViTSize(384, 12, 6), ViTSize(768, 12, 12)  # Source: arXiv 2012.12877, table 1
+
+
+class VisionTransformer(nn.Module):
+    """Pre-norm blocks over patches and a class token, whose last state, normalised, is the feature.
+
+    Positions are fixed sines and cosines of row and column, so that one model takes images of any size. Source of
+    positions and initialisation: arXiv 2111.06377 (MAE), appendix A.1; of the fixed positions also 2104.02057
+    (MoCo v3), section 5.
+    """
+
+    def __init__(self, options: ViTOptions, size: ViTSize) -> None:
+        super().__init__()
+        self.patch_size, self.feature_dim = options.patch_size, size.width
+        self.patches = nn.Conv2d(3, size.width, kernel_size=options.patch_size, stride=options.patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, size.width))
+        self.blocks = nn.ModuleList(_block(size) for _ in range(size.depth))
+        self.norm = nn.LayerNorm(size.width, eps=1e-6)
+        self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [N, D]. ValueError for images that are no whole number of patches high and wide."""
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"images of {height} x {width} pixels are not cut into patches of {self.patch_size}")
+        patches = self.patches(images)
+        rows, columns = patches.shape[-2:]
+        positions = sine_positions(rows, columns, self.feature_dim, patches.device).to(patches.dtype)
+        tokens = patches.flatten(2).transpose(1, 2) + positions
+        tokens = torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return cast(Tensor, self.norm(tokens[:, 0]))
+
+    def _initialise(self) -> None:
+        for name, weight in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(weight)
+            elif "norm" not in name and name != "class_token":
+                nn.init.xavier_uniform_(weight.view(len(weight), -1))  # patches too: a layer on their pixels
+        nn.init.normal_(self.class_token, std=0.02)
+
+
+def _block(size: ViTSize) -> nn.Module:
+    return nn.TransformerEncoderLayer(
+        size.width,
+        size.heads,
+        4 * size.width,
+        dropout=0.0,
+        activation="gelu",
+        layer_norm_eps=1e-6,
+        batch_first=True,
+        norm_first=True,
+    )
+
+
+def sine_positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
+    """float32 [rows * columns, width]: sines and cosines of the row in the first half, of the column in the second."""
+    waves = torch.exp(torch.arange(width // 4, device=device) * (-4 * math.log(LONGEST_WAVE) / width))
+    row, column = (torch.arange(count, device=device)[:, None] * waves for count in (rows, columns))
+    by_row = torch.cat([row.sin(), row.cos()], dim=1)[:, None].expand(-1, columns, -1)
+    by_column = torch.cat([column.sin(), column.cos()], dim=1)[None].expand(rows, -1, -1)
+    return torch.cat([by_row, by_column], dim=2).flatten(0, 1)
