@@ -4,8 +4,10 @@
 
 Each way is so many processes at once with so many trainings of Barlow Twins in turn in each: a process per trial is
 what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. On a GPU the peers run twice, with
-updates as they are and recorded. Every number is the sum over the processes, the median of `--repeats` rounds of all
-ways. Last, what `--pack auto` takes by its own measurement, of one process, and what that loses to the best.
+updates as they are and recorded. A fused training is one network of grouped convolutions for all lambdas (fusion.py);
+its gradients are held against those of each alone before anything is timed. Every number is the sum over the
+processes, the median of `--repeats` rounds of all ways. Last, what `--pack auto` takes by its own measurement, of one
+process, and what that loses to the best.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fusion import check_equal, fused
 from measuring import surroundings, write
 
 from twinbench.harness import bench
@@ -53,12 +56,18 @@ def _work(device: str, orders: Any, told: Any) -> None:
     torch.set_num_threads(1)
     choose_kernels("repro")
     recorded_after = update.AS_IT_IS
-    for shape, pack, recorded, seconds in iter(orders.get, None):
+    for shape, pack, recorded, is_fused, seconds in iter(orders.get, None):
         update.AS_IT_IS = recorded_after if recorded else 10**9
         trial, size = trial_of(*shape)
         begun, taken = time.perf_counter(), []
         while time.perf_counter() - begun < seconds:
-            taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, pack))
+            if is_fused:
+                with fused(pack):
+                    taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0) / pack)
+            else:
+                taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, pack))
+        if device == "cuda":
+            torch.cuda.empty_cache()  # what this process keeps, the others lack
         told.put(1 / statistics.mean(taken))
 
 
@@ -72,20 +81,28 @@ class Processes:
             context.Process(target=_work, args=(device, orders, self._told), daemon=True).start()
 
     def steps_per_second(
-        self, shape: Any, seconds: float, processes: int = 1, pack: int = 1, recorded: bool = True
+        self,
+        shape: Any,
+        seconds: float,
+        processes: int = 1,
+        pack: int = 1,
+        recorded: bool = True,
+        is_fused: bool = False,
     ) -> float:
         """Of `processes` together."""
         for orders in self._orders[:processes]:
-            orders.put((shape, pack, recorded, seconds))
+            orders.put((shape, pack, recorded, is_fused, seconds))
         return float(sum(self._told.get(timeout=300) for _ in range(processes)))
 
 
 def ways(device: str) -> dict[str, dict[str, Any]]:
-    """By name: processes, pack, and whether updates are recorded."""
+    """By name: processes, pack, whether updates are recorded, and whether the pack is one fused network."""
     processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
     found: dict[str, dict[str, Any]] = {
         f"{processes} x pack of {pack}": {"processes": processes, "pack": pack} for pack in PACKS
     }
+    for pack in PACKS[2:]:
+        found[f"{processes} x fused {pack}"] = {"processes": processes, "pack": pack, "is_fused": True}
     if device == "cuda":
         found["8 processes, as it is"] = {"processes": 8, "pack": 1, "recorded": False}
         found["8 processes, recorded"] = {"processes": 8, "pack": 1}
@@ -117,6 +134,7 @@ def main() -> None:
     processes = Processes(max(way["processes"] for way in ways(chosen.device).values()), chosen.device)
     for number in numbers:
         shape = SHAPES[number]
+        check_equal(*trial_of(*shape))
         raw: dict[str, list[float]] = {name: [] for name in ways(chosen.device)}
         for way in ways(chosen.device).values():
             processes.steps_per_second(shape, 0.1, **way)  # warm
@@ -129,8 +147,10 @@ def main() -> None:
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
         for name, rate in rates.items():
             print(f"  {name:<24} {rate:8.1f} steps/s  {rate / max(rates.values()):5.0%} of the best", flush=True)
-        choice = next(name for name in rates if name.endswith(f"x pack of {auto}"))
-        print(f"  --pack auto takes {auto}: {1 - rates[choice] / max(rates.values()):.1%} are lost", flush=True)
+        packed = {name: rate for name, rate in rates.items() if "fused" not in name}
+        choice = next(name for name in packed if name.endswith(f"x pack of {auto}"))
+        lost = 1 - packed[choice] / max(packed.values())
+        print(f"  --pack auto takes {auto}: {lost:.1%} of the best that is not fused are lost", flush=True)
         write(chosen.out, found)
 
 
