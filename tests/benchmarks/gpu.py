@@ -41,6 +41,7 @@ from twinbench.sweeps.protocol import DatasetRule, Training
 
 RULE = DatasetRule("random", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)
 Found = dict[str, Any]
+Backbone = tuple[str, dict[str, Any]]
 
 
 class Bench:
@@ -49,7 +50,7 @@ class Bench:
     def __init__(self, device: torch.device, small: bool) -> None:
         self.device, self.small = device, small
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.backbone = ("small_resnet", {"width": 4}) if small else ("resnet18", {"stem": "cifar"})
+        self.backbone: Backbone = ("small_resnet", {"width": 4}) if small else ("resnet18", {"stem": "cifar"})
         self.width = 32 if small else 2048
         self.rows: list[tuple[str, str]] = []
 
@@ -165,18 +166,30 @@ def views_are_right(bench: Bench, size: int) -> Found:
     return found
 
 
+def network(bench: Bench, backbone: Backbone | None) -> BarlowTwins:
+    """Barlow Twins on the device, on the bench's backbone or another."""
+    torch.manual_seed(0)
+    built = build_backbone(*(backbone or bench.backbone))
+    return BarlowTwins(built, BarlowTwinsConfig(bench.width, 3, 0.005)).to(bench.device).train()
+
+
 class Trainer:
     """A training of Barlow Twins, update by update."""
 
-    def __init__(self, bench: Bench, batch_size: int, records: bool, autocast: bool = True, compiles: bool = False):
+    def __init__(
+        self,
+        bench: Bench,
+        batch_size: int,
+        records: bool,
+        autocast: bool = True,
+        compiles: bool = False,
+        backbone: Backbone | None = None,
+        size: int = 32,
+    ):
         device = bench.device
-        examples = batch_size * (4 if bench.small else 40)
-        pixels = bench.images(examples, 32).cpu().numpy()
-        torch.manual_seed(0)
-        self.method: Method = BarlowTwins(build_backbone(*bench.backbone), BarlowTwinsConfig(bench.width, 3, 0.005)).to(
-            device, memory_format=torch.channels_last
-        )
-        self.method.train()
+        examples = batch_size * (4 if bench.small else 40 * 32 // size)
+        pixels = bench.images(examples, size).cpu().numpy()
+        self.method: Method = network(bench, backbone).to(memory_format=torch.channels_last)
         training = Training(1000, batch_size, "sgd", 0.01, weight_decay=5e-4, decay_bias_and_norm=True)
         self.optimiser = build_optimiser(self.method.parameters(), training)
         fit_to_device(self.optimiser)
@@ -194,7 +207,7 @@ class Trainer:
             training,
             (SIMCLR, SIMCLR),
             RULE,
-            32,
+            size,
             autocast=autocast and device.type == "cuda",
             tell=lambda step, names, terms: self.told.append(terms),
             records=records and device.type == "cuda",
@@ -284,7 +297,7 @@ def peer_steps(bench: Bench) -> Found:
     batch_size, workers = (32, 0) if bench.small else (256, 14)
     pixels = bench.images(batch_size * (2 if bench.small else 60), 32).cpu().numpy()
     loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), batch_size, workers)
-    method = BarlowTwins(build_backbone(*bench.backbone), BarlowTwinsConfig(bench.width, 3)).to(bench.device).train()
+    method = network(bench, None)
     optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     on_gpu = bench.device.type == "cuda"
 
@@ -306,6 +319,46 @@ def peer_steps(bench: Bench) -> Found:
     return found
 
 
+def vision_transformer(bench: Bench) -> Found:
+    """ViT-S/16 at 224 pixels, batch 256: ours beside stable-pretraining's form, kornia's views on the GPU.
+
+    The latter has the official loss and reads the loss at every step; network, autocast and optimiser are equal.
+    """
+    size, batch_size, updates = (16, 4, 2) if bench.small else (224, 256, 5)
+    backbone: Backbone = ("vit_tiny", {"patch_size": 8}) if bench.small else ("vit_small", {})
+    on_gpu = bench.device.type == "cuda"
+    trainers = {
+        name: Trainer(bench, batch_size, records, backbone=backbone, size=size)
+        for name, records in {"eager": False, "graph": True}.items()
+    }
+    for trainer in trainers.values():
+        trainer.run(6)
+    runs: dict[str, Callable[[], object]] = {
+        name: (lambda trainer=trainer: trainer.run(updates)) for name, trainer in trainers.items()
+    }
+    found: Found = {"graph, is recorded": trainers["graph"].update.is_recorded}
+    chain = kornia_chain(size, RULE.mean, RULE.std).to(bench.device)  # type: ignore[attr-defined]
+    method, images = network(bench, backbone), bench.images(batch_size, size)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def usual() -> None:
+        for _ in range(updates):
+            views = [chain(images.float() / 255) for _ in range(2)]
+            with torch.autocast(bench.device.type, torch.bfloat16, enabled=on_gpu):
+                z1, z2 = (method.project(method.embed(view)) for view in views)
+                loss = official_barlow(z1.float(), z2.float(), 0.005)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            float(loss)
+
+    runs["kornia's views"] = usual
+    found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
+    for name, row in found["rates"].items():
+        bench.say(f"ViT-S/16 at {size}, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s")
+    return found
+
+
 def neighbours(bench: Bench) -> Found:
     """kNN of 10,000 queries among 50,000 features of 512, k = 200: ours beside lightly's in its batches of 256."""
     n, m, k = (500, 100, 20) if bench.small else (50_000, 10_000, 200)
@@ -322,7 +375,18 @@ def neighbours(bench: Bench) -> Found:
         return torch.cat([lightly_knn(q, turned, labels, 10, k, 0.1) for q in normal(queries, dim=1).split(256)])
 
     agreement = float((ours() == lightly()).double().mean())
-    found = {"agreement": agreement, "rates": rates(in_turn({"ours": ours, "lightly": lightly}, bench.device), m)}
+    cosines = bank.new_empty(min(1024, m), n)
+
+    def products() -> None:
+        for block in queries.split(1024):
+            torch.mm(block, bank.T, out=cosines[: len(block)])
+
+    def best() -> None:
+        for block in queries.split(1024):
+            cosines[: len(block)].topk(k, dim=1)
+
+    runs = {"ours": ours, "lightly": lightly, "products alone": products, "top-k alone": best}
+    found = {"agreement": agreement, "rates": rates(in_turn(runs, bench.device), m)}
     for name, row in found["rates"].items():
         bench.say(f"kNN {m} x {n} x 512, {name}", f"{1e3 * m / row['per_second']:.1f} ms (agreement {agreement:.4f})")
     return found
@@ -334,6 +398,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="every part in miniature")
     parser.add_argument("--seconds", type=float, default=480.0, help="no part begins after so many")
+    parser.add_argument("--only", default="", help="parts whose names begin so")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     begun = time.monotonic()
@@ -359,10 +424,12 @@ def main() -> None:
         "where the time goes": lambda: where_the_time_goes(bench),
         "kNN": lambda: neighbours(bench),
         "the usual form": lambda: peer_steps(bench),
+        "vision transformer": lambda: vision_transformer(bench),
         "steps, compiled, batch 512": lambda: steps(bench, second, True),
         "steps, compiled, batch 256": lambda: steps(bench, first, True),
         "views are right, 224": lambda: views_are_right(bench, large),
     }
+    parts = {name: part for name, part in parts.items() if name.startswith(chosen.only)}
     for name, part in parts.items():
         if time.monotonic() - begun > chosen.seconds:
             bench.say(name, "not begun: no time left")

@@ -118,6 +118,27 @@ def chosen_by_measurement(shape: Any, device: str) -> int:
     return min(set(PACKS) & seconds.keys(), key=seconds.__getitem__)
 
 
+def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processes: Processes) -> dict[str, list[float]]:
+    """Steps a second of each way, in every round."""
+    check_equal(*trial_of(*shape))
+    raw: dict[str, list[float]] = {name: [] for name in asked}
+    for way in asked.values():
+        processes.steps_per_second(shape, 0.1, **way)  # warm
+    for _ in range(chosen.repeats):
+        for name, way in asked.items():
+            raw[name].append(processes.steps_per_second(shape, chosen.seconds, **way))
+    return raw
+
+
+def tell_what_auto_loses(shape: Any, device: str, rates: dict[str, float]) -> None:
+    """To the best of the ways that a sweep has: fused networks are none."""
+    auto = chosen_by_measurement(shape, device)
+    offered = {name: rate for name, rate in rates.items() if "fused" not in name}
+    choice = next(name for name in offered if name.endswith(f"x pack of {auto}"))
+    lost = 1 - offered[choice] / max(offered.values())
+    print(f"  --pack auto takes {auto}: {lost:.1%} of the best that is not fused are lost", flush=True)
+
+
 def main() -> None:
     """Measures shape after shape, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,32 +146,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="that each way is measured for")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all that the device is for")
+    parser.add_argument("--ways", default="", help="parts of their names, by commas; by default all, and auto")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     of_device = range(len(SHAPES)) if chosen.device == "cuda" else range(len(SHAPES) - 1)
     numbers = [int(number) for number in chosen.shapes.split(",") if number] or of_device
     found: dict[str, Any] = {"surroundings": surroundings(torch.device(chosen.device))}
     print(found["surroundings"], flush=True)
-    processes = Processes(max(way["processes"] for way in ways(chosen.device).values()), chosen.device)
-    for number in numbers:
-        shape = SHAPES[number]
-        check_equal(*trial_of(*shape))
-        raw: dict[str, list[float]] = {name: [] for name in ways(chosen.device)}
-        for way in ways(chosen.device).values():
-            processes.steps_per_second(shape, 0.1, **way)  # warm
-        for _ in range(chosen.repeats):
-            for name, way in ways(chosen.device).items():
-                raw[name].append(processes.steps_per_second(shape, chosen.seconds, **way))
+    parts = chosen.ways.split(",")
+    asked = {name: way for name, way in ways(chosen.device).items() if any(part in name for part in parts)}
+    processes = Processes(max(way["processes"] for way in asked.values()), chosen.device)
+    for shape in (SHAPES[number] for number in numbers):
+        raw = found[" ".join(map(str, shape))] = measured(shape, asked, chosen, processes)
         rates = {name: statistics.median(values) for name, values in raw.items()}
-        auto = chosen_by_measurement(shape, chosen.device)
-        found[" ".join(map(str, shape))] = raw
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
         for name, rate in rates.items():
             print(f"  {name:<24} {rate:8.1f} steps/s  {rate / max(rates.values()):5.0%} of the best", flush=True)
-        packed = {name: rate for name, rate in rates.items() if "fused" not in name}
-        choice = next(name for name in packed if name.endswith(f"x pack of {auto}"))
-        lost = 1 - packed[choice] / max(packed.values())
-        print(f"  --pack auto takes {auto}: {lost:.1%} of the best that is not fused are lost", flush=True)
+        if not chosen.ways:
+            tell_what_auto_loses(shape, chosen.device, rates)
         write(chosen.out, found)
 
 

@@ -7,6 +7,11 @@ process, solo-learn's loss as restated in peers.py, one probe after the other. E
 size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their records must be
 equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs `pip install 'ray[tune]'`; takes ten minutes.
 
+    python tests/benchmarks/sweep.py --device cuda --width 0 --batch 256 --images 8000 --pack 8 --data CIFAR
+
+On a GPU, with the CIFAR ResNet-18 here, the peer has eight processes at once, a new one for each trial, which is what
+Ray Tune does with `num_gpus=1/8`, Ray's own cost left out; bf16 autocast, and loaders that share the cores.
+
 Last, what the same images, order and weights for all lambdas of a seed are worth: the width of the interval on the
 difference to the default, paired by seed and as if the trials were independent, and how many times larger the variance
 of a difference is without pairing. Three seeds tell little of it; pairing costs two degrees of freedom of four.
@@ -20,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +45,7 @@ from twinbench.sweeps.sweep import protocol_path
 LAMBDAS = (0.0005, 0.001, 0.002, 0.0051, 0.01, 0.02, 0.05, 0.1)
 DEFAULT = 0.0051
 SEEDS = (0, 1, 2)
+PROCESSES = 8  # of the peer at once, on a GPU
 PROBES = tuple(itertools.product((0.01, 0.1, 1.0), (0.0, 1e-4)))
 VIEW = """[[views]]
 crop_scale = [0.08, 1.0]
@@ -59,6 +67,9 @@ def sweep_file(folder: Path, chosen: argparse.Namespace) -> Path:
         before = before.replace('name = "digits"', 'name = "cifar10"\ntest_examples = 1000')
     before = before.replace("split_seed = 0", f"split_seed = 0\nimage_size = 32\ntrain_examples = {chosen.images}")
     before = before.replace("width = 16", f"width = {chosen.width}")
+    if not chosen.width:
+        name, _, rest = before.partition('name = "small_resnet"')
+        before = name + 'name = "resnet18"\noptions = { stem = "cifar" }\n' + rest.partition("}")[2]
     (folder / "protocol.toml").write_text(before.replace("digits-small", "ablation") + VIEW + VIEW + after)
     file = folder / "ablation.toml"
     file.write_text(
@@ -78,11 +89,12 @@ epochs = {chosen.epochs}
     return file
 
 
-def ours(file: Path, out: Path, pack: str, data: Path | None) -> float:
+def ours(file: Path, out: Path, pack: str, chosen: argparse.Namespace) -> float:
     """Seconds of the command."""
     command = [sys.executable, "-m", "twinbench.harness.cli", "run", str(file), "--out", str(out), "--pack", pack]
+    command += ["--device", chosen.device, *(["--data", str(chosen.data)] if chosen.data else [])]
     begun = time.perf_counter()
-    subprocess.run([*command, *(["--data", str(data)] if data else [])], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
@@ -110,22 +122,29 @@ def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, 
     """Pretraining and probes in the usual form; the accuracy on test of the probe that is best on validation."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    method = network(chosen.width, chosen.projector, torch.device("cpu"))
-    loader = pil_loader(Pictures(given["train"], 32, given["mean"], given["std"]), chosen.batch, 0)
+    device, layout = torch.device(chosen.device), torch.channels_last
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    method = network(chosen.width, chosen.projector, device).to(memory_format=layout)
+    workers = (os.cpu_count() or 1) // PROCESSES if device.type == "cuda" else 0
+    loader = pil_loader(Pictures(given["train"], 32, given["mean"], given["std"]), chosen.batch, workers)
     optimiser = torch.optim.SGD(method.parameters(), lr=0.1 * chosen.batch / 256, momentum=0.9, weight_decay=5e-4)
     for _ in range(chosen.epochs):
         for views in loader:
-            loss = solo_barlow(*(method.project(method.embed(view)) for view in views), weight)
+            with autocast:
+                there = [view.to(device, memory_format=layout, non_blocking=True) for view in views]
+                projected = [method.project(method.embed(view)) for view in there]
+            loss = solo_barlow(*(part.float() for part in projected), weight)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
     method.eval()
     mean, std = (torch.tensor(given[name]).view(3, 1, 1) for name in ("mean", "std"))
     features = {}
-    with torch.no_grad():
+    with torch.no_grad(), autocast:
         for name in ("train", "validation", "test"):
             blocks = torch.from_numpy(given[name]).split(500)
-            features[name] = torch.cat([method.embed((block / 255 - mean) / std) for block in blocks])
+            features[name] = torch.cat([method.embed(((block / 255 - mean) / std).to(device)) for block in blocks])
+    features = {name: values.float() for name, values in features.items()}
     return max(probe(features, given, rate, decay) for rate, decay in PROBES)[1]
 
 
@@ -133,11 +152,12 @@ def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: f
     """One linear probe; its accuracy on validation and on test."""
     spread, mean = torch.std_mean(features["train"], dim=0)
     scaled = {name: (values - mean) / (spread + 1e-6) for name, values in features.items()}
-    labels = {name: torch.from_numpy(given[f"{name}_labels"]) for name in features}
-    head = torch.nn.Linear(scaled["train"].shape[1], 10)
+    device = spread.device
+    labels = {name: torch.from_numpy(given[f"{name}_labels"]).to(device) for name in features}
+    head = torch.nn.Linear(scaled["train"].shape[1], 10, device=device)
     optimiser = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
     for _ in range(50):
-        for picked in torch.randperm(len(labels["train"])).split(128):
+        for picked in torch.randperm(len(labels["train"]), device=device).split(128):
             loss = torch.nn.functional.cross_entropy(head(scaled["train"][picked]), labels["train"][picked])
             optimiser.zero_grad()
             loss.backward()
@@ -171,6 +191,15 @@ def usual(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> fl
     return taken
 
 
+def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace) -> float:
+    """Seconds of the ablation by a process per trial, PROCESSES at once."""
+    begun = time.perf_counter()
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn"), max_tasks_per_child=1) as pool:
+        trials = [pool.submit(one_trial, given, chosen, *trial) for trial in itertools.product(LAMBDAS, SEEDS)]
+        assert all(0 <= trial.result() <= 1 for trial in trials)
+    return time.perf_counter() - begun
+
+
 def _tuned(config: dict[str, Any], given: dict[str, Any], chosen: argparse.Namespace) -> dict[str, float]:
     return {"accuracy": one_trial(given, chosen, config["weight"], config["seed"])}
 
@@ -198,10 +227,11 @@ def main() -> None:
     """Runs the ablation thrice, compares, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="the folder of CIFAR-10")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--width", type=int, default=8, help="of a small ResNet; 0 is the CIFAR ResNet-18")
     parser.add_argument("--projector", type=int, default=2048)
     parser.add_argument("--pack", default="auto")
     parser.add_argument("--out", type=Path)
@@ -211,17 +241,20 @@ def main() -> None:
         folder = Path(name)
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
-        taken = {"packed": ours(file, folder / "packed", chosen.pack, chosen.data)}
-        taken["process per trial, Ray Tune"] = usual(given, chosen, folder / "tune")
-        taken["not packed"] = ours(file, folder / "solo", "1", chosen.data)
+        taken = {"packed": ours(file, folder / "packed", chosen.pack, chosen)}
+        if chosen.device == "cuda":
+            taken["process per trial, eight at once"] = usual_on_a_gpu(given, chosen)
+        else:
+            taken["process per trial, Ray Tune"] = usual(given, chosen, folder / "tune")
+        taken["not packed"] = ours(file, folder / "solo", "1", chosen)
         packed, solo = digests(folder / "packed"), digests(folder / "solo")
         assert packed == solo and len(packed) == len(LAMBDAS) * len(SEEDS), "packed and solo records differ"
         half_widths = widths(folder / "packed")
-    where = surroundings(torch.device("cpu"))
+    where = surroundings(torch.device(chosen.device))
     print(where)
     print(f"{len(packed)} trials of {chosen.epochs} epochs of {len(given['train'])} images, all records equal")
     for name, seconds in taken.items():
-        print(f"  {name:<30} {seconds:8.1f} s  {seconds / taken['packed']:6.2f} x")
+        print(f"  {name:<34} {seconds:8.1f} s  {seconds / taken['packed']:6.2f} x")
     print(f"  half width of the 95% interval on a difference, and the variances' ratio, medians: {half_widths}")
     write(chosen.out, {"surroundings": where, "seconds": taken, "widths": half_widths, "arguments": str(vars(chosen))})
 

@@ -60,10 +60,11 @@ def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs:
     return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, 32, folder, device)
 
 
-def _method(name: str) -> Method:
+def _method(name: str, vision_transformer: bool = False) -> Method:
     torch.manual_seed(0)
     kind = METHODS[name]
-    backbone = build_backbone("small_resnet", {"width": 8})
+    chosen: tuple[str, dict[str, Any]] = ("small_resnet", {"width": 8})
+    backbone = build_backbone(*(("vit_tiny", {"patch_size": 8}) if vision_transformer else chosen))
     method: Method = kind(backbone, kind.config_class(projector_width=64)).cuda()
     return method.to(memory_format=torch.channels_last)
 
@@ -82,11 +83,12 @@ def _weights(method: Method) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-@pytest.mark.parametrize("name", ["barlow_twins", "simclr", "vicreg", "byol"])
+@pytest.mark.parametrize("name", ["barlow_twins", "simclr", "vicreg", "byol", "simclr on a vision transformer"])
 def test_a_recorded_training_is_the_eager_one(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recorded, eager = _method(name), _method(name)
+    name, _, backbone = name.partition(" on a ")
+    recorded, eager = (_method(name, bool(backbone)) for _ in range(2))
     curves = _train(recorded, _task(tmp_path / "recorded", precision)).curves
     assert "not recorded" not in capsys.readouterr().out
     monkeypatch.setattr(update, "AS_IT_IS", 10**9)
