@@ -6,7 +6,7 @@
 Three things: seconds for value and gradient, ours and the peers', which must agree first; the dearer over the cheaper
 form of the decorrelation losses, and whether the cheaper one is what the shape chooses; and peak memory beyond the
 inputs. Rounds take all in turn, every other round backwards; medians over rounds. Peers are the published code's
-operations, restated, and lightly where `pip install lightly` has been run.
+operations, restated, and lightly where it is installed.
 """
 
 import argparse

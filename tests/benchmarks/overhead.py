@@ -2,7 +2,7 @@
 
     python tests/benchmarks/overhead.py --trials 100 1000 10000 --repeats 3
 
-Needs `pip install 'ray[tune]' hydra-core`. Prints milliseconds per trial once warm, and the ratio to twinbench under
+Needs `pip install -e '.[bench]'`. Prints milliseconds per trial once warm, and the ratio to twinbench under
 the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
 waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
 takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.

@@ -11,6 +11,8 @@ process, and what that loses to the best.
 """
 
 import argparse
+import contextlib
+import gc
 import multiprocessing
 import os
 import statistics
@@ -59,16 +61,16 @@ def _work(device: str, orders: Any, told: Any) -> None:
     for shape, pack, recorded, is_fused, seconds in iter(orders.get, None):
         update.AS_IT_IS = recorded_after if recorded else 10**9
         trial, size = trial_of(*shape)
-        begun, taken = time.perf_counter(), []
-        while time.perf_counter() - begun < seconds:
-            if is_fused:
-                with fused(pack):
-                    taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0) / pack)
-            else:
-                taken.append(bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, pack))
+        rate, begun, taken = 0.0, time.perf_counter(), []
+        with contextlib.suppress(torch.OutOfMemoryError), fused(pack) if is_fused else contextlib.nullcontext():
+            while time.perf_counter() - begun < seconds:
+                turn = bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, 1 if is_fused else pack)
+                taken.append(turn / pack if is_fused else turn)
+            rate = 1 / statistics.mean(taken)
         if device == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()  # what this process keeps, the others lack
-        told.put(1 / statistics.mean(taken))
+        told.put(rate)
 
 
 class Processes:
@@ -89,10 +91,11 @@ class Processes:
         recorded: bool = True,
         is_fused: bool = False,
     ) -> float:
-        """Of `processes` together."""
+        """Of `processes` together; 0 where the device has no memory for all of them."""
         for orders in self._orders[:processes]:
             orders.put((shape, pack, recorded, is_fused, seconds))
-        return float(sum(self._told.get(timeout=300) for _ in range(processes)))
+        told = [self._told.get(timeout=300) for _ in range(processes)]
+        return float(sum(told)) if all(told) else 0.0
 
 
 def ways(device: str) -> dict[str, dict[str, Any]]:
@@ -161,7 +164,8 @@ def main() -> None:
         rates = {name: statistics.median(values) for name, values in raw.items()}
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
         for name, rate in rates.items():
-            print(f"  {name:<24} {rate:8.1f} steps/s  {rate / max(rates.values()):5.0%} of the best", flush=True)
+            share = f"{rate / max(rates.values()):5.0%} of the best" if rate else "more memory than there is"
+            print(f"  {name:<24} {rate:8.1f} steps/s  {share}", flush=True)
         if not chosen.ways:
             tell_what_auto_loses(shape, chosen.device, rates)
         write(chosen.out, found)

@@ -5,7 +5,7 @@
 Beside it the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the trial's
 process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser, batch
 size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their records must be
-equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs `pip install 'ray[tune]'`; takes ten minutes.
+equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs `pip install -e '.[bench]'`; takes ten minutes.
 
     python tests/benchmarks/sweep.py --device cuda --width 0 --batch 256 --images 8000 --pack 8 --data CIFAR
 
@@ -166,7 +166,7 @@ def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: f
     return right["validation"], right["test"]
 
 
-def usual(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
+def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
     """Seconds of the ablation under Ray Tune, Ray's own start taken off."""
     import ray
     from ray import tune
@@ -191,7 +191,7 @@ def usual(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> fl
     return taken
 
 
-def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace) -> float:
+def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
     """Seconds of the ablation by a process per trial, PROCESSES at once."""
     begun = time.perf_counter()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -237,26 +237,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    usual_way = usual_on_a_gpu if chosen.device == "cuda" else usual_on_ray
+    found: dict[str, Any] = {"surroundings": surroundings(torch.device(chosen.device)), "arguments": str(vars(chosen))}
+    print(found["surroundings"], flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
-        taken = {"packed": ours(file, folder / "packed", chosen.pack, chosen)}
-        if chosen.device == "cuda":
-            taken["process per trial, eight at once"] = usual_on_a_gpu(given, chosen)
-        else:
-            taken["process per trial, Ray Tune"] = usual(given, chosen, folder / "tune")
-        taken["not packed"] = ours(file, folder / "solo", "1", chosen)
+        ways = {
+            f"twinbench, packs of {chosen.pack}": lambda: ours(file, folder / "packed", chosen.pack, chosen),
+            "twinbench, not packed": lambda: ours(file, folder / "solo", "1", chosen),
+            "a process per trial": lambda: usual_way(given, chosen, folder / "usual"),
+        }
+        taken = found["seconds"] = {}
+        for way, run in ways.items():
+            taken[way] = run()
+            print(f"  {way:<34} {taken[way]:8.1f} s  {taken[way] / next(iter(taken.values())):6.2f} x", flush=True)
+            write(chosen.out, found)  # each is long: a run that is stopped leaves what it has
         packed, solo = digests(folder / "packed"), digests(folder / "solo")
         assert packed == solo and len(packed) == len(LAMBDAS) * len(SEEDS), "packed and solo records differ"
-        half_widths = widths(folder / "packed")
-    where = surroundings(torch.device(chosen.device))
-    print(where)
+        found["widths"] = widths(folder / "packed")
     print(f"{len(packed)} trials of {chosen.epochs} epochs of {len(given['train'])} images, all records equal")
-    for name, seconds in taken.items():
-        print(f"  {name:<34} {seconds:8.1f} s  {seconds / taken['packed']:6.2f} x")
-    print(f"  half width of the 95% interval on a difference, and the variances' ratio, medians: {half_widths}")
-    write(chosen.out, {"surroundings": where, "seconds": taken, "widths": half_widths, "arguments": str(vars(chosen))})
+    print(f"half width of the 95% interval on a difference, and the variances' ratio, medians: {found['widths']}")
+    write(chosen.out, found)
 
 
 if __name__ == "__main__":
