@@ -125,7 +125,7 @@ def run(
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach, mode)
-    most_packed = _most_packed(pack, launcher, processes_per_trial, trial_time_limit)
+    most_packed = _most_packed(pack, processes_per_trial, trial_time_limit)
     devices = []
     if launcher == "local":
         devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
@@ -151,14 +151,14 @@ def run(
         pack=most_packed,
         mode=mode,
     )
-    watch = Watch(folder, planned.axes, planned.trials, out())
+    watch, measures_packs = Watch(folder, planned.axes, planned.trials, out()), pack == AUTO
     outcome: Outcome | None
     if launcher == "slurm":
-        outcome = run_on_slurm(planned, surroundings, cluster, device, workers_per_gpu, watch, detach)
+        outcome = run_on_slurm(planned, surroundings, cluster, device, workers_per_gpu, watch, detach, measures_packs)
     elif launcher == "ray":
-        outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach)
+        outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach, measures_packs)
     else:
-        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs=pack == AUTO)
+        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs)
     if not outcome:
         out().print(f"twinbench status {folder} says how far it is")
         return
@@ -190,16 +190,13 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str
         raise InvalidInput(mistakes)
 
 
-def _most_packed(pack: str, launcher: str, processes_per_trial: int, trial_time_limit: float | None) -> int:
+def _most_packed(pack: str, processes_per_trial: int, trial_time_limit: float | None) -> int:
     """The number that `--pack` says, or the most that are measured."""
     from twinbench.harness.packing import SIZES
 
     if pack == "1":
         return 1
     mistakes = []
-    if pack == AUTO and launcher != "local":
-        allowed = "a number: the workers are elsewhere, where nothing has been measured"
-        mistakes.append(Mistake("--pack", "--launcher", "cannot be chosen by measurement", launcher, allowed))
     if pack != AUTO and not (pack.isascii() and pack.isdigit() and int(pack)):
         mistakes.append(Mistake("--pack", "", "is no number of trials", pack, f"1 or more, or {AUTO}"))
     if processes_per_trial > 1:

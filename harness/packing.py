@@ -5,6 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -61,19 +62,39 @@ def _between(seconds: Mapping[int, float]) -> Callable[[int], float]:
     return step
 
 
+def fit_pack(
+    surroundings: "Surroundings",
+    todo: Sequence[Trial],
+    workers: int,
+    measure: Callable[[Trial], Mapping[int, float]] | None,
+    say: Callable[[str], None],
+) -> "Surroundings":
+    """The same with the `best_pack`. `measure`, where there is one, is asked what packs of the commonest trial cost."""
+    if surroundings.pack == 1 or not todo:
+        return surroundings
+    seconds = None
+    if measure:
+        trained = [trial for trial in todo if trial.training]
+        seconds = measure(_commonest(trained)) if trained else {1: 1.0}
+    pack = best_pack(todo, surroundings, workers, seconds)
+    say(f"{pack} trials at most take turns in a process")
+    return replace(surroundings, pack=pack)
+
+
+def _commonest(trials: Sequence[Trial]) -> Trial:
+    """The first of the shape and batch that most have."""
+    keys = [_key(trial, 0) for trial in trials]
+    return trials[keys.index(Counter(keys).most_common(1)[0][0])]
+
+
 def seconds_in_packs(
-    todo: Sequence[Trial], image_size: int, device: str, machine: Machine, say: Callable[[str], None]
+    trial: Trial, image_size: int, device: str, machine: Machine, say: Callable[[str], None]
 ) -> Mapping[int, float]:
-    """What a step takes in packs, by their size, for the shape that most of `todo` have. Measured unless stored."""
-    trained = [trial for trial in todo if trial.training]
-    if not trained:
-        return {1: 1.0}
-    keys = [_key(trial, image_size) for trial in trained]
-    commonest = Counter(keys).most_common(1)[0][0]
-    trial = trained[keys.index(commonest)]
+    """What a step of such a trial takes in packs, by their size. Measured unless stored."""
+    asked = _key(trial, image_size)
     stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
-    if commonest in stored:
-        return stored[commonest]
+    if asked in stored:
+        return stored[asked]
     say(f"measuring how many trials of {trial.method} should take turns in one process")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory, a GPU's too, is free again afterwards
         seconds = pool.submit(measured_packs, trial, image_size, device, machine.threads).result()

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from twinbench.methods.vision_transformer import ViTOptions
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import read_sweep
+from twinbench.sweeps.trial import Trial
 
 ASK_AGAIN_SECONDS = 2.0
 
@@ -142,19 +143,18 @@ def run_locally(
     """
     from twinbench.harness.launchers.local import LocalLauncher
     from twinbench.harness.machine import this_machine
-    from twinbench.harness.packing import best_pack, seconds_in_packs
+    from twinbench.harness.packing import fit_pack, seconds_in_packs
 
     todo = missing(planned, surroundings.run_folder)
     per_trial = surroundings.threads * surroundings.processes
     count = workers or (max(1, cores() // per_trial) if devices == ["cpu"] else len(devices))
     count = min(count, len(todo))
-    seconds = None
-    if measures_packs and todo:
+
+    def measure(trial: Trial) -> Mapping[int, float]:
         machine = this_machine(devices[0], surroundings.threads)
-        seconds = seconds_in_packs(todo, image_size(planned, surroundings.data), devices[0], machine, watch.say)
-    if surroundings.pack > 1 and todo:
-        surroundings = replace(surroundings, pack=best_pack(todo, surroundings, count, seconds))
-        watch.say(f"{surroundings.pack} trials at most take turns in a process")
+        return seconds_in_packs(trial, image_size(planned, surroundings.data), devices[0], machine, watch.say)
+
+    surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
     launcher = LocalLauncher(surroundings, count, devices)
 
     def work() -> None:
@@ -172,10 +172,11 @@ def run_on_slurm(
     workers_per_gpu: int,
     watch: Watch,
     detach: bool,
+    measures_packs: bool = False,
 ) -> Outcome | None:
     """Submits an array unless slots of an earlier one are left, and waits for its slots; None once detached.
 
-    They go on whatever becomes of this process.
+    They go on whatever becomes of this process. With `measures_packs` each measures on its node what packs cost there.
     """
     from twinbench.harness.launchers import slurm
 
@@ -192,7 +193,8 @@ def run_on_slurm(
     if slots:
         watch.say(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
     elif todo := missing(planned, folder):
-        job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu)
+        size = image_size(planned, surroundings.data) if measures_packs else 0
+        job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu, size)
         jobs = slurm.launched(folder)
         watch.say(f"submitted SLURM job {job_id}")
     if detach:
@@ -212,10 +214,20 @@ def run_on_slurm(
 
 
 def run_on_ray(
-    planned: Plan, surroundings: "Surroundings", site: "RaySite", workers: int | None, watch: Watch, detach: bool
+    planned: Plan,
+    surroundings: "Surroundings",
+    site: "RaySite",
+    workers: int | None,
+    watch: Watch,
+    detach: bool,
+    measures_packs: bool = False,
 ) -> Outcome | None:
-    """Starts what actors the cluster has room for, and waits until every trial is recorded; None once detached."""
+    """Starts what actors the cluster has room for, and waits until every trial is recorded; None once detached.
+
+    With `measures_packs` a task that asks for what an actor does measures first what packs cost there.
+    """
     from twinbench.harness.launchers import ray
+    from twinbench.harness.packing import fit_pack
 
     if detach and ray.address_of(site) == "local":
         problem = "needs a Ray cluster that outlives this command"
@@ -223,9 +235,17 @@ def run_on_ray(
     surroundings = surroundings.absolute()
     with ray.connected(site):
         actors = ray.Actors(surroundings, site)
-        left = len(missing(planned, surroundings.run_folder))
-        if left:
-            actors.start(min(left, workers or actors.fitting(watch.say)))
+        todo = missing(planned, surroundings.run_folder)
+        left = len(todo)
+
+        def measure(trial: Trial) -> Mapping[int, float]:
+            watch.say("a task on Ray finds how many trials should take turns in one process")
+            return actors.seconds_in_packs(trial, image_size(planned, surroundings.data))
+
+        if todo:
+            count = min(left, workers or actors.fitting(watch.say))
+            actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
+            actors.start(count)
         if detach:
             return None
 

@@ -16,12 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
+from twinbench.harness.machine import this_machine
 from twinbench.harness.run_folder import cancellations, write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
 from twinbench.harness.worker import Execute
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.trial import Trial
 
 NAMESPACE = "twinbench"
 LOOK_EVERY_SECONDS = 2.0
@@ -58,6 +60,13 @@ class Worker:
             # Gives its resources back, also when no driver is there any more to do so. Not an exit of the process,
             # which Ray would take for a failure and start again.
             ray.kill(ray.get_actor(self._name, NAMESPACE), no_restart=True)
+
+
+def _seconds_in_packs(trial: Trial, image_size: int, on_gpu: bool, threads: int) -> dict[int, float]:
+    from twinbench.harness.packing import seconds_in_packs
+
+    device = choose_devices("auto")[0] if on_gpu else "cpu"
+    return dict(seconds_in_packs(trial, image_size, device, this_machine(device, threads), print))
 
 
 def _node() -> str:
@@ -116,7 +125,7 @@ class Actors:
     """The actors of one run folder, by name."""
 
     def __init__(self, surroundings: Surroundings, site: RaySite, execute: Execute | None = None):
-        self._surroundings, self._site, self._execute = surroundings, site, execute
+        self.surroundings, self._site, self._execute = surroundings, site, execute
         # Other names after a `cancel`: actors that are just ending are not to be found again.
         named_by = f"{surroundings.run_folder} {cancellations(surroundings.run_folder)}"
         self._key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
@@ -128,25 +137,38 @@ class Actors:
         """Makes `count` actors, those that are there already included."""
         import ray
 
-        code = snapshot(self._surroundings.run_folder)
-        path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
-        variables = {key: value for key, value in os.environ.items() if key.startswith("TWINBENCH_")}
         options: dict[str, Any] = {
             "lifetime": "detached",
             "namespace": NAMESPACE,
             "get_if_exists": True,
             "max_restarts": -1,  # a process or node that dies; a trial that raises never ends an actor
             "max_concurrency": 2,
-            "runtime_env": {"env_vars": {**variables, "PYTHONPATH": path}},
+            "runtime_env": self._environment(),
             **self._asked(),
         }
         actor = ray.remote(Worker)
-        surroundings = replace(self._surroundings, device="auto" if self._site.gpus else "cpu")
+        surroundings = replace(self.surroundings, device="auto" if self._site.gpus else "cpu")
         for number in range(count):
             name = f"{self._prefix}{number}"
             self._handles[name] = actor.options(name=name, **options).remote(name, surroundings, self._execute)
-        launch = {"launcher": "ray", "actors": count, "asked": described(self._site), "code": code.name}
-        write_launch(self._surroundings.run_folder, f"ray-{self._key}", launch)
+        code = snapshot(self.surroundings.run_folder).name
+        launch = {"launcher": "ray", "actors": count, "asked": described(self._site), "code": code}
+        write_launch(self.surroundings.run_folder, f"ray-{self._key}", launch)
+
+    def seconds_in_packs(self, trial: Trial, image_size: int) -> Mapping[int, float]:
+        """What packs of such trials cost where an actor may run, measured there unless stored there."""
+        import ray
+
+        task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._asked())
+        found = task.remote(trial, image_size, bool(self._site.gpus), self.surroundings.threads)
+        return dict(ray.get(found))
+
+    def _environment(self) -> dict[str, Any]:
+        """The code as it is now, and our own variables."""
+        code = snapshot(self.surroundings.run_folder)
+        path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+        variables = {key: value for key, value in os.environ.items() if key.startswith("TWINBENCH_")}
+        return {"env_vars": {**variables, "PYTHONPATH": path}}
 
     def _asked(self) -> dict[str, Any]:
         """What one actor asks of a node."""

@@ -22,11 +22,15 @@ from typing import Any
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.run_folder import launch_notes, write_launch
+from twinbench.harness.machine import this_machine
+from twinbench.harness.packing import fit_pack, seconds_in_packs
+from twinbench.harness.run_folder import launch_notes, planned_trials, write_launch
 from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
+from twinbench.results.record import recorded_ids
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.trial import Trial
 
 WARNING_SECONDS = 90  # before the time limit, to save and be requeued
 SAVING_SECONDS = 60.0  # of them, for the workers; a time limit of minutes warns later, and leaves less
@@ -36,10 +40,14 @@ FIRST_QUERY_SECONDS, LONGEST_QUERY_SECONDS = 10.0, 120.0
 
 
 class Slot:
-    """One array task: keeps workers on its allocation. submitit pickles it, so it holds what never changes only."""
+    """One array task: keeps workers on its allocation. submitit pickles it, so it holds what never changes only.
 
-    def __init__(self, surroundings: Surroundings, device: str, workers_per_device: int):
+    `all_workers` are those of all slots, which packs are cut for; with the images' `size` they are measured first.
+    """
+
+    def __init__(self, surroundings: Surroundings, device: str, workers_per_device: int, all_workers: int, size: int):
         self._surroundings, self._device, self._per_device = surroundings, device, workers_per_device
+        self._all_workers, self._image_size = all_workers, size
 
     def __call__(self) -> None:
         """Works until no trial is left for it, or until SLURM preempts or cancels it (SIGTERM)."""
@@ -54,11 +62,22 @@ class Slot:
         node = os.environ.get("SLURMD_NODENAME", "")
         surroundings = replace(self._surroundings, where=f"slurm {job_name()} {node}")
         folder = surroundings.run_folder
+        if surroundings.pack > 1:
+            surroundings = self._with_fitting_pack(surroundings, devices[0])
         launcher = LocalLauncher(surroundings, self._per_device * len(devices), devices, stay=False)
         launcher.run(lambda: told_to_end or is_cancelled(folder))
         if told_to_end and not is_cancelled(folder):
             _requeue_if_preempted()
             time.sleep(LONGEST_GRACE_SECONDS)  # until SLURM ends it, so that it never counts as completed
+
+    def _with_fitting_pack(self, surroundings: Surroundings, device: str) -> Surroundings:
+        def measure(trial: Trial) -> Mapping[int, float]:
+            machine = this_machine(device, surroundings.threads)
+            return seconds_in_packs(trial, self._image_size, device, machine, print)
+
+        recorded = recorded_ids(surroundings.run_folder)
+        todo = [trial for trial in planned_trials(surroundings.run_folder) if trial.trial_id not in recorded]
+        return fit_pack(surroundings, todo, self._all_workers, measure if self._image_size else None, print)
 
     def checkpoint(self) -> Any:
         """submitit's call at the time limit's warning (SIGUSR2): saves what runs; submitit then requeues the job."""
@@ -105,8 +124,13 @@ def job_name() -> str:
 # --- submitting -----------------------------------------------------------------------------------------------------
 
 
-def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: int, workers_per_gpu: int) -> str:
-    """Submits the array and notes it in `launches/`; its job id. InvalidInput says what SLURM refused."""
+def submit(
+    surroundings: Surroundings, site: SlurmSite, device: str, missing: int, workers_per_gpu: int, image_size: int
+) -> str:
+    """Submits the array and notes it in `launches/`; its job id. InvalidInput says what SLURM refused.
+
+    With an `image_size` slots measure packs of images so large.
+    """
     import submitit
 
     folder = surroundings.run_folder
@@ -115,12 +139,12 @@ def submit(surroundings: Surroundings, site: SlurmSite, device: str, missing: in
     per_slot = per_device * max(1, site.gpus // ranks)
     slots = min(site.slots or SLOTS, -(-missing // per_slot), largest_array())
     code = snapshot(folder)
-    slot = Slot(surroundings, device, per_device)
     name = str(site.sbatch.get("job-name") or name_of(folder))
     executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=1_000_000)
     while True:
         executor.update_parameters(job_name=name, **sbatch_parameters(site, slots, code))
         try:
+            slot = Slot(surroundings, device, per_device, slots * per_slot, image_size)
             jobs = executor.submit_array([slot] * slots)
             break
         except submitit.core.utils.FailedJobError as error:

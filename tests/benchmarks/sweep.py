@@ -5,7 +5,8 @@
 Beside it the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the trial's
 process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser, batch
 size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their records must be
-equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs `pip install -e '.[bench]'`; takes ten minutes.
+equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs the [bench]
+extra; takes ten minutes.
 
     python tests/benchmarks/sweep.py --device cuda --width 0 --batch 256 --images 8000 --pack 8 --data CIFAR
 

@@ -137,7 +137,6 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
             ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),
         ),
         (("run", "digits", "--pack", "none"), ("is no number of trials", "1 or more, or auto")),
-        (("run", "digits", "--pack", "auto", "--launcher", "ray"), ("chosen by measurement", "a number")),
         (("run", "digits", "--mode", "quick"), ("no such mode", "repro, fast")),
         (("status", "nowhere"), ("no run folder",)),
         (("logs", "nowhere", "0"), ("no run folder",)),

@@ -1,6 +1,7 @@
 """Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from twinbench.harness import packing
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.machine import Machine, PackSeconds, packs_file, shape_of, store_packs, stored_packs
-from twinbench.harness.packing import best_pack, measured_packs, seconds_in_packs
+from twinbench.harness.packing import best_pack, fit_pack, measured_packs, seconds_in_packs
 from twinbench.harness.planning import Plan
 from twinbench.sweeps.trial import Trial
 
@@ -52,11 +53,31 @@ def test_a_shape_is_measured_once_on_a_machine(
     trial = twelve[0]
     store_packs(HERE, PackSeconds(shape_of(trial, 8), trial.training["batch_size"], {1: 0.5, 2: 0.25}))
     store_packs(HERE, PackSeconds(shape_of(trial, 32), trial.training["batch_size"], {1: 5.0}))
-    assert seconds_in_packs([trial], 8, "cpu", HERE, said.append) == {1: 0.5, 2: 0.25}
-    assert seconds_in_packs([trial], 32, "cpu", HERE, said.append) == {1: 5.0}
+    assert seconds_in_packs(trial, 8, "cpu", HERE, said.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs(trial, 32, "cpu", HERE, said.append) == {1: 5.0}
     assert said == [] and stored_packs(Machine("a processor", 2, 2, "2.0")) == ()
     packs_file(HERE).write_text("{")
     assert stored_packs(HERE) == ()
+
+
+def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
+    twelve: list[Trial], tmp_path: Path
+) -> None:
+    rare = replace(twelve[0], training={**twelve[0].training, "batch_size": 7})
+    untrained = replace(twelve[0], method="untrained", training={})
+    asked, said = list[Trial](), list[str]()
+
+    def measure(trial: Trial) -> dict[int, float]:
+        asked.append(trial)
+        return {1: 1.0, 2: 0.4, 4: 0.9}
+
+    todo = [untrained, rare, *twelve]
+    packed = fit_pack(Surroundings(tmp_path, pack=4), todo, 2, measure, said.append)
+    assert packed == Surroundings(tmp_path, pack=2) and "2 trials" in said[0]
+    assert [trial.training["batch_size"] for trial in asked] == [twelve[0].training["batch_size"]]
+    assert fit_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
+    assert fit_pack(Surroundings(tmp_path, pack=4), [untrained], 2, measure, said.append).pack == 1
+    assert len(asked) == 1
 
 
 def test_sizes_are_measured_until_more_trials_are_slower(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +99,6 @@ def test_a_measured_pack_is_of_a_real_training_in_another_process(
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     said: list[str] = []
-    seconds = seconds_in_packs(twelve, 8, "cpu", HERE, said.append)
+    seconds = seconds_in_packs(twelve[0], 8, "cpu", HERE, said.append)
     assert seconds[1] > 0 and set(seconds) <= set(packing.SIZES) and len(said) == 1
-    assert seconds_in_packs(twelve, 8, "cpu", HERE, said.append) == seconds and len(said) == 1
+    assert seconds_in_packs(twelve[0], 8, "cpu", HERE, said.append) == seconds and len(said) == 1

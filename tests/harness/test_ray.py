@@ -44,6 +44,13 @@ def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench, 
     run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
 
 
+def test_packs_are_measured_where_actors_run(there: Twinbench, ray_cluster: RayCluster) -> None:
+    told = there.run("packed", FEW_TRIALS, *_on(ray_cluster), "--pack", "auto")
+    assert "at most take turns in a process" in told
+    assert there.digests("packed") == there.digests("few")
+    assert list((there.cache / "bench").glob("*.packs.json"))
+
+
 def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> None:
     alone = dataclasses.replace(here, env={**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path)})
     alone.run("alone", FEW_TRIALS, "--launcher", "ray")

@@ -72,6 +72,12 @@ def test_where_fewer_jobs_may_be_submitted_fewer_slots_do_the_same_work(there: T
     assert there.digests("limited") == there.digests("few")
 
 
+def test_slots_measure_packs_where_they_run(there: Twinbench) -> None:
+    there.run("packed", FEW_TRIALS, *ON_SLURM, "--pack", "auto")
+    assert there.digests("packed") == there.digests("few")
+    assert list((there.cache / "bench").glob("*.packs.json"))
+
+
 def test_a_trial_that_meets_its_slots_time_limit_goes_on_to_the_undisturbed_record(
     there: Twinbench, slurm: SlurmCluster
 ) -> None:
