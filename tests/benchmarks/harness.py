@@ -37,7 +37,7 @@ from twinbench.results.store import DATABASE, ResultStore
 CPU = torch.device("cpu")
 OURS, TORCH = "twinbench", 'python -c "import torch"'
 CALLS = {OURS: 20_000, "mlflow, sqlite": 200, "mlflow, REST": 50}
-TRIALS, EPOCHS, BATCH = 40, 1000, 1000  # MLflow takes a thousand metrics a call at most
+TRIALS, EPOCHS, BATCH = 200, 1000, 1000  # 1.5 million points; MLflow takes a thousand metrics a call at most
 Log = Callable[[int, float], object]
 
 
