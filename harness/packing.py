@@ -69,13 +69,20 @@ def fit_pack(
     measure: Callable[[Trial], Mapping[int, float]] | None,
     say: Callable[[str], None],
 ) -> "Surroundings":
-    """The same with the `best_pack`. `measure`, where there is one, is asked what packs of the commonest trial cost."""
+    """The same with the `best_pack`. `measure`, where there is one, is asked what packs of the commonest trial cost.
+
+    Where it fails, by a RuntimeError, trials run alone.
+    """
     if surroundings.pack == 1 or not todo:
         return surroundings
-    seconds = None
+    seconds: Mapping[int, float] | None = None
     if measure:
         trained = [trial for trial in todo if trial.training]
-        seconds = measure(_commonest(trained)) if trained else {1: 1.0}
+        try:
+            seconds = measure(_commonest(trained)) if trained else {1: 1.0}
+        except RuntimeError as error:  # a process that was killed, a device in trouble
+            say(f"packs could not be measured: {error}")
+            seconds = {1: 1.0}
     pack = best_pack(todo, surroundings, workers, seconds)
     say(f"{pack} trials at most take turns in a process")
     return replace(surroundings, pack=pack)

@@ -224,7 +224,8 @@ def run_on_ray(
 ) -> Outcome | None:
     """Starts what actors the cluster has room for, and waits until every trial is recorded; None once detached.
 
-    With `measures_packs` a task that asks for what an actor does measures first what packs cost there.
+    With `measures_packs` a task that asks for what an actor does measures first what packs cost there, unless actors of
+    an earlier command are at work: they have the room that it would wait for.
     """
     from twinbench.harness.launchers import ray
     from twinbench.harness.packing import fit_pack
@@ -244,6 +245,7 @@ def run_on_ray(
 
         if todo:
             count = min(left, workers or actors.fitting(watch.say))
+            measures_packs = measures_packs and not actors.alive()
             actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
             actors.start(count)
         if detach:

@@ -156,12 +156,15 @@ class Actors:
         write_launch(self.surroundings.run_folder, f"ray-{self._key}", launch)
 
     def seconds_in_packs(self, trial: Trial, image_size: int) -> Mapping[int, float]:
-        """What packs of such trials cost where an actor may run, measured there unless stored there."""
+        """What packs of such trials cost where an actor may run, measured there unless stored. RuntimeError if not."""
         import ray
 
         task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._asked())
         found = task.remote(trial, image_size, bool(self._site.gpus), self.surroundings.threads)
-        return dict(ray.get(found))
+        try:
+            return dict(ray.get(found))
+        except ray.exceptions.RayError as error:
+            raise RuntimeError(str(error).strip().splitlines()[-1]) from error
 
     def _environment(self) -> dict[str, Any]:
         """The code as it is now, and our own variables."""

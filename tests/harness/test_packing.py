@@ -1,6 +1,7 @@
 """Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
 
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
     assert fit_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
     assert fit_pack(Surroundings(tmp_path, pack=4), [untrained], 2, measure, said.append).pack == 1
     assert len(asked) == 1
+
+
+def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tmp_path: Path) -> None:
+    said = list[str]()
+
+    def dies(trial: Trial) -> dict[int, float]:
+        raise BrokenProcessPool("a process died")
+
+    assert fit_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
+    assert said[0] == "packs could not be measured: a process died"
 
 
 def test_sizes_are_measured_until_more_trials_are_slower(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
