@@ -7,6 +7,7 @@ from torch import nn
 
 REPRO, FAST = "repro", "fast"
 MODES = (REPRO, FAST)
+MOST_SHAPES = 10_000  # that one worker compiles networks for
 
 
 def choose_kernels(mode: str) -> None:
@@ -27,6 +28,11 @@ def choose_kernels(mode: str) -> None:
 
 
 def compile_networks(method: nn.Module) -> None:
-    """Compiles each network of a method in place, its names as they were: one or two minutes, at the first update."""
+    """Compiles each network of a method in place, its names as they were: one or two minutes, at the first update.
+
+    Trials of equal shapes that follow in one process reuse what was compiled.
+    """
+    # By default torch leaves the ninth width or batch size that a process sees as it is, and trials with it slow.
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     for network in method.children():
         network.compile(dynamic=False)

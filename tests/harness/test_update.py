@@ -1,18 +1,21 @@
 """Claims: what is kept on a device until it is looked at changes no result; a recording repeats no moving number."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from twinbench.harness.data.augmentation import draw_parameters
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import order
 from twinbench.harness.training import batches as batches_module
 from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.kernels import compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.recorded import NotRecordable, StandingStep, numbers_of
@@ -182,3 +185,22 @@ def test_lars_takes_its_rate_from_a_tensor_as_from_a_number() -> None:
         results.append(list(network.parameters()))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_worker_compiles_its_ninth_width_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = list[torch.fx.GraphModule]()
+
+    def counts(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend=counts))
+    config = torch._dynamo.config
+    limits = {name: getattr(config, name) for name in ("recompile_limit", "accumulated_recompile_limit")}
+    with config.patch(limits):  # which puts them back
+        for width in range(1, 12):
+            method = nn.ModuleList([nn.Linear(4, width)])
+            compile_networks(method)
+            method[0](torch.zeros(2, 4))
+            assert len(graphs) == width
+    torch._dynamo.reset()
