@@ -31,7 +31,7 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 180.0
 REPORT_SECONDS = 1.0
 DEATHS_ALLOWED = 3  # attempts in a row that died where they began: the trial is what kills them
-DIED = "died"  # how an attempt ends of which another rank's process died
+DIED = "died"  # how an attempt ends of which another rank's process died, or whose process has lost its device
 
 _NAME = re.compile(r"attempt-(\d{4,})\.json")
 
@@ -102,7 +102,21 @@ def process_lives(attempt: Mapping[str, Any]) -> bool | None:
     """Whether the attempt's process is still there; None where that cannot be seen, since it is another machine's."""
     if not attempt.get("machine") or attempt["machine"] != machine():
         return None
-    return process_start(int(attempt["pid"])) == str(attempt["process_start"])
+    started = process_start(int(attempt["pid"]))
+    if not started and _is_hidden(int(attempt["pid"])):
+        return None
+    return started == str(attempt["process_start"])
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether it is another user's, of which /proc may show nothing."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @dataclass

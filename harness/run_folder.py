@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.attempts import attempt_file, attempt_numbers, now
 from twinbench.harness.heart import CANCELLED
-from twinbench.results.record import PLAN, record_path, recorded_ids, write_bytes_atomically, write_json_atomically
+from twinbench.results.record import (
+    PLAN,
+    TornRecord,
+    read_record,
+    record_path,
+    recorded_ids,
+    write_bytes_atomically,
+    write_json_atomically,
+)
 from twinbench.sweeps.identity import canonical_json, digest, to_utf8
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 from twinbench.sweeps.trial import Trial
@@ -173,15 +181,17 @@ def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
 
 def set_failed_aside(run_folder: Path, planned: "Plan") -> int:
     """Moves the records of failed trials to the attempts that left them, so that they run again; how many."""
-    recorded = recorded_ids(run_folder)
-    failed = [trial.trial_id for trial in planned.trials if recorded.get(trial.trial_id) == "failed"]
-    for trial_id in failed:
+    recorded, count = recorded_ids(run_folder), 0
+    for trial_id in [trial.trial_id for trial in planned.trials if recorded.get(trial.trial_id) == "failed"]:
         number = max(attempt_numbers(run_folder, trial_id), default=0)
         aside = attempt_file(run_folder, trial_id, number, ".record.json")
         aside.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another command has just done so
-            os.replace(record_path(run_folder, trial_id), aside)
-    return len(failed)
+        record = record_path(run_folder, trial_id)
+        with contextlib.suppress(FileNotFoundError, TornRecord):  # another command has just done so
+            if read_record(record)["result"]["status"] == "failed":  # still: the trial may have run again meanwhile
+                os.replace(record, aside)
+                count += 1
+    return count
 
 
 def cancel(run_folder: Path) -> list[Path]:

@@ -207,7 +207,7 @@ def run_on_slurm(
                 return
             time.sleep(LOOK_SECONDS)
 
-    outcome = _watched(planned, folder, watch, wait)
+    outcome = _watched(planned, folder, watch, wait, f"see {folder / 'slurm'}/*.err")
     if outcome.stopped.startswith("interrupted"):
         return replace(outcome, stopped=f"SLURM goes on with {', '.join(jobs)}; the same command watches again")
     return outcome
@@ -277,8 +277,10 @@ def run_on_ray(
         return outcome
 
 
-def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None]) -> Outcome:
-    """Does the work under the watch, and says in words what stopped it early."""
+def _watched(
+    planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], None], otherwise: str = "nobody said why"
+) -> Outcome:
+    """Does the work under the watch, and says in words what stopped it early; `otherwise` where nobody told why."""
     from twinbench.harness.worker import Unwritable
 
     stopped = ""
@@ -294,7 +296,7 @@ def _watched(planned: Plan, run_folder: Path, watch: Watch, work: Callable[[], N
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
         # a disk may be so full that no worker could leave word of it
-        reason = watch.why_left() or why_unwritable(run_folder) or "nobody said why"
+        reason = watch.why_left() or why_unwritable(run_folder) or otherwise
         stopped = f"stopped: no worker is left: {reason}; the same command goes on from here"
     return Outcome(statuses, stopped)
 

@@ -15,7 +15,17 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from twinbench.harness import provenance
-from twinbench.harness.attempts import DEATHS_ALLOWED, DIED, Attempt, Others, claim, is_recorded, now, trial_folder
+from twinbench.harness.attempts import (
+    DEATHS_ALLOWED,
+    DIED,
+    Attempt,
+    Others,
+    claim,
+    is_recorded,
+    now,
+    read_attempt,
+    trial_folder,
+)
 from twinbench.harness.curves import drop_curves
 from twinbench.harness.execute import Found, Surroundings, mode_of, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
@@ -31,6 +41,10 @@ from twinbench.results.record import takes_no_more, write_artefact, write_record
 from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.protocol import Training
 from twinbench.sweeps.trial import Trial
+
+
+class BrokenDevice(Exception):
+    """The process can use its device no more: after an illegal access, say, every later call fails too."""
 
 
 class Unwritable(Exception):
@@ -50,7 +64,8 @@ def run_trial(
     """Claims `trial`, runs it from where it stopped and writes its record last. Returns the status.
 
     `done`, `diverged`, `collapsed` and `failed` leave a record; `interrupted` leaves the state to go on from; `taken`
-    says that another worker holds it or that it is recorded already. Raises Unwritable.
+    says that another worker holds it or that it is recorded already. Raises Unwritable, and BrokenDevice, after which
+    the process must end.
     """
     return run_pack([trial], surroundings, should_stop, others, execute)[0]
 
@@ -109,7 +124,9 @@ def _run(
     if attempt is None:
         return "taken"
     if attempt.deaths >= DEATHS_ALLOWED:
-        record_failure(trial, surroundings, attempt, f"its process died {attempt.deaths} times in a row")
+        last = read_attempt(folder, trial.trial_id, attempt.number - 1).get("reason", "")
+        reason = f"its process died {attempt.deaths} times in a row" + (f": {last}" if last else "")
+        record_failure(trial, surroundings, attempt, reason)
         return "failed"
     heart = Heart(
         attempt, surroundings.trial_time_limit, lambda reason: record_failure(trial, surroundings, attempt, reason)
@@ -151,6 +168,10 @@ def _attempt(
     except RankDied as error:
         attempt.end(DIED, str(error))  # and not as interrupted: a trial that kills its ranks must come to an end too
         return "interrupted"
+    except torch.AcceleratorError as error:
+        traceback.print_exc()
+        attempt.end(DIED, str(error).splitlines()[0])
+        raise BrokenDevice(str(error).splitlines()[0]) from error
     except Diverged as error:
         status, reason = "diverged", str(error)
     except Exception as error:  # failure is data: one bad trial never stops a sweep

@@ -15,10 +15,11 @@ from typing import Any
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import TIME_LIMIT_EXIT
 from twinbench.harness.running import CannotStart
-from twinbench.harness.worker import Execute, Unwritable
+from twinbench.harness.worker import BrokenDevice, Execute, Unwritable
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
+BROKEN_DEVICE_EXIT = 76
 
 
 @dataclass
@@ -130,6 +131,8 @@ def _ended(code: int | None) -> str:
     """An exit code in words."""
     if code == TIME_LIMIT_EXIT:
         return "its trial's time limit"
+    if code == BROKEN_DEVICE_EXIT:
+        return "its device in a state that only another process can use"
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"
@@ -158,5 +161,7 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
         drain(surroundings, should_stop, stay, execute)
     except Unwritable as error:
         connection.send(str(error))
+    except BrokenDevice:  # the attempt says why
+        sys.exit(BROKEN_DEVICE_EXIT)
     except Exception as error:  # no trial's fault, since those are recorded: another worker would fare no better
         connection.send(f"{type(error).__name__}: {error}")

@@ -21,19 +21,23 @@ from twinbench.harness.run_folder import cancellations, write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
-from twinbench.harness.worker import Execute
+from twinbench.harness.worker import BrokenDevice, Execute
+from twinbench.results.record import PLAN
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
 
 NAMESPACE = "twinbench"
 LOOK_EVERY_SECONDS = 2.0
 STOP_SECONDS = 120.0
+READY_SECONDS = 10.0  # in which an actor that has a place answers
 
 
 class Worker:
     """The actor. It begins to work when it is made, so that Ray's restart of it needs nobody who asks."""
 
     def __init__(self, name: str, surroundings: Surroundings, execute: Execute | None):
+        if not (surroundings.run_folder / PLAN).exists():
+            raise FileNotFoundError(f"node {_node()} does not see {surroundings.run_folder}, which all must share")
         self._name, self._execute = name, execute
         self._stop = threading.Event()
         device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
@@ -56,6 +60,8 @@ class Worker:
 
         try:
             drain(self._surroundings, self._stop.is_set, stay=False, execute=self._execute)
+        except BrokenDevice:
+            os._exit(1)  # Ray starts the actor again, in a process that has the device anew
         finally:
             # Gives its resources back, also when no driver is there any more to do so. Not an exit of the process,
             # which Ray would take for a failure and start again.
@@ -95,7 +101,8 @@ def connected(site: RaySite) -> Iterator[None]:
 
     address = address_of(site)
     own: dict[str, Any] = {}
-    if address == "local":  # loopback only; Ray's token authentication stays as it is, which is on
+    if address == "local":  # loopback only, and with a token, which older versions of Ray have to be asked for
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
         own = {"num_cpus": cores(), "include_dashboard": site.dashboard, "_node_ip_address": "127.0.0.1"}
     _check_that_somebody_listens(address)
     try:
@@ -230,12 +237,18 @@ class Actors:
         return ""
 
     def stop(self) -> None:
-        """Asks all to save what runs and end, and waits until they have."""
+        """Asks all to save what runs and end, and waits until they have. Those that wait for a place are given up."""
         import ray
 
+        asked = {}
         for name in self.alive():
             with contextlib.suppress(ValueError):  # it has just ended
-                ray.get_actor(name, NAMESPACE).stop.remote()
+                handle = ray.get_actor(name, NAMESPACE)
+                handle.stop.remote()
+                asked[handle.ready.remote()] = handle
+        _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=READY_SECONDS) if asked else ([], [])
+        for answer in silent:
+            ray.kill(asked[answer], no_restart=True)
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)

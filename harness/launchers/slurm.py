@@ -179,6 +179,7 @@ def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, Any]
         "mem": site.memory,
         "nodes": 1,
         "ntasks_per_node": 1,
+        "srun_args": [f"--cpus-per-task={site.cpus}"],  # SLURM 22.05 to 23.02 do not hand it on from the job to srun
         "signal_delay_s": min(WARNING_SECONDS, seconds // 4),
         "array_parallelism": site.array_parallelism or slots,
         "setup": [*site.setup, f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"],

@@ -159,6 +159,36 @@ def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_pl
     assert record["circumstance"]["attempts"] == 4
 
 
+def test_a_device_that_is_broken_costs_a_process_and_no_other_trial(tiny_plan: Planner, tmp_path: Path) -> None:
+    first, second, *_ = tiny_plan("methods=simclr", "baselines=false", "seeds=[0, 1]").trials
+
+    @_whole
+    def breaks(*given: Any) -> tuple[str, str]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nfor debugging consider")
+
+    for _ in range(attempts.DEATHS_ALLOWED):
+        with pytest.raises(worker.BrokenDevice, match="CUDA error: an illegal memory access was encountered"):
+            run_trial(first, Surroundings(tmp_path), execute=breaks)
+    assert read_attempt(tmp_path, first.trial_id, 1)["status"] == "died"
+    assert run_trial(first, Surroundings(tmp_path), execute=breaks) == "failed"
+    reason = read_record(record_path(tmp_path, first.trial_id))["result"]["reason"]
+    assert reason == "its process died 3 times in a row: CUDA error: an illegal memory access was encountered"
+    assert run_trial(second, Surroundings(tmp_path), execute=_whole(lambda *given: ("done", ""))) == "done"
+
+
+def test_the_process_of_another_user_that_shows_nothing_counts_by_its_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"machine": attempts.machine(), "pid": 1, "process_start": "7"}
+    monkeypatch.setattr(attempts, "process_start", lambda pid: "")
+    monkeypatch.setattr(attempts.os, "kill", _refuse)
+    assert attempts.process_lives(told) is None
+    monkeypatch.undo()
+    assert attempts.process_lives(told) is False  # process 1 began at another time
+
+
+def _refuse(*given: Any) -> None:
+    raise PermissionError
+
+
 def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = tiny_plan("methods=simclr").trials[0]
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"

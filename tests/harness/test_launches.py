@@ -1,5 +1,6 @@
 """Claims: what is launched is noted with its code, and a cancelled launch is not taken for one that goes on."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from launching import PLUGINS
 
 from twinbench.harness import provenance
 from twinbench.harness.execute import Surroundings
+from twinbench.harness.launchers import slurm
 from twinbench.harness.launchers.ray import Actors
 from twinbench.harness.launchers.slurm import launched
 from twinbench.harness.run_folder import cancel, write_launch
@@ -23,6 +25,25 @@ def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
     assert launched(tmp_path) == {}
     write_launch(tmp_path, "slurm-8", {"job_id": "8", "name": "a"})
     assert launched(tmp_path) == {"8": "a"}
+
+
+def test_a_queue_is_empty_after_two_answers_in_a_row_and_asked_less_often_while_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, clock, asked = iter([1, 0, None, 0, 2, 0, 0]), [0.0], list[float]()
+
+    def slots_in_queue(jobs: dict[str, str]) -> int | None:
+        asked.append(clock[0])
+        return next(answers)
+
+    monkeypatch.setattr(slurm, "slots_in_queue", slots_in_queue)
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
+    queue = slurm.Queue({"7": "a"}, _asked_at=0.0)
+    while not queue.is_empty():
+        clock[0] += 1
+    pauses = [after - before for before, after in itertools.pairwise([0.0, *asked])]
+    assert pauses == [10, 15, 10, 15, 10, 15, 10]  # after a slot or no answer half as long again
+    assert next(answers, None) is None
 
 
 @pytest.mark.parametrize(

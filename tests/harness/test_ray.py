@@ -102,6 +102,17 @@ def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_
     assert not record_files(there.folder / "asked")
 
 
+def test_actors_that_wait_for_a_place_end_with_the_command_that_is_interrupted(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
+    command = there.start_run("waits", FEW_TRIALS, *_on(ray_cluster), "--ray", "resources.worker=9")
+    wait_until(lambda: "'worker': 9.0" in ray_cluster.status(), "no actor waits")
+    command.send_signal(signal.SIGINT)
+    output, errors = command.communicate(timeout=60)
+    assert command.returncode == 130 and "goes on from here" in output and "Traceback" not in output + errors
+    wait_until(lambda: "'worker': 9.0" not in ray_cluster.status(), "an actor still waits")
+
+
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:
     run_misbehaving(there, 15, *_on(ray_cluster))
 
