@@ -53,10 +53,12 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
     from twinbench.harness.bench import copy_gigabytes_per_second, gemm_gflops, training_steps, views_per_second
     from twinbench.harness.machine import Measurement, TrainingStep
     from twinbench.harness.memory import keep_freed_memory
+    from twinbench.harness.training.kernels import REPRO, choose_kernels
 
     device = torch.device(device_name)
     torch.set_num_threads(machine.threads)
     keep_freed_memory()  # as a worker does
+    choose_kernels(REPRO)
     gflops = gemm_gflops(device)
     typer.echo("".join(f"product in {dtype}: {value:,.0f} GFLOP/s\n" for dtype, value in gflops.items()), nl=False)
     copied = copy_gigabytes_per_second(device)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 _SPARE = 1.25  # times what a trial took at its first update: what is left for another's later ones
+CGROUPS = Path("/sys/fs/cgroup")
 _BYTES = 2**30  # a block up to this size comes from the heap, and the heap's free end is kept up to this size
 
 
@@ -36,6 +38,9 @@ class Room:
 
     def for_another(self) -> bool:
         """Asked before each trial begins. The first always may; what it takes counts until the second's is known."""
+        if not self._begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
+            gc.collect()
+            torch.cuda.empty_cache()
         now = available_bytes(self._device)
         taken, self._before = self._before - now, now
         self._taken = max(self._taken, taken) if self._begun > 2 else taken  # the first takes the dataset's, too
@@ -46,14 +51,31 @@ class Room:
 
 
 def available_bytes(device: torch.device) -> int:
-    """What is free on a GPU; else what the system, or the container's limit, leaves. 2^62 where nothing says so."""
+    """What is free on a GPU; else what the system, or the cgroups' limits, leave. 2^62 where nothing says so."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     found = [2**62]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        found.append(limit - used)
+    own = _own_cgroup()
+    for folder in (own, *own.parents):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+            found.append(limit - used + _reclaimable(folder))
     return min(found)
+
+
+def _own_cgroup() -> Path:
+    """This process's, under version 2; that of a container or of a SLURM job limits its memory."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::/"):
+                return CGROUPS / line.removeprefix("0::/")
+    return CGROUPS
+
+
+def _reclaimable(cgroup: Path) -> int:
+    """Bytes of files that were read and are kept for another time, mapped images among them: they give way."""
+    lines = (cgroup / "memory.stat").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))

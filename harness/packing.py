@@ -100,11 +100,13 @@ def seconds_in_packs(
     """What a step of such a trial takes in packs, by their size. Measured unless stored."""
     asked = _key(trial, image_size)
     stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
-    if asked in stored:
+    if stored.get(asked):
         return stored[asked]
     say(f"measuring how many trials of {trial.method} should take turns in one process")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory, a GPU's too, is free again afterwards
         seconds = pool.submit(measured_packs, trial, image_size, device, machine.threads).result()
+    if not seconds:  # no memory now, not even for one
+        return {1: 1.0}
     store_packs(machine, PackSeconds(shape_of(trial, image_size), int(trial.training["batch_size"]), seconds))
     return seconds
 
@@ -114,7 +116,10 @@ def _key(trial: Trial, image_size: int) -> bytes:
 
 
 def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
-    """Seconds that a step of the trial adds in packs of SIZES, up to where more are slower or memory ends."""
+    """Seconds that a step of the trial adds in packs of SIZES, up to where more are slower or memory ends.
+
+    By the kernels of `repro`, for both modes: to compile the networks first would take longer than a sweep gains.
+    """
     import torch
 
     from twinbench.harness.bench import seconds_of_a_step

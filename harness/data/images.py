@@ -9,6 +9,7 @@ from torch import Tensor
 
 RESIDENT_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; on a CPU, beyond this a batch is copied from the map
 _RESIDENT_SHARE = 0.4  # of a GPU's free memory; ImageNet-100 at 256 pixels is 25 GB
+_MOST_OF_WHAT_IS_FREE = 0.75  # where others have filled the GPU: the training needs some, too
 
 
 class Images:
@@ -78,4 +79,4 @@ def resident_bytes(device: torch.device) -> int:
     if device.type != "cuda":
         return RESIDENT_BYTES
     free, _ = torch.cuda.mem_get_info(device)
-    return max(RESIDENT_BYTES, int(free * _RESIDENT_SHARE))
+    return int(min(max(RESIDENT_BYTES, free * _RESIDENT_SHARE), free * _MOST_OF_WHAT_IS_FREE))

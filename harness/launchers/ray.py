@@ -101,8 +101,7 @@ def connected(site: RaySite) -> Iterator[None]:
 
     address = address_of(site)
     own: dict[str, Any] = {}
-    if address == "local":  # loopback only, and with a token, which older versions of Ray have to be asked for
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address == "local":  # loopback only; Ray's token authentication stays as it is, which in 2.60 is on
         own = {"num_cpus": cores(), "include_dashboard": site.dashboard, "_node_ip_address": "127.0.0.1"}
     _check_that_somebody_listens(address)
     try:

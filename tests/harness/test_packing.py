@@ -1,6 +1,7 @@
 """Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,16 @@ def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tm
 
     assert fit_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
     assert said[0] == "packs could not be measured: a process died"
+
+
+def test_what_no_memory_was_left_to_measure_is_not_stored(
+    twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(packing, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
+    monkeypatch.setattr(packing, "measured_packs", lambda *given: {})
+    assert seconds_in_packs(twelve[0], 8, "cpu", HERE, lambda said: None) == {1: 1.0}
+    assert stored_packs(HERE) == ()
 
 
 def test_sizes_are_measured_until_more_trials_are_slower(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,31 @@ def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
     assert _digests(tmp_path / "pack", four) == alone
 
 
+@pytest.mark.slow
+def test_after_a_hundred_updates_packed_trials_are_those_that_ran_alone(tiny_plan: Planner, tmp_path: Path) -> None:
+    every = tiny_plan("baselines=false", "seeds=[0]", "epochs=25").trials
+    four = [next(trial for trial in every if trial.method == method) for method in METHODS]
+    for trial in four:
+        assert run_trial(trial, Surroundings(tmp_path / "alone")) == "done"
+    assert run_pack(four, Surroundings(tmp_path / "pack")) == ["done"] * 4
+    assert _digests(tmp_path / "pack", four) == _digests(tmp_path / "alone", four)
+    images = _record(tmp_path / "pack", four[0])["circumstance"]["images_seen"]
+    assert images / int(four[0].training["batch_size"]) >= 100
+
+
+def test_the_memory_of_a_job_is_what_its_cgroup_and_those_above_leave_with_files_that_give_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tmp_path / "slurm" / "job"
+    job.mkdir(parents=True)
+    for folder, limit, used, files in ((job, "1000", 900, 300), (tmp_path / "slurm", "max", 5000, 0)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 7\ninactive_file {files}\nactive_file 9\n")
+    monkeypatch.setattr(memory, "_own_cgroup", lambda: job)
+    assert memory.available_bytes(torch.device("cpu")) == 1000 - 900 + 300
+
+
 def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
     four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
