@@ -122,7 +122,7 @@ def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> Non
     assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
     assert "died 3 times" in reasons["killed"] and f"time limit of {seconds} s" in reasons["hangs"]
     assert reasons["simclr"] == ""
-    alone = ("methods=simclr", "baselines=false", "seeds=[0]", "epochs=2", "batch_size=256")
+    alone = ("methods=simclr", "baselines=false", "seeds=[0]", "epochs=2", "batch_size=256", "projector_width=[128]")
     twinbench.run("right", alone)
     assert twinbench.digests("right").items() <= twinbench.digests("wrong").items()
 
