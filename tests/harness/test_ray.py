@@ -44,6 +44,23 @@ def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench, 
     run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
 
 
+def test_two_commands_at_once_share_the_work(there: Twinbench, ray_cluster: RayCluster) -> None:
+    for command in [there.start_run("shared-ray", FEW_TRIALS, *_on(ray_cluster)) for _ in range(2)]:
+        end_well(command)
+    assert there.digests("shared-ray") == there.digests("few")
+    assert {record["circumstance"]["attempts"] for record in there.records("shared-ray")} == {1}
+
+
+def test_a_driver_that_is_killed_costs_nothing(there: Twinbench, ray_cluster: RayCluster) -> None:
+    driver = there.start_run("driver", ONE_TRIAL, *_on(ray_cluster))
+    there.wait_for_progress("driver")
+    driver.kill()
+    driver.communicate()
+    there.run("driver", ONE_TRIAL, *_on(ray_cluster))
+    assert there.digests("driver") == there.digests("one")
+    assert there.attempts("driver")[0]["number"] == 1
+
+
 def test_packs_are_measured_where_actors_run(there: Twinbench, ray_cluster: RayCluster) -> None:
     told = there.run("packed", FEW_TRIALS, *_on(ray_cluster), "--pack", "auto")
     assert "at most take turns in a process" in told
