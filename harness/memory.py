@@ -35,9 +35,15 @@ class Room:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._begun = self._taken = self._before = 0
+        self._is_full = False
 
     def for_another(self) -> bool:
-        """Asked before each trial begins. The first always may; what it takes counts until the second's is known."""
+        """Asked before each trial begins. The first always may; what it takes counts until the second's is known.
+
+        Once there was none there is none: what the trial that was refused took, nothing, tells of no other.
+        """
+        if self._is_full:
+            return False
         if not self._begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
             gc.collect()
             torch.cuda.empty_cache()
@@ -45,6 +51,7 @@ class Room:
         taken, self._before = self._before - now, now
         self._taken = max(self._taken, taken) if self._begun > 2 else taken  # the first takes the dataset's, too
         if self._begun and now < _SPARE * self._taken:
+            self._is_full = True
             return False
         self._begun += 1
         return True
@@ -76,6 +83,9 @@ def _own_cgroup() -> Path:
 
 
 def _reclaimable(cgroup: Path) -> int:
-    """Bytes of files that were read and are kept for another time, mapped images among them: they give way."""
+    """Bytes of files that were read and are kept for another time, mapped images among them: they give way.
+
+    The active ones too: a mapped dataset that every epoch reads again becomes active.
+    """
     lines = (cgroup / "memory.stat").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))

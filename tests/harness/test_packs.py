@@ -102,7 +102,14 @@ def test_the_memory_of_a_job_is_what_its_cgroup_and_those_above_leave_with_files
         (folder / "memory.current").write_text(f"{used}\n")
         (folder / "memory.stat").write_text(f"anon 7\ninactive_file {files}\nactive_file 9\n")
     monkeypatch.setattr(memory, "_own_cgroup", lambda: job)
-    assert memory.available_bytes(torch.device("cpu")) == 1000 - 900 + 300
+    assert memory.available_bytes(torch.device("cpu")) == 1000 - 900 + 300 + 9
+
+
+def test_a_pack_that_was_refused_memory_once_takes_no_other_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10, 4, 4, 4])
+    monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
+    room = memory.Room(torch.device("cpu"))
+    assert [room.for_another() for _ in range(4)] == [True, False, False, False]
 
 
 def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
