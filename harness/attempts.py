@@ -112,10 +112,8 @@ def _is_hidden(pid: int) -> bool:
     """Whether it is another user's, of which /proc may show nothing."""
     try:
         os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False
 
 

@@ -139,8 +139,10 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds]:
     for (trial, *_), image_size in bench_trials():
         shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
         step = found.seconds_of_a_step(shape, batch_size)
-        if step and 2 * ROUNDS * sum(SIZES) * step < PACKS_SECONDS:
-            yield PackSeconds(shape, batch_size, measured_packs(trial, image_size, device, found.machine.threads))
+        if not step or 2 * ROUNDS * sum(SIZES) * step >= PACKS_SECONDS:
+            continue
+        if seconds := measured_packs(trial, image_size, device, found.machine.threads):  # none where memory ends at one
+            yield PackSeconds(shape, batch_size, seconds)
 
 
 def bench_trials() -> Iterator[tuple[list[Trial], int]]:

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fusion import LAMBDAS
 from measuring import surroundings, write
 from peers import Pictures, pil_loader, solo_barlow
 from scipy import stats
@@ -43,7 +44,6 @@ from twinbench.results.record import read_record, record_files
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import protocol_path
 
-LAMBDAS = (0.0005, 0.001, 0.002, 0.0051, 0.01, 0.02, 0.05, 0.1)
 DEFAULT = 0.0051
 SEEDS = (0, 1, 2)
 PROCESSES = 8  # of the peer at once, on a GPU
