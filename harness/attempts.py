@@ -10,6 +10,7 @@ to break, and no lease that could be deleted under somebody. Who finds a higher 
 lease. All a lost lease can cost is a second run of a trial, whose state and record are written whole and equal.
 """
 
+import itertools
 import json
 import os
 import re
@@ -30,8 +31,9 @@ BEAT_SECONDS = 10.0
 # An NFS client may show a file for a minute as it was; a lease that is taken too early costs a duplicate run.
 STALE_SECONDS = 180.0
 REPORT_SECONDS = 1.0
-DEATHS_ALLOWED = 3  # attempts in a row that died where they began: the trial is what kills them
-DIED = "died"  # how an attempt ends of which another rank's process died, or whose process has lost its device
+DEATHS_ALLOWED = 3  # attempts in a row whose process died where it began, and alone: the trial is what kills it
+ENDS_ALLOWED = 10  # attempts in a row that ended where they began, however: a node lost, a slot too short to evaluate
+DIED = "died"  # an attempt's end: its process died, or a rank's, or its process has lost its device
 
 _NAME = re.compile(r"attempt-(\d{4,})\.json")
 
@@ -100,12 +102,25 @@ def process_start(pid: int) -> str:
 
 def process_lives(attempt: Mapping[str, Any]) -> bool | None:
     """Whether the attempt's process is still there; None where that cannot be seen, since it is another machine's."""
+    return _lives(attempt, "pid", "process_start")
+
+
+def died_alone(attempt: Mapping[str, Any]) -> bool:
+    """Whether the attempt's process is seen to be gone while the one that started it lives on.
+
+    Where both are gone a node was lost, a job was killed or the power cut: no fault of the trial.
+    """
+    return process_lives(attempt) is False and _lives(attempt, "parent", "parent_start") is True
+
+
+def _lives(attempt: Mapping[str, Any], pid_key: str, start_key: str) -> bool | None:
     if not attempt.get("machine") or attempt["machine"] != machine():
         return None
-    started = process_start(int(attempt["pid"]))
-    if not started and _is_hidden(int(attempt["pid"])):
+    pid = int(attempt.get(pid_key, 0))
+    started = process_start(pid)
+    if not started and _is_hidden(pid):
         return None
-    return started == str(attempt["process_start"])
+    return bool(started) and started == str(attempt[start_key])
 
 
 def _is_hidden(pid: int) -> bool:
@@ -150,8 +165,8 @@ class Others:
 class Attempt:
     """One worker's hold on one trial: tells how far it is, beats, and says how it ended."""
 
-    def __init__(self, run_folder: Path, trial_id: str, number: int, where: str, deaths: int):
-        self.run_folder, self.trial_id, self.number, self.deaths = run_folder, trial_id, number, deaths
+    def __init__(self, run_folder: Path, trial_id: str, number: int, where: str):
+        self.run_folder, self.trial_id, self.number = run_folder, trial_id, number
         self.started, self._began, self._told_at = now(), time.monotonic(), 0.0
         self._writing = threading.Lock()  # the heart's thread beats while the trial's own reports
         self._told: dict[str, Any] = {
@@ -161,6 +176,8 @@ class Attempt:
             "machine": machine(),
             "pid": os.getpid(),
             "process_start": process_start(os.getpid()),
+            "parent": os.getppid(),
+            "parent_start": process_start(os.getppid()),
             "where": where,
             "started": self.started,
             "beat": 0,
@@ -215,9 +232,12 @@ def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> A
         return None
     numbers = attempt_numbers(run_folder, trial_id)
     last = numbers[-1] if numbers else 0
-    if last and others.holds(trial_id, last, read_attempt(run_folder, trial_id, last)):
+    told = read_attempt(run_folder, trial_id, last) if last else {}
+    if last and others.holds(trial_id, last, told):
         return None
-    attempt = Attempt(run_folder, trial_id, last + 1, where, deaths_in_a_row(run_folder, trial_id, numbers))
+    if is_running(told) and died_alone(told):  # said now: who comes later may not see that machine
+        write_json_atomically(attempt_file(run_folder, trial_id, last), told | {"status": DIED}, durable=False)
+    attempt = Attempt(run_folder, trial_id, last + 1, where)
     file = attempt_file(run_folder, trial_id, last + 1)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -247,16 +267,29 @@ def is_recorded(run_folder: Path, trial_id: str) -> bool:
     return True
 
 
-def deaths_in_a_row(run_folder: Path, trial_id: str, numbers: list[int]) -> int:
-    """How many of the latest attempts died, one after the other, without getting further than where they began."""
-    deaths, place = 0, None
-    for number in reversed(numbers[-DEATHS_ALLOWED:]):
-        told = read_attempt(run_folder, trial_id, number)
-        begun = told.get("from_step", 0)
-        if told.get("status") not in ("running", DIED) or (deaths and begun != place):
+def why_hopeless(run_folder: Path, trial_id: str, number: int) -> str:
+    """Why attempt `number` at the trial should not be made, after those before it; empty where it should."""
+    ends = _ends_in_a_row(run_folder, trial_id, number)
+    deaths = list(itertools.takewhile(lambda told: told.get("status") == DIED, ends))
+    if len(deaths) >= DEATHS_ALLOWED:
+        last = deaths[0].get("reason", "")
+        return f"its process died {len(deaths)} times in a row" + (f": {last}" if last else "")
+    if len(ends) >= ENDS_ALLOWED:
+        last = ends[0].get("reason") or "its worker was gone"
+        return f"{len(ends)} attempts in a row ended where they began, at step {ends[0].get('from_step', 0)}: {last}"
+    return ""
+
+
+def _ends_in_a_row(run_folder: Path, trial_id: str, number: int) -> list[dict[str, Any]]:
+    """Attempts before `number`, the last one first, as far back as all began at one step and left no record."""
+    ends: list[dict[str, Any]] = []
+    for before in range(number - 1, max(0, number - 1 - ENDS_ALLOWED), -1):
+        told = read_attempt(run_folder, trial_id, before)
+        place = [one["from_step"] for one in [*ends, told] if "from_step" in one]  # none: it did not come so far
+        if told.get("status") not in ("running", "interrupted", DIED) or len(set(place)) > 1:
             break
-        deaths, place = deaths + 1, begun
-    return deaths
+        ends.append(told)
+    return ends
 
 
 def now() -> str:

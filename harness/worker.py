@@ -16,15 +16,14 @@ from torch import Tensor
 
 from twinbench.harness import provenance
 from twinbench.harness.attempts import (
-    DEATHS_ALLOWED,
     DIED,
     Attempt,
     Others,
     claim,
     is_recorded,
     now,
-    read_attempt,
     trial_folder,
+    why_hopeless,
 )
 from twinbench.harness.curves import drop_curves
 from twinbench.harness.execute import Found, Surroundings, mode_of, train_and_evaluate
@@ -123,9 +122,7 @@ def _run(
         attempt = claim(folder, trial.trial_id, others or Others(surroundings.stale_seconds), surroundings.where)
     if attempt is None:
         return "taken"
-    if attempt.deaths >= DEATHS_ALLOWED:
-        last = read_attempt(folder, trial.trial_id, attempt.number - 1).get("reason", "")
-        reason = f"its process died {attempt.deaths} times in a row" + (f": {last}" if last else "")
+    if reason := why_hopeless(folder, trial.trial_id, attempt.number):
         record_failure(trial, surroundings, attempt, reason)
         return "failed"
     heart = Heart(

@@ -77,7 +77,7 @@ class Asked:
 
 def running_attempt(folder: Path, trial_id: str, **told: Any) -> Attempt:
     """An attempt of this living process at a trial."""
-    attempt = Attempt(folder, trial_id, 1, "slurm 7", 0)
+    attempt = Attempt(folder, trial_id, 1, "slurm 7")
     attempt.report(**told)
     attempt.beat()
     return attempt

@@ -85,7 +85,7 @@ def record(folder: Path, trial: Trial) -> None:
 
 def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
     """Records come, PER_SECOND of them, while two trials run."""
-    running = [Attempt(folder, trial.trial_id, 1, "here", 0) for trial in trials[-2:]]
+    running = [Attempt(folder, trial.trial_id, 1, "here") for trial in trials[-2:]]
     shown = [ShownCurves(trial_folder(folder, trial.trial_id)) for trial in trials[-2:]]
     began = time.monotonic()
     for number, trial in enumerate(trials[BEFORE:-2]):

@@ -125,25 +125,66 @@ def test_a_lease_that_is_created_and_not_yet_written_is_held(tmp_path: Path) -> 
 def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         attempt = claim(tmp_path, ID, Others())
-        assert attempt is not None and attempt.number == number and attempt.deaths == 0
+        assert attempt is not None and attempt.number == number
         attempt.end("interrupted", "preempted")
     assert [read_attempt(tmp_path, ID, number)["reason"] for number in (1, 2, 3)] == ["preempted"] * 3
 
 
-def _died(folder: Path, number: int, from_step: int) -> None:
-    attempt = Attempt(folder, ID, number, "", 0)
+def _left(folder: Path, number: int, began: int | None = None, **told: Any) -> None:
+    """An attempt that began at this step and told so, or came to no step, whose process is gone."""
+    attempt = Attempt(folder, ID, number, "")
     attempt_file(folder, ID, number).parent.mkdir(parents=True, exist_ok=True)
-    attempt.report(step=from_step, steps=100)
-    told = read_attempt(folder, ID, number) | {"process_start": "gone"}
-    attempt_file(folder, ID, number).write_text(json.dumps(told))
+    if began is not None:
+        attempt.report(step=began, steps=100)
+    attempt.beat()
+    written = read_attempt(folder, ID, number) | {"process_start": "gone"} | told
+    attempt_file(folder, ID, number).write_text(json.dumps(written))
 
 
-@pytest.mark.parametrize(("steps", "deaths"), [((0, 0, 0), 3), ((0, 0, 40), 1), ((40, 40), 2), ((0, 40, 80), 1)])
-def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple[int, ...], deaths: int) -> None:
+@pytest.mark.parametrize(
+    ("steps", "deaths"),
+    [((0, 0, 0), 3), ((0, 0, 0, 0), 4), ((0, 0, 40), 0), ((40, None, 40), 3), ((0, 40, 80), 0), ((40, 40), 0)],
+)
+def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple[int | None, ...], deaths: int) -> None:
     for number, step in enumerate(steps, 1):
-        _died(tmp_path, number, step)
-    attempt = claim(tmp_path, ID, Others())
-    assert attempt is not None and attempt.deaths == deaths
+        _left(tmp_path, number, step, status="died")
+    expected = f"its process died {deaths} times in a row" if deaths else ""
+    assert attempts.why_hopeless(tmp_path, ID, len(steps) + 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        ({}, True),
+        ({"parent_start": "gone"}, False),  # a node was lost, a whole job killed
+        ({"machine": "another boot of this machine"}, False),
+    ],
+)
+def test_a_death_counts_where_what_started_the_process_lives_on(
+    tmp_path: Path, told: dict[str, Any], counts: bool
+) -> None:
+    for number in range(1, attempts.DEATHS_ALLOWED + 1):
+        _left(tmp_path, number, 0, **told)
+        assert claim(tmp_path, ID, Others(stale_seconds=-1.0)) is not None
+        assert read_attempt(tmp_path, ID, number)["status"] == ("died" if counts else "running")
+    assert bool(attempts.why_hopeless(tmp_path, ID, attempts.DEATHS_ALLOWED + 1)) == counts
+
+
+def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(tmp_path: Path) -> None:
+    for number in range(1, attempts.ENDS_ALLOWED + 1):
+        assert attempts.why_hopeless(tmp_path, ID, number) == ""
+        _left(tmp_path, number, 100, status="interrupted", reason="time is up")
+    hopeless = attempts.why_hopeless(tmp_path, ID, attempts.ENDS_ALLOWED + 1)
+    assert hopeless == "10 attempts in a row ended where they began, at step 100: time is up"
+
+
+@pytest.mark.parametrize("told", [{"status": "failed"}, {"from_step": 40}])
+def test_one_attempt_that_was_recorded_or_got_further_begins_the_count_anew(
+    tmp_path: Path, told: dict[str, Any]
+) -> None:
+    for number in range(1, attempts.ENDS_ALLOWED + 1):
+        _left(tmp_path, number, 100, **{"status": "interrupted", **(told if number == 5 else {})})
+    assert attempts.why_hopeless(tmp_path, ID, attempts.ENDS_ALLOWED + 1) == ""
 
 
 def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_plan: Planner, tmp_path: Path) -> None:

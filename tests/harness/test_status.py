@@ -47,7 +47,7 @@ def test_failures_are_told_with_their_attempts_and_the_last_reason(synthetic_run
     for seed in range(FAILURES_SHOWN + 1):
         trial_id = synthetic_run.planned_and_recorded(None, seed=seed, status="failed", reason="x")
     for number, reason in ((1, "first"), (2, "[bold]last")):
-        Attempt(synthetic_run.folder, trial_id, number, "", 0).end("failed", reason)
+        Attempt(synthetic_run.folder, trial_id, number, "").end("failed", reason)
     text = told(synthetic_run.folder)
     assert f"failed after 2 attempts {trial_id} " in text and ": [bold]last" in text and "first" not in text
     assert "and 1 more that failed" in text
