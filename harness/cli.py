@@ -286,9 +286,10 @@ def cancel(folder: RunFolder) -> None:
 
     read_plan(folder)
     if launches := cancel_folder(folder):
-        from twinbench.harness.launchers.slurm import cancel_waiting
+        from twinbench.harness.launchers import ray, slurm
 
-        cancel_waiting(launches)
+        slurm.cancel_waiting(launches)
+        ray.cancel_waiting(launches)
     out().print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 

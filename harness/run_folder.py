@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LAUNCHES = "launches"
 COMMANDS = "commands"
+LAST_WORDS = "last-words"
 
 
 def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
@@ -166,6 +167,24 @@ def planned_trials(run_folder: Path) -> list[Trial]:
 def write_launch(run_folder: Path, name: str, launch: Mapping[str, Any]) -> None:
     """Notes in `launches/` what a cluster was asked for, and when."""
     write_json_atomically(run_folder / LAUNCHES / f"{name}.json", {"submitted": now(), **launch})
+
+
+def leave_last_words(run_folder: Path, launch: str, error: Exception, where: str) -> None:
+    """Notes beside the launch why a worker of it ended that no parent hears; not where the folder takes no more."""
+    words = f"{type(error).__name__}: {error}, on {where}"
+    with contextlib.suppress(OSError):
+        write_json_atomically(run_folder / LAUNCHES / LAST_WORDS / f"{launch}.json", {"said": now(), "words": words})
+
+
+def last_words(run_folder: Path, launch: str) -> str:
+    """What a worker of the launch left, which is then forgotten; empty where none did."""
+    file = run_folder / LAUNCHES / LAST_WORDS / f"{launch}.json"
+    try:
+        words = str(json.loads(file.read_bytes())["words"])
+        file.unlink()
+    except (OSError, ValueError, KeyError):
+        return ""
+    return words
 
 
 def launch_notes(run_folder: Path) -> list[Path]:

@@ -20,8 +20,6 @@ from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.sweep import read_sweep
 from twinbench.sweeps.trial import Trial
 
-ASK_AGAIN_SECONDS = 2.0
-
 if TYPE_CHECKING:
     from twinbench.harness.execute import Surroundings
     from twinbench.harness.site import RaySite, SlurmSite
@@ -177,34 +175,41 @@ def run_on_slurm(
     """Submits an array unless slots of an earlier one are left, and waits for its slots; None once detached.
 
     They go on whatever becomes of this process. With `measures_packs` each measures on its node what packs cost there.
+    Where those of an earlier one end and leave trials, which were planned too late for them, it submits once.
     """
     from twinbench.harness.launchers import slurm
 
     surroundings = surroundings.absolute()
     folder = surroundings.run_folder
     jobs = slurm.launched(folder)
-    slots = slurm.slots_in_queue(jobs)
-    if jobs and slots == 0:  # one answer proves nothing
-        time.sleep(ASK_AGAIN_SECONDS)
-        slots = slurm.slots_in_queue(jobs)
+
+    def submit() -> None:
+        nonlocal jobs
+        if todo := missing(planned, folder):
+            size = image_size(planned, surroundings.data) if measures_packs else 0
+            job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu, size)
+            jobs = slurm.launched(folder)
+            watch.say(f"submitted SLURM job {job_id}")
+
+    slots = slurm.slots_to_count_on(folder, jobs)
     if slots is None:
         problem = "does not answer, so nobody knows whether slots are left; try again"
         raise InvalidInput([Mistake("squeue", "", problem)])
     if slots:
         watch.say(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
-    elif todo := missing(planned, folder):
-        size = image_size(planned, surroundings.data) if measures_packs else 0
-        job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu, size)
-        jobs = slurm.launched(folder)
-        watch.say(f"submitted SLURM job {job_id}")
+    else:
+        submit()
     if detach:
         return None
-    queue = slurm.Queue(jobs)
 
     def wait() -> None:
+        queue, may_submit = slurm.Queue(jobs), bool(slots)
         while not watch.look():
             if queue.is_empty() and not watch.is_worked_on():
-                return
+                if not may_submit or is_cancelled(folder):
+                    return
+                submit()
+                queue, may_submit = slurm.Queue(jobs), False
             time.sleep(LOOK_SECONDS)
 
     outcome = _watched(planned, folder, watch, wait, f"see {folder / 'slurm'}/*.err")
@@ -247,13 +252,13 @@ def run_on_ray(
             count = min(left, workers or actors.fitting(watch.say))
             measures_packs = measures_packs and not actors.alive()
             actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
-            actors.start(count)
+            actors.start(count, watch.say)
         if detach:
             return None
 
         def wait() -> None:
             nonlocal left
-            looked = time.monotonic()
+            looked, rounds_in_vain = time.monotonic(), 0
             while not watch.look():
                 time.sleep(LOOK_SECONDS)
                 if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS or actors.alive():
@@ -264,12 +269,13 @@ def run_on_ray(
                     return
                 if watch.is_worked_on():  # by another command's workers: nothing is free
                     continue
-                if still == left:  # they ended and did nothing: to start more would go on for ever
-                    if reason := actors.why_none():
-                        raise CannotStart(reason)
+                rounds_in_vain = rounds_in_vain + 1 if still == left else 0
+                if reason := actors.why_none() if rounds_in_vain else "":
+                    raise CannotStart(reason)
+                if rounds_in_vain > 1:  # once may be the end of an earlier command's actors; to go on, for ever
                     return
                 left = still
-                actors.start(min(left, workers or actors.fitting(watch.say)))
+                actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
         if outcome.stopped:

@@ -7,17 +7,19 @@ at once, however many trials there are, and no trial passes through the driver.
 
 import contextlib
 import hashlib
+import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.machine import this_machine
-from twinbench.harness.run_folder import cancellations, write_launch
+from twinbench.harness.run_folder import cancellations, last_words, leave_last_words, write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
@@ -29,17 +31,17 @@ from twinbench.sweeps.trial import Trial
 NAMESPACE = "twinbench"
 LOOK_EVERY_SECONDS = 2.0
 STOP_SECONDS = 120.0
-READY_SECONDS = 10.0  # in which an actor that has a place answers
+ANSWER_SECONDS = 10.0  # in which an actor that has a place answers
 
 
 class Worker:
     """The actor. It begins to work when it is made, so that Ray's restart of it needs nobody who asks."""
 
-    def __init__(self, name: str, surroundings: Surroundings, execute: Execute | None):
+    def __init__(self, name: str, launch: str, surroundings: Surroundings, execute: Execute | None):
         if not (surroundings.run_folder / PLAN).exists():
             raise FileNotFoundError(f"node {_node()} does not see {surroundings.run_folder}, which all must share")
-        self._name, self._execute = name, execute
-        self._stop = threading.Event()
+        self._name, self._launch, self._execute = name, launch, execute
+        self._stop, self._is_ending = threading.Event(), False
         device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
         self._surroundings = replace(surroundings, device=device, where=f"ray {_node()}")
         self._thread = threading.Thread(target=self._work, name="drain", daemon=True)
@@ -49,9 +51,9 @@ class Worker:
         """Asks the trial that runs to save its state and end."""
         self._stop.set()
 
-    def ready(self) -> bool:
-        """Answers once the actor is there."""
-        return True
+    def is_ending(self) -> bool:
+        """Whether it takes no more trials. Answers once the actor has a place."""
+        return self._is_ending or self._stop.is_set()
 
     def _work(self) -> None:
         import ray
@@ -62,7 +64,10 @@ class Worker:
             drain(self._surroundings, self._stop.is_set, stay=False, execute=self._execute)
         except BrokenDevice:
             os._exit(1)  # Ray starts the actor again, in a process that has the device anew
+        except Exception as error:  # no trial's fault, since those are recorded: another actor would fare no better
+            leave_last_words(self._surroundings.run_folder, self._launch, error, f"node {_node()}")
         finally:
+            self._is_ending = True
             # Gives its resources back, also when no driver is there any more to do so. Not an exit of the process,
             # which Ray would take for a failure and start again.
             ray.kill(ray.get_actor(self._name, NAMESPACE), no_restart=True)
@@ -134,13 +139,13 @@ class Actors:
         self.surroundings, self._site, self._execute = surroundings, site, execute
         # Other names after a `cancel`: actors that are just ending are not to be found again.
         named_by = f"{surroundings.run_folder} {cancellations(surroundings.run_folder)}"
-        self._key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
-        self._prefix = f"twinbench-{self._key}-"
+        key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
+        self._launch, self._prefix = f"ray-{key}", f"twinbench-{key}-"
         self._handles: dict[str, Any] = {}
         self._cpus = site.cpus or surroundings.threads * surroundings.processes
 
-    def start(self, count: int) -> None:
-        """Makes `count` actors, those that are there already included."""
+    def start(self, count: int, say: Callable[[str], None]) -> None:
+        """Makes `count` actors, those that are there already included, which stay as they were asked for."""
         import ray
 
         options: dict[str, Any] = {
@@ -152,14 +157,29 @@ class Actors:
             "runtime_env": self._environment(),
             **self._asked(),
         }
+        there = self._settled()
+        if not there:
+            last_words(self.surroundings.run_folder, self._launch)  # of earlier actors
         actor = ray.remote(Worker)
         surroundings = replace(self.surroundings, device="auto" if self._site.gpus else "cpu")
         for number in range(count):
             name = f"{self._prefix}{number}"
-            self._handles[name] = actor.options(name=name, **options).remote(name, surroundings, self._execute)
-        code = snapshot(self.surroundings.run_folder).name
-        launch = {"launcher": "ray", "actors": count, "asked": described(self._site), "code": code}
-        write_launch(self.surroundings.run_folder, f"ray-{self._key}", launch)
+            made = actor.options(name=name, **options).remote(name, self._launch, surroundings, self._execute)
+            self._handles[name] = made
+        if there:
+            new = len(self._handles.keys() - there)
+            told = "go on as that command asked for them; " + (f"{new} more start" if new else "no more start")
+            say(f"{len(there)} workers of an earlier command are there already, and {told}")
+            return
+        launch = {
+            "launcher": "ray",
+            "actors": count,
+            "name": self._prefix,
+            "address": address_of(self._site),
+            "asked": described(self._site),
+            "code": snapshot(self.surroundings.run_folder).name,
+        }
+        write_launch(self.surroundings.run_folder, self._launch, launch)
 
     def seconds_in_packs(self, trial: Trial, image_size: int) -> Mapping[int, float]:
         """What packs of such trials cost where an actor may run, measured there unless stored. RuntimeError if not."""
@@ -216,18 +236,27 @@ class Actors:
 
     def alive(self) -> list[str]:
         """Names of the actors that work, wait for a place, or are being started again."""
-        from ray.util import list_named_actors
+        return _named(self._prefix)
 
-        named = list_named_actors(all_namespaces=True)
-        return [actor["name"] for actor in named if actor["name"].startswith(self._prefix)]
+    def _settled(self) -> set[str]:
+        """The same, once those are gone that are just ending: they would be found by name, and do nothing."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            answers, _ = _answers(self.alive())
+            if not any(answers.values()):
+                break
+            time.sleep(0.2)
+        return set(self.alive())
 
     def why_none(self) -> str:
-        """What an actor that could not be made says of it; empty when all ended as they should."""
+        """What actors said that ended, or Ray of one that could not be made; empty when all ended as they should."""
         import ray
 
+        if words := last_words(self.surroundings.run_folder, self._launch):
+            return words
         for handle in self._handles.values():
             try:
-                ray.get(handle.ready.remote(), timeout=5)
+                ray.get(handle.is_ending.remote(), timeout=5)
             except ray.exceptions.ActorDiedError as error:
                 if "ray.kill" not in str(error):
                     return str(error).strip().splitlines()[-1]
@@ -237,17 +266,55 @@ class Actors:
 
     def stop(self) -> None:
         """Asks all to save what runs and end, and waits until they have. Those that wait for a place are given up."""
-        import ray
-
-        asked = {}
-        for name in self.alive():
-            with contextlib.suppress(ValueError):  # it has just ended
-                handle = ray.get_actor(name, NAMESPACE)
-                handle.stop.remote()
-                asked[handle.ready.remote()] = handle
-        _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=READY_SECONDS) if asked else ([], [])
-        for answer in silent:
-            ray.kill(asked[answer], no_restart=True)
+        _stop(self.alive())
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
+
+
+def cancel_waiting(notes: Sequence[Path]) -> None:
+    """Gives up actors without a place, of the launches noted, where their clusters can be reached from here.
+
+    They would end once they had one, but until then a cluster that grows makes room for them.
+    """
+    for file in notes:
+        with contextlib.suppress(OSError, ValueError, KeyError, InvalidInput):  # the mark in the folder ends them later
+            launch = json.loads(file.read_bytes())
+            if launch["launcher"] == "ray" and launch["address"] != "local":
+                with connected(RaySite(address=launch["address"])):
+                    _stop(_named(launch["name"]))
+
+
+def _named(prefix: str) -> list[str]:
+    from ray.util import list_named_actors
+
+    named = list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in named if actor["name"].startswith(prefix)]
+
+
+def _answers(names: Sequence[str]) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Whether each actor is ending, of those that answer; handles of those that do not, since they have no place."""
+    import ray
+
+    asked = {}
+    for name in names:
+        with contextlib.suppress(ValueError):  # it has just ended
+            handle = ray.get_actor(name, NAMESPACE)
+            asked[handle.is_ending.remote()] = (name, handle)
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+    answers = {}
+    for answer in answered:
+        with contextlib.suppress(ray.exceptions.RayError):
+            answers[asked[answer][0]] = bool(ray.get(answer))
+    return answers, dict(asked[answer] for answer in silent)
+
+
+def _stop(names: Sequence[str]) -> None:
+    import ray
+
+    for name in names:
+        with contextlib.suppress(ValueError):
+            ray.get_actor(name, NAMESPACE).stop.remote()
+    _, silent = _answers(names)
+    for handle in silent.values():
+        ray.kill(handle, no_restart=True)

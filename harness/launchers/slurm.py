@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from twinbench.harness.attempts import is_running, last_attempt
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.machine import this_machine
 from twinbench.harness.packing import fit_pack, seconds_in_packs
-from twinbench.harness.run_folder import launch_notes, planned_trials, write_launch
+from twinbench.harness.run_folder import LAUNCHES, launch_notes, planned_trials, write_launch
 from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
@@ -34,8 +36,10 @@ from twinbench.sweeps.trial import Trial
 
 WARNING_SECONDS = 90  # before the time limit, to save and be requeued
 SAVING_SECONDS = 60.0  # of them, for the workers; a time limit of minutes warns later, and leaves less
-LONGEST_GRACE_SECONDS = 3600.0
+GRACE_SECONDS = 600.0  # in which SLURM ends a slot that it has told to end; KillWait is 30 s by default
+ENDING_SECONDS = 30.0  # that a slot may take to leave the queue, or to be back in it
 SLOTS = 16
+ASK_AGAIN_SECONDS = 2.0
 FIRST_QUERY_SECONDS, LONGEST_QUERY_SECONDS = 10.0, 120.0
 
 
@@ -51,24 +55,26 @@ class Slot:
 
     def __call__(self) -> None:
         """Works until no trial is left for it, or until SLURM preempts or cancels it (SIGTERM)."""
-        told_to_end = False
-
-        def note(*_: Any) -> None:
-            nonlocal told_to_end
-            told_to_end = True
-
-        signal.signal(signal.SIGTERM, note)  # in place of submitit's, which would let it pass
+        told_to_end = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())  # submitit's would let it pass
         devices = first_devices(choose_devices(self._device), self._surroundings.processes)
         node = os.environ.get("SLURMD_NODENAME", "")
         surroundings = replace(self._surroundings, where=f"slurm {job_name()} {node}")
         folder = surroundings.run_folder
         if surroundings.pack > 1:
             surroundings = self._with_fitting_pack(surroundings, devices[0])
-        launcher = LocalLauncher(surroundings, self._per_device * len(devices), devices, stay=False)
-        launcher.run(lambda: told_to_end or is_cancelled(folder))
-        if told_to_end and not is_cancelled(folder):
-            _requeue_if_preempted()
-            time.sleep(LONGEST_GRACE_SECONDS)  # until SLURM ends it, so that it never counts as completed
+        while True:
+            (_left(folder) / job_name()).unlink(missing_ok=True)
+            launcher = LocalLauncher(surroundings, self._per_device * len(devices), devices, stay=False)
+            launcher.run(lambda: told_to_end.is_set() or is_cancelled(folder))
+            if is_cancelled(folder):
+                return
+            if told_to_end.is_set():
+                _requeue_if_preempted()
+                time.sleep(GRACE_SECONDS)  # until SLURM ends it, so that it never counts as completed
+                told_to_end.clear()  # it was somebody's signal, and not SLURM's
+            elif not _leaves_work(folder):
+                return
 
     def _with_fitting_pack(self, surroundings: Surroundings, device: str) -> Surroundings:
         def measure(trial: Trial) -> Mapping[int, float]:
@@ -85,6 +91,23 @@ class Slot:
 
         stop_children()
         return DelayedSubmission(self)
+
+
+def _left(run_folder: Path) -> Path:
+    """Where slots that take no more trials leave their names: until they are gone, SLURM calls them running."""
+    return run_folder / LAUNCHES / "left"
+
+
+def _leaves_work(run_folder: Path) -> bool:
+    """Whether there is a trial that nobody runs, though a slot found no more.
+
+    It says first that it leaves. So a `run` that plans trials meanwhile either finds them begun or this slot gone.
+    """
+    _left(run_folder).mkdir(parents=True, exist_ok=True)
+    (_left(run_folder) / job_name()).touch()
+    recorded = recorded_ids(run_folder)
+    todo = [trial.trial_id for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
+    return any(not is_running(last_attempt(run_folder, trial_id)) for trial_id in todo)
 
 
 def _requeue_if_preempted() -> None:
@@ -232,14 +255,42 @@ def _jobs(notes: Sequence[Path]) -> dict[str, str]:
 
 def slots_in_queue(jobs: Mapping[str, str]) -> int | None:
     """How many array tasks SLURM still has, pending, running or being requeued; None where it cannot say."""
+    states = _states_of_slots(jobs)
+    return None if states is None else len(states)
+
+
+def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
+    """Those of them that take trials, or will.
+
+    SLURM is asked again while all are just ending, as one that is requeued is for a moment, and where it knows none:
+    one answer without slots proves nothing.
+    """
+    deadline, empty = time.monotonic() + ENDING_SECONDS, 0
+    while jobs:
+        states = _states_of_slots(jobs)
+        if states is None:
+            return None
+        left = {path.name for path in _left(run_folder).glob("*")}
+        counted = [state for slot, state in states.items() if slot not in left]
+        empty = 0 if states else empty + 1
+        is_settled = empty > 1 or (states and set(counted) != {"COMPLETING"})
+        if is_settled or time.monotonic() > deadline:
+            return len(counted)
+        time.sleep(ASK_AGAIN_SECONDS)
+    return 0
+
+
+def _states_of_slots(jobs: Mapping[str, str]) -> dict[str, str] | None:
+    """By JOB_TASK."""
     if not jobs:
-        return 0
+        return {}
     try:
         # one query for the whole sweep; by name and not by job, since squeue fails where it has forgotten a job
-        told = _ask("squeue", "-h", "-r", "--me", f"--name={','.join(sorted(set(jobs.values())))}", "-o", "%A %F")
+        told = _ask("squeue", "-h", "-r", f"--name={','.join(sorted(set(jobs.values())))}", "-o", "%i %T")
     except (OSError, subprocess.SubprocessError):
         return None
-    return sum(bool(set(line.split()) & jobs.keys()) for line in told.splitlines())
+    slots = [line.split() for line in told.splitlines()]
+    return {slot: state for slot, state in slots if slot.partition("_")[0] in jobs}
 
 
 def cancel_waiting(notes: Sequence[Path]) -> None:

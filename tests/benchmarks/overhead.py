@@ -102,7 +102,7 @@ def on_ray(count: int, folder: Path) -> float:
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
     actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op_once_all_are_warm)
     begun = time.time()
-    actors.start(WORKERS)
+    actors.start(WORKERS, print)
     while not watch.look():
         time.sleep(0.05)
     ended = time.time()

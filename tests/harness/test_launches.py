@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from twinbench.harness.execute import Surroundings
 from twinbench.harness.launchers import slurm
 from twinbench.harness.launchers.ray import Actors
 from twinbench.harness.launchers.slurm import launched
-from twinbench.harness.run_folder import cancel, write_launch
+from twinbench.harness.run_folder import cancel, last_words, launch_notes, leave_last_words, write_launch
 from twinbench.harness.site import RaySite
 from twinbench.harness.snapshot import snapshot
 
@@ -44,6 +47,76 @@ def test_a_queue_is_empty_after_two_answers_in_a_row_and_asked_less_often_while_
     pauses = [after - before for before, after in itertools.pairwise([0.0, *asked])]
     assert pauses == [10, 15, 10, 15, 10, 15, 10]  # after a slot or no answer half as long again
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "left", "counted"),
+    [
+        ([{}, {}], (), 0),
+        ([{}, {"7_0": "PENDING"}], (), 1),  # one answer without slots proves nothing
+        ([{"7_0": "RUNNING", "7_1": "COMPLETING"}], (), 2),
+        ([{"7_0": "COMPLETING"}, {"7_0": "PENDING"}], (), 1),  # it was requeued
+        ([{"7_0": "COMPLETING"}, {}, {}], (), 0),
+        ([{"7_0": "RUNNING", "7_1": "RUNNING"}], ("7_0",), 1),
+        ([{"7_0": "RUNNING"}], ("7_0",), 0),
+        ([None], (), None),
+    ],
+)
+def test_slots_count_that_take_trials_or_will(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[dict[str, str] | None],
+    left: tuple[str, ...],
+    counted: int | None,
+) -> None:
+    told = iter(answers)
+    monkeypatch.setattr(slurm, "_states_of_slots", lambda jobs: next(told))
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    slurm._left(tmp_path).mkdir(parents=True)
+    for slot in left:
+        (slurm._left(tmp_path) / slot).touch()
+    assert slurm.slots_to_count_on(tmp_path, {"7": "a"}) == counted
+    assert next(told, "none") == "none"
+
+
+def test_a_slot_goes_on_after_a_signal_that_nothing_follows_and_says_when_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bool] = []
+
+    class Launcher:
+        """Is sent SIGTERM in its first run, and looks in the second whether the slot counts as one that works."""
+
+        def __init__(self, *given: object, **named: object):
+            pass
+
+        def run(self, is_over: Callable[[], bool]) -> None:
+            if not ran:
+                os.kill(os.getpid(), signal.SIGTERM)
+            ran.append(is_over())
+            assert not list(slurm._left(tmp_path).glob("*"))
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(slurm, "LocalLauncher", Launcher)
+    monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "_requeue_if_preempted", lambda: None)
+    monkeypatch.setattr(slurm, "planned_trials", lambda folder: [])
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    try:
+        slurm.Slot(Surroundings(tmp_path), "cpu", 1, 1, 0)()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ran == [True, False]
+    assert [path.name for path in slurm._left(tmp_path).iterdir()] == ["7"]
+
+
+def test_last_words_of_a_worker_are_read_once(tmp_path: Path) -> None:
+    assert last_words(tmp_path, "ray-a") == ""
+    leave_last_words(tmp_path, "ray-a", ValueError("no such thing"), "node 7")
+    assert last_words(tmp_path, "ray-b") == ""
+    assert last_words(tmp_path, "ray-a") == "ValueError: no such thing, on node 7"
+    assert last_words(tmp_path, "ray-a") == ""
+    assert launch_notes(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,9 @@ def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_
     assert len(pids) == 2 and {ray_cluster.node_of(pid) for pid in pids} == {"b"}
     for resource in ("CPU", "GPU", "worker"):
         wait_until(lambda resource=resource: f"1.0/2.0 {resource}" in ray_cluster.status(), f"no half {resource} each")
+    note = there.launch("asked")
+    told = there.run("asked", *command, "--ray", "gpus=1", "--workers", 1)
+    assert "2 workers of an earlier command are there already" in told and there.launch("asked") == note
     there("cancel", "asked")
     wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
     there.run("asked", *command)  # at once: the actors that were cancelled may still be ending
@@ -128,6 +131,22 @@ def test_actors_that_wait_for_a_place_end_with_the_command_that_is_interrupted(
     output, errors = command.communicate(timeout=60)
     assert command.returncode == 130 and "goes on from here" in output and "Traceback" not in output + errors
     wait_until(lambda: "'worker': 9.0" not in ray_cluster.status(), "an actor still waits")
+
+
+def test_cancel_gives_up_actors_that_wait_for_a_place(there: Twinbench, ray_cluster: RayCluster) -> None:
+    there.run("waits-detached", FEW_TRIALS, *_on(ray_cluster), "--ray", "resources.worker=7", "--detach")
+    wait_until(lambda: "'worker': 7.0" in ray_cluster.status(), "no actor waits")
+    there("cancel", "waits-detached")
+    wait_until(lambda: "'worker': 7.0" not in ray_cluster.status(), "an actor still waits")
+
+
+def test_what_ends_the_workers_is_told_by_the_command(there: Twinbench, ray_cluster: RayCluster) -> None:
+    driver = there.start_run("said", FEW_TRIALS, *_on(ray_cluster))
+    folder = there.folder / "said"
+    wait_until(lambda: list((folder / "launches").glob("*.json")), "no worker was asked for")
+    (folder / "plan.json").write_text("no plan")  # which workers read once they have imported torch
+    output, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 1 and "plan.json cannot be read" in output and "Traceback" not in output + errors
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:

@@ -65,6 +65,13 @@ def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> No
     assert {record["circumstance"]["attempts"] for record in there.records("shared-slurm")} == {1}
 
 
+def test_trials_that_are_planned_as_the_slots_end_are_run(there: Twinbench) -> None:
+    there.run("grown", (*FEW_TRIALS, "projector_width=[16]", "baselines=false"), *ON_SLURM, "--detach")
+    wait_until(lambda: there.digests("grown"), "the first trial was not run")
+    there.run("grown", FEW_TRIALS, *ON_SLURM, "--detach")
+    wait_until(lambda: there.digests("grown") == there.digests("few"), "the trials planned later were not run")
+
+
 def test_where_fewer_jobs_may_be_submitted_fewer_slots_do_the_same_work(there: Twinbench) -> None:
     asked = [part for change in ("account=lab", "qos=one", "slots=2") for part in ("--slurm", change)]
     there.run("limited", FEW_TRIALS, *ON_SLURM, *asked)
