@@ -242,7 +242,7 @@ def run_on_ray(
     with ray.connected(site):
         actors = ray.Actors(surroundings, site)
         todo = missing(planned, surroundings.run_folder)
-        left = len(todo)
+        left, is_lost = len(todo), False
 
         def measure(trial: Trial) -> Mapping[int, float]:
             watch.say("a task on Ray finds how many trials should take turns in one process")
@@ -257,13 +257,17 @@ def run_on_ray(
             return None
 
         def wait() -> None:
-            nonlocal left
+            nonlocal left, is_lost
             looked, rounds_in_vain = time.monotonic(), 0
             while not watch.look():
                 time.sleep(LOOK_SECONDS)
-                if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS or actors.alive():
+                if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS:
                     continue
                 looked = time.monotonic()
+                if is_lost := ray.head_is_gone():
+                    raise CannotStart("the head of the Ray cluster answers no more")
+                if actors.alive():
+                    continue
                 still = len(missing(planned, surroundings.run_folder))
                 if is_cancelled(surroundings.run_folder) or not still:
                     return
@@ -278,7 +282,7 @@ def run_on_ray(
                 actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
-        if outcome.stopped:
+        if outcome.stopped and not is_lost:
             actors.stop()
         return outcome
 

@@ -41,6 +41,13 @@ class RayCluster:
             assert node.poll() is None and time.monotonic() < deadline, printed.read_text()[-2000:]
             time.sleep(0.1)
 
+    def add_head(self, cpus: int) -> None:
+        """The node that the others and the drivers find the cluster by."""
+        where = (f"--port={self.address.rpartition(':')[2]}", "--node-ip-address=127.0.0.1")
+        self.add(
+            "head", "--head", *where, f"--num-cpus={cpus}", "--include-dashboard=false", f"--temp-dir={self.folder}/r"
+        )
+
     def add_worker(self, name: str) -> None:
         """A node with a resource `worker`, of which a test asks for a whole one where it wants a node to each actor."""
         own = ("--num-cpus=1", "--num-gpus=1", '--resources={"worker": 1}', f"--labels=name={name}")
@@ -69,11 +76,8 @@ class RayCluster:
             self.kill(name)
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    """A head and two nodes."""
-    pytest.importorskip("ray")
-    folder = tmp_path_factory.mktemp("ray")
+def new_cluster(folder: Path) -> RayCluster:
+    """A cluster without nodes, with a token of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     token = folder / "token"
@@ -81,10 +85,16 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
     own = {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     # a node that died is soon missed
     own |= {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000"}
-    cluster = RayCluster(folder, f"127.0.0.1:{port}", {**os.environ, **own})
-    head = ("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+    return RayCluster(folder, f"127.0.0.1:{port}", {**os.environ, **own})
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """A head and two nodes."""
+    pytest.importorskip("ray")
+    cluster = new_cluster(tmp_path_factory.mktemp("ray"))
     try:
-        cluster.add("head", *head, f"--temp-dir={folder}/r")
+        cluster.add_head(0)
         for name in ("a", "b"):
             cluster.add_worker(name)
         yield cluster

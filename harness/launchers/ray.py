@@ -31,6 +31,7 @@ from twinbench.sweeps.trial import Trial
 NAMESPACE = "twinbench"
 LOOK_EVERY_SECONDS = 2.0
 STOP_SECONDS = 120.0
+HEAD_SECONDS = 15.0  # that a head may be away; after a minute Ray ends the driver's process, without what it would say
 ANSWER_SECONDS = 10.0  # in which an actor that has a place answers
 
 
@@ -130,6 +131,22 @@ def _check_that_somebody_listens(address: str) -> None:
     except OSError as error:
         reason = f"no Ray answers there: {error.strerror or error}"
         raise InvalidInput([Mistake("--address", "", reason, address)]) from None
+
+
+def head_is_gone() -> bool:
+    """Whether the cluster's head answers no more: whatever is asked of Ray then never comes back."""
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    deadline = time.monotonic() + HEAD_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_SECONDS).close()
+            return False
+        except OSError:
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(LOOK_EVERY_SECONDS)
 
 
 class Actors:

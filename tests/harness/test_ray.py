@@ -17,7 +17,7 @@ from launching import (
     run_out_of_disk,
     wait_until,
 )
-from ray_cluster import RayCluster
+from ray_cluster import RayCluster, new_cluster
 
 from twinbench.results.record import record_files
 
@@ -82,6 +82,30 @@ def test_a_node_that_dies_leaves_its_trial_to_the_other(there: Twinbench, ray_cl
     end_well(driver)
     assert there.digests("node") == there.digests("one")
     (last,) = there.attempts("node")
+    assert last["number"] == 2 and last["from_step"] > 0
+
+
+def test_a_head_that_dies_is_told_and_costs_the_workers_attempt(
+    here: Twinbench, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pytest.importorskip("ray")
+    cluster = new_cluster(tmp_path_factory.mktemp("r"))
+    there = dataclasses.replace(here, env=cluster.env)
+    command = (ONE_TRIAL, "--launcher", "ray", "--address", cluster.address)
+    try:
+        cluster.add_head(1)
+        driver = there.start_run("head", *command)
+        there.wait_for_progress("head")
+        cluster.kill("head")
+        output, errors = driver.communicate(timeout=120)
+        assert driver.returncode == 1 and "Traceback" not in output + errors
+        assert "the head of the Ray cluster answers no more; the same command goes on from here" in output
+        cluster.add_head(1)
+        there.run("head", *command)
+    finally:
+        cluster.stop()
+    assert there.digests("head") == there.digests("one")
+    (last,) = there.attempts("head")
     assert last["number"] == 2 and last["from_step"] > 0
 
 
