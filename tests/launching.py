@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 ONE_TRIAL = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=8", "byol.projector_width=32")
 TWO_LONG_TRIALS = ("methods=byol", "baselines=false", "seeds=[0, 1]", "epochs=400", "byol.projector_width=32")
 FEW_TRIALS = ("methods=simclr", "seeds=[0]", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
-RANKS = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=1", "byol.projector_width=32")
+RANKS = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=3", "byol.projector_width=32")
 MISBEHAVING = """
 question = "What becomes of trials that go wrong?"
 protocol = "digits-small"
@@ -105,11 +106,24 @@ class Twinbench:
 
 
 def run_on_two_ranks(twinbench: Twinbench, *options: object) -> None:
-    """Runs RANKS with two processes per trial, which leave the record that they leave on this machine alone."""
+    """Runs RANKS with two processes per trial, one of which is killed: the record is that of this machine alone."""
     twinbench.run("ranks-here", RANKS, "--processes-per-trial", 2)
-    twinbench.run("ranks", RANKS, "--processes-per-trial", 2, *options)
-    assert [record["circumstance"]["ranks"] for record in twinbench.records("ranks")] == [2]
+    command = twinbench.start_run("ranks", RANKS, "--processes-per-trial", 2, *options)
+    (first,) = twinbench.wait_for_progress("ranks")
+    os.kill(_spawned_by(first["pid"]), signal.SIGKILL)
+    end_well(command)
+    (record,) = twinbench.records("ranks")
+    assert (record["circumstance"]["ranks"], record["circumstance"]["attempts"]) == (2, 2)
+    assert twinbench.attempt("ranks", 1)["status"] == "died" and twinbench.attempt("ranks", 2)["from_step"] > 0
     assert twinbench.digests("ranks") == twinbench.digests("ranks-here")
+
+
+def _spawned_by(pid: int) -> int:
+    """The other rank of a trial."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()  # a child belongs to the thread that started it
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    (rank,) = {child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return int(rank)
 
 
 def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> None:

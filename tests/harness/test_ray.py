@@ -40,7 +40,9 @@ def test_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, ray_cluste
     assert there.launch("nodes")["actors"] == 2  # on a node each, which has one `worker`
 
 
-def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_two_ranks_of_which_one_is_killed_leave_the_record_of_a_local_run(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
     run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
 
 

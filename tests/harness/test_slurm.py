@@ -54,7 +54,7 @@ def test_two_slots_on_two_nodes_leave_the_records_of_a_local_run(there: Twinbenc
     assert {record["circumstance"]["where"].split()[-1] for record in there.records("slots")} <= {"n1", "n2"}
 
 
-def test_two_ranks_of_a_trial_leave_the_record_of_a_local_run(there: Twinbench) -> None:
+def test_two_ranks_of_which_one_is_killed_leave_the_record_of_a_local_run(there: Twinbench) -> None:
     run_on_two_ranks(there, *ON_SLURM, "--slurm", "cpus=2")
 
 
