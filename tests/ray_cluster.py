@@ -100,3 +100,24 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
         yield cluster
     finally:
         cluster.stop()
+
+
+def answers_elsewhere(address: str) -> bool:
+    """Whether its port answers at another address of this machine than the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it says by which address others would see this machine
+        except OSError:
+            return False
+        host = probe.getsockname()[0]
+    try:
+        socket.create_connection((host, int(address.rpartition(":")[2])), timeout=5).close()
+    except OSError:
+        return False
+    return host != "127.0.0.1"
+
+
+def lets_in(address: str, env: dict[str, str]) -> bool:
+    """Whether a driver with these variables is let into the cluster."""
+    command = [sys.executable, "-c", f"import ray; ray.init(address={address!r}); print(ray.cluster_resources())"]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, timeout=120).returncode == 0

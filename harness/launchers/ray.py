@@ -103,12 +103,14 @@ def _described_node(node: Mapping[str, Any]) -> str:
 @contextlib.contextmanager
 def connected(site: RaySite) -> Iterator[None]:
     """In the cluster of `address_of`. InvalidInput where none answers."""
-    import ray
-
     address = address_of(site)
     own: dict[str, Any] = {}
-    if address == "local":  # loopback only; Ray's token authentication stays as it is, which in 2.60 is on
-        own = {"num_cpus": cores(), "include_dashboard": site.dashboard, "_node_ip_address": "127.0.0.1"}
+    if address == "local":  # Ray's token authentication stays as it is, which in 2.60 is on
+        own = {"num_cpus": cores(), "include_dashboard": site.dashboard}
+        # Ray gives a node that is told to take the loopback another address, unless clusters are off altogether.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
     _check_that_somebody_listens(address)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)

@@ -1,8 +1,11 @@
 """Claims: a sweep on real Ray nodes ends in the records of an undisturbed local run, whatever is done to it."""
 
 import dataclasses
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,33 @@ def test_ray_starts_itself_on_one_machine(here: Twinbench, tmp_path: Path) -> No
     alone = dataclasses.replace(here, env={**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path)})
     alone.run("alone", FEW_TRIALS, "--launcher", "ray")
     assert alone.digests("alone") == alone.digests("few")
+
+
+OWN_RAY = """
+import json, ray_cluster
+from twinbench.harness.launchers.ray import connected
+from twinbench.harness.site import RaySite
+
+with connected(RaySite()):
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    nodes = [node["NodeManagerAddress"] for node in ray.nodes()]
+    dashboard = ray._private.worker.global_worker.node.webui_url
+    others = [ray_cluster.answers_elsewhere(address), ray_cluster.lets_in(address, {"RAY_AUTH_TOKEN": "0" * 64})]
+    print(json.dumps([address, nodes, dashboard, *others, ray_cluster.lets_in(address, {})]))
+"""
+
+
+def test_a_ray_that_was_started_here_is_on_the_loopback_asks_for_a_token_and_has_no_dashboard(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    env = {**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    printed = subprocess.run(
+        [sys.executable, "-c", OWN_RAY], env=env, capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    address, nodes, dashboard, answers_elsewhere, without_token, with_token = json.loads(printed.splitlines()[-1])
+    assert address.startswith("127.0.0.1:") and nodes == ["127.0.0.1"]
+    assert not dashboard and not answers_elsewhere and not without_token and with_token
 
 
 def test_a_node_that_dies_leaves_its_trial_to_the_other(there: Twinbench, ray_cluster: RayCluster) -> None:
