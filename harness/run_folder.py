@@ -51,8 +51,17 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
         while not written.issuperset(_kept_commands(run_folder)):  # another run began meanwhile: its plan may be gone
             plan = read_plan(run_folder)  # and if it is ours that is, the other's trials must stay
             written = _write_plan(run_folder, plan, plan.get("commands", []))
+            if reason := why_unplanned(run_folder, planned):
+                raise InvalidInput([Mistake(str(run_folder), "", reason, allowed="the same again, or another --out")])
     except OSError as error:
         raise InvalidInput([Mistake(str(run_folder), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def why_unplanned(run_folder: Path, planned: "Plan") -> str:
+    """That the folder's plan is another run's by now, which began at the same moment; empty where it is not."""
+    kept = {trial["trial_id"] for trial in read_plan(run_folder)["trials"]}
+    gone = sum(trial.trial_id not in kept for trial in planned.trials)
+    return f"another run began there at the same moment, whose plan lacks {gone} of these trials" if gone else ""
 
 
 def _keep_command(run_folder: Path, command: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.run_folder import missing, why_unwritable
+from twinbench.harness.run_folder import missing, why_unplanned, why_unwritable
 from twinbench.harness.watching import LOOK_SECONDS, Watch
 from twinbench.methods.backbones import BACKBONES
 from twinbench.methods.vision_transformer import ViTOptions
@@ -306,7 +306,7 @@ def _watched(
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
         # a disk may be so full that no worker could leave word of it
-        reason = watch.why_left() or why_unwritable(run_folder) or otherwise
+        reason = watch.why_left() or why_unwritable(run_folder) or why_unplanned(run_folder, planned) or otherwise
         stopped = f"stopped: no worker is left: {reason}; the same command goes on from here"
     return Outcome(statuses, stopped)
 

@@ -114,6 +114,24 @@ def test_a_run_that_is_overtaken_leaves_the_trials_of_the_one_that_overtook_it(
     assert [trial["trial_id"] for trial in plan["trials"]] == [trial.trial_id for trial in more.trials]
 
 
+def test_a_run_whose_plan_is_overtaken_by_another_sweeps_says_so(
+    tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, other = tiny_plan("methods=simclr", "seeds=[0]"), tiny_plan("methods=byol", "seeds=[0]")
+    write = run_folder.write_bytes_atomically
+
+    def early(path: Path, data: bytes) -> Path:
+        monkeypatch.setattr(run_folder, "write_bytes_atomically", write)
+        written = write(path, data)
+        write_plan(tmp_path, other, "twinbench run meanwhile")
+        return written
+
+    monkeypatch.setattr(run_folder, "write_bytes_atomically", early)
+    with pytest.raises(InvalidInput, match="another run began there at the same moment, whose plan lacks"):
+        write_plan(tmp_path, planned, "twinbench run early")
+    assert {trial["trial_id"] for trial in read_plan(tmp_path)["trials"]} == {trial.trial_id for trial in other.trials}
+
+
 def test_eight_runs_at_one_moment_leave_eight_commands(tiny_plan: Callable[..., Plan], tmp_path: Path) -> None:
     planned = tiny_plan("methods=simclr")
     together = threading.Barrier(8)
