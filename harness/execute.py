@@ -21,7 +21,7 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.ranks import other_ranks
-from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels
+from twinbench.harness.training.kernels import FAST, REPRO, as_it_is, choose_kernels
 from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
 from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.state import Progress
@@ -100,7 +100,8 @@ def train_and_evaluate(
             yield from train(method, task, evaluator.diagnose, every, report, should_stop)
         check_finite(method)
     started = time.perf_counter()
-    found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
+    with as_it_is(mode_of(surroundings) == FAST):
+        found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
     found.evaluation_seconds = time.perf_counter() - started
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
 

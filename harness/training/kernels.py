@@ -1,6 +1,8 @@
 """Which kernels a GPU computes with: those that give the same bits every time, or the fastest."""
 
+import contextlib
 import os
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -36,3 +38,11 @@ def compile_networks(method: nn.Module) -> None:
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     for network in method.children():
         network.compile(dynamic=False)
+
+
+def as_it_is(compiled: bool) -> AbstractContextManager[None]:
+    """Within it the whole process runs compiled networks as they are; nothing changes where none are `compiled`.
+
+    An evaluation's batches have sizes that training's have not, and each would be compiled for.
+    """
+    return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()

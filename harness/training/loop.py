@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import generator
 from twinbench.harness.training.batches import Batches
-from twinbench.harness.training.kernels import compile_networks
+from twinbench.harness.training.kernels import as_it_is, compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at
@@ -162,7 +162,8 @@ def train(
         _close_epoch(progress, per_epoch, last_rate)
         if rank == 0:
             if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
-                _append(progress, diagnose(method))
+                with as_it_is(task.compiles):
+                    _append(progress, diagnose(method))
             save_state(task.folder, progress, method, optimiser)
             saved_at = time.monotonic()
     return progress

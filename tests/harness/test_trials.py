@@ -1,5 +1,6 @@
 """Claims: a trial leaves one whole record; killed and resumed, it leaves the same one; failure is a record too."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.numpy import load
+from torch import Tensor, nn
 
 from twinbench.harness import execute
+from twinbench.harness.evaluation.evaluate import Evaluator
 from twinbench.harness.execute import Surroundings, build_method
 from twinbench.harness.planning import Plan
 from twinbench.harness.training import loop
+from twinbench.harness.training.kernels import FAST
 from twinbench.harness.training.state import Progress
 from twinbench.harness.worker import run_trial
 from twinbench.methods.registry import METHODS
@@ -103,6 +107,40 @@ def test_a_result_is_equal_whatever_ran_before_it_in_the_process(tiny_plan: Plan
     torch.rand(7)  # a trial that drew from the global generator would now differ
     run_trial(trial, Surroundings(tmp_path / "b"))
     assert _record(tmp_path / "a", trial)["result_digest"] == _record(tmp_path / "b", trial)["result_digest"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which dynamo reads of every input
+def test_nothing_is_compiled_for_an_evaluation(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    graphs, by_evaluation = list[torch.fx.GraphModule](), list[int]()
+
+    def counts(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    def watched(name: str) -> None:
+        original = getattr(Evaluator, name)
+
+        def measured(*given: Any) -> Any:
+            before = len(graphs)
+            found = original(*given)
+            by_evaluation.append(len(graphs) - before)
+            return found
+
+        monkeypatch.setattr(Evaluator, name, measured)
+
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend=counts))
+    monkeypatch.setattr(execute, "mode_of", lambda surroundings: FAST)
+    watched("diagnose")
+    watched("evaluate")
+    config = torch._dynamo.config
+    limits = {name: getattr(config, name) for name in ("recompile_limit", "accumulated_recompile_limit")}
+    with config.patch(limits):  # which puts them back
+        assert run_trial(trial, Surroundings(tmp_path)) == "done"
+    torch._dynamo.reset()
+    assert graphs and by_evaluation == [0, 0]  # while it trained, and at the end
 
 
 def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
