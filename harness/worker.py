@@ -288,6 +288,7 @@ def _write(
         "train_seconds": round(progress.train_seconds, 3),
         "shared_seconds": round(progress.shared_seconds, 3),
         "pack": surroundings.pack,
+        "cuda_graph": progress.cuda_graph,
         "evaluation_seconds": round(found.evaluation_seconds, 3),
         "images_seen": progress.images_seen,
         "peak_memory_bytes": peak if surroundings.pack == 1 else None,  # that of a pack is no trial's own

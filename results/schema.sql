@@ -53,6 +53,7 @@ CREATE TABLE trials (
     threads             BIGINT,
     ranks               BIGINT,
     pack                BIGINT,    -- trials that took turns in its process, itself among them
+    cuda_graph          BOOLEAN,   -- on a GPU: whether updates were replayed as one, or launched kernel by kernel
     host                VARCHAR,
     traceback           VARCHAR
 );

@@ -38,7 +38,7 @@ from twinbench.results.record import (
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 5
+SCHEMA_NUMBER = 6
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
@@ -475,6 +475,7 @@ _CIRCUMSTANCE = {
     "threads": _I,
     "ranks": _I,
     "pack": _I,
+    "cuda_graph": _B,
     "host": _S,
     "traceback": _S,
 }
@@ -650,6 +651,8 @@ def _convert(value: object, kind: Any) -> Any:
         return value if isinstance(value, str) else None
     if kind == _T:
         return _moment(value)
+    if kind == _B:
+        return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if kind == _F:

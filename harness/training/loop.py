@@ -140,6 +140,7 @@ def train(
             set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
             update(batch, step)
             method.after_update(step)
+            progress.cuda_graph = update.is_recorded if task.device.type == "cuda" else None
 
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size

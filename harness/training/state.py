@@ -17,7 +17,7 @@ class Progress:
     """Where training stands. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs.
 
     `train_seconds` are those of training alone: of a batch that was made for another trial it counts the making, whose
-    seconds are also in `shared_seconds`.
+    seconds are also in `shared_seconds`. On a GPU `cuda_graph` says whether the latest update was replayed as one.
     """
 
     epoch: int = 0
@@ -25,6 +25,7 @@ class Progress:
     images_seen: int = 0
     train_seconds: float = 0.0
     shared_seconds: float = 0.0
+    cuda_graph: bool | None = None
     sums: dict[str, float] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)
     curves: dict[str, list[float | None]] = field(default_factory=dict)

@@ -99,7 +99,10 @@ class Update:
         return list(batch.views or make_views(batch, self._recipes, self._rule, self._image_size, dtype))
 
     def _record(self, batch: Batch) -> RecordedUpdate | None:
-        """None for what cannot be recorded: it goes on as it is, and the log says why."""
+        """None for what cannot be recorded: it goes on as it is, and the log says why.
+
+        In a pack, whose batches come with their views, OutOfMemoryError where memory ends: alone it may be recorded.
+        """
         told: list[Tensor] = []
 
         def whole(batch: Batch) -> Tensor:
@@ -113,9 +116,18 @@ class Update:
             self._optimiser.zero_grad(set_to_none=True)
             return RecordedUpdate(whole, batch)
         except (NotRecordable, RuntimeError) as error:
+            if batch.views and _ran_out(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            torch.cuda.synchronize()  # raises where it was no recording's fault, and the device can be used no more
             print(f"the update is not recorded as a CUDA graph: {error}", flush=True)
-            torch.cuda.synchronize()
             return None
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    """Whether memory did: what ends a recording at that may raise an error of its own, and a graph's is no torch's."""
+    while error is not None and "out of memory" not in str(error):
+        error = error.__context__
+    return error is not None
 
 
 def make_views(

@@ -38,6 +38,7 @@ def test_packed_trials_on_a_gpu_leave_the_records_of_trials_that_run_alone(here:
     here.run("packed", four, "--device", "cuda", "--pack", "4")
     assert max(record["circumstance"]["pack"] for record in here.records("packed")) == 4
     assert here.digests("packed") == here.digests("alone")
+    assert {r["circumstance"]["cuda_graph"] for name in ("alone", "packed") for r in here.records(name)} == {True}
 
 
 def test_the_fast_mode_is_recorded_and_ends_near_the_other(here: Twinbench) -> None:

@@ -64,6 +64,7 @@ def test_a_packed_trial_leaves_the_record_of_a_solo_run_whatever_its_companions(
     for trial in four:
         cost = _record(tmp_path / "pack", trial)["circumstance"]
         assert cost["pack"] == 4 and (cost["shared_seconds"] > 0) == (trial is not four[0])
+        assert cost["cuda_graph"] is None  # on a CPU there are none
         log = "".join(log_lines(tmp_path / "pack", trial.trial_id))
         assert f"at {trial.method} seed 0" in log and "epoch 1, step 5 of 8" in log
         assert not any(f"at {other.method} seed" in log for other in four if other is not trial)

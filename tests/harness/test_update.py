@@ -14,13 +14,16 @@ from twinbench.harness.data.augmentation import draw_parameters
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import order
 from twinbench.harness.training import batches as batches_module
+from twinbench.harness.training import update as update_module
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.kernels import compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.recorded import NotRecordable, StandingStep, numbers_of
 from twinbench.harness.training.state import Progress, load_state, save_state
-from twinbench.sweeps.protocol import Training
+from twinbench.harness.training.update import AS_IT_IS, Update, make_views
+from twinbench.methods.method import LossTerms
+from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
 CPU = torch.device("cpu")
@@ -101,6 +104,75 @@ def test_a_step_that_is_recorded_gives_its_samples_and_refuses_what_moves() -> N
     for name in ("epoch", "step", "steps", "generator"):
         with pytest.raises(NotRecordable, match=name):
             getattr(step, name)
+
+
+RULE = DatasetRule("random", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
+GRAPHS_OWN = torch.AcceleratorError("CUDA error: out of memory")  # of an instantiation, say
+
+
+def _fails_at_its_end(batch: Any) -> None:
+    """As a recording does: what ran out within it is the context of what its end raises."""
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    finally:
+        raise torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
+
+
+def _raises(error: Exception) -> Callable[..., Any]:
+    def fails(*given: Any) -> Any:
+        raise error
+
+    return fails
+
+
+def _recording_that_fails(
+    fails: Callable[..., Any], packed: bool, monkeypatch: pytest.MonkeyPatch, afterwards: Callable[..., Any] = int
+) -> Update:
+    """An update after the call that would have recorded it, on a GPU that works `afterwards` or does not."""
+    monkeypatch.setattr(update_module, "beside_the_default_stream", lambda work: work())
+    monkeypatch.setattr(update_module, "RecordedUpdate", lambda update, batch: fails(batch))
+    monkeypatch.setattr(torch.cuda, "synchronize", afterwards)
+    make = functools.partial(make_views, recipes=RECIPES, rule=RULE, image_size=8, dtype=torch.float32)
+    batches = Batches(_images(), RECIPES, 0, 10, CPU, 0, 1, make if packed else None)
+    network = nn.Linear(8, 1)
+    training = Training(1, 10, "sgd", 0.1)
+    update = Update(
+        network,
+        lambda views, step: LossTerms(network(views[0]).square().mean(), {}),
+        build_optimiser(network.parameters(), training),
+        training,
+        RECIPES,
+        RULE,
+        8,
+        autocast=False,
+        tell=lambda step, names, terms: None,
+        records=True,
+    )
+    for step in range(AS_IT_IS + 1):
+        update(batches.at(0, step), StandingStep(torch.arange(10)))  # type: ignore[arg-type]
+    return update
+
+
+@pytest.mark.parametrize(
+    "fails", [_raises(torch.OutOfMemoryError("CUDA out of memory.")), _raises(GRAPHS_OWN), _fails_at_its_end]
+)
+def test_memory_that_ends_while_an_update_is_recorded_ends_a_packed_trial_and_no_other(
+    fails: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        _recording_that_fails(fails, True, monkeypatch)
+    assert not _recording_that_fails(fails, False, monkeypatch).is_recorded
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_device_that_breaks_while_an_update_is_recorded_is_told_and_another_mistake_is_not(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = _raises(torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing"))
+    assert not _recording_that_fails(waits, packed, monkeypatch).is_recorded
+    broken = _raises(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(torch.AcceleratorError, match="illegal"):
+        _recording_that_fails(broken, packed, monkeypatch, broken)
 
 
 def test_a_number_that_a_part_of_a_module_keeps_is_seen_to_move() -> None:

@@ -20,6 +20,15 @@ def everything(store: ResultStore) -> dict[str, list[str]]:
     return {name: sorted(map(repr, rows(store, f"SELECT * FROM {name}"))) for name in TABLES}
 
 
+def test_a_circumstance_is_true_false_or_unknown(synthetic_run):
+    for seed, told in enumerate((True, False, None, "yes")):
+        synthetic_run.planned_and_recorded(0.9, seed=seed, circumstance={"cuda_graph": told})
+    store = ResultStore(synthetic_run.folder)
+    assert store.ingest().new == 4
+    told = "SELECT coalesce(cuda_graph::VARCHAR, 'unknown') FROM trials ORDER BY seed"
+    assert rows(store, told) == [("true",), ("false",), ("unknown",), ("unknown",)]
+
+
 def test_rows_in_rows_out(synthetic_run):
     trial_id = synthetic_run.planned_and_recorded(
         0.93,
