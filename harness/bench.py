@@ -17,7 +17,7 @@ from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, sh
 from twinbench.harness.packing import ROUNDS, SIZES, measured_packs
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
-from twinbench.harness.training.recorded import own_streams
+from twinbench.harness.training.recorded import own_streams, settle
 from twinbench.harness.training.update import AS_IT_IS, kernel_of_views
 from twinbench.methods.backbones import BACKBONES
 from twinbench.methods.vision_transformer import ViTOptions
@@ -92,12 +92,6 @@ def per_second(run: Callable[[], object], device: torch.device) -> float:
             count += 1
         settle(device)
     return count / (time.perf_counter() - begun)
-
-
-def settle(device: torch.device) -> None:
-    """Waits until the device has done all."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def noise(count: int, size: int) -> Any:

@@ -240,6 +240,7 @@ def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device
         device=device,
         shares_views=surroundings.pack > 1,
         compiles=mode_of(surroundings) == FAST,
+        keeps_its_turn=surroundings.pack > 1 and device.type == "cuda",
     )
 
 

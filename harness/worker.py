@@ -287,6 +287,7 @@ def _write(
         "attempts": attempt.number,
         "train_seconds": round(progress.train_seconds, 3),
         "shared_seconds": round(progress.shared_seconds, 3),
+        "solo_step_seconds": progress.solo_step_seconds and round(progress.solo_step_seconds, 6),
         "pack": surroundings.pack,
         "cuda_graph": progress.cuda_graph,
         "evaluation_seconds": round(found.evaluation_seconds, 3),

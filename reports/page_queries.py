@@ -44,7 +44,8 @@ def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
 def against_cost(section: Section, metric: str) -> str:
     """Each cell's mean accuracy beside what a trial of it costs on average."""
     return (
-        "SELECT method, cell_id, avg(value) AS mean, avg(train_seconds) AS train_seconds, "
+        "SELECT method, cell_id, avg(value) AS mean, "
+        "avg(train_seconds) FILTER (coalesce(pack, 1) = 1) AS train_seconds, "
         "avg(images_seen) AS images_seen, avg(peak_memory_bytes) AS peak_memory_bytes, count(*) AS n "
         f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
         f"AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} GROUP BY ALL ORDER BY ALL"

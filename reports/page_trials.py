@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, records
+from twinbench.reports.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
 from twinbench.reports.figures import DIAGNOSTICS, short
 from twinbench.reports.tables import METRIC_NAMES, PROVENANCE
 from twinbench.results.bundle import blacked_out
@@ -101,7 +101,7 @@ def _main(section: Section, trials: Trials) -> list[Column]:
     for metric in section.metrics:
         name = METRIC_NAMES[metric]
         columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
-    minutes = [_rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
+    minutes = [None if is_packed(trial) else _rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
     columns.append(column("Training (min)", minutes, digits=1))
     columns.append(
         column("Cell", ["chosen" if cell.cell_id in chosen else "" for cell, _ in trials], filtered=True),
@@ -152,6 +152,8 @@ def _measured(run: Run, ids: Sequence[str]) -> list[Column]:
 def _cost(trials: Trials) -> list[Column]:
     return [
         column("training (s)", [_rounded(trial["train_seconds"], 1, 1) for _, trial in trials]),
+        column("one update alone (ms)", [_rounded(trial["solo_step_seconds"], 1e-3, 3) for _, trial in trials]),
+        column("trials in its process", [trial["pack"] for _, trial in trials]),
         column("evaluation (s)", [_rounded(trial["evaluation_seconds"], 1, 1) for _, trial in trials]),
         column("images seen", [trial["images_seen"] for _, trial in trials]),
         column("peak memory (GiB)", [_rounded(trial["peak_memory_bytes"], 2**30, 3) for _, trial in trials]),

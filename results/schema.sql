@@ -42,6 +42,7 @@ CREATE TABLE trials (
     attempts            BIGINT,
     train_seconds       DOUBLE,    -- of a batch that another trial of the pack made it counts the making
     shared_seconds      DOUBLE,    -- which is this much of it
+    solo_step_seconds   DOUBLE,    -- of an update, with nothing of its pack beside it; NULL where few were made
     evaluation_seconds  DOUBLE,
     images_seen         BIGINT,
     peak_memory_bytes   BIGINT,

@@ -38,7 +38,7 @@ from twinbench.results.record import (
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 6
+SCHEMA_NUMBER = 7
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that is to open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that ingests
 RECORDS_AT_ONCE = 500  # holds memory down: this many records with their curves stand in Python lists at a time
@@ -464,6 +464,7 @@ _CIRCUMSTANCE = {
     "attempts": _I,
     "train_seconds": _F,
     "shared_seconds": _F,
+    "solo_step_seconds": _F,
     "evaluation_seconds": _F,
     "images_seen": _I,
     "peak_memory_bytes": _I,

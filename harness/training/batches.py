@@ -86,6 +86,10 @@ class Batches:
             self._made_at = torch.cuda.current_stream(self._device).record_event()
         return batch
 
+    def forget(self) -> None:
+        """Whoever asks next draws and makes all anew."""
+        self._latest, self._block = None, -1
+
     def _wait_for_its_maker(self, batch: Batch) -> None:
         """On a GPU the training that made it and the one that is given it are on streams of their own."""
         if self._made_at:

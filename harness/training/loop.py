@@ -21,6 +21,7 @@ from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.kernels import as_it_is, compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
+from twinbench.harness.training.recorded import settle
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.harness.training.state import Progress, load_state, save_state
 from twinbench.harness.training.update import Update, make_views
@@ -30,6 +31,7 @@ from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
 SAVE_EVERY_SECONDS = 300.0
+SOLO = range(32, 64)  # updates of an attempt that are timed: warm by then, and with one draw of batches among them
 LOOK_EVERY = 32  # updates that a GPU may be behind, or a diverged trial may go on in vain
 
 
@@ -41,7 +43,8 @@ class Interrupted(Exception):
 class Task:
     """What the loop trains on, and where its state is kept. `shares_views` with trainings that take turns with it.
 
-    `compiles` the networks, which pays for a long training on a GPU.
+    `compiles` the networks, which pays for a long training on a GPU. `keeps_its_turn` for the updates of SOLO, and
+    makes their batches itself: on a GPU others would run beside them.
     """
 
     images: Images
@@ -54,6 +57,7 @@ class Task:
     device: torch.device
     shares_views: bool = False
     compiles: bool = False
+    keeps_its_turn: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,8 +110,9 @@ def train(
     fit_to_device(optimiser)
     if task.compiles:
         compile_networks(method)
+    begun = progress.epoch * per_epoch + progress.step_in_epoch
     if rank == 0:
-        report(progress, progress.epoch * per_epoch + progress.step_in_epoch, steps)
+        report(progress, begun, steps)
     batches = _batches(task, rank, ranks, progress)
     losses = Losses(training.batch_size, per_epoch, steps)
     runs_ahead = task.device.type == "cuda" and ranks == 1
@@ -130,10 +135,16 @@ def train(
         records=runs_ahead,
         tell=tell,
     )
-    saved_at = time.monotonic()
+    saved_at, before_solo = time.monotonic(), 0.0
     while progress.epoch < training.epochs:
         method.train()
         while progress.step_in_epoch < per_epoch:
+            number = progress.epoch * per_epoch + progress.step_in_epoch - begun
+            if number == SOLO[0]:
+                settle(task.device)
+                before_solo = progress.train_seconds
+                if task.keeps_its_turn:
+                    batches.forget()
             started = time.perf_counter()
             batch = batches.at(progress.epoch, progress.step_in_epoch)
             step = _step(task, progress, steps, batch.ids)
@@ -148,9 +159,15 @@ def train(
             saves = rank == 0 and (stops or time.monotonic() - saved_at > SAVE_EVERY_SECONDS)
             if stops or saves or len(losses) >= LOOK_EVERY or progress.step_in_epoch == per_epoch:
                 losses.look(progress)
+            if number == SOLO[-1] or (number in SOLO and progress.step_in_epoch == per_epoch):
+                settle(task.device)
             shared = batch.seconds if batch.is_shared else 0.0
             progress.train_seconds += time.perf_counter() - started + shared
             progress.shared_seconds += shared
+            if number == SOLO[-1]:
+                progress.solo_step_seconds = (progress.train_seconds - before_solo) / len(SOLO)
+                if task.keeps_its_turn:  # what was drawn on this training's stream is not for those of others
+                    batches.forget()
             if rank == 0:
                 report(progress, step.step + 1, steps)
             if saves:
@@ -158,7 +175,8 @@ def train(
                 saved_at = time.monotonic()
             if stops:
                 raise Interrupted
-            yield
+            if not (task.keeps_its_turn and number in SOLO[:-1]):
+                yield
         last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
         _close_epoch(progress, per_epoch, last_rate)
         if rank == 0:

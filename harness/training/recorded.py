@@ -57,6 +57,12 @@ def own_streams(device: torch.device, count: int) -> list[torch.cuda.Stream | No
     return [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
 
 
+def settle(device: torch.device) -> None:
+    """Waits until the device has done all, on every stream."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def beside_the_default_stream(work: Callable[[], None]) -> None:
     """Runs `work` as it is: what libraries set up at their first calls must be there before a recording."""
     side = _side_stream()

@@ -17,7 +17,8 @@ class Progress:
     """Where training stands. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs.
 
     `train_seconds` are those of training alone: of a batch that was made for another trial it counts the making, whose
-    seconds are also in `shared_seconds`. On a GPU `cuda_graph` says whether the latest update was replayed as one.
+    seconds are also in `shared_seconds`. `solo_step_seconds` is what an update took, the making of its batch included,
+    with nothing of the pack beside it. On a GPU `cuda_graph` says whether the latest update was replayed as one.
     """
 
     epoch: int = 0
@@ -25,6 +26,7 @@ class Progress:
     images_seen: int = 0
     train_seconds: float = 0.0
     shared_seconds: float = 0.0
+    solo_step_seconds: float | None = None
     cuda_graph: bool | None = None
     sums: dict[str, float] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)

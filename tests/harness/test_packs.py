@@ -1,20 +1,23 @@
 """Claims: trials that take turns in one process leave the records that they leave alone, whatever becomes of one."""
 
 import itertools
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from twinbench.harness import memory
+from twinbench.harness import execute, memory
 from twinbench.harness.attempts import Others, claim, last_attempt
 from twinbench.harness.execute import Surroundings, train_and_evaluate
 from twinbench.harness.launchers.drain import packs
 from twinbench.harness.planning import Plan
 from twinbench.harness.status import log_lines
-from twinbench.harness.training import batches
+from twinbench.harness.training import batches, loop
 from twinbench.harness.worker import run_pack, run_trial
 from twinbench.methods.registry import METHODS
 from twinbench.results.record import read_record, record_path
@@ -68,6 +71,79 @@ def test_a_packed_trial_leaves_the_record_of_a_solo_run_whatever_its_companions(
         log = "".join(log_lines(tmp_path / "pack", trial.trial_id))
         assert f"at {trial.method} seed 0" in log and "epoch 1, step 5 of 8" in log
         assert not any(f"at {other.method} seed" in log for other in four if other is not trial)
+
+
+UPDATE_TAKES = {"simclr": 2.0, "byol": 5.0}
+BATCH_TAKES = 1.0
+
+
+@pytest.fixture
+def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was made, in seconds as told above, and when a GPU is waited for. Updates 3 to 6 are timed."""
+    made, clock = list[str](), [0.0]
+
+    def taking(name: str, seconds: float, original: Callable[..., Any]) -> Callable[..., Any]:
+        def takes(*given: Any, **named: Any) -> Any:
+            made.append(name)
+            clock[0] += seconds
+            return original(*given, **named)
+
+        return takes
+
+    for name, seconds in UPDATE_TAKES.items():
+        monkeypatch.setattr(METHODS[name], "loss", taking(name, seconds, METHODS[name].loss))
+    monkeypatch.setattr(loop, "make_views", taking("views", BATCH_TAKES, loop.make_views))
+    told = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic)
+    monkeypatch.setattr(loop, "time", told)
+    monkeypatch.setattr(batches, "time", told)
+    monkeypatch.setattr(loop, "SOLO", range(2, 6))
+    monkeypatch.setattr(loop, "settle", lambda device: made.append("wait"))
+    return made
+
+
+@pytest.mark.parametrize("keeps_its_turn", [False, True])
+def test_an_updates_time_alone_is_that_of_the_trial_however_it_is_packed(
+    four: list[Trial],
+    keeps_its_turn: bool,
+    made_by: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two = [next(trial for trial in four if trial.method == method) for method in UPDATE_TAKES]
+    for trial in two:
+        assert run_trial(trial, Surroundings(tmp_path / "alone")) == "done"
+    made_by.clear()
+    train = execute.train  # as for a GPU, or as it is
+    monkeypatch.setattr(
+        execute,
+        "train",
+        lambda method, task, *given: train(method, replace(task, keeps_its_turn=keeps_its_turn), *given),
+    )
+    assert run_pack(two, Surroundings(tmp_path / "pack")) == ["done"] * 2
+    plain, waits = "views simclr byol", "views simclr wait byol wait"
+    turns = [plain, plain, "wait views simclr wait byol", waits, plain, waits, plain, plain]  # two epochs of four
+    if keeps_its_turn:
+        own = "wait views {0} views {0} wait views {0} views {0} wait"
+        turns = [plain, plain, own.format("simclr"), own.format("byol"), plain, plain]
+    assert made_by == " ".join(turns).split()
+    for trial in two:
+        for folder, pack in (("alone", 1), ("pack", 2)):
+            cost = _record(tmp_path / folder, trial)["circumstance"]
+            assert cost["solo_step_seconds"] == UPDATE_TAKES[trial.method] + BATCH_TAKES and cost["pack"] == pack
+            assert cost["train_seconds"] == 8 * cost["solo_step_seconds"]
+    assert _digests(tmp_path / "pack", two) == _digests(tmp_path / "alone", two)
+
+
+def test_an_updates_time_alone_outlives_a_stop_and_is_not_known_of_few_updates(
+    four: list[Trial], made_by: list[str], tmp_path: Path
+) -> None:
+    simclr = next(trial for trial in four if trial.method == "simclr")
+    for folder, stops_after, told in (("seven", 7, 3.0), ("four", 4, None)):  # of eight, and two of four are warm
+        looks = iter(range(1, 100))
+        surroundings = Surroundings(tmp_path / folder)
+        assert run_trial(simclr, surroundings, lambda looks=looks, n=stops_after: next(looks) == n) == "interrupted"
+        assert run_trial(simclr, surroundings) == "done"
+        assert _record(tmp_path / folder, simclr)["circumstance"]["solo_step_seconds"] == told
 
 
 def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(

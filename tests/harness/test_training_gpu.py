@@ -78,6 +78,22 @@ def _train(method: Method, task: Task, should_stop: Callable[[], bool] = lambda:
             return end.value
 
 
+def _take_turns(trainings: dict[Any, Any], device: torch.device) -> dict[Any, Any]:
+    """The progress at the end of each, by its key; each has a stream of its own, as in a pack."""
+    streams = dict(zip(trainings, own_streams(device, len(trainings)), strict=True))
+    found = {}
+    while trainings:
+        for key, training in list(trainings.items()):
+            try:
+                with torch.cuda.stream(streams[key]):
+                    next(training)
+            except StopIteration as end:
+                found[key] = end.value
+                del trainings[key]
+    torch.cuda.synchronize()
+    return found
+
+
 def _weights(method: Method) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in method.state_dict().items()}
 
@@ -112,21 +128,31 @@ def test_trainings_on_streams_beside_each_other_are_those_of_each_alone(precisio
             trainings[name, number] = train(
                 method, replace(task, folder=folder), lambda _: {}, 1, lambda *_: None, lambda: False
             )
-        streams = dict(zip(trainings, own_streams(task.device, len(trainings)), strict=True))
-        found = {}
-        while trainings:
-            for key, training in list(trainings.items()):
-                try:
-                    with torch.cuda.stream(streams[key]):
-                        next(training)
-                except StopIteration as end:
-                    found[key] = end.value.curves
-                    del trainings[key]
-        torch.cuda.synchronize()
+        found = _take_turns(trainings, task.device)
         for name, number, method in beside:
-            assert found[name, number] == curves[name]
+            assert found[name, number].curves == curves[name]
             for key, value in _weights(alone[name]).items():
                 assert torch.equal(method.state_dict()[key], value), (name, number, key)
+
+
+def test_an_update_of_a_packed_training_is_timed_alone_and_ends_as_the_one_that_is(tmp_path: Path) -> None:
+    """Of four in a pack, none may be told the time of four, nor the little that it takes to launch its own."""
+    alone = _method("byol")
+    expected = _train(alone, _task(tmp_path / "alone", epochs=12))
+    task = replace(_task(tmp_path / "beside", epochs=12), shares_views=True, keeps_its_turn=True)
+    methods = [_method("byol") for _ in range(4)]
+    trainings = {}
+    for number, method in enumerate(methods):
+        folder = task.folder / str(number)
+        folder.mkdir()
+        given = method, replace(task, folder=folder)
+        trainings[number] = train(*given, lambda _: {}, 1, lambda *_: None, lambda: False)
+    found = _take_turns(trainings, task.device)
+    for number, method in enumerate(methods):
+        assert found[number].curves == expected.curves and found[number].cuda_graph is True
+        assert 0.5 < found[number].solo_step_seconds / expected.solo_step_seconds < 2.0
+        for key, value in _weights(alone).items():
+            assert torch.equal(method.state_dict()[key], value), (number, key)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])

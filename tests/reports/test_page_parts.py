@@ -19,6 +19,7 @@ from twinbench.reports.cost_figures import LEAST_TRIALS, Point, correlations, co
 from twinbench.reports.grid_figures import heat_maps, importance, largest_grid
 from twinbench.reports.page import write_report, write_reports
 from twinbench.reports.page_answer import from_seeds, grouping, shared_seeds
+from twinbench.reports.page_queries import against_cost
 from twinbench.reports.page_reported import reported
 from twinbench.reports.page_trials import CURVE_POINTS, column, read_log_tails, trials_data
 from twinbench.reports.page_words import protocol_in_words
@@ -232,6 +233,21 @@ def test_a_packs_seconds_stand_in_no_panel_of_costs(synthetic_run):
     (panel,) = cost_panels(section, "linear_top1")
     assert panel.title == "Minutes of training per trial"
     assert sorted(x for trace in panel.figure.data[1:] for x in trace.x) == [1.0, 4.0]
+
+
+def test_a_packs_seconds_are_no_trials_minutes_and_what_its_update_takes_alone_is_told(synthetic_run):
+    for seed, pack in ((0, 1), (1, 4)):
+        circumstance = {"train_seconds": 60.0 * pack, "pack": pack, "solo_step_seconds": 0.01 + seed / 1000}
+        synthetic_run.planned_and_recorded(seed=seed, circumstance=circumstance)
+    synthetic_run.planned_and_recorded(seed=2)  # before there were packs
+    run, section = only_section(synthetic_run)
+    shown = trials_data(run, section, {})
+    columns = {one["name"]: one for one in (*shown["main"], *shown["details"]["Cost"])}
+    assert columns["Training (min)"]["each"] == [1.0, None, 0.8]
+    assert columns["one update alone (ms)"]["each"] == [10.0, 11.0, None]
+    query = against_cost(section, "linear_top1")
+    with ResultStore(synthetic_run.folder) as store:
+        assert list(store.query(query).train_seconds) == [(60.0 + 50.0) / 2]
 
 
 def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():
