@@ -9,7 +9,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from twinbench.harness.machine import Machine, PackSeconds, shape_of, store_packs, stored_packs
+from twinbench.harness.machine import PackSeconds, shape_of, store_packs, stored_packs, this_machine
 from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.trial import Trial
 
@@ -95,16 +95,16 @@ def _commonest(trials: Sequence[Trial]) -> Trial:
 
 
 def seconds_in_packs(
-    trial: Trial, image_size: int, device: str, machine: Machine, say: Callable[[str], None]
+    trial: Trial, image_size: int, device: str, threads: int, say: Callable[[str], None]
 ) -> Mapping[int, float]:
-    """What a step of such a trial takes in packs, by their size. Measured unless stored."""
-    asked = _key(trial, image_size)
+    """What a step of such a trial takes in packs here, by their size. Measured unless stored."""
+    machine, asked = this_machine(device, threads), _key(trial, image_size)
     stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
     if stored.get(asked):
         return stored[asked]
     say(f"measuring how many trials of {trial.method} should take turns in one process")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory, a GPU's too, is free again afterwards
-        seconds = pool.submit(measured_packs, trial, image_size, device, machine.threads).result()
+        seconds = pool.submit(measured_packs, trial, image_size, device, threads).result()
     if not seconds:  # no memory now, not even for one
         return {1: 1.0}
     store_packs(machine, PackSeconds(shape_of(trial, image_size), int(trial.training["batch_size"]), seconds))

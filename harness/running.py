@@ -140,7 +140,6 @@ def run_locally(
     Packs have at most `surroundings.pack` trials, and as many as end soonest; with `measures_packs`, by measurement.
     """
     from twinbench.harness.launchers.local import LocalLauncher
-    from twinbench.harness.machine import this_machine
     from twinbench.harness.packing import fit_pack, seconds_in_packs
 
     todo = missing(planned, surroundings.run_folder)
@@ -149,8 +148,8 @@ def run_locally(
     count = min(count, len(todo))
 
     def measure(trial: Trial) -> Mapping[int, float]:
-        machine = this_machine(devices[0], surroundings.threads)
-        return seconds_in_packs(trial, image_size(planned, surroundings.data), devices[0], machine, watch.say)
+        size = image_size(planned, surroundings.data)
+        return seconds_in_packs(trial, size, devices[0], surroundings.threads, watch.say)
 
     surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
     launcher = LocalLauncher(surroundings, count, devices)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.machine import this_machine
 from twinbench.harness.run_folder import cancellations, last_words, leave_last_words, write_launch
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
@@ -78,7 +77,7 @@ def _seconds_in_packs(trial: Trial, image_size: int, on_gpu: bool, threads: int)
     from twinbench.harness.packing import seconds_in_packs
 
     device = choose_devices("auto")[0] if on_gpu else "cpu"
-    return dict(seconds_in_packs(trial, image_size, device, this_machine(device, threads), print))
+    return dict(seconds_in_packs(trial, image_size, device, threads, print))
 
 
 def _node() -> str:

@@ -24,7 +24,6 @@ from twinbench.harness.attempts import is_running, last_attempt
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.machine import this_machine
 from twinbench.harness.packing import fit_pack, seconds_in_packs
 from twinbench.harness.run_folder import LAUNCHES, launch_notes, planned_trials, write_launch
 from twinbench.harness.running import choose_devices, first_devices
@@ -78,8 +77,7 @@ class Slot:
 
     def _with_fitting_pack(self, surroundings: Surroundings, device: str) -> Surroundings:
         def measure(trial: Trial) -> Mapping[int, float]:
-            machine = this_machine(device, surroundings.threads)
-            return seconds_in_packs(trial, self._image_size, device, machine, print)
+            return seconds_in_packs(trial, self._image_size, device, surroundings.threads, print)
 
         recorded = recorded_ids(surroundings.run_folder)
         todo = [trial for trial in planned_trials(surroundings.run_folder) if trial.trial_id not in recorded]

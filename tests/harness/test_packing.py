@@ -10,13 +10,13 @@ import pytest
 
 from twinbench.harness import packing
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.machine import Machine, PackSeconds, packs_file, shape_of, store_packs, stored_packs
+from twinbench.harness.machine import PackSeconds, packs_file, shape_of, store_packs, stored_packs, this_machine
 from twinbench.harness.packing import best_pack, fit_pack, measured_packs, seconds_in_packs
 from twinbench.harness.planning import Plan
 from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
-HERE = Machine("a processor", 2, 1, "2.0")
+HERE = this_machine("cpu", 1)
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_a_shape_is_measured_once_on_a_machine(
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     said: list[str] = []
-    for machine in (HERE, Machine("a processor", 2, 2, "2.0")):
+    for machine in (HERE, replace(HERE, threads=2)):
         assert stored_packs(machine) == ()
     trial = twelve[0]
     store_packs(HERE, PackSeconds(shape_of(trial, 8), trial.training["batch_size"], {1: 0.5, 2: 0.25}))
     store_packs(HERE, PackSeconds(shape_of(trial, 32), trial.training["batch_size"], {1: 5.0}))
-    assert seconds_in_packs(trial, 8, "cpu", HERE, said.append) == {1: 0.5, 2: 0.25}
-    assert seconds_in_packs(trial, 32, "cpu", HERE, said.append) == {1: 5.0}
-    assert said == [] and stored_packs(Machine("a processor", 2, 2, "2.0")) == ()
+    assert seconds_in_packs(trial, 8, "cpu", 1, said.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs(trial, 32, "cpu", 1, said.append) == {1: 5.0}
+    assert said == [] and stored_packs(replace(HERE, threads=2)) == ()
     packs_file(HERE).write_text("{")
     assert stored_packs(HERE) == ()
 
@@ -98,7 +98,7 @@ def test_what_no_memory_was_left_to_measure_is_not_stored(
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(packing, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
     monkeypatch.setattr(packing, "measured_packs", lambda *given: {})
-    assert seconds_in_packs(twelve[0], 8, "cpu", HERE, lambda said: None) == {1: 1.0}
+    assert seconds_in_packs(twelve[0], 8, "cpu", 1, lambda said: None) == {1: 1.0}
     assert stored_packs(HERE) == ()
 
 
@@ -121,6 +121,6 @@ def test_a_measured_pack_is_of_a_real_training_in_another_process(
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     said: list[str] = []
-    seconds = seconds_in_packs(twelve[0], 8, "cpu", HERE, said.append)
+    seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, said.append)
     assert seconds[1] > 0 and set(seconds) <= set(packing.SIZES) and len(said) == 1
-    assert seconds_in_packs(twelve[0], 8, "cpu", HERE, said.append) == seconds and len(said) == 1
+    assert seconds_in_packs(twelve[0], 8, "cpu", 1, said.append) == seconds and len(said) == 1
