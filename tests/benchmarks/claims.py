@@ -26,6 +26,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
+from measuring import surroundings, write
 from safetensors.numpy import save
 
 from twinbench.harness.attempts import attempt_file
@@ -248,6 +250,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="of a further check; nothing else is measured")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    where = surroundings(torch.device("cpu"))
+    print(where, flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = (chosen.folder or Path(temporary)) / "run"
         claims_file = folder.with_name("claims.toml")
@@ -267,14 +271,13 @@ def main() -> None:
                 name = f"{'first' if first else 'further'} check, {'the command' if command else 'imports excluded'}"
                 whole, processor = ([one[place] for one in times] for place in (0, 1))
                 median, of_it = statistics.median(whole), statistics.median(processor)
-                found[name] = {"median": median, "least": min(whole), "most": max(whole), "processor": of_it}
+                found[name] = {"seconds": whole, "processor_seconds": processor}
                 met = "" if median <= GOAL_SECONDS else f", above the goal of {GOAL_SECONDS:g} s"
                 spread = f"({min(whole):.2f} to {max(whole):.2f}; {of_it:.2f} s of processor)"
                 print(f"{name:<38} {median:6.2f} s {spread}{met}", flush=True)
-        if chosen.out:
-            about = {"trials": chosen.trials, "claims": chosen.claims, "examples": chosen.examples}
-            about |= {"cores": len(os.sched_getaffinity(0)), "repeats": chosen.repeats}
-            write_json_atomically(chosen.out, about | {"seconds": found})
+        about = {"trials": chosen.trials, "claims": chosen.claims, "examples": chosen.examples}
+        about |= {"cores": len(os.sched_getaffinity(0))}
+        write(chosen.out, {"surroundings": where, **about, "checks": found})
 
 
 if __name__ == "__main__":

@@ -1,28 +1,30 @@
 """How the benchmarks measure: in turn, several times over, medians; with what they ran on."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "kornia", "lightly", "numpy", "pillow", "duckdb", "pyarrow", "typer", "mlflow")
+LIBRARIES = (
+    *("torch", "torchvision", "triton", "kornia", "lightly", "numpy", "pillow", "scikit-learn", "duckdb", "pyarrow"),
+    *("plotly", "typer", "starlette", "uvicorn", "mlflow", "ray", "hydra-core", "submitit"),
+)
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """Hardware, threads and versions."""
+    """Hardware, threads, and versions of what is installed."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = ""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "gpu": gpu,
@@ -57,6 +59,13 @@ def settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def there_and_back(names: Iterable[str], repeats: int) -> Iterator[str]:
+    """All names, `repeats` times, forwards and backwards in alternation."""
+    order = list(names)
+    for repeat in range(repeats):
+        yield from order if repeat % 2 == 0 else reversed(order)
+
+
 def in_turn(
     runs: dict[str, Callable[[], object]], device: torch.device, repeats: int = 5, calls: int = 1
 ) -> dict[str, list[float]]:
@@ -64,9 +73,8 @@ def in_turn(
     for run in runs.values():
         run()
     taken: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats):
-        for name in list(runs) if repeat % 2 == 0 else list(reversed(runs)):
-            taken[name].append(seconds(runs[name], device, calls))
+    for name in there_and_back(runs, repeats):
+        taken[name].append(seconds(runs[name], device, calls))
     return taken
 
 

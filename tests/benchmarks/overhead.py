@@ -1,6 +1,6 @@
 """What the harness itself costs per trial, beside other tools on the same no-op in the same run.
 
-    python tests/benchmarks/overhead.py --trials 100 1000 10000 --repeats 3
+    python tests/benchmarks/overhead.py --trials 100 1000 10000 --out overhead.json
 
 Needs `pip install -e '.[bench]'`. Prints milliseconds per trial once warm, and the ratio to twinbench under
 the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
@@ -19,6 +19,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import torch
+from measuring import surroundings, there_and_back, write
 from rich.console import Console
 
 from twinbench.harness.execute import Surroundings
@@ -181,15 +183,19 @@ def main() -> None:
     """Measures everything in turn, several times over, and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--without", nargs="*", default=[], help="names of the table to leave out")
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu")), "milliseconds_a_trial": {}}
+    print(found["surroundings"], flush=True)
     import ray
 
     ray.init(address="local", num_cpus=WORKERS, namespace="twinbench", include_dashboard=False, log_to_driver=False)
     begun = time.perf_counter()
     planned(100_000)
-    print(f"planning 100,000 trials: {time.perf_counter() - begun:.2f} s", flush=True)
+    found["planning_100000_seconds"] = time.perf_counter() - begun
+    print(f"planning 100,000 trials: {found['planning_100000_seconds']:.2f} s", flush=True)
     runs: dict[str, tuple[Run, int]] = {
         "twinbench local": (local, 10**9),
         "twinbench ray": (on_ray, 10**9),
@@ -199,11 +205,10 @@ def main() -> None:
         "submitit local": (submitit_local, 100),
     }
     for count in chosen.trials:
-        cost: dict[str, list[float]] = {}
-        for _ in range(chosen.repeats):
-            for name, (run, most) in runs.items():
-                if count <= most and name not in chosen.without:
-                    cost.setdefault(name, []).append(1000 * seconds_once_warm(run, count) / count)
+        asked = [name for name, (_, most) in runs.items() if count <= most and name not in chosen.without]
+        cost: dict[str, list[float]] = {name: [] for name in asked}
+        for name in there_and_back(asked, chosen.repeats):
+            cost[name].append(1000 * seconds_once_warm(runs[name][0], count) / count)
         ours = statistics.median(cost["twinbench local"])
         for name, values in cost.items():
             median = statistics.median(values)
@@ -211,6 +216,8 @@ def main() -> None:
             print(
                 f"{count:>6} trials  {name:<24} {median:9.2f} ms a trial ({spread})  {median / ours:8.1f} x", flush=True
             )
+        found["milliseconds_a_trial"][count] = cost
+        write(chosen.out, found)
 
 
 if __name__ == "__main__":

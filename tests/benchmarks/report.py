@@ -1,6 +1,6 @@
 """What a report over many trials with curves takes: seconds, memory, and the page's size.
 
-    python tests/benchmarks/report.py --trials 500 10000 --repeats 3
+    python tests/benchmarks/report.py --trials 500 10000 --out report.json
 
 Each report is made in a process of its own, from a database that has all records, as the morning's look at a run finds
 it; the peak is that process's resident memory. Beside it stands what ingesting the records takes, and what a browser's
@@ -14,10 +14,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import torch
 from conftest import SyntheticRun, invented_curves, wobble
+from measuring import surroundings, write
 
 from twinbench.results.store import ResultStore
 
@@ -81,9 +84,12 @@ def main() -> None:
     """Builds each run once, then measures report and floor in turn, several times over, and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[500, 10_000])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="where the runs are built, or lie from the last time")
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu")), "by_trials": {}}
+    print(found["surroundings"], flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for count in chosen.trials:
             folder = (chosen.keep or Path(temporary)) / f"run-{count}"
@@ -104,6 +110,8 @@ def main() -> None:
                 f"page {reports[0]['mb']:.2f} MB; reading the curves and writing plotly.js {floor:.2f} s",
                 flush=True,
             )
+            found["by_trials"][count] = {"report": reports, "floor": floors}
+            write(chosen.out, found)
 
 
 if __name__ == "__main__":

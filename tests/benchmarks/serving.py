@@ -1,6 +1,6 @@
 """What `twinbench serve` takes to answer while a large sweep fills, and what it takes from a sweep that trains.
 
-    python tests/benchmarks/serving.py --seconds 20 --repeats 3
+    python tests/benchmarks/serving.py --seconds 20 --out serving.json
 
 A folder of 1,000 trials gets 50 records a second; ten readers ask for the state with its ETag, as the page does, but
 several times as often. Beside it, in the same run, the standard library's http.server gives the same bytes from a file.
@@ -23,6 +23,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
+from measuring import surroundings, write
 
 from twinbench.harness.attempts import Attempt, now, trial_folder
 from twinbench.harness.curves import ShownCurves
@@ -143,8 +146,9 @@ def reading(port: int, path: str, every: float) -> Iterator[list[float]]:
             reader.join()
 
 
-def answers(seconds: float, every: float) -> None:
-    """Measures both servers while records arrive, the one after the other."""
+def answers(seconds: float, every: float) -> dict[str, list[float]]:
+    """Milliseconds of both servers' answers while records arrive, the one after the other."""
+    found: dict[str, list[float]] = {}
     for name in ("twinbench serve", "http.server"):
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root) / "run"
@@ -159,6 +163,7 @@ def answers(seconds: float, every: float) -> None:
                 with reading(port, "/state.json", every) as took:
                     writer.start()
                     writer.join()
+            found[name] = took
             written = len(list((folder / "records").iterdir())) - BEFORE
             p50, p99 = (statistics.quantiles(took, n=100)[place] for place in (49, 98))
             print(
@@ -166,6 +171,7 @@ def answers(seconds: float, every: float) -> None:
                 f"99th percentile {p99:.1f} ms, slowest {max(took):.1f} ms",
                 flush=True,
             )
+    return found
 
 
 def train(folder: Path) -> float:
@@ -177,7 +183,7 @@ def train(folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def slowdown(repeats: int) -> None:
+def slowdown(repeats: int) -> dict[str, list[float]]:
     """What the readers, who ask once a second as the page does, take from a sweep."""
     alone, watched, busy = [], [], []
     for number in range(2 * repeats):
@@ -195,6 +201,7 @@ def slowdown(repeats: int) -> None:
     spread = f"{min(alone):.1f} to {max(alone):.1f} s alone, {min(watched):.1f} to {max(watched):.1f} s watched"
     print(f"a sweep watched by {READERS} readers takes {ratio:.3f} times as long ({spread})", flush=True)
     print(f"meanwhile the server took {100 * statistics.median(busy):.1f} % of one core", flush=True)
+    return {"alone_seconds": alone, "watched_seconds": watched, "server_share_of_a_core": busy}
 
 
 def processor_seconds(pid: int) -> float:
@@ -208,12 +215,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--every", type=float, default=0.1, help="seconds between a reader's questions")
-    parser.add_argument("--repeats", type=int, default=3, help="of the sweep; 0 leaves it out")
+    parser.add_argument("--repeats", type=int, default=5, help="of the sweep; 0 leaves it out")
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    print(f"{os.cpu_count()} cores", flush=True)
-    answers(chosen.seconds, chosen.every)
+    found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu"))}
+    print(found["surroundings"], flush=True)
+    found["answer_milliseconds"] = answers(chosen.seconds, chosen.every)
+    write(chosen.out, found)
     if chosen.repeats:
-        slowdown(chosen.repeats)
+        found["slowdown"] = slowdown(chosen.repeats)
+        write(chosen.out, found)
 
 
 if __name__ == "__main__":
