@@ -4,7 +4,7 @@
 
 Three peers on the same images, network, batch size and threads, float32 on a CPU, bf16 autocast for all on a GPU:
 the official recipe (PIL views in a loader, NCHW, D x D loss, LARS in a loop), solo-learn's form (its loss as restated
-in peers.py, channels last) and lightly's (its own loss where it is installed, PIL loader, SGD). Losses are compared on
+in peers.py, channels last) and lightly's (its own loss, where it is installed; PIL loader, SGD). Losses are compared on
 equal projections before anything is timed.
 """
 
@@ -103,14 +103,19 @@ def theirs(
     return epoch
 
 
-def lightly_loss() -> Loss:
-    """lightly's own where it is installed, else the official one, which is the same but for its deviation."""
+def peers() -> dict[str, Loss]:
+    """The peers' losses by name, without lightly's where it is not installed."""
+    losses: dict[str, Loss] = {
+        "official recipe": lambda z1, z2: official_barlow(z1, z2, WEIGHT),
+        "solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT),
+    }
     try:
         from lightly.loss import BarlowTwinsLoss
     except ImportError:
-        return lambda z1, z2: official_barlow(z1, z2, WEIGHT)
-    barlow: Loss = BarlowTwinsLoss(lambda_param=WEIGHT)
-    return barlow
+        print("lightly is not installed: its row is left out", flush=True)
+    else:
+        losses["lightly's loss, PIL loader"] = BarlowTwinsLoss(lambda_param=WEIGHT)
+    return losses
 
 
 def check(losses: dict[str, Loss]) -> dict[str, float]:
@@ -139,11 +144,7 @@ def main() -> None:
     keep_freed_memory()
     device = torch.device(chosen.device)
     pixels = np.random.default_rng(0).integers(0, 256, (chosen.batch * chosen.batches, 3, 32, 32), dtype=np.uint8)
-    losses: dict[str, Loss] = {
-        "official recipe": lambda z1, z2: official_barlow(z1, z2, WEIGHT),
-        "solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT),
-        "lightly's loss, PIL loader": lightly_loss(),
-    }
+    losses = peers()
     values = check(losses)
     runs: dict[str, Callable[[], object]] = {OURS: ours(pixels, chosen, device)}
     for name, loss in losses.items():
