@@ -6,8 +6,8 @@ Each way is so many processes at once with so many trainings of Barlow Twins in 
 what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. On a GPU the peers run twice, with
 updates as they are and recorded. A fused training is one network of grouped convolutions for all lambdas (fusion.py);
 its gradients are held against those of each alone before anything is timed. Every number is the sum over the
-processes, the median of `--repeats` rounds of all ways. Last, what `--pack auto` takes by its own measurement, of one
-process, and what that loses to the best.
+processes, the median of `--repeats` rounds of all ways, there and back. Last, what `--pack auto` takes by its own
+measurement, of one process, and what that loses to the best.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from fusion import check_equal, fused
-from measuring import surroundings, write
+from measuring import surroundings, there_and_back, write
 
 from twinbench.harness import bench
 from twinbench.harness.packing import measured_packs
@@ -127,9 +127,8 @@ def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processe
     raw: dict[str, list[float]] = {name: [] for name in asked}
     for way in asked.values():
         processes.steps_per_second(shape, 0.1, **way)  # warm
-    for _ in range(chosen.repeats):
-        for name, way in asked.items():
-            raw[name].append(processes.steps_per_second(shape, chosen.seconds, **way))
+    for name in there_and_back(asked, chosen.repeats):
+        raw[name].append(processes.steps_per_second(shape, chosen.seconds, **asked[name]))
     return raw
 
 
@@ -147,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=4.0, help="that each way is measured for")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all that the device is for")
     parser.add_argument("--ways", default="", help="parts of their names, by commas; by default all, and auto")
     parser.add_argument("--out", type=Path)
@@ -162,7 +161,7 @@ def main() -> None:
     for shape in (SHAPES[number] for number in numbers):
         raw = found[" ".join(map(str, shape))] = measured(shape, asked, chosen, processes)
         rates = {name: statistics.median(values) for name, values in raw.items()}
-        print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}")
+        print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}, medians of n = {chosen.repeats}")
         for name, rate in rates.items():
             share = f"{rate / max(rates.values()):5.0%} of the best" if rate else "more memory than there is"
             print(f"  {name:<24} {rate:8.1f} steps/s  {share}", flush=True)

@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py --data CIFAR --out sweep.json
 
 Beside it the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the trial's
-process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser, batch
-size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their records must be
-equal. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs the [bench]
-extra; takes ten minutes.
+process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser and
+schedule, batch size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their
+records must be equal. The mean accuracies of every lambda stand beside the peer's, which draws its own random numbers:
+that both did the same work. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs the [bench] extra; takes
+ten minutes, and as much again with each of `--repeats`, which go there and back. Packs are measured anew in each.
 
     python tests/benchmarks/sweep.py --device cuda --width 0 --batch 256 --images 8000 --pack 8 --data CIFAR
 
@@ -21,6 +22,7 @@ of a difference is without pairing. Three seeds tell little of it; pairing costs
 import argparse
 import itertools
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,18 +36,22 @@ from typing import Any
 import numpy as np
 import torch
 from fusion import LAMBDAS
-from measuring import surroundings, write
+from measuring import surroundings, there_and_back, write
 from peers import Pictures, pil_loader, solo_barlow
 from scipy import stats
 from training import network
 
+from twinbench.harness.data.cache import cache_folder
 from twinbench.harness.running import make_plan
+from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.results.record import read_record, record_files
 from twinbench.results.store import ResultStore
+from twinbench.sweeps.protocol import Training
 from twinbench.sweeps.sweep import protocol_path
 
+By = dict[float, Any]  # by lambda
 DEFAULT = 0.0051
-SEEDS = (0, 1, 2)
+SOLO, USUAL = "twinbench, not packed", "a process per trial"
 PROCESSES = 8  # of the peer at once, on a GPU
 PROBES = tuple(itertools.product((0.01, 0.1, 1.0), (0.0, 1e-4)))
 VIEW = """[[views]]
@@ -76,13 +82,14 @@ def sweep_file(folder: Path, chosen: argparse.Namespace) -> Path:
     file.write_text(
         f"""question = "How sensitive is Barlow Twins to lambda?"
 protocol = "protocol.toml"
-seeds = {list(SEEDS)}
+seeds = {list(range(chosen.seeds))}
 baselines = false
 [[grids]]
 methods = ["barlow_twins"]
 [grids.axes]
 off_diagonal_weight = {list(LAMBDAS)}
 projector_width = {chosen.projector}
+projector_depth = 3
 batch_size = {chosen.batch}
 epochs = {chosen.epochs}
 """
@@ -90,13 +97,24 @@ epochs = {chosen.epochs}
     return file
 
 
-def ours(file: Path, out: Path, pack: str, chosen: argparse.Namespace) -> float:
-    """Seconds of the command."""
+def ours(file: Path, out: Path, pack: str, chosen: argparse.Namespace) -> tuple[float, By]:
+    """Seconds of the command, and accuracies by seed. What was measured of packs before is forgotten."""
+    shutil.rmtree(cache_folder() / "bench", ignore_errors=True)
     command = [sys.executable, "-m", "twinbench.harness.cli", "run", str(file), "--out", str(out), "--pack", pack]
     command += ["--device", chosen.device, *(["--data", str(chosen.data)] if chosen.data else [])]
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, accuracies(out)
+
+
+def accuracies(out: Path) -> By:
+    """Of the linear probe on test, in the order of the seeds."""
+    with ResultStore(out) as store:
+        rows = store.query(
+            "SELECT number, seed, value FROM metrics JOIN trials USING (trial_id) JOIN settings USING (trial_id) "
+            "WHERE settings.name = 'off_diagonal_weight' AND metrics.name = 'linear_top1' AND split = 'test'"
+        )
+    return {weight: part.sort_values("seed")["value"].to_numpy() for weight, part in rows.groupby("number")}
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -106,12 +124,13 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def arrays(file: Path, data: Path | None) -> dict[str, Any]:
-    """The pixels and labels that our trials see, for the peer."""
+    """The pixels and labels that our trials see, and how they train, for the peer."""
     from twinbench.harness.execute import Surroundings, _evaluator
 
     trial = make_plan(str(file), (), data).trials[0]
     evaluator = _evaluator(trial, Surroundings(Path(), data=data), torch.device("cpu"))
     found: dict[str, Any] = {"mean": evaluator.dataset.mean, "std": evaluator.dataset.std}
+    found["training"] = Training(**trial.training)
     for name in ("train", "validation", "test"):
         part = getattr(evaluator, name)
         found[name] = part.images.batch(torch.arange(len(part.images))).numpy()
@@ -128,9 +147,11 @@ def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, 
     method = network(chosen.width, chosen.projector, device).to(memory_format=layout)
     workers = (os.cpu_count() or 1) // PROCESSES if device.type == "cuda" else 0
     loader = pil_loader(Pictures(given["train"], 32, given["mean"], given["std"]), chosen.batch, workers)
-    optimiser = torch.optim.SGD(method.parameters(), lr=0.1 * chosen.batch / 256, momentum=0.9, weight_decay=5e-4)
-    for _ in range(chosen.epochs):
-        for views in loader:
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-4)
+    for epoch in range(chosen.epochs):
+        for at, views in enumerate(loader):
+            step, steps = epoch * len(loader) + at, chosen.epochs * len(loader)
+            optimiser.param_groups[0]["lr"] = learning_rate_at(step, steps, len(loader), given["training"])
             with autocast:
                 there = [view.to(device, memory_format=layout, non_blocking=True) for view in views]
                 projected = [method.project(method.embed(view)) for view in there]
@@ -167,8 +188,8 @@ def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: f
     return right["validation"], right["test"]
 
 
-def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
-    """Seconds of the ablation under Ray Tune, Ray's own start taken off."""
+def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> tuple[float, By]:
+    """Seconds of the ablation under Ray Tune, Ray's own start taken off, and accuracies."""
     import ray
     from ray import tune
 
@@ -182,23 +203,26 @@ def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path
     begun = time.perf_counter()
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_tuned, given=given, chosen=chosen), {"cpu": 1}),
-        param_space={"weight": tune.grid_search(list(LAMBDAS)), "seed": tune.grid_search(list(SEEDS))},
+        param_space={"weight": tune.grid_search(list(LAMBDAS)), "seed": tune.grid_search(list(range(chosen.seeds)))},
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
     results = tuner.fit()
     taken = time.perf_counter() - begun
-    assert len(results) == len(LAMBDAS) * len(SEEDS) and not results.errors, results.errors
+    assert len(results) == len(LAMBDAS) * chosen.seeds and not results.errors, results.errors
     ray.shutdown()
-    return taken
+    found: By = {weight: [] for weight in LAMBDAS}
+    for result in results:
+        found[result.config["weight"]].append(result.metrics["accuracy"])
+    return taken, found
 
 
-def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> float:
-    """Seconds of the ablation by a process per trial, PROCESSES at once."""
+def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> tuple[float, By]:
+    """Seconds of the ablation by a process per trial, PROCESSES at once, and accuracies."""
     begun = time.perf_counter()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), max_tasks_per_child=1) as pool:
-        trials = [pool.submit(one_trial, given, chosen, *trial) for trial in itertools.product(LAMBDAS, SEEDS)]
-        assert all(0 <= trial.result() <= 1 for trial in trials)
-    return time.perf_counter() - begun
+        trials = {w: [pool.submit(one_trial, given, chosen, w, seed) for seed in range(chosen.seeds)] for w in LAMBDAS}
+        found = {weight: [trial.result() for trial in of_it] for weight, of_it in trials.items()}
+    return time.perf_counter() - begun, found
 
 
 def _tuned(config: dict[str, Any], given: dict[str, Any], chosen: argparse.Namespace) -> dict[str, float]:
@@ -207,12 +231,7 @@ def _tuned(config: dict[str, Any], given: dict[str, Any], chosen: argparse.Names
 
 def widths(out: Path) -> dict[str, float]:
     """Medians over lambdas: half widths of the 95% interval on the difference to the default, and the variances'."""
-    with ResultStore(out) as store:
-        rows = store.query(
-            "SELECT number, seed, value FROM metrics JOIN trials USING (trial_id) JOIN settings USING (trial_id) "
-            "WHERE settings.name = 'off_diagonal_weight' AND metrics.name = 'linear_top1' AND split = 'test'"
-        )
-    by_weight = {weight: part.sort_values("seed")["value"].to_numpy() for weight, part in rows.groupby("number")}
+    by_weight = accuracies(out)
     default = by_weight.pop(DEFAULT)
     n, paired, apart, factors = len(default), [], [], []
     for values in by_weight.values():
@@ -225,16 +244,18 @@ def widths(out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs the ablation thrice, compares, prints and writes."""
+    """Runs the ablation in three ways, compares, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="the folder of CIFAR-10")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=int, default=8, help="of a small ResNet; 0 is the CIFAR ResNet-18")
     parser.add_argument("--projector", type=int, default=2048)
     parser.add_argument("--pack", default="auto")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -243,21 +264,36 @@ def main() -> None:
     print(found["surroundings"], flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["TWINBENCH_CACHE"] = str(folder / "cache")
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
+        packs = f"twinbench, packs of {chosen.pack}"
         ways = {
-            f"twinbench, packs of {chosen.pack}": lambda: ours(file, folder / "packed", chosen.pack, chosen),
-            "twinbench, not packed": lambda: ours(file, folder / "solo", "1", chosen),
-            "a process per trial": lambda: usual_way(given, chosen, folder / "usual"),
+            packs: lambda out: ours(file, out, chosen.pack, chosen),
+            SOLO: lambda out: ours(file, out, "1", chosen),
+            USUAL: lambda out: usual_way(given, chosen, out),
         }
-        taken = found["seconds"] = {}
-        for way, run in ways.items():
-            taken[way] = run()
-            print(f"  {way:<34} {taken[way]:8.1f} s  {taken[way] / next(iter(taken.values())):6.2f} x", flush=True)
+        found |= {"seconds": {way: [] for way in ways}, "accuracies": {}}
+        for number, way in enumerate(there_and_back(ways, chosen.repeats)):
+            seconds, reached = ways[way](folder / way / str(number))
+            found["seconds"][way].append(seconds)
+            found["accuracies"][way] = {weight: [float(one) for one in reached[weight]] for weight in LAMBDAS}
+            print(f"  {way:<34} {seconds:8.1f} s", flush=True)
             write(chosen.out, found)  # each is long: a run that is stopped leaves what it has
-        packed, solo = digests(folder / "packed"), digests(folder / "solo")
-        assert packed == solo and len(packed) == len(LAMBDAS) * len(SEEDS), "packed and solo records differ"
-        found["widths"] = widths(folder / "packed")
+        outs = [out for way in (packs, SOLO) for out in (folder / way).iterdir()]
+        packed, *others = [digests(out) for out in outs]
+        assert all(packed == one for one in others), "packed and solo records differ"
+        assert len(packed) == len(LAMBDAS) * chosen.seeds
+        found["widths"] = widths(outs[0]) if chosen.seeds > 1 else {}
+    medians = {way: statistics.median(values) for way, values in found["seconds"].items()}
+    print(f"medians of n = {chosen.repeats}")
+    for way, median in medians.items():
+        print(f"  {way:<34} {median:8.1f} s  {median / medians[packs]:6.2f} x")
+    print(f"mean accuracy over {chosen.seeds} seeds, by lambda")
+    print(f"  {'':<34}" + "".join(f"{weight:>8g}" for weight in LAMBDAS))
+    for way in (packs, USUAL):
+        values = (statistics.mean(found["accuracies"][way][weight]) for weight in LAMBDAS)
+        print(f"  {way:<34}" + "".join(f"{value:8.3f}" for value in values))
     print(f"{len(packed)} trials of {chosen.epochs} epochs of {len(given['train'])} images, all records equal")
     print(f"half width of the 95% interval on a difference, and the variances' ratio, medians: {found['widths']}")
     write(chosen.out, found)
