@@ -43,6 +43,7 @@ SHAPES = {
 GRID = [2**power for power in range(6, 14)]
 RATIOS = (0.6, 0.75, 0.9)  # N/D about where the forms cost the same
 MOST_OPERATIONS = 1e10  # of a form that takes three times as many as the other: it is not run beyond
+MOST_ON_A_CPU = 3.2e11  # of any form: some seconds
 
 
 # ---- ours and the peers' ----
@@ -253,6 +254,8 @@ def compare_forms(kind: str, shape: tuple[int, int], device: str, rounds: int) -
     dearer, cheaper = max(operations.values()), min(operations.values())
     if dearer > MOST_OPERATIONS and dearer >= 3 * cheaper:
         return None
+    if device == "cpu" and dearer > MOST_ON_A_CPU:
+        return None
     loss = {"barlow_twins": ours_barlow_twins, "covariance": ours_covariance}[kind]
     forms: dict[str, Loss] = {
         "gram": partial(in_form, True, loss),
@@ -350,10 +353,15 @@ def main() -> None:
                 found["forms"].append(compare_forms(kind, shape, chosen.device, chosen.rounds))
         if f"memory {kind}".startswith(asked):
             found["memory"].append(compare_memory(kind, (256, 8192), chosen.device))
+    found["forms_left_out"] = sum(row is None for row in found["forms"])
     found["forms"] = [row for row in found["forms"] if row is not None]
     if found["forms"]:
-        worst = min(found["forms"], key=lambda row: row["of_best"])
-        print(f"the chosen form at its worst: {worst['of_best']:.2f} of the better, {worst['kind']} {worst['shape']}")
+        worst = found["worst_of_forms"] = min(found["forms"], key=lambda row: row["of_best"])
+        print(
+            f"the chosen form at its worst: {worst['of_best']:.3f} of the better, of {worst['kind']} "
+            f"{worst['shape'][0]} x {worst['shape'][1]}; {len(found['forms'])} shapes measured, "
+            f"{found['forms_left_out']} left out as long, or as clear"
+        )
     if chosen.out is not None:
         chosen.out.write_text(json.dumps(found, indent=1) + "\n")
 
