@@ -6,6 +6,10 @@ Needs `pip install -e '.[bench]'`. Prints milliseconds per trial once warm, and 
 the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
 waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
 takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
+
+Ray Tune by default has a new process for every trial; twinbench's workers stay. Its own row with a new process each is
+made here: a worker is started, imports what a worker does, torch among it, runs one trial and ends. Beside it stands
+Ray Tune with a trial that imports torch, as one that trains must.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +99,33 @@ def idle(folder: Path, begun: float, ended: float) -> float:
     return min(written) - begun + ended - max(written)
 
 
+ALONE = """
+import sys
+from pathlib import Path
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.run_folder import planned_trials
+from twinbench.harness.worker import run_trial
+
+def no_op(*_):
+    yield from ()
+    return "done", ""
+
+folder = Path(sys.argv[1])
+trial = next(trial for trial in planned_trials(folder) if trial.trial_id == sys.argv[2])
+assert run_trial(trial, Surroundings(folder, keep_log=True), execute=no_op) == "done"
+"""
+
+
+def process_each(count: int, folder: Path) -> None:
+    """Plan, claim, run, record, ingest with a new process for every trial, as many at a time as there are workers."""
+    content = planned(count)
+    write_plan(folder, content)
+    commands = [[sys.executable, "-c", ALONE, str(folder), trial.trial_id] for trial in content.trials]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda command: subprocess.run(command, check=True), commands))
+    finish(content, folder)
+
+
 def on_ray(count: int, folder: Path) -> float:
     """The same with Ray's actors, in a Ray that runs already."""
     from twinbench.harness.launchers.ray import Actors
@@ -112,15 +144,20 @@ def on_ray(count: int, folder: Path) -> float:
     return idle(folder, begun, ended)
 
 
-def tune(reuse_actors: bool) -> Run:
+def tune(reuse_actors: bool, with_torch: bool = False) -> Run:
     """Ray Tune's function trainable on the same Ray."""
+
+    def trial(config: dict[str, int]) -> dict[str, int]:
+        if with_torch:
+            import torch  # noqa: F401
+        return {"value": config["seed"]}
 
     def run(count: int, folder: Path) -> None:
         from ray import tune
 
         config = tune.TuneConfig(reuse_actors=reuse_actors, max_concurrent_trials=WORKERS)
         tuner = tune.Tuner(
-            lambda config: {"value": config["seed"]},
+            trial,
             param_space={"seed": tune.grid_search(list(range(count)))},
             tune_config=config,
             run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
@@ -201,6 +238,8 @@ def main() -> None:
         "twinbench ray": (on_ray, 10**9),
         "ray tune, reuse_actors": (tune(True), 1000),
         "ray tune": (tune(False), 100),
+        "ray tune, torch imported": (tune(False, with_torch=True), 100),
+        "twinbench, process each": (process_each, 100),
         "hydra multirun": (hydra, 1000),
         "submitit local": (submitit_local, 100),
     }
