@@ -2,11 +2,13 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation.py --out evaluation.json
     python tests/benchmarks/evaluation.py --examples 5120 --only probes online --rounds 7
+    OMP_NUM_THREADS=2 python tests/benchmarks/evaluation.py --only knn --rounds 3
 
 probes   13 and 52 linear probes of 512 features and 10 classes, one epoch of batches of 256: beside them one after
          another, and a dict of modules under torch's SGD (DINOv2's way). Weights must agree first.
 ridge    the exact path of 13 penalties, beside scikit-learn's Ridge, a fit a penalty.
-knn      a fifth as many queries as examples, k = 200, beside lightly's `knn_predict` where it is installed.
+knn      a fifth as many queries as examples, k = 200, beside lightly's `knn_predict` where it is installed. By default
+         and in the third line these are 10,000 among 50,000.
 online   what a training spends on its curves at its protocol's own interval: digits, and images like CIFAR-10's.
 
 `gemm` is the rate that the machine reaches meanwhile: probes and kNN can take no less than their products do at it.
@@ -155,7 +157,7 @@ def knn(bench: Bench) -> Found:
     agreement = float((ours() == lightly(256)).double().mean())
     assert agreement > 0.999, agreement  # a tie in the last bits may fall either way
     runs = {"twinbench": ours} | {f"lightly, {n} at once": (lambda n=n: lightly(n)) for n in (256, 1024)}
-    taken = bench.compare("kNN", runs)
+    taken = bench.compare(f"kNN {len(bench.queries)} x {len(x)}", runs)
     return {"seconds": taken, "agreement": agreement, "operations": 2 * len(x) * len(bench.queries) * WIDTH}
 
 
