@@ -1,6 +1,7 @@
 """Images a second of one training of Barlow Twins: ours beside the forms that others publish.
 
     python tests/benchmarks/training.py --device cpu --width 16 --projector 2048 --out training.json
+    python tests/benchmarks/training.py --projector 8192 --batch 256 --batches 2 --peers solo --out wide.json
 
 Three peers on the same images, network, batch size and threads, float32 on a CPU, bf16 autocast for all on a GPU:
 the official recipe (PIL views in a loader, NCHW, D x D loss, LARS in a loop), solo-learn's form (its loss as restated
@@ -138,13 +139,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16, help="of a small ResNet; 0 is the CIFAR ResNet-18")
     parser.add_argument("--projector", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", default=[""], help="those whose names begin so; by default all")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     keep_freed_memory()
     device = torch.device(chosen.device)
     pixels = np.random.default_rng(0).integers(0, 256, (chosen.batch * chosen.batches, 3, 32, 32), dtype=np.uint8)
-    losses = peers()
+    losses = {name: loss for name, loss in peers().items() if name.startswith(tuple(chosen.peers))}
     values = check(losses)
     runs: dict[str, Callable[[], object]] = {OURS: ours(pixels, chosen, device)}
     for name, loss in losses.items():
