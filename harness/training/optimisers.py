@@ -1,12 +1,14 @@
 """SGD, AdamW and LARS over two groups of parameters: weights, and biases with normalisation (every 1-D parameter)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from twinbench.sweeps.protocol import Training
+
+CACHED = 2**18  # elements of a weight that LARS moves at once on a CPU: two to three times as fast as whole ones
 
 
 def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
@@ -62,14 +64,40 @@ class Lars(torch.optim.Optimizer):
                 if "momentum_buffer" not in self.state[weight]:
                     self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
             momenta = [self.state[weight]["momentum_buffer"] for weight in weights]
-            updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
-            if group["adapts"]:
-                torch._foreach_mul_(updates, _trust_ratios(weights, gradients, group))
-            torch._foreach_mul_(momenta, group["momentum"])
-            torch._foreach_add_(momenta, updates)
-            torch._foreach_copy_(updates, momenta)
-            torch._foreach_mul_(updates, group["lr"])
-            torch._foreach_sub_(weights, updates)
+            ratios = _trust_ratios(weights, gradients, group) if group["adapts"] else []
+            if weights[0].device.type == "cuda":
+                _move(weights, gradients, momenta, ratios, group)
+                continue
+            for number, (weight, gradient, momentum) in enumerate(zip(weights, gradients, momenta, strict=True)):
+                for w, g, m in zip(*_pieces(weight, gradient, momentum), strict=True):
+                    _move([w], [g], [m], ratios[number : number + 1], group)
+
+
+def _move(
+    weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], ratios: list[Tensor], group: dict[str, Any]
+) -> None:
+    updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+    if ratios:
+        torch._foreach_mul_(updates, ratios)
+    torch._foreach_mul_(momenta, group["momentum"])
+    torch._foreach_add_(momenta, updates)
+    torch._foreach_copy_(updates, momenta)
+    torch._foreach_mul_(updates, group["lr"])
+    torch._foreach_sub_(weights, updates)
+
+
+def _pieces(*tensors: Tensor) -> list[Sequence[Tensor]]:
+    """Of each the same elements, few enough to stay in a CPU's cache from the first pass over them to the last.
+
+    Tensors that lie in memory in different orders stay whole.
+    """
+    first = tensors[0]
+    is_dense = first.numel() == 1 + sum(
+        (size - 1) * step for size, step in zip(first.shape, first.stride(), strict=True)
+    )
+    if not is_dense or any(one.stride() != first.stride() for one in tensors):
+        return [(one,) for one in tensors]
+    return [one.as_strided((one.numel(),), (1,)).split(CACHED) for one in tensors]  # type: ignore[no-untyped-call]
 
 
 def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

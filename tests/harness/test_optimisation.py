@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from twinbench.harness.training import optimisers
 from twinbench.harness.training.optimisers import build_optimiser, set_learning_rate
 from twinbench.harness.training.schedule import learning_rate_at, scaled_learning_rate
 from twinbench.sweeps.protocol import Training
@@ -63,6 +64,26 @@ def test_lars_is_the_update_of_the_paper_and_leaves_excluded_parameters_to_sgd()
         w, b = w - 0.5 * v_w, b - 0.5 * v_b
     torch.testing.assert_close(weight.detach(), w)
     torch.testing.assert_close(bias.detach(), b)
+
+
+def test_lars_moves_weights_piece_by_piece_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever order weights and gradients lie in."""
+    moved = []
+    for elements in (2**30, 7):
+        monkeypatch.setattr(optimisers, "CACHED", elements)
+        torch.manual_seed(0)
+        convolution = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        linear, expanded = nn.Linear(6, 4), nn.Parameter(torch.randn(4, 1))
+        weights = [*convolution.parameters(), *linear.parameters(), expanded]
+        optimiser = build_optimiser(weights, _training(optimizer="lars", weight_decay=0.1))
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            linear.weight.grad = torch.randn(6, 4).T  # another order than the weight's
+            expanded.grad = torch.randn(1, 1).expand(4, 1)  # four elements in the place of one
+            optimiser.step()
+        moved.append([weight.detach().clone() for weight in weights])
+    assert all(torch.equal(whole, piecewise) for whole, piecewise in zip(*moved, strict=True))
 
 
 def test_lars_adapts_weights_without_decay_too() -> None:
