@@ -73,8 +73,9 @@ def run(
     ] = None,
     workers_per_gpu: Annotated[int, typer.Option(min=1, help="Trials that share one GPU.")] = 1,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads per trial. Results are bit-equal only at equal threads.")
-    ] = 1,
+        str,
+        typer.Option(help="Threads per trial; auto measures. Results are bit-equal only at equal threads."),
+    ] = "1",
     processes_per_trial: Annotated[
         int,
         typer.Option(min=1, help="Ranks that share each batch of a trial, on one node; a GPU each where there are."),
@@ -125,6 +126,7 @@ def run(
     from twinbench.harness.watching import Watch
 
     _check_run_options(launcher, retry, detach, mode)
+    threads_per_trial = _threads(threads, launcher, processes_per_trial)
     most_packed = _most_packed(pack, processes_per_trial, trial_time_limit)
     devices = []
     if launcher == "local":
@@ -142,7 +144,7 @@ def run(
 
     surroundings = Surroundings(
         folder,
-        threads=threads,
+        threads=threads_per_trial,
         data=data,
         trial_time_limit=trial_time_limit,
         where=launcher,
@@ -158,7 +160,7 @@ def run(
     elif launcher == "ray":
         outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach, measures_packs)
     else:
-        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs)
+        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs, threads == AUTO)
     if not outcome:
         out().print(f"twinbench status {folder} says how far it is")
         return
@@ -188,6 +190,24 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str
         mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "ray, slurm"))
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def _threads(threads: str, launcher: str, processes_per_trial: int) -> int:
+    """The number that `--threads` says; 1 where it is measured, from which the measurement goes on."""
+    mistakes = []
+    if threads == AUTO and launcher != "local":
+        allowed = "a number: what a cluster is asked for depends on it"
+        mistakes.append(Mistake("--threads", "--launcher", "cannot be measured", launcher, allowed))
+    if threads == AUTO and processes_per_trial > 1:
+        allowed = "a number: trials of one process are measured"
+        mistakes.append(
+            Mistake("--threads", "--processes-per-trial", "cannot be measured", processes_per_trial, allowed)
+        )
+    if threads != AUTO and not (threads.isascii() and threads.isdigit() and int(threads)):
+        mistakes.append(Mistake("--threads", "", "is no number of threads", threads, f"1 or more, or {AUTO}"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return 1 if threads == AUTO else int(threads)
 
 
 def _most_packed(pack: str, processes_per_trial: int, trial_time_limit: float | None) -> int:

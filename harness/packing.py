@@ -1,7 +1,8 @@
-"""How many trials take turns in one process: measured once for a shape and a device, then looked up."""
+"""How many trials take turns in one process, and its threads: measured once for a shape, then looked up."""
 
 import heapq
 import itertools
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,13 @@ def best_pack(
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
     come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
     """
+    return _best_pack(todo, surroundings, workers, seconds)[0]
+
+
+def _best_pack(
+    todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None
+) -> tuple[int, float]:
+    """The pack, and when the last worker ends: in steps of all their trials."""
     from twinbench.harness.launchers.drain import cut, pack_keys
 
     sizes = range(1, min(surroundings.pack, max(1, len(todo))) + 1)
@@ -38,7 +46,9 @@ def best_pack(
     keys = pack_keys(todo, surroundings.run_folder)
     shared_out = {size: [len(pack) for pack in cut(todo, keys, size)] for size in sizes}
     step = _between(seconds) if seconds else lambda size: 1.0
-    return min(sizes, key=lambda size: (_ends_after(shared_out[size], workers, step), -size))
+    ends = {size: _ends_after(shared_out[size], workers, step) for size in sizes}
+    best = min(sizes, key=lambda size: (ends[size], -size))
+    return best, ends[best]
 
 
 def _ends_after(packs: Sequence[int], workers: int, step: Callable[[int], float]) -> float:
@@ -88,6 +98,34 @@ def fit_pack(
     return replace(surroundings, pack=pack)
 
 
+def fit_threads(
+    surroundings: "Surroundings",
+    todo: Sequence[Trial],
+    cores: int,
+    workers_with: Callable[[int], int],
+    measure: Callable[[Trial, int], Mapping[int, float]],
+    say: Callable[[str], None],
+) -> "Surroundings":
+    """The same with as many threads a trial, of 1, 2, 4 and so on, as a CPU's `cores` are through with `todo` first.
+
+    `workers_with` says how many work then. `measure` is asked what packs of the commonest trial cost with so many
+    threads. Of those that end within a hundredth of the first the fewest are taken.
+    """
+    if not (trained := [trial for trial in todo if trial.training]):
+        return surroundings
+    trial, ends = _commonest(trained), dict[int, float]()
+    for threads in itertools.takewhile(lambda count: count <= cores, (2**n for n in itertools.count())):
+        try:
+            seconds = measure(trial, threads)
+        except RuntimeError as error:  # a process that was killed
+            say(f"{threads} threads a trial could not be measured: {error}")
+            continue
+        ends[threads] = _best_pack(todo, surroundings, workers_with(threads), seconds)[1]
+    chosen = min((threads for threads in ends if ends[threads] <= 1.01 * min(ends.values())), default=1)
+    say(f"{chosen} thread{'s' * (chosen > 1)} a trial, by which the sweep ends soonest")
+    return replace(surroundings, threads=chosen)
+
+
 def _commonest(trials: Sequence[Trial]) -> Trial:
     """The first of the shape and batch that most have."""
     keys = [_key(trial, 0) for trial in trials]
@@ -95,16 +133,24 @@ def _commonest(trials: Sequence[Trial]) -> Trial:
 
 
 def seconds_in_packs(
-    trial: Trial, image_size: int, device: str, threads: int, say: Callable[[str], None]
+    trial: Trial, image_size: int, device: str, threads: int, say: Callable[[str], None], processes: int = 1
 ) -> Mapping[int, float]:
-    """What a step of such a trial takes in packs here, by their size. Measured unless stored."""
+    """What a step of such a trial takes in packs here, by their size. Measured unless stored.
+
+    On a CPU in so many `processes` at once as will work beside each other: they share its memory's bandwidth.
+    """
     machine, asked = this_machine(device, threads), _key(trial, image_size)
     stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
     if stored.get(asked):
         return stored[asked]
-    say(f"measuring how many trials of {trial.method} should take turns in one process")
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory, a GPU's too, is free again afterwards
-        seconds = pool.submit(measured_packs, trial, image_size, device, threads).result()
+    processes = processes if device == "cpu" else 1
+    with_threads = f"with {threads} thread{'s' * (threads > 1)}" + f" in {processes} processes" * (processes > 1)
+    say(f"measuring what a step of {trial.method} takes {with_threads}, alone and in packs")
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # whose memory is free again afterwards
+        told = [pool.submit(measured_packs, trial, image_size, device, threads) for _ in range(processes)]
+        found = [one.result() for one in told]
+    sizes = set.intersection(*(set(one) for one in found))
+    seconds = {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
     if not seconds:  # no memory now, not even for one
         return {1: 1.0}
     store_packs(machine, PackSeconds(shape_of(trial, image_size), int(trial.training["batch_size"]), seconds))

@@ -134,24 +134,33 @@ def run_locally(
     workers: int | None,
     watch: Watch,
     measures_packs: bool = False,
+    measures_threads: bool = False,
 ) -> Outcome:
     """Runs what is missing in processes of this machine until every trial is recorded, by whomever.
 
     Packs have at most `surroundings.pack` trials, and as many as end soonest; with `measures_packs`, by measurement.
+    With `measures_threads` trials have as many on a CPU.
     """
     from twinbench.harness.launchers.local import LocalLauncher
-    from twinbench.harness.packing import fit_pack, seconds_in_packs
+    from twinbench.harness.packing import fit_pack, fit_threads, seconds_in_packs
 
     todo = missing(planned, surroundings.run_folder)
-    per_trial = surroundings.threads * surroundings.processes
-    count = workers or (max(1, cores() // per_trial) if devices == ["cpu"] else len(devices))
-    count = min(count, len(todo))
+    on_cpu = devices == ["cpu"]
 
-    def measure(trial: Trial) -> Mapping[int, float]:
+    def workers_with(threads: int) -> int:
+        per_trial = threads * surroundings.processes
+        return min(len(todo), workers or (max(1, cores() // per_trial) if on_cpu else len(devices)))
+
+    def measure(trial: Trial, threads: int) -> Mapping[int, float]:
         size = image_size(planned, surroundings.data)
-        return seconds_in_packs(trial, size, devices[0], surroundings.threads, watch.say)
+        return seconds_in_packs(trial, size, devices[0], threads, watch.say, workers_with(threads))
 
-    surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
+    if measures_threads and on_cpu:
+        surroundings = fit_threads(surroundings, todo, cores(), workers_with, measure, watch.say)
+    threads = surroundings.threads
+    count = workers_with(threads)
+    costs = (lambda trial: measure(trial, threads)) if measures_packs else None
+    surroundings = fit_pack(surroundings, todo, count, costs, watch.say)
     launcher = LocalLauncher(surroundings, count, devices)
 
     def work() -> None:

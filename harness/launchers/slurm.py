@@ -77,7 +77,7 @@ class Slot:
 
     def _with_fitting_pack(self, surroundings: Surroundings, device: str) -> Surroundings:
         def measure(trial: Trial) -> Mapping[int, float]:
-            return seconds_in_packs(trial, self._image_size, device, surroundings.threads, print)
+            return seconds_in_packs(trial, self._image_size, device, surroundings.threads, print, self._per_device)
 
         recorded = recorded_ids(surroundings.run_folder)
         todo = [trial for trial in planned_trials(surroundings.run_folder) if trial.trial_id not in recorded]

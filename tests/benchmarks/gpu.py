@@ -7,7 +7,11 @@ says why and costs no other. A part is not begun once `--seconds` have passed. T
 """
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +31,8 @@ from peers import (
     tensor_chain,
 )
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from training import peers
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
@@ -75,6 +81,23 @@ def copy_bandwidth(bench: Bench) -> Found:
     bandwidth = 8 * words / statistics.median(taken)
     bench.say("copy bandwidth", f"{bandwidth / 1e12:.3f} TB/s")
     return {"bytes_per_second": bandwidth, "seconds": taken}
+
+
+def products(bench: Bench) -> Found:
+    """Floating-point operations a second of one large product: what the arithmetic of a step is held against."""
+    n = 512 if bench.small else 8192
+    left, right = (torch.randn(n, n, device=bench.device, dtype=bench.dtype) for _ in range(2))
+    taken = in_turn({"product": lambda: left @ right}, bench.device, repeats=5, calls=2 if bench.small else 20)
+    reached = 2 * n**3 / statistics.median(taken["product"])
+    bench.say(f"product of {n}, {bench.dtype}", f"{reached / 1e12:.2f} TFLOP/s")
+    return {"operations_per_second": reached, "seconds": taken["product"]}
+
+
+def operations(trainer: "Trainer") -> int:
+    """Floating-point operations of the products and convolutions of one update that runs as it is."""
+    with FlopCounterMode(display=False) as counter:
+        trainer.run(1)
+    return int(counter.get_total_flops())
 
 
 def recorded(make: Callable[[], object]) -> Callable[[], None]:
@@ -226,13 +249,13 @@ def _no_generator(purpose: str) -> torch.Generator:
     raise AssertionError(purpose)
 
 
-def steps(bench: Bench, batch_size: int, compiles: bool) -> Found:
-    """Images a second of the whole update: draws, views, forward, backward, optimiser."""
+def steps(bench: Bench, batch_size: int, compiles: bool, peak: float) -> Found:
+    """Images a second of the whole update: draws, views, forward, backward, optimiser; and their share of `peak`."""
     updates = 2 if bench.small else 25
     makers = {"eager": (False, False), "graph": (True, False)}
     if compiles:
         makers = {"graph, network compiled": (True, True)}
-    found: Found = {}
+    found: Found = {"operations": operations(Trainer(bench, batch_size, False))}
     trainers = {}
     for name, (records, compiled) in makers.items():
         trainers[name] = Trainer(bench, batch_size, records, compiles=compiled)
@@ -242,9 +265,9 @@ def steps(bench: Bench, batch_size: int, compiles: bool) -> Found:
     runs = {name: (lambda trainer=trainer: trainer.run(updates)) for name, trainer in trainers.items()}
     found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
     for name, row in found["rates"].items():
-        bench.say(
-            f"CIFAR ResNet-18, {bench.width} wide, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s"
-        )
+        row["share_of_products"] = found["operations"] / batch_size * row["per_second"] / peak
+        told = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
+        bench.say(f"CIFAR ResNet-18, {bench.width} wide, batch {batch_size}, {name}", told)
     if bench.device.type == "cuda":
         found["peak_bytes"] = torch.cuda.max_memory_allocated()
     return found
@@ -293,29 +316,50 @@ def same_as_eager(bench: Bench, autocast: bool) -> Found:
 
 
 def peer_steps(bench: Bench) -> Found:
-    """The usual form at batch 256: PIL views in workers, NCHW, the official loss, a loop of SGD; bf16 autocast too."""
+    """The usual form at batch 256: PIL views in workers, NCHW, a loop of SGD; bf16 autocast too. By the loss."""
     batch_size, workers = (32, 0) if bench.small else (256, 14)
-    pixels = bench.images(batch_size * (2 if bench.small else 60), 32).cpu().numpy()
+    pixels = bench.images(batch_size * (2 if bench.small else 40), 32).cpu().numpy()
     loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), batch_size, workers)
-    method = network(bench, None)
-    optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     on_gpu = bench.device.type == "cuda"
 
-    def epoch() -> None:
-        for first, second in loader:
-            with torch.autocast(bench.device.type, torch.bfloat16, enabled=on_gpu):
-                z1, z2 = (method.project(method.embed(v.to(bench.device, non_blocking=True))) for v in (first, second))
-                loss = official_barlow(z1.float(), z2.float(), 0.005)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            float(loss)
+    def epoch_of(loss_of: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+        method = network(bench, None)
+        optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
-    epoch()
-    taken = {f"PIL loader of {workers} workers": [seconds(epoch, bench.device) for _ in range(3)]}
-    found = {"rates": rates(taken, len(loader) * batch_size)}
+        def epoch() -> None:
+            for pair in loader:
+                with torch.autocast(bench.device.type, torch.bfloat16, enabled=on_gpu):
+                    views = (view.to(bench.device, non_blocking=True) for view in pair)
+                    z1, z2 = (method.project(method.embed(view)) for view in views)
+                    loss = loss_of(z1.float(), z2.float())
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                float(loss)
+
+        return epoch
+
+    runs = {f"PIL loader of {workers} workers, {name}": epoch_of(loss) for name, loss in peers().items()}
+    found: Found = {"rates": rates(in_turn(runs, bench.device, repeats=3), len(loader) * batch_size)}
     for name, row in found["rates"].items():
         bench.say(f"the usual form, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s")
+    return found
+
+
+def packs(bench: Bench) -> Found:
+    """Steps a second of eight trainings by packing.py: a pack, and a process each whose updates run as they are."""
+    shape, ways = ("0", "x pack of 4,x pack of 1") if bench.small else ("2", "1 x pack of 8,8 processes, as")
+    script = Path(__file__).with_name("packing.py")
+    asked = ["--device", bench.device.type, "--shapes", shape, "--seconds", "1", "--repeats", "1", "--ways", ways]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "packs.json"
+        command = [sys.executable, str(script), *asked, "--out", str(out)]
+        subprocess.run(command, check=True, timeout=180, stdout=subprocess.DEVNULL)
+        found: Found = json.loads(out.read_text())
+    for name, measured in found.items():
+        if name != "surroundings":
+            told = ", ".join(f"{way} {statistics.median(values):.0f} steps/s" for way, values in measured.items())
+            bench.say(f"eight trainings, {name}", told)
     return found
 
 
@@ -412,21 +456,26 @@ def main() -> None:
     def bandwidth() -> float:
         return float(found.get("copy bandwidth", {}).get("bytes_per_second", 3e12))
 
+    def peak() -> float:
+        return float(found.get("products", {}).get("operations_per_second", float("nan")))
+
     parts: dict[str, Callable[[], Found]] = {
         "copy bandwidth": lambda: copy_bandwidth(bench),
-        "steps, batch 256": lambda: steps(bench, first, False),
+        "products": lambda: products(bench),
+        "steps, batch 256": lambda: steps(bench, first, False, peak()),
         "recorded against eager, bf16": lambda: same_as_eager(bench, True),
         "recorded against eager, fp32": lambda: same_as_eager(bench, False),
-        "steps, batch 512": lambda: steps(bench, second, False),
+        "steps, batch 512": lambda: steps(bench, second, False, peak()),
         "views are right, 32": lambda: views_are_right(bench, 32),
         "views, 32": lambda: views(bench, 32, bandwidth()),
         "views, 224": lambda: views(bench, large, bandwidth()),
         "where the time goes": lambda: where_the_time_goes(bench),
         "kNN": lambda: neighbours(bench),
         "the usual form": lambda: peer_steps(bench),
+        "packs": lambda: packs(bench),
         "vision transformer": lambda: vision_transformer(bench),
-        "steps, compiled, batch 512": lambda: steps(bench, second, True),
-        "steps, compiled, batch 256": lambda: steps(bench, first, True),
+        "steps, compiled, batch 512": lambda: steps(bench, second, True, peak()),
+        "steps, compiled, batch 256": lambda: steps(bench, first, True, peak()),
         "views are right, 224": lambda: views_are_right(bench, large),
     }
     parts = {name: part for name, part in parts.items() if name.startswith(chosen.only)}

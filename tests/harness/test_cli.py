@@ -137,6 +137,11 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
             ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),
         ),
         (("run", "digits", "--pack", "none"), ("is no number of trials", "1 or more, or auto")),
+        (("run", "digits", "--threads", "many"), ("is no number of threads", "1 or more, or auto")),
+        (
+            ("run", "digits", "--threads", "auto", "--launcher", "slurm", "--processes-per-trial", "2"),
+            ("--launcher: cannot be measured", "--processes-per-trial: cannot be measured"),
+        ),
         (("run", "digits", "--mode", "quick"), ("no such mode", "repro, fast")),
         (("status", "nowhere"), ("no run folder",)),
         (("logs", "nowhere", "0"), ("no run folder",)),

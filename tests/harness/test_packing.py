@@ -11,7 +11,7 @@ import pytest
 from twinbench.harness import packing
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.machine import PackSeconds, packs_file, shape_of, store_packs, stored_packs, this_machine
-from twinbench.harness.packing import best_pack, fit_pack, measured_packs, seconds_in_packs
+from twinbench.harness.packing import best_pack, fit_pack, fit_threads, measured_packs, seconds_in_packs
 from twinbench.harness.planning import Plan
 from twinbench.sweeps.trial import Trial
 
@@ -80,6 +80,43 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
     assert fit_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
     assert fit_pack(Surroundings(tmp_path, pack=4), [untrained], 2, measure, said.append).pack == 1
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        (4, 1),  # 1.0 by four workers; 2 x .6 by two; 4 x .4 by one
+        (2, 2),  # 1.0, .6, 2 x .4
+        (1, 4),  # 1.0, .6, .4
+    ],
+)
+def test_threads_are_those_by_which_the_sweep_ends_first(
+    twelve: list[Trial], tmp_path: Path, trials: int, expected: int
+) -> None:
+    said, asked = list[str](), list[int]()
+
+    def measure(trial: Trial, threads: int) -> dict[int, float]:
+        asked.append(threads)
+        return {1: {1: 1.0, 2: 0.6, 4: 0.4}[threads], 2: 0.1}
+
+    fitted = fit_threads(
+        Surroundings(tmp_path), twelve[:trials], 5, lambda threads: min(trials, 4 // threads), measure, said.append
+    )
+    assert fitted == Surroundings(tmp_path, threads=expected) and asked == [1, 2, 4]
+    assert said == [f"{expected} thread{'s' * (expected > 1)} a trial, by which the sweep ends soonest"]
+
+
+def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: list[Trial], tmp_path: Path) -> None:
+    def measure(trial: Trial, threads: int) -> dict[int, float]:
+        if threads == 4:
+            raise BrokenProcessPool("a process died")
+        return {1: 1.0 - 0.004 * threads}
+
+    said = list[str]()
+    fitted = fit_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
+    assert fitted.threads == 1 and said[0] == "4 threads a trial could not be measured: a process died"
+    untrained = replace(twelve[0], method="untrained", training={})
+    assert fit_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, said.append).threads == 1
 
 
 def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tmp_path: Path) -> None:
