@@ -8,27 +8,39 @@ updates as they are and recorded. A fused training is one network of grouped con
 its gradients are held against those of each alone before anything is timed. Every number is the sum over the
 processes, the median of `--repeats` rounds of all ways, there and back. Last, what `--pack auto` takes by its own
 measurement, of one process, and what that loses to the best.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/packing.py --ray 200 --shapes 0,2 --repeats 1 --out ray.json
+
+Instead, eight lambdas of so many steps each, the start of the processes included: by a process per trial under Ray Tune
+with `cpu=1`, as trials are usually written (views by PIL, solo-learn's loss, torch's AdamW or SGD) and with our update
+in it, beside processes of ours with the packs that `--pack auto` takes. Equal networks, images, recipes and batches.
 """
 
 import argparse
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import statistics
+import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from fusion import check_equal, fused
+from fusion import LAMBDAS, check_equal, fused
 from measuring import surroundings, there_and_back, write
+from peers import Pictures, pil_loader, solo_barlow
 
 from twinbench.harness import bench
 from twinbench.harness.packing import measured_packs
 from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
+from twinbench.harness.training.loop import train
+from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
@@ -132,6 +144,100 @@ def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processe
     return raw
 
 
+# --- eight lambdas, whole ---------------------------------------------------------------------------------------------
+
+
+def our_steps(trial: Trial, size: int, steps: int, pack: int) -> None:
+    """That many steps of each of `pack` trainings in turn."""
+    torch.set_num_threads(1)
+    choose_kernels("repro")
+    with tempfile.TemporaryDirectory() as folder:
+        task = bench._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), pack)
+        methods = [bench.build_method(trial, task.device) for _ in range(pack)]
+        trainings = [train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False) for method in methods]
+        for _ in itertools.islice(zip(*trainings, strict=True), steps):
+            pass
+
+
+def usual_steps(trial: Trial, size: int, steps: int, weight: float) -> None:
+    """That many steps of one training as others write it."""
+    torch.set_num_threads(1)
+    content, training = trial.protocol["content"], trial.training
+    batch, rule = int(training["batch_size"]), content["dataset"]
+    recipe = ViewRecipe(**content["views"][0])
+    method: Any = bench.build_method(trial, torch.device("cpu")).train()
+    pictures = Pictures(bench.noise(batch * steps, size), size, rule["mean"], rule["std"], recipe)
+    options: dict[str, Any] = {"lr": 1e-9, "weight_decay": training["weight_decay"]}
+    if training["optimizer"] == "adamw":
+        optimiser: torch.optim.Optimizer = torch.optim.AdamW(method.parameters(), **options)
+    else:
+        optimiser = torch.optim.SGD(method.parameters(), momentum=training["momentum"], **options)
+    for views in pil_loader(pictures, batch, 0):
+        z1, z2 = (method.project(method.embed(view.to(memory_format=torch.channels_last))) for view in views)
+        loss = solo_barlow(z1, z2, weight)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def by_packs(trial: Trial, size: int, steps: int, pack: int) -> float:
+    """Seconds of all lambdas in packs, by a process a core."""
+    begun = time.perf_counter()
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        packs = [pool.submit(our_steps, trial, size, steps, pack) for _ in range(len(LAMBDAS) // pack)]
+        for one in packs:
+            one.result()
+    return time.perf_counter() - begun
+
+
+def by_ray_tune(trial: Trial, size: int, steps: int, with_our_update: bool) -> float:
+    """Seconds of all lambdas, each in a process of its own, which Ray Tune's default is."""
+    from ray import tune
+
+    def run(config: dict[str, float]) -> dict[str, float]:
+        if with_our_update:
+            our_steps(trial, size, steps, 1)
+        else:
+            usual_steps(trial, size, steps, config["weight"])
+        return {"steps": steps}
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(run, {"cpu": 1}),
+            param_space={"weight": tune.grid_search(list(LAMBDAS))},
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        )
+        begun = time.perf_counter()
+        results = tuner.fit()
+        taken = time.perf_counter() - begun
+    assert len(results) == len(LAMBDAS) and not results.errors, results.errors
+    return taken
+
+
+def beside_ray_tune(shape: Any, chosen: Any) -> dict[str, list[float]]:
+    """Steps a second of all eight together, of each way."""
+    trial, size = trial_of(*shape)
+    pack = min(chosen_by_measurement(shape, "cpu"), len(LAMBDAS) // (os.cpu_count() or 1))
+    ways: dict[str, Callable[[], float]] = {
+        f"twinbench, packs of {pack}": lambda: by_packs(trial, size, chosen.ray, pack),
+        "Ray Tune, our update": lambda: by_ray_tune(trial, size, chosen.ray, with_our_update=True),
+        "Ray Tune, the usual form": lambda: by_ray_tune(trial, size, chosen.ray, with_our_update=False),
+    }
+    raw: dict[str, list[float]] = {name: [] for name in ways}
+    for name in there_and_back(ways, chosen.repeats):
+        raw[name].append(len(LAMBDAS) * chosen.ray / ways[name]())
+    return raw
+
+
+def start_ray() -> None:
+    """Before anything is timed; its workers find the modules here."""
+    import ray
+
+    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
+    ray.init(address="local", num_cpus=os.cpu_count(), runtime_env={"env_vars": {"PYTHONPATH": here}}, **options)
+
+
 def tell_what_auto_loses(shape: Any, device: str, rates: dict[str, float]) -> None:
     """To the best of the ways that a sweep has: fused networks are none."""
     auto = chosen_by_measurement(shape, device)
@@ -149,6 +255,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all that the device is for")
     parser.add_argument("--ways", default="", help="parts of their names, by commas; by default all, and auto")
+    parser.add_argument(
+        "--ray", type=int, default=0, help="steps of each of eight trainings, beside Ray Tune; on a CPU"
+    )
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     of_device = range(len(SHAPES)) if chosen.device == "cuda" else range(len(SHAPES) - 1)
@@ -157,15 +266,18 @@ def main() -> None:
     print(found["surroundings"], flush=True)
     parts = chosen.ways.split(",")
     asked = {name: way for name, way in ways(chosen.device).items() if any(part in name for part in parts)}
-    processes = Processes(max(way["processes"] for way in asked.values()), chosen.device)
+    if chosen.ray:
+        start_ray()
+    processes = Processes(0 if chosen.ray else max(way["processes"] for way in asked.values()), chosen.device)
     for shape in (SHAPES[number] for number in numbers):
-        raw = found[" ".join(map(str, shape))] = measured(shape, asked, chosen, processes)
+        raw = beside_ray_tune(shape, chosen) if chosen.ray else measured(shape, asked, chosen, processes)
+        found[" ".join(map(str, shape))] = raw
         rates = {name: statistics.median(values) for name, values in raw.items()}
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}, medians of n = {chosen.repeats}")
         for name, rate in rates.items():
             share = f"{rate / max(rates.values()):5.0%} of the best" if rate else "more memory than there is"
             print(f"  {name:<24} {rate:8.1f} steps/s  {share}", flush=True)
-        if not chosen.ways:
+        if not chosen.ways and not chosen.ray:
             tell_what_auto_loses(shape, chosen.device, rates)
         write(chosen.out, found)
 

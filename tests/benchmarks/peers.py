@@ -26,14 +26,18 @@ SIMCLR = ViewRecipe(
 )
 
 
-def pil_chain(size: int, mean: Sequence[float], std: Sequence[float]) -> Callable[[Image.Image], Tensor]:
-    """The SimCLR recipe by torchvision on a PIL image, as the official code, solo-learn and lightly have it."""
+def pil_chain(
+    size: int, mean: Sequence[float], std: Sequence[float], recipe: ViewRecipe = SIMCLR
+) -> Callable[[Image.Image], Tensor]:
+    """A recipe without blur by torchvision on a PIL image, as the official code, solo-learn and lightly have it."""
+    bicubic = transforms.InterpolationMode.BICUBIC
+    jitter = transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
     chain: Callable[[Image.Image], Tensor] = transforms.Compose(
         [
-            transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
-            transforms.RandomGrayscale(0.2),
+            transforms.RandomResizedCrop(size, scale=recipe.crop_scale, interpolation=bicubic),
+            transforms.RandomHorizontalFlip(recipe.flip_probability),
+            transforms.RandomApply([jitter], recipe.jitter_probability),
+            transforms.RandomGrayscale(recipe.greyscale_probability),
             transforms.ToTensor(),
             transforms.Normalize(mean, std),
         ]
@@ -76,9 +80,16 @@ def kornia_chain(size: int, mean: Sequence[float], std: Sequence[float]) -> Call
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
     """Two PIL views of each image uint8 [n, 3, H, W], made in the loader's workers."""
 
-    def __init__(self, images: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        recipe: ViewRecipe = SIMCLR,
+    ) -> None:
         self._pictures = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        self._chain = pil_chain(size, mean, std)
+        self._chain = pil_chain(size, mean, std, recipe)
 
     def __len__(self) -> int:
         return len(self._pictures)
