@@ -34,8 +34,11 @@ import torch
 from fusion import LAMBDAS, check_equal, fused
 from measuring import surroundings, there_and_back, write
 from peers import Pictures, pil_loader, solo_barlow
+from training import WEIGHT, check
 
 from twinbench.harness import bench
+from twinbench.harness.execute import build_method
+from twinbench.harness.memory import keep_freed_memory
 from twinbench.harness.packing import measured_packs
 from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
@@ -150,10 +153,11 @@ def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processe
 def our_steps(trial: Trial, size: int, steps: int, pack: int) -> None:
     """That many steps of each of `pack` trainings in turn."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     choose_kernels("repro")
     with tempfile.TemporaryDirectory() as folder:
         task = bench._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), pack)
-        methods = [bench.build_method(trial, task.device) for _ in range(pack)]
+        methods = [build_method(trial, task.device) for _ in range(pack)]
         trainings = [train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False) for method in methods]
         for _ in itertools.islice(zip(*trainings, strict=True), steps):
             pass
@@ -165,7 +169,7 @@ def usual_steps(trial: Trial, size: int, steps: int, weight: float) -> None:
     content, training = trial.protocol["content"], trial.training
     batch, rule = int(training["batch_size"]), content["dataset"]
     recipe = ViewRecipe(**content["views"][0])
-    method: Any = bench.build_method(trial, torch.device("cpu")).train()
+    method: Any = build_method(trial, torch.device("cpu")).train()
     pictures = Pictures(bench.noise(batch * steps, size), size, rule["mean"], rule["std"], recipe)
     options: dict[str, Any] = {"lr": 1e-9, "weight_decay": training["weight_decay"]}
     if training["optimizer"] == "adamw":
@@ -255,9 +259,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all that the device is for")
     parser.add_argument("--ways", default="", help="parts of their names, by commas; by default all, and auto")
-    parser.add_argument(
-        "--ray", type=int, default=0, help="steps of each of eight trainings, beside Ray Tune; on a CPU"
-    )
+    parser.add_argument("--ray", type=int, default=0, help="steps of each of eight trainings beside Ray Tune, on a CPU")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     of_device = range(len(SHAPES)) if chosen.device == "cuda" else range(len(SHAPES) - 1)
@@ -267,6 +269,7 @@ def main() -> None:
     parts = chosen.ways.split(",")
     asked = {name: way for name, way in ways(chosen.device).items() if any(part in name for part in parts)}
     if chosen.ray:
+        check({"solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT)})
         start_ray()
     processes = Processes(0 if chosen.ray else max(way["processes"] for way in asked.values()), chosen.device)
     for shape in (SHAPES[number] for number in numbers):

@@ -6,7 +6,7 @@ Barlow Twins on the digits, through the harness's own training: trials of one se
 and views whatever their lambda. Printed is the variance of the difference in accuracy between two lambdas if their
 seeds were independent, which is the sum of their variances, over its variance between trials of equal seeds; with the
 correlation of the two, and an interval by bootstrap over the seeds. It shrinks as training goes on, so every epoch has
-its own. The network is a perceptron; `--width` takes a small ResNet of that width. Two minutes on two cores.
+its own. The network is a perceptron. Two minutes on two cores.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,11 @@ from twinbench.harness.data.streams import torch_seed
 from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.linear import linear_predictions, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
-from twinbench.harness.execute import Surroundings, _evaluator
+from twinbench.harness.execute import Surroundings, _evaluator, _task
 from twinbench.harness.running import make_plan
-from twinbench.harness.training.loop import Task, train
-from twinbench.methods.backbones import build_backbone
+from twinbench.harness.training.loop import train
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method
-from twinbench.sweeps.protocol import Training
 
 LAMBDAS = (0.002, 0.0051, 0.02)
 SPLITS = ("train", "test")
@@ -52,13 +51,15 @@ class Perceptron(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(192, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 64))
 
 
-def accuracies(seed: int, epochs: int, width: int) -> Values:
+def accuracies(seed: int, epochs: int) -> Values:
     """On test, [lambda, epoch], of the trainings of one seed, an update of each in turn on the same views."""
     torch.set_num_threads(1)
     changes = ("methods=barlow_twins", "baselines=false", "seeds=[0]", "batch_size=64", f"epochs={epochs}")
     trial = make_plan("digits", changes, None).trials[0]
     with tempfile.TemporaryDirectory() as folder:
-        evaluator = _evaluator(trial, Surroundings(Path(folder)), CPU)
+        around = Surroundings(Path(folder), pack=len(LAMBDAS))
+        evaluator = _evaluator(trial, around, CPU)
+        task = replace(_task(trial, around, evaluator, CPU), seed=seed)
 
         def accuracy(method: Method) -> dict[str, float | None]:
             features = {name: extract(method, getattr(evaluator, name).images, evaluator.dataset) for name in SPLITS}
@@ -71,27 +72,16 @@ def accuracies(seed: int, epochs: int, width: int) -> Values:
         trainings = []
         for weight in LAMBDAS:
             torch.manual_seed(torch_seed(seed, "initialisation of the toy"))
-            backbone = build_backbone("small_resnet", {"width": width}) if width else Perceptron()
-            method = BarlowTwins(backbone, BarlowTwinsConfig(PROJECTOR, 2, weight))
-            task = Task(
-                images=evaluator.train.images,
-                dataset=evaluator.dataset,
-                views=evaluator.views,
-                training=Training(**trial.training),
-                seed=seed,
-                image_size=evaluator.image_size,
-                folder=Path(folder) / str(weight),
-                device=CPU,
-                shares_views=True,
-            )
-            task.folder.mkdir()
-            trainings.append(train(method, task, accuracy, 1, lambda *_: None, lambda: False))
+            method = BarlowTwins(Perceptron(), BarlowTwinsConfig(PROJECTOR, 2, weight))
+            own = replace(task, folder=Path(folder) / str(weight))
+            own.folder.mkdir()
+            trainings.append(train(method, own, accuracy, 1, lambda *_: None, lambda: False))
         return np.array(exhausted(trainings))
 
 
 def exhausted(trainings: list[Any]) -> list[list[float]]:
     """The curves of accuracy of trainings that take turns until all end."""
-    curves = {}
+    curves: dict[int, list[float]] = {}
     while len(curves) < len(trainings):
         for number, training in enumerate(trainings):
             try:
@@ -119,29 +109,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--width", type=int, default=0, help="of a small ResNet; 0 is the perceptron")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {"surroundings": surroundings(CPU), "arguments": str(vars(chosen)), "pairs": []}
     print(found["surroundings"], flush=True)
-    given = [(seed, chosen.epochs, chosen.width) for seed in range(chosen.seeds)]
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        all_of_them = np.stack(list(pool.map(accuracies, *zip(*given, strict=True))))  # [seed, lambda, epoch]
+        each = pool.map(accuracies, range(chosen.seeds), itertools.repeat(chosen.epochs))
+        all_of_them = np.stack(list(each))  # [seed, lambda, epoch]
     found["accuracies"] = all_of_them.tolist()
     for epoch in sorted({0, chosen.epochs // 2 - 1, chosen.epochs - 1}):
         by_lambda = dict(zip(LAMBDAS, all_of_them[:, :, epoch].T, strict=True))
         means = ", ".join(f"{values.mean():.3f} at {weight:g}" for weight, values in by_lambda.items())
         print(f"epoch {epoch + 1} of {chosen.epochs}, {chosen.seeds} seeds, mean accuracies {means}")
         for (first, a), (second, b) in itertools.combinations(by_lambda.items(), 2):
-            row = {"epoch": epoch + 1, "lambdas": (first, second), "factor": factor(a, b), "interval": interval(a, b)}
-            found["pairs"].append(row | {"correlation": float(np.corrcoef(a, b)[0, 1])})
-            low, high = row["interval"]
-            print(
-                f"  lambda {first:<6g} and {second:<6g} variance unpaired / paired {row['factor']:6.2f} "
-                f"({low:.2f} to {high:.2f}), correlation {found['pairs'][-1]['correlation']:.2f}",
-                flush=True,
-            )
+            ratio, (low, high), correlation = factor(a, b), interval(a, b), float(np.corrcoef(a, b)[0, 1])
+            row = {"epoch": epoch + 1, "lambdas": (first, second), "factor": ratio, "interval": (low, high)}
+            found["pairs"].append(row | {"correlation": correlation})
+            of = f"lambda {first:<6g} and {second:<6g} variance unpaired / paired"
+            print(f"  {of} {ratio:6.2f} ({low:.2f} to {high:.2f}), correlation {correlation:.2f}", flush=True)
     write(chosen.out, found)
 
 

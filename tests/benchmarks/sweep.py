@@ -114,7 +114,8 @@ def accuracies(out: Path) -> By:
             "SELECT number, seed, value FROM metrics JOIN trials USING (trial_id) JOIN settings USING (trial_id) "
             "WHERE settings.name = 'off_diagonal_weight' AND metrics.name = 'linear_top1' AND split = 'test'"
         )
-    return {weight: part.sort_values("seed")["value"].to_numpy() for weight, part in rows.groupby("number")}
+    by_weight = {weight: part.sort_values("seed") for weight, part in rows.groupby("number")}
+    return {weight: by_weight[weight]["value"].to_numpy() for weight in LAMBDAS}
 
 
 def digests(out: Path) -> dict[str, str]:
