@@ -137,7 +137,10 @@ def _check_that_somebody_listens(address: str) -> None:
 def head_is_gone() -> bool:
     """Whether the cluster's head answers no more: whatever is asked of Ray then never comes back."""
     import ray
+    from ray.util.client import ray as client
 
+    if client.is_connected():  # through a proxy, by which alone the head may be reached
+        return False
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     deadline = time.monotonic() + HEAD_SECONDS
     while True:
