@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SIZES = (1, 2, 4, 8, 16)
 SECONDS = 1.0  # that each size is measured for, in each of ROUNDS
 ROUNDS = 2  # of which the faster counts
-WORSE = 1.1  # times the best size's: larger ones are not tried
+GAIN = 0.99  # times the best size's seconds: where twice as many do not reach that, larger packs are not tried
 
 
 def best_pack(
@@ -162,7 +163,7 @@ def _key(trial: Trial, image_size: int) -> bytes:
 
 
 def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
-    """Seconds that a step of the trial adds in packs of SIZES, up to where more are slower or memory ends.
+    """Seconds that a step of the trial adds in packs of SIZES, up to where twice as many gain nothing or memory ends.
 
     By the kernels of `repro`, for both modes: to compile the networks first would take longer than a sweep gains.
     """
@@ -178,10 +179,11 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
     device = torch.device(device_name)
     found: dict[int, Any] = {}
     for size in SIZES:
+        before = list(found.values())
         try:
             found[size] = min(seconds_of_a_step(trial, image_size, device, SECONDS, size) for _ in range(ROUNDS))
         except torch.OutOfMemoryError:
             break
-        if found[size] > WORSE * min(found.values()):
+        if found[size] > GAIN * min(before, default=math.inf):
             break
     return found

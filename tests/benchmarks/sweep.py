@@ -196,6 +196,7 @@ def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path
 
     here = str(Path(__file__).parent)
     ray.init(
+        address="local",
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,
