@@ -275,18 +275,23 @@ def why_hopeless(run_folder: Path, trial_id: str, number: int) -> str:
         last = deaths[0].get("reason", "")
         return f"its process died {len(deaths)} times in a row" + (f": {last}" if last else "")
     if len(ends) >= ENDS_ALLOWED:
-        last = ends[0].get("reason") or "its worker was gone"
+        told_to_end = ends[0].get("status") == "interrupted"
+        last = ends[0].get("reason") or ("its worker was told to end" if told_to_end else "its worker was gone")
         return f"{len(ends)} attempts in a row ended where they began, at step {ends[0].get('from_step', 0)}: {last}"
     return ""
 
 
 def _ends_in_a_row(run_folder: Path, trial_id: str, number: int) -> list[dict[str, Any]]:
-    """Attempts before `number`, the last one first, as far back as all began at one step and left no record."""
+    """Attempts before `number`, the last one first, as far back as all began at one step and left no record.
+
+    Those that were interrupted for a reason (a full disk, a `cancel`, a lost lease) are none of the trial's doing.
+    """
     ends: list[dict[str, Any]] = []
     for before in range(number - 1, max(0, number - 1 - ENDS_ALLOWED), -1):
         told = read_attempt(run_folder, trial_id, before)
         place = [one["from_step"] for one in [*ends, told] if "from_step" in one]  # none: it did not come so far
-        if told.get("status") not in ("running", "interrupted", DIED) or len(set(place)) > 1:
+        has_a_reason = told.get("status") == "interrupted" and told.get("reason")
+        if has_a_reason or told.get("status") not in ("running", "interrupted", DIED) or len(set(place)) > 1:
             break
         ends.append(told)
     return ends

@@ -290,7 +290,7 @@ def run_on_ray(
                 actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
-        if outcome.stopped and not is_lost:
+        if outcome.stopped and not is_lost and not ray.head_is_gone():
             actors.stop()
         return outcome
 

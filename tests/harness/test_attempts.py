@@ -173,12 +173,22 @@ def test_a_death_counts_where_what_started_the_process_lives_on(
 def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(tmp_path: Path) -> None:
     for number in range(1, attempts.ENDS_ALLOWED + 1):
         assert attempts.why_hopeless(tmp_path, ID, number) == ""
-        _left(tmp_path, number, 100, status="interrupted", reason="time is up")
+        _left(tmp_path, number, 100, status="interrupted")
     hopeless = attempts.why_hopeless(tmp_path, ID, attempts.ENDS_ALLOWED + 1)
-    assert hopeless == "10 attempts in a row ended where they began, at step 100: time is up"
+    assert hopeless == "10 attempts in a row ended where they began, at step 100: its worker was told to end"
 
 
-@pytest.mark.parametrize("told", [{"status": "failed"}, {"from_step": 40}])
+def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> None:
+    for number in range(1, 2 * attempts.ENDS_ALLOWED):
+        attempt = claim(tmp_path, ID, Others())
+        assert attempt is not None
+        attempt.report(step=40, steps=100)
+        with pytest.raises(worker.Unwritable), worker._unwritable_told(attempt):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert attempts.why_hopeless(tmp_path, ID, number + 1) == ""
+
+
+@pytest.mark.parametrize("told", [{"status": "failed"}, {"from_step": 40}, {"reason": "cancelled"}])
 def test_one_attempt_that_was_recorded_or_got_further_begins_the_count_anew(
     tmp_path: Path, told: dict[str, Any]
 ) -> None:
