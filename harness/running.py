@@ -250,7 +250,7 @@ def run_on_ray(
     with ray.connected(site):
         actors = ray.Actors(surroundings, site)
         todo = missing(planned, surroundings.run_folder)
-        left, is_lost = len(todo), False
+        left, is_lost, are_anothers = len(todo), False, bool(actors.alive())
 
         def measure(trial: Trial) -> Mapping[int, float]:
             watch.say("a task on Ray finds how many trials should take turns in one process")
@@ -290,6 +290,9 @@ def run_on_ray(
                 actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
 
         outcome = _watched(planned, surroundings.run_folder, watch, wait)
+        if are_anothers and outcome.stopped.startswith("interrupted"):
+            goes_on = "the workers of an earlier command go on; the same command watches again, `cancel` ends them"
+            return replace(outcome, stopped=goes_on)
         if outcome.stopped and not is_lost and not ray.head_is_gone():
             actors.stop()
         return outcome

@@ -189,6 +189,23 @@ def test_actors_that_wait_for_a_place_end_with_the_command_that_is_interrupted(
     wait_until(lambda: "'worker': 9.0" not in ray_cluster.status(), "an actor still waits")
 
 
+def test_a_command_that_watched_and_is_interrupted_leaves_the_workers_of_another(
+    there: Twinbench, ray_cluster: RayCluster
+) -> None:
+    there.run("watched", TWO_LONG_TRIALS, *_on(ray_cluster), "--detach")
+    there.wait_for_progress("watched", trials=2)
+    command = there.start_run("watched", TWO_LONG_TRIALS, *_on(ray_cluster))
+    assert command.stdout is not None
+    while "workers of an earlier command are there already" not in command.stdout.readline():
+        assert command.poll() is None
+    command.send_signal(signal.SIGINT)
+    output, errors = command.communicate(timeout=60)
+    assert "the workers of an earlier command go on" in output and "Traceback" not in output + errors
+    assert len(there.running("watched")) == 2
+    there("cancel", "watched")
+    wait_until(lambda: not there.running("watched"), "cancel did not reach the workers")
+
+
 def test_cancel_gives_up_actors_that_wait_for_a_place(there: Twinbench, ray_cluster: RayCluster) -> None:
     there.run("waits-detached", FEW_TRIALS, *_on(ray_cluster), "--ray", "resources.worker=7", "--detach")
     wait_until(lambda: "'worker': 7.0" in ray_cluster.status(), "no actor waits")
