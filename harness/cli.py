@@ -192,6 +192,10 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str
         raise InvalidInput(mistakes)
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
+
+
 def _threads(threads: str, launcher: str, processes_per_trial: int) -> int:
     """The number that `--threads` says; 1 where it is measured, from which the measurement goes on."""
     mistakes = []
@@ -203,7 +207,7 @@ def _threads(threads: str, launcher: str, processes_per_trial: int) -> int:
         mistakes.append(
             Mistake("--threads", "--processes-per-trial", "cannot be measured", processes_per_trial, allowed)
         )
-    if threads != AUTO and not (threads.isascii() and threads.isdigit() and int(threads)):
+    if threads != AUTO and not _is_count(threads):
         mistakes.append(Mistake("--threads", "", "is no number of threads", threads, f"1 or more, or {AUTO}"))
     if mistakes:
         raise InvalidInput(mistakes)
@@ -217,7 +221,7 @@ def _most_packed(pack: str, processes_per_trial: int, trial_time_limit: float | 
     if pack == "1":
         return 1
     mistakes = []
-    if pack != AUTO and not (pack.isascii() and pack.isdigit() and int(pack)):
+    if pack != AUTO and not _is_count(pack):
         mistakes.append(Mistake("--pack", "", "is no number of trials", pack, f"1 or more, or {AUTO}"))
     if processes_per_trial > 1:
         allowed = "1: a pack is several trials in one process, and these would be several processes for one trial"

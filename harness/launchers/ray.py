@@ -122,13 +122,18 @@ def connected(site: RaySite) -> Iterator[None]:
         ray.shutdown()
 
 
+def _reach(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
 def _check_that_somebody_listens(address: str) -> None:
     """InvalidInput where nobody does: Ray itself would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in address:
+    if not address.rpartition(":")[2].isdigit() or ":" not in address or "/" in address:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        _reach(address)
     except OSError as error:
         reason = f"no Ray answers there: {error.strerror or error}"
         raise InvalidInput([Mistake("--address", "", reason, address)]) from None
@@ -141,11 +146,10 @@ def head_is_gone() -> bool:
 
     if client.is_connected():  # through a proxy, by which alone the head may be reached
         return False
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     deadline = time.monotonic() + HEAD_SECONDS
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_SECONDS).close()
+            _reach(ray.get_runtime_context().gcs_address)
             return False
         except OSError:
             if time.monotonic() > deadline:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from twinbench.harness.training.recorded import settle as settle
+
 LIBRARIES = (
     *("torch", "torchvision", "triton", "kornia", "lightly", "numpy", "pillow", "scikit-learn", "duckdb", "pyarrow"),
     *("plotly", "typer", "starlette", "uvicorn", "mlflow", "ray", "hydra-core", "submitit"),
@@ -51,12 +53,6 @@ def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> 
         run()
     settle(device)
     return (time.perf_counter() - begun) / calls
-
-
-def settle(device: torch.device) -> None:
-    """Waits until the device has done all."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def there_and_back(names: Iterable[str], repeats: int) -> Iterator[str]:

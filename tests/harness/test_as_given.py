@@ -95,19 +95,24 @@ def test_runs_that_begin_together_lose_no_command(
     assert len(plan["trials"]) == len(more.trials)
 
 
-def test_a_run_that_is_overtaken_leaves_the_trials_of_the_one_that_overtook_it(
-    tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    planned, more = tiny_plan("methods=simclr"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+def _overtake(monkeypatch: pytest.MonkeyPatch, folder: Path, plan: Plan) -> None:
+    """Another run writes its whole plan right after the next one that is written."""
     write = run_folder.write_bytes_atomically
 
     def early(path: Path, data: bytes) -> Path:
         monkeypatch.setattr(run_folder, "write_bytes_atomically", write)
         written = write(path, data)
-        write_plan(tmp_path, more, "twinbench run meanwhile")
+        write_plan(folder, plan, "twinbench run meanwhile")
         return written
 
     monkeypatch.setattr(run_folder, "write_bytes_atomically", early)
+
+
+def test_a_run_that_is_overtaken_leaves_the_trials_of_the_one_that_overtook_it(
+    tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, more = tiny_plan("methods=simclr"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+    _overtake(monkeypatch, tmp_path, more)
     write_plan(tmp_path, planned, "twinbench run early")
     plan = read_plan(tmp_path)
     assert set(plan["commands"]) == {"twinbench run early", "twinbench run meanwhile"}
@@ -118,15 +123,7 @@ def test_a_run_whose_plan_is_overtaken_by_another_sweeps_says_so(
     tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned, other = tiny_plan("methods=simclr", "seeds=[0]"), tiny_plan("methods=byol", "seeds=[0]")
-    write = run_folder.write_bytes_atomically
-
-    def early(path: Path, data: bytes) -> Path:
-        monkeypatch.setattr(run_folder, "write_bytes_atomically", write)
-        written = write(path, data)
-        write_plan(tmp_path, other, "twinbench run meanwhile")
-        return written
-
-    monkeypatch.setattr(run_folder, "write_bytes_atomically", early)
+    _overtake(monkeypatch, tmp_path, other)
     with pytest.raises(InvalidInput, match="another run began there at the same moment, whose plan lacks"):
         write_plan(tmp_path, planned, "twinbench run early")
     assert {trial["trial_id"] for trial in read_plan(tmp_path)["trials"]} == {trial.trial_id for trial in other.trials}
