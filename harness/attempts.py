@@ -255,6 +255,15 @@ def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> A
     return attempt
 
 
+def give_back(run_folder: Path, pid: int) -> None:
+    """Ends the attempts of a process of this machine that was killed through no fault of its trials."""
+    for folder in (run_folder / "trials").iterdir():
+        told = last_attempt(run_folder, folder.name)
+        if is_running(told) and (told.get("machine"), told.get("pid")) == (machine(), pid):
+            file = attempt_file(run_folder, folder.name, told["number"])
+            write_json_atomically(file, told | {"status": "interrupted"}, durable=False)
+
+
 def is_recorded(run_folder: Path, trial_id: str) -> bool:
     """Whether there is a whole record of the trial."""
     path = record_path(run_folder, trial_id)

@@ -313,7 +313,7 @@ def cancel(folder: RunFolder) -> None:
         from twinbench.harness.launchers import ray, slurm
 
         slurm.cancel_waiting(launches)
-        ray.cancel_waiting(launches)
+        ray.cancel_waiting(folder, launches)
     out().print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
 
 

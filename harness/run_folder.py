@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,13 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
 
 
 def why_unplanned(run_folder: Path, planned: "Plan") -> str:
-    """That the folder's plan is another run's by now, which began at the same moment; empty where it is not."""
+    """That the folder's plan is another run's by now; empty where it is not.
+
+    It began at the same moment, or later and before any trial had begun.
+    """
     kept = {trial["trial_id"] for trial in read_plan(run_folder)["trials"]}
     gone = sum(trial.trial_id not in kept for trial in planned.trials)
-    return f"another run began there at the same moment, whose plan lacks {gone} of these trials" if gone else ""
+    return f"another run has planned the folder anew since, without {gone} of these trials" if gone else ""
 
 
 def _keep_command(run_folder: Path, command: str) -> None:
@@ -173,6 +177,15 @@ def planned_trials(run_folder: Path) -> list[Trial]:
     return trials_of(read_plan(run_folder))
 
 
+def look_anew(folder: Path) -> None:
+    """Makes what others wrote into `folder` visible here.
+
+    An NFS client shows a folder as it was for up to a minute, except where it has just changed the folder itself.
+    """
+    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=".look-", dir=folder):
+        pass
+
+
 def write_launch(run_folder: Path, name: str, launch: Mapping[str, Any]) -> None:
     """Notes in `launches/` what a cluster was asked for, and when."""
     write_json_atomically(run_folder / LAUNCHES / f"{name}.json", {"submitted": now(), **launch})
@@ -182,18 +195,25 @@ def leave_last_words(run_folder: Path, launch: str, error: Exception, where: str
     """Notes beside the launch why a worker of it ended that no parent hears; not where the folder takes no more."""
     words = f"{type(error).__name__}: {error}, on {where}"
     with contextlib.suppress(OSError):
-        write_json_atomically(run_folder / LAUNCHES / LAST_WORDS / f"{launch}.json", {"said": now(), "words": words})
+        write_json_atomically(_last_words_file(run_folder, launch), {"said": now(), "words": words})
 
 
 def last_words(run_folder: Path, launch: str) -> str:
-    """What a worker of the launch left, which is then forgotten; empty where none did."""
-    file = run_folder / LAUNCHES / LAST_WORDS / f"{launch}.json"
+    """What a worker of the launch left; empty where none did."""
     try:
-        words = str(json.loads(file.read_bytes())["words"])
-        file.unlink()
-    except (OSError, ValueError, KeyError):
+        return str(json.loads(_last_words_file(run_folder, launch).read_bytes())["words"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
-    return words
+
+
+def forget_last_words(run_folder: Path, launch: str) -> None:
+    """Before workers of the same launch are started again."""
+    with contextlib.suppress(OSError):
+        _last_words_file(run_folder, launch).unlink()
+
+
+def _last_words_file(run_folder: Path, launch: str) -> Path:
+    return run_folder / LAUNCHES / LAST_WORDS / f"{launch}.json"
 
 
 def launch_notes(run_folder: Path) -> list[Path]:
@@ -202,9 +222,9 @@ def launch_notes(run_folder: Path) -> list[Path]:
 
 
 def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
-    """Trials without a record, in the plan's order."""
-    recorded = recorded_ids(run_folder)
-    return [trial for trial in planned.trials if trial.trial_id not in recorded]
+    """Trials without a record that workers will find, since the folder's plan still has them; in the plan's order."""
+    found = {trial["trial_id"] for trial in read_plan(run_folder)["trials"]} - recorded_ids(run_folder).keys()
+    return [trial for trial in planned.trials if trial.trial_id in found]
 
 
 def set_failed_aside(run_folder: Path, planned: "Plan") -> int:

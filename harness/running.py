@@ -22,6 +22,7 @@ from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
     from twinbench.harness.execute import Surroundings
+    from twinbench.harness.launchers.ray import Actors
     from twinbench.harness.site import RaySite, SlurmSite
 
 
@@ -213,8 +214,10 @@ def run_on_slurm(
     def wait() -> None:
         queue, may_submit = slurm.Queue(jobs), bool(slots)
         while not watch.look():
+            if is_cancelled(folder) and not watch.is_worked_on():  # and no slot begins another trial
+                return
             if queue.is_empty() and not watch.is_worked_on():
-                if not may_submit or is_cancelled(folder):
+                if not may_submit:
                     return
                 submit()
                 queue, may_submit = slurm.Queue(jobs), False
@@ -247,55 +250,58 @@ def run_on_ray(
         problem = "needs a Ray cluster that outlives this command"
         raise InvalidInput([Mistake("--detach", "", problem, allowed="--address")])
     surroundings = surroundings.absolute()
+    folder = surroundings.run_folder
     with ray.connected(site):
         actors = ray.Actors(surroundings, site)
-        todo = missing(planned, surroundings.run_folder)
-        left, is_lost, are_anothers = len(todo), False, bool(actors.alive())
+        are_anothers = bool(actors.alive())
 
         def measure(trial: Trial) -> Mapping[int, float]:
             watch.say("a task on Ray finds how many trials should take turns in one process")
             return actors.seconds_in_packs(trial, image_size(planned, surroundings.data))
 
-        if todo:
-            count = min(left, workers or actors.fitting(watch.say))
+        if todo := missing(planned, folder):
+            count = min(len(todo), workers or actors.fitting(watch.say))
             measures_packs = measures_packs and not actors.alive()
             actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
             actors.start(count, watch.say)
         if detach:
             return None
-
-        def wait() -> None:
-            nonlocal left, is_lost
-            looked, rounds_in_vain = time.monotonic(), 0
-            while not watch.look():
-                time.sleep(LOOK_SECONDS)
-                if time.monotonic() - looked < ray.LOOK_EVERY_SECONDS:
-                    continue
-                looked = time.monotonic()
-                if is_lost := ray.head_is_gone():
-                    raise CannotStart("the head of the Ray cluster answers no more")
-                if actors.alive():
-                    continue
-                still = len(missing(planned, surroundings.run_folder))
-                if is_cancelled(surroundings.run_folder) or not still:
-                    return
-                if watch.is_worked_on():  # by another command's workers: nothing is free
-                    continue
-                rounds_in_vain = rounds_in_vain + 1 if still == left else 0
-                if reason := actors.why_none() if rounds_in_vain else "":
-                    raise CannotStart(reason)
-                if rounds_in_vain > 1:  # once may be the end of an earlier command's actors; to go on, for ever
-                    return
-                left = still
-                actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
-
-        outcome = _watched(planned, surroundings.run_folder, watch, wait)
+        outcome = _watched(planned, folder, watch, lambda: _wait_for_actors(actors, planned, workers, watch))
         if are_anothers and outcome.stopped.startswith("interrupted"):
             goes_on = "the workers of an earlier command go on; the same command watches again, `cancel` ends them"
             return replace(outcome, stopped=goes_on)
-        if outcome.stopped and not is_lost and not ray.head_is_gone():
+        if outcome.stopped and not actors.are_lost():
             actors.stop()
         return outcome
+
+
+def _wait_for_actors(actors: "Actors", planned: Plan, workers: int | None, watch: Watch) -> None:
+    """Until every trial is recorded; starts actors again where all are gone. Raises CannotStart where that is vain."""
+    from twinbench.harness.launchers.ray import LOOK_EVERY_SECONDS
+
+    folder = actors.surroundings.run_folder
+    left, looked, rounds_in_vain = len(missing(planned, folder)), time.monotonic(), 0
+    while not watch.look():
+        time.sleep(LOOK_SECONDS)
+        if time.monotonic() - looked < LOOK_EVERY_SECONDS:
+            continue
+        looked = time.monotonic()
+        if actors.are_lost():
+            raise CannotStart("the head of the Ray cluster answers no more")
+        if actors.alive():
+            continue
+        still = len(missing(planned, folder))
+        if is_cancelled(folder) or not still:
+            return
+        if watch.is_worked_on():  # by another command's workers: nothing is free
+            continue
+        rounds_in_vain = rounds_in_vain + 1 if still == left else 0
+        if reason := actors.why_none() if rounds_in_vain else "":
+            raise CannotStart(reason)
+        if rounds_in_vain > 1:  # once may be the end of an earlier command's actors; to go on, for ever
+            return
+        left = still
+        actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
 
 
 def _watched(

@@ -96,7 +96,7 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
         raise InvalidInput(mistakes)
     site = parse(cls, values, where)
     if isinstance(site, SlurmSite):
-        _check_time(site, where)
+        _check_slurm(site, where)
     return site
 
 
@@ -108,12 +108,17 @@ def _value(text: str) -> Any:
         return text
 
 
-def _check_time(site: SlurmSite, where: str) -> None:
+def _check_slurm(site: SlurmSite, where: str) -> None:
+    mistakes = []
     try:
         site.minutes  # noqa: B018
     except ValueError:
-        allowed = "minutes, or [days-]hours:minutes:seconds"
-        raise InvalidInput([Mistake(where, "time", "is no time", site.time, allowed)]) from None
+        mistakes.append(Mistake(where, "time", "is no time", site.time, "minutes, or [days-]hours:minutes:seconds"))
+    name = str(site.sbatch.get("job-name", ""))
+    if "," in name:
+        mistakes.append(Mistake(where, "sbatch.job-name", "has a comma, where squeue --name begins another name", name))
+    if mistakes:
+        raise InvalidInput(mistakes)
 
 
 def _minutes(time: str | int) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,10 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from twinbench.harness.attempts import (
-    DIED,
-    STALE_SECONDS,
-    attempt_file,
-    attempt_numbers,
-    is_running,
-    last_attempt,
-    process_lives,
-    read_attempt,
-)
+from twinbench.harness.attempts import attempt_file, attempt_numbers, is_running, last_attempt, read_attempt
 from twinbench.harness.heart import is_cancelled
-from twinbench.harness.run_folder import launch_notes, read_plan, trials_of
-from twinbench.harness.survey import Survey
+from twinbench.harness.run_folder import last_words, launch_notes, read_plan, trials_of
+from twinbench.harness.survey import Survey, seconds_since, state_of
 from twinbench.harness.watching import label
 from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
 
@@ -84,7 +75,9 @@ def _launches(folder: Path) -> Iterator[str]:
     for file in launch_notes(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(file.read_bytes())
-            yield escape(f"{told['launcher']} {file.stem}, {told['submitted']}; nothing of it runs")
+            words = last_words(folder, file.stem)
+            said = f"; a worker of it ended with {words}" if words else ""
+            yield escape(f"{told['launcher']} {file.stem}, {told['submitted']}; nothing of it runs{said}")
 
 
 def counted(counts: dict[str, int]) -> str:
@@ -94,16 +87,6 @@ def counted(counts: dict[str, int]) -> str:
     return f"{total} trial{'s' * (total != 1)}: " + ", ".join(
         f"{count} {state}" for state, count in sorted(there.items())
     )
-
-
-def state_of(attempt: dict[str, Any]) -> str:
-    """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
-    if not is_running(attempt):
-        return "died" if attempt.get("status") == DIED else "interrupted"
-    lives = process_lives(attempt)
-    if lives is None:
-        return "silent" if _seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
-    return "running" if lives else "died"
 
 
 def _running_table(
@@ -131,17 +114,13 @@ def seconds_left(attempt: dict[str, Any]) -> float | None:
     done = attempt.get("step", 0) - attempt.get("from_step", 0)
     if done <= 0 or "updated" not in attempt:
         return None
-    took = _seconds_since(attempt["started"]) - _seconds_since(attempt["updated"])
+    took = seconds_since(attempt["started"]) - seconds_since(attempt["updated"])
     return float(took / done * (attempt["steps"] - attempt["step"]))
 
 
 def duration(seconds: float | None) -> str:
     """As hours, minutes and seconds; empty where it is not known."""
     return "" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _seconds_since(time: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
 
 
 def find_trial(folder: Path, beginning: str) -> str:

@@ -1,12 +1,34 @@
 """What became of the planned trials so far, from the run folder alone: for people, and for launchers that wait."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import Others, is_running, last_attempt
+from twinbench.harness.attempts import DIED, STALE_SECONDS, Others, is_running, last_attempt, process_lives
 from twinbench.results.record import RECORDS, TornRecord, read_record, record_path
+
+
+def state_of(attempt: Mapping[str, Any]) -> str:
+    """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
+    if not is_running(attempt):
+        return "died" if attempt.get("status") == DIED else "interrupted"
+    lives = process_lives(attempt)
+    if lives is None:
+        return "silent" if seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
+    return "running" if lives else "died"
+
+
+def seconds_since(time: str) -> float:
+    """From a time as attempts tell it until now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+
+
+def at_work(run_folder: Path) -> list[dict[str, Any]]:
+    """The attempts in the folder that are seen to go on."""
+    found = [last_attempt(run_folder, name) for name in _names(run_folder / "trials")]
+    return [attempt for attempt in found if attempt and state_of(attempt) == "running"]
 
 
 class Survey:
@@ -43,9 +65,13 @@ class Survey:
         """Those of them that have not said that they ended."""
         return {trial_id: attempt for trial_id, attempt in self.started().items() if is_running(attempt)}
 
-    def why_left(self) -> str:
-        """What ended the latest attempt that left no record and could say why; empty where none could."""
-        told = [attempt for attempt in self.started().values() if attempt.get("reason")]
+    def why_left(self, before: Mapping[str, dict[str, Any]]) -> str:
+        """What ended the latest attempt that left no record and could say why; empty where none could.
+
+        Attempts that stand as they were `started` `before` tell nothing: they ended in an earlier run.
+        """
+        started = self.started().items()
+        told = [attempt for name, attempt in started if attempt.get("reason") and attempt != before.get(name)]
         return str(max(told, key=lambda attempt: str(attempt.get("updated")))["reason"]) if told else ""
 
     def is_worked_on(self, others: Others) -> bool:

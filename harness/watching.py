@@ -17,7 +17,10 @@ LOOK_SECONDS = 0.5
 
 
 class Watch:
-    """Shows the trials of one run as they start, advance and end, from the run folder alone. Use as a context."""
+    """Shows the trials of one run as they start, advance and end, from the run folder alone. Use as a context.
+
+    To be made before any worker is started: what it finds then is of earlier runs.
+    """
 
     def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: "Console"):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +28,8 @@ class Watch:
         self._folder, self._axes, self._console = run_folder, axes, console
         self._trials = {trial.trial_id: trial for trial in trials}
         self._survey, self._others = Survey(run_folder, self._trials), Others()
+        self._survey.look()
+        self._before = self._survey.started()
         self._running: dict[str, TaskID] = {}
         self._looked_at, self._looking_costs = 0.0, 0.0
         columns = (
@@ -37,7 +42,6 @@ class Watch:
         self._sweep = self._bars.add_task("[bold]sweep", total=len(self._trials), note="trials")
 
     def __enter__(self) -> "Watch":
-        self._survey.look()
         if self._survey.recorded:
             self._console.print(
                 f"{len(self._survey.recorded)} of {len(self._trials)} trials are recorded already", highlight=False
@@ -68,8 +72,8 @@ class Watch:
         return self._survey.is_worked_on(self._others)
 
     def why_left(self) -> str:
-        """What the workers that are gone said of the trials that they left; empty where they said nothing."""
-        return self._survey.why_left()
+        """What workers said that left trials since this watch was made; empty where they said nothing."""
+        return self._survey.why_left(self._before)
 
     def say(self, text: str) -> None:
         """Prints a line about the run."""

@@ -53,6 +53,14 @@ class Unwritable(Exception):
 Execute = Callable[[Trial, Surroundings, Attempt, Callable[[], bool], Found], Generator[None, None, tuple[str, str]]]
 
 
+def check_device(device: str) -> None:
+    """Raises BrokenDevice where the device computes nothing: a worker on it would fail trial after trial."""
+    try:
+        torch.ones(1, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch that was built without CUDA
+        raise BrokenDevice(f"{device} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def run_trial(
     trial: Trial,
     surroundings: Surroundings,
@@ -163,7 +171,9 @@ def _attempt(
         attempt.end("interrupted", heart.reason)
         return "interrupted"
     except RankDied as error:
-        attempt.end(DIED, str(error))  # and not as interrupted: a trial that kills its ranks must come to an end too
+        # A death, since a trial that kills its ranks must come to an end too; but not where all were told to end, which
+        # a rank that still imports does not survive.
+        attempt.end("interrupted" if should_stop() else DIED, str(error))
         return "interrupted"
     except torch.AcceleratorError as error:
         traceback.print_exc()

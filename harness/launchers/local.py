@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -15,7 +16,7 @@ from typing import Any
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import TIME_LIMIT_EXIT
 from twinbench.harness.running import CannotStart
-from twinbench.harness.worker import BrokenDevice, Execute, Unwritable
+from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, check_device
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
@@ -45,13 +46,14 @@ class LocalLauncher:
         self._context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and CUDA's state
         self._devices = [devices[number % len(devices)] for number in range(workers)]
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._failed_starts: Counter[str] = Counter()  # in a row, by device
+        self._is_done = False
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Works until `is_over`, asked several times a second, or until the workers find nothing more to do.
 
         On any exception, KeyboardInterrupt among them, the running trials save their state and end before it goes on
-        up. Raises Unwritable when the run folder takes no more, CannotStart when workers die as they start.
+        up. Raises Unwritable when the run folder takes no more, CannotStart when the last worker died as it started.
         """
         try:
             for device in self._devices:  # one by one, so that _stop knows each, whenever a Ctrl-C comes
@@ -89,11 +91,11 @@ class LocalLauncher:
                 said = worker.connection.recv()
                 if said != "ready":
                     raise Unwritable(said)
-                worker.ready, self._failed_starts = True, 0
+                worker.ready, self._failed_starts[worker.device] = True, 0
 
     def _mend(self) -> None:
-        """Replaces workers that died, lets go those that found nothing more to do."""
-        workers = []
+        """Replaces workers that died; lets go those that found nothing more to do, or that die whenever they start."""
+        workers, why = [], ""
         for worker in self._workers:
             if worker.process.is_alive():
                 workers.append(worker)
@@ -103,13 +105,18 @@ class LocalLauncher:
             worker.connection.close()
             code = worker.process.exitcode
             if code == 0:
+                self._is_done = True
                 continue
-            self._failed_starts += not worker.ready
-            if self._failed_starts >= FAILED_STARTS_ALLOWED:
-                raise CannotStart(f"{self._failed_starts} workers in a row ended as they started, with {_ended(code)}")
+            self._failed_starts[worker.device] += not worker.ready
+            if (failed := self._failed_starts[worker.device]) >= FAILED_STARTS_ALLOWED:
+                why = f"{failed} workers in a row ended as they started on {worker.device}, with {_ended(code)}"
+                print(f"{why}; no other is started", file=sys.stderr)
+                continue
             print(f"a worker ended with {_ended(code)}; another takes over", file=sys.stderr)
             workers.append(self._start(worker.device))
         self._workers = workers
+        if why and not workers and not self._is_done:
+            raise CannotStart(why)
 
     def _stop(self) -> None:
         """Asks what runs to save its state and end; a second Ctrl-C kills instead."""
@@ -156,6 +163,11 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
     def should_stop() -> bool:
         return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers' trials
 
+    try:
+        check_device(surroundings.device)
+    except BrokenDevice as error:
+        print(error, file=sys.stderr)
+        sys.exit(BROKEN_DEVICE_EXIT)
     connection.send("ready")
     try:
         drain(surroundings, should_stop, stay, execute)

@@ -18,11 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.run_folder import cancellations, last_words, leave_last_words, write_launch
+from twinbench.harness.run_folder import (
+    LAUNCHES,
+    cancellations,
+    forget_last_words,
+    last_words,
+    leave_last_words,
+    write_launch,
+)
 from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
-from twinbench.harness.worker import BrokenDevice, Execute
+from twinbench.harness.survey import at_work
+from twinbench.harness.worker import BrokenDevice, Execute, check_device
 from twinbench.results.record import PLAN
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
@@ -32,6 +40,7 @@ LOOK_EVERY_SECONDS = 2.0
 STOP_SECONDS = 120.0
 HEAD_SECONDS = 15.0  # that a head may be away; after a minute Ray ends the driver's process, without what it would say
 ANSWER_SECONDS = 10.0  # in which an actor that has a place answers
+MEASURE_SECONDS = 300.0  # for a task that measures packs, its wait for a place included
 
 
 class Worker:
@@ -43,7 +52,8 @@ class Worker:
         self._name, self._launch, self._execute = name, launch, execute
         self._stop, self._is_ending = threading.Event(), False
         device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
-        self._surroundings = replace(surroundings, device=device, where=f"ray {_node()}")
+        check_device(device)
+        self._surroundings = replace(surroundings, device=device, where=f"ray {_node()} actor {_number(name)}")
         self._thread = threading.Thread(target=self._work, name="drain", daemon=True)
         self._thread.start()
 
@@ -78,6 +88,11 @@ def _seconds_in_packs(trial: Trial, image_size: int, on_gpu: bool, threads: int)
 
     device = choose_devices("auto")[0] if on_gpu else "cpu"
     return dict(seconds_in_packs(trial, image_size, device, threads, print))
+
+
+def _number(name: str) -> str:
+    """Of an actor, among those of its launch."""
+    return name.rpartition("-")[2]
 
 
 def _node() -> str:
@@ -167,6 +182,7 @@ class Actors:
         key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
         self._launch, self._prefix = f"ray-{key}", f"twinbench-{key}-"
         self._handles: dict[str, Any] = {}
+        self._is_lost = False
         self._cpus = site.cpus or surroundings.threads * surroundings.processes
 
     def start(self, count: int, say: Callable[[str], None]) -> None:
@@ -182,10 +198,20 @@ class Actors:
             "runtime_env": self._environment(),
             **self._asked(),
         }
-        there = self._settled()
+        there, folder = self._settled(), self.surroundings.run_folder
         if not there:
-            last_words(self.surroundings.run_folder, self._launch)  # of earlier actors
-        actor = ray.remote(Worker)
+            forget_last_words(folder, self._launch)  # of earlier actors
+        if not there or not (folder / LAUNCHES / f"{self._launch}.json").exists():
+            launch = {
+                "launcher": "ray",
+                "actors": count,
+                "name": self._prefix,
+                "address": address_of(self._site),
+                "asked": described(self._site),
+                "code": snapshot(folder).name,
+            }
+            write_launch(folder, self._launch, launch)  # before any: a `cancel` must find what a dead driver left
+        self._handles, actor = {}, ray.remote(Worker)
         surroundings = replace(self.surroundings, device="auto" if self._site.gpus else "cpu")
         for number in range(count):
             name = f"{self._prefix}{number}"
@@ -195,25 +221,21 @@ class Actors:
             new = len(self._handles.keys() - there)
             told = "go on as that command asked for them; " + (f"{new} more start" if new else "no more start")
             say(f"{len(there)} workers of an earlier command are there already, and {told}")
-            return
-        launch = {
-            "launcher": "ray",
-            "actors": count,
-            "name": self._prefix,
-            "address": address_of(self._site),
-            "asked": described(self._site),
-            "code": snapshot(self.surroundings.run_folder).name,
-        }
-        write_launch(self.surroundings.run_folder, self._launch, launch)
 
     def seconds_in_packs(self, trial: Trial, image_size: int) -> Mapping[int, float]:
-        """What packs of such trials cost where an actor may run, measured there unless stored. RuntimeError if not."""
+        """What packs of such trials cost where an actor may run, measured there unless stored. RuntimeError if not.
+
+        That includes a cluster that has no place for it within MEASURE_SECONDS.
+        """
         import ray
 
         task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._asked())
         found = task.remote(trial, image_size, bool(self._site.gpus), self.surroundings.threads)
         try:
-            return dict(ray.get(found))
+            return dict(ray.get(found, timeout=MEASURE_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            ray.cancel(found, force=True)
+            raise RuntimeError(f"the cluster had no place for it within {MEASURE_SECONDS:g} s") from None
         except ray.exceptions.RayError as error:
             raise RuntimeError(str(error).strip().splitlines()[-1]) from error
 
@@ -259,6 +281,11 @@ class Actors:
         wanted = {"CPU": self._cpus, "GPU": self._site.gpus, **self._site.resources}
         return int(min(resources.get(name, 0) / amount + 1e-6 for name, amount in wanted.items() if amount))
 
+    def are_lost(self) -> bool:
+        """Whether the cluster's head is gone, and they with it. Once it is, it is not asked again."""
+        self._is_lost = self._is_lost or head_is_gone()
+        return self._is_lost
+
     def alive(self) -> list[str]:
         """Names of the actors that work, wait for a place, or are being started again."""
         return _named(self._prefix)
@@ -291,23 +318,29 @@ class Actors:
 
     def stop(self) -> None:
         """Asks all to save what runs and end, and waits until they have. Those that wait for a place are given up."""
-        _stop(self.alive())
+        _stop(self.alive(), self.surroundings.run_folder)
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
 
 
-def cancel_waiting(notes: Sequence[Path]) -> None:
+def cancel_waiting(run_folder: Path, notes: Sequence[Path]) -> None:
     """Gives up actors without a place, of the launches noted, where their clusters can be reached from here.
 
     They would end once they had one, but until then a cluster that grows makes room for them.
     """
+    launches = []
     for file in notes:
-        with contextlib.suppress(OSError, ValueError, KeyError, InvalidInput):  # the mark in the folder ends them later
+        with contextlib.suppress(OSError, ValueError, KeyError):
             launch = json.loads(file.read_bytes())
             if launch["launcher"] == "ray" and launch["address"] != "local":
-                with connected(RaySite(address=launch["address"])):
-                    _stop(_named(launch["name"]))
+                launches.append((str(launch["address"]), str(launch["name"])))
+    for address, prefix in launches:
+        import ray
+
+        # where Ray is in trouble, the mark in the folder ends them once they have a place
+        with contextlib.suppress(OSError, InvalidInput, ray.exceptions.RayError), connected(RaySite(address=address)):
+            _stop(_named(prefix), run_folder)
 
 
 def _named(prefix: str) -> list[str]:
@@ -318,7 +351,7 @@ def _named(prefix: str) -> list[str]:
 
 
 def _answers(names: Sequence[str]) -> tuple[dict[str, bool], dict[str, Any]]:
-    """Whether each actor is ending, of those that answer; handles of those that do not, since they have no place."""
+    """Whether each actor is ending, of those that answer; handles of those that do not: most likely without a place."""
     import ray
 
     asked = {}
@@ -334,12 +367,15 @@ def _answers(names: Sequence[str]) -> tuple[dict[str, bool], dict[str, Any]]:
     return answers, dict(asked[answer] for answer in silent)
 
 
-def _stop(names: Sequence[str]) -> None:
+def _stop(names: Sequence[str], run_folder: Path) -> None:
+    """Asks actors to end, and gives up those that do not answer, but for one whose trial is seen to go on."""
     import ray
 
     for name in names:
         with contextlib.suppress(ValueError):
             ray.get_actor(name, NAMESPACE).stop.remote()
     _, silent = _answers(names)
-    for handle in silent.values():
-        ray.kill(handle, no_restart=True)
+    busy = {str(attempt["where"]).rpartition(" ")[2] for attempt in at_work(run_folder)} if silent else set()
+    for name, handle in silent.items():
+        if _number(name) not in busy:
+            ray.kill(handle, no_restart=True)

@@ -20,12 +20,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from twinbench.harness.attempts import is_running, last_attempt
+from twinbench.harness.attempts import give_back, is_running, last_attempt
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.packing import fit_pack, seconds_in_packs
-from twinbench.harness.run_folder import LAUNCHES, launch_notes, planned_trials, write_launch
+from twinbench.harness.run_folder import LAUNCHES, launch_notes, look_anew, planned_trials, write_launch
 from twinbench.harness.running import choose_devices, first_devices
 from twinbench.harness.site import SlurmSite, described
 from twinbench.harness.snapshot import snapshot
@@ -70,7 +70,7 @@ class Slot:
                 return
             if told_to_end.is_set():
                 _requeue_if_preempted()
-                time.sleep(GRACE_SECONDS)  # until SLURM ends it, so that it never counts as completed
+                _wait_for_the_end(folder)  # which SLURM brings, so that it never counts as completed
                 told_to_end.clear()  # it was somebody's signal, and not SLURM's
             elif not _leaves_work(folder):
                 return
@@ -87,8 +87,15 @@ class Slot:
         """submitit's call at the time limit's warning (SIGUSR2): saves what runs; submitit then requeues the job."""
         from submitit.helpers import DelayedSubmission
 
-        stop_children()
+        stop_children(self._surroundings.run_folder)
         return DelayedSubmission(self)
+
+
+def _wait_for_the_end(run_folder: Path) -> None:
+    """For GRACE_SECONDS, or until a `cancel`, after which it may count as completed."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline and not is_cancelled(run_folder):
+        time.sleep(1)
 
 
 def _left(run_folder: Path) -> Path:
@@ -103,6 +110,7 @@ def _leaves_work(run_folder: Path) -> bool:
     """
     _left(run_folder).mkdir(parents=True, exist_ok=True)
     (_left(run_folder) / job_name()).touch()
+    look_anew(run_folder)
     recorded = recorded_ids(run_folder)
     todo = [trial.trial_id for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
     return any(not is_running(last_attempt(run_folder, trial_id)) for trial_id in todo)
@@ -120,8 +128,8 @@ def _requeue_if_preempted() -> None:
             _ask("scontrol", "requeue", job)
 
 
-def stop_children() -> None:
-    """Asks this process's workers to save and end, and waits until they have."""
+def stop_children(run_folder: Path) -> None:
+    """Asks this process's workers to save and end, and waits until they have, but no longer than SAVING_SECONDS."""
     import multiprocessing
 
     children = multiprocessing.active_children()
@@ -133,6 +141,8 @@ def stop_children() -> None:
         if child.is_alive():  # in an evaluation, say: what it saved last stays
             child.kill()
             child.join()
+            with contextlib.suppress(OSError):
+                give_back(run_folder, child.pid)  # type: ignore[arg-type]
 
 
 def job_name() -> str:
@@ -261,19 +271,22 @@ def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
     """Those of them that take trials, or will.
 
     SLURM is asked again while all are just ending, as one that is requeued is for a moment, and where it knows none:
-    one answer without slots proves nothing.
+    one answer without slots proves nothing. Those that go on ending are not counted on: should one be requeued yet, it
+    shares the work.
     """
     deadline, empty = time.monotonic() + ENDING_SECONDS, 0
     while jobs:
         states = _states_of_slots(jobs)
         if states is None:
             return None
+        look_anew(_left(run_folder))
         left = {path.name for path in _left(run_folder).glob("*")}
         counted = [state for slot, state in states.items() if slot not in left]
         empty = 0 if states else empty + 1
-        is_settled = empty > 1 or (states and set(counted) != {"COMPLETING"})
-        if is_settled or time.monotonic() > deadline:
+        if empty > 1 or (states and set(counted) != {"COMPLETING"}):
             return len(counted)
+        if time.monotonic() > deadline:  # their node does not let go of them, or squeue forgets them now and then
+            return 0
         time.sleep(ASK_AGAIN_SECONDS)
     return 0
 

@@ -17,7 +17,8 @@ from twinbench.harness.curves import FILE_NAME
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.live.seen import Recorded, SeenRecords, number, stamp
 from twinbench.harness.run_folder import read_plan, trials_of
-from twinbench.harness.status import seconds_left, state_of
+from twinbench.harness.status import seconds_left
+from twinbench.harness.survey import state_of
 from twinbench.harness.watching import label, moved
 from twinbench.reports.cells import BASELINES, METRICS, REPORTED_ON, SELECTED_BY, deviations_text
 from twinbench.reports.statistics import t_interval

@@ -1,23 +1,48 @@
 """Claims: what is launched is noted with its code, and a cancelled launch is not taken for one that goes on."""
 
+import contextlib
+import io
 import itertools
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from launching import PLUGINS
+from rich.console import Console
 
 from twinbench.harness import provenance
+from twinbench.harness.attempts import Others, attempt_file, claim, read_attempt
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.launchers import slurm
+from twinbench.harness.launchers import local, slurm
+from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.launchers.ray import Actors
 from twinbench.harness.launchers.slurm import launched
-from twinbench.harness.run_folder import cancel, last_words, launch_notes, leave_last_words, write_launch
+from twinbench.harness.planning import Plan
+from twinbench.harness.run_folder import (
+    cancel,
+    forget_last_words,
+    last_words,
+    launch_notes,
+    leave_last_words,
+    missing,
+    why_unplanned,
+    write_launch,
+    write_plan,
+)
+from twinbench.harness.running import CannotStart
 from twinbench.harness.site import RaySite
 from twinbench.harness.snapshot import snapshot
+from twinbench.harness.status import Status, shown
+from twinbench.harness.watching import Watch
+from twinbench.results.record import record_files
+
+Planner = Callable[..., Plan]
 
 
 def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
@@ -57,6 +82,7 @@ def test_a_queue_is_empty_after_two_answers_in_a_row_and_asked_less_often_while_
         ([{"7_0": "RUNNING", "7_1": "COMPLETING"}], (), 2),
         ([{"7_0": "COMPLETING"}, {"7_0": "PENDING"}], (), 1),  # it was requeued
         ([{"7_0": "COMPLETING"}, {}, {}], (), 0),
+        ([{"7_0": "COMPLETING"}] * 17, (), 0),  # its node does not let go of it
         ([{"7_0": "RUNNING", "7_1": "RUNNING"}], ("7_0",), 1),
         ([{"7_0": "RUNNING"}], ("7_0",), 0),
         ([None], (), None),
@@ -71,7 +97,9 @@ def test_slots_count_that_take_trials_or_will(
 ) -> None:
     told = iter(answers)
     monkeypatch.setattr(slurm, "_states_of_slots", lambda jobs: next(told))
-    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    clock = [0.0]
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
     slurm._left(tmp_path).mkdir(parents=True)
     for slot in left:
         (slurm._left(tmp_path) / slot).touch()
@@ -110,13 +138,128 @@ def test_a_slot_goes_on_after_a_signal_that_nothing_follows_and_says_when_it_lea
     assert [path.name for path in slurm._left(tmp_path).iterdir()] == ["7"]
 
 
-def test_last_words_of_a_worker_are_read_once(tmp_path: Path) -> None:
+def test_a_slot_that_finds_no_more_looks_once_more_and_takes_what_was_planned_since(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    write_plan(tmp_path, planned)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert slurm._leaves_work(tmp_path)
+    held = [claim(tmp_path, trial.trial_id, Others()) for trial in planned.trials]
+    assert not slurm._leaves_work(tmp_path)
+    held[0].end("interrupted")
+    assert slurm._leaves_work(tmp_path)
+
+
+def test_a_slot_in_its_grace_ends_at_a_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            cancel(tmp_path)
+
+    monkeypatch.setattr(slurm.time, "sleep", sleep)
+    slurm._wait_for_the_end(tmp_path)
+    assert slept == [1, 1, 1]
+
+
+STUBBORN = """
+import pathlib, signal, sys, time
+from twinbench.harness.attempts import Others, claim
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+claim(pathlib.Path(sys.argv[1]), sys.argv[2], Others())
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_its_slot_kills_does_not_count_as_one_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", STUBBORN, str(tmp_path), "a"], stdout=subprocess.PIPE)
+
+    class Child:
+        """What multiprocessing tells of a child."""
+
+        pid, kill = child.pid, child.kill
+
+        def join(self, timeout: float | None = None) -> None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout)
+
+        def is_alive(self) -> bool:
+            return child.poll() is None
+
+    assert child.stdout
+    child.stdout.readline()
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: [Child()])
+    monkeypatch.setattr(slurm, "SAVING_SECONDS", 0.1)
+    slurm.stop_children(tmp_path)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert claim(tmp_path, "a", Others()) is not None
+    assert read_attempt(tmp_path, "a", 1)["status"] == "interrupted"
+
+
+def test_last_words_of_a_worker_stay_until_its_launch_starts_others_and_are_told_by_status(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
     assert last_words(tmp_path, "ray-a") == ""
     leave_last_words(tmp_path, "ray-a", ValueError("no such thing"), "node 7")
-    assert last_words(tmp_path, "ray-b") == ""
+    assert last_words(tmp_path, "ray-b") == "" and launch_notes(tmp_path) == []
     assert last_words(tmp_path, "ray-a") == "ValueError: no such thing, on node 7"
+    write_plan(tmp_path, tiny_plan("methods=simclr"))
+    write_launch(tmp_path, "ray-a", {"launcher": "ray"})
+    console = Console(file=io.StringIO(), width=200)
+    console.print(shown(Status(tmp_path)))
+    assert "a worker of it ended with ValueError: no such thing, on node 7" in console.file.getvalue()
+    forget_last_words(tmp_path, "ray-a")
     assert last_words(tmp_path, "ray-a") == ""
-    assert launch_notes(tmp_path) == []
+
+
+def test_a_device_that_computes_nothing_is_let_go_and_the_others_do_its_work(
+    tiny_plan: Planner, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "FAILED_STARTS_ALLOWED", 1)
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    write_plan(tmp_path, planned)
+    nowhere = "cuda:99"
+    with pytest.raises(CannotStart, match="in a row ended as they started on cuda:99"):
+        LocalLauncher(Surroundings(tmp_path), 1, [nowhere]).run(lambda: False)
+    assert not list(tmp_path.glob("trials/*")) and "cuda:99 cannot be used" in capfd.readouterr().err
+    LocalLauncher(Surroundings(tmp_path), 2, [nowhere, "cpu"], stay=False).run(lambda: False)
+    assert len(record_files(tmp_path)) == len(planned.trials)
+
+
+def test_what_was_given_up_before_a_run_is_not_told_as_its_end(tiny_plan: Planner, tmp_path: Path) -> None:
+    planned = tiny_plan("methods=simclr", "baselines=false", "seeds=[0, 1]")
+    write_plan(tmp_path, planned)
+    first, second = [trial.trial_id for trial in planned.trials]
+    _end(tmp_path, first, "cancelled")
+    watch = Watch(tmp_path, planned.axes, planned.trials, Console(quiet=True))
+    assert watch.why_left() == ""
+    _end(tmp_path, second, "the disk is full")
+    assert watch.why_left() == "the disk is full"
+    _end(tmp_path, first, "its device is broken", later=True)
+    assert watch.why_left() == "its device is broken"
+
+
+def _end(folder: Path, trial_id: str, reason: str, later: bool = False) -> None:
+    attempt = claim(folder, trial_id, Others())
+    assert attempt is not None
+    attempt.end("interrupted", reason)
+    if later:
+        file = attempt_file(folder, trial_id, attempt.number)
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"updated": "2999-01-01T00:00:00+00:00"}))
+
+
+def test_trials_that_left_the_folders_plan_are_not_waited_for(tiny_plan: Planner, tmp_path: Path) -> None:
+    first, other = tiny_plan("methods=simclr", "seeds=[0, 1]"), tiny_plan("methods=simclr", "seeds=[1, 2]")
+    write_plan(tmp_path, first)
+    write_plan(tmp_path, other)  # nothing was begun, so it takes the other's place
+    assert {trial.seed for trial in missing(first, tmp_path)} == {1}
+    assert "without" in why_unplanned(tmp_path, first) and why_unplanned(tmp_path, other) == ""
 
 
 @pytest.mark.parametrize(

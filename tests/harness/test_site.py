@@ -52,6 +52,8 @@ def test_every_mistake_is_told_at_once(file: Path) -> None:
     assert "did you mean 'partition'?" in text and "gpus" in text and "at least 0" in text
     with pytest.raises(InvalidInput, match="is no time"):
         read_site(SlurmSite, "slurm", None, ["time=soon"])
+    with pytest.raises(InvalidInput, match=r"is no time.*\n.*job-name: has a comma"):
+        read_site(SlurmSite, "slurm", None, ["time=soon", 'sbatch.job-name="a,b"'])
     with pytest.raises(InvalidInput, match="KEY=VALUE"):
         read_site(SlurmSite, "slurm", None, ["gpus"])
     file.write_text("[slrum]\n")
