@@ -34,6 +34,16 @@ baselines = false
 methods = ["raises", "out_of_memory", "killed", "hangs", "simclr"]
 axes = { epochs = [2], batch_size = [256] }
 """
+DEVOURING = """
+question = "What becomes of a trial that needs more memory than there is?"
+protocol = "digits-small"
+seeds = [0]
+baselines = false
+
+[[grids]]
+methods = ["devours", "simclr"]
+axes = { epochs = [2], batch_size = [256] }
+"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,17 @@ class Twinbench:
         return self.attempts(out)
 
 
+def run_with_a_worker_killed(twinbench: Twinbench, *options: object) -> None:
+    """Runs ONE_TRIAL and kills its worker, of which the command that waits need not be told."""
+    command = twinbench.start_run("worker", ONE_TRIAL, *options)
+    (first,) = twinbench.wait_for_progress("worker")
+    os.kill(first["pid"], signal.SIGKILL)
+    end_well(command)
+    assert twinbench.digests("worker") == twinbench.digests("one")
+    assert twinbench.attempt("worker", 1)["status"] == "died" and twinbench.attempt("worker", 2)["from_step"] > 0
+    assert twinbench.attempts("worker")[0]["number"] == 2
+
+
 def run_on_two_ranks(twinbench: Twinbench, *options: object) -> None:
     """Runs RANKS with two processes per trial, one of which is killed: the record is that of this machine alone."""
     twinbench.run("ranks-here", RANKS, "--processes-per-trial", 2)
@@ -152,6 +173,38 @@ def small_disk(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def limited_memory(size: int) -> Iterator[Path]:
+    """A control group of so many bytes, by the file that takes process numbers; skips where none can be made."""
+    root = Path("/sys/fs/cgroup")
+    version_1 = root / "memory"
+    group = (version_1 if version_1.is_dir() else root) / f"twinbench-{os.getpid()}"
+    limit = "memory.limit_in_bytes" if version_1.is_dir() else "memory.max"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(size))
+    except OSError as error:
+        pytest.skip(f"limiting memory needs root and its controller: {error}")
+    try:
+        yield group / "cgroup.procs"
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), "processes outlive their command", 30)
+        group.rmdir()
+
+
+def run_out_of_memory(twinbench: Twinbench, *options: object) -> None:
+    """Runs DEVOURING in a gigabyte and a half: the kernel kills what devours it, and the other trial is recorded."""
+    (twinbench.folder / "devouring.toml").write_text(DEVOURING)
+    with limited_memory(3 * 2**29) as processes:
+        run = twinbench.start("run", "devouring.toml", "--out", "devouring", *options)
+        processes.write_text(str(run.pid))
+        output, errors = run.communicate(timeout=300)
+    assert run.returncode == 1 and "2 trials: 1 done, 1 failed" in output, output + errors
+    assert "signal SIGKILL" in errors
+    (failed,) = [one["result"] for one in twinbench.records("devouring") if one["result"]["status"] == "failed"]
+    assert failed["trial"]["method"] == "devours" and "died 3 times" in failed["reason"]
 
 
 def run_out_of_disk(twinbench: Twinbench, room: int, *options: object) -> None:

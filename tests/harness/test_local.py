@@ -4,7 +4,17 @@ import os
 import signal
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, run_misbehaving, run_out_of_disk, wait_until
+from launching import (
+    FEW_TRIALS,
+    ONE_TRIAL,
+    Twinbench,
+    end_well,
+    run_misbehaving,
+    run_out_of_disk,
+    run_out_of_memory,
+    run_with_a_worker_killed,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +55,14 @@ def test_trials_that_go_wrong_are_recorded_and_stop_no_other(here: Twinbench) ->
     again = here.run("wrong", ("methods=raises",), "--retry", "failed", sweep="wrong.toml", code=1)
     assert "1 failed trials run again" in again
     assert {r["circumstance"]["attempts"] for r in here.records("wrong") if "raises" in r["result"]["reason"]} == {2}
+
+
+def test_a_trial_that_the_kernel_kills_for_its_memory_is_recorded_and_stops_no_other(here: Twinbench) -> None:
+    run_out_of_memory(here, "--workers", 1)
+
+
+def test_a_worker_that_is_killed_costs_its_attempt_and_its_driver_goes_on(here: Twinbench) -> None:
+    run_with_a_worker_killed(here)
 
 
 def test_two_processes_per_trial_leave_nearly_the_record_of_one(here: Twinbench) -> None:

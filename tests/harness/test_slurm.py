@@ -16,6 +16,7 @@ from launching import (
     run_misbehaving,
     run_on_two_ranks,
     run_out_of_disk,
+    run_with_a_worker_killed,
     wait_until,
 )
 from slurm_cluster import SlurmCluster, start_cluster
@@ -58,6 +59,11 @@ def test_two_ranks_of_which_one_is_killed_leave_the_record_of_a_local_run(there:
     run_on_two_ranks(there, *ON_SLURM, "--slurm", "cpus=2")
 
 
+def test_a_worker_that_is_killed_costs_its_attempt_and_its_slot_goes_on(there: Twinbench) -> None:
+    run_with_a_worker_killed(there, *ON_SLURM)
+    assert there.launch("worker")["slots"] == 1
+
+
 def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> None:
     for command in [there.start_run("shared-slurm", FEW_TRIALS, *ON_SLURM) for _ in range(2)]:
         end_well(command)
@@ -65,11 +71,19 @@ def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> No
     assert {record["circumstance"]["attempts"] for record in there.records("shared-slurm")} == {1}
 
 
-def test_trials_that_are_planned_as_the_slots_end_are_run(there: Twinbench) -> None:
+def test_a_detached_sweep_is_shown_collected_and_reported_by_other_commands_while_trials_planned_as_it_ends_are_run(
+    there: Twinbench,
+) -> None:
     there.run("grown", (*FEW_TRIALS, "projector_width=[16]", "baselines=false"), *ON_SLURM, "--detach")
     wait_until(lambda: there.digests("grown"), "the first trial was not run")
     there.run("grown", FEW_TRIALS, *ON_SLURM, "--detach")
+    assert "done" in there("status", "grown")
     wait_until(lambda: there.digests("grown") == there.digests("few"), "the trials planned later were not run")
+    trials = len(there.digests("few"))
+    assert f"{trials} trials: {trials} done" in there("status", "grown")
+    assert f"{trials} new" in there("collect", "grown")
+    there("report", "grown")
+    assert (there.folder / "grown" / "report" / "index.html").exists()
 
 
 def test_where_fewer_jobs_may_be_submitted_fewer_slots_do_the_same_work(there: Twinbench) -> None:
@@ -164,6 +178,7 @@ constraint = "on-n2"
 time = "00:10:00"
 gpus = 1
 cpus = 2
+memory = "500M"
 slots = 2
 array_parallelism = 1
 
@@ -185,7 +200,8 @@ def test_slots_get_what_they_ask_for_are_requeued_at_their_time_limit_cancelled_
     told = slurm.command("scontrol", "show", "job", f"{array}_0")
     given = dict(word.split("=", 1) for word in told.split() if "=" in word)
     asked = {"Account": "lab", "QOS": "low", "Features": "on-n2", "Licenses": "scratch", "Comment": "asked"}
-    asked |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
+    asked |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "MinMemoryNode": "500M"}
+    asked |= {"TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
     assert {key: given[key] for key in asked} == asked
     assert _elements(slurm, array, "state") == ["RUNNING", "PENDING"]  # one at a time
     assert _elements(slurm, array, "reason")[1] == "JobArrayTaskLimit"

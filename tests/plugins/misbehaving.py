@@ -40,6 +40,16 @@ class Killed(SimCLR):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Devours(SimCLR):
+    """Takes a hundred megabytes after another until it is killed, or has had eight gigabytes."""
+
+    name = "devours"
+
+    def loss(self, views: Any, step: Any) -> Any:
+        kept = [os.urandom(2**20) * 100 for _ in range(80)]
+        raise AssertionError(f"nobody minds {len(kept)} such pieces")
+
+
 class Hangs(SimCLR):
     """Never comes back."""
 
