@@ -159,6 +159,13 @@ class Others:
         return self._seen.get(trial_id, ("", 0.0, False))[2]
 
 
+def is_free(run_folder: Path, trial_id: str, others: Others) -> bool:
+    """Whether a claim of the trial would be tried: it has no record, and nobody is seen to hold it."""
+    told = last_attempt(run_folder, trial_id)
+    held = bool(attempt_numbers(run_folder, trial_id)) and others.holds(trial_id, int(told.get("number", 0)), told)
+    return not held and not is_recorded(run_folder, trial_id)
+
+
 # --- claiming and holding -------------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,10 @@ def run(
         str,
         typer.Option(help="Trials at most that take turns in one process, on views made once for all; auto measures."),
     ] = "1",
+    isolate: Annotated[
+        bool,
+        typer.Option("--isolate", help="Give each trial a process of its own: nothing stays of those before."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     mode: Annotated[
         str,
@@ -125,7 +129,7 @@ def run(
     from twinbench.harness.status import counted
     from twinbench.harness.watching import Watch
 
-    _check_run_options(launcher, retry, detach, mode)
+    _check_run_options(launcher, retry, detach, mode, isolate)
     threads_per_trial = _threads(threads, launcher, processes_per_trial)
     most_packed = _most_packed(pack, processes_per_trial, trial_time_limit)
     devices = []
@@ -152,6 +156,7 @@ def run(
         processes=processes_per_trial,
         pack=most_packed,
         mode=mode,
+        isolate=isolate,
     )
     watch, measures_packs = Watch(folder, planned.axes, planned.trials, out()), pack == AUTO
     outcome: Outcome | None
@@ -175,7 +180,7 @@ def run(
         raise typer.Exit(SOME_FAILED)
 
 
-def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str) -> None:
+def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str, isolate: bool) -> None:
     from twinbench.harness.training.kernels import MODES
 
     mistakes = []
@@ -184,6 +189,9 @@ def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str
     if launcher not in LAUNCHERS:
         close = nearest(launcher, LAUNCHERS)
         mistakes.append(Mistake("--launcher", "", "no such launcher", launcher, ", ".join(LAUNCHERS), close))
+    if isolate and launcher == "ray":
+        problem = "cannot fork a process for each trial off Ray's, which have threads"
+        mistakes.append(Mistake("--isolate", "", problem, launcher, "local, slurm"))
     if retry not in (None, "failed"):
         mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
     if detach and launcher == "local":

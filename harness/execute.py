@@ -41,7 +41,8 @@ class Surroundings:
     `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
     allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
     trial together, each with `threads`: on a CPU, or on one GPU each from `device` on. `pack` trials at most take turns
-    in one process, on the same batches; of a trial that runs, it says how many do. `mode` is `repro` or `fast`.
+    in one process, on the same batches; of a trial that runs, it says how many do. `mode` is `repro` or `fast`. With
+    `isolate` each trial, or pack, has a process that begins and ends with it.
     """
 
     run_folder: Path
@@ -56,6 +57,7 @@ class Surroundings:
     processes: int = 1
     pack: int = 1
     mode: str = REPRO
+    isolate: bool = False
 
     def absolute(self) -> "Surroundings":
         """The same with paths that mean the same in every process of a cluster."""

@@ -53,12 +53,13 @@ class Unwritable(Exception):
 Execute = Callable[[Trial, Surroundings, Attempt, Callable[[], bool], Found], Generator[None, None, tuple[str, str]]]
 
 
-def check_device(device: str) -> None:
-    """Raises BrokenDevice where the device computes nothing: a worker on it would fail trial after trial."""
+def why_unusable(device: str) -> str:
+    """Why the device computes nothing, so that a worker on it would fail trial after trial; empty where it does."""
     try:
         torch.ones(1, device=device).sum().item()
     except (RuntimeError, AssertionError) as error:  # the latter of a torch that was built without CUDA
-        raise BrokenDevice(f"{device} cannot be used: {str(error).splitlines()[0]}") from error
+        return f"{device} cannot be used: {str(error).splitlines()[0]}"
+    return ""
 
 
 def run_trial(

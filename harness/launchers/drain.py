@@ -7,6 +7,7 @@ from pathlib import Path
 from twinbench.harness.attempts import Others, attempt_numbers, is_recorded
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import is_cancelled
+from twinbench.harness.launchers.apart import run_pack_apart
 from twinbench.harness.run_folder import planned_trials
 from twinbench.harness.worker import Execute, run_pack
 from twinbench.results.record import recorded_ids
@@ -25,7 +26,7 @@ def drain(
     trial that is left has a living worker. Raises Unwritable when the run folder takes no more.
     """
     folder = surroundings.run_folder
-    others = Others(surroundings.stale_seconds)
+    others, run = Others(surroundings.stale_seconds), run_pack_apart if surroundings.isolate else run_pack
     given_up: set[str] = set()  # they run elsewhere
     left = _missing(folder, given_up)
     while left:
@@ -33,7 +34,7 @@ def drain(
         for pack in packs(left, surroundings):
             if should_stop() or is_cancelled(folder):
                 return
-            statuses = run_pack(pack, surroundings, should_stop, others, execute)
+            statuses = run(pack, surroundings, should_stop, others, execute)
             held += [trial for trial, is_ in zip(pack, statuses, strict=True) if is_ in ("taken", "interrupted")]
         left = [trial for trial in held if _is_worth_waiting_for(folder, trial, others, stay)]
         if left:

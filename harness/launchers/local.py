@@ -16,7 +16,7 @@ from typing import Any
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.heart import TIME_LIMIT_EXIT
 from twinbench.harness.running import CannotStart
-from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, check_device
+from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, why_unusable
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
@@ -148,6 +148,7 @@ def _ended(code: int | None) -> str:
 
 def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool, execute: Execute | None) -> None:
     """A worker's life."""
+    from twinbench.harness.launchers.apart import apart
     from twinbench.harness.launchers.drain import drain
 
     asked_to_stop = False
@@ -163,10 +164,9 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
     def should_stop() -> bool:
         return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers' trials
 
-    try:
-        check_device(surroundings.device)
-    except BrokenDevice as error:
-        print(error, file=sys.stderr)
+    device = surroundings.device
+    if reason := apart(lambda _: why_unusable(device)) if surroundings.isolate else why_unusable(device):
+        print(reason, file=sys.stderr)
         sys.exit(BROKEN_DEVICE_EXIT)
     connection.send("ready")
     try:

@@ -30,7 +30,7 @@ from twinbench.harness.running import choose_devices, cores
 from twinbench.harness.site import RaySite, described
 from twinbench.harness.snapshot import snapshot
 from twinbench.harness.survey import at_work
-from twinbench.harness.worker import BrokenDevice, Execute, check_device
+from twinbench.harness.worker import BrokenDevice, Execute, why_unusable
 from twinbench.results.record import PLAN
 from twinbench.sweeps.mistakes import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
@@ -52,7 +52,8 @@ class Worker:
         self._name, self._launch, self._execute = name, launch, execute
         self._stop, self._is_ending = threading.Event(), False
         device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
-        check_device(device)
+        if reason := why_unusable(device):
+            raise BrokenDevice(reason)
         self._surroundings = replace(surroundings, device=device, where=f"ray {_node()} actor {_number(name)}")
         self._thread = threading.Thread(target=self._work, name="drain", daemon=True)
         self._thread.start()

@@ -7,9 +7,8 @@ the local launcher. Starting and ending workers is taken off: of twinbench what 
 waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
 takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
 
-Ray Tune by default has a new process for every trial; twinbench's workers stay. Its own row with a new process each is
-made here: a worker is started, imports what a worker does, torch among it, runs one trial and ends. Beside it stands
-Ray Tune with a trial that imports torch, as one that trains must.
+Ray Tune by default has a new process for every trial, twinbench with `--isolate`. Beside them stands Ray Tune with a
+trial that imports torch, as one that trains must.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +77,14 @@ def finish(content: Plan, folder: Path) -> None:
     assert statuses == {"done": len(content.trials)}, statuses
 
 
-def local(count: int, folder: Path) -> float:
+def local(count: int, folder: Path, isolate: bool = False) -> float:
     """Plan, claim, run, record, ingest under the local launcher; the seconds of starting and ending its workers."""
     content = planned(count)
     write_plan(folder, content)
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
     begun = time.time()
-    LocalLauncher(Surroundings(folder, keep_log=True), WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(
-        watch.look
-    )
+    here = Surroundings(folder, keep_log=True, isolate=isolate)
+    LocalLauncher(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.look)
     ended = time.time()
     finish(content, folder)
     return idle(folder, begun, ended)
@@ -99,31 +96,9 @@ def idle(folder: Path, begun: float, ended: float) -> float:
     return min(written) - begun + ended - max(written)
 
 
-ALONE = """
-import sys
-from pathlib import Path
-from twinbench.harness.execute import Surroundings
-from twinbench.harness.run_folder import planned_trials
-from twinbench.harness.worker import run_trial
-
-def no_op(*_):
-    yield from ()
-    return "done", ""
-
-folder = Path(sys.argv[1])
-trial = next(trial for trial in planned_trials(folder) if trial.trial_id == sys.argv[2])
-assert run_trial(trial, Surroundings(folder, keep_log=True), execute=no_op) == "done"
-"""
-
-
-def process_each(count: int, folder: Path) -> None:
-    """Plan, claim, run, record, ingest with a new process for every trial, as many at a time as there are workers."""
-    content = planned(count)
-    write_plan(folder, content)
-    commands = [[sys.executable, "-c", ALONE, str(folder), trial.trial_id] for trial in content.trials]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(lambda command: subprocess.run(command, check=True), commands))
-    finish(content, folder)
+def process_each(count: int, folder: Path) -> float:
+    """The same with a process for each trial."""
+    return local(count, folder, isolate=True)
 
 
 def on_ray(count: int, folder: Path) -> float:
@@ -211,7 +186,7 @@ def seconds(run: Run, count: int) -> float:
 
 def seconds_once_warm(run: Run, count: int) -> float:
     """The same without starting and ending, which of a peer is what two trials take."""
-    if run in (local, on_ray):
+    if run in (local, process_each, on_ray):
         return seconds(run, count)
     return max(0.0, seconds(run, count + 2) - seconds(run, 2))
 
@@ -239,7 +214,7 @@ def main() -> None:
         "ray tune, reuse_actors": (tune(True), 1000),
         "ray tune": (tune(False), 100),
         "ray tune, torch imported": (tune(False, with_torch=True), 100),
-        "twinbench, process each": (process_each, 100),
+        "twinbench, process each": (process_each, 1000),
         "hydra multirun": (hydra, 1000),
         "submitit local": (submitit_local, 100),
     }

@@ -132,6 +132,7 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "cifar10_methods"), ("--data",)),
         (("run", "digits", "--out", "/proc/nowhere"), ("cannot be written",)),
         (("run", "digits", "--retry", "done"), ("cannot be run again", "failed")),
+        (("run", "digits", "--isolate", "--launcher", "ray"), ("cannot fork", "local, slurm")),
         (
             ("run", "digits", "--pack", "4", "--processes-per-trial", "2", "--trial-time-limit", "60"),
             ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),

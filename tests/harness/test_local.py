@@ -65,6 +65,11 @@ def test_a_worker_that_is_killed_costs_its_attempt_and_its_driver_goes_on(here: 
     run_with_a_worker_killed(here)
 
 
+def test_trials_with_a_process_each_leave_the_records_of_workers_that_stay(here: Twinbench) -> None:
+    here.run("isolated", FEW_TRIALS, "--isolate")
+    assert here.digests("isolated") == here.digests("few")
+
+
 def test_two_processes_per_trial_leave_nearly_the_record_of_one(here: Twinbench) -> None:
     here.run("ranks", ONE_TRIAL, "--processes-per-trial", "2")
     (one,), (two,) = here.records("one"), here.records("ranks")
