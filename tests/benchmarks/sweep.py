@@ -124,6 +124,12 @@ def digests(out: Path) -> dict[str, str]:
     return {record["result"]["trial_id"]: record["result_digest"] for record in records}
 
 
+def spent(out: Path) -> dict[str, float]:
+    """Seconds of all trials together by what they went into; what is left of the command's is its start and report."""
+    told = [read_record(file)["circumstance"] for file in record_files(out)]
+    return {name: round(sum(one[name] for one in told), 1) for name in ("train_seconds", "evaluation_seconds")}
+
+
 def arrays(file: Path, data: Path | None) -> dict[str, Any]:
     """The pixels and labels that our trials see, and how they train, for the peer."""
     from twinbench.harness.execute import Surroundings, _evaluator
@@ -270,17 +276,19 @@ def main() -> None:
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
         packs = f"twinbench, packs of {chosen.pack}"
-        ways = {
+        ways = {  # the peer first: where time is short, it is what else is known
+            USUAL: lambda out: usual_way(given, chosen, out),
             packs: lambda out: ours(file, out, chosen.pack, chosen),
             SOLO: lambda out: ours(file, out, "1", chosen),
-            USUAL: lambda out: usual_way(given, chosen, out),
         }
-        found |= {"seconds": {way: [] for way in ways}, "accuracies": {}}
+        found |= {"seconds": {way: [] for way in ways}, "accuracies": {}, "spent": {}}
         for number, way in enumerate(there_and_back(ways, chosen.repeats)):
-            seconds, reached = ways[way](folder / way / str(number))
+            out = folder / way / str(number)
+            seconds, reached = ways[way](out)
             found["seconds"][way].append(seconds)
             found["accuracies"][way] = {weight: [float(one) for one in reached[weight]] for weight in LAMBDAS}
-            print(f"  {way:<34} {seconds:8.1f} s", flush=True)
+            found["spent"][way] = spent(out) if way != USUAL else {}
+            print(f"  {way:<34} {seconds:8.1f} s  {found['spent'][way] or ''}", flush=True)
             write(chosen.out, found)  # each is long: a run that is stopped leaves what it has
         outs = [out for way in (packs, SOLO) for out in (folder / way).iterdir()]
         packed, *others = [digests(out) for out in outs]

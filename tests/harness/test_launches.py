@@ -39,6 +39,7 @@ from twinbench.harness.running import CannotStart
 from twinbench.harness.site import RaySite
 from twinbench.harness.snapshot import snapshot
 from twinbench.harness.status import Status, shown
+from twinbench.harness.survey import at_work
 from twinbench.harness.watching import Watch
 from twinbench.results.record import record_files
 
@@ -243,6 +244,16 @@ def test_what_was_given_up_before_a_run_is_not_told_as_its_end(tiny_plan: Planne
     assert watch.why_left() == "the disk is full"
     _end(tmp_path, first, "its device is broken", later=True)
     assert watch.why_left() == "its device is broken"
+
+
+def test_trials_are_at_work_whose_process_is_seen_to_live(tmp_path: Path) -> None:
+    held = claim(tmp_path, "held", Others(), "ray 12345678 actor 3")
+    assert held is not None
+    for trial_id, told in [("ended", {"status": "interrupted"}), ("died", {"process_start": "gone"})]:
+        assert claim(tmp_path, trial_id, Others()) is not None
+        file = attempt_file(tmp_path, trial_id, 1)
+        file.write_text(json.dumps(json.loads(file.read_text()) | told))
+    assert [attempt["where"] for attempt in at_work(tmp_path)] == ["ray 12345678 actor 3"]
 
 
 def _end(folder: Path, trial_id: str, reason: str, later: bool = False) -> None:
