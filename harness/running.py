@@ -316,7 +316,7 @@ def _watched(
             work()
     except KeyboardInterrupt:
         stopped = "interrupted; the same command goes on from here"
-    except (Unwritable, CannotStart) as error:
+    except (Unwritable, CannotStart, InvalidInput) as error:  # the last of a plan that somebody has broken meanwhile
         stopped = f"stopped: {error}; the same command goes on from here"
     if is_cancelled(run_folder):
         stopped = "cancelled; the same command goes on from here"
