@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twinbench.harness import provenance
 from twinbench.harness.attempts import Others, is_free, machine
 from twinbench.harness.execute import Surroundings
+from twinbench.harness.provenance import code_hash, commit, versions
 from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, run_pack
 from twinbench.sweeps.trial import Trial
 
@@ -42,7 +42,7 @@ def run_pack_apart(
     if not any([is_free(surroundings.run_folder, trial.trial_id, others) for trial in trials]):
         return ["taken"] * len(trials)
 
-    for fact in (provenance.code_hash, provenance.commit, provenance.versions, machine):
+    for fact in (code_hash, commit, versions, machine):
         fact()  # kept here, or every process would find it out anew
 
     def run(should_stop: ShouldStop) -> list[str]:
