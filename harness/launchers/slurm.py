@@ -62,7 +62,7 @@ class Slot:
         folder = surroundings.run_folder
         if surroundings.pack > 1:
             surroundings = self._with_fitting_pack(surroundings, devices[0])
-        while True:
+        while not is_cancelled(folder):
             (_left(folder) / job_name()).unlink(missing_ok=True)
             launcher = LocalLauncher(surroundings, self._per_device * len(devices), devices, stay=False)
             launcher.run(lambda: told_to_end.is_set() or is_cancelled(folder))
