@@ -10,14 +10,16 @@ to break, and no lease that could be deleted under somebody. Who finds a higher 
 lease. All a lost lease can cost is a second run of a trial, whose state and record are written whole and equal.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -161,8 +163,8 @@ class Others:
 
 def is_free(run_folder: Path, trial_id: str, others: Others) -> bool:
     """Whether a claim of the trial would be tried: it has no record, and nobody is seen to hold it."""
-    told = last_attempt(run_folder, trial_id)
-    held = bool(attempt_numbers(run_folder, trial_id)) and others.holds(trial_id, int(told.get("number", 0)), told)
+    last = max(attempt_numbers(run_folder, trial_id), default=0)
+    held = bool(last) and others.holds(trial_id, last, read_attempt(run_folder, trial_id, last))
     return not held and not is_recorded(run_folder, trial_id)
 
 
@@ -262,12 +264,19 @@ def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> A
     return attempt
 
 
-def give_back(run_folder: Path, pid: int) -> None:
-    """Ends the attempts of a process of this machine that was killed through no fault of its trials."""
-    for folder in (run_folder / "trials").iterdir():
-        told = last_attempt(run_folder, folder.name)
-        if is_running(told) and (told.get("machine"), told.get("pid")) == (machine(), pid):
-            file = attempt_file(run_folder, folder.name, told["number"])
+def give_back(run_folder: Path, pids: Collection[int]) -> None:
+    """Ends the attempts of processes of this machine that were killed through no fault of their trials.
+
+    Processes that they had forked for their trials are killed with them.
+    """
+    for name in os.listdir(run_folder / "trials"):
+        with contextlib.suppress(OSError):
+            told = last_attempt(run_folder, name)
+            if not is_running(told) or told["machine"] != machine() or not {told["pid"], told["parent"]} & {*pids}:
+                continue
+            if process_lives(told):
+                os.kill(told["pid"], signal.SIGKILL)
+            file = attempt_file(run_folder, name, told["number"])
             write_json_atomically(file, told | {"status": "interrupted"}, durable=False)
 
 

@@ -323,9 +323,16 @@ def _watched(
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
         # a disk may be so full that no worker could leave word of it
-        reason = watch.why_left() or why_unwritable(run_folder) or why_unplanned(run_folder, planned) or otherwise
+        reason = watch.why_left() or why_unwritable(run_folder) or _why_unplanned(run_folder, planned) or otherwise
         stopped = f"stopped: no worker is left: {reason}; the same command goes on from here"
     return Outcome(statuses, stopped)
+
+
+def _why_unplanned(run_folder: Path, planned: Plan) -> str:
+    try:
+        return why_unplanned(run_folder, planned)
+    except InvalidInput as error:  # somebody has broken the plan meanwhile
+        return str(error)
 
 
 def count_statuses(planned: Plan, run_folder: Path) -> dict[str, int]:

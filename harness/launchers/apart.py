@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twinbench.harness.attempts import Others, is_free, machine
+from twinbench.harness.attempts import Others, attempt_numbers, is_free, machine
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.provenance import code_hash, commit, versions
-from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, run_pack
+from twinbench.harness.ranks import close_other_ranks
+from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, run_pack, why_unusable
+from twinbench.methods.registry import get_method
 from twinbench.sweeps.trial import Trial
 
 T = TypeVar("T")
@@ -23,9 +25,13 @@ ShouldStop = Callable[[], bool]
 LOOK_EVERY_SECONDS = 0.2
 
 
+ENDING_SECONDS = 10.0  # that a process may take once it has said how its trials ended
+
+
 @dataclass(frozen=True)
 class _Raised:
     words: str
+    broken_device: bool = False
 
 
 def run_pack_apart(
@@ -37,22 +43,35 @@ def run_pack_apart(
 ) -> list[str]:
     """`run_pack` in a process that ends with it. Trials whose process died count as interrupted: their leases tell.
 
-    None is started for trials that others hold, of whom this process keeps what it has seen.
+    None is started for trials that others hold, of whom this process keeps what it has seen. Raises BrokenDevice also
+    where the device computes nothing, and where a process died before it began a trial.
     """
     if not any([is_free(surroundings.run_folder, trial.trial_id, others) for trial in trials]):
         return ["taken"] * len(trials)
 
     for fact in (code_hash, commit, versions, machine):
         fact()  # kept here, or every process would find it out anew
+    for trial in trials:
+        with contextlib.suppress(Exception):  # the trial will say it
+            get_method(trial.method)  # its code stays what `code_hash` tells
+
+    def begun() -> list[int]:
+        return [len(attempt_numbers(surroundings.run_folder, trial.trial_id)) for trial in trials]
 
     def run(should_stop: ShouldStop) -> list[str]:
+        if reason := why_unusable(surroundings.device):
+            raise BrokenDevice(reason)
         return run_pack(trials, surroundings, should_stop, others, execute)
 
-    return apart(run, should_stop) or ["interrupted"] * len(trials)
+    before = begun()
+    statuses = apart(run, should_stop)
+    if statuses is None and begun() == before:
+        raise BrokenDevice(f"a process on {surroundings.device} died before it began a trial")
+    return statuses or ["interrupted"] * len(trials)
 
 
 def apart(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambda: False) -> T | None:
-    """What `work` returns in a process of its own; None where that died or broke its device. Unwritable if it raised.
+    """What `work` returns in a process of its own; None where that died. BrokenDevice or Unwritable if it raised.
 
     Once `should_stop`, so does what `work` is given; this waits until it has ended.
     """
@@ -61,16 +80,20 @@ def apart(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambda: Fal
     process = context.Process(target=_work, args=(there, work, os.getpid()))
     process.start()
     there.close()
-    while not here.poll(LOOK_EVERY_SECONDS):  # also readable once the process has ended
+    while process.is_alive() and not here.poll(LOOK_EVERY_SECONDS):
         if should_stop():
             process.terminate()
     told: Any = None
     with contextlib.suppress(EOFError):
-        told = here.recv()
-    process.join()
+        if here.poll():
+            told = here.recv()
+    process.join(ENDING_SECONDS)
+    if process.is_alive():  # a thread that somebody left there
+        process.kill()
+        process.join()
     here.close()
     if isinstance(told, _Raised):
-        raise Unwritable(told.words)
+        raise BrokenDevice(told.words) if told.broken_device else Unwritable(told.words)
     return told  # type: ignore[no-any-return]
 
 
@@ -84,10 +107,11 @@ def _work(connection: Any, work: Callable[[ShouldStop], Any], parent: int) -> No
     signal.signal(signal.SIGTERM, note)
     try:
         told = work(lambda: asked_to_stop or os.getppid() != parent)  # a worker that was killed leaves its trials
-    except BrokenDevice:  # the attempt says why; the next process has the device anew
-        return
+    except BrokenDevice as error:
+        told = _Raised(str(error), broken_device=True)
     except Unwritable as error:
         told = _Raised(str(error))
     except Exception as error:  # no trial's fault, since those are recorded
         told = _Raised(f"{type(error).__name__}: {error}")
+    close_other_ranks()  # which multiprocessing would ask to end, and wait for
     connection.send(told)

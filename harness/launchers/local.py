@@ -107,8 +107,10 @@ class LocalLauncher:
             if code == 0:
                 self._is_done = True
                 continue
-            self._failed_starts[worker.device] += not worker.ready
-            if (failed := self._failed_starts[worker.device]) >= FAILED_STARTS_ALLOWED:
+            if not worker.ready:
+                self._failed_starts[worker.device] += 1
+            failed = self._failed_starts[worker.device]
+            if not worker.ready and failed >= FAILED_STARTS_ALLOWED:
                 why = f"{failed} workers in a row ended as they started on {worker.device}, with {_ended(code)}"
                 print(f"{why}; no other is started", file=sys.stderr)
                 continue
@@ -165,8 +167,9 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
         return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers' trials
 
     device = surroundings.device
-    if reason := apart(lambda _: why_unusable(device)) if surroundings.isolate else why_unusable(device):
-        print(reason, file=sys.stderr)
+    reason = apart(lambda _: why_unusable(device)) if surroundings.isolate else why_unusable(device)
+    if reason != "":
+        print(reason or f"{device} cannot be used: a process that tried it died", file=sys.stderr)
         sys.exit(BROKEN_DEVICE_EXIT)
     connection.send("ready")
     try:

@@ -135,14 +135,16 @@ def stop_children(run_folder: Path) -> None:
     children = multiprocessing.active_children()
     for child in children:
         os.kill(child.pid, signal.SIGTERM)  # type: ignore[arg-type]
-    deadline = time.monotonic() + SAVING_SECONDS
+    deadline, killed = time.monotonic() + SAVING_SECONDS, list[int]()
     for child in children:
         child.join(max(0.0, deadline - time.monotonic()))
         if child.is_alive():  # in an evaluation, say: what it saved last stays
             child.kill()
             child.join()
-            with contextlib.suppress(OSError):
-                give_back(run_folder, child.pid)  # type: ignore[arg-type]
+            killed.append(child.pid)  # type: ignore[arg-type]
+    with contextlib.suppress(OSError):
+        if killed:
+            give_back(run_folder, killed)
 
 
 def job_name() -> str:
@@ -279,6 +281,7 @@ def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
         states = _states_of_slots(jobs)
         if states is None:
             return None
+        _left(run_folder).mkdir(parents=True, exist_ok=True)
         look_anew(_left(run_folder))
         left = {path.name for path in _left(run_folder).glob("*")}
         counted = [state for slot, state in states.items() if slot not in left]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from twinbench.harness.attempts import Others, claim, read_attempt
+from twinbench.harness.attempts import Others, attempt_file, claim, read_attempt
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.launchers import apart
 from twinbench.harness.launchers.drain import drain
@@ -121,7 +122,39 @@ def _fails(*_: Any) -> Run:
     raise AssertionError("a process was started")
 
 
-def test_what_is_raised_apart_is_told_and_a_broken_device_costs_a_process() -> None:
+def test_a_lease_of_which_only_the_name_was_written_is_taken_over(planned: Plan, tmp_path: Path) -> None:
+    first = planned.trials[0]
+    torn = attempt_file(tmp_path, first.trial_id, 1)
+    torn.parent.mkdir(parents=True)
+    torn.touch()
+
+    def done(*_: Any) -> Run:
+        yield
+        return "done", ""
+
+    drain(Surroundings(tmp_path, isolate=True, stale_seconds=0.5), lambda: False, stay=True, execute=done)
+    assert _statuses(tmp_path) == ["done", "done"]
+
+
+def test_a_device_that_computes_nothing_costs_no_trial(planned: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BrokenDevice, match="cuda:99 cannot be used"):
+        drain(Surroundings(tmp_path, isolate=True, device="cuda:99"), lambda: False, stay=True)
+    assert not record_files(tmp_path) and not (tmp_path / "trials").exists()
+
+
+def test_a_thread_that_is_left_behind_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "ENDING_SECONDS", 0.2)
+
+    def leaves_a_thread(_: Any) -> str:
+        threading.Thread(target=time.sleep, args=[60]).start()
+        return "fine"
+
+    begun = time.monotonic()
+    assert apart.apart(leaves_a_thread) == "fine"
+    assert time.monotonic() - begun < 30
+
+
+def test_what_is_raised_apart_is_raised_here() -> None:
     def full(_: Any) -> None:
         raise Unwritable("the disk is full")
 
@@ -130,7 +163,8 @@ def test_what_is_raised_apart_is_told_and_a_broken_device_costs_a_process() -> N
 
     with pytest.raises(Unwritable, match="the disk is full"):
         apart.apart(full)
-    assert apart.apart(broken) is None
+    with pytest.raises(BrokenDevice, match="an illegal access"):
+        apart.apart(broken)
     with pytest.raises(Unwritable, match="ZeroDivisionError"):
         apart.apart(lambda _: 1 / 0)
     assert apart.apart(lambda _: "fine") == "fine"
