@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from launching import PLUGINS
@@ -231,6 +232,20 @@ def test_a_device_that_computes_nothing_is_let_go_and_the_others_do_its_work(
     assert not list(tmp_path.glob("trials/*")) and "cuda:99 cannot be used" in capfd.readouterr().err
     LocalLauncher(Surroundings(tmp_path), 2, [nowhere, "cpu"], stay=False).run(lambda: False)
     assert len(record_files(tmp_path)) == len(planned.trials)
+
+
+def test_a_worker_that_has_worked_is_replaced_whatever_others_failed_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = local.LocalLauncher(Surroundings(tmp_path), 2, ["cpu"])
+    started: list[str] = []
+    ended = SimpleNamespace(is_alive=lambda: False, join=lambda: None, exitcode=-signal.SIGKILL)
+    silent = SimpleNamespace(poll=lambda: False, close=lambda: None)
+    monkeypatch.setattr(launcher, "_start", lambda device: started.append(device))
+    launcher._failed_starts["cpu"] = local.FAILED_STARTS_ALLOWED
+    launcher._workers = [local._Worker(ended, silent, "cpu", ready=True)]  # type: ignore[arg-type]
+    launcher._mend()
+    assert started == ["cpu"]
 
 
 def test_what_was_given_up_before_a_run_is_not_told_as_its_end(tiny_plan: Planner, tmp_path: Path) -> None:
