@@ -70,8 +70,13 @@ def read_attempt(run_folder: Path, trial_id: str, number: int) -> dict[str, Any]
 
 def last_attempt(run_folder: Path, trial_id: str) -> dict[str, Any]:
     """The latest attempt as it told of itself; empty where there was none."""
-    numbers = attempt_numbers(run_folder, trial_id)
-    return read_attempt(run_folder, trial_id, numbers[-1]) if numbers else {}
+    return _latest(run_folder, trial_id)[1]
+
+
+def _latest(run_folder: Path, trial_id: str) -> tuple[int, dict[str, Any]]:
+    """The latest attempt's number, by its file's name, and what it told, which may be nothing yet; 0 for none."""
+    last = max(attempt_numbers(run_folder, trial_id), default=0)
+    return last, read_attempt(run_folder, trial_id, last) if last else {}
 
 
 def is_running(attempt: Mapping[str, Any]) -> bool:
@@ -163,8 +168,8 @@ class Others:
 
 def is_free(run_folder: Path, trial_id: str, others: Others) -> bool:
     """Whether a claim of the trial would be tried: it has no record, and nobody is seen to hold it."""
-    last = max(attempt_numbers(run_folder, trial_id), default=0)
-    held = bool(last) and others.holds(trial_id, last, read_attempt(run_folder, trial_id, last))
+    last, told = _latest(run_folder, trial_id)
+    held = last and others.holds(trial_id, last, told)
     return not held and not is_recorded(run_folder, trial_id)
 
 
@@ -239,9 +244,7 @@ def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> A
     """The next attempt at a trial, or None where it is recorded already or another worker holds it."""
     if is_recorded(run_folder, trial_id):
         return None
-    numbers = attempt_numbers(run_folder, trial_id)
-    last = numbers[-1] if numbers else 0
-    told = read_attempt(run_folder, trial_id, last) if last else {}
+    last, told = _latest(run_folder, trial_id)
     if last and others.holds(trial_id, last, told):
         return None
     if is_running(told) and died_alone(told):  # said now: who comes later may not see that machine

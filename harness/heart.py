@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,18 @@ LOST = "another worker took the trial over"
 def is_cancelled(run_folder: Path) -> bool:
     """Whether `twinbench cancel` was called since the last `run`."""
     return (run_folder / CANCELLED).exists()
+
+
+def told_to_stop(parent: int) -> Callable[[], bool]:
+    """From here on, whether this process was sent SIGTERM, or the `parent` that started it is gone."""
+    told = False
+
+    def note(*_: object) -> None:
+        nonlocal told
+        told = True
+
+    signal.signal(signal.SIGTERM, note)
+    return lambda: told or os.getppid() != parent
 
 
 class Heart:

@@ -261,7 +261,7 @@ def run_on_ray(
 
         if todo := missing(planned, folder):
             count = min(len(todo), workers or actors.fitting(watch.say))
-            measures_packs = measures_packs and not actors.alive()
+            measures_packs = measures_packs and not are_anothers
             actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
             actors.start(count, watch.say)
         if detach:

@@ -7,13 +7,13 @@ computes, which would start threads that a fork does not copy, nor speaks to a G
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from twinbench.harness.attempts import Others, attempt_numbers, is_free, machine
 from twinbench.harness.execute import Surroundings
+from twinbench.harness.heart import told_to_stop
 from twinbench.harness.provenance import code_hash, commit, versions
 from twinbench.harness.ranks import close_other_ranks
 from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, run_pack, why_unusable
@@ -23,8 +23,6 @@ from twinbench.sweeps.trial import Trial
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
 LOOK_EVERY_SECONDS = 0.2
-
-
 ENDING_SECONDS = 10.0  # that a process may take once it has said how its trials ended
 
 
@@ -98,15 +96,8 @@ def apart(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambda: Fal
 
 
 def _work(connection: Any, work: Callable[[ShouldStop], Any], parent: int) -> None:
-    asked_to_stop = False
-
-    def note(*_: Any) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-
-    signal.signal(signal.SIGTERM, note)
     try:
-        told = work(lambda: asked_to_stop or os.getppid() != parent)  # a worker that was killed leaves its trials
+        told = work(told_to_stop(parent))  # a worker that was killed leaves its trials
     except BrokenDevice as error:
         told = _Raised(str(error), broken_device=True)
     except Unwritable as error:

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.heart import TIME_LIMIT_EXIT
+from twinbench.harness.heart import TIME_LIMIT_EXIT, told_to_stop
 from twinbench.harness.running import CannotStart
 from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, why_unusable
 
@@ -107,8 +107,7 @@ class LocalLauncher:
             if code == 0:
                 self._is_done = True
                 continue
-            if not worker.ready:
-                self._failed_starts[worker.device] += 1
+            self._failed_starts[worker.device] += not worker.ready
             failed = self._failed_starts[worker.device]
             if not worker.ready and failed >= FAILED_STARTS_ALLOWED:
                 why = f"{failed} workers in a row ended as they started on {worker.device}, with {_ended(code)}"
@@ -153,18 +152,9 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
     from twinbench.harness.launchers.apart import apart
     from twinbench.harness.launchers.drain import drain
 
-    asked_to_stop = False
-
-    def note(*_: Any) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-
-    signal.signal(signal.SIGTERM, note)
+    should_stop = told_to_stop(parent)  # a launcher that was killed leaves its workers' trials
     for ignored in (signal.SIGINT, signal.SIGUSR2):  # Ctrl-C, and SLURM's warning, reach the launcher, which decides
         signal.signal(ignored, signal.SIG_IGN)
-
-    def should_stop() -> bool:
-        return asked_to_stop or os.getppid() != parent  # a launcher that was killed leaves its workers' trials
 
     device = surroundings.device
     reason = apart(lambda _: why_unusable(device)) if surroundings.isolate else why_unusable(device)

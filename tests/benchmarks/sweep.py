@@ -276,7 +276,7 @@ def main() -> None:
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
         packs = f"twinbench, packs of {chosen.pack}"
-        ways = {  # the peer first: where time is short, it is what else is known
+        ways = {  # the peer first: it is the longest, and would be what a time limit cuts off
             USUAL: lambda out: usual_way(given, chosen, out),
             packs: lambda out: ours(file, out, chosen.pack, chosen),
             SOLO: lambda out: ours(file, out, "1", chosen),
