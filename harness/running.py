@@ -259,14 +259,22 @@ def run_on_ray(
             watch.say("a task on Ray finds how many trials should take turns in one process")
             return actors.seconds_in_packs(trial, image_size(planned, surroundings.data))
 
-        if todo := missing(planned, folder):
-            count = min(len(todo), workers or actors.fitting(watch.say))
-            measures_packs = measures_packs and not are_anothers
-            actors.surroundings = fit_pack(surroundings, todo, count, measure if measures_packs else None, watch.say)
-            actors.start(count, watch.say)
+        def start() -> None:
+            if todo := missing(planned, folder):
+                count = min(len(todo), workers or actors.fitting(watch.say))
+                costs = measure if measures_packs and not are_anothers else None
+                actors.surroundings = fit_pack(surroundings, todo, count, costs, watch.say)
+                actors.start(count, watch.say)
+
         if detach:
+            start()
             return None
-        outcome = _watched(planned, folder, watch, lambda: _wait_for_actors(actors, planned, workers, watch))
+
+        def work() -> None:
+            start()
+            _wait_for_actors(actors, planned, workers, watch)
+
+        outcome = _watched(planned, folder, watch, work)
         if are_anothers and outcome.stopped.startswith("interrupted"):
             goes_on = "the workers of an earlier command go on; the same command watches again, `cancel` ends them"
             return replace(outcome, stopped=goes_on)
@@ -280,7 +288,7 @@ def _wait_for_actors(actors: "Actors", planned: Plan, workers: int | None, watch
     from twinbench.harness.launchers.ray import LOOK_EVERY_SECONDS
 
     folder = actors.surroundings.run_folder
-    left, looked, rounds_in_vain = len(missing(planned, folder)), time.monotonic(), 0
+    left, looked, rounds_in_vain = _count_missing(planned, folder), time.monotonic(), 0
     while not watch.look():
         time.sleep(LOOK_SECONDS)
         if time.monotonic() - looked < LOOK_EVERY_SECONDS:
@@ -290,7 +298,7 @@ def _wait_for_actors(actors: "Actors", planned: Plan, workers: int | None, watch
             raise CannotStart("the head of the Ray cluster answers no more")
         if actors.alive():
             continue
-        still = len(missing(planned, folder))
+        still = _count_missing(planned, folder)
         if is_cancelled(folder) or not still:
             return
         if watch.is_worked_on():  # by another command's workers: nothing is free
@@ -302,6 +310,14 @@ def _wait_for_actors(actors: "Actors", planned: Plan, workers: int | None, watch
             return
         left = still
         actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)
+
+
+def _count_missing(planned: Plan, run_folder: Path) -> int:
+    """How many trials workers will still find. CannotStart where somebody has broken the plan meanwhile."""
+    try:
+        return len(missing(planned, run_folder))
+    except InvalidInput as error:
+        raise CannotStart(str(error)) from error
 
 
 def _watched(
@@ -316,7 +332,7 @@ def _watched(
             work()
     except KeyboardInterrupt:
         stopped = "interrupted; the same command goes on from here"
-    except (Unwritable, CannotStart, InvalidInput) as error:  # the last of a plan that somebody has broken meanwhile
+    except (Unwritable, CannotStart) as error:
         stopped = f"stopped: {error}; the same command goes on from here"
     if is_cancelled(run_folder):
         stopped = "cancelled; the same command goes on from here"
