@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, cast
 
+import torch.nn.functional as F
 import torchvision
 from annotated_types import Ge
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torchvision.models.resnet import BasicBlock
 
 from twinbench.methods.names import unknown_name
 from twinbench.methods.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions, ViTSize
+
+ONEDNN_BLOCK = 16  # input channels, with AVX-512; 8 with AVX2
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,23 @@ class SmallResNet(nn.Module):
         return features
 
 
+class SubsampledConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride, as one of every so many pixels: the same sums.
+
+    With a stride, channels last and fewer inputs than a block of its kernels has, oneDNN's gradient of the weights
+    writes beyond its buffer, and the process dies or computes on with spoilt memory (oneDNN issue 6035; torch 2.14).
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return F.conv2d(images[..., ::rows, ::columns], self.weight, self.bias)
+
+
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     shortcut = None
     if stride != 1 or channels_in != channels:
-        convolution = nn.Conv2d(channels_in, channels, kernel_size=1, stride=stride, bias=False)
+        kind = nn.Conv2d if channels_in >= ONEDNN_BLOCK else SubsampledConv2d
+        convolution = kind(channels_in, channels, kernel_size=1, stride=stride, bias=False)
         shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
     first = BasicBlock(channels_in, channels, stride, shortcut)
     return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(blocks - 1)))

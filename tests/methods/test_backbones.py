@@ -2,13 +2,22 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from twinbench.methods.backbones import BACKBONES, SmallResNetOptions, UnknownBackbone, build_backbone, feature_dim
+from twinbench.methods.backbones import (
+    BACKBONES,
+    SmallResNetOptions,
+    SubsampledConv2d,
+    UnknownBackbone,
+    build_backbone,
+    feature_dim,
+)
 from twinbench.methods.vision_transformer import sine_positions
 
 
@@ -163,3 +172,28 @@ def test_an_unknown_option_and_an_unknown_stem_are_named() -> None:
 def test_the_registry_gives_each_backbones_options_class() -> None:
     assert BACKBONES["small_resnet"].options_class is SmallResNetOptions
     assert list(BACKBONES) == ["resnet18", "resnet50", "small_resnet", "vit_tiny", "vit_small", "vit_base"]
+
+
+def test_a_subsampled_convolution_is_the_one_with_the_stride() -> None:
+    images = torch.randn(2, 3, 7, 8, generator=torch.Generator().manual_seed(0))
+    ours = SubsampledConv2d(3, 5, kernel_size=1, stride=2)
+    expected = nn.functional.conv2d(images, ours.weight, ours.bias, stride=2)
+    torch.testing.assert_close(ours(images), expected)
+
+
+NARROW = """
+import torch
+from twinbench.methods.backbones import build_backbone
+
+torch.set_num_threads(1)
+for width in (3, 4, 8):
+    backbone = build_backbone("small_resnet", {"width": width}).to(memory_format=torch.channels_last)
+    images = torch.randn(32, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    for _ in range(10):
+        backbone(images).square().mean().backward()
+"""
+
+
+def test_a_narrow_network_trains_on_a_processor_without_spoiling_memory() -> None:
+    """In a process of its own, which oneDNN's fault would end or leave hanging."""
+    subprocess.run([sys.executable, "-c", NARROW], check=True, timeout=60)
