@@ -9,6 +9,7 @@ MAXIMUM_VARIANT = "knn/cosine-softmax-max-over-epochs@1"  # the greatest of all 
 ONLINE_VARIANT = "knn/cosine-softmax-k20-t0.07-subset@1"  # between epochs, on part of the images
 ONLINE_NEIGHBOURS, ONLINE_TEMPERATURE = 20, 0.07
 QUERIES_AT_ONCE = 1024
+GROUP = 8  # of the bank's features: 4 to 16 take as long
 
 
 def knn_predictions(
@@ -25,10 +26,29 @@ def knn_predictions(
     parts = []
     for block in torch.split(queries, QUERIES_AT_ONCE):
         torch.mm(block, bank.T, out=cosines[: len(block)])
-        similarity, nearest = cosines[: len(block)].topk(widest, dim=1)
+        similarity, nearest = largest(cosines[: len(block)], widest)
         labels = bank_labels[nearest]
         parts.append(torch.stack([_vote(similarity[:, :k], labels[:, :k], t, classes) for k, t in candidates]))
     return torch.cat(parts, dim=1)
+
+
+def largest(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of each row [m, n] the k largest values in descending order, and their columns: what `rows.topk(k)` gives.
+
+    They are among the members of the k groups of columns with the largest maxima, and topk of all maxima and of those
+    members is through in half the time of topk of all columns. Of equal values another may be taken than there.
+    """
+    m, n = rows.shape
+    groups = n // GROUP
+    if groups < k:
+        return rows.topk(k, dim=1)
+    grouped = rows[:, : groups * GROUP].view(m, GROUP, groups)  # group g is columns g, g + groups, g + 2 groups, ...
+    best = grouped.amax(dim=1).topk(k, dim=1, sorted=False).indices[:, None]
+    first = torch.arange(GROUP, device=rows.device)[:, None] * groups
+    rest = torch.arange(groups * GROUP, n, device=rows.device).expand(m, -1)
+    columns = torch.cat([(best + first).view(m, -1), rest], dim=1)
+    values, places = rows.gather(1, columns).topk(k, dim=1)
+    return values, columns.gather(1, places)
 
 
 def _vote(similarity: Tensor, labels: Tensor, temperature: float, classes: int) -> Tensor:

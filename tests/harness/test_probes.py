@@ -19,7 +19,7 @@ from twinbench.harness.data.streams import key, permutation
 from twinbench.harness.evaluation import ridge
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.evaluation.features import extract
-from twinbench.harness.evaluation.knn import knn_predictions
+from twinbench.harness.evaluation.knn import knn_predictions, largest
 from twinbench.harness.evaluation.linear import linear_predictions, linear_probes, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.execute import Surroundings
@@ -52,6 +52,16 @@ def test_knn_equals_scikit_learns_with_the_same_weights(digits, k: int, temperat
     tensors = (torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(queries))
     found = knn_predictions(*tensors, classes=10, candidates=[(3, 0.5), (k, temperature)])[1].numpy()
     assert (found == expected).mean() > 0.998  # the last bits of a tie may fall either way
+
+
+@pytest.mark.parametrize(("columns", "k"), [(8, 8), (64, 8), (67, 8), (400, 31), (1000, 200)])
+def test_the_largest_are_those_that_sorting_finds(columns: int, k: int) -> None:
+    rows = torch.randn(5, columns, generator=torch.Generator().manual_seed(columns))
+    values, places = largest(rows, k)
+    expected = np.sort(rows.numpy(), axis=1)[:, ::-1][:, :k]
+    assert np.array_equal(values.numpy(), expected)
+    assert torch.equal(rows.gather(1, places), values)
+    assert all(len(set(row)) == k for row in places.tolist())
 
 
 def test_equal_votes_go_to_the_lower_class() -> None:
