@@ -31,6 +31,7 @@ from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
 SAVE_EVERY_SECONDS = 300.0
+SAVES_COST = 0.05  # of the time between them: a large network's state takes as long as a GPU's short epoch
 SOLO = range(32, 64)  # updates of an attempt that are timed: warm by then, and with one draw of batches among them
 LOOK_EVERY = 32  # updates that a GPU may be behind, or a diverged trial may go on in vain
 
@@ -135,7 +136,7 @@ def train(
         records=runs_ahead,
         tell=tell,
     )
-    saved_at, before_solo = time.monotonic(), 0.0
+    saved_at, save_took, before_solo = time.monotonic(), 0.0, 0.0
     while progress.epoch < training.epochs:
         method.train()
         while progress.step_in_epoch < per_epoch:
@@ -183,8 +184,11 @@ def train(
             if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
                 with as_it_is(task.compiles):
                     _append(progress, diagnose(method))
-            save_state(task.folder, progress, method, optimiser)
-            saved_at = time.monotonic()
+            began = time.monotonic()
+            if progress.epoch == training.epochs or save_took <= SAVES_COST * (began - saved_at):
+                save_state(task.folder, progress, method, optimiser)
+                saved_at = time.monotonic()
+                save_took = saved_at - began
     return progress
 
 

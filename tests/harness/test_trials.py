@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,21 @@ def test_a_trial_killed_by_sigkill_goes_on_from_its_last_epoch_to_the_same_recor
     assert steps[0] == 4  # four steps an epoch: the first epoch is not run again
     digests = [_record(tmp_path / name, trial)["result_digest"] for name in ("whole", "killed")]
     assert digests[0] == digests[1]
+
+
+def test_a_state_that_takes_as_long_as_many_epochs_is_saved_after_the_first_and_the_last(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=barlow_twins", "epochs=4"), "barlow_twins")
+    saved: list[int] = []
+
+    def slowly(folder: Path, progress: Any, *others: Any) -> None:
+        saved.append(progress.epoch)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(loop, "save_state", slowly)
+    run_trial(trial, Surroundings(tmp_path))
+    assert saved == [1, 4]
 
 
 def test_a_result_is_equal_whatever_ran_before_it_in_the_process(tiny_plan: Planner, tmp_path: Path) -> None:
