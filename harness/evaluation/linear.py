@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from twinbench.harness.data.streams import key, permutation
+from twinbench.harness.training.recorded import recorded
 
 VARIANT = "linear/sgd-standardised@1"
 MOMENTUM = 0.9
@@ -46,22 +47,37 @@ def linear_probes(
         torch.tensor(column, device=device).repeat(classes)[:, None] for column in zip(*candidates, strict=True)
     )
     one_hot = torch.eye(classes, device=device)
-    steps = epochs * (n // batch_size)
-    for step in range(steps):
-        epoch, position = divmod(step, n // batch_size)
-        if position == 0:
-            look_up()
-            shuffled = permutation(key(seed, "probe", epoch), n, device)
-        picked = shuffled[position * batch_size : (position + 1) * batch_size]
-        x, targets = features.index_select(0, picked), one_hot[labels[picked]].T[:, None]
-        scores = torch.addmm(biases, weights, x.T).view(classes, probes, batch_size)
-        error = (scores.softmax(dim=0) - targets).view(-1, batch_size)
-        weight_velocity.addmm_(error, x, beta=MOMENTUM, alpha=1 / batch_size).addcmul_(decays, weights)
-        bias_velocity.mul_(MOMENTUM).add_(error.sum(dim=1, keepdim=True), alpha=1 / batch_size)
-        step_sizes = rates * (-0.5 * (1 + math.cos(math.pi * step / steps)))
-        weights.addcmul_(step_sizes, weight_velocity)
-        biases.addcmul_(step_sizes, bias_velocity)
+    per_epoch = n // batch_size
+    shuffled = torch.empty(per_epoch, batch_size, dtype=torch.int64, device=device)
+    step_sizes = torch.empty(per_epoch, classes * probes, 1, device=device)
+
+    def epoch() -> None:
+        for picked, sizes in zip(shuffled, step_sizes, strict=True):
+            x, targets = features.index_select(0, picked), one_hot[labels[picked]].T[:, None]
+            scores = torch.addmm(biases, weights, x.T).view(classes, probes, batch_size)
+            error = (scores.softmax(dim=0) - targets).view(-1, batch_size)
+            weight_velocity.addmm_(error, x, beta=MOMENTUM, alpha=1 / batch_size).addcmul_(decays, weights)
+            bias_velocity.mul_(MOMENTUM).add_(error.sum(dim=1, keepdim=True), alpha=1 / batch_size)
+            weights.addcmul_(sizes, weight_velocity)
+            biases.addcmul_(sizes, bias_velocity)
+
+    run: Callable[[], None] = epoch
+    for number in range(epochs):
+        look_up()
+        if number == 1 and device.type == "cuda":  # a step is a dozen launches, and nearly all of its time
+            run = recorded(epoch)
+        order = permutation(key(seed, "probe", number), n, device)
+        shuffled.copy_(order[: per_epoch * batch_size].view(per_epoch, batch_size))
+        steps = range(number * per_epoch, (number + 1) * per_epoch)
+        shares = torch.tensor([_falling(step / (epochs * per_epoch)) for step in steps], device=device)
+        step_sizes.copy_(rates * shares[:, None, None])
+        run()
     return weights.view(classes, probes, width), biases.view(classes, probes)
+
+
+def _falling(share: float) -> float:
+    """Minus half a cosine, from -1 to 0: a step's size in rates when that share of all steps is done."""
+    return -0.5 * (1 + math.cos(math.pi * share))
 
 
 def linear_predictions(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:

@@ -15,16 +15,17 @@ MOST_SHAPES = 10_000  # that one worker compiles networks for
 def choose_kernels(mode: str) -> None:
     """For this process, before its first work on a GPU. On a CPU nothing changes.
 
-    `repro`: cuDNN's deterministic kernels, chosen by rule and not by timing, and torch's deterministic ones where it
-    has them; an operation that has none warns. `fast`: whichever kernel is fastest when it is first tried, so that two
-    runs of a trial agree to rounding, which training amplifies.
+    `repro`: cuDNN's deterministic kernels, chosen by rule and not by timing, and torch's deterministic ones; an
+    operation that has none is an error, which names it. A warning is not enough: attention takes its deterministic
+    kernel only where the other would be an error. `fast`: whichever kernel is fastest when it is first tried, so that
+    two runs of a trial agree to rounding, which training amplifies.
     """
     repro = mode == REPRO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS may else split sums by what is free
     torch.backends.cudnn.deterministic = repro
     torch.backends.cudnn.benchmark = not repro
     if torch.cuda.is_available():
-        torch.use_deterministic_algorithms(repro, warn_only=True)
+        torch.use_deterministic_algorithms(repro)
         # which would be a pass over every buffer, to find faults
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
-"""One update as a CUDA graph: recorded once, then replayed, so that no kernel waits for Python to launch it."""
+"""Work as a CUDA graph: recorded once, then replayed, so that no kernel waits for Python to launch it."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from twinbench.harness.data.augmentation import ViewParameters
 from twinbench.harness.training.batches import Batch
+
+LEAST_BYTES = 2**25  # free, or nothing is recorded: where memory ends as one begins, torch 2.11 ends the process
 
 
 class NotRecordable(Exception):
@@ -36,11 +39,7 @@ class RecordedUpdate:
     def __init__(self, update: Callable[[Batch], Tensor], batch: Batch) -> None:
         self._batch = _copied(batch)
         self._graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        # On the stream that replays it, in a pack: cuBLAS keeps a workspace for each stream, and two recordings made on
-        # one stream would write to the same when they run beside each other. Other threads may go on with the device:
-        # images are pinned and hearts beat meanwhile.
-        with torch.cuda.graph(self._graph, stream=_side_stream(), capture_error_mode="thread_local"):
+        with _recording_to(self._graph):
             self._given = update(self._batch)
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -48,6 +47,33 @@ class RecordedUpdate:
             there.copy_(here, non_blocking=True)
         self._graph.replay()
         return self._given.clone()
+
+
+def recorded(work: Callable[[], None]) -> Callable[[], None]:
+    """`work`, which must have run before, as a recording; as it is where there is no memory for one."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with _recording_to(graph):
+            work()
+    except RuntimeError:
+        torch.cuda.synchronize()  # raises where it was no recording's fault, and the device can be used no more
+        return work
+    return graph.replay
+
+
+@contextlib.contextmanager
+def _recording_to(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+    """Records what is launched within it, on the stream that replays it in a pack.
+
+    cuBLAS keeps a workspace for each stream, and two recordings made on one stream would write to the same when they
+    run beside each other. Other threads may go on with the device: images are pinned and hearts beat meanwhile.
+    """
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # a recording has memory of its own, and cannot take what is kept for others
+    if torch.cuda.mem_get_info()[0] < LEAST_BYTES:
+        raise torch.OutOfMemoryError("CUDA out of memory before a recording")
+    with torch.cuda.graph(graph, stream=_side_stream(), capture_error_mode="thread_local"):
+        yield
 
 
 def own_streams(device: torch.device, count: int) -> list[torch.cuda.Stream | None]:

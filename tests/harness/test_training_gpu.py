@@ -13,6 +13,7 @@ from torch import Tensor
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
+from twinbench.harness.evaluation import linear
 from twinbench.harness.training import loop, update
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import Interrupted, Task, train
@@ -52,20 +53,20 @@ def same_kernels() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs: int = 2) -> Task:
-    pixels = np.random.default_rng(0).integers(0, 256, (96, 3, 32, 32), dtype=np.uint8)
+def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs: int = 2, size: int = 32) -> Task:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 3, size, size), dtype=np.uint8)
     device = torch.device("cuda")
     training = Training(epochs, 16, optimizer, 0.01, precision=precision)
     folder.mkdir(exist_ok=True)
-    return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, 32, folder, device)
+    return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, size, folder, device)
 
 
-def _method(name: str, vision_transformer: bool = False) -> Method:
+def _method(name: str, vision_transformer: bool = False, width: int = 64) -> Method:
     torch.manual_seed(0)
     kind = METHODS[name]
     chosen: tuple[str, dict[str, Any]] = ("small_resnet", {"width": 8})
     backbone = build_backbone(*(("vit_tiny", {"patch_size": 8}) if vision_transformer else chosen))
-    method: Method = kind(backbone, kind.config_class(projector_width=64)).cuda()
+    method: Method = kind(backbone, kind.config_class(projector_width=width)).cuda()
     return method.to(memory_format=torch.channels_last)
 
 
@@ -165,6 +166,74 @@ def test_a_training_stopped_and_gone_on_with_is_the_undisturbed_one(optimizer: s
     _train(parts, _task(tmp_path / "parts", optimizer=optimizer))
     for key, value in _weights(whole).items():
         assert torch.equal(parts.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "size"),
+    [
+        ("resnet18", {}, 64),
+        ("resnet18", {"stem": "cifar"}, 32),
+        ("resnet50", {}, 64),
+        ("small_resnet", {"width": 8}, 32),
+        ("vit_small", {}, 224),
+    ],
+)
+def test_every_backbone_trains_to_the_same_bits_again(
+    backbone: str, options: dict[str, Any], size: int, tmp_path: Path
+) -> None:
+    """By kernels that torch knows to be deterministic: an operation that has none would raise."""
+    kind, weights = METHODS["barlow_twins"], []
+    for attempt in ("once", "again"):
+        torch.manual_seed(0)
+        method: Method = kind(build_backbone(backbone, options), kind.config_class(projector_width=64)).cuda()
+        _train(method.to(memory_format=torch.channels_last), _task(tmp_path / attempt, "auto", size=size))
+        weights.append(_weights(method))
+    for key, value in weights[0].items():
+        assert torch.equal(weights[1][key], value), key
+
+
+@pytest.mark.parametrize("left", [2**23, 2**26])
+@pytest.mark.parametrize("shares_views", [False, True])
+def test_where_memory_ends_while_an_update_is_recorded_a_training_goes_on_as_it_is_or_leaves_its_pack(
+    shares_views: bool, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nearly all of the GPU's memory is filled as the recording begins."""
+    usual = update.Update._record
+
+    def record(self: Any, batch: Any) -> Any:
+        torch.cuda.empty_cache()
+        filling = torch.empty(torch.cuda.mem_get_info()[0] - left, dtype=torch.uint8, device="cuda")
+        try:
+            return usual(self, batch)
+        finally:
+            del filling
+            torch.cuda.empty_cache()
+
+    monkeypatch.setattr(update.Update, "_record", record)
+    method = _method("barlow_twins", width=2048)
+    task = replace(_task(tmp_path / "short"), shares_views=shares_views)
+    if shares_views:
+        with pytest.raises(torch.OutOfMemoryError):
+            _train(method, task)
+        return
+    curves = _train(method, task).curves
+    assert "out of memory" in capsys.readouterr().out
+    monkeypatch.undo()
+    recorded = _method("barlow_twins", width=2048)
+    assert _train(recorded, _task(tmp_path / "enough")).curves == curves
+    for key, value in _weights(recorded).items():
+        assert torch.equal(method.state_dict()[key], value), key
+
+
+def test_probes_that_are_recorded_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1000, 64, generator=generator).cuda()
+    labels = torch.randint(0, 10, (1000,), generator=generator).cuda()
+    asked: Any = (features, labels, 10, [(0.1, 0.0), (0.3, 0.01)], 5, 96, 3)
+    recorded = linear.linear_probes(*asked)
+    monkeypatch.setattr(linear, "recorded", lambda work: work)
+    for one, other in zip(recorded, linear.linear_probes(*asked), strict=True):
+        assert torch.equal(one, other) and (one != 0).any()
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
