@@ -50,7 +50,7 @@ class RecordedUpdate:
 
 
 def recorded(work: Callable[[], None]) -> Callable[[], None]:
-    """`work`, which must have run before, as a recording; as it is where there is no memory for one."""
+    """`work`, which must have run before, as a recording; as it is where that fails, for want of memory say."""
     graph = torch.cuda.CUDAGraph()
     try:
         with _recording_to(graph):

@@ -8,6 +8,7 @@ the deterministic kernels of `--mode repro` unless a row says fast; peers run by
 """
 
 import argparse
+import functools
 import json
 import statistics
 import subprocess
@@ -267,14 +268,18 @@ def steps(bench: Bench, batch_size: int, compiles: bool, peak: float) -> Found:
         found[f"{name}, is recorded"] = trainers[name].update.is_recorded
     runs = {name: (lambda trainer=trainer: trainer.run(updates)) for name, trainer in trainers.items()}
     found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
-    for name, row in found["rates"].items():
-        row["share_of_products"] = found["operations"] / batch_size * row["per_second"] / peak
-        told = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
-        bench.say(f"CIFAR ResNet-18, {bench.width} wide, batch {batch_size}, {name}", told)
-    choose_kernels(REPRO)
+    tell_shares(bench, f"CIFAR ResNet-18, {bench.width} wide", found, batch_size, peak)
     if bench.device.type == "cuda":
         found["peak_bytes"] = torch.cuda.max_memory_allocated()
     return found
+
+
+def tell_shares(bench: Bench, what: str, found: Found, batch_size: int, peak: float) -> None:
+    """Images a second of every way in `found`, and the share of `peak` that its `operations` an update come to."""
+    for name, row in found["rates"].items():
+        row["share_of_products"] = found["operations"] / batch_size * row["per_second"] / peak
+        told = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
+        bench.say(f"{what}, batch {batch_size}, {name}", told)
 
 
 def where_the_time_goes(bench: Bench) -> Found:
@@ -350,7 +355,6 @@ def peer_steps(bench: Bench) -> Found:
     found: Found = {"rates": rates(in_turn(runs, bench.device, repeats=3), len(loader) * batch_size)}
     for name, row in found["rates"].items():
         bench.say(f"the usual form, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s")
-    choose_kernels(REPRO)
     return found
 
 
@@ -378,15 +382,15 @@ def vision_transformer(bench: Bench, peak: float) -> Found:
     last way of ours is `--mode fast`, whose network is compiled.
     """
     size, batch_size, updates = (16, 4, 2) if bench.small else (224, 256, 5)
-    backbone = small_or_vit(bench)
+    backbone = vision_transformer_of(bench)
     on_gpu = bench.device.type == "cuda"
     found: Found = {"operations": operations(Trainer(bench, batch_size, False, backbone=backbone, size=size))}
     runs: dict[str, Callable[[], object]] = {}
-    for name, records, compiles in (("eager", False, False), ("graph", True, False), ("fast", True, True)):
-        choose_kernels(FAST if compiles else REPRO)
-        trainer = Trainer(bench, batch_size, records, compiles=compiles, backbone=backbone, size=size)
+    for name, records, mode in (("eager", False, REPRO), ("graph", True, REPRO), ("fast", True, FAST)):
+        choose_kernels(mode)
+        trainer = Trainer(bench, batch_size, records, compiles=mode == FAST, backbone=backbone, size=size)
         trainer.run(6)
-        runs[name] = _by(FAST if compiles else REPRO, lambda trainer=trainer: trainer.run(updates))  # type: ignore[misc]
+        runs[name] = _by(mode, functools.partial(trainer.run, updates))
         found[f"{name}, is recorded"] = trainer.update.is_recorded
     chain = kornia_chain(size, RULE.mean, RULE.std).to(bench.device)  # type: ignore[attr-defined]
     method, images = network(bench, backbone), bench.images(batch_size, size)
@@ -405,15 +409,11 @@ def vision_transformer(bench: Bench, peak: float) -> Found:
 
     runs["kornia's views"] = _by(FAST, usual)
     found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
-    choose_kernels(REPRO)
-    for name, row in found["rates"].items():
-        share = found["operations"] / batch_size * row["per_second"] / peak
-        told = f"{row['per_second']:.0f} images/s, {share:.1%} of what products reach"
-        bench.say(f"ViT-S/16 at {size}, batch {batch_size}, {name}", told)
+    tell_shares(bench, f"ViT-S/16 at {size}", found, batch_size, peak)
     return found
 
 
-def small_or_vit(bench: Bench) -> Backbone:
+def vision_transformer_of(bench: Bench) -> Backbone:
     """ViT-S/16, or in miniature a smaller one."""
     return ("vit_tiny", {"patch_size": 8}) if bench.small else ("vit_small", {})
 
@@ -472,7 +472,6 @@ def main() -> None:
     chosen = parser.parse_args()
     begun = time.monotonic()
     device = torch.device(chosen.device)
-    choose_kernels(REPRO)
     bench = Bench(device, chosen.small)
     found: Found = {"surroundings": surroundings(device)}
     print(found["surroundings"], flush=True)
@@ -500,7 +499,9 @@ def main() -> None:
         "the usual form": lambda: peer_steps(bench),
         "packs": lambda: packs(bench),
         "vision transformer": lambda: vision_transformer(bench, peak()),
-        "vision transformer, recorded against eager": lambda: same_as_eager(bench, True, small_or_vit(bench), large),
+        "vision transformer, recorded against eager": lambda: same_as_eager(
+            bench, True, vision_transformer_of(bench), large
+        ),
         "steps, fast, batch 512": lambda: steps(bench, second, True, peak()),
         "steps, fast, batch 256": lambda: steps(bench, first, True, peak()),
         "views are right, 224": lambda: views_are_right(bench, large),
@@ -511,6 +512,7 @@ def main() -> None:
             bench.say(name, "not begun: no time left")
             continue
         started = time.monotonic()
+        choose_kernels(REPRO)  # whatever the part before it chose, and wherever it ended
         try:
             found[name] = part()
         except Exception as error:

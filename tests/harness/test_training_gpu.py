@@ -61,12 +61,12 @@ def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs:
     return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, size, folder, device)
 
 
-def _method(name: str, vision_transformer: bool = False, width: int = 64) -> Method:
+def _method(
+    name: str, backbone: tuple[str, dict[str, Any]] = ("small_resnet", {"width": 8}), width: int = 64
+) -> Method:
     torch.manual_seed(0)
     kind = METHODS[name]
-    chosen: tuple[str, dict[str, Any]] = ("small_resnet", {"width": 8})
-    backbone = build_backbone(*(("vit_tiny", {"patch_size": 8}) if vision_transformer else chosen))
-    method: Method = kind(backbone, kind.config_class(projector_width=width)).cuda()
+    method: Method = kind(build_backbone(*backbone), kind.config_class(projector_width=width)).cuda()
     return method.to(memory_format=torch.channels_last)
 
 
@@ -104,8 +104,9 @@ def _weights(method: Method) -> dict[str, Tensor]:
 def test_a_recorded_training_is_the_eager_one(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, _, backbone = name.partition(" on a ")
-    recorded, eager = (_method(name, bool(backbone)) for _ in range(2))
+    name, _, on_a_transformer = name.partition(" on a ")
+    backbone = {"backbone": ("vit_tiny", {"patch_size": 8})} if on_a_transformer else {}
+    recorded, eager = (_method(name, **backbone) for _ in range(2))
     curves = _train(recorded, _task(tmp_path / "recorded", precision)).curves
     assert "not recorded" not in capsys.readouterr().out
     monkeypatch.setattr(update, "AS_IT_IS", 10**9)
@@ -182,11 +183,10 @@ def test_every_backbone_trains_to_the_same_bits_again(
     backbone: str, options: dict[str, Any], size: int, tmp_path: Path
 ) -> None:
     """By kernels that torch knows to be deterministic: an operation that has none would raise."""
-    kind, weights = METHODS["barlow_twins"], []
+    weights = []
     for attempt in ("once", "again"):
-        torch.manual_seed(0)
-        method: Method = kind(build_backbone(backbone, options), kind.config_class(projector_width=64)).cuda()
-        _train(method.to(memory_format=torch.channels_last), _task(tmp_path / attempt, "auto", size=size))
+        method = _method("barlow_twins", (backbone, options))
+        _train(method, _task(tmp_path / attempt, "auto", size=size))
         weights.append(_weights(method))
     for key, value in weights[0].items():
         assert torch.equal(weights[1][key], value), key
