@@ -132,15 +132,25 @@ def write_record(run_folder: Path | str, result: Mapping[str, Any], circumstance
     # Through JSON and back, so that tuples and the like are digested as what a reader will see.
     plain = json.loads(canonical_json(result))
     record = {
-        "schema": SCHEMA,
+        "circumstance": json.loads(canonical_json(circumstance)),
         "result": plain,
         "result_digest": digest(plain),
-        "circumstance": json.loads(canonical_json(circumstance)),
+        "schema": SCHEMA,
     }
     problem = _problem(record)
     if problem:
         raise ValueError(f"this result cannot be recorded: {problem}")
-    return write_json_atomically(record_path(run_folder, plain["trial_id"]), record)
+    return write_bytes_atomically(record_path(run_folder, plain["trial_id"]), _indented(record) + b"\n")
+
+
+def _indented(record: dict[str, Any]) -> bytes:
+    """Indented JSON of what came from JSON with sorted keys. Python's own encoder took a quarter of an empty trial."""
+    from pydantic_core import to_json
+
+    try:
+        return to_json(record, indent=1)
+    except ValueError:  # a lone surrogate, which `to_utf8` can write
+        return to_utf8(json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False))
 
 
 def read_record(path: Path | str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ waits for all workers to be there, and from the last record until they are gone;
 takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
 
 Ray Tune by default has a new process for every trial, twinbench with `--isolate`. Beside them stands Ray Tune with a
-trial that imports torch, as one that trains must.
+trial that imports torch, as one that trains must. What no harness of ours could go below on the same disk are its files
+alone: folder, lease, log, lease again, and the record with its two syncs.
 """
 
 import argparse
@@ -176,6 +177,47 @@ def submitit_local(count: int, folder: Path) -> None:
         job.result()
 
 
+FILES = """
+import os, sys, time
+
+def create(name, size):
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    os.write(handle, b"x" * size)
+    return handle
+
+begun = time.perf_counter()
+for number in range(int(sys.argv[1]), int(sys.argv[2])):
+    os.mkdir(f"trials/{number}")
+    os.close(create(f"trials/{number}/attempt.json", 400))
+    os.close(create(f"trials/{number}/attempt.log", 100))
+    handle = create(f"records/.{number}", 7000)
+    os.fsync(handle)
+    os.close(handle)
+    os.replace(f"records/.{number}", f"records/{number}.json")
+    handle = os.open("records", os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+    os.close(create(f"trials/{number}/.attempt", 500))
+    os.replace(f"trials/{number}/.attempt", f"trials/{number}/attempt.json")
+print(time.perf_counter() - begun)
+"""
+
+
+def files_alone(count: int, folder: Path) -> float:
+    """The files that our trials leave, written by as many processes and by nothing but calls to the system."""
+    for name in ("trials", "records"):
+        (folder / name).mkdir(parents=True)
+    begun = time.perf_counter()
+    writers = []
+    for worker in range(WORKERS):
+        span = [str(count * one // WORKERS) for one in (worker, worker + 1)]
+        command = [sys.executable, "-c", FILES, *span]
+        writers.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True))
+    took = max(float(writer.communicate()[0]) for writer in writers)
+    assert len(record_files(folder)) == count
+    return time.perf_counter() - begun - took
+
+
 def seconds(run: Run, count: int) -> float:
     """How long `count` trials take in a new folder, what `run` itself knows to be its start and end, taken off."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -186,7 +228,7 @@ def seconds(run: Run, count: int) -> float:
 
 def seconds_once_warm(run: Run, count: int) -> float:
     """The same without starting and ending, which of a peer is what two trials take."""
-    if run in (local, process_each, on_ray):
+    if run in (local, process_each, on_ray, files_alone):
         return seconds(run, count)
     return max(0.0, seconds(run, count + 2) - seconds(run, 2))
 
@@ -211,6 +253,7 @@ def main() -> None:
     runs: dict[str, tuple[Run, int]] = {
         "twinbench local": (local, 10**9),
         "twinbench ray": (on_ray, 10**9),
+        "twinbench's files alone": (files_alone, 10**9),
         "ray tune, reuse_actors": (tune(True), 1000),
         "ray tune": (tune(False), 100),
         "ray tune, torch imported": (tune(False, with_torch=True), 100),
