@@ -14,7 +14,8 @@ from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.execute import build_method
 from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, shape_of
-from twinbench.harness.packing import ROUNDS, SIZES, measured_packs
+from twinbench.harness.memory import has_run_out
+from twinbench.harness.packing import ROUNDS, SIZES, measured_beside_each_other, measured_packs
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
 from twinbench.harness.training.recorded import own_streams, settle
@@ -120,7 +121,9 @@ def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
                 continue
             try:
                 seconds = seconds_of_a_step(trial, image_size, device, min(SECONDS, left))
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not has_run_out(error):
+                    raise
                 torch.cuda.empty_cache()
                 yield LeftOut(shape, batch_size, "takes more memory than the device has")
                 continue
@@ -129,14 +132,23 @@ def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
 
 
 def packs(device: str, found: Measurement) -> Iterator[PackSeconds]:
-    """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough."""
+    """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough.
+
+    On a CPU in as many processes at once as `run` starts there unless it is told otherwise.
+    """
+    threads = found.machine.threads
+    processes = max(1, found.machine.cores // threads) if device == "cpu" else 1
     for (trial, *_), image_size in bench_trials():
         shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
         step = found.seconds_of_a_step(shape, batch_size)
         if not step or 2 * ROUNDS * sum(SIZES) * step >= PACKS_SECONDS:
             continue
-        if seconds := measured_packs(trial, image_size, device, found.machine.threads):  # none where memory ends at one
-            yield PackSeconds(shape, batch_size, seconds)
+        if processes == 1:
+            seconds = measured_packs(trial, image_size, device, threads)
+        else:
+            seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+        if seconds:  # none where memory ends at one
+            yield PackSeconds(shape, batch_size, processes, seconds)
 
 
 def bench_trials() -> Iterator[tuple[list[Trial], int]]:

@@ -53,11 +53,19 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class PackSeconds:
-    """What one step of a training adds to the time of all that take turns in a process, by how many they are."""
+    """What one step of a training adds to the time of all that take turns in a process, by how many they are.
+
+    With so many `processes` beside each other: on a CPU they share its memory's bandwidth.
+    """
 
     shape: Mapping[str, Any]
     batch_size: int
+    processes: int
     seconds: Mapping[int, float]
+
+    def is_of(self, shape: Mapping[str, Any], batch_size: int, processes: int) -> bool:
+        """Whether it was measured of that."""
+        return (self.batch_size, self.processes) == (batch_size, processes) and digest(self.shape) == digest(shape)
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,12 @@ def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
     try:
         told = json.loads(packs_file(machine).read_bytes())["packs"]
         return tuple(
-            PackSeconds(one["shape"], int(one["batch_size"]), {int(n): float(s) for n, s in one["seconds"].items()})
+            PackSeconds(
+                one["shape"],
+                int(one["batch_size"]),
+                int(one["processes"]),
+                {int(n): float(s) for n, s in one["seconds"].items()},
+            )
             for one in told
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -168,8 +181,9 @@ def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
 
 
 def store_packs(machine: Machine, found: PackSeconds) -> Path:
-    """Adds to what was measured, in the place of the same shape and batch. One that is added meanwhile may be lost."""
-    others = [one for one in stored_packs(machine) if (one.shape, one.batch_size) != (found.shape, found.batch_size)]
+    """Adds to what was measured, in the place of the same. One that is added meanwhile may be lost."""
+    place = found.shape, found.batch_size, found.processes
+    others = [one for one in stored_packs(machine) if not one.is_of(*place)]
     file = packs_file(machine)
     file.parent.mkdir(parents=True, exist_ok=True)
     return write_json_atomically(file, {"machine": asdict(machine), "packs": [asdict(one) for one in [*others, found]]})

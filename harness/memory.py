@@ -11,6 +11,7 @@ import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 _SPARE = 1.25  # times what a trial took at its first update: what is left for another's later ones
+_SAID_WITHOUT_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 CGROUPS = Path("/sys/fs/cgroup")
 _BYTES = 2**30  # a block up to this size comes from the heap, and the heap's free end is kept up to this size
 
@@ -27,6 +28,13 @@ def keep_freed_memory() -> None:
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_TRIM_THRESHOLD, _BYTES)
         library.mallopt(_MMAP_THRESHOLD, _BYTES)
+
+
+def has_run_out(error: BaseException) -> bool:
+    """Whether memory ended. torch has an exception of its own for that only where its GPU allocator finds none."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_WITHOUT_MEMORY)
 
 
 class Room:

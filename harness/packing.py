@@ -122,14 +122,16 @@ def fit_threads(
             say(f"{threads} threads a trial could not be measured: {error}")
             continue
         ends[threads] = _best_pack(todo, surroundings, workers_with(threads), seconds)[1]
-    chosen = min((threads for threads in ends if ends[threads] <= 1.01 * min(ends.values())), default=1)
+    if not ends:
+        return surroundings
+    chosen = min(threads for threads in ends if ends[threads] <= 1.01 * min(ends.values()))
     say(f"{chosen} thread{'s' * (chosen > 1)} a trial, by which the sweep ends soonest")
     return replace(surroundings, threads=chosen)
 
 
 def _commonest(trials: Sequence[Trial]) -> Trial:
     """The first of the shape and batch that most have."""
-    keys = [_key(trial, 0) for trial in trials]
+    keys = [canonical_json([shape_of(trial, 0), int(trial.training["batch_size"])]) for trial in trials]
     return trials[keys.index(Counter(keys).most_common(1)[0][0])]
 
 
@@ -139,27 +141,31 @@ def seconds_in_packs(
     """What a step of such a trial takes in packs here, by their size. Measured unless stored.
 
     On a CPU in so many `processes` at once as will work beside each other: they share its memory's bandwidth.
+    RuntimeError where there is no memory now, not even for one.
     """
-    machine, asked = this_machine(device, threads), _key(trial, image_size)
-    stored = {canonical_json([one.shape, one.batch_size]): one.seconds for one in stored_packs(machine)}
-    if stored.get(asked):
-        return stored[asked]
-    processes = processes if device == "cpu" else 1
+    machine, processes = this_machine(device, threads), processes if device == "cpu" else 1
+    shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
+    for one in stored_packs(machine):
+        if one.is_of(shape, batch_size, processes):
+            return one.seconds
     with_threads = f"with {threads} thread{'s' * (threads > 1)}" + f" in {processes} processes" * (processes > 1)
     say(f"measuring what a step of {trial.method} takes {with_threads}, alone and in packs")
+    seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+    if not seconds:
+        raise RuntimeError("there is no memory for one trial now")
+    store_packs(machine, PackSeconds(shape, batch_size, processes, seconds))
+    return seconds
+
+
+def measured_beside_each_other(
+    trial: Trial, image_size: int, device: str, threads: int, processes: int
+) -> dict[int, float]:
+    """What so many processes find at once by `measured_packs`: the mean of each size that all of them came to."""
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # whose memory is free again afterwards
         told = [pool.submit(measured_packs, trial, image_size, device, threads) for _ in range(processes)]
         found = [one.result() for one in told]
     sizes = set.intersection(*(set(one) for one in found))
-    seconds = {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
-    if not seconds:  # no memory now, not even for one
-        return {1: 1.0}
-    store_packs(machine, PackSeconds(shape_of(trial, image_size), int(trial.training["batch_size"]), seconds))
-    return seconds
-
-
-def _key(trial: Trial, image_size: int) -> bytes:
-    return canonical_json([shape_of(trial, image_size), int(trial.training["batch_size"])])
+    return {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
 
 
 def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
@@ -170,7 +176,7 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
     import torch
 
     from twinbench.harness.bench import seconds_of_a_step
-    from twinbench.harness.memory import keep_freed_memory
+    from twinbench.harness.memory import has_run_out, keep_freed_memory
     from twinbench.harness.training.kernels import REPRO, choose_kernels
 
     torch.set_num_threads(threads)
@@ -182,7 +188,9 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
         before = list(found.values())
         try:
             found[size] = min(seconds_of_a_step(trial, image_size, device, SECONDS, size) for _ in range(ROUNDS))
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not has_run_out(error):
+                raise
             break
         if found[size] > GAIN * min(before, default=math.inf):
             break

@@ -28,7 +28,7 @@ from twinbench.harness.attempts import (
 from twinbench.harness.curves import drop_curves
 from twinbench.harness.execute import Found, Surroundings, mode_of, train_and_evaluate
 from twinbench.harness.heart import LOST, Heart
-from twinbench.harness.memory import Room, keep_freed_memory
+from twinbench.harness.memory import Room, has_run_out, keep_freed_memory
 from twinbench.harness.ranks import RankDied
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import Interrupted, finished_curves, uses_bf16
@@ -185,7 +185,7 @@ def _attempt(
     except Exception as error:  # failure is data: one bad trial never stops a sweep
         if isinstance(error, OSError) and takes_no_more(error):
             raise
-        if isinstance(error, torch.OutOfMemoryError) and surroundings.pack > 1:  # alone it may fit: it goes on then
+        if has_run_out(error) and surroundings.pack > 1:  # alone it may fit: it goes on then
             attempt.end("interrupted", "its pack left no memory for it")
             return "interrupted"
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
@@ -202,23 +202,26 @@ def _attempt(
 
 
 def _logged(run: Generator[None, None, str], log: Path) -> Generator[None, None, str]:
-    """`run`, with what is printed during each of its turns sent to `log`."""
-    while True:
-        with _printed_to(log):
-            try:
-                next(run)
-            except StopIteration as end:
-                return str(end.value)
-        yield
+    """`run`, with what is printed during each of its turns sent to the end of `log`."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # once: a turn is an update
+    try:
+        while True:
+            with _printed_to(file):
+                try:
+                    next(run)
+                except StopIteration as end:
+                    return str(end.value)
+            yield
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
-def _printed_to(log: Path) -> Iterator[None]:
-    """Sends this process's output to the end of `log`, what libraries in C print included."""
+def _printed_to(file: int) -> Iterator[None]:
+    """Sends this process's output to the open `file`, what libraries in C print included."""
     sys.stdout.flush()
     sys.stderr.flush()
     before = os.dup(1), os.dup(2)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         for stream in (1, 2):
             os.dup2(file, stream)
@@ -229,7 +232,6 @@ def _printed_to(log: Path) -> Iterator[None]:
         for stream, was in zip((1, 2), before, strict=True):
             os.dup2(was, stream)
             os.close(was)
-        os.close(file)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
 
+import io
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -7,12 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from rich.console import Console
 
 from twinbench.harness import packing
 from twinbench.harness.execute import Surroundings
 from twinbench.harness.machine import PackSeconds, packs_file, shape_of, store_packs, stored_packs, this_machine
 from twinbench.harness.packing import best_pack, fit_pack, fit_threads, measured_packs, seconds_in_packs
 from twinbench.harness.planning import Plan
+from twinbench.harness.run_folder import write_plan
+from twinbench.harness.running import run_locally
+from twinbench.harness.watching import Watch
+from twinbench.results.record import read_record, record_files
 from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
@@ -53,9 +61,13 @@ def test_a_shape_is_measured_once_on_a_machine(
     for machine in (HERE, replace(HERE, threads=2)):
         assert stored_packs(machine) == ()
     trial = twelve[0]
-    store_packs(HERE, PackSeconds(shape_of(trial, 8), trial.training["batch_size"], {1: 0.5, 2: 0.25}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 32), trial.training["batch_size"], {1: 5.0}))
+    batch_size = trial.training["batch_size"]
+    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 1, {1: 0.5, 2: 0.25}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 2, {1: 0.7}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, {1: 4.0}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, {1: 5.0}))
     assert seconds_in_packs(trial, 8, "cpu", 1, said.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs(trial, 8, "cpu", 1, said.append, processes=2) == {1: 0.7}
     assert seconds_in_packs(trial, 32, "cpu", 1, said.append) == {1: 5.0}
     assert said == [] and stored_packs(replace(HERE, threads=2)) == ()
     packs_file(HERE).write_text("{")
@@ -115,6 +127,14 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
     said = list[str]()
     fitted = fit_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
     assert fitted.threads == 1 and said[0] == "4 threads a trial could not be measured: a process died"
+
+    def dies(trial: Trial, threads: int) -> dict[int, float]:
+        raise BrokenProcessPool("a process died")
+
+    said.clear()
+    as_asked = Surroundings(tmp_path, threads=2)
+    assert fit_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, said.append) == as_asked
+    assert [line.partition(":")[0][2:] for line in said] == ["threads a trial could not be measured"] * 2
     untrained = replace(twelve[0], method="untrained", training={})
     assert fit_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, said.append).threads == 1
 
@@ -135,8 +155,25 @@ def test_what_no_memory_was_left_to_measure_is_not_stored(
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(packing, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
     monkeypatch.setattr(packing, "measured_packs", lambda *given: {})
-    assert seconds_in_packs(twelve[0], 8, "cpu", 1, lambda said: None) == {1: 1.0}
+    with pytest.raises(RuntimeError, match="no memory for one trial"):
+        seconds_in_packs(twelve[0], 8, "cpu", 1, lambda said: None)
     assert stored_packs(HERE) == ()
+
+
+def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int) -> float:
+        torch.empty(2**60 if pack == 4 else 1)  # a CPU's allocator refuses it by a plain RuntimeError
+        return 1 / pack
+
+    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", step)
+    assert measured_packs(twelve[0], 8, "cpu", 1) == {1: 1.0, 2: 0.5}
+
+    def breaks(*given: object) -> float:
+        raise RuntimeError("a shape does not fit")
+
+    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", breaks)
+    with pytest.raises(RuntimeError, match="does not fit"):
+        measured_packs(twelve[0], 8, "cpu", 1)
 
 
 def test_sizes_are_measured_until_twice_as_many_gain_nothing(
@@ -163,3 +200,24 @@ def test_a_measured_pack_is_of_a_real_training_in_another_process(
     seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, said.append)
     assert seconds[1] > 0 and set(seconds) <= set(packing.SIZES) and len(said) == 1
     assert seconds_in_packs(twelve[0], 8, "cpu", 1, said.append) == seconds and len(said) == 1
+
+
+@pytest.mark.slow
+def test_a_run_measures_threads_and_packs_and_trains_by_them(
+    tiny_plan: Planner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    planned, folder = tiny_plan("baselines=false", "seeds=[0]"), tmp_path / "run"
+    write_plan(folder, planned)
+    told = io.StringIO()
+    watch = Watch(folder, planned.axes, planned.trials, Console(file=told, width=200))
+    outcome = run_locally(
+        planned, Surroundings(folder, pack=4), ["cpu"], None, watch, measures_packs=True, measures_threads=True
+    )
+    assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped
+    threads = int(re.search(r"(\d+) threads? a trial, by which the sweep ends soonest", told.getvalue())[1])  # type: ignore[index]
+    pack = int(re.search(r"(\d+) trials at most take turns", told.getvalue())[1])  # type: ignore[index]
+    ran = [read_record(file)["circumstance"] for file in record_files(folder)]
+    assert {one["threads"] for one in ran} == {threads} and max(one["pack"] for one in ran) <= pack
+    measured = {one.processes for count in (1, 2) for one in stored_packs(this_machine("cpu", count))}
+    assert measured == {min(len(planned.trials), max(1, HERE.cores // count)) for count in (1, 2)}

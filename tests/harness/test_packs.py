@@ -203,14 +203,19 @@ def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
     assert _digests(tmp_path / "pack", four) == alone
 
 
-def test_a_trial_for_which_a_gpu_has_no_memory_beside_others_is_not_failed(
-    four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _runs_out_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("ends", [_runs_out_on_a_gpu, lambda: torch.empty(2**60)])
+def test_a_trial_for_which_there_is_no_memory_beside_others_is_not_failed(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path, ends: Callable[[], object]
 ) -> None:
     calls = itertools.count()
 
     def runs_out(trial: Trial, *given: Any) -> Any:
         if trial is four[1] and next(calls) == 0:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            ends()
         return (yield from train_and_evaluate(trial, *given))
 
     surroundings = Surroundings(tmp_path / "pack", pack=4)
