@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.attempts import trial_folder
 from twinbench.harness.machine import Measurement, shape_of
+from twinbench.reports.cells import has_own_seconds
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.trial import Trial
 
@@ -47,10 +48,10 @@ class Hours:
 
 
 def recorded_rates(trials: Iterable[Mapping[str, Any]]) -> dict[str, Rate]:
-    """By method, from the done trials of a store."""
+    """By method, from the done trials of a store whose seconds are their own."""
     of: dict[str, list[tuple[float, float]]] = {}
     for trial in trials:
-        if trial["status"] == "done" and trial["train_seconds"] and trial["images_seen"]:
+        if trial["status"] == "done" and has_own_seconds(trial) and trial["train_seconds"] and trial["images_seen"]:
             rate = float(trial["images_seen"]) / float(trial["train_seconds"])
             of.setdefault(str(trial["method"]), []).append((rate, float(trial["evaluation_seconds"] or 0)))
     return {method: _rate(pairs) for method, pairs in of.items()}

@@ -27,6 +27,11 @@ def is_packed(trial: Record) -> bool:
     return (trial.get("pack") or 1) > 1
 
 
+def has_own_seconds(trial: Record) -> bool:
+    """Whether they are what it takes alone. Turns on a CPU do not overlap; of a pack on a GPU one waits for others."""
+    return not is_packed(trial) or trial.get("device") == "cpu"
+
+
 @dataclass(frozen=True)
 class Run:
     """The tables of one run folder's database, each in a stable order."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twinbench.reports import separation
-from twinbench.reports.cells import BASELINES, NOT_DONE, REPORTED_ON, Section
+from twinbench.reports.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
 from twinbench.reports.contrasts import ALPHA, least_wins
 from twinbench.reports.statistics import CONFIDENCE
 from twinbench.reports.tables import METRIC_NAMES, estimate_text
@@ -60,10 +60,14 @@ def grouping(section: Section, metric: str) -> Grouping:
 
 def _by_seed(section: Section, metric: str) -> dict[str, dict[int, float]]:
     """The values of each trained method's chosen cell."""
-    chosen = {label: cell for label, cell in section.chosen.items() if not cell.is_baseline}
+    return _values({label: cell for label, cell in section.chosen.items() if not cell.is_baseline}, metric)
+
+
+def _values(cells: Mapping[str, Cell], metric: str) -> dict[str, dict[int, float]]:
+    """Of each cell by seed, where they were measured alike."""
     return {
-        label: {one.seed: one.value for one in cell.measured[metric, REPORTED_ON]}
-        for label, cell in chosen.items()
+        name: {one.seed: one.value for one in cell.measured[metric, REPORTED_ON]}
+        for name, cell in cells.items()
         if cell.interval(metric, REPORTED_ON) is not None
     }
 
@@ -170,15 +174,20 @@ def notes(section: Section) -> list[str]:
 
 
 def shared_seeds(section: Section) -> list[str]:
-    """What it is worth that methods share a seed, as far as the chosen cells show it."""
+    """What it is worth that methods share a seed, as far as the chosen cells show it; of one method all its cells."""
     metric = section.selected_by[0]
-    found = separation.seed_correlations(_by_seed(section, metric))
+    values, pair = _by_seed(section, metric), "methods"
+    if len(values) == 1:
+        (method,) = values
+        values = _values({cell.cell_id: cell for cell in section.methods[method]}, metric)
+        pair = f"cells of {method}"
+    found = separation.seed_correlations(values)
     if not found:
         return []
     around = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
     return [
         "Trials of one seed see the same images in the same order, distorted alike, so comparisons are paired by seed: "
-        f"over seeds the {metric_words(metric)} of two methods correlates by {statistics.median(found):.2f} "
+        f"over seeds the {metric_words(metric)} of two {pair} correlates by {statistics.median(found):.2f} "
         f"({plural('pair', len(found))}: {len(found)}{around})."
     ]
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from twinbench.reports.cells import has_own_seconds
 from twinbench.reports.contrasts import ALPHA, Contrast, least_wins
 from twinbench.reports.evidence import Evidence
 from twinbench.reports.power import MOST_SEEDS, POWER, power_of
@@ -98,6 +99,6 @@ def hours_text(evidence: Evidence, trials: int) -> str:
     costs = [
         float(trial["train_seconds"] or 0) + float(trial["evaluation_seconds"] or 0)
         for trial in evidence.trials
-        if trial["status"] == "done"
+        if trial["status"] == "done" and has_own_seconds(trial)
     ]
     return f", about {sum(costs) / len(costs) * trials / 3600:.2g} hours of one process" if costs else ""

@@ -35,7 +35,9 @@ def test_hours_are_images_over_the_recorded_rate_and_evaluations_on_top(tiny_pla
         {"method": "simclr", "status": "done", "train_seconds": s, "images_seen": 1000, "evaluation_seconds": e}
         for s, e in ((10.0, 2.0), (20.0, 4.0))
     ]
-    rates = recorded_rates([*trials, trials[0] | {"status": "failed", "train_seconds": 1e9}])
+    packed = trials[0] | {"pack": 4, "device": "a GPU", "train_seconds": 1e9}  # it waited for others
+    rates = recorded_rates([*trials, trials[0] | {"status": "failed", "train_seconds": 1e9}, packed])
+    assert recorded_rates([trials[0] | {"pack": 4, "device": "cpu"}])["simclr"].images_per_second == 100
     assert rates["simclr"] == Rate(pytest.approx(2000 / 30), 50.0, 100.0, 3.0, 2)
     planned = tiny_plan("methods=simclr", "epochs=3", "batch_size=256")
     trials_of_simclr = [trial for trial in planned.trials if trial.method == "simclr"]

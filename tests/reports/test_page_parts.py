@@ -77,6 +77,17 @@ def test_what_methods_share_with_a_seed_is_told_as_a_correlation(synthetic_run):
     assert told in report(synthetic_run).text
 
 
+def test_of_one_methods_sweep_it_is_told_of_its_cells(synthetic_run):
+    accuracies = {0.1: (0.80, 0.83, 0.81, 0.86), 0.2: (0.70, 0.74, 0.70, 0.75), 0.5: (0.61, 0.60, 0.64, 0.66)}
+    for temperature, values in accuracies.items():
+        for seed, value in enumerate(values):
+            synthetic_run.planned_and_recorded(value, method="simclr", seed=seed, settings={"temperature": temperature})
+    _, section = only_section(synthetic_run)
+    (told,) = shared_seeds(section)
+    r = np.corrcoef(list(accuracies.values()))[np.triu_indices(3, 1)]
+    assert f"of two cells of simclr correlates by {np.median(r):.2f} (pairs: 3, {r.min():.2f} to {r.max():.2f})" in told
+
+
 def test_of_two_seeds_no_correlation_is_told(synthetic_run):
     fill_methods(synthetic_run, 2)
     _, section = only_section(synthetic_run)
