@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,5 +24,6 @@ def update_ema(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"the momentum of a moving average lies in [0, 1], not {momentum}")
-    for target_parameter, online_parameter in zip(target.parameters(), online.parameters(), strict=True):
-        target_parameter.lerp_(online_parameter, 1 - momentum)
+    # On a GPU a kernel for many parameters, and not one for each.
+    average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    average(*zip(*zip(target.parameters(), online.parameters(), strict=True), strict=True), None)

@@ -22,12 +22,12 @@ NOT_DONE = ("diverged", "collapsed", "failed")
 Record = dict[str, Any]
 
 
-def is_packed(trial: Record) -> bool:
+def is_packed(trial: Mapping[str, Any]) -> bool:
     """Whether it took turns with others in its process: its seconds are not what it takes, and rank no method."""
     return (trial.get("pack") or 1) > 1
 
 
-def has_own_seconds(trial: Record) -> bool:
+def has_own_seconds(trial: Mapping[str, Any]) -> bool:
     """Whether they are what it takes alone. Turns on a CPU do not overlap; of a pack on a GPU one waits for others."""
     return not is_packed(trial) or trial.get("device") == "cpu"
 

@@ -1,4 +1,4 @@
-"""A split's images as batches on a device: resident there when they fit, else read ahead from the memory map."""
+"""A split's images as batches: resident on a GPU where they fit, else from the memory map, read ahead where large."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-RESIDENT_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; on a CPU, beyond this a batch is copied from the map
+CACHED_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; a map of this size stays in the system's file cache once it was read
 _RESIDENT_SHARE = 0.4  # of a GPU's free memory; ImageNet-100 at 256 pixels is 25 GB
 _MOST_OF_WHAT_IS_FREE = 0.75  # where others have filled the GPU: the training needs some, too
 
@@ -21,8 +21,11 @@ class Images:
         self._resident: Tensor | None = None
         self._ahead: tuple[Tensor, Future[Tensor]] | None = None
         self._reader: ThreadPoolExecutor | None = None
-        if len(positions) * images[0].nbytes <= resident_bytes(device):
-            self._resident = torch.from_numpy(np.ascontiguousarray(images[positions])).to(device)
+        size = len(positions) * images[0].nbytes
+        if device.type == "cuda" and size <= resident_bytes(device):
+            self._resident = torch.from_numpy(images[positions]).to(device)
+        # On a CPU the map is what is shared by all processes, and numpy gathers rows in a seventh of torch's time.
+        self._reads_ahead = self._resident is None and (device.type == "cuda" or size > CACHED_BYTES)
 
     @property
     def ids(self) -> Tensor:
@@ -57,16 +60,12 @@ class Images:
         return gathered.to(self._device, non_blocking=True)
 
     def prefetch(self, which: Tensor) -> None:
-        """Begins to read what the next `batch` will ask for, unless all is resident."""
-        if self._resident is not None:
+        """Begins to read what the next `batch` will ask for, where that is not at hand."""
+        if not self._reads_ahead:
             return
         self._reader = self._reader or ThreadPoolExecutor(1)
         which = which.cpu()
         self._ahead = which, self._reader.submit(self._gather, which)
-
-    def subset(self, which: Tensor) -> "Images":
-        """The images at these positions, in this order."""
-        return Images(self._images, self._positions[which.numpy()], self._device)
 
     def _gather(self, which: Tensor) -> Tensor:
         gathered = torch.from_numpy(self._images[self._positions[which.numpy()]])
@@ -75,8 +74,6 @@ class Images:
 
 
 def resident_bytes(device: torch.device) -> int:
-    """How large a split may be to lie on the device."""
-    if device.type != "cuda":
-        return RESIDENT_BYTES
+    """How large a split may be to lie on the GPU."""
     free, _ = torch.cuda.mem_get_info(device)
-    return int(min(max(RESIDENT_BYTES, free * _RESIDENT_SHARE), free * _MOST_OF_WHAT_IS_FREE))
+    return int(min(max(CACHED_BYTES, free * _RESIDENT_SHARE), free * _MOST_OF_WHAT_IS_FREE))

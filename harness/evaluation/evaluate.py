@@ -164,7 +164,7 @@ class Evaluator:
         method.eval()
         part = self.validation if len(self.validation.labels) else self.train
         some = self._drawn(len(part.labels), min(self.rules.diagnostics_examples, len(part.labels)))
-        features = extract(method, part.images.subset(some), self.dataset)
+        features = extract(method, part.images, self.dataset, places=some)
         measured = self._diagnostics(method, part, some, features)
         if "online_knn_top1" in self.rules.metrics:
             measured["validation/knn_top1"] = self._online_knn(method, some, features)
@@ -192,7 +192,7 @@ class Evaluator:
     def _online_knn(self, method: Method, some: Tensor, features: Tensor) -> float:
         """Top-1 on `some` validation images, whose features these are."""
         bank = self._drawn(len(self.train.labels), min(4 * len(some), len(self.train.labels)))
-        bank_features = extract(method, self.train.images.subset(bank), self.dataset)
+        bank_features = extract(method, self.train.images, self.dataset, places=bank)
         grid = [(min(knn.ONLINE_NEIGHBOURS, len(bank)), knn.ONLINE_TEMPERATURE)]
         predicted = knn.knn_predictions(bank_features, self.train.labels[bank], features, self.classes, grid)[0]
         return int((predicted == self.validation.labels[some]).sum()) / len(some)

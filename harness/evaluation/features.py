@@ -1,5 +1,6 @@
 """Frozen features: what the backbone makes of undistorted images."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -15,16 +16,26 @@ PIXELS_ON_CPU = 64 * 32 * 32  # of a batch: what a layer makes of so many stays 
 
 
 @torch.no_grad()
-def extract(method: Method, images: Images, rule: DatasetRule, look_up: Callable[[], None] = lambda: None) -> Tensor:
-    """float32 [n, feature_dim] on the images' device, the method in evaluation mode.
+def extract(
+    method: Method,
+    images: Images,
+    rule: DatasetRule,
+    look_up: Callable[[], None] = lambda: None,
+    places: Tensor | None = None,
+) -> Tensor:
+    """float32 [n, feature_dim] on the images' device, the method in evaluation mode; of those at `places`, or of all.
 
     `look_up` is called before every batch, and may raise.
     """
     method.eval()
     parts = []
-    for places in in_batches(torch.arange(len(images)), images):
+    batches = in_batches(torch.arange(len(images)) if places is None else places, images)
+    for batch, following in itertools.zip_longest(batches, batches[1:]):
         look_up()
-        parts.append(embed(method, plain_view(images.batch(places)), rule))
+        pixels = images.batch(batch)
+        if following is not None:
+            images.prefetch(following)
+        parts.append(embed(method, plain_view(pixels), rule))
     return torch.cat(parts)
 
 

@@ -62,15 +62,23 @@ def test_ranks_share_each_batch_in_order() -> None:
 
 
 def test_images_read_ahead_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident = _images()
-    monkeypatch.setattr("twinbench.harness.data.images.RESIDENT_BYTES", 0)
-    mapped = _images()
-    assert mapped.asked_on == CPU
+    at_hand = _images()
+    monkeypatch.setattr("twinbench.harness.data.images.CACHED_BYTES", 0)
+    read_ahead = _images()
+    gathered: list[list[int]] = []
+    gather = Images._gather
+    monkeypatch.setattr(
+        Images, "_gather", lambda self, which: (gathered.append(which.tolist()), gather(self, which))[1]
+    )
     first, second = torch.tensor([3, 1, 60]), torch.tensor([5, 5, 0])
-    mapped.prefetch(first)
-    assert torch.equal(mapped.batch(first), resident.batch(first))
-    mapped.prefetch(first)
-    assert torch.equal(mapped.batch(second), resident.batch(second))  # another than what was read ahead
+    read_ahead.prefetch(first)
+    assert torch.equal(read_ahead.batch(first), at_hand.batch(first))
+    assert gathered == [[3, 1, 60]] * 2  # ahead, and of those that are at hand: not once more
+    read_ahead.prefetch(first)
+    assert torch.equal(read_ahead.batch(second), at_hand.batch(second))  # another than what was read ahead
+    assert gathered.count([5, 5, 0]) == 2
+    at_hand.prefetch(first)
+    assert at_hand._reader is None
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
