@@ -15,6 +15,7 @@ online   what a training spends on its curves at its protocol's own interval: di
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -162,7 +163,7 @@ def knn(bench: Bench) -> Found:
 
 
 def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
-    """Seconds that `diagnose` took at the protocol's own interval, and those of the training steps beside it."""
+    """What `diagnose` takes of a training of the protocol's own length: at its interval and after the last epoch."""
     spent = []
     original = Evaluator.diagnose
 
@@ -174,17 +175,19 @@ def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
 
     planned = make_plan(sweep, (f"protocol={protocol}", "methods=simclr", "seeds=[0]", f"epochs={epochs}"), data)
     trial = next(trial for trial in planned.trials if trial.method == "simclr")
-    every = planned.protocol.evaluation.diagnostics_every_epochs
+    every, whole = planned.protocol.evaluation.diagnostics_every_epochs, planned.protocol.training.epochs
+    times = math.ceil(whole / every)
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Evaluator, "diagnose", timed):
         assert run_trial(trial, Surroundings(Path(folder), data=data)) == "done"
         seconds = read_record(record_path(Path(folder), trial.trial_id))["circumstance"]["train_seconds"]
-    share = statistics.median(spent) / (seconds / epochs * every)  # the last epoch is always measured, of few epochs
+    once, training = statistics.median(spent), seconds / epochs * whole
     print(
-        f"{'online':<22} {protocol}, every {every} epochs: {1000 * statistics.median(spent):.0f} ms after"
-        f" {seconds / epochs * every:.2f} s of training, {100 * share:.1f} %",
+        f"{'online':<22} {protocol}: {times} times {1000 * once:.0f} ms in {training:.2f} s of training"
+        f" ({whole} epochs), {100 * times * once / training:.1f} %",
         flush=True,
     )
-    return {"protocol": protocol, "every_epochs": every, "diagnose_seconds": spent, "train_seconds": seconds}
+    found = {"epochs": epochs, "diagnose_seconds": spent, "train_seconds": seconds}
+    return {"protocol": protocol, "every_epochs": every, "whole_epochs": whole} | found
 
 
 def noise_as_cifar10(folder: Path) -> Path:

@@ -7,7 +7,7 @@ what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. O
 updates as they are and recorded. A fused training is one network of grouped convolutions for all lambdas (fusion.py);
 its gradients are held against those of each alone before anything is timed. Every number is the sum over the
 processes, the median of `--repeats` rounds of all ways, there and back. Last, what `--pack auto` takes by its own
-measurement, of one process, and what that loses to the best.
+measurement and what that loses to the best.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/packing.py --ray 200 --shapes 0,2 --repeats 1 --out ray.json
 
@@ -39,7 +39,7 @@ from training import WEIGHT, check
 from twinbench.harness import bench
 from twinbench.harness.execute import build_method
 from twinbench.harness.memory import keep_freed_memory
-from twinbench.harness.packing import measured_packs
+from twinbench.harness.packing import measured_beside_each_other
 from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import train
@@ -130,9 +130,8 @@ def ways(device: str) -> dict[str, dict[str, Any]]:
 
 def chosen_by_measurement(shape: Any, device: str) -> int:
     """The pack of least seconds a step, as `--pack auto` measures them, of those that are measured here."""
-    trial, size = trial_of(*shape)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        seconds = pool.submit(measured_packs, trial, size, device, 1).result()
+    processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
+    seconds = measured_beside_each_other(*trial_of(*shape), device, 1, processes)
     return min(set(PACKS) & seconds.keys(), key=seconds.__getitem__)
 
 

@@ -11,6 +11,8 @@ from twinbench.sweeps.locking import LOCK, read_lock
 from twinbench.sweeps.mistakes import InvalidInput
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
+VERSION = read_protocol("digits-small").version
+
 
 def _call(*arguments: object) -> Result:
     return CliRunner().invoke(protocol_app, [str(argument) for argument in arguments])
@@ -81,9 +83,9 @@ def test_diff_tells_the_keys_that_differ_with_both_values_and_ends_with_1(own: P
 
 
 def test_lock_writes_a_lock_beside_ones_own_protocol_once(own: Path) -> None:
-    assert "digits-small version 2" in _call("lock", own).output
+    assert f"digits-small version {VERSION}" in _call("lock", own).output
     written = own.with_name(LOCK).stat().st_mtime_ns
-    assert read_lock(own.with_name(LOCK)) == {"digits-small": {"2": read_protocol("digits-small").hash}}
+    assert read_lock(own.with_name(LOCK)) == {"digits-small": {str(VERSION): read_protocol("digits-small").hash}}
     assert show_protocol(str(own)).lock == "locked"
     assert "nothing new" in _call("lock", own).output
     assert own.with_name(LOCK).stat().st_mtime_ns == written
@@ -96,11 +98,11 @@ def test_lock_refuses_content_that_changed_under_its_version_and_writes_nothing(
     _change(own, "epochs = 12", "epochs = 13")
     refused = _call("lock", own, other)
     assert isinstance(refused.exception, InvalidInput)  # for which the command line ends with exit code 2
-    assert "digits-small: version 2 is locked with other content" in str(refused.exception)
+    assert f"digits-small: version {VERSION} is locked with other content" in str(refused.exception)
     assert own.with_name(LOCK).read_bytes() == before
     assert show_protocol(str(own)).lock == "locked with other content"
-    _change(own, "version = 2", "version = 3")
-    assert [locked.added for locked in lock_protocols([own, other])] == [(("cifar10-small", 4), ("digits-small", 3))]
+    _change(own, f"version = {VERSION}", f"version = {VERSION + 1}")
+    assert [locked.added for locked in lock_protocols([own, other])] == [(("cifar10-small", 4), ("digits-small", VERSION + 1))]
 
 
 def test_lock_tells_the_mistakes_of_all_folders_at_once_and_writes_none(own: Path, tmp_path: Path) -> None:

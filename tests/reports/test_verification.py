@@ -29,7 +29,10 @@ from twinbench.reports.integrity import integrity
 from twinbench.reports.verification import aggregate, render
 from twinbench.results.bundle import RENDERED_WITH, rendered_with
 from twinbench.sweeps.deviations import Deviation, deviate
+from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
+
+VERSION = read_protocol("digits-small").version
 
 CLAIMS = """
 protocol = "digits-small"
@@ -354,7 +357,7 @@ def test_a_swapped_protocol_is_named_by_its_hash(tampered, tmp_path):
         protocol["content"]["training"]["epochs"] = 3
 
     found = faults_of(tampered(lambda members: swapped(members, shorter)), tmp_path)
-    assert "protocol digits-small version 2 in plan.json, " in found
+    assert f"protocol digits-small version {VERSION} in plan.json, " in found
     assert "says that its hash is" in found
 
 
@@ -369,7 +372,7 @@ def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
     for trial in trials:
         swapped_run.record(trial)
     found = faults_of(swapped_run.bundle().path, tmp_path)
-    assert "protocol digits-small version 2 in plan.json, " in found
+    assert f"protocol digits-small version {VERSION} in plan.json, " in found
     assert f"is known here with the hash {run.protocol.hash}" in found
     assert "evaluation.linear_epochs is 500 for 50" in found
 
@@ -577,8 +580,6 @@ def test_outputs_that_are_no_safetensors_are_named(run, tmp_path, data):
 
 
 def test_a_maximum_over_epochs_is_taken_anew_from_its_curves(tmp_path):
-    from twinbench.sweeps.sweep import read_protocol
-
     protocol = read_protocol("lightly-cifar10-200ep")
     assert protocol.checkpoint == "best_on_test"
     run = genuine_run(tmp_path / "base", seeds=1)

@@ -43,7 +43,12 @@ def test_what_a_trial_carries_says_what_deviates_from_what_and_why(tmp_path: Pat
     assert carried["deviations"] == [expected]
     assert carried["base_hash"] == base.hash != carried["hash"] == protocol.hash
     plain = {key: value for key, value in carried.items() if key not in ("deviations", "base_hash")}
-    assert plain == {"name": "digits-small", "version": 2, "hash": protocol.hash, "content": protocol.content}
+    assert plain == {
+        "name": "digits-small",
+        "version": base.version,
+        "hash": protocol.hash,
+        "content": protocol.content,
+    }
 
 
 def test_a_sweep_without_deviations_has_the_protocol_itself(tmp_path: Path) -> None:
