@@ -154,13 +154,18 @@ main()
 """
 
 
-def hydra(count: int, folder: Path) -> None:
-    """Hydra's multirun with its basic launcher, in a process of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "job.py").write_text(HYDRA)
-    seeds = ",".join(map(str, range(count)))
-    command = [sys.executable, "job.py", "-m", f"+seed={seeds}"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+def hydra(launcher: str) -> Run:
+    """Hydra's multirun in a process of its own: basic runs jobs in it, submitit_local each in another, all at once."""
+
+    def run(count: int, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "job.py").write_text(HYDRA)
+        seeds = ",".join(map(str, range(count)))
+        command = [sys.executable, "job.py", "-m", f"hydra/launcher={launcher}", f"+seed={seeds}"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        assert len(list(folder.glob("multirun/*/*/*/.hydra"))) == count
+
+    return run
 
 
 def submitit_local(count: int, folder: Path) -> None:
@@ -258,7 +263,8 @@ def main() -> None:
         "ray tune": (tune(False), 100),
         "ray tune, torch imported": (tune(False, with_torch=True), 100),
         "twinbench, process each": (process_each, 1000),
-        "hydra multirun": (hydra, 1000),
+        "hydra multirun": (hydra("basic"), 1000),
+        "hydra multirun, submitit": (hydra("submitit_local"), 100),
         "submitit local": (submitit_local, 100),
     }
     for count in chosen.trials:

@@ -102,7 +102,9 @@ def test_lock_refuses_content_that_changed_under_its_version_and_writes_nothing(
     assert own.with_name(LOCK).read_bytes() == before
     assert show_protocol(str(own)).lock == "locked with other content"
     _change(own, f"version = {VERSION}", f"version = {VERSION + 1}")
-    assert [locked.added for locked in lock_protocols([own, other])] == [(("cifar10-small", 4), ("digits-small", VERSION + 1))]
+    assert [locked.added for locked in lock_protocols([own, other])] == [
+        (("cifar10-small", 4), ("digits-small", VERSION + 1))
+    ]
 
 
 def test_lock_tells_the_mistakes_of_all_folders_at_once_and_writes_none(own: Path, tmp_path: Path) -> None:
