@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twinbench.harness.machine import PackSeconds, shape_of, store_packs, stored_packs, this_machine
 from twinbench.sweeps.identity import canonical_json
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SIZES = (1, 2, 4, 8, 16)
 SECONDS = 1.0  # that each size is measured for, in each of ROUNDS
 ROUNDS = 2  # of which the faster counts
-GAIN = 0.99  # times the best size's seconds: where twice as many do not reach that, larger packs are not tried
+GAIN = 0.99  # times the best size's seconds: a larger one that does not reach that gains nothing
+IN_VAIN = 2  # sizes in a row that gain nothing, after which larger ones are not tried
 
 
 def best_pack(
@@ -169,7 +170,7 @@ def measured_beside_each_other(
 
 
 def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
-    """Seconds that a step of the trial adds in packs of SIZES, up to where twice as many gain nothing or memory ends.
+    """Seconds that a step of the trial adds in packs of SIZES, up to where larger ones gain nothing or memory ends.
 
     By the kernels of `repro`, for both modes: to compile the networks first would take longer than a sweep gains.
     """
@@ -183,15 +184,24 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
     keep_freed_memory()
     choose_kernels(REPRO)
     device = torch.device(device_name)
-    found: dict[int, Any] = {}
-    for size in SIZES:
-        before = list(found.values())
+
+    def step(size: int) -> float:
         try:
-            found[size] = min(seconds_of_a_step(trial, image_size, device, SECONDS, size) for _ in range(ROUNDS))
+            return seconds_of_a_step(trial, image_size, device, SECONDS, size)
         except (RuntimeError, MemoryError) as error:
             if not has_run_out(error):
                 raise
+            return math.inf
+
+    found, in_vain = dict[int, float](), 0
+    for size in SIZES:
+        seconds = step(size)
+        if seconds == math.inf:
             break
-        if found[size] > GAIN * min(before, default=math.inf):
+        in_vain = in_vain + 1 if seconds > GAIN * min(found.values(), default=math.inf) else 0
+        found[size] = seconds
+        if in_vain == IN_VAIN:
             break
+    for _ in range(ROUNDS - 1):  # each after all others: what else the machine does comes and goes in seconds
+        found = {size: min(seconds, step(size)) for size, seconds in found.items()}
     return found

@@ -1,4 +1,4 @@
-"""All that is measured on a GPU, in one command of less than nine minutes.
+"""Views, training, packs and kNN on a GPU, in one command of less than ten minutes.
 
     python tests/benchmarks/gpu.py --out gpu.json
 
@@ -34,7 +34,7 @@ from peers import (
 )
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from training import peers
+from training import check, peers
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
@@ -351,7 +351,9 @@ def peer_steps(bench: Bench) -> Found:
 
         return epoch
 
-    runs = {f"PIL loader of {workers} workers, {name}": epoch_of(loss) for name, loss in peers().items()}
+    losses = peers()
+    check(losses)
+    runs = {f"PIL loader of {workers} workers, {name}": epoch_of(loss) for name, loss in losses.items()}
     found: Found = {"rates": rates(in_turn(runs, bench.device, repeats=3), len(loader) * batch_size)}
     for name, row in found["rates"].items():
         bench.say(f"the usual form, batch {batch_size}, {name}", f"{row['per_second']:.0f} images/s")
