@@ -22,13 +22,17 @@ SIZES = (1, 2, 4, 8, 16)
 SECONDS = 1.0  # that each size is measured for, in each of ROUNDS
 ROUNDS = 2  # of which the faster counts
 GAIN = 0.99  # times the best size's seconds: a larger one that does not reach that gains nothing
+EQUAL = 1.03  # times what the first takes: no longer than it
 IN_VAIN = 2  # sizes in a row that gain nothing, after which larger ones are not tried
 
 
 def best_pack(
     todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None = None
 ) -> int:
-    """The pack, of at most `surroundings.pack`, by which `workers` are through with `todo` first; the larger of equals.
+    """The pack, of at most `surroundings.pack`, by which `workers` are through with `todo` first.
+
+    Of those that end within EQUAL of the first it is the largest: a measurement of seconds tells no less apart, and a
+    larger one surely makes fewer views.
 
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
     come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
@@ -49,7 +53,7 @@ def _best_pack(
     shared_out = {size: [len(pack) for pack in cut(todo, keys, size)] for size in sizes}
     step = _between(seconds) if seconds else lambda size: 1.0
     ends = {size: _ends_after(shared_out[size], workers, step) for size in sizes}
-    best = min(sizes, key=lambda size: (ends[size], -size))
+    best = max(size for size in sizes if ends[size] <= EQUAL * min(ends.values()))
     return best, ends[best]
 
 

@@ -39,7 +39,7 @@ from training import WEIGHT, check
 from twinbench.harness import bench
 from twinbench.harness.execute import build_method
 from twinbench.harness.memory import keep_freed_memory
-from twinbench.harness.packing import measured_beside_each_other
+from twinbench.harness.packing import EQUAL, measured_beside_each_other
 from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import train
@@ -129,10 +129,11 @@ def ways(device: str) -> dict[str, dict[str, Any]]:
 
 
 def chosen_by_measurement(shape: Any, device: str) -> int:
-    """The pack of least seconds a step, as `--pack auto` measures them, of those that are measured here."""
+    """The pack that `--pack auto` takes of those that are measured here, for trials that come out even."""
     processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
     seconds = measured_beside_each_other(*trial_of(*shape), device, 1, processes)
-    return min(set(PACKS) & seconds.keys(), key=seconds.__getitem__)
+    offered = {pack: seconds[pack] for pack in PACKS if pack in seconds}
+    return max(pack for pack in offered if offered[pack] <= EQUAL * min(offered.values()))
 
 
 def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processes: Processes) -> dict[str, list[float]]:

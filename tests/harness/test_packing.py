@@ -44,6 +44,8 @@ def twelve(tiny_plan: Planner) -> list[Trial]:
         (2, 4, {1: 1.0, 4: 0.5}, 4),  # 8 x .5 = 4, where two end after 6 x .83 = 5
         (2, 4, {1: 1.0, 2: 1.2, 4: 2.0}, 1),
         (1, 16, {1: 1.0, 2: 0.8}, 2),  # what was not measured, for want of memory, is not chosen
+        (1, 4, {1: 1.0, 2: 0.98, 4: 1.0}, 4),  # a measurement tells 2 % not apart
+        (1, 4, {1: 1.0, 2: 0.95, 4: 1.0}, 2),
     ],
 )
 def test_the_pack_is_the_one_by_which_the_workers_end_first(
