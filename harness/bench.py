@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ VIEWS = 256
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A training step that was not measured, and why."""
+    """A training step, or its packs, that was not measured, and why."""
 
     shape: dict[str, Any]
     batch_size: int
@@ -131,7 +132,7 @@ def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
             yield TrainingStep(shape, batch_size, seconds)
 
 
-def packs(device: str, found: Measurement) -> Iterator[PackSeconds]:
+def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
     """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough.
 
     On a CPU in as many processes at once as `run` starts there unless it is told otherwise.
@@ -146,7 +147,11 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds]:
         if processes == 1:
             seconds = measured_packs(trial, image_size, device, threads)
         else:
-            seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+            try:
+                seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+            except BrokenProcessPool:
+                yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
+                continue
         if seconds:  # none where memory ends at one
             yield PackSeconds(shape, batch_size, processes, seconds)
 

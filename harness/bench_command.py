@@ -17,7 +17,7 @@ ROW = "{:<44} {:>5} {:>10} {:>9}"
 
 def bench() -> None:
     """Measure products, copies, views, steps of training and packs on this machine, in about two minutes."""
-    from twinbench.harness.bench import packs
+    from twinbench.harness.bench import LeftOut, packs
     from twinbench.harness.machine import measurement_file, store, store_packs, this_machine
     from twinbench.harness.running import choose_devices
 
@@ -32,10 +32,13 @@ def bench() -> None:
         found = measured(device, machine)
         store(found)
         for packed in packs(device, found):
+            told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
+            if isinstance(packed, LeftOut):
+                typer.echo(f"{told_of}: {packed.reason}")
+                continue
             store_packs(machine, packed)
             best = min(packed.seconds, key=packed.seconds.__getitem__)
             gain = packed.seconds[1] / packed.seconds[best]
-            told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
             typer.echo(f"{told_of}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
     except KeyboardInterrupt:
         typer.echo("interrupted: nothing is stored", err=True)

@@ -31,8 +31,8 @@ def best_pack(
 ) -> int:
     """The pack, of at most `surroundings.pack`, by which `workers` are through with `todo` first.
 
-    Of those that end within EQUAL of the first it is the largest: a measurement of seconds tells no less apart, and a
-    larger one surely makes fewer views.
+    Of those that end at once it is the largest, and by measured seconds of those within EQUAL of the first: they tell
+    no less apart, and a larger one surely makes fewer views.
 
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
     come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
@@ -43,7 +43,7 @@ def best_pack(
 def _best_pack(
     todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None
 ) -> tuple[int, float]:
-    """The pack, and when the last worker ends: in steps of all their trials."""
+    """The pack, and when the last worker may end: in steps of all their trials."""
     from twinbench.harness.launchers.drain import cut, pack_keys
 
     sizes = range(1, min(surroundings.pack, max(1, len(todo))) + 1)
@@ -53,8 +53,8 @@ def _best_pack(
     shared_out = {size: [len(pack) for pack in cut(todo, keys, size)] for size in sizes}
     step = _between(seconds) if seconds else lambda size: 1.0
     ends = {size: _ends_after(shared_out[size], workers, step) for size in sizes}
-    best = max(size for size in sizes if ends[size] <= EQUAL * min(ends.values()))
-    return best, ends[best]
+    first = min(ends.values())
+    return max(size for size in sizes if ends[size] <= (EQUAL if seconds else 1.0) * first), first
 
 
 def _ends_after(packs: Sequence[int], workers: int, step: Callable[[int], float]) -> float:
@@ -91,6 +91,8 @@ def fit_pack(
     """
     if surroundings.pack == 1 or not todo:
         return surroundings
+    if len(todo) == 1:
+        return replace(surroundings, pack=1)
     seconds: Mapping[int, float] | None = None
     if measure:
         trained = [trial for trial in todo if trial.training]

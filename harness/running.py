@@ -148,13 +148,17 @@ def run_locally(
     todo = missing(planned, surroundings.run_folder)
     on_cpu = devices == ["cpu"]
 
-    def workers_with(threads: int) -> int:
+    def wanted(threads: int) -> int:
         per_trial = threads * surroundings.processes
-        return min(len(todo), workers or (max(1, cores() // per_trial) if on_cpu else len(devices)))
+        return workers or (max(1, cores() // per_trial) if on_cpu else len(devices))
+
+    def workers_with(threads: int) -> int:
+        return min(len(todo), wanted(threads))
 
     def measure(trial: Trial, threads: int) -> Mapping[int, float]:
+        # By all that may work, however few trials are left: what is measured serves the next command.
         size = image_size(planned, surroundings.data)
-        return seconds_in_packs(trial, size, devices[0], threads, watch.say, workers_with(threads))
+        return seconds_in_packs(trial, size, devices[0], threads, watch.say, wanted(threads))
 
     if measures_threads and on_cpu:
         surroundings = fit_threads(surroundings, todo, cores(), workers_with, measure, watch.say)

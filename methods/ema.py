@@ -24,6 +24,9 @@ def update_ema(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"the momentum of a moving average lies in [0, 1], not {momentum}")
+    pairs = list(zip(target.parameters(), online.parameters(), strict=True))
+    if not pairs:
+        return
     # On a GPU a kernel for many parameters, and not one for each.
     average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
-    average(*zip(*zip(target.parameters(), online.parameters(), strict=True), strict=True), None)
+    average(*zip(*pairs, strict=True), None)

@@ -174,20 +174,24 @@ def notes(section: Section) -> list[str]:
 
 
 def shared_seeds(section: Section) -> list[str]:
-    """What it is worth that methods share a seed, as far as the chosen cells show it; of one method all its cells."""
+    """What it is worth that methods share a seed, as far as the chosen cells show it; of one method, its others too."""
     metric = section.selected_by[0]
-    values, pair = _by_seed(section, metric), "methods"
+    values, pair = _by_seed(section, metric), "two methods"
     if len(values) == 1:
         (method,) = values
+        chosen = section.chosen[method].cell_id
         values = _values({cell.cell_id: cell for cell in section.methods[method]}, metric)
-        pair = f"cells of {method}"
-    found = separation.seed_correlations(values)
+        others = [{chosen: values[chosen], other: values[other]} for other in values if other != chosen]
+        found = [r for rows in others for r in separation.seed_correlations(rows)]  # of all pairs there may be millions
+        pair = f"the selected cell of {method} and another"
+    else:
+        found = separation.seed_correlations(values)
     if not found:
         return []
     around = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
     return [
         "Trials of one seed see the same images in the same order, distorted alike, so comparisons are paired by seed: "
-        f"over seeds the {metric_words(metric)} of two {pair} correlates by {statistics.median(found):.2f} "
+        f"over seeds the {metric_words(metric)} of {pair} correlates by {statistics.median(found):.2f} "
         f"({plural('pair', len(found))}: {len(found)}{around})."
     ]
 

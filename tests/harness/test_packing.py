@@ -55,6 +55,14 @@ def test_the_pack_is_the_one_by_which_the_workers_end_first(
     assert best_pack(twelve, Surroundings(tmp_path, pack=most), workers, seconds) == expected
 
 
+def test_what_is_counted_is_told_apart_however_little_and_what_is_measured_is_not(
+    twelve: list[Trial], tmp_path: Path
+) -> None:
+    many, most = [twelve[0]] * 67, Surroundings(tmp_path, pack=4)
+    assert best_pack(many, most, 2) == 3  # after 34 steps; by fours after 35
+    assert best_pack(many, most, 2, {1: 1.0, 4: 1.0}) == 4
+
+
 def test_a_shape_is_measured_once_on_a_machine(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -92,7 +100,8 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
     assert packed == Surroundings(tmp_path, pack=2) and "2 trials" in said[0]
     assert [trial.training["batch_size"] for trial in asked] == [twelve[0].training["batch_size"]]
     assert fit_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
-    assert fit_pack(Surroundings(tmp_path, pack=4), [untrained], 2, measure, said.append).pack == 1
+    assert fit_pack(Surroundings(tmp_path, pack=4), [untrained, untrained], 2, measure, said.append).pack == 1
+    assert fit_pack(Surroundings(tmp_path, pack=4), twelve[:1], 2, measure, said.append).pack == 1
     assert len(asked) == 1
 
 
@@ -184,6 +193,7 @@ def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: 
         ((1.0, 0.6, 0.5, 0.499, 0.498), 5),
         ((1.0, 1.1, 0.9, 0.91, 0.92), 5),  # one that gains nothing may be a disturbed one
         ((1.0, 0.995, 0.999, 0.1, 0.1), 3),
+        ((1.0, 0.8, 0.9, 0.85, 0.1), 4),
     ],
 )
 def test_sizes_are_measured_until_two_in_a_row_gain_nothing(
@@ -230,4 +240,4 @@ def test_a_run_measures_threads_and_packs_and_trains_by_them(
     ran = [read_record(file)["circumstance"] for file in record_files(folder)]
     assert {one["threads"] for one in ran} == {threads} and max(one["pack"] for one in ran) <= pack
     measured = {one.processes for count in (1, 2) for one in stored_packs(this_machine("cpu", count))}
-    assert measured == {min(len(planned.trials), max(1, HERE.cores // count)) for count in (1, 2)}
+    assert measured == {max(1, HERE.cores // count) for count in (1, 2)}

@@ -59,6 +59,10 @@ def test_a_momentum_outside_zero_to_one_is_refused(momentum: float) -> None:
         update_ema(network(0.0), network(1.0), momentum)
 
 
+def test_a_network_without_parameters_has_nothing_to_average() -> None:
+    update_ema(nn.Identity(), nn.Identity(), 0.5)
+
+
 def test_networks_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         update_ema(network(0.0), nn.Linear(2, 1), 0.5)
