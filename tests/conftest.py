@@ -126,6 +126,17 @@ class SyntheticRun:
         return trial_id
 
 
+# Of a synthetic run: declared by nobody, and supported by nothing.
+CLAIM = """
+protocol = "synthetic"
+[[claims]]
+name = "one"
+sentence = "SimCLR is better than BYOL."
+kind = "better"
+a = { method = "simclr" }
+b = { method = "byol" }
+"""
+
 CIRCUMSTANCE = {
     "started": "2026-01-02T03:04:05+00:00",
     "finished": "2026-01-02T03:05:05+00:00",

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from conftest import SyntheticRun, fill, invented_curves
+from conftest import CLAIM, SyntheticRun, fill, invented_curves
 from measuring import in_turn, surroundings, write
 
 from twinbench.harness.attempts import Others, claim
@@ -40,15 +40,6 @@ CALLS = {OURS: 20_000, "mlflow, sqlite": 200, "mlflow, REST": 50}
 ASYNCHRONOUS = ", asynchronous"
 TRIALS, EPOCHS, BATCH = 200, 1000, 1000  # 1.5 million points; MLflow takes a thousand metrics a call at most
 Log = Callable[[int, float], object]
-CLAIM = """
-protocol = "digits-small"
-[[claims]]
-name = "one"
-sentence = "SimCLR is better than BYOL."
-kind = "better"
-a = { method = "simclr" }
-b = { method = "byol" }
-"""
 
 
 # --- MLflow ----------------------------------------------------------------------------------------------------------

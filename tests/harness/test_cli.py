@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import SyntheticRun
+from conftest import CLAIM, SyntheticRun
 from rich.console import Console
 
 from twinbench.harness import cli
@@ -206,15 +206,6 @@ finally:
     print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
 """
 QUICK = {"torch", "duckdb", "plotly", "pandas", "pyarrow", "numpy", "ray", "submitit"}
-CLAIM = """
-protocol = "synthetic"
-[[claims]]
-name = "one"
-sentence = "SimCLR is better than BYOL."
-kind = "better"
-a = { method = "simclr" }
-b = { method = "byol" }
-"""
 
 
 @pytest.mark.parametrize(
