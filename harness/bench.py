@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.execute import build_method
 from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, shape_of
-from twinbench.harness.memory import has_run_out
+from twinbench.harness.memory import memory_that_ends_told
 from twinbench.harness.packing import ROUNDS, SIZES, measured_beside_each_other, measured_packs
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
 from twinbench.harness.training.recorded import own_streams, settle
 from twinbench.harness.training.update import AS_IT_IS, kernel_of_views
-from twinbench.methods.backbones import BACKBONES
+from twinbench.methods.backbones import BACKBONES, build_backbone
 from twinbench.methods.vision_transformer import ViTOptions
 from twinbench.sweeps.protocol import BackboneRule, DatasetRule, Protocol, Training
 from twinbench.sweeps.recipe import ViewRecipe
@@ -29,7 +30,7 @@ from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
 SECONDS = 1.0  # that each thing is measured for, once it is warm
-SHAPE_SECONDS = 20.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
+SHAPE_SECONDS = 12.0  # for all methods and batch sizes on one backbone, so that the whole ends in two minutes
 PACKS_SECONDS = 20.0  # for the packs of one backbone
 MOST_STEPS = 100
 BATCH_SIZES = (32, 128, 512)
@@ -105,14 +106,15 @@ def noise(count: int, size: int) -> Any:
 # --- what a training does --------------------------------------------------------------------------------------------
 
 
-def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
+def training_steps(device: torch.device, gflops: float) -> Iterator[TrainingStep | LeftOut]:
     """Steps of every shipped method on every shipped backbone, the cheap ones first, each as soon as it is measured.
 
-    What would take longer than there is time for is left out, and so is what the device has no memory for.
+    What would take longer than there is time for is left out, and so is what the device has no memory for. `gflops`
+    are the device's fastest products, by which nothing is begun that cannot end.
     """
     for trials, image_size in bench_trials():
         begun = time.perf_counter()
-        seconds_per_image = 0.0  # of the step before, on the same backbone
+        seconds_per_image = operations_of_an_image(trials[0], image_size) / (1e9 * gflops)  # then of the step before
         for trial in trials:
             batch_size = int(trial.training["batch_size"])
             shape = shape_of(trial, image_size)
@@ -122,9 +124,7 @@ def training_steps(device: torch.device) -> Iterator[TrainingStep | LeftOut]:
                 continue
             try:
                 seconds = seconds_of_a_step(trial, image_size, device, min(SECONDS, left))
-            except (RuntimeError, MemoryError) as error:
-                if not has_run_out(error):
-                    raise
+            except MemoryError:
                 torch.cuda.empty_cache()
                 yield LeftOut(shape, batch_size, "takes more memory than the device has")
                 continue
@@ -156,6 +156,15 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
             yield PackSeconds(shape, batch_size, processes, seconds)
 
 
+def operations_of_an_image(trial: Trial, image_size: int) -> int:
+    """Of the backbone's products in a training step, forwards and twice that backwards, on all views of an image."""
+    content = trial.protocol["content"]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        backbone = build_backbone(content["backbone"]["name"], content["backbone"]["options"]).eval()
+        backbone(torch.empty(1, 3, image_size, image_size))
+    return 3 * len(content["views"]) * int(counter.get_total_flops())
+
+
 def bench_trials() -> Iterator[tuple[list[Trial], int]]:
     """By backbone: trials of all the protocol's methods, from the smallest batch to the largest, and the image's side.
 
@@ -182,9 +191,10 @@ def seconds_of_a_step(
     """One step of the trial's training on noise, the mean over `seconds` or MOST_STEPS once it is warm.
 
     With `pack`, of so many such trainings that take turns: what each step of each adds to the time of all.
+    MemoryError where the device has too little for it.
     """
     warm = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of which is recorded
-    with tempfile.TemporaryDirectory() as folder:
+    with memory_that_ends_told(), tempfile.TemporaryDirectory() as folder:
         task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder), pack)
         trainings = [
             train(build_method(trial, device), task, lambda _: {}, 1, lambda *_: None, lambda: False)

@@ -70,7 +70,7 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
     typer.echo(f"views of 32 pixels: {views:,.0f} a second")
     steps, left_out = [], []
     typer.echo(ROW.format("a training step of", "batch", "ms", "images/s"))
-    for one in training_steps(device):
+    for one in training_steps(device, max(gflops.values())):
         if isinstance(one, TrainingStep):
             steps.append(one)
             ms, rate = f"{1000 * one.seconds:,.1f}", f"{one.images_per_second:,.0f}"

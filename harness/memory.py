@@ -5,6 +5,7 @@ import ctypes
 import functools
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -35,6 +36,17 @@ def has_run_out(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_WITHOUT_MEMORY)
+
+
+@contextlib.contextmanager
+def memory_that_ends_told() -> Iterator[None]:
+    """Turns whatever says that memory ended into MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not has_run_out(error):
+            raise
+        raise MemoryError(str(error)) from error
 
 
 class Room:

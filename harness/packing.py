@@ -183,7 +183,7 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
     import torch
 
     from twinbench.harness.bench import seconds_of_a_step
-    from twinbench.harness.memory import has_run_out, keep_freed_memory
+    from twinbench.harness.memory import keep_freed_memory
     from twinbench.harness.training.kernels import REPRO, choose_kernels
 
     torch.set_num_threads(threads)
@@ -194,9 +194,7 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
     def step(size: int) -> float:
         try:
             return seconds_of_a_step(trial, image_size, device, SECONDS, size)
-        except (RuntimeError, MemoryError) as error:
-            if not has_run_out(error):
-                raise
+        except MemoryError:
             return math.inf
 
     found, in_vain = dict[int, float](), 0

@@ -12,7 +12,7 @@ import torch
 
 from twinbench.harness import bench as measures
 from twinbench.harness import packing
-from twinbench.harness.bench import bench_trials, seconds_of_a_step, training_steps
+from twinbench.harness.bench import bench_trials, operations_of_an_image, seconds_of_a_step, training_steps
 from twinbench.harness.bench_command import bench
 from twinbench.harness.execute import build_method
 from twinbench.harness.forecast import benched_rates
@@ -128,9 +128,25 @@ def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too
         "seconds_of_a_step",
         lambda trial, *_: taken[int(trial.training["batch_size"])] or pytest.fail("asked"),
     )
-    ended = list(training_steps(CPU))
+    ended = list(training_steps(CPU, 1e9))
     assert {type(one).__name__: one.batch_size for one in ended} == {"TrainingStep": 128, "LeftOut": 512}
     assert len(ended) == (len(BACKBONES) + 1) * 4 * 3  # the small ResNet at two sizes of images
+    monkeypatch.setattr(measures, "seconds_of_a_step", lambda *_: pytest.fail("asked"))
+    assert {type(one).__name__ for one in training_steps(CPU, 1e-3)} == {"LeftOut"}
+
+
+def test_a_steps_operations_are_twelve_times_the_multiplications_of_a_backbones_convolutions() -> None:
+    """Two views, forwards and twice that backwards, and each multiplication with an addition."""
+    stem = 3 * 64 * 9 * 32**2
+    first = 4 * 64 * 64 * 9 * 32**2
+    others = sum(
+        ((width // 2) * width * (9 + 1) + 3 * width * width * 9) * side**2
+        for width, side in ((128, 16), (256, 8), (512, 4))
+    )
+    (resnet18,) = (
+        trials[0] for trials, _ in bench_trials() if trials[0].protocol["content"]["backbone"]["name"] == "resnet18"
+    )
+    assert operations_of_an_image(resnet18, 32) == 12 * (stem + first + others)
 
 
 def test_a_plan_says_that_its_hours_are_from_bench(

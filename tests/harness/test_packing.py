@@ -172,17 +172,18 @@ def test_what_no_memory_was_left_to_measure_is_not_stored(
 
 
 def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int) -> float:
+    def streams(device: torch.device, pack: int) -> list[None]:
         torch.empty(2**60 if pack == 4 else 1)  # a CPU's allocator refuses it by a plain RuntimeError
-        return 1 / pack
+        return [None] * pack
 
-    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", step)
-    assert measured_packs(twelve[0], 8, "cpu", 1) == {1: 1.0, 2: 0.5}
+    monkeypatch.setattr("twinbench.harness.bench.own_streams", streams)
+    monkeypatch.setattr(packing, "SECONDS", 0.01)
+    assert list(measured_packs(twelve[0], 8, "cpu", 1)) == [1, 2]
 
-    def breaks(*given: object) -> float:
+    def breaks(*given: object) -> list[None]:
         raise RuntimeError("a shape does not fit")
 
-    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", breaks)
+    monkeypatch.setattr("twinbench.harness.bench.own_streams", breaks)
     with pytest.raises(RuntimeError, match="does not fit"):
         measured_packs(twelve[0], 8, "cpu", 1)
 
