@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CACHED_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; a map of this size stays in the system's file cache once it was read
+_BLOCK_BYTES = 2**28
 _RESIDENT_SHARE = 0.4  # of a GPU's free memory; ImageNet-100 at 256 pixels is 25 GB
 _MOST_OF_WHAT_IS_FREE = 0.75  # where others have filled the GPU: the training needs some, too
 
@@ -23,7 +24,7 @@ class Images:
         self._reader: ThreadPoolExecutor | None = None
         size = len(positions) * images[0].nbytes
         if device.type == "cuda" and size <= resident_bytes(device):
-            self._resident = torch.from_numpy(images[positions]).to(device)
+            self._resident = _copied(images, positions, device)
         # On a CPU the map is what is shared by all processes, and numpy gathers rows in a seventh of torch's time.
         self._reads_ahead = self._resident is None and (device.type == "cuda" or size > CACHED_BYTES)
 
@@ -71,6 +72,15 @@ class Images:
         gathered = torch.from_numpy(self._images[self._positions[which.numpy()]])
         # pinned, so that a GPU takes it without the loop waiting
         return gathered.pin_memory() if self._device.type == "cuda" else gathered
+
+
+def _copied(images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device) -> Tensor:
+    """On the device, a block at a time: at once it would take as much of the host's memory."""
+    block = max(1, _BLOCK_BYTES // images[0].nbytes)
+    there = torch.empty((len(positions), *images.shape[1:]), dtype=torch.uint8, device=device)
+    for begin in range(0, len(positions), block):
+        there[begin : begin + block] = torch.from_numpy(images[positions[begin : begin + block]])
+    return there
 
 
 def resident_bytes(device: torch.device) -> int:

@@ -66,7 +66,7 @@ class Batches:
         self._rank, self._ranks, self._make_views = rank, ranks, make_views
         self._ids = images.ids
         self._epoch, self._block = -1, -1
-        self._positions = torch.empty(0, 0, dtype=torch.int64)
+        self._positions = self._places = torch.empty(0, 0, dtype=torch.int64)
         self._drawn: tuple[ViewParameters, ...] = ()
         self._latest: tuple[tuple[int, int], Batch] | None = None
         self._made_at: torch.cuda.Event | None = None
@@ -101,6 +101,7 @@ class Batches:
     def _made(self, epoch: int, step_in_epoch: int) -> Batch:
         if epoch != self._epoch:
             self._epoch, self._block, self._positions = epoch, -1, self._epochs_positions(epoch)
+            self._places = self._positions.to(self._device)  # once: the host would wait at every batch
         positions = self._positions[step_in_epoch]
         images = self._images.batch(positions)
         if step_in_epoch + 1 < len(self._positions):
@@ -110,7 +111,7 @@ class Batches:
             self._block, self._drawn = block, self._draw(block, images.shape[-2], images.shape[-1])
         rows = slice(place * len(positions), (place + 1) * len(positions))
         parameters = tuple(drawn.rows(rows) for drawn in self._drawn)
-        return Batch(images, self._ids[positions.to(self._device)], parameters)
+        return Batch(images, self._ids[self._places[step_in_epoch]], parameters)
 
     def _epochs_positions(self, epoch: int) -> Tensor:
         """int64 [steps, n]: this rank's rows of every whole batch of the epoch."""
@@ -120,8 +121,8 @@ class Batches:
 
     def _draw(self, block: int, height: int, width: int) -> tuple[ViewParameters, ...]:
         """The parameters of all views of the block's batches, one batch after the other."""
-        positions = self._positions[block * DRAWN_AT_ONCE : (block + 1) * DRAWN_AT_ONCE]
-        ids = self._ids[positions.flatten().to(self._device)]
+        places = self._places[block * DRAWN_AT_ONCE : (block + 1) * DRAWN_AT_ONCE]
+        ids = self._ids[places.flatten()]
         return tuple(
             draw_parameters(ids, recipe, self._seed, self._epoch, view, height, width)
             for view, recipe in enumerate(self._recipes)

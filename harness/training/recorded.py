@@ -32,7 +32,7 @@ class RecordedUpdate:
     """Replays `update`, as it was recorded on the first batch, on others of the same shape.
 
     `update` takes a batch and gives a tensor. It must neither wait for the device nor depend on a number that Python
-    keeps: learning rates are tensors, and what `numbers_of` finds in a module must stand still. Recording runs nothing,
+    keeps: learning rates are tensors, and what `kept_by` finds in a module must stand still. Recording runs nothing,
     and a recording that fails leaves everything as it was.
     """
 
@@ -104,14 +104,30 @@ def _side_stream() -> torch.cuda.Stream:
     return torch.cuda.Stream() if current == torch.cuda.default_stream() else current  # type: ignore[no-untyped-call]
 
 
-def numbers_of(module: nn.Module) -> dict[str, Any]:
-    """The numbers and strings that a module and its parts keep in Python, by name."""
-    return {
+def kept_by(module: nn.Module) -> dict[str, Any]:
+    """What a module and its parts keep in Python, by name: numbers, strings, and their weights and buffers.
+
+    Of a tensor its values are nobody's concern here, but where they are.
+    """
+    found = {
         f"{where}.{name}": value
         for where, part in module.named_modules()
         for name, value in vars(part).items()
         if isinstance(value, bool | int | float | str)
     }
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return found | {name: tensor.detach() for name, tensor in tensors}  # held, so that no other takes its place
+
+
+def moved_since(before: dict[str, Any], module: nn.Module) -> str:
+    """The name of the first thing that the module keeps otherwise than it did; empty where all stand still."""
+
+    def is_same(was: Any, value: Any) -> bool:
+        if isinstance(value, Tensor):
+            return isinstance(was, Tensor) and was.data_ptr() == value.data_ptr()
+        return not isinstance(was, Tensor) and bool(was == value)
+
+    return next((name for name, value in kept_by(module).items() if not is_same(before.get(name), value)), "")
 
 
 def _copied(batch: Batch) -> Batch:

@@ -15,7 +15,8 @@ from twinbench.harness.training.recorded import (
     RecordedUpdate,
     StandingStep,
     beside_the_default_stream,
-    numbers_of,
+    kept_by,
+    moved_since,
 )
 from twinbench.methods.method import LossTerms, Step, Views
 from twinbench.sweeps.protocol import DatasetRule, Training
@@ -53,7 +54,7 @@ class Update:
         self._recipes, self._rule, self._image_size = recipes, rule, image_size
         self._autocast, self._tell, self._ranks = autocast, tell, ranks
         self._left = AS_IT_IS if records else -1
-        self._numbers: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
         self._recorded: RecordedUpdate | None = None
         self._names: tuple[str, ...] = ()
 
@@ -72,7 +73,7 @@ class Update:
         if self._recorded:
             self._tell(step, self._names, self._recorded(batch))
         elif self._left >= 0:
-            self._numbers = numbers_of(self._module)
+            self._kept = kept_by(self._module)
             beside_the_default_stream(lambda: self._optimise(self._forward(batch, step, self._tell)))
         else:
             self._optimise(self._forward(batch, step, self._tell))
@@ -111,8 +112,9 @@ class Update:
             return told[0]
 
         try:
-            if moved := [name for name, value in numbers_of(self._module).items() if self._numbers.get(name) != value]:
-                raise NotRecordable(f"{moved[0]} changes with each update")
+            if moved := moved_since(self._kept, self._module):
+                raise NotRecordable(f"{moved} is another number, or another tensor, after each update")
+            self._kept = {}
             self._optimiser.zero_grad(set_to_none=True)
             return RecordedUpdate(whole, batch)
         except (NotRecordable, RuntimeError) as error:

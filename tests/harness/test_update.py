@@ -11,18 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from twinbench.harness.data.augmentation import draw_parameters
-from twinbench.harness.data.images import Images
+from twinbench.harness.data.images import Images, _copied
 from twinbench.harness.data.streams import order
+from twinbench.harness.execute import build_method
+from twinbench.harness.planning import Plan
 from twinbench.harness.training import batches as batches_module
 from twinbench.harness.training import update as update_module
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.kernels import compile_networks
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
-from twinbench.harness.training.recorded import NotRecordable, StandingStep, numbers_of
+from twinbench.harness.training.recorded import NotRecordable, StandingStep, kept_by, moved_since
 from twinbench.harness.training.state import Progress, load_state, save_state
 from twinbench.harness.training.update import AS_IT_IS, Update, make_views
-from twinbench.methods.method import LossTerms
+from twinbench.methods.method import LossTerms, Step
+from twinbench.methods.registry import METHODS
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
@@ -79,6 +82,16 @@ def test_images_read_ahead_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert gathered.count([5, 5, 0]) == 2
     at_hand.prefetch(first)
     assert at_hand._reader is None
+
+
+@pytest.mark.parametrize("block", [1, 3 * 192, 2**20])
+def test_images_are_copied_to_a_device_in_their_order_whatever_the_block(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.data.images._BLOCK_BYTES", block)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    positions = np.array([3, 19, 3, 0, 7, 11, 2])
+    assert np.array_equal(_copied(pixels, positions, CPU).numpy(), pixels[positions])
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
@@ -183,12 +196,33 @@ def test_a_device_that_breaks_while_an_update_is_recorded_is_told_and_another_mi
         _recording_that_fails(broken, packed, monkeypatch, broken)
 
 
-def test_a_number_that_a_part_of_a_module_keeps_is_seen_to_move() -> None:
-    network = nn.Sequential(nn.Linear(2, 2))
+def test_what_a_part_of_a_module_keeps_is_seen_to_move() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     network[0].place = 0  # type: ignore[assignment]
-    before = numbers_of(network)
+    network[0].register_buffer("centre", torch.zeros(2))
+    before = kept_by(network)
+    network(torch.ones(3, 2)).sum().backward()
+    network[0].centre += 1
+    assert moved_since(before, network) == ""  # in place: a recording repeats it
+    network[0].centre = 0.9 * network[0].centre
+    assert moved_since(before, network) == "0.centre"
     network[0].place = 5  # type: ignore[assignment]
-    assert {name for name, value in numbers_of(network).items() if before[name] != value} == {"0.place"}
+    assert moved_since(before, network) == "0.place"
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_stands_still_so_that_its_updates_are_recorded(name: str, tiny_plan: Callable[..., Plan]) -> None:
+    trial, *_ = tiny_plan(f"methods={name}", "epochs=2", "batch_size=32", "baselines=false", "seeds=[0]").trials
+    method, before = build_method(trial, CPU), {}
+    optimiser = build_optimiser(method.parameters(), Training(**trial.training))
+    for _ in range(2):
+        before = kept_by(method)
+        views = [torch.rand(32, 3, 8, 8) for _ in range(2)]
+        step = StandingStep(torch.arange(32))
+        method.loss(views, step).total.backward()  # type: ignore[arg-type, no-untyped-call]
+        optimiser.step()
+        method.after_update(Step(0, 0, 2, torch.arange(32), lambda purpose: torch.Generator()))
+    assert moved_since(before, method) == ""
 
 
 def _network() -> nn.Module:
