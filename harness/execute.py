@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twinbench.harness import provenance
 from twinbench.harness.attempts import STALE_SECONDS, Attempt, now, trial_folder
 from twinbench.harness.curves import ShownCurves
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
+from twinbench.harness.memory import give_back_freed_memory
 from twinbench.harness.ranks import other_ranks
 from twinbench.harness.training.kernels import FAST, REPRO, as_it_is, choose_kernels
 from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
@@ -90,6 +92,9 @@ def train_and_evaluate(
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before that, asking for a device's statistics is an error
         torch.cuda.set_device(device)
         torch.cuda.reset_peak_memory_stats(device)
+    else:
+        give_back_freed_memory()
+        provenance.forget_peak_memory()
     ranks = ranks_of(trial, surroundings)
     others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data
     evaluator = _evaluator(trial, surroundings, device)

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import torch
 
+from twinbench.harness.cgroups import own_cgroups
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 _SPARE = 1.25  # times what a trial took at its first update: what is left for another's later ones
 _SAID_WITHOUT_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-CGROUPS = Path("/sys/fs/cgroup")
 _BYTES = 2**30  # a block up to this size comes from the heap, and the heap's free end is kept up to this size
+_MOST_BEFORE = 2**25  # that glibc before 2.35 takes for the former; told more, it takes nothing
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 @functools.cache
@@ -23,12 +31,15 @@ def keep_freed_memory() -> None:
 
     Told to glibc, once in a process; nothing on other systems. Costs up to 1 GiB that no other process can use.
     """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "gnu_get_libc_version"):
+    library = _glibc()
+    if library and any(library.mallopt(_MMAP_THRESHOLD, most) for most in (_BYTES, _MOST_BEFORE)):
         library.mallopt(_TRIM_THRESHOLD, _BYTES)
-        library.mallopt(_MMAP_THRESHOLD, _BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """What was kept by `keep_freed_memory` until now: the next trial's peak is not to hold the last one's."""
+    if library := _glibc():
+        library.malloc_trim(0)
 
 
 def has_run_out(error: BaseException) -> bool:
@@ -50,11 +61,15 @@ def memory_that_ends_told() -> Iterator[None]:
 
 
 class Room:
-    """Whether a pack's next trial finds memory on `device`, by what those before it took as they began."""
+    """Whether a pack's next trial finds memory on `device`, by what those before it took as they began.
+
+    `begun` counts those that were asked for and did.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._begun = self._taken = self._before = 0
+        self.begun = 0
+        self._taken = self._before = 0
         self._is_full = False
 
     def for_another(self) -> bool:
@@ -64,16 +79,16 @@ class Room:
         """
         if self._is_full:
             return False
-        if not self._begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
+        if not self.begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
             gc.collect()
             torch.cuda.empty_cache()
         now = available_bytes(self._device)
         taken, self._before = self._before - now, now
-        self._taken = max(self._taken, taken) if self._begun > 2 else taken  # the first takes the dataset's, too
-        if self._begun and now < _SPARE * self._taken:
+        self._taken = max(self._taken, taken) if self.begun > 2 else taken  # the first takes the dataset's, too
+        if self.begun and now < _SPARE * self._taken:
             self._is_full = True
             return False
-        self._begun += 1
+        self.begun += 1
         return True
 
 
@@ -85,21 +100,11 @@ def available_bytes(device: torch.device) -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    own = _own_cgroup()
-    for folder in (own, *own.parents):
+    for folder in own_cgroups():
         with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
             limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
             found.append(limit - used + _reclaimable(folder))
     return min(found)
-
-
-def _own_cgroup() -> Path:
-    """This process's, under version 2; that of a container or of a SLURM job limits its memory."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::/"):
-                return CGROUPS / line.removeprefix("0::/")
-    return CGROUPS
 
 
 def _reclaimable(cgroup: Path) -> int:

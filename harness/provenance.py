@@ -1,11 +1,12 @@
 """Which code, in which surroundings, made a result: recorded with it, no part of its identity."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
-import resource
 import socket
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from twinbench.methods.registry import ENTRY_POINTS
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = "COMMIT"  # in a snapshot: the commit it was made from
+CLEAR = Path("/proc/self/clear_refs")
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 
@@ -83,6 +85,15 @@ def host() -> str:
     return socket.gethostname()
 
 
-def peak_memory_bytes() -> int:
-    """The most memory this process has held; a worker that runs several trials counts its largest."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def forget_peak_memory() -> None:
+    """From here on `peak_memory_bytes` counts anew, where the system can do that."""
+    with contextlib.suppress(OSError):
+        CLEAR.write_text("5")  # proc(5): the most memory held is what is held now
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held since `forget_peak_memory`; None where the system cannot tell."""
+    if not os.access(CLEAR, os.W_OK):
+        return None
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinbench.harness.cgroups import least_quota
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.heart import is_cancelled
 from twinbench.harness.planning import Plan, check, plan
@@ -112,8 +113,9 @@ def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) 
 
 
 def cores() -> int:
-    """Those that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process may use, which in a container are fewer than the machine has, or share its time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(allowed, least_quota())))
 
 
 class CannotStart(Exception):

@@ -109,6 +109,8 @@ def run_pack(
                 continue
             except StopIteration as end:
                 statuses[number] = end.value
+                if number == 0 and end.value == "taken":  # another worker is about to claim the rest, too
+                    return ["taken"] * len(trials)
             except BaseException as error:  # nobody's own failure: the others save what they have, and it goes on up
                 errors.append(error)
                 broken = True
@@ -143,7 +145,7 @@ def _run(
             if not room.for_another():
                 attempt.end("interrupted", "its pack left no memory for it")
                 return "interrupted"
-        run = _attempt(trial, surroundings, attempt, heart, should_stop, execute or train_and_evaluate)
+        run = _attempt(trial, surroundings, attempt, heart, should_stop, execute or train_and_evaluate, room)
         return (yield from _logged(run, attempt.log) if surroundings.keep_log else run)
 
 
@@ -154,6 +156,7 @@ def _attempt(
     heart: Heart,
     should_stop: Callable[[], bool],
     execute: Execute,
+    room: Room,
 ) -> Generator[None, None, str]:
     among = f", one of {surroundings.pack} in turn" if surroundings.pack > 1 else ""
     print(
@@ -194,7 +197,8 @@ def _attempt(
     if status == "failed" and _is_anothers(attempt):
         attempt.end("interrupted", LOST)
         return "interrupted"
-    _write(trial, surroundings, attempt, status, reason, trace, found)
+    took_turns = replace(surroundings, pack=max(1, room.begun))  # others may have claimed the rest of its pack
+    _write(trial, took_turns, attempt, status, reason, trace, found)
     attempt.end(status, reason)
     if status != "failed":  # one that failed may be asked to go on from where it was
         drop_state(trial_folder(surroundings.run_folder, trial.trial_id))

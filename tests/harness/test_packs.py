@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from twinbench.harness import execute, memory
-from twinbench.harness.attempts import Others, claim, last_attempt
+from twinbench.harness.attempts import Others, attempt_numbers, claim, last_attempt
 from twinbench.harness.execute import Surroundings, train_and_evaluate
 from twinbench.harness.launchers.drain import packs
 from twinbench.harness.planning import Plan
@@ -157,6 +157,30 @@ def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
     assert _digests(tmp_path / "pack", four) == alone
 
 
+def test_a_pack_whose_first_trial_another_worker_holds_is_left_to_it_whole(
+    four: list[Trial], alone: dict[str, str], tmp_path: Path
+) -> None:
+    """Two workers that begin at one moment would else share a pack out between them, and make its views twice."""
+    surroundings = Surroundings(tmp_path / "pack", pack=4)
+    first = claim(surroundings.run_folder, four[0].trial_id, Others(60.0), "")
+    assert first and run_pack(four, surroundings) == ["taken"] * 4
+    assert not any(attempt_numbers(surroundings.run_folder, trial.trial_id) for trial in four[1:])
+    first.end("interrupted", "")
+    assert run_pack(four, surroundings) == ["done"] * 4
+    assert _digests(tmp_path / "pack", four) == alone
+
+
+def test_a_record_counts_the_trials_that_took_turns_and_not_those_that_others_ran(
+    four: list[Trial], tmp_path: Path
+) -> None:
+    surroundings = Surroundings(tmp_path / "pack")
+    for trial in four[1:]:
+        assert run_trial(trial, surroundings) == "done"
+    assert run_pack(four, surroundings) == ["done", *["taken"] * 3]
+    cost = _record(surroundings.run_folder, four[0])["circumstance"]
+    assert cost["pack"] == 1 and cost["peak_memory_bytes"] > 0
+
+
 @pytest.mark.slow
 def test_after_a_hundred_updates_packed_trials_are_those_that_ran_alone(tiny_plan: Planner, tmp_path: Path) -> None:
     every = tiny_plan("baselines=false", "seeds=[0]", "epochs=25").trials
@@ -167,19 +191,6 @@ def test_after_a_hundred_updates_packed_trials_are_those_that_ran_alone(tiny_pla
     assert _digests(tmp_path / "pack", four) == _digests(tmp_path / "alone", four)
     images = _record(tmp_path / "pack", four[0])["circumstance"]["images_seen"]
     assert images / int(four[0].training["batch_size"]) >= 100
-
-
-def test_the_memory_of_a_job_is_what_its_cgroup_and_those_above_leave_with_files_that_give_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = tmp_path / "slurm" / "job"
-    job.mkdir(parents=True)
-    for folder, limit, used, files in ((job, "1000", 900, 300), (tmp_path / "slurm", "max", 5000, 0)):
-        (folder / "memory.max").write_text(f"{limit}\n")
-        (folder / "memory.current").write_text(f"{used}\n")
-        (folder / "memory.stat").write_text(f"anon 7\ninactive_file {files}\nactive_file 9\n")
-    monkeypatch.setattr(memory, "_own_cgroup", lambda: job)
-    assert memory.available_bytes(torch.device("cpu")) == 1000 - 900 + 300 + 9
 
 
 def test_a_pack_that_was_refused_memory_once_takes_no_other_trial(monkeypatch: pytest.MonkeyPatch) -> None:
