@@ -16,7 +16,7 @@ from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.execute import build_method
 from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, shape_of
-from twinbench.harness.memory import memory_that_ends_told
+from twinbench.harness.memory import Room, memory_that_ends_told
 from twinbench.harness.packing import ROUNDS, SIZES, measured_beside_each_other, measured_packs
 from twinbench.harness.planning import check, plan
 from twinbench.harness.training.loop import Task, train, uses_bf16
@@ -36,7 +36,7 @@ MOST_STEPS = 100
 BATCH_SIZES = (32, 128, 512)
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 COPIED_BYTES = 2**28  # beyond any cache
-VIEWS = 256
+VIEWS = DRAWN = 256
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def per_second(run: Callable[[], object], device: torch.device) -> float:
 
 
 def noise(count: int, size: int) -> Any:
-    """uint8 [count, 3, size, size]; the pixels repeat after 256 images."""
-    drawn = np.random.default_rng(0).integers(0, 256, (256, 3, size, size), dtype=np.uint8)
+    """uint8 [count, 3, size, size]; the pixels repeat after DRAWN images."""
+    drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, 3, size, size), dtype=np.uint8)
     return np.resize(drawn, (count, 3, size, size))
 
 
@@ -153,7 +153,7 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
                 yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
                 continue
         if seconds:  # none where memory ends at one
-            yield PackSeconds(shape, batch_size, processes, seconds)
+            yield PackSeconds(shape, batch_size, processes, SIZES[-1], seconds)
 
 
 def operations_of_an_image(trial: Trial, image_size: int) -> int:
@@ -200,15 +200,17 @@ def seconds_of_a_step(
             train(build_method(trial, device), task, lambda _: {}, 1, lambda *_: None, lambda: False)
             for _ in range(pack)
         ]
-        streams = own_streams(device, pack)
+        streams, room = own_streams(device, pack), Room(device)
 
-        def turn() -> None:
+        def turn(is_first: bool = False) -> None:
             for training, stream in zip(trainings, streams, strict=True):
+                if is_first and not room.for_another():
+                    raise MemoryError(f"none is left for more than {room.begun} trials")
                 with torch.cuda.stream(stream):
                     next(training)
 
-        for _ in range(warm):
-            turn()
+        for number in range(warm):
+            turn(number == 0)
         settle(device)
         begun, turns = time.perf_counter(), 0
         while turns < MOST_STEPS and (not turns or time.perf_counter() - begun < seconds):
@@ -222,9 +224,9 @@ def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folde
     """The trial's training on noise, at a rate that leaves the weights where they are: no loss diverges meanwhile."""
     content = trial.protocol["content"]
     training = replace(Training(**trial.training), epochs=1, learning_rate=1e-9)
-    count = steps * training.batch_size
+    seen = np.arange(steps * training.batch_size) % DRAWN
     return Task(
-        images=Images(noise(count, image_size), np.arange(count), device),
+        images=Images(noise(DRAWN, image_size), seen, device),
         dataset=DatasetRule(**content["dataset"]),
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         training=training,

@@ -1,7 +1,10 @@
 """`twinbench bench`: measures this machine for two minutes, for the hours of `plan` and the packs of `run`."""
 
+import contextlib
 import os
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,29 +26,41 @@ def bench() -> None:
 
     device = choose_devices("auto")[0]
     machine = this_machine(device, THREADS)
-    file = measurement_file(machine)
+    file, stored = measurement_file(machine), "nothing"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(file.parent, os.W_OK):
-            raise PermissionError(None, "permission denied")
+        with _writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(file.parent, os.W_OK):
+                raise PermissionError(None, "permission denied")
         typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
         found = measured(device, machine)
-        store(found)
+        with _writing(file):
+            store(found)
+        stored = "all but packs"
         for packed in packs(device, found):
             told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
             if isinstance(packed, LeftOut):
                 typer.echo(f"{told_of}: {packed.reason}")
                 continue
-            store_packs(machine, packed)
+            with _writing(file):
+                store_packs(machine, packed)
+            stored = "all but some packs"
             best = min(packed.seconds, key=packed.seconds.__getitem__)
             gain = packed.seconds[1] / packed.seconds[best]
             typer.echo(f"{told_of}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
     except KeyboardInterrupt:
-        typer.echo("interrupted: nothing is stored", err=True)
+        typer.echo(f"interrupted: {stored} is stored", err=True)
         raise
+    typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """InvalidInput where the cache takes no file."""
+    try:
+        yield
     except OSError as error:
         raise InvalidInput([Mistake(str(file), "", f"cannot be written: {error.strerror}")]) from None
-    typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
 
 
 def measured(device_name: str, machine: "Machine") -> "Measurement":

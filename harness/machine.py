@@ -55,12 +55,14 @@ class TrainingStep:
 class PackSeconds:
     """What one step of a training adds to the time of all that take turns in a process, by how many they are.
 
-    With so many `processes` beside each other: on a CPU they share its memory's bandwidth.
+    With so many `processes` beside each other: they share a CPU's memory's bandwidth, or the GPU. Packs of up to `most`
+    were asked for; larger ones than there are here would gain nothing, or have no memory.
     """
 
     shape: Mapping[str, Any]
     batch_size: int
     processes: int
+    most: int
     seconds: Mapping[int, float]
 
     def is_of(self, shape: Mapping[str, Any], batch_size: int, processes: int) -> bool:
@@ -172,6 +174,7 @@ def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
                 one["shape"],
                 int(one["batch_size"]),
                 int(one["processes"]),
+                int(one["most"]),
                 {int(n): float(s) for n, s in one["seconds"].items()},
             )
             for one in told

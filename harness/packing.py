@@ -82,10 +82,11 @@ def fit_pack(
     surroundings: "Surroundings",
     todo: Sequence[Trial],
     workers: int,
-    measure: Callable[[Trial], Mapping[int, float]] | None,
+    measure: Callable[[Trial, int], Mapping[int, float]] | None,
     say: Callable[[str], None],
 ) -> "Surroundings":
-    """The same with the `best_pack`. `measure`, where there is one, is asked what packs of the commonest trial cost.
+    """The same with the `best_pack`. `measure`, where there is one, is asked what packs of the commonest trial cost,
+    up to the largest that there may be.
 
     Where it fails, by a RuntimeError, trials run alone.
     """
@@ -97,7 +98,7 @@ def fit_pack(
     if measure:
         trained = [trial for trial in todo if trial.training]
         try:
-            seconds = measure(_commonest(trained)) if trained else {1: 1.0}
+            seconds = measure(_commonest(trained), _largest(todo, surroundings)) if trained else {1: 1.0}
         except RuntimeError as error:  # a process that was killed, a device in trouble
             say(f"packs could not be measured: {error}")
             seconds = {1: 1.0}
@@ -111,20 +112,20 @@ def fit_threads(
     todo: Sequence[Trial],
     cores: int,
     workers_with: Callable[[int], int],
-    measure: Callable[[Trial, int], Mapping[int, float]],
+    measure: Callable[[Trial, int, int], Mapping[int, float]],
     say: Callable[[str], None],
 ) -> "Surroundings":
     """The same with as many threads a trial, of 1, 2, 4 and so on, as a CPU's `cores` are through with `todo` first.
 
     `workers_with` says how many work then. `measure` is asked what packs of the commonest trial cost with so many
-    threads. Of those that end within a hundredth of the first the fewest are taken.
+    threads, up to so large ones. Of those that end within a hundredth of the first the fewest are taken.
     """
     if not (trained := [trial for trial in todo if trial.training]):
         return surroundings
     trial, ends = _commonest(trained), dict[int, float]()
     for threads in itertools.takewhile(lambda count: count <= cores, (2**n for n in itertools.count())):
         try:
-            seconds = measure(trial, threads)
+            seconds = measure(trial, threads, _largest(todo, surroundings))
         except RuntimeError as error:  # a process that was killed
             say(f"{threads} threads a trial could not be measured: {error}")
             continue
@@ -136,6 +137,14 @@ def fit_threads(
     return replace(surroundings, threads=chosen)
 
 
+def _largest(todo: Sequence[Trial], surroundings: "Surroundings") -> int:
+    """The most trials that a pack may come to have: to measure larger ones would be in vain."""
+    from twinbench.harness.launchers.drain import pack_keys
+
+    alike = Counter(key for key in pack_keys(todo, surroundings.run_folder) if key is not None)
+    return min(surroundings.pack, max(alike.values(), default=1))
+
+
 def _commonest(trials: Sequence[Trial]) -> Trial:
     """The first of the shape and batch that most have."""
     keys = [canonical_json([shape_of(trial, 0), int(trial.training["batch_size"])]) for trial in trials]
@@ -143,40 +152,44 @@ def _commonest(trials: Sequence[Trial]) -> Trial:
 
 
 def seconds_in_packs(
-    trial: Trial, image_size: int, device: str, threads: int, say: Callable[[str], None], processes: int = 1
+    trial: Trial, image_size: int, device: str, threads: int, most: int, say: Callable[[str], None], processes: int = 1
 ) -> Mapping[int, float]:
-    """What a step of such a trial takes in packs here, by their size. Measured unless stored.
+    """What a step of such a trial takes in packs here, by their size, up to `most`. Measured unless stored.
 
-    On a CPU in so many `processes` at once as will work beside each other: they share its memory's bandwidth.
-    RuntimeError where there is no memory now, not even for one.
+    In so many `processes` at once as will work beside each other, on a CPU, whose memory's bandwidth they share, or on
+    one GPU. RuntimeError where there is no memory now, not even for one.
     """
-    machine, processes = this_machine(device, threads), processes if device == "cpu" else 1
+    machine = this_machine(device, threads)
     shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
     for one in stored_packs(machine):
-        if one.is_of(shape, batch_size, processes):
+        if one.is_of(shape, batch_size, processes) and one.most >= most:
             return one.seconds
     with_threads = f"with {threads} thread{'s' * (threads > 1)}" + f" in {processes} processes" * (processes > 1)
-    say(f"measuring what a step of {trial.method} takes {with_threads}, alone and in packs")
-    seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+    say(f"measuring what a step of {trial.method} takes {with_threads}, alone" + " and in packs" * (most > 1))
+    seconds = measured_beside_each_other(trial, image_size, device, threads, processes, most)
     if not seconds:
         raise RuntimeError("there is no memory for one trial now")
-    store_packs(machine, PackSeconds(shape, batch_size, processes, seconds))
+    store_packs(machine, PackSeconds(shape, batch_size, processes, most, seconds))
     return seconds
 
 
 def measured_beside_each_other(
-    trial: Trial, image_size: int, device: str, threads: int, processes: int
+    trial: Trial, image_size: int, device: str, threads: int, processes: int, most: int = SIZES[-1]
 ) -> dict[int, float]:
     """What so many processes find at once by `measured_packs`: the mean of each size that all of them came to."""
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # whose memory is free again afterwards
-        told = [pool.submit(measured_packs, trial, image_size, device, threads) for _ in range(processes)]
+        told = [pool.submit(measured_packs, trial, image_size, device, threads, most) for _ in range(processes)]
         found = [one.result() for one in told]
     sizes = set.intersection(*(set(one) for one in found))
     return {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
 
 
-def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int) -> dict[int, float]:
+def measured_packs(
+    trial: Trial, image_size: int, device_name: str, threads: int, most: int = SIZES[-1]
+) -> dict[int, float]:
     """Seconds that a step of the trial adds in packs of SIZES, up to where larger ones gain nothing or memory ends.
+
+    Those of `most`, too, which may lie between two of the sizes.
 
     By the kernels of `repro`, for both modes: to compile the networks first would take longer than a sweep gains.
     """
@@ -198,7 +211,7 @@ def measured_packs(trial: Trial, image_size: int, device_name: str, threads: int
             return math.inf
 
     found, in_vain = dict[int, float](), 0
-    for size in SIZES:
+    for size in itertools.takewhile(lambda size: size < 2 * most, SIZES):
         seconds = step(size)
         if seconds == math.inf:
             break

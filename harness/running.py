@@ -157,16 +157,17 @@ def run_locally(
     def workers_with(threads: int) -> int:
         return min(len(todo), wanted(threads))
 
-    def measure(trial: Trial, threads: int) -> Mapping[int, float]:
-        # By all that may work, however few trials are left: what is measured serves the next command.
+    def measure(trial: Trial, threads: int, most: int) -> Mapping[int, float]:
+        # By all that may share the device, however few trials are left: what is measured serves the next command.
+        beside = wanted(threads) if on_cpu else min(wanted(threads), devices.count(devices[0]))
         size = image_size(planned, surroundings.data)
-        return seconds_in_packs(trial, size, devices[0], threads, watch.say, wanted(threads))
+        return seconds_in_packs(trial, size, devices[0], threads, most, watch.say, beside)
 
     if measures_threads and on_cpu:
         surroundings = fit_threads(surroundings, todo, cores(), workers_with, measure, watch.say)
     threads = surroundings.threads
     count = workers_with(threads)
-    costs = (lambda trial: measure(trial, threads)) if measures_packs else None
+    costs = (lambda trial, most: measure(trial, threads, most)) if measures_packs else None
     surroundings = fit_pack(surroundings, todo, count, costs, watch.say)
     launcher = LocalLauncher(surroundings, count, devices)
 
@@ -261,9 +262,9 @@ def run_on_ray(
         actors = ray.Actors(surroundings, site)
         are_anothers = bool(actors.alive())
 
-        def measure(trial: Trial) -> Mapping[int, float]:
+        def measure(trial: Trial, most: int) -> Mapping[int, float]:
             watch.say("a task on Ray finds how many trials should take turns in one process")
-            return actors.seconds_in_packs(trial, image_size(planned, surroundings.data))
+            return actors.seconds_in_packs(trial, image_size(planned, surroundings.data), most, workers)
 
         def start() -> None:
             if todo := missing(planned, folder):

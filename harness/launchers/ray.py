@@ -84,11 +84,13 @@ class Worker:
             ray.kill(ray.get_actor(self._name, NAMESPACE), no_restart=True)
 
 
-def _seconds_in_packs(trial: Trial, image_size: int, on_gpu: bool, threads: int) -> dict[int, float]:
+def _seconds_in_packs(
+    trial: Trial, image_size: int, on_gpu: bool, threads: int, most: int, processes: int
+) -> dict[int, float]:
     from twinbench.harness.packing import seconds_in_packs
 
     device = choose_devices("auto")[0] if on_gpu else "cpu"
-    return dict(seconds_in_packs(trial, image_size, device, threads, print))
+    return dict(seconds_in_packs(trial, image_size, device, threads, most, print, processes))
 
 
 def _number(name: str) -> str:
@@ -223,15 +225,17 @@ class Actors:
             told = "go on as that command asked for them; " + (f"{new} more start" if new else "no more start")
             say(f"{len(there)} workers of an earlier command are there already, and {told}")
 
-    def seconds_in_packs(self, trial: Trial, image_size: int) -> Mapping[int, float]:
+    def seconds_in_packs(self, trial: Trial, image_size: int, most: int, actors: int | None) -> Mapping[int, float]:
         """What packs of such trials cost where an actor may run, measured there unless stored. RuntimeError if not.
 
-        That includes a cluster that has no place for it within MEASURE_SECONDS.
+        By as many processes as `_beside_each_other` says. A cluster that has no place for it within MEASURE_SECONDS is
+        such a failure.
         """
         import ray
 
         task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._asked())
-        found = task.remote(trial, image_size, bool(self._site.gpus), self.surroundings.threads)
+        on_gpu, threads, processes = bool(self._site.gpus), self.surroundings.threads, self._beside_each_other(actors)
+        found = task.remote(trial, image_size, on_gpu, threads, most, processes)
         try:
             return dict(ray.get(found, timeout=MEASURE_SECONDS))
         except ray.exceptions.GetTimeoutError:
@@ -261,21 +265,30 @@ class Actors:
 
         A cluster may still grow, so `say` tells that one waits; this machine does not: InvalidInput.
         """
-        import ray
-
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        count = sum(self._room(node["Resources"], node.get("Labels", {})) for node in nodes)
-        if count:
+        if count := sum(map(self._room, self._nodes())):
             return count
         problem, asked = "one worker asks for more than any node has", str(self._asked())
-        there = "; ".join(_described_node(node) for node in nodes)
+        there = "; ".join(map(_described_node, self._nodes()))
         if address_of(self._site) == "local":
             raise InvalidInput([Mistake("--ray", "", problem, asked, there)])
         say(f"{problem} ({asked}); there are: {there}; it waits for a node that fits")
         return 1
 
-    def _room(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
-        """How many actors a node with these resources holds when it runs nothing else."""
+    def _beside_each_other(self, actors: int | None) -> int:
+        """How many of `actors`, or of all that fit, one node may come to have, or one of its GPUs."""
+        room = max(map(self._room, self._nodes()), default=1)
+        if self._site.gpus:
+            room = min(room, int(1 / self._site.gpus + 1e-6))
+        return max(1, min(room, actors or room))
+
+    def _nodes(self) -> list[Mapping[str, Any]]:
+        import ray
+
+        return [node for node in ray.nodes() if node["Alive"]]
+
+    def _room(self, node: Mapping[str, Any]) -> int:
+        """How many actors a node holds when it runs nothing else."""
+        resources, labels = node["Resources"], node.get("Labels", {})
         for name, value in self._site.labels.items():
             if not value.startswith(("!", "in(")) and labels.get(name) != value:  # Ray alone reads expressions
                 return 0

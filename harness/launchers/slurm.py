@@ -76,8 +76,9 @@ class Slot:
                 return
 
     def _with_fitting_pack(self, surroundings: Surroundings, device: str) -> Surroundings:
-        def measure(trial: Trial) -> Mapping[int, float]:
-            return seconds_in_packs(trial, self._image_size, device, surroundings.threads, print, self._per_device)
+        def measure(trial: Trial, most: int) -> Mapping[int, float]:
+            threads, size = surroundings.threads, self._image_size
+            return seconds_in_packs(trial, size, device, threads, most, print, self._per_device)
 
         recorded = recorded_ids(surroundings.run_folder)
         todo = [trial for trial in planned_trials(surroundings.run_folder) if trial.trial_id not in recorded]

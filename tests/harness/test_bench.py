@@ -112,6 +112,15 @@ def test_a_measured_step_holds_all_of_the_loss_and_leaves_the_cache_alone(
     assert not own_cache.exists()
 
 
+def test_a_pack_that_memory_is_not_enough_for_is_no_measurement(
+    one_trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([90, 50, 30, 10])
+    monkeypatch.setattr("twinbench.harness.memory.available_bytes", lambda device: next(free))
+    with pytest.raises(MemoryError, match="more than 3 trials"):
+        seconds_of_a_step(one_trial, 8, CPU, 0.01, pack=4)
+
+
 def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too_long_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -193,7 +202,7 @@ def test_bench_prints_and_stores_what_it_measured(quick: Path, capsys: pytest.Ca
 
 
 def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(
-    quick: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    quick: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -202,7 +211,12 @@ def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(
         patch.setattr(measures, "seconds_of_a_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             bench()
-    assert not list(quick.iterdir())
+    assert not list(quick.iterdir()) and "nothing is stored" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(measures, "packs", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench()
+    assert len(list(quick.iterdir())) == 1 and "all but packs is stored" in capsys.readouterr().err
     (tmp_path / "file").touch()
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(InvalidInput, match="cannot be written"):

@@ -303,7 +303,26 @@ def test_trials_that_left_the_folders_plan_are_not_waited_for(tiny_plan: Planner
 )
 def test_a_node_has_room_for_as_many_actors_as_its_scarcest_resource(tmp_path: Path, site: RaySite, room: int) -> None:
     actors = Actors(Surroundings(tmp_path), site)
-    assert actors._room({"CPU": 4.0, "GPU": 1.0}, {"region": "eu"}) == room
+    assert actors._room({"Resources": {"CPU": 4.0, "GPU": 1.0}, "Labels": {"region": "eu"}}) == room
+
+
+@pytest.mark.parametrize(
+    ("site", "actors", "processes"),
+    [
+        (RaySite(cpus=2), None, 8),
+        (RaySite(cpus=2), 3, 3),
+        (RaySite(cpus=1, gpus=0.25), None, 4),
+        (RaySite(cpus=8, gpus=0.25), None, 2),
+        (RaySite(cpus=1, gpus=1), 4, 1),
+        (RaySite(cpus=64), None, 1),  # it waits for a node that fits
+    ],
+)
+def test_packs_are_measured_by_as_many_as_a_node_or_a_gpu_will_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: RaySite, actors: int | None, processes: int
+) -> None:
+    nodes = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 16.0, "GPU": 8.0}}]
+    monkeypatch.setattr(Actors, "_nodes", lambda self: nodes)
+    assert Actors(Surroundings(tmp_path), site)._beside_each_other(actors) == processes
 
 
 def test_the_code_of_other_packages_methods_is_kept_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,14 +72,18 @@ def test_a_shape_is_measured_once_on_a_machine(
         assert stored_packs(machine) == ()
     trial = twelve[0]
     batch_size = trial.training["batch_size"]
-    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 1, {1: 0.5, 2: 0.25}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 2, {1: 0.7}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, {1: 4.0}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, {1: 5.0}))
-    assert seconds_in_packs(trial, 8, "cpu", 1, said.append) == {1: 0.5, 2: 0.25}
-    assert seconds_in_packs(trial, 8, "cpu", 1, said.append, processes=2) == {1: 0.7}
-    assert seconds_in_packs(trial, 32, "cpu", 1, said.append) == {1: 5.0}
+    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 1, 2, {1: 0.5, 2: 0.25}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 2, 4, {1: 0.7}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, 4, {1: 4.0}))
+    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, 4, {1: 5.0}))
+    assert seconds_in_packs(trial, 8, "cpu", 1, 2, said.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append, processes=2) == {1: 0.7}
+    assert seconds_in_packs(trial, 32, "cpu", 1, 1, said.append) == {1: 5.0}
     assert said == [] and stored_packs(replace(HERE, threads=2)) == ()
+    monkeypatch.setattr(packing, "measured_beside_each_other", lambda *given: {1: 0.5, 2: 0.4, 4: 0.3})
+    for _ in range(2):  # four were never asked for before
+        assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
+    assert len(said) == 1
     packs_file(HERE).write_text("{")
     assert stored_packs(HERE) == ()
 
@@ -91,8 +95,9 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
     untrained = replace(twelve[0], method="untrained", training={})
     asked, said = list[Trial](), list[str]()
 
-    def measure(trial: Trial) -> dict[int, float]:
+    def measure(trial: Trial, most: int) -> dict[int, float]:
         asked.append(trial)
+        assert most == 4  # of six that are alike, and then of three
         return {1: 1.0, 2: 0.4, 4: 0.9}
 
     todo = [untrained, rare, *twelve]
@@ -118,8 +123,9 @@ def test_threads_are_those_by_which_the_sweep_ends_first(
 ) -> None:
     said, asked = list[str](), list[int]()
 
-    def measure(trial: Trial, threads: int) -> dict[int, float]:
+    def measure(trial: Trial, threads: int, most: int) -> dict[int, float]:
         asked.append(threads)
+        assert most == 1
         return {1: {1: 1.0, 2: 0.6, 4: 0.4}[threads], 2: 0.1}
 
     fitted = fit_threads(
@@ -130,7 +136,7 @@ def test_threads_are_those_by_which_the_sweep_ends_first(
 
 
 def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: list[Trial], tmp_path: Path) -> None:
-    def measure(trial: Trial, threads: int) -> dict[int, float]:
+    def measure(trial: Trial, threads: int, most: int) -> dict[int, float]:
         if threads == 4:
             raise BrokenProcessPool("a process died")
         return {1: 1.0 - 0.004 * threads}
@@ -139,7 +145,7 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
     fitted = fit_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
     assert fitted.threads == 1 and said[0] == "4 threads a trial could not be measured: a process died"
 
-    def dies(trial: Trial, threads: int) -> dict[int, float]:
+    def dies(trial: Trial, threads: int, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
     said.clear()
@@ -153,7 +159,7 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
 def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tmp_path: Path) -> None:
     said = list[str]()
 
-    def dies(trial: Trial) -> dict[int, float]:
+    def dies(trial: Trial, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
     assert fit_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
@@ -167,7 +173,7 @@ def test_what_no_memory_was_left_to_measure_is_not_stored(
     monkeypatch.setattr(packing, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
     monkeypatch.setattr(packing, "measured_packs", lambda *given: {})
     with pytest.raises(RuntimeError, match="no memory for one trial"):
-        seconds_in_packs(twelve[0], 8, "cpu", 1, lambda said: None)
+        seconds_in_packs(twelve[0], 8, "cpu", 1, 4, lambda said: None)
     assert stored_packs(HERE) == ()
 
 
@@ -179,6 +185,7 @@ def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: 
     monkeypatch.setattr("twinbench.harness.bench.own_streams", streams)
     monkeypatch.setattr(packing, "SECONDS", 0.01)
     assert list(measured_packs(twelve[0], 8, "cpu", 1)) == [1, 2]
+    assert list(measured_packs(twelve[0], 8, "cpu", 1, most=1)) == [1]
 
     def breaks(*given: object) -> list[None]:
         raise RuntimeError("a shape does not fit")
@@ -218,9 +225,9 @@ def test_a_measured_pack_is_of_a_real_training_in_another_process(
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     said: list[str] = []
-    seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, said.append)
+    seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, 2, said.append)
     assert seconds[1] > 0 and set(seconds) <= set(packing.SIZES) and len(said) == 1
-    assert seconds_in_packs(twelve[0], 8, "cpu", 1, said.append) == seconds and len(said) == 1
+    assert seconds_in_packs(twelve[0], 8, "cpu", 1, 2, said.append) == seconds and len(said) == 1
 
 
 @pytest.mark.slow
