@@ -6,7 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from twinbench.reports.cells import NOT_DONE, REPORTED_ON, SELECTED_BY, Cell, Record, Run, Section, is_packed
+from twinbench.reports.cells import (
+    NOT_DONE,
+    REPORTED_ON,
+    SELECTED_BY,
+    Cell,
+    Record,
+    Run,
+    Section,
+    has_own_seconds,
+    is_packed,
+)
 from twinbench.reports.cells import records as rows_of
 from twinbench.reports.statistics import Interval
 from twinbench.results.record import COMPUTED_WITH
@@ -106,7 +116,7 @@ def costs(section: Section) -> pd.DataFrame:
             {
                 "method": label,
                 "trials": len(trials),
-                "train_seconds": sum(trial["train_seconds"] or 0.0 for trial in trials),
+                "train_seconds": train_seconds(trials),
                 "evaluation_seconds": sum(trial["evaluation_seconds"] or 0.0 for trial in trials),
                 "images_seen": sum(trial["images_seen"] or 0 for trial in trials),
                 "images_per_second": images_per_second(trials),
@@ -114,6 +124,14 @@ def costs(section: Section) -> pd.DataFrame:
             }
         )
     return _frame(rows, ["method", "trials"])
+
+
+def train_seconds(trials: Iterable[Record]) -> float | None:
+    """Of all of them; None where one's own cannot be told from those of its pack."""
+    told = list(trials)
+    if not all(map(has_own_seconds, told)):
+        return None
+    return sum(trial["train_seconds"] or 0.0 for trial in told)
 
 
 def images_per_second(trials: Iterable[Record]) -> float | None:
@@ -173,7 +191,9 @@ def display_costs(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "Method": [row["method"] for row in rows],
             "Trials": [str(row["trials"]) for row in rows],
-            "Training (min)": [f"{row['train_seconds'] / 60:.1f}" for row in rows],
+            "Training (min)": [
+                NOTHING if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}" for row in rows
+            ],
             "Evaluation (min)": [f"{row['evaluation_seconds'] / 60:.1f}" for row in rows],
             "Images seen": [f"{row['images_seen']:,}" if row["images_seen"] else NOTHING for row in rows],
             "Images per second": [

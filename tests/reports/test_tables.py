@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from twinbench.reports import tables
+from twinbench.reports import page_queries, tables
 from twinbench.reports.cells import Section, read_run, sections
 from twinbench.results.record import write_record
 from twinbench.results.store import ResultStore
@@ -144,3 +144,12 @@ def test_images_per_second_are_those_of_trials_that_ran_alone(synthetic_run):
     synthetic_run.planned_and_recorded(seed=1, circumstance={"train_seconds": 10.0, "pack": 4})
     (row,) = tables.costs(the_section(synthetic_run)).to_dict("records")
     assert (row["train_seconds"], row["images_per_second"]) == (60.0, 14370 / 50)
+
+
+def test_a_methods_training_has_no_minutes_where_a_gpu_ran_its_trials_beside_others(synthetic_run):
+    synthetic_run.planned_and_recorded(seed=0)
+    synthetic_run.planned_and_recorded(seed=1, circumstance={"pack": 4, "device": "a GPU"})
+    section = the_section(synthetic_run)
+    assert tables.display_costs(tables.costs(section))["Training (min)"].tolist() == [tables.NOTHING]
+    with ResultStore(synthetic_run.folder) as store:
+        assert store.query(page_queries.costs(section))["train_seconds"].isna().all()
