@@ -84,7 +84,7 @@ class Evaluation(Section):
     linear_epochs: Annotated[int, Gt(0)] = 50
     linear_batch_size: Annotated[int, Gt(0)] = 256
     ridge_penalties: tuple[Annotated[float, Gt(0)], ...] = ()  # of the mean squared error; none: RIDGE_PENALTIES
-    diagnostics_every_epochs: Annotated[int, Gt(0)] = 1
+    diagnostics_every_epochs: Annotated[int, Gt(0)] = 10  # by which they cost at most a twentieth of the training
     diagnostics_examples: Annotated[int, Ge(16)] = 1024  # validation images, and as many times four of the train bank
 
 
