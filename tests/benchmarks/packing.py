@@ -25,8 +25,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +151,15 @@ def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processe
 # --- eight lambdas, whole ---------------------------------------------------------------------------------------------
 
 
-def our_steps(trial: Trial, size: int, steps: int, pack: int) -> None:
-    """That many steps of each of `pack` trainings in turn."""
+def our_steps(trial: Trial, size: int, steps: int, weights: Sequence[float]) -> None:
+    """That many steps of a training with each of the lambdas, in turn."""
     torch.set_num_threads(1)
     keep_freed_memory()
     choose_kernels("repro")
     with tempfile.TemporaryDirectory() as folder:
-        task = bench._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), pack)
-        methods = [build_method(trial, task.device) for _ in range(pack)]
+        task = bench._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), len(weights))
+        settings = [{**trial.settings, "off_diagonal_weight": weight} for weight in weights]
+        methods = [build_method(replace(trial, settings=one), task.device) for one in settings]
         trainings = [train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False) for method in methods]
         for _ in itertools.islice(zip(*trainings, strict=True), steps):
             pass
@@ -188,8 +190,8 @@ def by_packs(trial: Trial, size: int, steps: int, pack: int) -> float:
     """Seconds of all lambdas in packs, by a process a core."""
     begun = time.perf_counter()
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        packs = [pool.submit(our_steps, trial, size, steps, pack) for _ in range(len(LAMBDAS) // pack)]
-        for one in packs:
+        packs = [LAMBDAS[begin : begin + pack] for begin in range(0, len(LAMBDAS), pack)]
+        for one in [pool.submit(our_steps, trial, size, steps, weights) for weights in packs]:
             one.result()
     return time.perf_counter() - begun
 
@@ -200,7 +202,7 @@ def by_ray_tune(trial: Trial, size: int, steps: int, with_our_update: bool) -> f
 
     def run(config: dict[str, float]) -> dict[str, float]:
         if with_our_update:
-            our_steps(trial, size, steps, 1)
+            our_steps(trial, size, steps, [config["weight"]])
         else:
             usual_steps(trial, size, steps, config["weight"])
         return {"steps": steps}
