@@ -122,10 +122,10 @@ def fit_threads(
     """
     if not (trained := [trial for trial in todo if trial.training]):
         return surroundings
-    trial, ends = _commonest(trained), dict[int, float]()
+    trial, most, ends = _commonest(trained), _largest(todo, surroundings), dict[int, float]()
     for threads in itertools.takewhile(lambda count: count <= cores, (2**n for n in itertools.count())):
         try:
-            seconds = measure(trial, threads, _largest(todo, surroundings))
+            seconds = measure(trial, threads, most)
         except RuntimeError as error:  # a process that was killed
             say(f"{threads} threads a trial could not be measured: {error}")
             continue

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from twinbench.reports.cells import REPORTED_ON, Cell, Section
+from twinbench.reports.tables import TRAIN_SECONDS
 
 SETTINGS = "FROM settings WHERE source <> 'derived'"
 
@@ -116,8 +117,7 @@ def provenance(section: Section) -> str:
 def costs(section: Section) -> str:
     """What the recorded trials of each method cost together."""
     return (
-        "SELECT method, count(*) AS trials, "
-        "CASE WHEN bool_and(coalesce(pack, 1) = 1 OR device = 'cpu') THEN sum(train_seconds) END AS train_seconds, "
+        f"SELECT method, count(*) AS trials, {TRAIN_SECONDS} AS train_seconds, "
         "sum(evaluation_seconds) AS evaluation_seconds, sum(images_seen) AS images_seen, "
         f"max(peak_memory_bytes) AS peak_memory_bytes FROM trials WHERE {_scope(section)} "
         "AND status <> 'missing' GROUP BY ALL ORDER BY ALL"

@@ -126,6 +126,9 @@ def costs(section: Section) -> pd.DataFrame:
     return _frame(rows, ["method", "trials"])
 
 
+TRAIN_SECONDS = "CASE WHEN bool_and(coalesce(pack, 1) = 1 OR device = 'cpu') THEN sum(train_seconds) END"  # in SQL
+
+
 def train_seconds(trials: Iterable[Record]) -> float | None:
     """Of all of them; None where one's own cannot be told from those of its pack."""
     told = list(trials)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from twinbench.reports.cells import SELECTED_BY, Cell, Record, Run, Section, Value, choose, read_run, sections
 from twinbench.reports.statistics import CONFIDENCE, t_interval
-from twinbench.reports.tables import images_per_second, train_seconds
+from twinbench.reports.tables import TRAIN_SECONDS, images_per_second, train_seconds
 from twinbench.reports.tracing.labels import Settings
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.results.store import ResultStore
@@ -19,10 +19,7 @@ from twinbench.sweeps.mistakes import InvalidInput, Mistake
 
 COSTS: dict[str, tuple[str, Callable[[Sequence[Record]], float]]] = {
     "trials": ("count(*)", len),
-    "train_seconds": (
-        "case when bool_and(coalesce(pack, 1) = 1 or device = 'cpu') then sum(train_seconds) end",
-        lambda trials: train_seconds(trials) or 0.0,
-    ),
+    "train_seconds": (TRAIN_SECONDS, lambda trials: train_seconds(trials) or 0.0),
     "evaluation_seconds": (
         "sum(evaluation_seconds)",
         lambda trials: sum(trial["evaluation_seconds"] or 0.0 for trial in trials),

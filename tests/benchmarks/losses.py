@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twinbench.harness import provenance
 from twinbench.methods import correlation
 from twinbench.methods.barlow_twins import barlow_twins_loss
 from twinbench.methods.simclr import ntxent_loss
@@ -288,15 +289,12 @@ def peak_bytes(kind: str, name: str, shape: tuple[int, int], device: str) -> int
         before = torch.cuda.memory_allocated()
         value_and_gradients(loss, views)
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
-    before = resident("VmRSS")
+    provenance.forget_peak_memory()
+    before = provenance.peak_memory_bytes()
     value_and_gradients(loss, views)
-    return resident("VmHWM") - before
-
-
-def resident(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return 1024 * int(line.split()[1])
+    after = provenance.peak_memory_bytes()
+    assert before and after, "this system does not tell a process's peak"
+    return after - before
 
 
 def compare_memory(kind: str, shape: tuple[int, int], device: str) -> dict[str, Any]:
