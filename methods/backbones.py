@@ -1,14 +1,15 @@
-"""The encoders that all methods share: images [N, 3, H, W] to features [N, feature_dim]."""
+"""The encoders that all methods share: images [N, 3, H, W] to features [N, feature_dim].
+
+torchvision is imported by what builds with it: it takes as long as torch, and a plan builds nothing.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, cast
 
 import torch.nn.functional as F
-import torchvision
 from annotated_types import Ge
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from twinbench.methods.names import unknown_name
 from twinbench.methods.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions, ViTSize
@@ -73,11 +74,15 @@ def feature_dim(backbone: nn.Module) -> int:
 
 
 def _resnet18(options: ResNetOptions) -> nn.Module:
-    return _without_head(torchvision.models.resnet18(zero_init_residual=options.zero_init_residual), options.stem)
+    from torchvision.models import resnet18
+
+    return _without_head(resnet18(zero_init_residual=options.zero_init_residual), options.stem)
 
 
 def _resnet50(options: ResNetOptions) -> nn.Module:
-    return _without_head(torchvision.models.resnet50(zero_init_residual=options.zero_init_residual), options.stem)
+    from torchvision.models import resnet50
+
+    return _without_head(resnet50(zero_init_residual=options.zero_init_residual), options.stem)
 
 
 def _without_head(resnet: Any, stem: str) -> nn.Module:
@@ -139,6 +144,8 @@ class SubsampledConv2d(nn.Conv2d):
 
 
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    from torchvision.models.resnet import BasicBlock
+
     shortcut = None
     if stride != 1 or channels_in != channels:
         kind = nn.Conv2d if channels_in >= ONEDNN_BLOCK else SubsampledConv2d
