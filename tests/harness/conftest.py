@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,13 @@ from twinbench.harness.running import make_plan
 TINY = ("seeds=[0]", "epochs=2", "batch_size=256", "projector_width=16")
 
 
-@pytest.fixture(scope="session")
-def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", autouse=True)
+def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One decoded copy of the data for all tests of a session; the user's own cache stays as it is."""
-    return tmp_path_factory.mktemp("cache")
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWINBENCH_CACHE", str(cache))
+        yield cache
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +40,7 @@ def here(undisturbed: Twinbench, tmp_path_factory: pytest.TempPathFactory) -> Tw
     return dataclasses.replace(undisturbed, folder=folder)
 
 
-@pytest.fixture
-def tiny_plan(dataset_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+@pytest.fixture(scope="session")
+def tiny_plan() -> Callable[..., Plan]:
     """`tiny_plan("methods=simclr", ...)` plans the shipped digits sweep with these changes on top of the tiny ones."""
-    monkeypatch.setenv("TWINBENCH_CACHE", str(dataset_cache))
-
-    def make(*changes: str) -> Plan:
-        return make_plan("digits", (*TINY, *changes), None)
-
-    return make
+    return lambda *changes: make_plan("digits", (*TINY, *changes), None)

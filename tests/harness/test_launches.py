@@ -220,6 +220,7 @@ def test_last_words_of_a_worker_stay_until_its_launch_starts_others_and_are_told
     assert last_words(tmp_path, "ray-a") == ""
 
 
+@pytest.mark.slow
 def test_a_device_that_computes_nothing_is_let_go_and_the_others_do_its_work(
     tiny_plan: Planner, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

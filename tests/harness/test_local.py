@@ -26,6 +26,18 @@ def test_two_commands_on_one_folder_share_the_work(here: Twinbench) -> None:
     assert {record["circumstance"]["attempts"] for record in here.records("shared")} == {1}
 
 
+def test_ctrl_c_saves_what_runs_and_the_next_run_goes_on_from_there(here: Twinbench) -> None:
+    command = here.start_run("interrupted", ONE_TRIAL)
+    here.wait_for_progress("interrupted")
+    command.send_signal(signal.SIGINT)
+    output, errors = command.communicate(timeout=120)
+    assert command.returncode == 130 and "Traceback" not in errors, output + errors
+    assert "goes on from here" in output
+    here.run("interrupted", ONE_TRIAL)
+    assert here.digests("interrupted") == here.digests("one")
+    assert here.attempt("interrupted", 2)["from_step"] > 0
+
+
 def test_a_driver_that_is_killed_leaves_its_trial_to_the_next_run(here: Twinbench) -> None:
     driver = here.start_run("driver", ONE_TRIAL)
     pid = here.wait_for_progress("driver")[0]["pid"]

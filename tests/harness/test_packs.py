@@ -26,7 +26,7 @@ from twinbench.sweeps.trial import Trial
 Planner = Callable[..., Plan]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def four(tiny_plan: Planner) -> list[Trial]:
     """One trial of each method, all on the same images in the same order."""
     trials = tiny_plan("baselines=false", "seeds=[0]").trials
@@ -37,12 +37,13 @@ def _record(folder: Path, trial: Trial) -> dict[str, Any]:
     return read_record(record_path(folder, trial.trial_id))
 
 
-@pytest.fixture
-def alone(four: list[Trial], tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def alone(four: list[Trial], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The result digest of each trial when it runs by itself."""
+    folder = tmp_path_factory.mktemp("alone")
     for trial in four:
-        assert run_trial(trial, Surroundings(tmp_path / "alone")) == "done"
-    return {trial.trial_id: _record(tmp_path / "alone", trial)["result_digest"] for trial in four}
+        assert run_trial(trial, Surroundings(folder)) == "done"
+    return _digests(folder, four)
 
 
 def _digests(folder: Path, trials: list[Trial]) -> dict[str, str]:

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 import typer
 from bundling import as_json, changed_record, contents_of, members_of, packed
-from launching import Twinbench
+from launching import FEW_TRIALS
 from safetensors.numpy import load, save
 from typer.testing import CliRunner, Result
 
 from twinbench.harness import bundle_commands
 from twinbench.harness import rerun as harness_rerun
+from twinbench.harness.execute import Surroundings
+from twinbench.harness.launchers.drain import drain
 from twinbench.harness.rerun import compared, drawn, rerun
+from twinbench.harness.run_folder import write_plan
+from twinbench.harness.running import make_plan
 from twinbench.reports.integrity import Level, integrity
 from twinbench.reports.verification import aggregate, rendered
 from twinbench.results.bundle import write_bundle
@@ -32,19 +36,22 @@ Record = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def bundle(undisturbed: Twinbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a real run on digits: two cells of SimCLR and two baselines."""
-    return write_bundle(undisturbed.folder / "few", tmp_path_factory.mktemp("bundle") / "few.tar.gz", rendered).path
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real run on digits: two cells of SimCLR and two baselines."""
+    folder = tmp_path_factory.mktemp("few")
+    write_plan(folder, make_plan("digits", FEW_TRIALS, None))
+    drain(Surroundings(folder), lambda: False, stay=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(few, tmp_path_factory.mktemp("bundle") / "few.tar.gz", rendered).path
 
 
 @pytest.fixture
 def contents(bundle: Path, tmp_path: Path) -> Contents:
     return contents_of(bundle, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def cache(undisturbed: Twinbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TWINBENCH_CACHE", str(undisturbed.cache))
 
 
 def run_again(contents: Contents, tmp_path: Path, count: int = 1, tolerance: float | None = None) -> Level:
@@ -230,8 +237,8 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_bundle_prints_the_digest_that_verify_expects_and_all_three_levels_pass(undisturbed, tmp_path):
-    made = command("bundle", undisturbed.folder / "few", "--out", tmp_path / "b.tar.gz")
+def test_bundle_prints_the_digest_that_verify_expects_and_all_three_levels_pass(few, tmp_path):
+    made = command("bundle", few, "--out", tmp_path / "b.tar.gz")
     assert made.exit_code == 0, made.output
     digest_ = next(line for line in made.output.splitlines() if line.startswith("digest ")).removeprefix("digest ")
     verified = command("verify", tmp_path / "b.tar.gz", "--level", "rerun", "--trials", 1, "--expect", digest_)
