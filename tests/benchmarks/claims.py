@@ -139,7 +139,8 @@ def measured(
     """Metrics of both probes on both splits, and the outputs that give those on test."""
     labels = np.arange(examples, dtype=np.int32) % 10
     difficulty = np.arange(examples) * 997 % examples + rng.normal(0, examples / 3, examples)
-    metrics, outputs = [], {"labels": labels}
+    metrics: list[dict[str, Any]] = []
+    outputs: dict[str, np.ndarray[Any, Any]] = {"labels": labels}
     for probe, lower, candidates in (("knn", 0.02, 6), ("linear", 0.0, 8)):
         right = round((accuracy - lower) * examples)
         correct = np.zeros(examples, dtype=np.uint8)
@@ -171,7 +172,7 @@ def claim_tables(count: int) -> Iterator[str]:
     """Claims of all kinds in families of ten, at budgets, batch sizes and learning rates in turn."""
     for number in range(count):
         a, b = (list(METHODS)[(number + step) % len(METHODS)] for step in (0, 1 + number // 4 % 3))
-        at = {"epochs": EPOCHS[number // 2 % 5], "batch_size": BATCHES[number // 10 % 5]}
+        at: dict[str, float] = {"epochs": EPOCHS[number // 2 % 5], "batch_size": BATCHES[number // 10 % 5]}
         if number % 2:
             at["learning_rate"] = RATES[number // 20 % 10]
         told, keys = kind_of(number % 5, a, b, at)

@@ -19,7 +19,8 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -62,7 +63,7 @@ class Bench:
         self.features = (features - mean) / std
         self.queries = noise[examples:] + centres[torch.arange(examples // 5, device=device) % CLASSES]
 
-    def compare(self, title: str, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    def compare(self, title: str, runs: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
         """Seconds of each, in turn, printed as multiples of the first."""
         taken = in_turn(runs, self.device, self.rounds)
         ours = statistics.median(next(iter(taken.values())))
@@ -157,7 +158,8 @@ def knn(bench: Bench) -> Found:
 
     agreement = float((ours() == lightly(256)).double().mean())
     assert agreement > 0.999, agreement  # a tie in the last bits may fall either way
-    runs = {"twinbench": ours} | {f"lightly, {n} at once": (lambda n=n: lightly(n)) for n in (256, 1024)}
+    runs: dict[str, Callable[[], Tensor]] = {"twinbench": ours}
+    runs |= {f"lightly, {n} at once": partial(lightly, n) for n in (256, 1024)}
     taken = bench.compare(f"kNN {len(bench.queries)} x {len(x)}", runs)
     return {"seconds": taken, "agreement": agreement, "operations": 2 * len(x) * len(bench.queries) * WIDTH}
 

@@ -73,7 +73,7 @@ class FusedTwins(nn.Module):
     def loss(self, views: Views, step: Step) -> LossTerms:
         count = len(self.weights)
         z1, z2 = (self.projector(self.backbone(view.repeat(1, count, 1, 1))).chunk(count, dim=1) for view in views)
-        terms = [barlow_twins_loss(*pair, weight) for *pair, weight in zip(z1, z2, self.weights, strict=True)]
+        terms = [barlow_twins_loss(a, b, weight) for a, b, weight in zip(z1, z2, self.weights, strict=True)]
         return LossTerms(torch.stack([one.total for one in terms]).sum(), {})
 
     def after_update(self, step: Step) -> None:
@@ -83,7 +83,7 @@ class FusedTwins(nn.Module):
 def fused_twins(trial: Trial, device: torch.device, count: int) -> FusedTwins:
     """`count` trainings of the trial's, of different lambdas, in one network."""
     methods = [build_method(trial, device) for _ in range(count)]
-    return FusedTwins(methods, LAMBDAS[:count]).to(device, memory_format=torch.channels_last)
+    return FusedTwins(methods, LAMBDAS[:count]).to(device).to(memory_format=torch.channels_last)
 
 
 @contextmanager
@@ -102,10 +102,10 @@ def check_equal(trial: Trial, size: int) -> float:
         for weight in method.parameters():
             weight.data += 0.01 * k * torch.randn(weight.shape, generator=torch.Generator().manual_seed(k)).double()
     together = FusedTwins(methods, LAMBDAS[:3]).double().train()
-    together.loss(views, None).total.backward()  # type: ignore[arg-type, no-untyped-call]
+    together.loss(views, None).total.backward()  # type: ignore[arg-type]
     for method, weight in zip(methods, LAMBDAS, strict=False):
         z1, z2 = (method.project(method.embed(view)) for view in views)
-        barlow_twins_loss(z1, z2, weight).total.backward()  # type: ignore[no-untyped-call]
+        barlow_twins_loss(z1, z2, weight).total.backward()
     worst = 0.0
     alone = [dict(method.named_parameters()) for method in methods]
     for name, weight in together.named_parameters():

@@ -221,11 +221,12 @@ class Trainer:
         fit_to_device(self.optimiser)
         images = Images(pixels, np.arange(examples), device)
         self.batches = Batches(images, (SIMCLR, SIMCLR), 0, batch_size, device, 0, 1)
-        self.steps, self.at, self.told = examples // batch_size, 0, []
+        self.steps, self.at = examples // batch_size, 0
+        self.told: list[Any] = []
         loss_of = self.method.loss
         if compiles:
             self.method.backbone.compile(dynamic=False)  # in place: the module's names stay
-            self.method.projector.compile(dynamic=False)  # type: ignore[union-attr, operator]
+            self.method.projector.compile(dynamic=False)
         self.update = Update(
             self.method,
             loss_of,
@@ -457,7 +458,7 @@ def neighbours(bench: Bench) -> Found:
             cosines[: len(block)].topk(k, dim=1)
 
     runs = {"ours": ours, "lightly": lightly, "products alone": products, "top-k alone": best}
-    found = {"agreement": agreement, "rates": rates(in_turn(runs, bench.device), m)}
+    found: Found = {"agreement": agreement, "rates": rates(in_turn(runs, bench.device), m)}
     for name, row in found["rates"].items():
         bench.say(f"kNN {m} x {n} x 512, {name}", f"{1e3 * m / row['per_second']:.1f} ms (agreement {agreement:.4f})")
     return found

@@ -290,11 +290,11 @@ def peak_bytes(kind: str, name: str, shape: tuple[int, int], device: str) -> int
         value_and_gradients(loss, views)
         return torch.cuda.max_memory_allocated() - before
     provenance.forget_peak_memory()
-    before = provenance.peak_memory_bytes()
+    at_first = provenance.peak_memory_bytes()
     value_and_gradients(loss, views)
     after = provenance.peak_memory_bytes()
-    assert before and after, "this system does not tell a process's peak"
-    return after - before
+    assert at_first and after, "this system does not tell a process's peak"
+    return after - at_first
 
 
 def compare_memory(kind: str, shape: tuple[int, int], device: str) -> dict[str, Any]:

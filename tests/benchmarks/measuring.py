@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def there_and_back(names: Iterable[str], repeats: int) -> Iterator[str]:
 
 
 def in_turn(
-    runs: dict[str, Callable[[], object]], device: torch.device, repeats: int = 5, calls: int = 1
+    runs: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 5, calls: int = 1
 ) -> dict[str, list[float]]:
     """Seconds of every run, `repeats` times, forwards and backwards in alternation, each called once before."""
     for run in runs.values():

@@ -37,7 +37,7 @@ from measuring import surroundings, there_and_back, write
 from peers import Pictures, pil_loader, solo_barlow
 from training import WEIGHT, check
 
-from twinbench.harness import bench
+from twinbench.harness import bench, planning
 from twinbench.harness.execute import build_method
 from twinbench.harness.memory import keep_freed_memory
 from twinbench.harness.packing import EQUAL, measured_beside_each_other
@@ -45,7 +45,7 @@ from twinbench.harness.training import update
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import train
 from twinbench.sweeps.recipe import ViewRecipe
-from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
+from twinbench.sweeps.sweep import Axis, Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
 # protocol, batch size, projector width; the last for a GPU alone
@@ -63,9 +63,9 @@ PACKS = (1, 2, 4, 8)
 def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple[Trial, int]:
     """A trial of Barlow Twins, and its images' side."""
     protocol = read_protocol(protocol_name)
-    axes = {"batch_size": [batch_size], "projector_width": [projector_width]}
+    axes: dict[str, Axis] = {"batch_size": [batch_size], "projector_width": [projector_width]}
     sweep = Sweep("", protocol.name, (0,), (Grid(("barlow_twins",), axes),), baselines=False)
-    trials = bench.plan("bench", sweep, protocol, bench.check(sweep, protocol, "bench"), "").trials
+    trials = planning.plan("bench", sweep, protocol, planning.check(sweep, protocol, "bench"), "").trials
     return trials[0], 8 if protocol_name.startswith("digits") else 32
 
 

@@ -184,7 +184,7 @@ def torch_probes(
         samples, labels = x[batch], y[batch]
         losses = {name: nn.functional.cross_entropy(probe(samples), labels) for name, probe in probes.items()}
         optimiser.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(losses.values())).sum().backward()
         optimiser.step()
         schedule.step()
     return [probe for probe in probes.values() if isinstance(probe, nn.Linear)]

@@ -162,7 +162,8 @@ def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, 
             with autocast:
                 there = [view.to(device, memory_format=layout, non_blocking=True) for view in views]
                 projected = [method.project(method.embed(view)) for view in there]
-            loss = solo_barlow(*(part.float() for part in projected), weight)
+            z1, z2 = (part.float() for part in projected)
+            loss = solo_barlow(z1, z2, weight)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
