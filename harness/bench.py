@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.execute import build_method
-from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, shape_of
+from twinbench.harness.machine import Measurement, PackSeconds, TrainingStep, pack_shape_of, shape_of
 from twinbench.harness.memory import Room, memory_that_ends_told
 from twinbench.harness.packing import ROUNDS, SIZES, measured_beside_each_other, measured_packs
 from twinbench.harness.planning import check, plan
@@ -153,7 +153,7 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
                 yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
                 continue
         if seconds:  # none where memory ends at one
-            yield PackSeconds(shape, batch_size, processes, SIZES[-1], seconds)
+            yield PackSeconds(pack_shape_of(trial, image_size), batch_size, processes, SIZES[-1], seconds)
 
 
 def operations_of_an_image(trial: Trial, image_size: int) -> int:

@@ -56,7 +56,7 @@ class PackSeconds:
     """What one step of a training adds to the time of all that take turns in a process, by how many they are.
 
     With so many `processes` beside each other: they share a CPU's memory's bandwidth, or the GPU. Packs of up to `most`
-    were asked for; larger ones than there are here would gain nothing, or have no memory.
+    were asked for; larger ones than there are here would gain nothing, or have no memory. `shape` is `pack_shape_of`'s.
     """
 
     shape: Mapping[str, Any]
@@ -109,6 +109,14 @@ def shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
         "settings": {key: value for key, value in trial.settings.items() if not isinstance(value, float)},
         "precision": trial.training["precision"],
         "views": len(trial.protocol["content"]["views"]),
+    }
+
+
+def pack_shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
+    """What a step in a pack takes its time for, the batch aside: the views, which a pack shares, and the update too."""
+    return shape_of(trial, image_size) | {
+        "views": trial.protocol["content"]["views"],
+        "optimizer": trial.training["optimizer"],
     }
 
 

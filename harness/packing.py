@@ -11,7 +11,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from twinbench.harness.machine import PackSeconds, shape_of, store_packs, stored_packs, this_machine
+from twinbench.harness.machine import PackSeconds, pack_shape_of, store_packs, stored_packs, this_machine
 from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.trial import Trial
 
@@ -27,30 +27,21 @@ IN_VAIN = 2  # sizes in a row that gain nothing, after which larger ones are not
 
 
 def best_pack(
-    todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None = None
-) -> int:
-    """The pack, of at most `surroundings.pack`, by which `workers` are through with `todo` first.
+    keys: Sequence[bytes | None], most: int, workers: int, seconds: Mapping[int, float] | None = None
+) -> tuple[int, float]:
+    """The pack, of at most `most`, by which `workers` are through first with trials of these `pack_keys`, and when.
 
     Of those that end at once it is the largest, and by measured seconds of those within EQUAL of the first: they tell
     no less apart, and a larger one surely makes fewer views.
 
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
-    come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time.
+    come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time. The first
+    is through after so many steps of all its trials, in seconds where `seconds` are told.
     """
-    return _best_pack(todo, surroundings, workers, seconds)[0]
+    from twinbench.harness.launchers.drain import cut
 
-
-def _best_pack(
-    todo: Sequence[Trial], surroundings: "Surroundings", workers: int, seconds: Mapping[int, float] | None
-) -> tuple[int, float]:
-    """The pack, and when the last worker may end: in steps of all their trials."""
-    from twinbench.harness.launchers.drain import cut, pack_keys
-
-    sizes = range(1, min(surroundings.pack, max(1, len(todo))) + 1)
-    if seconds:
-        sizes = range(1, min(sizes[-1], max(seconds)) + 1)
-    keys = pack_keys(todo, surroundings.run_folder)
-    shared_out = {size: [len(pack) for pack in cut(todo, keys, size)] for size in sizes}
+    sizes = range(1, min(most, max(1, len(keys)), *([max(seconds)] if seconds else [])) + 1)
+    shared_out = {size: [len(pack) for pack in cut(keys, keys, size)] for size in sizes}
     step = _between(seconds) if seconds else lambda size: 1.0
     ends = {size: _ends_after(shared_out[size], workers, step) for size in sizes}
     first = min(ends.values())
@@ -94,15 +85,15 @@ def fit_pack(
         return surroundings
     if len(todo) == 1:
         return replace(surroundings, pack=1)
-    seconds: Mapping[int, float] | None = None
+    keys, seconds = _pack_keys(todo, surroundings), None
     if measure:
         trained = [trial for trial in todo if trial.training]
         try:
-            seconds = measure(_commonest(trained), _largest(todo, surroundings)) if trained else {1: 1.0}
+            seconds = measure(_commonest(trained), _largest(keys, surroundings.pack)) if trained else {1: 1.0}
         except RuntimeError as error:  # a process that was killed, a device in trouble
             say(f"packs could not be measured: {error}")
             seconds = {1: 1.0}
-    pack = best_pack(todo, surroundings, workers, seconds)
+    pack, _ = best_pack(keys, surroundings.pack, workers, seconds)
     say(f"{pack} trials at most take turns in a process")
     return replace(surroundings, pack=pack)
 
@@ -122,14 +113,15 @@ def fit_threads(
     """
     if not (trained := [trial for trial in todo if trial.training]):
         return surroundings
-    trial, most, ends = _commonest(trained), _largest(todo, surroundings), dict[int, float]()
+    keys, trial, ends = _pack_keys(todo, surroundings), _commonest(trained), dict[int, float]()
+    most = _largest(keys, surroundings.pack)
     for threads in itertools.takewhile(lambda count: count <= cores, (2**n for n in itertools.count())):
         try:
             seconds = measure(trial, threads, most)
         except RuntimeError as error:  # a process that was killed
             say(f"{threads} threads a trial could not be measured: {error}")
             continue
-        ends[threads] = _best_pack(todo, surroundings, workers_with(threads), seconds)[1]
+        _, ends[threads] = best_pack(keys, surroundings.pack, workers_with(threads), seconds)
     if not ends:
         return surroundings
     chosen = min(threads for threads in ends if ends[threads] <= 1.01 * min(ends.values()))
@@ -137,17 +129,20 @@ def fit_threads(
     return replace(surroundings, threads=chosen)
 
 
-def _largest(todo: Sequence[Trial], surroundings: "Surroundings") -> int:
-    """The most trials that a pack may come to have: to measure larger ones would be in vain."""
+def _pack_keys(todo: Sequence[Trial], surroundings: "Surroundings") -> list[bytes | None]:
     from twinbench.harness.launchers.drain import pack_keys
 
-    alike = Counter(key for key in pack_keys(todo, surroundings.run_folder) if key is not None)
-    return min(surroundings.pack, max(alike.values(), default=1))
+    return pack_keys(todo, surroundings.run_folder)
+
+
+def _largest(keys: Sequence[bytes | None], most: int) -> int:
+    """The most trials that a pack may come to have: to measure larger ones would be in vain."""
+    return min(most, max(Counter(key for key in keys if key is not None).values(), default=1))
 
 
 def _commonest(trials: Sequence[Trial]) -> Trial:
     """The first of the shape and batch that most have."""
-    keys = [canonical_json([shape_of(trial, 0), int(trial.training["batch_size"])]) for trial in trials]
+    keys = [canonical_json([pack_shape_of(trial, 0), int(trial.training["batch_size"])]) for trial in trials]
     return trials[keys.index(Counter(keys).most_common(1)[0][0])]
 
 
@@ -160,7 +155,7 @@ def seconds_in_packs(
     one GPU. RuntimeError where there is no memory now, not even for one.
     """
     machine = this_machine(device, threads)
-    shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
+    shape, batch_size = pack_shape_of(trial, image_size), int(trial.training["batch_size"])
     for one in stored_packs(machine):
         if one.is_of(shape, batch_size, processes) and one.most >= most:
             return one.seconds

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from twinbench.harness.attempts import Others, attempt_numbers, is_recorded
 from twinbench.harness.execute import Surroundings
@@ -15,6 +16,8 @@ from twinbench.sweeps.identity import canonical_json
 from twinbench.sweeps.trial import Trial
 
 LOOK_AGAIN_SECONDS = 0.5
+
+T = TypeVar("T")
 
 
 def drain(
@@ -60,10 +63,10 @@ def pack_keys(trials: Sequence[Trial], run_folder: Path) -> list[bytes | None]:
     return [None if attempt_numbers(run_folder, trial.trial_id) else _views_key(trial) for trial in trials]
 
 
-def cut(trials: Sequence[Trial], keys: Sequence[bytes | None], size: int) -> list[list[Trial]]:
-    """`trials` in packs of at most `size`, by their `pack_keys`."""
-    made: list[list[Trial]] = []
-    open_packs: dict[bytes, list[Trial]] = {}
+def cut(trials: Sequence[T], keys: Sequence[bytes | None], size: int) -> list[list[T]]:
+    """`trials`, or what stands for them, in packs of at most `size`, by their `pack_keys`."""
+    made: list[list[T]] = []
+    open_packs: dict[bytes, list[T]] = {}
     for trial, key in zip(trials, keys, strict=True):
         if key is None:
             made.append([trial])

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from rich.console import Console
 
 from twinbench.harness import packing
 from twinbench.harness.execute import Surroundings
-from twinbench.harness.machine import PackSeconds, packs_file, shape_of, store_packs, stored_packs, this_machine
+from twinbench.harness.launchers.drain import pack_keys
+from twinbench.harness.machine import PackSeconds, pack_shape_of, packs_file, store_packs, stored_packs, this_machine
 from twinbench.harness.packing import best_pack, fit_pack, fit_threads, measured_packs, seconds_in_packs
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import write_plan
@@ -52,15 +54,19 @@ def test_the_pack_is_the_one_by_which_the_workers_end_first(
     twelve: list[Trial], tmp_path: Path, workers: int, most: int, seconds: dict[int, float] | None, expected: int
 ) -> None:
     assert len(twelve) == 12
-    assert best_pack(twelve, Surroundings(tmp_path, pack=most), workers, seconds) == expected
+    assert best_pack(pack_keys(twelve, tmp_path), most, workers, seconds)[0] == expected
 
 
 def test_what_is_counted_is_told_apart_however_little_and_what_is_measured_is_not(
     twelve: list[Trial], tmp_path: Path
 ) -> None:
-    many, most = [twelve[0]] * 67, Surroundings(tmp_path, pack=4)
-    assert best_pack(many, most, 2) == 3  # after 34 steps; by fours after 35
-    assert best_pack(many, most, 2, {1: 1.0, 4: 1.0}) == 4
+    many = pack_keys([twelve[0]] * 67, tmp_path)
+    assert best_pack(many, 4, 2) == (3, 34)  # by fours after 35
+    assert best_pack(many, 4, 2, {1: 1.0, 4: 1.0}) == (4, 34)
+
+
+def _with_views(trial: Trial, views: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**trial.protocol, "content": {**trial.protocol["content"], "views": views}}
 
 
 def test_a_shape_is_measured_once_on_a_machine(
@@ -72,10 +78,10 @@ def test_a_shape_is_measured_once_on_a_machine(
         assert stored_packs(machine) == ()
     trial = twelve[0]
     batch_size = trial.training["batch_size"]
-    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 1, 2, {1: 0.5, 2: 0.25}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 8), batch_size, 2, 4, {1: 0.7}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, 4, {1: 4.0}))
-    store_packs(HERE, PackSeconds(shape_of(trial, 32), batch_size, 1, 4, {1: 5.0}))
+    store_packs(HERE, PackSeconds(pack_shape_of(trial, 8), batch_size, 1, 2, {1: 0.5, 2: 0.25}))
+    store_packs(HERE, PackSeconds(pack_shape_of(trial, 8), batch_size, 2, 4, {1: 0.7}))
+    store_packs(HERE, PackSeconds(pack_shape_of(trial, 32), batch_size, 1, 4, {1: 4.0}))
+    store_packs(HERE, PackSeconds(pack_shape_of(trial, 32), batch_size, 1, 4, {1: 5.0}))
     assert seconds_in_packs(trial, 8, "cpu", 1, 2, said.append) == {1: 0.5, 2: 0.25}
     assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append, processes=2) == {1: 0.7}
     assert seconds_in_packs(trial, 32, "cpu", 1, 1, said.append) == {1: 5.0}
@@ -84,6 +90,9 @@ def test_a_shape_is_measured_once_on_a_machine(
     for _ in range(2):  # four were never asked for before
         assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
     assert len(said) == 1
+    for changes in ({"training": {**trial.training, "optimizer": "lars"}}, {"protocol": _with_views(trial, [{}])}):
+        assert seconds_in_packs(replace(trial, **changes), 8, "cpu", 1, 2, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
+    assert len(said) == 3  # another update, and other views, of which a pack saves more or less
     packs_file(HERE).write_text("{")
     assert stored_packs(HERE) == ()
 
