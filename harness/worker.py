@@ -31,7 +31,7 @@ from twinbench.harness.heart import LOST, Heart
 from twinbench.harness.memory import Room, has_run_out, keep_freed_memory
 from twinbench.harness.ranks import RankDied
 from twinbench.harness.training.kernels import choose_kernels
-from twinbench.harness.training.loop import Interrupted, finished_curves, uses_bf16
+from twinbench.harness.training.loop import Interrupted, finished_curves, precision_on
 from twinbench.harness.training.losses import Diverged
 from twinbench.harness.training.recorded import own_streams
 from twinbench.harness.training.schedule import scaled_learning_rate
@@ -314,7 +314,7 @@ def _write(
         "code_hash": provenance.code_hash(),
         "versions": provenance.versions(),
         "device": torch.cuda.get_device_name(device) if on_gpu else surroundings.device,
-        "precision": "bf16" if uses_bf16(trial.training.get("precision", "fp32"), device) else "fp32",
+        "precision": precision_on(device, trial.training.get("precision", "fp32")),
         "mode": mode_of(surroundings),
         "threads": surroundings.threads,
         "ranks": surroundings.processes if trial.training else 1,

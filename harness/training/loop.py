@@ -81,6 +81,17 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     return precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+def precision_on(device: torch.device, precision: str) -> str:
+    """What networks compute in there: bf16, fp32, or tf32, fp32 with convolutions of inputs cut to 10 bits.
+
+    The latter is what cuDNN does, as torch has it by default, on GPUs from Ampere on.
+    """
+    if uses_bf16(precision, device):
+        return "bf16"
+    cuts = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32" if cuts and torch.backends.cudnn.allow_tf32 else "fp32"
+
+
 def train(
     method: Method,
     task: Task,

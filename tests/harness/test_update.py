@@ -19,6 +19,7 @@ from twinbench.harness.training import batches as batches_module
 from twinbench.harness.training import update as update_module
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.kernels import compile_networks
+from twinbench.harness.training.loop import precision_on
 from twinbench.harness.training.losses import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.recorded import NotRecordable, StandingStep, kept_by, moved_since
@@ -318,3 +319,28 @@ def test_a_worker_compiles_its_ninth_width_too(monkeypatch: pytest.MonkeyPatch) 
             method[0](torch.zeros(2, 4))
             assert len(graphs) == width
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "capability", "allowed", "expected"),
+    [
+        ("cpu", "auto", None, True, "fp32"),
+        ("cuda", "auto", (9, 0), True, "bf16"),
+        ("cuda", "fp32", (8, 0), True, "tf32"),
+        ("cuda", "fp32", (8, 0), False, "fp32"),
+        ("cuda", "fp32", (7, 5), True, "fp32"),
+        ("cuda", "auto", (7, 5), True, "fp32"),
+    ],
+)
+def test_the_precision_that_is_told_is_the_one_of_convolutions(
+    device: str,
+    precision: str,
+    capability: tuple[int, int] | None,
+    allowed: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: capability >= (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert precision_on(torch.device(device), precision) == expected
