@@ -363,7 +363,7 @@ def peer_steps(bench: Bench) -> Found:
 
 def packs(bench: Bench) -> Found:
     """Steps a second of eight trainings by packing.py: a pack, and a process each whose updates run as they are."""
-    shape, ways = ("0", "x pack of 4,x pack of 1") if bench.small else ("2", "1 x pack of 8,8 processes, as")
+    shape, ways = ("0", "x pack of 4,x pack of 1") if bench.small else ("2", "1 x pack of 8,as it is")
     script = Path(__file__).with_name("packing.py")
     asked = ["--device", bench.device.type, "--shapes", shape, "--seconds", "1", "--repeats", "1", "--ways", ways]
     with tempfile.TemporaryDirectory() as folder:
