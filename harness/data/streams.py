@@ -67,8 +67,9 @@ def philox(counter: Tensor, key: Key) -> Tensor:
     """Philox4x32-10 of counter words int64 [4, ...] in [0, 2**32): as many random words, in the same shape."""
     shape = (2,) + (1,) * (counter.ndim - 1)
     constants = torch.tensor([_MULTIPLIERS, *_round_keys(key)]).view(-1, *shape)
-    if counter.is_cuda:  # pinned, so that the host does not wait for what the device is doing
-        constants = constants.pin_memory().to(counter.device, non_blocking=True)
+    if counter.is_cuda:  # so that the host does not wait for what the device is doing
+        constants = constants.pin_memory()
+    constants = constants.to(counter.device, non_blocking=True)
     multipliers = constants[0]
     even, odd = counter[0::2], counter[1::2]  # words (0, 2) are multiplied, words (1, 3) are mixed in
     for round_key in constants[1:]:

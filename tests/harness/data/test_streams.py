@@ -31,6 +31,10 @@ def test_philox_of_many_counters_is_philox_of_each() -> None:
     )
 
 
+def test_words_are_drawn_where_the_counters_are_whatever_device_that_is() -> None:
+    assert streams.philox(torch.zeros((4, 3), dtype=torch.int64, device="meta"), (1, 2)).device.type == "meta"
+
+
 def test_a_draw_does_not_depend_on_the_batch_its_order_or_the_columns_asked_for() -> None:
     key = streams.key(7, "augmentation", 3, 1)
     samples = torch.tensor([5, 0, 2**40 + 3, 17, 49_999])
