@@ -14,7 +14,10 @@ from twinbench.harness.cgroups import own_cgroups
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 _SPARE = 1.25  # times what a trial took at its first update: what is left for another's later ones
-_SAID_WITHOUT_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_SAID_WITHOUT_MEMORY = (  # by CUDA and Triton; on a CPU; by cuBLAS and cuDNN, to version 8 and from version 9 on
+    *("out of memory", "DefaultCPUAllocator"),
+    *("STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED", "HOST_ALLOCATION_FAILED"),
+)
 _BYTES = 2**30  # a block up to this size comes from the heap, and the heap's free end is kept up to this size
 _MOST_BEFORE = 2**25  # that glibc before 2.35 takes for the former; told more, it takes nothing
 
@@ -82,10 +85,11 @@ class Room:
         if not self.begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
             gc.collect()
             torch.cuda.empty_cache()
-        now = available_bytes(self._device)
-        taken, self._before = self._before - now, now
+        free = available_bytes(self._device)  # of a GPU; what others on it take and leave is not what a trial took
+        now = torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else -free
+        taken, self._before = now - self._before, now
         self._taken = max(self._taken, taken) if self.begun > 2 else taken  # the first takes the dataset's, too
-        if self.begun and now < _SPARE * self._taken:
+        if self.begun and free < _SPARE * self._taken:
             self._is_full = True
             return False
         self.begun += 1

@@ -179,15 +179,15 @@ def _attempt(
         # a rank that still imports does not survive.
         attempt.end("interrupted" if should_stop() else DIED, str(error))
         return "interrupted"
-    except torch.AcceleratorError as error:
-        traceback.print_exc()
-        attempt.end(DIED, str(error).splitlines()[0])
-        raise BrokenDevice(str(error).splitlines()[0]) from error
     except Diverged as error:
         status, reason = "diverged", str(error)
     except Exception as error:  # failure is data: one bad trial never stops a sweep
         if isinstance(error, OSError) and takes_no_more(error):
             raise
+        if isinstance(error, torch.AcceleratorError) and not has_run_out(error):
+            traceback.print_exc()
+            attempt.end(DIED, str(error).splitlines()[0])
+            raise BrokenDevice(str(error).splitlines()[0]) from error
         if has_run_out(error) and surroundings.pack > 1:  # alone it may fit: it goes on then
             attempt.end("interrupted", "its pack left no memory for it")
             return "interrupted"

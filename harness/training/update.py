@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from twinbench.harness.data.augmentation import training_view
+from twinbench.harness.memory import has_run_out
 from twinbench.harness.training.batches import Batch
 from twinbench.harness.training.recorded import (
     NotRecordable,
@@ -73,7 +74,8 @@ class Update:
         if self._recorded:
             self._tell(step, self._names, self._recorded(batch))
         elif self._left >= 0:
-            self._kept = kept_by(self._module)
+            if self._left == 0:
+                self._kept = kept_by(self._module)
             beside_the_default_stream(lambda: self._optimise(self._forward(batch, step, self._tell)))
         else:
             self._optimise(self._forward(batch, step, self._tell))
@@ -114,7 +116,6 @@ class Update:
         try:
             if moved := moved_since(self._kept, self._module):
                 raise NotRecordable(f"{moved} is another number, or another tensor, after each update")
-            self._kept = {}
             self._optimiser.zero_grad(set_to_none=True)
             return RecordedUpdate(whole, batch)
         except (NotRecordable, RuntimeError) as error:
@@ -123,11 +124,13 @@ class Update:
             torch.cuda.synchronize()  # raises where it was no recording's fault, and the device can be used no more
             print(f"the update is not recorded as a CUDA graph: {error}", flush=True)
             return None
+        finally:
+            self._kept = {}
 
 
 def _ran_out(error: BaseException | None) -> bool:
-    """Whether memory did: what ends a recording at that may raise an error of its own, and a graph's is no torch's."""
-    while error is not None and "out of memory" not in str(error):
+    """Whether memory did: what ends a recording at that may raise an error of its own."""
+    while error is not None and not has_run_out(error):
         error = error.__context__
     return error is not None
 

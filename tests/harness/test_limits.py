@@ -33,6 +33,33 @@ def test_a_containers_share_of_the_processors_time_bounds_its_cores(
     assert running.cores() == cores
 
 
+def test_what_others_on_a_gpu_take_and_leave_is_not_what_a_trial_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials take 20 each, the first 50 with its images. Others take 580 as the second begins, and leave as much."""
+    free, reserved = iter([1000, 950, 350, 910, 24]), iter([0, 50, 70, 90, 110])
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (next(free), 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: next(reserved))
+    room = memory.Room(torch.device("cuda"))
+    assert [room.for_another() for _ in range(5)] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("CUDA error: out of memory", True),
+        ("Triton Error [CUDA]: out of memory", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_memory_that_ends_is_told_from_what_else_goes_wrong_on_a_device(words: str, expected: bool) -> None:
+    assert memory.has_run_out(RuntimeError(words)) is expected
+    assert memory.has_run_out(torch.OutOfMemoryError("")) and not memory.has_run_out(ValueError(words))
+
+
 class _Glibc:
     """Of a version that takes no block above 32 MiB from the heap, or of one that takes any."""
 

@@ -216,7 +216,7 @@ def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
 
 
 def _runs_out_on_a_gpu() -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory")
+    raise torch.AcceleratorError("CUDA error: out of memory\nfor debugging consider")  # by what is no allocator
 
 
 @pytest.mark.parametrize("ends", [_runs_out_on_a_gpu, lambda: torch.empty(2**60)])
