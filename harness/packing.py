@@ -1,5 +1,6 @@
 """How many trials take turns in one process, and its threads: measured once for a shape, then looked up."""
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from threading import Barrier, BrokenBarrierError
 from typing import TYPE_CHECKING
 
 from twinbench.harness.machine import PackSeconds, pack_shape_of, store_packs, stored_packs, this_machine
@@ -83,13 +85,13 @@ def fit_pack(
     """
     if surroundings.pack == 1 or not todo:
         return surroundings
-    if len(todo) == 1:
-        return replace(surroundings, pack=1)
     keys, seconds = _pack_keys(todo, surroundings), None
+    most = _largest(keys, surroundings.pack)
+    if most == 1:
+        return replace(surroundings, pack=1)
     if measure:
-        trained = [trial for trial in todo if trial.training]
         try:
-            seconds = measure(_commonest(trained), _largest(keys, surroundings.pack)) if trained else {1: 1.0}
+            seconds = measure(_commonest([trial for trial in todo if trial.training]), most)
         except RuntimeError as error:  # a process that was killed, a device in trouble
             say(f"packs could not be measured: {error}")
             seconds = {1: 1.0}
@@ -172,11 +174,27 @@ def measured_beside_each_other(
     trial: Trial, image_size: int, device: str, threads: int, processes: int, most: int = SIZES[-1]
 ) -> dict[int, float]:
     """What so many processes find at once by `measured_packs`: the mean of each size that all of them came to."""
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # whose memory is free again afterwards
+    context = get_context("spawn")
+    together = (context.Barrier(processes),)
+    with ProcessPoolExecutor(processes, context, _joins, together) as pool:  # whose memory is free again afterwards
         told = [pool.submit(measured_packs, trial, image_size, device, threads, most) for _ in range(processes)]
         found = [one.result() for one in told]
     sizes = set.intersection(*(set(one) for one in found))
     return {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
+
+
+_others = Barrier(1)  # who measure at the same time, this process among them
+
+
+def _joins(others: Barrier) -> None:
+    global _others
+    _others = others
+
+
+def _meet() -> None:
+    """Waits until all are as far, to be timed at once; no more from when the first is done."""
+    with contextlib.suppress(BrokenBarrierError):
+        _others.wait()
 
 
 def measured_packs(
@@ -201,19 +219,22 @@ def measured_packs(
 
     def step(size: int) -> float:
         try:
-            return seconds_of_a_step(trial, image_size, device, SECONDS, size)
+            return seconds_of_a_step(trial, image_size, device, SECONDS, size, _meet)
         except MemoryError:
             return math.inf
 
     found, in_vain = dict[int, float](), 0
-    for size in itertools.takewhile(lambda size: size < 2 * most, SIZES):
-        seconds = step(size)
-        if seconds == math.inf:
-            break
-        in_vain = in_vain + 1 if seconds > GAIN * min(found.values(), default=math.inf) else 0
-        found[size] = seconds
-        if in_vain == IN_VAIN:
-            break
-    for _ in range(ROUNDS - 1):  # each after all others: what else the machine does comes and goes in seconds
-        found = {size: min(seconds, step(size)) for size, seconds in found.items()}
+    try:
+        for size in itertools.takewhile(lambda size: size < 2 * most, SIZES):
+            seconds = step(size)
+            if seconds == math.inf:
+                break
+            in_vain = in_vain + 1 if seconds > GAIN * min(found.values(), default=math.inf) else 0
+            found[size] = seconds
+            if in_vain == IN_VAIN:
+                break
+        for _ in range(ROUNDS - 1):  # each after all others: what else the machine does comes and goes in seconds
+            found = {size: min(seconds, step(size)) for size, seconds in found.items()}
+    finally:
+        _others.abort()
     return found

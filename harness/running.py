@@ -144,7 +144,7 @@ def run_locally(
     Packs have at most `surroundings.pack` trials, and as many as end soonest; with `measures_packs`, by measurement.
     With `measures_threads` trials have as many on a CPU.
     """
-    from twinbench.harness.launchers.local import LocalLauncher
+    from twinbench.harness.launchers.local import LocalLauncher, dealt
     from twinbench.harness.packing import fit_pack, fit_threads, seconds_in_packs
 
     todo = missing(planned, surroundings.run_folder)
@@ -159,7 +159,7 @@ def run_locally(
 
     def measure(trial: Trial, threads: int, most: int) -> Mapping[int, float]:
         # By all that may share the device, however few trials are left: what is measured serves the next command.
-        beside = wanted(threads) if on_cpu else min(wanted(threads), devices.count(devices[0]))
+        beside = dealt(wanted(threads), devices).count(devices[0])
         size = image_size(planned, surroundings.data)
         return seconds_in_packs(trial, size, devices[0], threads, most, watch.say, beside)
 

@@ -31,6 +31,11 @@ class _Worker:
     ready: bool = False
 
 
+def dealt(workers: int, devices: list[str]) -> list[str]:
+    """The device of each worker."""
+    return [devices[number % len(devices)] for number in range(workers)]
+
+
 class LocalLauncher:
     """`workers` processes, spread over `devices`. A process that dies is replaced; the folder says what it held."""
 
@@ -44,7 +49,7 @@ class LocalLauncher:
     ):
         self._surroundings, self._stay, self._execute = surroundings, stay, execute
         self._context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and CUDA's state
-        self._devices = [devices[number % len(devices)] for number in range(workers)]
+        self._devices = dealt(workers, devices)
         self._workers: list[_Worker] = []
         self._failed_starts: Counter[str] = Counter()  # in a row, by device
         self._is_done = False

@@ -2,6 +2,8 @@
 
 import io
 import re
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -218,7 +220,7 @@ def test_sizes_are_measured_until_two_in_a_row_gain_nothing(
 ) -> None:
     asked: list[int] = []
 
-    def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int) -> float:
+    def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int, meet: object) -> float:
         asked.append(pack)
         return seconds[packing.SIZES.index(pack)] * (1.0 if pack in asked[:-1] else 1.001)
 
@@ -226,6 +228,65 @@ def test_sizes_are_measured_until_two_in_a_row_gain_nothing(
     sizes = list(packing.SIZES[:measured])
     assert measured_packs(twelve[0], 8, "cpu", 1) == dict(zip(sizes, seconds, strict=False))
     assert asked == sizes * packing.ROUNDS
+
+
+def test_processes_that_measure_beside_each_other_are_timed_at_once_until_one_of_them_is_done(
+    twelve: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One builds ten times as long as the other, and has no memory for packs of two."""
+    met: dict[str, list[float]] = {"slow": [], "fast": []}
+
+    def step(
+        trial: Trial, image_size: int, device: object, for_seconds: float, pack: int, meet: Callable[[], None]
+    ) -> float:
+        name = "slow" if threading.current_thread() is slow else "fast"
+        time.sleep(0.3 if name == "slow" else 0.03)
+        if name == "slow" and pack == 2:
+            raise MemoryError
+        meet()
+        met[name].append(time.monotonic())
+        return 1 / pack
+
+    monkeypatch.setattr(packing, "_others", threading.Barrier(2))
+    monkeypatch.setattr("twinbench.harness.bench.seconds_of_a_step", step)
+    slow = threading.Thread(target=measured_packs, args=(twelve[0], 8, "cpu", 1, 2))
+    slow.start()
+    assert measured_packs(twelve[0], 8, "cpu", 1, 2) == {1: 1.0, 2: 0.5}
+    slow.join(timeout=10)
+    assert not slow.is_alive() and (len(met["slow"]), len(met["fast"])) == (2, 4)
+    assert abs(met["slow"][0] - met["fast"][0]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("devices", "workers", "expected"),
+    [
+        (["cuda:0"], 8, 8),  # all on the one that was asked for
+        (["cuda:0", "cuda:1"], 2, 1),
+        (["cuda:0", "cuda:1", "cuda:0", "cuda:1"], None, 2),
+        (["cpu"], 3, 3),
+    ],
+)
+def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
+    tiny_plan: Planner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: list[str],
+    workers: int | None,
+    expected: int,
+) -> None:
+    asked: list[int] = []
+
+    def measured(*given: Any) -> dict[int, float]:
+        asked.append(given[-1])
+        raise KeyboardInterrupt  # that is all there is to see
+
+    monkeypatch.setattr(packing, "seconds_in_packs", measured)
+    planned = tiny_plan("methods=simclr", "baselines=false", "projector_width=[16, 32]")
+    write_plan(tmp_path, planned)
+    watch = Watch(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
+    with pytest.raises(KeyboardInterrupt):
+        run_locally(planned, Surroundings(tmp_path, pack=2), devices, workers, watch, measures_packs=True)
+    assert asked == [expected]
 
 
 @pytest.mark.slow
