@@ -55,7 +55,7 @@ def test_the_t_interval_covers_as_often_as_it_says(n):
     assert covered == pytest.approx(0.95, abs=WITHIN)
 
 
-@pytest.mark.parametrize(("n", "correlation"), [(3, 0.7), (5, 0.7), (10, 0.7), (3, 0.0)])
+@pytest.mark.parametrize(("n", "correlation"), [(3, 0.7), (10, 0.7), (3, 0.0)])
 def test_the_paired_interval_covers_as_often_as_it_says(n, correlation):
     a, b = sweeps(DRAWS, n, correlation, 0.5, np.random.default_rng([2, n]))
     found = [
