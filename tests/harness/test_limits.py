@@ -82,6 +82,7 @@ def test_memory_is_kept_by_an_older_glibc_too(most: int, kept: int, monkeypatch:
 
 def test_the_peak_of_a_small_trial_after_a_large_one_is_its_own() -> None:
     memory.keep_freed_memory()
+    memory.give_back_freed_memory()  # what other tests left would be taken anew, and add nothing
     provenance.forget_peak_memory()
     before, large = provenance.peak_memory_bytes(), 2**29
     assert before
