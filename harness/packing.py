@@ -25,20 +25,22 @@ SECONDS = 1.0  # that each size is measured for, in each of ROUNDS
 ROUNDS = 2  # of which the faster counts
 GAIN = 0.99  # times the best size's seconds: a larger one that does not reach that gains nothing
 EQUAL = 1.03  # times what the first takes: no longer than it
+MEETING_SECONDS = 60.0  # that one waits for others, who may have died
 IN_VAIN = 2  # sizes in a row that gain nothing, after which larger ones are not tried
 
 
 def best_pack(
     keys: Sequence[bytes | None], most: int, workers: int, seconds: Mapping[int, float] | None = None
 ) -> tuple[int, float]:
-    """The pack, of at most `most`, by which `workers` are through first with trials of these `pack_keys`, and when.
+    """The pack, of at most `most`, by which `workers` are through first with trials of these `pack_keys`; and when
+    they are by the one that ends soonest.
 
     Of those that end at once it is the largest, and by measured seconds of those within EQUAL of the first: they tell
     no less apart, and a larger one surely makes fewer views.
 
     `seconds` is what a step takes in packs of some sizes; without it, as long in each. What counts is how the packs
-    come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time. The first
-    is through after so many steps of all its trials, in seconds where `seconds` are told.
+    come out: three seeds of eight trials, by eights, leave one of two workers idle for a third of the time. When
+    is in steps of all trials, in seconds where those of a step are told.
     """
     from twinbench.harness.launchers.drain import cut
 
@@ -178,6 +180,7 @@ def measured_beside_each_other(
     together = (context.Barrier(processes),)
     with ProcessPoolExecutor(processes, context, _joins, together) as pool:  # whose memory is free again afterwards
         told = [pool.submit(measured_packs, trial, image_size, device, threads, most) for _ in range(processes)]
+        pool.submit(int)  # wakes what watches the processes: it may have looked before the last was there
         found = [one.result() for one in told]
     sizes = set.intersection(*(set(one) for one in found))
     return {size: statistics.mean(one[size] for one in found) for size in sorted(sizes)}
@@ -194,7 +197,11 @@ def _joins(others: Barrier) -> None:
 def _meet() -> None:
     """Waits until all are as far, to be timed at once; no more from when the first is done."""
     with contextlib.suppress(BrokenBarrierError):
-        _others.wait()
+        _others.wait(MEETING_SECONDS)
+
+
+def _left_alone() -> bool:
+    return _others.parties > 1 and _others.broken
 
 
 def measured_packs(
@@ -233,8 +240,12 @@ def measured_packs(
             found[size] = seconds
             if in_vain == IN_VAIN:
                 break
-        for _ in range(ROUNDS - 1):  # each after all others: what else the machine does comes and goes in seconds
-            found = {size: min(seconds, step(size)) for size, seconds in found.items()}
+        # Each after all others: what else the machine does comes and goes in seconds.
+        for size in [*found] * (ROUNDS - 1):
+            seconds = step(size)
+            if _left_alone():  # or it would be the faster for that
+                break
+            found[size] = min(found[size], seconds)
     finally:
         _others.abort()
     return found

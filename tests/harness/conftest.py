@@ -24,9 +24,9 @@ def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
+def undisturbed(dataset_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
     """The runs `one` of ONE_TRIAL and `few` of FEW_TRIALS, on this machine alone."""
-    twinbench = Twinbench(tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("cache"))
+    twinbench = Twinbench(tmp_path_factory.mktemp("undisturbed"), dataset_cache)
     for run in [twinbench.start_run("one", ONE_TRIAL), twinbench.start_run("few", FEW_TRIALS)]:  # each of one core
         end_well(run)
     return twinbench

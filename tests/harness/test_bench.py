@@ -179,7 +179,6 @@ def test_a_plan_says_that_its_hours_are_from_bench(
 def quick(monkeypatch: pytest.MonkeyPatch, own_cache: Path, one_trial: Trial) -> Path:
     """`bench` measures one tiny trial, and everything for a moment; packs in this process, as on one core."""
     monkeypatch.setattr("twinbench.harness.running.cores", lambda: 1)
-    monkeypatch.setenv("TWINBENCH_CACHE", str(own_cache))
     monkeypatch.setattr(measures, "SECONDS", 0.02)
     monkeypatch.setattr(packing, "SECONDS", 0.02)
     monkeypatch.setattr(measures, "COPIED_BYTES", 2**20)
