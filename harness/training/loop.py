@@ -77,8 +77,8 @@ class Task:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast on this device."""
-    return precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether `precision` means bf16 autocast on this device: where it is not emulated."""
+    return precision == "auto" and _is_ampere_or_later(device)
 
 
 def precision_on(device: torch.device, precision: str) -> str:
@@ -88,8 +88,13 @@ def precision_on(device: torch.device, precision: str) -> str:
     """
     if uses_bf16(precision, device):
         return "bf16"
-    cuts = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return "tf32" if cuts and torch.backends.cudnn.allow_tf32 else "fp32"
+    # By the flag of convolutions: `cudnn.allow_tf32` raises where somebody has set one such flag and not the other.
+    cuts = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return "tf32" if cuts and _is_ampere_or_later(device) else "fp32"
+
+
+def _is_ampere_or_later(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def train(

@@ -329,7 +329,7 @@ def test_a_worker_compiles_its_ninth_width_too(monkeypatch: pytest.MonkeyPatch) 
         ("cuda", "fp32", (8, 0), True, "tf32"),
         ("cuda", "fp32", (8, 0), False, "fp32"),
         ("cuda", "fp32", (7, 5), True, "fp32"),
-        ("cuda", "auto", (7, 5), True, "fp32"),
+        ("cuda", "auto", (7, 5), True, "fp32"),  # where bf16 is emulated
     ],
 )
 def test_the_precision_that_is_told_is_the_one_of_convolutions(
@@ -340,7 +340,6 @@ def test_the_precision_that_is_told_is_the_one_of_convolutions(
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: capability >= (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
     assert precision_on(torch.device(device), precision) == expected
