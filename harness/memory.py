@@ -85,9 +85,10 @@ class Room:
         if not self.begun and self._device.type == "cuda":  # what earlier packs left here would else count as taken
             gc.collect()
             torch.cuda.empty_cache()
-        free = available_bytes(self._device)  # of a GPU; what others on it take and leave is not what a trial took
-        now = torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else -free
-        taken, self._before = now - self._before, now
+        free = available_bytes(self._device)
+        # What others on a GPU take and leave meanwhile is not what a trial took.
+        held = torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else -free
+        taken, self._before = held - self._before, held
         self._taken = max(self._taken, taken) if self.begun > 2 else taken  # the first takes the dataset's, too
         if self.begun and free < _SPARE * self._taken:
             self._is_full = True

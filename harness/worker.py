@@ -191,7 +191,8 @@ def _attempt(
         if has_run_out(error) and surroundings.pack > 1:  # alone it may fit: it goes on then
             attempt.end("interrupted", "its pack left no memory for it")
             return "interrupted"
-        reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        told = str(error).splitlines()[0] if isinstance(error, torch.AcceleratorError) else error  # then come advices
+        reason, trace = f"{type(error).__name__}: {told}", traceback.format_exc()
         traceback.print_exc()
     heart.let_end()
     if status == "failed" and _is_anothers(attempt):

@@ -52,8 +52,6 @@ def run_pack_apart(
     for trial in trials:
         with contextlib.suppress(Exception):  # the trial will say it
             get_method(trial.method)  # its code stays what `code_hash` tells
-    with contextlib.suppress(ImportError):
-        import torchvision  # noqa: F401  (what networks are built with)
 
     def begun() -> list[int]:
         return [len(attempt_numbers(surroundings.run_folder, trial.trial_id)) for trial in trials]

@@ -1,5 +1,6 @@
 """What every worker does, whoever started it: takes trial after trial from the run folder until none is left."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ def drain(
     With `stay` it waits for the trials of others, to take over those whose worker dies; without, it leaves when every
     trial that is left has a living worker. Raises Unwritable when the run folder takes no more.
     """
+    with contextlib.suppress(Exception):  # the trial will say it
+        import torchvision  # noqa: F401  (seconds, which would count as the first trial's)
+
     folder = surroundings.run_folder
     others, run = Others(surroundings.stale_seconds), run_pack_apart if surroundings.isolate else run_pack
     given_up: set[str] = set()  # they run elsewhere

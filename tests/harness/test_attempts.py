@@ -227,6 +227,20 @@ def test_a_device_that_is_broken_costs_a_process_and_no_other_trial(tiny_plan: P
     assert run_trial(second, Surroundings(tmp_path), execute=_whole(lambda *given: ("done", ""))) == "done"
 
 
+def test_a_trial_that_runs_out_of_a_gpus_memory_alone_fails_and_its_worker_goes_on(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    @_whole
+    def runs_out(*given: Any) -> tuple[str, str]:
+        raise torch.AcceleratorError("CUDA error: out of memory\nfor debugging consider")
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=runs_out) == "failed"
+    reason = read_record(record_path(tmp_path, trial.trial_id))["result"]["reason"]
+    assert reason == "AcceleratorError: CUDA error: out of memory"
+
+
 def test_the_process_of_another_user_that_shows_nothing_counts_by_its_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"machine": attempts.machine(), "pid": 1, "process_start": "7"}
     monkeypatch.setattr(attempts, "process_start", lambda pid: "")
