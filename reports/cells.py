@@ -28,7 +28,7 @@ def is_packed(trial: Mapping[str, Any]) -> bool:
 
 
 def has_own_seconds(trial: Mapping[str, Any]) -> bool:
-    """Whether no pack made them longer. Turns on a CPU do not overlap; of a pack on a GPU one waits for others."""
+    """Whether no pack added to its seconds. Turns on a CPU do not overlap; in a pack on a GPU one waits for others."""
     return not is_packed(trial) or trial.get("device") == "cpu"
 
 
