@@ -124,6 +124,8 @@ class OtherRanks:
                 for other in self._others:
                     other.connection.send("leave")
                 _leave()
+                for other in self._others:  # each once more looks into the folder, and would wait for one that is gone
+                    other.listen()
         except BaseException as error:
             cause = self._cause(time.monotonic()) if isinstance(error, Exception) else None
             if self.device.type == "cuda":
@@ -302,6 +304,7 @@ def _serve(connection: Connection, rank: int) -> None:
             connection.send("ended")
             connection.recv()  # "leave": all are done with the last collective
             _leave()
+            connection.send("left")
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that ends terminates its children
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from twinbench.harness import ranks
 from twinbench.harness.execute import Surroundings, other_rank
 from twinbench.harness.training import loop
 from twinbench.harness.training.batches import Batch, Batches
@@ -65,3 +67,18 @@ def raising(device: torch.device, trial: Trial, surroundings: Surroundings) -> R
         run()
 
     return run_and_raise
+
+
+def leaving_late(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+    """Trains, leaves half a second late, and notes in the run folder whether the ranks' own folder is still there."""
+    run, leave = other_rank(device, trial, surroundings), ranks._leave
+
+    def leave_late() -> None:
+        time.sleep(0.5)
+        there = [folder.name for folder in surroundings.run_folder.glob("twinbench-ranks-*")]
+        (surroundings.run_folder / "late.json").write_text(json.dumps(there))
+        ranks._leave = leave
+        leave()
+
+    ranks._leave = leave_late
+    return run

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import rank_faults
 import torch
 import torch.distributed as dist
+from launching import wait_until
 
 from twinbench.harness import execute, ranks
 from twinbench.harness.attempts import read_attempt
@@ -120,6 +122,17 @@ def test_every_rank_sees_other_images_and_together_they_see_the_batch(
         assert mine["images"] == theirs["images"] == 128
         assert not set(mine["ids"]) & set(theirs["ids"])
         assert mine["ids"] + theirs["ids"] == batch["ids"]
+
+
+def test_the_folder_where_ranks_met_stays_until_all_have_left_the_group(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank looks into it as it leaves, and would wait there for half an hour once it is gone."""
+    monkeypatch.setattr(execute, "other_rank", rank_faults.leaving_late)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run_trial(trial, two_ranks(tmp_path)) == "done"
+    wait_until((tmp_path / "late.json").exists, "the other rank does not leave", 10)
+    assert len(json.loads((tmp_path / "late.json").read_text())) == 1
 
 
 def test_two_ranks_stopped_and_run_again_leave_their_undisturbed_record(
