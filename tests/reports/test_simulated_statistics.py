@@ -47,6 +47,7 @@ DRAWS = 20_000
 WITHIN = 0.01 - 2 * standard_error(0.95, DRAWS)  # so close, the true coverage is within 1 %: the blur is .0015
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_t_interval_covers_as_often_as_it_says(n):
     values = np.random.default_rng([1, n]).normal(0.9, 0.01, (DRAWS, n))
@@ -55,7 +56,8 @@ def test_the_t_interval_covers_as_often_as_it_says(n):
     assert covered == pytest.approx(0.95, abs=WITHIN)
 
 
-@pytest.mark.parametrize(("n", "correlation"), [(3, 0.7), (10, 0.7), (3, 0.0)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "correlation"), [(3, 0.7), (5, 0.7), (10, 0.7), (3, 0.0)])
 def test_the_paired_interval_covers_as_often_as_it_says(n, correlation):
     a, b = sweeps(DRAWS, n, correlation, 0.5, np.random.default_rng([2, n]))
     found = [

@@ -16,6 +16,7 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 
 @needs_triton
+@pytest.mark.slow
 def test_the_kernels_views_are_training_views_in_every_batch() -> None:
     done = subprocess.run(
         [sys.executable, Path(views_by_kernel.__file__)],
