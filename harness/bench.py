@@ -30,7 +30,7 @@ from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
 SECONDS = 1.0  # that each thing is measured for, once it is warm
-SHAPE_SECONDS = {"cpu": 12.0, "cuda": 20.0}  # for all of a backbone, so that the whole ends in two minutes
+SHAPE_SECONDS = {"cpu": 12.0, "cuda": 20.0}  # for all methods and batch sizes on one backbone
 PACKS_SECONDS = 20.0  # for the packs of one backbone
 MOST_STEPS = 100
 BATCH_SIZES = (32, 128, 512)

@@ -186,13 +186,12 @@ def _attempt(
             raise
         if isinstance(error, torch.AcceleratorError) and not has_run_out(error):
             traceback.print_exc()
-            attempt.end(DIED, str(error).splitlines()[0])
-            raise BrokenDevice(str(error).splitlines()[0]) from error
+            attempt.end(DIED, _told(error))
+            raise BrokenDevice(_told(error)) from error
         if has_run_out(error) and surroundings.pack > 1:  # alone it may fit: it goes on then
             attempt.end("interrupted", "its pack left no memory for it")
             return "interrupted"
-        told = str(error).splitlines()[0] if isinstance(error, torch.AcceleratorError) else error  # then come advices
-        reason, trace = f"{type(error).__name__}: {told}", traceback.format_exc()
+        reason, trace = f"{type(error).__name__}: {_told(error)}", traceback.format_exc()
         traceback.print_exc()
     heart.let_end()
     if status == "failed" and _is_anothers(attempt):
@@ -204,6 +203,11 @@ def _attempt(
     if status != "failed":  # one that failed may be asked to go on from where it was
         drop_state(trial_folder(surroundings.run_folder, trial.trial_id))
     return status
+
+
+def _told(error: Exception) -> str:
+    """What it says; of a device's errors the first line alone, after which come advices that are always the same."""
+    return str(error).splitlines()[0] if isinstance(error, torch.AcceleratorError) else str(error)
 
 
 def _logged(run: Generator[None, None, str], log: Path) -> Generator[None, None, str]:
