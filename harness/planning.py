@@ -2,16 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
+from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.evaluation.metrics import metric_mistakes
-from twinbench.methods.backbones import BACKBONES
+from twinbench.methods.backbones.registry import BACKBONES
+from twinbench.methods.backbones.vision_transformer import ViTOptions
 from twinbench.methods.method import Method
 from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
-from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import Protocol, Range, Scalar, Training
-from twinbench.sweeps.reading import parse
-from twinbench.sweeps.sweep import Cell, Sweep, expand
+from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
+from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
 
 TRAINING_FIELDS = tuple(field.name for field in dataclasses.fields(Training))
@@ -178,3 +181,64 @@ def _option_mistakes(options_class: type, options: Mapping[str, Scalar], where: 
     except InvalidInput as error:
         return list(error.mistakes)
     return []
+
+
+def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
+    """Reads and checks the sweep, then the dataset (decoded once and cached). InvalidInput lists what is wrong."""
+    sweep, protocol, path = read_sweep(name, changes)
+    where = str(path)
+    resolved = check(sweep, protocol, where)
+    dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)
+    planned = plan(path.stem, sweep, protocol, resolved, dataset.fingerprint)
+    _check_sizes(planned, dataset, where)
+    return planned
+
+
+def training_images(planned: Plan, data: Path | None) -> int:
+    """How many images its trials train on."""
+    rule = planned.protocol.dataset
+    return _training_images(planned, load_dataset(rule.name, data, rule.image_size))
+
+
+def image_size(planned: Plan, data: Path | None) -> int:
+    """The side in pixels of the images that its trials train on."""
+    rule = planned.protocol.dataset
+    return int(load_dataset(rule.name, data, rule.image_size).train.images.shape[-1])
+
+
+def _training_images(planned: Plan, dataset: Dataset) -> int:
+    rule = planned.protocol.dataset
+    train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)
+    return min(len(train), rule.train_examples or len(train))
+
+
+def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
+    """No batch and no neighbourhood may be larger than the images there are; and patches must fill an image."""
+    count = _training_images(planned, dataset)
+    allowed = f"at most {count}, the training images of {planned.protocol.dataset.name}"
+    batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
+    mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in batches if size > count]
+    neighbours = planned.protocol.evaluation.knn_neighbours
+    place = f"protocol {planned.protocol.name}"
+    mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
+    size, backbone = int(dataset.train.images.shape[-1]), planned.protocol.backbone
+    options = BACKBONES[backbone.name].options_class(**backbone.options)
+    if isinstance(options, ViTOptions) and size % options.patch_size:
+        divisors = ", ".join(str(side) for side in range(1, size + 1) if size % side == 0)
+        what = f"does not divide the images' side of {size}"
+        mistakes.append(Mistake(place, "backbone.options.patch_size", what, options.patch_size, divisors))
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def check_ranks(planned: Plan, processes: int) -> None:
+    """Every rank takes an equal share of every batch. InvalidInput names the batch sizes that cannot be shared so."""
+    sizes = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
+    allowed = f"multiples of {processes}, the processes per trial"
+    mistakes = [
+        Mistake("--processes-per-trial", "batch_size", "cannot be shared", size, allowed)
+        for size in sizes
+        if size % processes
+    ]
+    if mistakes:
+        raise InvalidInput(mistakes)

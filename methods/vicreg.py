@@ -11,12 +11,12 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twinbench.methods.backbones import feature_dim
-from twinbench.methods.correlation import squared_products
+from twinbench.methods.backbones.registry import feature_dim
+from twinbench.methods.layers.projector import WIDTH_NAMES, Projector
 from twinbench.methods.method import LossTerms, Method, Step, Views
-from twinbench.methods.numerics import check_batch, in_full_precision
-from twinbench.methods.projector import WIDTH_NAMES, Projector
-from twinbench.methods.ranks import gather
+from twinbench.methods.ops.correlation import squared_products
+from twinbench.methods.ops.distributed import gather
+from twinbench.methods.ops.precision import check_batch, in_full_precision
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from twinbench.reports import tables
-from twinbench.reports.cells import Run, Section
 from twinbench.reports.paper.figures import paper_figures
 from twinbench.reports.paper.parts import Source, frame, key_of, suffix_of
 from twinbench.reports.paper.tables import paper_tables
-from twinbench.reports.paper.writing import read_sources
+from twinbench.reports.paper.write import read_sources
+from twinbench.reports.tables import frames
+from twinbench.reports.tables.cells import Run, Section
 
 
 class Report:
@@ -34,7 +34,7 @@ class Report:
         """methods, cells, failures, missing, provenance, costs."""
         found = {}
         for run, source in self._found:
-            for name, table in tables.exact(run, source.section).items():
+            for name, table in frames.exact(run, source.section).items():
                 found[f"{name}{suffix_of(source, len(self._found))}"] = table
         return found
 

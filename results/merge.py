@@ -31,8 +31,8 @@ from twinbench.results.record import (
     write_bytes_atomically,
     write_json_atomically,
 )
-from twinbench.sweeps.identity import canonical_json
-from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.hashing import canonical_json
 
 DISAGREEMENTS = "disagreements"
 TRIALS = "trials"

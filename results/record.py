@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from twinbench.sweeps.identity import canonical_json, digest, to_utf8
+from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "collapsed", "failed")

@@ -1,0 +1,1 @@
+"""What to run: sweep files, protocols, recipes and the identity of trials. Imports no torch."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import LEFT_OUT, PROSE, Protocol, Section, contradictions
-from twinbench.sweeps.reading import parse
-from twinbench.sweeps.values import flat
+from twinbench.sweeps.protocol_diff import flat
+from twinbench.sweeps.toml_reader import parse
 
 NAMING = ("name", "version", *PROSE)  # say which protocol it is, and hold no value to deviate from
 OPEN_TABLES = ("methods", "movable", "backbone.options", "evaluation.metrics")  # a deviation may add keys to these

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from twinbench.sweeps.identity import digest
-from twinbench.sweeps.mistakes import Mistake
+from twinbench.sweeps.errors import Mistake
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.recipe import ViewRecipe
 
 Fraction = Annotated[float, Ge(0), Le(1)]

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from annotated_types import Ge, Lt, MinLen
 
 from twinbench.sweeps.deviations import Deviation, deviate
-from twinbench.sweeps.locking import LOCK, locked, read_lock
-from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import Protocol, Scalar, Section, contradictions
-from twinbench.sweeps.reading import parse, read_toml
+from twinbench.sweeps.protocol_lock import LOCK, locked, read_lock
+from twinbench.sweeps.toml_reader import parse, read_toml
 
 SHIPPED = Path(__file__).parent
 OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from twinbench.sweeps.identity import ID_LENGTH, digest
+from twinbench.sweeps.hashing import ID_LENGTH, digest
 
 
 @dataclass(frozen=True)

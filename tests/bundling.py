@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from twinbench.reports.integrity import Level, integrity
-from twinbench.reports.verification import aggregate, render, rendered
-from twinbench.results.bundle import Bundled, pack, write_bundle
-from twinbench.results.contents import Contents, read_contents
+from twinbench.reports.verification.integrity import Level, integrity
+from twinbench.reports.verification.levels import aggregate, render, rendered
+from twinbench.results.bundles.contents import Contents, read_contents
+from twinbench.results.bundles.read import unpack
+from twinbench.results.bundles.write import Bundled, pack, write_bundle
 from twinbench.results.record import write_artefact, write_json_atomically, write_record
-from twinbench.results.unpacking import unpack
-from twinbench.sweeps.identity import digest
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import Protocol
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from twinbench.reports.cells import Section
-from twinbench.reports.checking import in_families
-from twinbench.reports.claims import Claim, all_selectors, points, selector_text
-from twinbench.reports.declaring import Declaration, Log
-from twinbench.reports.evidence import Evidence, Side
-from twinbench.reports.published import PublishedTable, published_tables
-from twinbench.reports.verdicts import Verdict, judge
+from twinbench.reports.claims.claim import Claim, all_selectors, points, selector_text
+from twinbench.reports.claims.declarations import Declaration, Log
+from twinbench.reports.claims.evidence import Evidence, Side
+from twinbench.reports.tables.cells import Section
+from twinbench.reports.tables.published import PublishedTable, published_tables
+from twinbench.reports.verdicts.check import in_families
+from twinbench.reports.verdicts.verdict import Verdict, judge
 
 Values = Sequence[float] | Mapping[int, float]
 

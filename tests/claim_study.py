@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from twinbench.reports.claims import read_claims
-from twinbench.reports.declaring import declare
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.declarations import declare
 from twinbench.results.record import read_record, record_path, write_artefact, write_json_atomically, write_record
-from twinbench.sweeps.identity import digest
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial

@@ -14,7 +14,7 @@ from ray_cluster import ray_cluster  # noqa: F401  (fixtures: one cluster for al
 from slurm_cluster import slurm  # noqa: F401
 
 from twinbench.results.record import write_artefact, write_json_atomically, write_record
-from twinbench.sweeps.identity import digest
+from twinbench.sweeps.hashing import digest
 
 PROTOCOL = {
     "name": "synthetic",

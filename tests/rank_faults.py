@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from twinbench.harness import ranks
-from twinbench.harness.execute import Surroundings, other_rank
 from twinbench.harness.training import loop
 from twinbench.harness.training.batches import Batch, Batches
+from twinbench.harness.trial import ranks
+from twinbench.harness.trial.execute import Surroundings, other_rank
 from twinbench.sweeps.trial import Trial
 
 Run = Callable[[], None]

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.page import write_report
+from twinbench.reports.page.write import write_report
 
 HOSTILE = "<script>alert(1)</script>$&%_{}"
 

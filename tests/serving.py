@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from twinbench.harness.attempts import Attempt
-from twinbench.harness.live.server import make_app
+from twinbench.harness.monitor.server import make_app
+from twinbench.harness.run_folder.leases import Attempt
 
 HOSTS = frozenset({"127.0.0.1:8642", "localhost:8642"})
 

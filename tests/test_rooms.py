@@ -1,80 +1,139 @@
-"""The rooms import each other in the directions of the design, never by bare folder names, and are all packaged."""
+"""The rooms import each other in the directions of the design, without circles, and never by bare folder names."""
 
 import ast
-import tomllib
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "methods": set(),
     "sweeps": set(),
     "results": {"sweeps"},
     "reports": {"results", "sweeps"},
     "harness": {"methods", "sweeps", "results", "reports"},
 }
-# within the harness, each knows only those before it
-HARNESS_ORDER = ("data", "training", "evaluation", "launchers")
+# Within these rooms, each folder or file may import only those before it.
+ORDER = {
+    "reports": (
+        "latex",
+        "statistics",
+        "tables",
+        "figures",
+        "claims",
+        "rules",
+        "verdicts",
+        "table_check",
+        "page",
+        "paper",
+        "verification",
+        "export",
+        "notebook",
+    ),
+    "harness": (
+        "system",
+        "data",
+        "training",
+        "evaluation",
+        "planning",
+        "run_folder",
+        "trial",
+        "performance",
+        "monitor",
+        "launchers",
+        "commands",
+        "cli",
+    ),
+}
 TORCH_FREE = ("sweeps", "results", "reports")
+TORCH = ("torch", "torchvision", "timm")
 LAZY = ("ray", "submitit", "duckdb", "plotly", "matplotlib")  # a machine that trains may have none of them
+TRAINS = ("methods", "sweeps", "harness/system", "harness/data", "harness/training", "harness/evaluation")
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    """Each module's dotted name, without `twinbench.`, and its file."""
+    files = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
 def _imports(path: Path, top_level_only: bool = False) -> list[str]:
+    """Dotted names of what a file imports; of `from a import b` both `a` and `a.b`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
     names = []
-    for node in nodes:
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.append(node.module or "")
+            module = node.module or ""
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return names
 
 
-def _files(room: str) -> list[Path]:
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    return files
+@cache
+def _graph() -> dict[str, set[str]]:
+    """For each module the modules that it imports, at its top or inside a function."""
+    graph = {}
+    for module, path in _modules().items():
+        ours = [name.removeprefix("twinbench.") for name in _imports(path) if name.startswith("twinbench.")]
+        graph[module] = {name for name in ours if name in _modules()} - {module}
+    return graph
+
+
+def test_no_module_is_imported_by_its_bare_folder_name() -> None:
+    for path in _modules().values():
+        assert not [name for name in _imports(path) if name.split(".")[0] in (*ROOMS, "tests")], path
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_the_rooms_before_it(room: str) -> None:
-    for path in _files(room):
-        for name in _imports(path):
-            first, _, rest = name.partition(".")
-            assert first not in (*ROOMS, "tests"), f"{path}: bare import of {name}"
-            if first == "twinbench":
-                assert rest.split(".")[0] in MAY_IMPORT[room] | {room}, f"{path} imports {name}"
+def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
+    for module, imported in _graph().items():
+        if module.split(".")[0] == room:
+            wrong = {name for name in imported if name.split(".")[0] not in MAY_IMPORT[room] | {room}}
+            assert not wrong, f"{module} imports {wrong}"
 
 
-def test_harness_rooms_know_only_those_before_them() -> None:
-    for number, part in enumerate(HARNESS_ORDER):
-        for path in _files(f"harness/{part}"):
-            for name in _imports(path):
-                words = name.split(".")
-                if words[:2] == ["twinbench", "harness"] and words[2] in HARNESS_ORDER:
-                    assert HARNESS_ORDER.index(words[2]) <= number, f"{path} imports {name}"
+@pytest.mark.parametrize("room", ORDER)
+def test_a_folder_of_a_room_imports_only_those_before_it(room: str) -> None:
+    order = ORDER[room]
+    for module, imported in _graph().items():
+        if not module.startswith(f"{room}."):
+            continue
+        place = order.index(module.split(".")[1])  # a folder that has no place yet fails here
+        for name in imported:
+            if name.startswith(f"{room}."):
+                assert order.index(name.split(".")[1]) <= place, f"{module} imports {name}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # A package's own __init__ is left out: importing any of its modules imports it.
+    packages = {module for module, path in _modules().items() if path.name == "__init__.py"}
+    TopologicalSorter({module: imported - packages for module, imported in _graph().items()}).prepare()
 
 
 @pytest.mark.parametrize("room", TORCH_FREE)
 def test_rooms_that_read_results_do_without_torch(room: str) -> None:
-    for path in _files(room):
-        assert not [name for name in _imports(path) if name.split(".")[0] in ("torch", "torchvision", "timm")], path
+    for path in (ROOT / room).rglob("*.py"):
+        assert not [name for name in _imports(path) if name.split(".")[0] in TORCH], path
 
 
-@pytest.mark.parametrize(
-    "room", ["methods", "sweeps", "harness", "harness/data", "harness/training", "harness/evaluation"]
-)
+@pytest.mark.parametrize("room", TRAINS)
 def test_what_trains_imports_no_database_plot_or_cluster_library_at_the_top(room: str) -> None:
-    for path in sorted((ROOT / room).glob("*.py")):
+    for path in (ROOT / room).rglob("*.py"):
         assert not [name for name in _imports(path, top_level_only=True) if name.split(".")[0] in LAZY], path
 
 
-def test_every_folder_of_code_is_packaged() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-    assert {str(folder) for folder in folders} == set(settings["package-dir"].values())
-    assert set(settings["packages"]) == set(settings["package-dir"])
+def test_every_folder_of_code_says_in_a_line_what_it_is_for() -> None:
+    for folder in {path.parent for path in _modules().values()}:
+        text = (folder / "__init__.py").read_text(encoding="utf-8")
+        assert (ast.get_docstring(ast.parse(text)) or "").strip(), f"{folder}/__init__.py has no docstring"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_package_holds_a_link_to_each_room(room: str) -> None:
+    assert (ROOT / ".src" / "twinbench" / room).resolve() == ROOT / room

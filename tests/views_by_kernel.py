@@ -68,7 +68,7 @@ def differences(
     recipe: ViewRecipe, n: int, height: int, width: int, size: int, cuts: tuple[int, ...] | None, device: str = "cpu"
 ) -> dict[str, float]:
     """The largest differences: of values in [0, 1] from a CPU's `training_view`, and between the kernel's own views."""
-    from twinbench.harness.data.views_kernel import Launch, view_by_kernel
+    from twinbench.harness.data.augmentation_triton import Launch, view_by_kernel
 
     launch = Launch(*cuts) if cuts else None
     images = photographs(n, height, width)

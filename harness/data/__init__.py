@@ -1,0 +1,1 @@
+"""Datasets, random streams and augmentation."""

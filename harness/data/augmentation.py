@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from twinbench.harness.data import streams
-from twinbench.harness.data.colour import grey_, jitter_dense_, jitter_grouped_, jitter_groups, solarise_
+from twinbench.harness.data import random_streams
+from twinbench.harness.data.colour_jitter import grey_, jitter_dense_, jitter_grouped_, jitter_groups, solarise_
 from twinbench.harness.data.resampling import blur_weights, resample, resize_weights
 from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
@@ -81,7 +81,7 @@ def draw_parameters(
     sample_indices: Tensor, recipe: ViewRecipe, seed: int, epoch: int, view: int, height: int, width: int
 ) -> ViewParameters:
     """Parameters for samples int64 [N] whose images are `height` x `width`, on the samples' device."""
-    u = streams.uniforms(streams.key(seed, "augmentation", epoch, view), sample_indices, _COLUMNS)
+    u = random_streams.uniforms(random_streams.key(seed, "augmentation", epoch, view), sample_indices, _COLUMNS)
     top, left, crop_height, crop_width = _draw_crop(u, recipe, height, width)
     return ViewParameters(
         crop_top=top,

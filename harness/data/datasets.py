@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinbench.harness.data import image_files, shapes, streams
-from twinbench.harness.data.cache import Dataset, Split, cache_folder, cached
-from twinbench.sweeps.mistakes import InvalidInput, Mistake, nearest
+from twinbench.harness.data import image_files, random_streams, synthetic_shapes
+from twinbench.harness.data.dataset_cache import Dataset, Split, cached
+from twinbench.harness.system.user_cache import cache_folder
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 __all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "load_dataset", "split_train"]
 
@@ -83,14 +84,14 @@ def split_train(
     """
     if not validation_fraction:
         return np.arange(len(dataset.train.labels)), np.arange(0)
-    return _stratified(np.asarray(dataset.train.labels), validation_fraction, streams.key(split_seed, "split"))
+    return _stratified(np.asarray(dataset.train.labels), validation_fraction, random_streams.key(split_seed, "split"))
 
 
 def _stratified(
-    labels: NDArray[np.int64], fraction: float, key: streams.Key
+    labels: NDArray[np.int64], fraction: float, key: random_streams.Key
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places kept and places set aside: of each class, the last ones in an order drawn by `key`."""
-    drawn = streams.permutation(key, len(labels)).numpy()
+    drawn = random_streams.permutation(key, len(labels)).numpy()
     aside = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = drawn[labels[drawn] == label]
@@ -109,17 +110,21 @@ def _prepare_digits(out: Path, image_size: int | None) -> tuple[str, ...]:
     scans = load_digits()
     images = np.repeat(np.rint(scans.images * 255 / 16).astype(np.uint8)[:, None], 3, axis=1)
     labels = scans.target.astype(np.int64)
-    for split, places in zip(_SPLITS, _stratified(labels, _DIGITS_TEST, streams.key(0, "digits/test")), strict=True):
+    for split, places in zip(
+        _SPLITS, _stratified(labels, _DIGITS_TEST, random_streams.key(0, "digits/test")), strict=True
+    ):
         _save(out, split, images[places], labels[places], image_size)
     return tuple("0123456789")
 
 
 def _prepare_shapes(out: Path, image_size: int | None) -> tuple[str, ...]:
-    for split, count in (("train", shapes.TRAIN), ("test", shapes.TEST)):
-        images, factors = shapes.draw_shapes(shapes.SEED, split, count, image_size or shapes.SIZE)
+    for split, count in (("train", synthetic_shapes.TRAIN), ("test", synthetic_shapes.TEST)):
+        images, factors = synthetic_shapes.draw_shapes(
+            synthetic_shapes.SEED, split, count, image_size or synthetic_shapes.SIZE
+        )
         _save(out, split, images, factors["shape"].astype(np.int64), None)
         np.save(out / f"{split}_factors.npy", factors)
-    return shapes.SHAPES
+    return synthetic_shapes.SHAPES
 
 
 def _save(out: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64], image_size: int | None) -> None:

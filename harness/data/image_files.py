@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})

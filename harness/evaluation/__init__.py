@@ -1,0 +1,1 @@
+"""Evaluation of a trained encoder: features, probes and diagnostics."""

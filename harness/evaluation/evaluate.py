@@ -10,12 +10,12 @@ from torch import Tensor
 
 from twinbench.harness.data.augmentation import make_view
 from twinbench.harness.data.images import Images
-from twinbench.harness.data.streams import key, permutation
+from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
 from twinbench.harness.evaluation.features import embed, extract, in_batches
 from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.method import Method
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.protocol import RIDGE_PENALTIES, DatasetRule, Evaluation
 from twinbench.sweeps.recipe import ViewRecipe
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from twinbench.harness.data.streams import key, permutation
-from twinbench.harness.training.recorded import recorded
+from twinbench.harness.data.random_streams import key, permutation
+from twinbench.harness.training.cuda_graphs import recorded
 
 VARIANT = "linear/sgd-standardised@1"
 MOMENTUM = 0.9

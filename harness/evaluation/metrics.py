@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
-from twinbench.sweeps.mistakes import Mistake, nearest
+from twinbench.sweeps.errors import Mistake, nearest
 
 DIAGNOSTICS: dict[str, tuple[str, ...]] = {
     "feature_std": (diagnostics.FEATURE_STD,),

@@ -1,0 +1,1 @@
+"""Launchers: this machine, SLURM and Ray, and the loop that every worker runs."""

@@ -7,16 +7,25 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twinbench.harness.execute import Surroundings
-from twinbench.harness.heart import TIME_LIMIT_EXIT, told_to_stop
-from twinbench.harness.running import CannotStart
-from twinbench.harness.worker import BrokenDevice, Execute, Unwritable, why_unusable
+from twinbench.harness.launchers.outcome import CannotStart, Outcome, _watched
+from twinbench.harness.monitor.progress_bars import Watch
+from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, told_to_stop
+from twinbench.harness.run_folder.layout import missing
+from twinbench.harness.system.devices import cores
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, why_unusable
+from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from twinbench.harness.trial.execute import Surroundings
+
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
@@ -154,8 +163,8 @@ def _ended(code: int | None) -> str:
 
 def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool, execute: Execute | None) -> None:
     """A worker's life."""
-    from twinbench.harness.launchers.apart import apart
-    from twinbench.harness.launchers.drain import drain
+    from twinbench.harness.launchers.isolation import apart
+    from twinbench.harness.launchers.worker_loop import drain
 
     should_stop = told_to_stop(parent)  # a launcher that was killed leaves its workers' trials
     for ignored in (signal.SIGINT, signal.SIGUSR2):  # Ctrl-C, and SLURM's warning, reach the launcher, which decides
@@ -175,3 +184,50 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
         sys.exit(BROKEN_DEVICE_EXIT)
     except Exception as error:  # no trial's fault, since those are recorded: another worker would fare no better
         connection.send(f"{type(error).__name__}: {error}")
+
+
+def run_locally(
+    planned: Plan,
+    surroundings: "Surroundings",
+    devices: list[str],
+    workers: int | None,
+    watch: Watch,
+    measures_packs: bool = False,
+    measures_threads: bool = False,
+) -> Outcome:
+    """Runs what is missing in processes of this machine until every trial is recorded, by whomever.
+
+    Packs have at most `surroundings.pack` trials, and as many as end soonest; with `measures_packs`, by measurement.
+    With `measures_threads` trials have as many on a CPU.
+    """
+    from twinbench.harness.performance.pack_size import fit_pack, fit_threads, seconds_in_packs
+
+    todo = missing(planned, surroundings.run_folder)
+    on_cpu = devices == ["cpu"]
+
+    def wanted(threads: int) -> int:
+        per_trial = threads * surroundings.processes
+        return workers or (max(1, cores() // per_trial) if on_cpu else len(devices))
+
+    def workers_with(threads: int) -> int:
+        return min(len(todo), wanted(threads))
+
+    def measure(trial: Trial, threads: int, most: int) -> Mapping[int, float]:
+        # By all that may share the device, however few trials are left: what is measured serves the next command.
+        beside = dealt(wanted(threads), devices).count(devices[0])
+        size = image_size(planned, surroundings.data)
+        return seconds_in_packs(trial, size, devices[0], threads, most, watch.say, beside)
+
+    if measures_threads and on_cpu:
+        surroundings = fit_threads(surroundings, todo, cores(), workers_with, measure, watch.say)
+    threads = surroundings.threads
+    count = workers_with(threads)
+    costs = (lambda trial, most: measure(trial, threads, most)) if measures_packs else None
+    surroundings = fit_pack(surroundings, todo, count, costs, watch.say)
+    launcher = LocalLauncher(surroundings, count, devices)
+
+    def work() -> None:
+        if todo:
+            launcher.run(watch.look)
+
+    return _watched(planned, surroundings.run_folder, watch, work)

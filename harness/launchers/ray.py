@@ -15,25 +15,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twinbench.harness.execute import Surroundings
-from twinbench.harness.run_folder import (
+from twinbench.harness.launchers.code_snapshot import snapshot
+from twinbench.harness.launchers.outcome import CannotStart, Outcome, _count_missing, _watched
+from twinbench.harness.launchers.site import RaySite, described
+from twinbench.harness.monitor.progress_bars import LOOK_SECONDS, Watch
+from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.run_folder.heartbeat import is_cancelled
+from twinbench.harness.run_folder.layout import (
     LAUNCHES,
     cancellations,
     forget_last_words,
     last_words,
     leave_last_words,
+    missing,
     write_launch,
 )
-from twinbench.harness.running import choose_devices, cores
-from twinbench.harness.site import RaySite, described
-from twinbench.harness.snapshot import snapshot
-from twinbench.harness.survey import at_work
-from twinbench.harness.worker import BrokenDevice, Execute, why_unusable
+from twinbench.harness.run_folder.progress import at_work
+from twinbench.harness.system.devices import choose_devices, cores
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import BrokenDevice, Execute, why_unusable
 from twinbench.results.record import PLAN
-from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from twinbench.harness.launchers.site import RaySite
+    from twinbench.harness.trial.execute import Surroundings
+
 
 NAMESPACE = "twinbench"
 LOOK_EVERY_SECONDS = 2.0
@@ -69,7 +79,7 @@ class Worker:
     def _work(self) -> None:
         import ray
 
-        from twinbench.harness.launchers.drain import drain
+        from twinbench.harness.launchers.worker_loop import drain
 
         try:
             drain(self._surroundings, self._stop.is_set, stay=False, execute=self._execute)
@@ -87,7 +97,7 @@ class Worker:
 def _seconds_in_packs(
     trial: Trial, image_size: int, on_gpu: bool, threads: int, most: int, processes: int
 ) -> dict[int, float]:
-    from twinbench.harness.packing import seconds_in_packs
+    from twinbench.harness.performance.pack_size import seconds_in_packs
 
     device = choose_devices("auto")[0] if on_gpu else "cpu"
     return dict(seconds_in_packs(trial, image_size, device, threads, most, print, processes))
@@ -393,3 +403,85 @@ def _stop(names: Sequence[str], run_folder: Path) -> None:
     for name, handle in silent.items():
         if _number(name) not in busy:
             ray.kill(handle, no_restart=True)
+
+
+def run_on_ray(
+    planned: Plan,
+    surroundings: "Surroundings",
+    site: "RaySite",
+    workers: int | None,
+    watch: Watch,
+    detach: bool,
+    measures_packs: bool = False,
+) -> Outcome | None:
+    """Starts what actors the cluster has room for, and waits until every trial is recorded; None once detached.
+
+    With `measures_packs` a task that asks for what an actor does measures first what packs cost there, unless actors of
+    an earlier command are at work: they have the room that it would wait for.
+    """
+    from twinbench.harness.launchers import ray
+    from twinbench.harness.performance.pack_size import fit_pack
+
+    if detach and ray.address_of(site) == "local":
+        problem = "needs a Ray cluster that outlives this command"
+        raise InvalidInput([Mistake("--detach", "", problem, allowed="--address")])
+    surroundings = surroundings.absolute()
+    folder = surroundings.run_folder
+    with ray.connected(site):
+        actors = ray.Actors(surroundings, site)
+        are_anothers = bool(actors.alive())
+
+        def measure(trial: Trial, most: int) -> Mapping[int, float]:
+            watch.say("a task on Ray finds how many trials should take turns in one process")
+            return actors.seconds_in_packs(trial, image_size(planned, surroundings.data), most, workers)
+
+        def start() -> None:
+            if todo := missing(planned, folder):
+                count = min(len(todo), workers or actors.fitting(watch.say))
+                costs = measure if measures_packs and not are_anothers else None
+                actors.surroundings = fit_pack(surroundings, todo, count, costs, watch.say)
+                actors.start(count, watch.say)
+
+        if detach:
+            start()
+            return None
+
+        def work() -> None:
+            start()
+            _wait_for_actors(actors, planned, workers, watch)
+
+        outcome = _watched(planned, folder, watch, work)
+        if are_anothers and outcome.stopped.startswith("interrupted"):
+            goes_on = "the workers of an earlier command go on; the same command watches again, `cancel` ends them"
+            return replace(outcome, stopped=goes_on)
+        if outcome.stopped and not actors.are_lost():
+            actors.stop()
+        return outcome
+
+
+def _wait_for_actors(actors: "Actors", planned: Plan, workers: int | None, watch: Watch) -> None:
+    """Until every trial is recorded; starts actors again where all are gone. Raises CannotStart where that is vain."""
+
+    folder = actors.surroundings.run_folder
+    left, looked, rounds_in_vain = _count_missing(planned, folder), time.monotonic(), 0
+    while not watch.look():
+        time.sleep(LOOK_SECONDS)
+        if time.monotonic() - looked < LOOK_EVERY_SECONDS:
+            continue
+        looked = time.monotonic()
+        if actors.are_lost():
+            raise CannotStart("the head of the Ray cluster answers no more")
+        if actors.alive():
+            continue
+        still = _count_missing(planned, folder)
+        if is_cancelled(folder) or not still:
+            return
+        if watch.is_worked_on():  # by another command's workers: nothing is free
+            continue
+        rounds_in_vain = rounds_in_vain + 1 if still == left else 0
+        if reason := actors.why_none() if rounds_in_vain else "":
+            raise CannotStart(reason)
+        if rounds_in_vain > 1:  # once may be the end of an earlier command's actors; to go on, for ever
+            return
+        left = still
+        actors.start(min(left, workers or actors.fitting(watch.say)), watch.say)

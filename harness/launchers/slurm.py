@@ -18,20 +18,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twinbench.harness.attempts import give_back, is_running, last_attempt
-from twinbench.harness.execute import Surroundings
-from twinbench.harness.heart import is_cancelled
+from twinbench.harness.launchers.code_snapshot import snapshot
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.packing import fit_pack, seconds_in_packs
-from twinbench.harness.run_folder import LAUNCHES, launch_notes, look_anew, planned_trials, write_launch
-from twinbench.harness.running import choose_devices, first_devices
-from twinbench.harness.site import SlurmSite, described
-from twinbench.harness.snapshot import snapshot
+from twinbench.harness.launchers.outcome import Outcome, _watched
+from twinbench.harness.launchers.site import SlurmSite, described
+from twinbench.harness.monitor.progress_bars import LOOK_SECONDS, Watch
+from twinbench.harness.performance.pack_size import fit_pack, seconds_in_packs
+from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.run_folder.heartbeat import is_cancelled
+from twinbench.harness.run_folder.layout import (
+    LAUNCHES,
+    launch_notes,
+    look_anew,
+    missing,
+    planned_trials,
+    write_launch,
+)
+from twinbench.harness.run_folder.leases import give_back, is_running, last_attempt
+from twinbench.harness.system.devices import choose_devices, first_devices
+from twinbench.harness.trial.execute import Surroundings
 from twinbench.results.record import recorded_ids
-from twinbench.sweeps.mistakes import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from twinbench.harness.launchers.site import SlurmSite
+    from twinbench.harness.trial.execute import Surroundings
+
 
 WARNING_SECONDS = 90  # before the time limit, to save and be requeued
 SAVING_SECONDS = 60.0  # of them, for the workers; a time limit of minutes warns later, and leaves less
@@ -337,3 +352,61 @@ class Queue:
             self._absent += 1
             self._pause = FIRST_QUERY_SECONDS
         return self._absent >= 2
+
+
+def run_on_slurm(
+    planned: Plan,
+    surroundings: "Surroundings",
+    site: "SlurmSite",
+    device: str,
+    workers_per_gpu: int,
+    watch: Watch,
+    detach: bool,
+    measures_packs: bool = False,
+) -> Outcome | None:
+    """Submits an array unless slots of an earlier one are left, and waits for its slots; None once detached.
+
+    They go on whatever becomes of this process. With `measures_packs` each measures on its node what packs cost there.
+    Where those of an earlier one end and leave trials, which were planned too late for them, it submits once.
+    """
+    from twinbench.harness.launchers import slurm
+
+    surroundings = surroundings.absolute()
+    folder = surroundings.run_folder
+    jobs = slurm.launched(folder)
+
+    def submit() -> None:
+        nonlocal jobs
+        if todo := missing(planned, folder):
+            size = image_size(planned, surroundings.data) if measures_packs else 0
+            job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu, size)
+            jobs = slurm.launched(folder)
+            watch.say(f"submitted SLURM job {job_id}")
+
+    slots = slurm.slots_to_count_on(folder, jobs)
+    if slots is None:
+        problem = "does not answer, so nobody knows whether slots are left; try again"
+        raise InvalidInput([Mistake("squeue", "", problem)])
+    if slots:
+        watch.say(f"{slots} slots of SLURM job {', '.join(jobs)} are in the queue already; nothing more is submitted")
+    else:
+        submit()
+    if detach:
+        return None
+
+    def wait() -> None:
+        queue, may_submit = slurm.Queue(jobs), bool(slots)
+        while not watch.look():
+            if is_cancelled(folder) and not watch.is_worked_on():  # and no slot begins another trial
+                return
+            if queue.is_empty() and not watch.is_worked_on():
+                if not may_submit:
+                    return
+                submit()
+                queue, may_submit = slurm.Queue(jobs), False
+            time.sleep(LOOK_SECONDS)
+
+    outcome = _watched(planned, folder, watch, wait, f"see {folder / 'slurm'}/*.err")
+    if outcome.stopped.startswith("interrupted"):
+        return replace(outcome, stopped=f"SLURM goes on with {', '.join(jobs)}; the same command watches again")
+    return outcome

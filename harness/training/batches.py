@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twinbench.harness.data.augmentation import ViewParameters, draw_parameters
 from twinbench.harness.data.images import Images
-from twinbench.harness.data.streams import order
+from twinbench.harness.data.random_streams import order
 from twinbench.sweeps.recipe import ViewRecipe
 
 DRAWN_AT_ONCE = 32  # batches; a draw is some hundred small operations, whether of one batch or of many

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.harness.data.images import Images
-from twinbench.harness.data.streams import generator
+from twinbench.harness.data.random_streams import generator
 from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.checkpoint import Progress, load_state, save_state
+from twinbench.harness.training.cuda_graphs import settle
 from twinbench.harness.training.kernels import as_it_is, compile_networks
-from twinbench.harness.training.losses import Diverged, Losses
+from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
-from twinbench.harness.training.recorded import settle
 from twinbench.harness.training.schedule import learning_rate_at
-from twinbench.harness.training.state import Progress, load_state, save_state
-from twinbench.harness.training.update import Update, make_views
+from twinbench.harness.training.step import Update, make_views
 from twinbench.methods.method import LossTerms, Method, Step, Views
-from twinbench.methods.ranks import rank_count, use_global_batch_norm
+from twinbench.methods.ops.distributed import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 

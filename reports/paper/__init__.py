@@ -1,0 +1,1 @@
+"""Tables and figures for a paper: LaTeX, CSV, Markdown, PDF and SVG."""

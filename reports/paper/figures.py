@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from twinbench.reports import cost_figures, figures, grid_figures
-from twinbench.reports.cells import REPORTED_ON, Run, Section
-from twinbench.reports.figures import Panel, Style
+from twinbench.reports.figures import cost, curves, grids
+from twinbench.reports.figures.panels import Panel, Style, styles
+from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
 from twinbench.reports.paper.parts import TITLES
-from twinbench.reports.statistics import CONFIDENCE
+from twinbench.reports.statistics.intervals import CONFIDENCE
+from twinbench.reports.tables.cells import REPORTED_ON, Run, Section
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,29 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
             f"sensitivity-{axis}",
             f"Accuracy against {axis}",
             tuple(panels),
-            f"{bars} Small points: seeds. {figures.baselines_outside(section, panels, metric)}".rstrip(),
+            f"{bars} Small points: seeds. {baselines_outside(section, panels, metric)}".rstrip(),
         )
         for axis in section.axes
-        if (panels := figures.sensitivity(section, axis, metric))
+        if (panels := sensitivity(section, axis, metric))
     ]
     made += [
         PaperFigure(
             "cost",
             "Accuracy against cost",
-            tuple(cost_figures.cost_panels(section, metric)),
+            tuple(cost.cost_panels(section, metric)),
             f"{bars} Unfilled, without theirs: cells that were not chosen. Dotted: the Pareto front of the means."
             f"{_devices(section)}",
             legend,
         )
     ]
-    drawn = figures.Drawn(run, section)
-    curves = figures.learning_curves(drawn)
-    accuracy = [panel for panel in curves if not panel.title.startswith("Loss, ")]
-    losses = [panel for panel in curves if panel.title.startswith("Loss, ")]
+    drawn = curves.Drawn(run, section)
+    learning = curves.learning_curves(drawn)
+    accuracy = [panel for panel in learning if not panel.title.startswith("Loss, ")]
+    losses = [panel for panel in learning if panel.title.startswith("Loss, ")]
     made += [
         PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, legend),
         PaperFigure("curves-loss", "Training loss by epoch", tuple(losses), lines),
-        PaperFigure("diagnostics", "Collapse by epoch", tuple(figures.diagnostics(drawn)), lines, legend),
+        PaperFigure("diagnostics", "Collapse by epoch", tuple(curves.diagnostics(drawn)), lines, legend),
     ]
     made += heat_maps(section, metric)
     return [figure for figure in made if figure.panels]
@@ -68,7 +69,7 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
     made = []
     for axes in combinations(section.axes, 2):
         labels = [label for label in section.methods if set(axes) <= section.moved(label).keys()]
-        found = {label: grid_figures.heat_map(section, label, axes, metric) for label in labels}
+        found = {label: grids.heat_map(section, label, axes, metric) for label in labels}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
         title = f"{TITLES[metric]} (%) on {REPORTED_ON} by {axes[0]} and {axes[1]}"
         note = f"Means over seeds ({_seeds(section)}). Each panel has its own range of colours."
@@ -80,12 +81,12 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
 
 
 def _legend(section: Section) -> list[tuple[str, Style]]:
-    looks = figures.styles(cell.method for cell in section.cells)
+    looks = styles(cell.method for cell in section.cells)
     return [(label, looks[cell.method]) for label, cell in section.chosen.items() if not cell.is_baseline]
 
 
 def _devices(section: Section) -> str:
-    devices = cost_figures.devices(section)
+    devices = cost.devices(section)
     return f" Trials ran on different devices: {', '.join(devices)}." if len(devices) > 1 else ""
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from twinbench.reports.cells import REPORTED_ON
+from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import LONGEST, breakable, escape, length
 from twinbench.reports.paper.parts import Number, PaperTable, Row, texts
-from twinbench.reports.paper.style import PaperStyle
-from twinbench.reports.statistics import CONFIDENCE
-from twinbench.reports.tables import NOTHING
+from twinbench.reports.statistics.intervals import CONFIDENCE
+from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.reports.tables.frames import NOTHING
 
 PACKAGES = r"\usepackage{booktabs,siunitx,colortbl,xcolor}"
 ROWS_ON_A_PAGE = 36

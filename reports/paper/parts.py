@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section
-from twinbench.reports.statistics import Interval
-from twinbench.sweeps.identity import digest
+from twinbench.reports.statistics.intervals import Interval
+from twinbench.reports.tables.cells import METRICS, REPORTED_ON, Cell, Section
+from twinbench.sweeps.hashing import digest
 
 TITLES = {"knn_top1": "kNN top-1", "linear_top1": "Linear top-1", "ridge_top1": "Ridge top-1"}
 DATASET = "dataset"

@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import chain, combinations, count
 from typing import Any
 
-from twinbench.reports.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
-from twinbench.reports.grid_figures import plane
-from twinbench.reports.page_answer import against_baselines
-from twinbench.reports.paper.groups import against_chosen, grouped, shaded
+from twinbench.reports.figures.grids import plane
+from twinbench.reports.page.summary import against_baselines
+from twinbench.reports.paper.letters import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
-from twinbench.reports.statistics import CONFIDENCE
-from twinbench.reports.tables import NOTHING
+from twinbench.reports.statistics.intervals import CONFIDENCE
+from twinbench.reports.tables.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.reports.tables.frames import NOTHING
 from twinbench.sweeps.protocol import PROSE
 
 

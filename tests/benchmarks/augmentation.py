@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
-from twinbench.harness.memory import keep_freed_memory
+from twinbench.harness.system.memory import keep_freed_memory
 from twinbench.sweeps.protocol import DatasetRule
 
 RULE = DatasetRule("random", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.1)

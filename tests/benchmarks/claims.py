@@ -30,11 +30,11 @@ import torch
 from measuring import surroundings, write
 from safetensors.numpy import save
 
-from twinbench.harness.attempts import attempt_file
 from twinbench.harness.planning import check, plan
-from twinbench.harness.run_folder import write_plan
-from twinbench.reports.claims import read_claims
-from twinbench.reports.declaring import declare
+from twinbench.harness.run_folder.layout import write_plan
+from twinbench.harness.run_folder.leases import attempt_file
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.declarations import declare
 from twinbench.results.record import write_artefact, write_json_atomically, write_record
 from twinbench.results.store import DATABASE
 from twinbench.sweeps.sweep import read_sweep
@@ -61,8 +61,8 @@ BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 CHILD = """
 import sys, time
 from pathlib import Path
-from twinbench.reports.checking import check_claims
-from twinbench.reports.verdict_forms import FORMS
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.formats.registry import FORMS
 begun = time.perf_counter(), time.process_time()
 text = FORMS[sys.argv[3]](check_claims(Path(sys.argv[1]), Path(sys.argv[2])))
 print(time.perf_counter() - begun[0], time.process_time() - begun[1])
@@ -230,7 +230,7 @@ def seconds(folder: Path, claims_file: Path, first: bool, command: bool, form: s
 
 def profiled(folder: Path, claims_file: Path) -> None:
     """Prints the functions in which a further check spends its time."""
-    from twinbench.reports.checking import check_claims
+    from twinbench.reports.verdicts.check import check_claims
 
     check_claims(claims_file, folder)
     profile = cProfile.Profile()

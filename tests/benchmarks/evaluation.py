@@ -32,14 +32,14 @@ from peers import lightly_knn, torch_probes
 from PIL import Image
 from torch import Tensor
 
-from twinbench.harness.data.streams import key, permutation
+from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.evaluation.evaluate import Evaluator
 from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.evaluation.linear import linear_predictions, linear_probes, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
-from twinbench.harness.execute import Surroundings
-from twinbench.harness.running import make_plan
-from twinbench.harness.worker import run_trial
+from twinbench.harness.planning import make_plan
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_trial
 from twinbench.methods.method import Method
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.protocol import RIDGE_PENALTIES

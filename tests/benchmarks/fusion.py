@@ -13,8 +13,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from twinbench.harness import bench
-from twinbench.harness.execute import build_method
+from twinbench.harness.performance import bench
+from twinbench.harness.trial.execute import build_method
 from twinbench.methods.barlow_twins import barlow_twins_loss
 from twinbench.methods.method import LossTerms, Step, Views
 from twinbench.sweeps.trial import Trial

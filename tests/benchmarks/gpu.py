@@ -42,8 +42,8 @@ from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
-from twinbench.harness.training.update import Update
-from twinbench.methods.backbones import build_backbone
+from twinbench.harness.training.step import Update
+from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method, Step
 from twinbench.sweeps.protocol import DatasetRule, Training
@@ -133,7 +133,7 @@ def views(bench: Bench, size: int, bandwidth: float) -> Found:
     if device.type == "cuda":
         runs["ours, compiled"] = ours_compiled
         runs["ours, compiled, in a graph"] = recorded(ours_compiled)
-        from twinbench.harness.data.views_kernel import view_by_kernel
+        from twinbench.harness.data.augmentation_triton import view_by_kernel
 
         def ours_by_kernel() -> Tensor:
             return view_by_kernel(images, p, SIMCLR, size, RULE, bench.dtype)
@@ -177,7 +177,7 @@ def views_are_right(bench: Bench, size: int) -> Found:
     found: Found = {}
     makers: dict[str, Callable[..., Tensor]] = {"eager": training_view}
     if bench.device.type == "cuda":
-        from twinbench.harness.data.views_kernel import view_by_kernel
+        from twinbench.harness.data.augmentation_triton import view_by_kernel
 
         makers["one kernel"] = view_by_kernel
     for name, make in makers.items():

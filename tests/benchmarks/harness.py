@@ -28,10 +28,10 @@ import torch
 from conftest import CLAIM, SyntheticRun, fill, invented_curves
 from measuring import in_turn, surroundings, write
 
-from twinbench.harness.attempts import Others, claim
-from twinbench.harness.execute import Found, _reporter
-from twinbench.harness.training.losses import Losses
-from twinbench.harness.training.state import Progress
+from twinbench.harness.run_folder.leases import Others, claim
+from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.loss_log import Losses
+from twinbench.harness.trial.execute import Found, _reporter
 from twinbench.results.store import DATABASE, ResultStore
 
 CPU = torch.device("cpu")

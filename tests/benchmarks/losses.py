@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twinbench.harness import provenance
-from twinbench.methods import correlation
+from twinbench.harness.system import provenance
 from twinbench.methods.barlow_twins import barlow_twins_loss
+from twinbench.methods.ops import correlation
 from twinbench.methods.simclr import ntxent_loss
 from twinbench.methods.vicreg import vicreg_loss
 

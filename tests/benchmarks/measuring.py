@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from twinbench.harness.training.recorded import settle as settle
+from twinbench.harness.training.cuda_graphs import settle as settle
 
 LIBRARIES = (
     *("torch", "torchvision", "triton", "kornia", "lightly", "numpy", "pillow", "scikit-learn", "duckdb", "pyarrow"),

@@ -27,12 +27,12 @@ import torch
 from measuring import surroundings, there_and_back, write
 from rich.console import Console
 
-from twinbench.harness.execute import Surroundings
 from twinbench.harness.launchers.local import LocalLauncher
+from twinbench.harness.launchers.outcome import count_statuses
+from twinbench.harness.monitor.progress_bars import Watch
 from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.run_folder import write_plan
-from twinbench.harness.running import count_statuses
-from twinbench.harness.watching import Watch
+from twinbench.harness.run_folder.layout import write_plan
+from twinbench.harness.trial.execute import Surroundings
 from twinbench.results.record import record_files
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import read_sweep
@@ -105,7 +105,7 @@ def process_each(count: int, folder: Path) -> float:
 def on_ray(count: int, folder: Path) -> float:
     """The same with Ray's actors, in a Ray that runs already."""
     from twinbench.harness.launchers.ray import Actors
-    from twinbench.harness.site import RaySite
+    from twinbench.harness.launchers.site import RaySite
 
     content = planned(count)
     write_plan(folder, content)

@@ -37,13 +37,14 @@ from measuring import surroundings, there_and_back, write
 from peers import Pictures, pil_loader, solo_barlow
 from training import WEIGHT, check
 
-from twinbench.harness import bench, planning
-from twinbench.harness.execute import build_method
-from twinbench.harness.memory import keep_freed_memory
-from twinbench.harness.packing import EQUAL, measured_beside_each_other
-from twinbench.harness.training import update
+from twinbench.harness import planning
+from twinbench.harness.performance import step_timer
+from twinbench.harness.performance.pack_size import EQUAL, measured_beside_each_other
+from twinbench.harness.system.memory import keep_freed_memory
+from twinbench.harness.training import step
 from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import train
+from twinbench.harness.trial.execute import build_method
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.sweep import Axis, Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
@@ -73,14 +74,14 @@ def _work(device: str, orders: Any, told: Any) -> None:
     """A process that measures what it is asked to until it is asked nothing."""
     torch.set_num_threads(1)
     choose_kernels("repro")
-    recorded_after = update.AS_IT_IS
+    recorded_after = step.AS_IT_IS
     for shape, pack, recorded, is_fused, seconds in iter(orders.get, None):
-        update.AS_IT_IS = recorded_after if recorded else 10**9
+        step.AS_IT_IS = recorded_after if recorded else 10**9
         trial, size = trial_of(*shape)
         rate, begun, taken = 0.0, time.perf_counter(), []
         with contextlib.suppress(MemoryError), fused(pack) if is_fused else contextlib.nullcontext():
             while time.perf_counter() - begun < seconds:
-                turn = bench.seconds_of_a_step(trial, size, torch.device(device), 1.0, 1 if is_fused else pack)
+                turn = step_timer.seconds_of_a_step(trial, size, torch.device(device), 1.0, 1 if is_fused else pack)
                 taken.append(turn / pack if is_fused else turn)
             rate = 1 / statistics.mean(taken)
         if device == "cuda":
@@ -157,7 +158,7 @@ def our_steps(trial: Trial, size: int, steps: int, weights: Sequence[float]) -> 
     keep_freed_memory()
     choose_kernels("repro")
     with tempfile.TemporaryDirectory() as folder:
-        task = bench._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), len(weights))
+        task = step_timer._task(trial, size, torch.device("cpu"), steps + 1, Path(folder), len(weights))
         settings = [{**trial.settings, "off_diagonal_weight": weight} for weight in weights]
         methods = [build_method(replace(trial, settings=one), task.device) for one in settings]
         trainings = [train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False) for method in methods]
@@ -172,7 +173,7 @@ def usual_steps(trial: Trial, size: int, steps: int, weight: float) -> None:
     batch, rule = int(training["batch_size"]), content["dataset"]
     recipe = ViewRecipe(**content["views"][0])
     method: Any = build_method(trial, torch.device("cpu")).train()
-    pictures = Pictures(bench.noise(batch * steps, size), size, rule["mean"], rule["std"], recipe)
+    pictures = Pictures(step_timer.noise(batch * steps, size), size, rule["mean"], rule["std"], recipe)
     options: dict[str, Any] = {"lr": 1e-9, "weight_decay": training["weight_decay"]}
     if training["optimizer"] == "adamw":
         optimiser: torch.optim.Optimizer = torch.optim.AdamW(method.parameters(), **options)

@@ -25,13 +25,13 @@ from measuring import surroundings, write
 from numpy.typing import NDArray
 from torch import nn
 
-from twinbench.harness.data.streams import torch_seed
+from twinbench.harness.data.random_streams import torch_seed
 from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.linear import linear_predictions, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
-from twinbench.harness.execute import Surroundings, _evaluator, _task
-from twinbench.harness.running import make_plan
+from twinbench.harness.planning import make_plan
 from twinbench.harness.training.loop import train
+from twinbench.harness.trial.execute import Surroundings, _evaluator, _task
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method
 

@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from measuring import surroundings, write
 
-from twinbench.harness.attempts import Attempt, now, trial_folder
-from twinbench.harness.curves import ShownCurves
 from twinbench.harness.planning import check, plan
-from twinbench.harness.run_folder import planned_trials, write_plan
+from twinbench.harness.run_folder.layout import planned_trials, write_plan
+from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
+from twinbench.harness.run_folder.live_curves import ShownCurves
 from twinbench.results.record import write_artefact, write_record
-from twinbench.sweeps.identity import canonical_json
+from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.sweep import read_sweep
 from twinbench.sweeps.trial import Trial
 

@@ -41,8 +41,8 @@ from peers import Pictures, pil_loader, solo_barlow
 from scipy import stats
 from training import network
 
-from twinbench.harness.data.cache import cache_folder
-from twinbench.harness.running import make_plan
+from twinbench.harness.planning import make_plan
+from twinbench.harness.system.user_cache import cache_folder
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.results.record import read_record, record_files
 from twinbench.results.store import ResultStore
@@ -132,7 +132,7 @@ def spent(out: Path) -> dict[str, float]:
 
 def arrays(file: Path, data: Path | None) -> dict[str, Any]:
     """The pixels and labels that our trials see, and how they train, for the peer."""
-    from twinbench.harness.execute import Surroundings, _evaluator
+    from twinbench.harness.trial.execute import Surroundings, _evaluator
 
     trial = make_plan(str(file), (), data).trials[0]
     evaluator = _evaluator(trial, Surroundings(Path(), data=data), torch.device("cpu"))

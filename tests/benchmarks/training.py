@@ -21,13 +21,13 @@ from peers import SIMCLR, LoopedLars, Pictures, official_barlow, pil_loader, sol
 from torch import Tensor
 
 from twinbench.harness.data.images import Images
-from twinbench.harness.memory import keep_freed_memory
+from twinbench.harness.system.memory import keep_freed_memory
 from twinbench.harness.training.batches import Batches
-from twinbench.harness.training.losses import Losses
+from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.loss_log import Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
-from twinbench.harness.training.state import Progress
-from twinbench.harness.training.update import Update
-from twinbench.methods.backbones import build_backbone
+from twinbench.harness.training.step import Update
+from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins_loss
 from twinbench.methods.method import Method, Step
 from twinbench.sweeps.protocol import DatasetRule, Training

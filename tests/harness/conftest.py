@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well
 
-from twinbench.harness.planning import Plan
-from twinbench.harness.running import make_plan
+from twinbench.harness.planning import Plan, make_plan
 
 TINY = ("seeds=[0]", "epochs=2", "batch_size=256", "projector_width=16")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from conftest import CLAIM, SyntheticRun
-from rich.console import Console
 
 from twinbench.harness import cli
+from twinbench.harness.commands import options
 from twinbench.results.record import read_record, write_record
 
 TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
@@ -47,8 +47,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         monkeypatch.chdir(folder)
         monkeypatch.setenv("TWINBENCH_CACHE", str(folder / "cache"))
         monkeypatch.setattr(sys, "argv", ["twinbench", *map(str, arguments)])
-        console = Console(soft_wrap=True, highlight=False, width=200)
-        monkeypatch.setattr(cli, "out", lambda: console)
+        monkeypatch.setenv("COLUMNS", "200")
+        options.out.cache_clear()  # a terminal of this width
         with pytest.raises(SystemExit) as ended:
             cli.main()
         printed = capfd.readouterr()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from twinbench.harness.planning import Plan, check, plan
-from twinbench.harness.running import check_ranks, first_devices, make_plan
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.harness.planning import Plan, check, check_ranks, make_plan, plan
+from twinbench.harness.system.devices import first_devices
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.sweep import Grid, read_protocol, read_sweep, shipped_protocols
 from twinbench.sweeps.trial import Trial
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twinbench.methods.backbones import build_backbone
+from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwinsConfig
 from twinbench.methods.byol import BYOL, BYOLConfig, momentum_at
 from twinbench.methods.method import Method, Step

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 import pytest
 
 from twinbench.reports import Report
-from twinbench.reports.page import write_report
-from twinbench.reports.paper.style import STYLES
-from twinbench.reports.paper.writing import write_paper
+from twinbench.reports.figures.paper_style import STYLES
+from twinbench.reports.page.write import write_report
+from twinbench.reports.paper.write import write_paper
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
 

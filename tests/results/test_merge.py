@@ -12,7 +12,7 @@ from twinbench.results import merge
 from twinbench.results.merge import Disagreement, Merged, merge_folders
 from twinbench.results.record import read_artefact, read_record, record_path, recorded_ids, write_artefact, write_record
 from twinbench.results.store import ResultStore
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.errors import InvalidInput
 
 CURVES = {"epoch": [1, 2], "series": {"loss": [3.0, 2.5]}}
 OTHER_CURVES = {"epoch": [1, 2], "series": {"loss": [3.0, 2.4]}}

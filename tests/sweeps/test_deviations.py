@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from twinbench.sweeps.deviations import DeviatingProtocol
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.protocol import Protocol
+from twinbench.sweeps.protocol_diff import Differing, differences
 from twinbench.sweeps.sweep import read_protocol, read_sweep
-from twinbench.sweeps.values import Differing, differences
 
 SWEEP = 'question = "q"\nprotocol = "digits-small"\nseeds = [0]\n[[grids]]\nmethods = ["simclr"]\n'
 

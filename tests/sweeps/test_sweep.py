@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.sweep import Sweep, changed, expand, read_protocol, read_sweep, shipped_protocols, shipped_sweeps
 
 HEAD = 'question = "q"\nprotocol = "digits-small"\nseeds = [0]\n'

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from twinbench.harness.data import cache as caching
+from twinbench.harness.data import dataset_cache as caching
 from twinbench.harness.data.datasets import DATASETS, Dataset, Split, load_dataset, split_train
-from twinbench.sweeps.mistakes import InvalidInput
+from twinbench.sweeps.errors import InvalidInput
 
 
 def _pixels(split: str, label: int, number: int, height: int = 6, width: int = 6) -> np.ndarray:

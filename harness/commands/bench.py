@@ -1,0 +1,107 @@
+"""`twinbench bench`: measures this machine for two minutes, for the hours of `plan` and the packs of `run`."""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+if TYPE_CHECKING:
+    from twinbench.harness.performance.measurements import Machine, Measurement
+
+THREADS = 1  # of a trial, as `run` has it by default
+ROW = "{:<44} {:>5} {:>10} {:>9}"
+
+
+def bench() -> None:
+    """Measure products, copies, views, steps of training and packs on this machine, in about two minutes."""
+    from twinbench.harness.performance.bench import LeftOut, packs
+    from twinbench.harness.performance.measurements import measurement_file, store, store_packs, this_machine
+    from twinbench.harness.system.devices import choose_devices
+
+    device = choose_devices("auto")[0]
+    machine = this_machine(device, THREADS)
+    file, stored = measurement_file(machine), "nothing"
+    try:
+        with _writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(file.parent, os.W_OK):
+                raise PermissionError(None, "permission denied")
+        typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
+        found = measured(device, machine)
+        with _writing(file):
+            store(found)
+        stored = "all but packs"
+        for packed in packs(device, found):
+            told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
+            if isinstance(packed, LeftOut):
+                typer.echo(f"{told_of}: {packed.reason}")
+                continue
+            with _writing(file):
+                store_packs(machine, packed)
+            stored = "all but some packs"
+            best = min(packed.seconds, key=packed.seconds.__getitem__)
+            gain = packed.seconds[1] / packed.seconds[best]
+            typer.echo(f"{told_of}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {stored} is stored", err=True)
+        raise
+    typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """InvalidInput where the cache takes no file."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput([Mistake(str(file), "", f"cannot be written: {error.strerror}")]) from None
+
+
+def measured(device_name: str, machine: "Machine") -> "Measurement":
+    """Everything, printed as it comes."""
+    import torch
+
+    from twinbench.harness.performance.bench import (
+        copy_gigabytes_per_second,
+        gemm_gflops,
+        training_steps,
+        views_per_second,
+    )
+    from twinbench.harness.performance.measurements import Measurement, TrainingStep
+    from twinbench.harness.run_folder.leases import now
+    from twinbench.harness.system.memory import keep_freed_memory
+    from twinbench.harness.training.kernels import REPRO, choose_kernels
+
+    device = torch.device(device_name)
+    torch.set_num_threads(machine.threads)
+    keep_freed_memory()  # as a worker does
+    choose_kernels(REPRO)
+    gflops = gemm_gflops(device)
+    typer.echo("".join(f"product in {dtype}: {value:,.0f} GFLOP/s\n" for dtype, value in gflops.items()), nl=False)
+    copied = copy_gigabytes_per_second(device)
+    typer.echo(f"copy: {copied:,.0f} GB/s, read and written")
+    views = views_per_second(device)
+    typer.echo(f"views of 32 pixels: {views:,.0f} a second")
+    steps, left_out = [], []
+    typer.echo(ROW.format("a training step of", "batch", "ms", "images/s"))
+    for one in training_steps(device, max(gflops.values())):
+        if isinstance(one, TrainingStep):
+            steps.append(one)
+            ms, rate = f"{1000 * one.seconds:,.1f}", f"{one.images_per_second:,.0f}"
+            typer.echo(ROW.format(told(one.shape), one.batch_size, ms, rate))
+        else:
+            left_out.append(one)
+    for reason, count in Counter(f"{one.shape['backbone']['name']}: {one.reason}" for one in left_out).items():
+        typer.echo(f"left out {count} of {reason}")
+    return Measurement(machine, now(), gflops, copied, views, tuple(steps))
+
+
+def told(shape: Any) -> str:
+    """A shape in some words."""
+    return f"{shape['backbone']['name']} at {shape['image_size']} px, {shape['method']}"

@@ -1,0 +1,129 @@
+"""`twinbench bundle` and `twinbench verify`: what an author hands out with a paper, and what a reviewer does then."""
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+
+if TYPE_CHECKING:
+    from twinbench.reports.verification.integrity import Level
+    from twinbench.results.bundles.contents import Contents
+
+LEVELS = ("render", "aggregate", "rerun")
+NOT_PASSED = 1
+
+
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="A run folder, as `twinbench run` leaves it.")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="The archive; by default FOLDER.bundle.tar.gz beside the folder.")
+    ] = None,
+) -> None:
+    """Write one archive for reviewers: records, protocols, claims, declarations, attempts, tables, and all digests."""
+    from twinbench.reports.verification.levels import rendered
+    from twinbench.results.bundles.write import SUFFIX, write_bundle
+
+    whole = folder.resolve()
+    bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
+    for name in bundled.redacted:
+        _say(f"blacked out what looks like a secret: {name}")
+    for name in bundled.left_out:
+        _say(f"left out, since it is no record: {name}")
+    _say(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
+    _say(f"digest {bundled.digest}")
+    _say("publish the digest where it cannot be changed later: `twinbench verify --expect DIGEST` compares with it")
+
+
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An archive that `twinbench bundle` wrote.")],
+    level: Annotated[
+        str,
+        typer.Option(
+            help="render: tables and verdicts come out equal; aggregate: also accuracies, from outputs by example; "
+            "rerun: also trials that are run again. Each includes those before."
+        ),
+    ] = "aggregate",
+    expect: Annotated[str | None, typer.Option(help="The digest that the author published.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to run again.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the trials to run again; choose one of your own.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="The folder with the dataset's files, to run trials again.")] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="How far a metric may be off when run again; by default the protocol's margin, at most 0.02."
+        ),
+    ] = None,
+) -> None:
+    """Verify another's bundle. Exit code 0 when every level asked for passes, 1 when one does not."""
+    from twinbench.reports.verification.integrity import integrity
+    from twinbench.results.bundles.contents import read_contents
+    from twinbench.results.bundles.read import unpack
+
+    _check_options(level, expect)
+    with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
+        contents = read_contents(unpack(archive, Path(temporary)))
+        ground = integrity(contents, (expect or "").lower())
+        outcomes = [_told(ground)]
+        for name in LEVELS[: LEVELS.index(level) + 1]:
+            run = _runner(name, contents, Path(temporary) / "again", trials, seed, data, tolerance)
+            outcomes.append(_told(run() if ground.outcome == "passed" else _ungrounded(name)))
+    if set(outcomes) != {"passed"}:
+        raise typer.Exit(NOT_PASSED)
+
+
+def _check_options(level: str, expect: str | None) -> None:
+    mistakes = []
+    if level not in LEVELS:
+        close = nearest(level, LEVELS)
+        mistakes.append(Mistake("--level", "", "no such level", level, ", ".join(LEVELS), close))
+    if expect is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expect):
+        mistakes.append(Mistake("--expect", "", "is no digest", expect, "the 64 hex digits that `bundle` printed"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def _runner(
+    name: str,
+    contents: "Contents",
+    folder: Path,
+    trials: int,
+    seed: int,
+    data: Path | None,
+    tolerance: float | None,
+) -> Callable[[], "Level"]:
+    """What runs the level of that name."""
+    from twinbench.reports.verification import levels
+
+    if name == "rerun":
+        from twinbench.harness.trial.rerun import rerun
+
+        return lambda: rerun(contents, folder, trials, seed, data, tolerance, _say)
+    level: Callable[[Contents], Level] = getattr(levels, name)
+    return lambda: level(contents)
+
+
+def _ungrounded(name: str) -> "Level":
+    from twinbench.reports.verification.integrity import not_run
+
+    return not_run(name, "the bundle is not of one piece, so this would say nothing of what was bundled")
+
+
+def _told(level: "Level") -> str:
+    """Prints the level, and returns how it ended."""
+    _say(f"{level.name}: {level.outcome}")
+    for fault in level.faults:
+        _say(f"  fault: {fault}")
+    for note in level.notes:
+        _say(f"  {note}")
+    return level.outcome
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,170 @@
+"""`twinbench claim declare` and `twinbench check`: claims are put on record, and later judged."""
+
+import gc
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.hashing import to_utf8
+
+if TYPE_CHECKING:
+    from twinbench.reports.claims.claim import Claim
+
+NOT_ALL_SUPPORTED = 1
+
+claim_app = typer.Typer(help="Put claims on record before their results.", no_args_is_help=True, rich_markup_mode=None)
+
+ClaimsFile = Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md has its format.")]
+RunFolder = Annotated[Path, typer.Argument(help="The run folder, which need not exist yet.")]
+
+
+@claim_app.command()
+def declare(
+    claims: ClaimsFile,
+    folder: RunFolder,
+    protocols: Annotated[
+        list[str] | None, typer.Option("--protocol", help="The file of a protocol of your own that the claims name.")
+    ] = None,
+) -> None:
+    """Add claims to the folder's log, with the time. What is declared after its results is marked exploratory."""
+    from twinbench.reports.claims.claim import read_claims
+    from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
+    from twinbench.reports.verdicts.formats.text import plain
+    from twinbench.results.record import DECLARATIONS
+
+    read = read_claims(claims)
+    own = _hashes(protocols or (), read)
+    new, head = declare(read, folder, datetime.now(UTC), own)
+    if copied := copy_claims(claims, folder):
+        _write(f"copied to {copied}, which the report judges and a bundle takes along\n")
+    for entry in new:
+        under = f" under protocol {entry.protocol[:12]}" if entry.protocol else ""
+        told = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
+        _write(f"{told}, {entry.recorded} trials recorded\n")
+    if len(new) < len(read):
+        _write(f"{len(read) - len(new)} stood in the log already\n")
+    named = {claim.protocol for claim in read} - {""}
+    if unknown := sorted(named - {*known_protocols(folder, named), *own}):
+        _write(f"the content of {', '.join(map(plain, unknown))} is not on record: --protocol FILE puts it there\n")
+    _write(f"{folder / DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere\n")
+
+
+@claim_app.command()
+def log(folder: RunFolder) -> None:
+    """Print what was declared, and whether the log is whole. Exit code 2 where it was changed."""
+    from twinbench.reports.claims.declarations import read_log
+    from twinbench.reports.verdicts.formats.text import plain
+
+    if not folder.is_dir():
+        raise InvalidInput([Mistake(str(folder), "", "is no folder")])
+    found = read_log(folder)
+    for entry in found.entries:
+        under = f"under protocol {plain(entry.protocol[:12])}, " if entry.protocol else ""
+        told = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
+        _write(f"{told} ({under}{entry.recorded} trials recorded)\n")
+    if found.problem:
+        raise InvalidInput([Mistake(str(folder), "", found.problem)])
+    if not found.entries:
+        _write(f"nothing was declared in {folder}\n")
+
+
+def _hashes(files: Sequence[str], claims: Sequence["Claim"]) -> dict[str, str]:
+    """Content hash by name of protocols of one's own. InvalidInput for one that no claim names."""
+    from twinbench.sweeps.sweep import read_protocol
+
+    own = {file: read_protocol(file) for file in files}
+    named = sorted({claim.protocol for claim in claims})
+    mistakes = [
+        Mistake("--protocol", file, "is none that a claim names", protocol.name, ", ".join(named))
+        for file, protocol in own.items()
+        if protocol.name not in named
+    ]
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return {protocol.name: protocol.hash for protocol in own.values()}
+
+
+def check(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="[CLAIMS] DIR...", help="A TOML file of claims and a run folder; with --table folders."),
+    ],
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option("--table", help="A .tex or .csv file: trace its numbers, judge no claims."),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option("--format", help="terminal, json, markdown, latex, html or in-toto; of a table two."),
+    ] = "terminal",
+    out_file: Annotated[Path | None, typer.Option("--out", help="A file to write instead of printing.")] = None,
+) -> None:
+    """Judge claims, or trace a table, by the records. Exit code 0 if all are supported, or all numbers traced."""
+    from twinbench.reports.verdicts.formats.text import folded
+
+    gc.disable()  # of 10,000 trials a million small rows, none in a cycle: looking for some is 0.7 s of 5
+    text, fine = _traced(tables, paths, form) if tables else _judged(paths, form)
+    if out_file:
+        _write_file(out_file, text)
+    elif form == "terminal" and not tables and (width := _width()):
+        _write(folded(text, width))
+    else:
+        _write(text)
+    if not fine:
+        raise typer.Exit(NOT_ALL_SUPPORTED)
+
+
+def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
+    from twinbench.reports.verdicts.check import check_claims
+    from twinbench.reports.verdicts.formats.registry import FORMS
+
+    _check_form(form, tuple(FORMS))
+    if len(paths) != 2:
+        seen = " ".join(map(str, paths))
+        raise InvalidInput([Mistake("check", "", "takes a file of claims and one run folder", seen, "CLAIMS DIR")])
+    checked = check_claims(*paths)
+    return FORMS[form](checked), checked.all_supported
+
+
+def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
+    from twinbench.reports.table_check.check import all_traced, trace_tables, traced_json, traced_text
+
+    _check_form(form, ("terminal", "json"))
+    traced = trace_tables(tables, folders)
+    if not traced:  # which is no success: what was meant to be traced is not there
+        raise InvalidInput(Mistake(str(table), "", "holds no numbers") for table in tables)
+    if form == "json":
+        return json.dumps(traced_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
+    return traced_text(traced), all_traced(traced)
+
+
+def _check_form(form: str, allowed: Sequence[str]) -> None:
+    if form not in allowed:
+        close = nearest(form, allowed)
+        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(allowed), close)])
+
+
+def _width() -> int | None:
+    """Of the terminal, where one is written to: a file or a pipe gets whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _write(text: str) -> None:
+    """In UTF-8 whatever the locale: equal verdicts are equal bytes, and no sentence is beyond printing."""
+    typer.echo(to_utf8(text), nl=False)
+
+
+def _write_file(path: Path, text: str) -> None:
+    from twinbench.results.record import write_bytes_atomically
+
+    try:
+        write_bytes_atomically(path, to_utf8(text))
+    except OSError as error:
+        raise InvalidInput([Mistake("--out", "", f"cannot be written: {error.strerror}", str(path))]) from None

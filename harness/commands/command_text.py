@@ -1,0 +1,62 @@
+"""The command that was given, as text for a shell: what a run folder keeps for its page to say how to reproduce it.
+
+It names neither the place that it was given in nor the program's path, so that the same command is one text everywhere.
+"""
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from twinbench.results.bundles.write import blacked_out
+from twinbench.results.record import WITHHELD
+
+if TYPE_CHECKING:
+    import typer
+
+# Of a cluster's options those that say how much and where; any other, as a line of its setup, may hold a token.
+HARMLESS = {
+    "array_parallelism",
+    "constraint",
+    "cpus",
+    "dashboard",
+    "gpus",
+    "labels",
+    "memory",
+    "partition",
+    "qos",
+    "resources",
+    "slots",
+    "time",
+}
+
+
+def as_given(context: "typer.Context") -> str:
+    """The command of `context`, its arguments first, then its options in one order, whatever order they were given in.
+
+    Defaults that were not given are not in it, and of what could be a secret only the name.
+    """
+    words = ["twinbench", str(context.command.name)]
+    for parameter in sorted(context.command.params, key=lambda one: one.param_type_name != "argument"):
+        source = context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == "COMMANDLINE":
+            words += _words(parameter, context.params[str(parameter.name)])
+    return shlex.join(words)
+
+
+def _words(parameter: Any, value: Any) -> Iterator[str]:
+    if parameter.param_type_name == "argument":
+        yield str(blacked_out(str(value)))
+        return
+    for one in value if parameter.multiple else [value]:
+        yield max(parameter.opts, key=len)
+        if not parameter.is_flag:
+            yield _public(str(parameter.name), str(one))
+
+
+def _public(name: str, value: str) -> str:
+    if name == "address":
+        return value if value == "auto" else WITHHELD
+    if name in ("slurm", "ray"):
+        key, _, _ = value.partition("=")
+        value = value if key.partition(".")[0] in HARMLESS else f"{key}={WITHHELD}"
+    return str(blacked_out(value))  # whatever else looks like a secret, such as an address with a password in it

@@ -1,0 +1,115 @@
+"""`twinbench collect`, `report`, `merge` and `query`: from records to tables."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from twinbench.harness.commands.options import SOME_FAILED, RunFolder, out
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+
+
+def collect(folder: RunFolder) -> None:
+    """Bring the folder's records into its DuckDB database. What is there already is not read again."""
+    from twinbench.results.store import ResultStore
+
+    _check_run_folder(folder)
+    with ResultStore(folder) as store:
+        ingested = store.ingest()
+    out().print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
+    for file, reason in ingested.set_aside:
+        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several to be shown side by side.")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where the page of several runs goes; by default ./report.")
+    ] = None,
+) -> None:
+    """Write report/index.html and report/tables/*.csv. Equal records give equal bytes."""
+    from twinbench.reports.page.write import write_report, write_reports
+
+    for folder in folders:
+        _check_run_folder(folder)
+    if len(folders) == 1 and out_folder is not None:
+        problem = "is for several runs; the report of one goes into its folder"
+        raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
+    written = write_report(folders[0]) if len(folders) == 1 else write_reports(folders, out_folder or Path("report"))
+    out().print(f"report: {written}")
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders of one protocol.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="The new run folder.")],
+) -> None:
+    """Join run folders of several sites. Unequal results of one trial are reported, never chosen between."""
+    from twinbench.results.merge import merge_folders
+
+    merged = merge_folders(folders, out_folder)
+    out().print(
+        f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
+        f"{merged.missing} missing, {len(merged.disagreements)} in disagreement"
+    )
+    if merged.failures_superseded:
+        out().print(f"{merged.failures_superseded} failures of one site gave way to another site's result")
+    for file, reason in merged.set_aside:
+        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+    for disagreement in merged.disagreements:
+        out().print(f"disagreement on {disagreement.trial_id}:", style="yellow", markup=False)
+        for line in (*disagreement.differences, *disagreement.hints):
+            out().print(f"  {line}", markup=False)
+    if merged.disagreements:
+        raise typer.Exit(SOME_FAILED)
+
+
+def query(
+    folder: RunFolder,
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help='A query, such as "select method, avg(value) from metrics join trials using (trial_id) group by 1".'
+        ),
+    ],
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask the folder's database, read-only, and print the answer."""
+    from twinbench.results.store import ResultStore
+
+    forms = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+    if form not in forms:
+        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(forms), nearest(form, forms))])
+    _check_run_folder(folder)
+    with ResultStore(folder) as store:
+        store.ingest()
+        frame = store.query(sql)
+    forms[form](frame)
+
+
+def _check_run_folder(folder: Path) -> None:
+    from twinbench.results.record import PLAN, RECORDS
+
+    if not (folder / PLAN).exists() and not (folder / RECORDS).is_dir():
+        raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither {PLAN} nor {RECORDS}/")])
+
+
+def _print_table(frame: Any) -> None:
+    from rich.table import Table
+
+    table = Table(*map(str, frame.columns), box=None, pad_edge=False)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_shown(value) for value in row))
+    out().print(table, markup=False)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+
+
+def _print_csv(frame: Any) -> None:
+    sys.stdout.write(frame.to_csv(index=False))
+
+
+def _print_json(frame: Any) -> None:
+    sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n")

@@ -1,0 +1,419 @@
+"""Training views on a GPU in one launch of a Triton kernel, one block of threads per image.
+
+What `augmentation.training_view` gives, within float rounding: 2e-5 in [0, 1]. The same image and parameters give the
+same bits in every batch: a block sees its own image alone and adds in a fixed order. Triton is imported here and
+nowhere else, so this file is imported where there is a GPU.
+
+A block resizes strip by strip, along the rows and then along the columns, by weights that it first lays down in scratch
+memory, and distorts colours up to the contrast, which needs the mean of the whole image. A second pass over the pixels
+goes on from there, and two more blur those images that are blurred.
+
+Shapes: N images, S pixels a side of the view, H and W of the image; a plane is S x S float32 in scratch memory.
+"""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+import math
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from twinbench.harness.data import colour_jitter
+from twinbench.harness.data.augmentation import ViewParameters
+from twinbench.sweeps.protocol import DatasetRule
+from twinbench.sweeps.recipe import ViewRecipe
+
+_BRIGHTNESS = tl.constexpr(colour_jitter.BRIGHTNESS)  # as a kernel may read them
+_CONTRAST = tl.constexpr(colour_jitter.CONTRAST)
+_SATURATION = tl.constexpr(colour_jitter.SATURATION)
+_HUE = tl.constexpr(colour_jitter.HUE)
+
+
+class Launch(NamedTuple):
+    """How the work is cut: no view depends on it but by rounding."""
+
+    warps: int
+    block: int  # pixels at a time
+    strip: int  # rows of the view resized at a time: what lies between the two directions stays in the nearest caches
+    unrolled: int  # taps of a resize whose pixels are fetched together
+
+
+def view_by_kernel(
+    images: Tensor,
+    parameters: ViewParameters,
+    recipe: ViewRecipe,
+    size: int,
+    rule: DatasetRule,
+    dtype: torch.dtype,
+    launch: Launch | None = None,
+) -> Tensor:
+    """`training_view` of images [N, 3, H, W], uint8 or float32 in [0, 1]: `dtype` [N, 3, S, S], channels last.
+
+    Waits for nothing, so it can be recorded in a CUDA graph. Scratch memory takes one or two floats for
+    each value of the views.
+    """
+    n, _, height, width = images.shape
+    out = torch.empty((n, 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last)
+    launch = launch or default_launch(size)
+    shape = _shape(recipe, height, width, size, launch)
+    scratch = torch.empty(n * shape["SCRATCH"], dtype=torch.float32, device=images.device)
+    if n == 0:
+        return out
+    p = parameters
+    drawn = [p.crop_top, p.crop_left, p.crop_height, p.crop_width, p.flip, p.jitter, p.jitter_order, p.brightness]
+    drawn += [p.contrast, p.saturation, p.hue, p.greyscale, p.blur, p.blur_sigma, p.solarise]
+    with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
+        _view[(n,)](
+            images.contiguous(),
+            out,
+            scratch,
+            *(_plain(values) for values in drawn),
+            *map(float, (recipe.solarise_threshold, *rule.mean, *rule.std)),
+            **shape,
+            WHITE=255.0 if images.dtype == torch.uint8 else 1.0,
+            num_warps=launch.warps,
+            num_stages=1,
+        )
+    return out
+
+
+def default_launch(size: int) -> Launch:
+    """The fastest, or within a twentieth of it, of some thirty at 32 and 224 pixels on an H100."""
+    return Launch(4 if size <= 64 else 8, 1024, size, 1)
+
+
+def _plain(values: Tensor) -> Tensor:
+    return (values.view(torch.uint8) if values.dtype == torch.bool else values).contiguous()
+
+
+def _shape(recipe: ViewRecipe, height: int, width: int, size: int, launch: Launch) -> dict[str, Any]:
+    """The kernel's constants: sizes, what the recipe never does, and where in an image's scratch memory things lie."""
+    radius = recipe.blur_kernel_size // 2
+    blurs = recipe.blur_probability > 0
+    if blurs and radius >= size:
+        raise ValueError(
+            f"a blur of {recipe.blur_kernel_size} pixels needs a view of more than {radius} pixels, not {size}"
+        )
+    resizes = not (recipe.crop_scale == (1, 1) and height == width == size)
+    plane = _aligned(size * size)
+    table = _aligned((_most_taps(recipe, max(height, width), size) + 1) * size) if resizes else 0
+    rows = min(height, math.ceil((launch.strip - 1) * max(1, height / size)) + _most_taps(recipe, height, size) + 2)
+    strip = _aligned(rows * size) if resizes else 0
+    return {
+        "HEIGHT": height,
+        "WIDTH": width,
+        "SIZE": size,
+        "RESIZES": resizes,
+        "CUBIC": recipe.interpolation == "bicubic",
+        "BLURS": blurs,
+        "RADIUS": radius,
+        "TABLE": table,
+        "STRIP_PLANE": strip,
+        "PLANE": plane,
+        "SCRATCH": 2 * table + 3 * plane + 3 * max(strip, plane if blurs else 0),
+        "STRIP": launch.strip,
+        "BLOCK": launch.block,
+        "UNROLLED": launch.unrolled,
+        "LINE": triton.next_power_of_2(max(size, 2 * radius + 1)),
+    }
+
+
+def _most_taps(recipe: ViewRecipe, extent: int, size: int) -> int:
+    reach = 2 if recipe.interpolation == "bicubic" else 1
+    return math.ceil(2 * reach * max(1, extent / size))
+
+
+def _aligned(words: int) -> int:
+    return -(-words // 32) * 32
+
+
+# Whether an image's address is a multiple of 16 must not choose the code: another code could add in another order.
+_ANYWHERE = ["images", "crop_top", "crop_left", "crop_height", "crop_width", "flip", "jitter", "jitter_order"]
+_ANYWHERE += ["brightness", "contrast", "saturation", "hue", "greyscale", "blur", "blur_sigma", "solarise"]
+
+
+@triton.jit(do_not_specialize_on_alignment=_ANYWHERE)
+def _view(
+    images,  # [N, 3, H, W]
+    out,  # [N, S, S, 3]
+    scratch,  # float32 [N, SCRATCH]: weights of rows, weights of columns, three planes, a strip or three blurred planes
+    crop_top, crop_left, crop_height, crop_width, flip, jitter,  # all as in ViewParameters
+    jitter_order, brightness, contrast, saturation, hue, greyscale, blur, blur_sigma, solarise,
+    threshold, mean_red, mean_green, mean_blue, std_red, std_green, std_blue,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr,
+    RESIZES: tl.constexpr, CUBIC: tl.constexpr, BLURS: tl.constexpr, RADIUS: tl.constexpr,
+    TABLE: tl.constexpr, STRIP_PLANE: tl.constexpr, PLANE: tl.constexpr, SCRATCH: tl.constexpr,
+    STRIP: tl.constexpr, BLOCK: tl.constexpr, UNROLLED: tl.constexpr, LINE: tl.constexpr,
+):  # fmt: skip
+    image = tl.program_id(0).to(tl.int64)  # a batch can have more than 2^31 values
+    pixels = images + image * (3 * HEIGHT * WIDTH)
+    view = out + image * (3 * SIZE * SIZE)
+    of_rows = scratch + image * SCRATCH
+    of_columns = of_rows + TABLE
+    planes = of_columns + TABLE
+    strip = planes + 3 * PLANE
+    lane = tl.arange(0, BLOCK)
+
+    flipped = tl.load(flip + image).to(tl.int32)
+    greyed = tl.load(greyscale + image) != 0
+    solarised = tl.load(solarise + image) != 0
+    order = jitter_order + image * 4
+    bright = tl.load(brightness + image)
+    saturated = tl.load(saturation + image)
+    turn = tl.load(hue + image)
+    # which places of its order come before the contrast and which behind: none where an image is not jittered
+    before = 0
+    behind = 4
+    contrasted = 1.0
+    if tl.load(jitter + image) != 0:
+        contrasted = tl.load(contrast + image)
+        for place in range(4):
+            if tl.load(order + place) == _CONTRAST:
+                before = place
+                behind = place + 1
+
+    grey = tl.zeros([BLOCK], tl.float32)
+    if RESIZES:
+        top = tl.load(crop_top + image).to(tl.int32)
+        left = tl.load(crop_left + image).to(tl.int32)
+        height = tl.load(crop_height + image).to(tl.int32)
+        width = tl.load(crop_width + image).to(tl.int32)
+        row_taps = _lay_weights(of_rows, height, 0, SIZE, CUBIC, LINE)
+        column_taps = _lay_weights(of_columns, width, flipped, SIZE, CUBIC, LINE)
+        tl.debug_barrier()
+        for begin in range(0, SIZE, STRIP):
+            end = tl.minimum(begin + STRIP, SIZE)
+            # the crop's rows that this strip of the view is made of
+            lowest = tl.maximum(tl.load(of_rows + begin).to(tl.int32), 0)
+            highest = tl.minimum(tl.load(of_rows + end - 1).to(tl.int32) + row_taps, height) - 1
+            last = (highest - lowest + 1) * SIZE
+            for at in range(0, last, BLOCK):
+                spot = at + lane
+                column = spot % SIZE
+                line = pixels + (top + lowest + spot // SIZE) * WIDTH + left
+                red, green, blue = _resample(
+                    line, HEIGHT * WIDTH, 1, width, of_columns + column, column_taps, spot < last, SIZE, BLOCK, UNROLLED
+                )
+                _keep(strip + spot, STRIP_PLANE, red, green, blue, spot < last)
+            tl.debug_barrier()
+            last = end * SIZE
+            for at in range(begin * SIZE, last, BLOCK):
+                spot = at + lane
+                inside = spot < last
+                line = strip + spot % SIZE - lowest * SIZE
+                red, green, blue = _resample(
+                    line, STRIP_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK, UNROLLED
+                )
+                red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
+                green = _clamp(green * (1 / WHITE))
+                blue = _clamp(blue * (1 / WHITE))
+                red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
+                grey += tl.where(inside, _luma(red, green, blue), 0.0)
+                _keep(planes + spot, PLANE, red, green, blue, inside)
+            tl.debug_barrier()
+    else:
+        for at in range(0, SIZE * SIZE, BLOCK):
+            spot = at + lane
+            inside = spot < SIZE * SIZE
+            source = pixels + spot + flipped * (SIZE - 1 - 2 * (spot % SIZE))
+            red, green, blue = _planar(source, HEIGHT * WIDTH, inside)
+            red = tl.div_rn(red, WHITE)
+            green = tl.div_rn(green, WHITE)
+            blue = tl.div_rn(blue, WHITE)
+            red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
+            grey += tl.where(inside, _luma(red, green, blue), 0.0)
+            _keep(planes + spot, PLANE, red, green, blue, inside)
+        tl.debug_barrier()
+
+    rest = (1 - contrasted) * (tl.sum(grey, 0) / (SIZE * SIZE))
+    blurred = False
+    if BLURS:
+        blurred = tl.load(blur + image) != 0
+    for at in range(0, SIZE * SIZE, BLOCK):
+        spot = at + lane
+        inside = spot < SIZE * SIZE
+        red, green, blue = _planar(planes + spot, PLANE, inside)
+        red = _clamp(contrasted * red + rest)
+        green = _clamp(contrasted * green + rest)
+        blue = _clamp(contrasted * blue + rest)
+        red, green, blue = _jitter(red, green, blue, order, behind, 4, bright, saturated, turn)
+        luma = _luma(red, green, blue)
+        red = tl.where(greyed, luma, red)
+        green = tl.where(greyed, luma, green)
+        blue = tl.where(greyed, luma, blue)
+        if blurred:
+            _keep(planes + spot, PLANE, red, green, blue, inside)
+        else:
+            _write(view + 3 * spot, red, mean_red, std_red, solarised, threshold, inside)
+            _write(view + 3 * spot + 1, green, mean_green, std_green, solarised, threshold, inside)
+            _write(view + 3 * spot + 2, blue, mean_blue, std_blue, solarised, threshold, inside)
+
+    if BLURS:  # noqa: SIM102  (this is decided when the kernel is compiled, the other for each image)
+        if blurred:
+            sigma = tl.load(blur_sigma + image)
+            tap = tl.arange(0, LINE)
+            total = tl.sum(tl.where(tap <= 2 * RADIUS, _bell(tap - RADIUS, sigma), 0.0), 0)
+            tl.debug_barrier()
+            for at in range(0, SIZE * SIZE, BLOCK):
+                spot = at + lane
+                inside = spot < SIZE * SIZE
+                red, green, blue = _blur(
+                    planes + spot, spot % SIZE, 1, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK
+                )
+                _keep(strip + spot, PLANE, red, green, blue, inside)
+            tl.debug_barrier()
+            for at in range(0, SIZE * SIZE, BLOCK):
+                spot = at + lane
+                inside = spot < SIZE * SIZE
+                red, green, blue = _blur(
+                    strip + spot, spot // SIZE, SIZE, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK
+                )
+                _write(view + 3 * spot, red, mean_red, std_red, solarised, threshold, inside)
+                _write(view + 3 * spot + 1, green, mean_green, std_green, solarised, threshold, inside)
+                _write(view + 3 * spot + 2, blue, mean_blue, std_blue, solarised, threshold, inside)
+
+
+@triton.jit
+def _lay_weights(table, length, mirrored, SIZE: tl.constexpr, CUBIC: tl.constexpr, LINE: tl.constexpr):
+    """`resampling.resize_weights` along one axis of a crop, in as many terms as can differ from nought.
+
+    Into `table` [1 + taps, S]: which pixel of the crop is the first of each output pixel, then the weights from there
+    on. How many taps there are is returned. The operations are those of `resize_weights`, rounded as they are there: a
+    distance is a small difference of large numbers.
+    """
+    lane = tl.arange(0, LINE)
+    place = tl.minimum(lane, SIZE - 1)
+    scale = tl.div_rn(length.to(tl.float32), SIZE * 1.0)
+    stretch = tl.maximum(scale, 1.0)
+    reach = stretch * (2.0 if CUBIC else 1.0)
+    centre = scale * ((place + mirrored * (SIZE - 1 - 2 * place)).to(tl.float32) + 0.5)
+    first = tl.floor(centre - 0.5 - reach) + 1
+    taps = tl.ceil(2 * reach).to(tl.int32)
+    centre = tl.div_rn(centre, stretch)
+    total = tl.zeros([LINE], tl.float32)
+    for tap in range(taps):
+        total += _weight(first + tap, centre, stretch, length, CUBIC)
+    tl.store(table + lane, first, lane < SIZE)
+    for tap in range(taps):
+        weight = tl.div_rn(_weight(first + tap, centre, stretch, length, CUBIC), total)
+        tl.store(table + (1 + tap) * SIZE + lane, weight, lane < SIZE)
+    return taps
+
+
+@triton.jit
+def _weight(pixel, centre, stretch, length, CUBIC: tl.constexpr):
+    distance = tl.abs(tl.div_rn(pixel + 0.5, stretch) - centre)
+    if CUBIC:
+        near = ((1.5 * distance - 2.5) * distance) * distance + 1
+        beyond = tl.minimum(distance, 2.0)
+        far = (((beyond - 5) * beyond + 8) * beyond - 4) * -0.5
+        weight = tl.where(distance < 1, near, far)
+    else:
+        weight = tl.maximum(1 - distance, 0.0)
+    return tl.where((pixel >= 0) & (pixel < length), weight, 0.0)
+
+
+@triton.jit
+def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+              UNROLLED: tl.constexpr):  # fmt: skip
+    """The weighted sums of pixels that stand `step` apart from `line` on; those outside of the crop have no weight."""
+    first = tl.load(table, inside, 0.0).to(tl.int32)
+    red = tl.zeros([BLOCK], tl.float32)
+    green = tl.zeros([BLOCK], tl.float32)
+    blue = tl.zeros([BLOCK], tl.float32)
+    for tap in tl.range(0, taps, loop_unroll_factor=UNROLLED):
+        weight = tl.load(table + (1 + tap) * SIZE, inside, 0.0)
+        r, g, b = _planar(line + tl.minimum(tl.maximum(first + tap, 0), length - 1) * step, plane, inside)
+        red += weight * r
+        green += weight * g
+        blue += weight * b
+    return red, green, blue
+
+
+@triton.jit
+def _blur(place, along, step, sigma, total, inside, SIZE: tl.constexpr, RADIUS: tl.constexpr, PLANE: tl.constexpr,
+          BLOCK: tl.constexpr):  # fmt: skip
+    """The Gaussian's sums over pixels `step` apart: `place` is the `along`-th of SIZE, with the edges reflected."""
+    red = tl.zeros([BLOCK], tl.float32)
+    green = tl.zeros([BLOCK], tl.float32)
+    blue = tl.zeros([BLOCK], tl.float32)
+    for tap in range(2 * RADIUS + 1):
+        source = tl.abs(along + tap - RADIUS)
+        source = tl.where(source >= SIZE, 2 * (SIZE - 1) - source, source)
+        r, g, b = _planar(place + (source - along) * step, PLANE, inside)
+        weight = _bell(tap - RADIUS, sigma) / total
+        red += weight * r
+        green += weight * g
+        blue += weight * b
+    return red, green, blue
+
+
+@triton.jit
+def _bell(offset, sigma):
+    steps = offset / sigma
+    return tl.exp(-0.5 * steps * steps)
+
+
+@triton.jit
+def _jitter(red, green, blue, order, begin, end, brightness, saturation, hue):
+    """Those operations of an image's order that stand at the places from `begin` to `end`, but contrast."""
+    for place in range(begin, end):
+        operation = tl.load(order + place)
+        if operation == _HUE:
+            red, green, blue = _shift_hue(red, green, blue, hue)
+        else:
+            factor = tl.where(operation == _BRIGHTNESS, brightness, saturation)
+            other = tl.where(operation == _BRIGHTNESS, 0.0, 1 - saturation) * _luma(red, green, blue)
+            red = _clamp(factor * red + other)
+            green = _clamp(factor * green + other)
+            blue = _clamp(factor * blue + other)
+    return red, green, blue
+
+
+@triton.jit
+def _shift_hue(red, green, blue, hue):
+    """`colour.shift_hue_`."""
+    high = tl.maximum(tl.maximum(red, green), blue)
+    low = tl.minimum(tl.minimum(red, green), blue)
+    chroma = high - low
+    sixths = tl.where(green == high, blue - red + 2 * chroma, red - green + 4 * chroma)
+    sixths = tl.where(red == high, green - blue, sixths)
+    sixths = sixths / tl.maximum(chroma, 1e-12) + 6 * hue
+    sixths -= 6 * tl.floor(sixths * (1 / 6))
+    red_share = _clamp(tl.abs(sixths - 3) - 1)
+    green_share = _clamp(2 - tl.abs(sixths - 2))
+    blue_share = _clamp(2 - tl.abs(sixths - 4))
+    return low + chroma * red_share, low + chroma * green_share, low + chroma * blue_share
+
+
+@triton.jit
+def _luma(red, green, blue):
+    return 0.2989 * red + 0.587 * green + 0.114 * blue
+
+
+@triton.jit
+def _clamp(x):
+    return tl.minimum(tl.maximum(x, 0.0), 1.0)
+
+
+@triton.jit
+def _planar(place, plane, inside):
+    red = tl.load(place, inside, 0).to(tl.float32)
+    green = tl.load(place + plane, inside, 0).to(tl.float32)
+    blue = tl.load(place + 2 * plane, inside, 0).to(tl.float32)
+    return red, green, blue
+
+
+@triton.jit
+def _keep(place, plane, red, green, blue, inside):
+    tl.store(place, red, inside)
+    tl.store(place + plane, green, inside)
+    tl.store(place + 2 * plane, blue, inside)
+
+
+@triton.jit
+def _write(place, value, mean, std, solarised, threshold, inside):
+    value = tl.where(solarised & (value >= threshold), 1 - value, value)
+    tl.store(place, ((value - mean) / std).to(place.dtype.element_ty), inside)

@@ -1,0 +1,115 @@
+"""Datasets decoded once: plain .npy files that are memory-mapped, and what identifies them, in one folder each.
+
+A folder appears whole, by renaming, or not at all. Two processes that prepare one dataset both do the work; the second
+finds the first's folder there and throws its own away.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LAYOUT = 1  # of a cache folder, and of what is hashed; a new number makes all caches afresh
+_SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images uint8 [N, 3, H, W] and labels int64 [N] (places in `Dataset.classes`), memory-mapped and read-only."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with labels, divided into train and test.
+
+    `fingerprint` ("sha256:...") covers the classes and all images and labels, and neither name nor folder.
+    `factors` holds, for `shapes`, what each image was drawn from: "train" and "test" to structured arrays [N].
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    fingerprint: str
+    factors: Mapping[str, NDArray[np.void]] | None = None
+
+
+def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], tuple[str, ...]]) -> Dataset:
+    """The dataset from its folder in `cache`; where it is not there, `prepare(folder)` first writes its arrays.
+
+    `identity` (JSON) says where the data come from; other contents there must give another identity. `prepare` writes
+    `{train,test}_{images,labels}.npy`, and `..._factors.npy` if it likes, and returns the classes.
+    """
+    text = json.dumps([LAYOUT, name, identity], sort_keys=True)
+    folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    found = _opened(folder, name)
+    if found is not None:
+        return found
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache))
+    try:
+        _complete(partial, prepare(partial))
+        if _opened(folder, name) is None:  # still: none has appeared meanwhile
+            _rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    made = _opened(folder, name)
+    if made is None:
+        raise RuntimeError(f"{folder} was written and cannot be read back")
+    return made
+
+
+def _opened(folder: Path, name: str) -> Dataset | None:
+    """The dataset in the folder, or None where there is none or it is damaged."""
+    try:
+        about: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        arrays = {stem: np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False) for stem in about["arrays"]}
+        train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS)
+        factors = {split: arrays[f"{split}_factors"] for split in _SPLITS if f"{split}_factors" in arrays}
+        return Dataset(name, tuple(about["classes"]), train, test, about["fingerprint"], factors or None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _complete(folder: Path, classes: tuple[str, ...]) -> None:
+    """Adds dataset.json, then sees to it that all is on the disk before the folder gets its name."""
+    stems = sorted(path.stem for path in folder.glob("*.npy"))
+    about = {"arrays": stems, "classes": classes, "fingerprint": fingerprint(folder, classes)}
+    (folder / "dataset.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
+    """sha256 over classes, shapes, and the bytes of images and labels of both splits."""
+    names = [f"{split}_{what}" for split in _SPLITS for what in ("images", "labels")]
+    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
+    header = {"layout": LAYOUT, "classes": classes, "shapes": [array.shape for array in arrays]}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for array in arrays:
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(np.ascontiguousarray(little).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _rename(partial: Path, folder: Path) -> None:
+    """Gives the finished folder its name; what stood there before was damaged, unless another process was quicker."""
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        if _opened(folder, folder.name) is not None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)

@@ -1,0 +1,1 @@
+"""Following a run: status, progress bars, the terminal view and the live page."""

@@ -1,0 +1,172 @@
+"""Measures this machine: matrix products, copies, views, and steps of training through the loop that trials use."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from twinbench.harness.data.augmentation import draw_parameters, training_view
+from twinbench.harness.performance.measurements import Measurement, PackSeconds, TrainingStep, pack_shape_of, shape_of
+from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_beside_each_other, measured_packs
+from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_of_a_step
+from twinbench.harness.planning import check, plan
+from twinbench.harness.training.cuda_graphs import settle
+from twinbench.harness.training.loop import uses_bf16
+from twinbench.harness.training.step import kernel_of_views
+from twinbench.methods.backbones.registry import BACKBONES, build_backbone
+from twinbench.methods.backbones.vision_transformer import ViTOptions
+from twinbench.sweeps.protocol import BackboneRule, Protocol
+from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
+from twinbench.sweeps.trial import Trial
+
+SHAPE_SECONDS = {"cpu": 12.0, "cuda": 20.0}  # for all methods and batch sizes on one backbone
+PACKS_SECONDS = 20.0  # for the packs of one backbone
+BATCH_SIZES = (32, 128, 512)
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+COPIED_BYTES = 2**28  # beyond any cache
+VIEWS = 256
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A training step, or its packs, that was not measured, and why."""
+
+    shape: dict[str, Any]
+    batch_size: int
+    reason: str
+
+
+# --- what the hardware does ------------------------------------------------------------------------------------------
+
+
+def gemm_gflops(device: torch.device) -> dict[str, float]:
+    """Thousand million operations per second of a square product, by dtype; bf16 on a GPU alone."""
+    n = GEMM_SIZE[device.type]
+    dtypes = [torch.float32] + ([torch.bfloat16] if device.type == "cuda" else [])
+    found = {}
+    for dtype in dtypes:
+        a, b, c = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 * per_second(lambda: torch.mm(a, b, out=c), device) / 1e9  # noqa: B023
+    return found
+
+
+def copy_gigabytes_per_second(device: torch.device) -> float:
+    """From memory to memory of the device: bytes read and bytes written."""
+    here = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    there = torch.empty_like(here)
+    return 2 * COPIED_BYTES * per_second(lambda: there.copy_(here), device) / 1e9
+
+
+def views_per_second(device: torch.device) -> float:
+    """Views of 32 pixels, by the recipe of cifar10-small: parameters drawn, pixels distorted and normalised."""
+    protocol = read_protocol("cifar10-small")
+    recipe, rule = protocol.views[0], protocol.dataset
+    images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
+    make = kernel_of_views() if device.type == "cuda" else training_view
+    dtype = torch.bfloat16 if uses_bf16("auto", device) else torch.float32
+
+    def views() -> None:
+        make(images, draw_parameters(ids, recipe, 0, 0, 0, 32, 32), recipe, 32, rule, dtype)
+
+    return VIEWS * per_second(views, device)
+
+
+def per_second(run: Callable[[], object], device: torch.device) -> float:
+    """How often a second `run` runs, once warm."""
+    for _ in range(3):
+        run()
+    settle(device)
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() - begun < SECONDS:
+        for _ in range(1 if device.type == "cpu" else 10):  # a GPU is waited for seldom
+            run()
+            count += 1
+        settle(device)
+    return count / (time.perf_counter() - begun)
+
+
+# --- what a training does --------------------------------------------------------------------------------------------
+
+
+def training_steps(device: torch.device, gflops: float) -> Iterator[TrainingStep | LeftOut]:
+    """Steps of every shipped method on every shipped backbone, the cheap ones first, each as soon as it is measured.
+
+    What would take longer than there is time for is left out, and so is what the device has no memory for. `gflops`
+    are the device's fastest products, by which nothing is begun that cannot end.
+    """
+    most = SHAPE_SECONDS[device.type]
+    for trials, image_size in bench_trials():
+        begun = time.perf_counter()
+        seconds_per_image = operations_of_an_image(trials[0], image_size) / (1e9 * gflops)  # then of the step before
+        for trial in trials:
+            batch_size = int(trial.training["batch_size"])
+            shape = shape_of(trial, image_size)
+            left = most - (time.perf_counter() - begun)
+            if 2 * batch_size * seconds_per_image > left:
+                yield LeftOut(shape, batch_size, f"takes longer than the {most:.0f} s of a backbone")
+                continue
+            try:
+                seconds = seconds_of_a_step(trial, image_size, device, min(SECONDS, left))
+            except MemoryError:
+                torch.cuda.empty_cache()
+                yield LeftOut(shape, batch_size, "takes more memory than the device has")
+                continue
+            seconds_per_image = seconds / batch_size
+            yield TrainingStep(shape, batch_size, seconds)
+
+
+def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
+    """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough.
+
+    On a CPU in as many processes at once as `run` starts there unless it is told otherwise.
+    """
+    threads = found.machine.threads
+    processes = max(1, found.machine.cores // threads) if device == "cpu" else 1
+    for (trial, *_), image_size in bench_trials():
+        shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
+        step = found.seconds_of_a_step(shape, batch_size)
+        if not step or 2 * ROUNDS * sum(SIZES) * step >= PACKS_SECONDS:
+            continue
+        if processes == 1:
+            seconds = measured_packs(trial, image_size, device, threads)
+        else:
+            try:
+                seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+            except BrokenProcessPool:
+                yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
+                continue
+        if seconds:  # none where memory ends at one
+            yield PackSeconds(pack_shape_of(trial, image_size), batch_size, processes, SIZES[-1], seconds)
+
+
+def operations_of_an_image(trial: Trial, image_size: int) -> int:
+    """Of the backbone's products in a training step, forwards and twice that backwards, on all views of an image."""
+    content = trial.protocol["content"]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        backbone = build_backbone(content["backbone"]["name"], content["backbone"]["options"]).eval()
+        backbone(torch.empty(1, 3, image_size, image_size))
+    return 3 * len(content["views"]) * int(counter.get_total_flops())
+
+
+def bench_trials() -> Iterator[tuple[list[Trial], int]]:
+    """By backbone: trials of all the protocol's methods, from the smallest batch to the largest, and the image's side.
+
+    Each is a shipped protocol's own; the backbones that no protocol has stand in the CIFAR-10 protocol of ResNet-18.
+    """
+    resnet18 = read_protocol("cifar10-r18-200ep")
+    shapes: list[tuple[Protocol, int]] = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32)]
+    shapes.append((resnet18, 32))
+    there = {protocol.backbone.name for protocol, _ in shapes}
+    for name, backbone in BACKBONES.items():
+        if name not in there:
+            options: dict[str, Any] = {"patch_size": 4} if backbone.options_class is ViTOptions else {"stem": "cifar"}
+            shapes.append((replace(resnet18, backbone=BackboneRule(name, options)), 32))
+    for protocol, image_size in shapes:
+        grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})
+        sweep = Sweep("", protocol.name, (0,), (grid,), baselines=False)
+        planned = plan("bench", sweep, protocol, check(sweep, protocol, "bench"), "")
+        yield sorted(planned.trials, key=lambda trial: int(trial.training["batch_size"])), image_size

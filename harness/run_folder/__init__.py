@@ -1,0 +1,1 @@
+"""A run folder: its layout, leases on trials, heartbeats and progress."""

@@ -1,0 +1,1 @@
+"""This machine: devices, memory, cgroups, code and library versions, the user's cache."""

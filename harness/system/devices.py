@@ -1,0 +1,36 @@
+"""The devices and processor cores that this process may use."""
+
+import os
+
+from twinbench.harness.system.cgroups import least_quota
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+
+def choose_devices(device: str) -> list[str]:
+    """`auto`: every GPU, else the CPU. InvalidInput for a device that is not there."""
+    import torch
+
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if device == "auto":
+        return gpus or ["cpu"]
+    if device == "cuda" and gpus:
+        return gpus
+    if device in ("cpu", *gpus):
+        return [device]
+    raise InvalidInput([Mistake("--device", "", "no such device here", device, ", ".join(["auto", "cpu", *gpus]))])
+
+
+def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) -> list[str]:
+    """The device of rank 0 of every worker: rank k takes the k-th GPU after it. A CPU serves any number of ranks."""
+    if devices == ["cpu"]:
+        return devices
+    if len(devices) < processes:
+        allowed = f"at most {len(devices)}, the GPUs there are"
+        raise InvalidInput([Mistake("--processes-per-trial", "", "needs a GPU each", processes, allowed)])
+    return devices[: len(devices) // processes * processes : processes] * workers_per_gpu
+
+
+def cores() -> int:
+    """Those that this process may use, which in a container are fewer than the machine has, or share its time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(allowed, least_quota())))

@@ -1,0 +1,99 @@
+"""Which code, in which surroundings, made a result: recorded with it, no part of its identity."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from twinbench.methods.registry import ENTRY_POINTS
+
+ROOMS = ("methods", "sweeps", "results", "reports", "harness")
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMIT = "COMMIT"  # in a snapshot: the commit it was made from
+CLEAR = Path("/proc/self/clear_refs")
+VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
+
+
+@functools.cache
+def code_hash() -> str:
+    """sha256 over names and contents of the Python files that trials run, those of packages that add methods too."""
+    total = hashlib.sha256()
+    for room in ROOMS:
+        _add_code(total, ROOT / room, ROOT)
+    for top in other_packages():
+        _add_code(total, top, top.parent)
+    return total.hexdigest()
+
+
+def _add_code(total: Any, code: Path, root: Path) -> None:
+    for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:
+        total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+
+
+@functools.cache
+def other_packages() -> tuple[Path, ...]:
+    """The top-level modules and package folders of installed methods that are not ours."""
+    names = {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    found = []
+    for name in sorted(names):
+        spec = importlib.util.find_spec(name)  # of a top-level module: imports nothing
+        if spec and spec.origin and Path(spec.origin).exists():
+            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
+    return tuple(found)
+
+
+@functools.cache
+def commit() -> str:
+    """The checkout's commit, with `+changes` when files differ from it; empty outside a checkout of this project."""
+    if (ROOT / COMMIT).exists():
+        return (ROOT / COMMIT).read_text(encoding="utf-8")
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that compute."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+def forget_peak_memory() -> None:
+    """From here on `peak_memory_bytes` counts anew, where the system can do that."""
+    with contextlib.suppress(OSError):
+        CLEAR.write_text("5")  # proc(5): the most memory held is what is held now
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held since `forget_peak_memory`; None where the system cannot tell."""
+    if not os.access(CLEAR, os.W_OK):
+        return None
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)

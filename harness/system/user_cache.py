@@ -1,0 +1,9 @@
+"""The user's cache folder."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """$TWINBENCH_CACHE, else ~/.cache/twinbench."""
+    return Path(os.environ.get("TWINBENCH_CACHE") or Path.home() / ".cache" / "twinbench")

@@ -1,0 +1,280 @@
+"""Executes one trial from where it stopped: data, method, training, evaluation. Nothing here writes a record."""
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
+from twinbench.harness.data.images import Images
+from twinbench.harness.data.random_streams import key, permutation, torch_seed
+from twinbench.harness.evaluation.evaluate import Evaluator, Part
+from twinbench.harness.run_folder.leases import STALE_SECONDS, Attempt, now, trial_folder
+from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.system import provenance
+from twinbench.harness.system.memory import give_back_freed_memory
+from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.kernels import FAST, REPRO, as_it_is, choose_kernels
+from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
+from twinbench.harness.training.loss_log import Diverged
+from twinbench.harness.trial.ranks import other_ranks
+from twinbench.methods.backbones.registry import build_backbone
+from twinbench.methods.method import Method
+from twinbench.methods.registry import get_method
+from twinbench.sweeps.hashing import canonical_json
+from twinbench.sweeps.protocol import DatasetRule, Evaluation, Training
+from twinbench.sweeps.recipe import ViewRecipe
+from twinbench.sweeps.trial import Trial
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a trial runs: no part of its identity. `data` is the folder of the dataset's files, if it needs one.
+
+    `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
+    allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
+    trial together, each with `threads`: on a CPU, or on one GPU each from `device` on. `pack` trials at most take turns
+    in one process, on the same batches; of a trial that runs, it says how many do. `mode` is `repro` or `fast`. With
+    `isolate` each trial, or pack, has a process that begins and ends with it.
+    """
+
+    run_folder: Path
+    device: str = "cpu"
+    threads: int = 1
+    data: Path | None = None
+    cache: Path | None = None
+    trial_time_limit: float | None = None
+    where: str = ""
+    stale_seconds: float = STALE_SECONDS
+    keep_log: bool = False
+    processes: int = 1
+    pack: int = 1
+    mode: str = REPRO
+    isolate: bool = False
+
+    def absolute(self) -> "Surroundings":
+        """The same with paths that mean the same in every process of a cluster."""
+        return replace(self, run_folder=self.run_folder.resolve(), data=self.data.resolve() if self.data else None)
+
+
+@dataclass
+class Found:
+    """What a trial has come to so far: a failure later on loses none of it."""
+
+    progress: Progress = field(default_factory=Progress)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    evaluation_seconds: float = 0.0
+
+
+def train_and_evaluate(
+    trial: Trial,
+    surroundings: Surroundings,
+    attempt: Attempt,
+    should_stop: Callable[[], bool],
+    found: Found,
+) -> Generator[None, None, tuple[str, str]]:
+    """The trial itself, with a pause after every update for others that take turns with it.
+
+    Returns its status and the reason of it; what was found so far is in `found` all the while.
+    """
+    device = torch.device(surroundings.device)
+    if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # before that, asking for a device's statistics is an error
+        torch.cuda.set_device(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        give_back_freed_memory()
+        provenance.forget_peak_memory()
+    ranks = ranks_of(trial, surroundings)
+    others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data
+    evaluator = _evaluator(trial, surroundings, device)
+    method = build_method(trial, device)
+    if trial.training:
+        task = _task(trial, surroundings, evaluator, device)
+        log = attempt.log if surroundings.keep_log else None
+        report, every = _reporter(attempt, found), evaluator.rules.diagnostics_every_epochs
+        with others.together(other_rank, trial, surroundings, log=log) if others else contextlib.nullcontext():
+            yield from train(method, task, evaluator.diagnose, every, report, should_stop)
+        check_finite(method)
+    started = time.perf_counter()
+    with as_it_is(mode_of(surroundings) == FAST):
+        found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
+    found.evaluation_seconds = time.perf_counter() - started
+    return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
+
+
+def mode_of(surroundings: Surroundings) -> str:
+    """The mode that the trial runs in: on a CPU there is one."""
+    return surroundings.mode if torch.device(surroundings.device).type == "cuda" else REPRO
+
+
+def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
+    """Ends an evaluation as training is ended; the next attempt finds it trained, and evaluates again."""
+
+    def look_up() -> None:
+        if should_stop():
+            raise Interrupted
+
+    return look_up
+
+
+def ranks_of(trial: Trial, surroundings: Surroundings) -> int:
+    """How many processes train the trial; what is not trained takes one. ValueError where they do not fit."""
+    ranks = surroundings.processes if trial.training else 1
+    if ranks > 1 and trial.training["batch_size"] % ranks:
+        raise ValueError(f"{ranks} ranks cannot share a batch of {trial.training['batch_size']} images equally")
+    return ranks
+
+
+def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -> Callable[[], None]:
+    """What a rank other than the first does for a trial: the same training on its own rows, and nothing else.
+
+    It builds all that it trains with from the trial itself, so it begins with the same weights and the same state.
+    """
+    torch.set_num_threads(surroundings.threads)
+    choose_kernels(mode_of(surroundings))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    method = build_method(trial, device)
+    task = _task(trial, surroundings, _evaluator(trial, surroundings, device), device)
+
+    def run() -> None:
+        with contextlib.suppress(Diverged, Interrupted):  # rank 0 comes to the same end, and says so
+            for _ in train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False):
+                pass
+
+    return run
+
+
+def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
+    """Tells the attempt's file where training stands, and its log how each epoch went; shows the curves so far.
+
+    The pace is that of the clock, so that what is left can be told: evaluation between epochs and the turns of a pack's
+    other trials slow it down.
+    """
+    began, seen = time.perf_counter(), 0
+    printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
+
+    def report(progress: Progress, step: int, steps: int) -> None:
+        nonlocal printed, seen
+        if printed < 0:
+            seen = progress.images_seen  # by attempts before this one
+        found.progress = progress
+        rate = (progress.images_seen - seen) / (time.perf_counter() - began)
+        attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
+        if progress.epoch != printed:
+            printed = progress.epoch
+            loss = (progress.curves.get("loss") or [None])[-1]
+            told = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
+            print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{told}", flush=True)
+            shown.show(lambda: finished_curves(progress))
+
+    return report
+
+
+def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]:
+    """`collapsed` where the protocol says which final feature_std means it."""
+    final = (progress.curves.get("diagnostics/feature_std") or [None])[-1]
+    if collapsed_below is not None and final is not None and final < collapsed_below:
+        return "collapsed", f"feature_std {final:.4g} at the end is below the protocol's {collapsed_below:g}"
+    return "done", ""
+
+
+def build_method(trial: Trial, device: torch.device) -> Method:
+    """The method with its first weights. Backbone and heads draw from streams of their own, so that trials of one seed
+    start from the same backbone whatever their method."""
+    backbone_rule = trial.protocol["content"]["backbone"]
+    method_class = get_method(trial.method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(trial.seed, "initialisation of the backbone"))
+        backbone = build_backbone(backbone_rule["name"], backbone_rule["options"])
+        torch.manual_seed(torch_seed(trial.seed, "initialisation of the heads"))
+        method = method_class(backbone, method_class.config_class(**trial.settings))
+    return method.to(device).to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class _Splits:
+    """A dataset as a protocol's rule divides it."""
+
+    rule: DatasetRule
+    dataset: Dataset
+    train: Part
+    validation: Part
+    test: Part
+
+
+@functools.lru_cache(maxsize=1)  # a warm worker loads and divides the dataset once, and a pack's trials share it
+def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: torch.device) -> _Splits:
+    rule = DatasetRule(**json.loads(rule_json))
+    dataset = load_dataset(rule.name, data, rule.image_size, cache)
+    train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
+    train_positions = some(train_positions, rule.train_examples, rule.split_seed)
+    test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
+
+    def part(split: Any, positions: NDArray[np.int64]) -> Part:
+        labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
+        return Part(Images(split.images, positions, device), labels)
+
+    return _Splits(
+        rule,
+        dataset,
+        part(dataset.train, train_positions),
+        part(dataset.train, validation_positions),
+        part(dataset.test, test_positions),
+    )
+
+
+def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device: torch.device) -> Task:
+    return Task(
+        images=evaluator.train.images,
+        dataset=evaluator.dataset,
+        views=evaluator.views,
+        training=Training(**trial.training),
+        seed=trial.seed,
+        image_size=evaluator.image_size,
+        folder=trial_folder(surroundings.run_folder, trial.trial_id),
+        device=device,
+        shares_views=surroundings.pack > 1,
+        compiles=mode_of(surroundings) == FAST,
+        keeps_its_turn=surroundings.pack > 1 and device.type == "cuda",
+    )
+
+
+def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -> Evaluator:
+    """The three splits on the device."""
+    content = trial.protocol["content"]
+    splits = _splits(canonical_json(content["dataset"]), surroundings.data, surroundings.cache, device)
+    dataset = splits.dataset
+    if dataset.fingerprint != trial.dataset_fingerprint:
+        raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
+    return Evaluator(
+        train=splits.train,
+        validation=splits.validation,
+        test=splits.test,
+        classes=len(dataset.classes),
+        dataset=splits.rule,
+        rules=Evaluation(**content["evaluation"]),
+        views=tuple(ViewRecipe(**view) for view in content["views"]),
+        image_size=dataset.train.images.shape[-1],
+        seed=trial.seed,
+        selected_on=content["selected_on"],
+        checkpoint=content["checkpoint"],
+    )
+
+
+def some(positions: Any, count: int | None, seed: int) -> Any:
+    """`count` of the positions, drawn with the split's seed, in ascending order; all of them when `count` is None."""
+    if count is None or count >= len(positions):
+        return positions
+    return np.sort(positions[permutation(key(seed, "subset"), len(positions)).numpy()[:count]])

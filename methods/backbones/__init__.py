@@ -1,0 +1,1 @@
+"""Backbones that every method shares: ResNets, vision transformers and their registry."""

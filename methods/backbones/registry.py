@@ -1,0 +1,60 @@
+"""The encoders that all methods share: images [N, 3, H, W] to features [N, feature_dim].
+
+torchvision is imported by what builds with it: it takes as long as torch, and a plan builds nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+from torch import nn
+
+from twinbench.methods.backbones.resnet import ResNetOptions, SmallResNet, SmallResNetOptions, _resnet18, _resnet50
+from twinbench.methods.backbones.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions, ViTSize
+from twinbench.methods.names import unknown_name
+
+
+class UnknownBackbone(ValueError):
+    """No backbone has that name; the text names the nearest and all."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An entry of the registry: the class of its options, and what builds a module with `.feature_dim` from them."""
+
+    options_class: type
+    build: Callable[[Any], nn.Module]
+
+
+def build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """The named backbone with freshly drawn weights (from torch's generator) and `.feature_dim`.
+
+    UnknownBackbone for a name, ValueError for an option that is not known.
+    """
+    if name not in BACKBONES:
+        raise UnknownBackbone(unknown_name("backbone", name, BACKBONES))
+    entry = BACKBONES[name]
+    known = [field.name for field in fields(entry.options_class)]
+    for option in options:
+        if option not in known:
+            raise ValueError(unknown_name(f"option of backbone {name}", option, known))
+    return entry.build(entry.options_class(**options))
+
+
+def feature_dim(backbone: nn.Module) -> int:
+    """The width of a backbone's features."""
+    return cast(int, backbone.feature_dim)
+
+
+def _vit(size: ViTSize) -> Callable[[Any], nn.Module]:
+    return lambda options: VisionTransformer(options, size)
+
+
+BACKBONES: dict[str, Backbone] = {
+    "resnet18": Backbone(ResNetOptions, _resnet18),
+    "resnet50": Backbone(ResNetOptions, _resnet50),
+    "small_resnet": Backbone(SmallResNetOptions, SmallResNet),
+    "vit_tiny": Backbone(ViTOptions, _vit(TINY)),
+    "vit_small": Backbone(ViTOptions, _vit(SMALL)),
+    "vit_base": Backbone(ViTOptions, _vit(BASE)),
+}

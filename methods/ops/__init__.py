@@ -1,0 +1,1 @@
+"""Numerical operations of the losses: correlation sums, precision, and gathering over ranks."""

@@ -1,0 +1,1 @@
+"""Claims: their file format, their declarations, and the evidence behind each."""

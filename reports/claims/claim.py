@@ -1,0 +1,247 @@
+"""Claims: sentences with a comparison behind them, read from a TOML file. `claims.toml`, in short:
+
+    protocol = "cifar10-small"              # or reported = "lightly-cifar10": about a published table's numbers
+
+    [[claims]]
+    name = "simclr-beats-byol"
+    sentence = "On CIFAR-10 SimCLR is at least one point better than BYOL in linear accuracy."
+    kind = "better"
+    a = { method = "simclr" }               # and settings, where a cell is meant: batch_size = 128
+    b = { method = "byol" }
+    at_least = 0.01
+
+Sizes of accuracies are fractions: 0.01 is one point. KINDS says what each kind takes.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.protocol import Scalar, Section
+from twinbench.sweeps.toml_reader import parse, read_toml
+
+Kind = Literal["better", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"]
+Selector = dict[str, Scalar]  # a method, and the settings that single out a cell of it
+
+ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope", "seeds")
+# What a kind must have, and what it may have beside that and ALWAYS.
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "better": (("b",), ("at_least", "by")),  # A exceeds B, by at least so much, or by so much
+    "best_of": ((), ("among",)),  # A exceeds every one of these; without `among`, every other method there is
+    "not_worse": (("b", "within"), ()),  # A is at most so much below B
+    "insensitive": (("axis", "values", "within"), ()),  # A at any two of these values differs by less than so much
+    "monotone": (("axis", "values"), ("direction",)),  # A grows, or falls, from each value to the next
+    "equals": (("reported", "within"), ()),  # A's mean is within so much of what the published table says of it
+    "collapses": ((), ()),
+    "does_not_collapse": ((), ()),
+}
+LOWER_IS_BETTER = ("train_seconds", "peak_memory_bytes", "minutes", "peak_memory_gb")
+
+
+@dataclass(frozen=True)
+class Claim(Section):
+    """One `[[claims]]` table; see KINDS. `scope` holds at each of its points: {"batch_size": [64, 256]} is two."""
+
+    name: Annotated[str, MinLen(1)]
+    sentence: Annotated[str, MinLen(1)]
+    kind: Kind
+    a: Selector
+    metric: str = "linear_top1"
+    family: str = "claims"  # claims that are judged together: more of them ask more of each
+    protocol: str = ""  # left out: the file's
+    reported: str = ""  # left out: the file's
+    b: Selector = field(default_factory=dict)
+    among: tuple[Selector, ...] = ()
+    at_least: Annotated[float, Ge(0)] = 0.0
+    by: Annotated[float, Gt(0)] | None = None
+    within: Annotated[float, Gt(0)] | None = None
+    axis: str = ""
+    values: tuple[Scalar, ...] = ()
+    direction: Literal["increasing", "decreasing"] = "increasing"
+    scope: dict[str, list[Scalar]] = field(default_factory=dict)
+    seeds: Annotated[int, Ge(1)] | None = None  # at how many it is to be judged; left out: at as many as there are
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 of all that was claimed, the sentence with it: what a declaration puts on record."""
+        content = asdict(self)
+        if self.seeds is None:  # claims without it keep the hash they had before it could be said
+            del content["seeds"]
+        return digest(content)
+
+    @property
+    def is_about_a_table(self) -> bool:
+        """Whether its numbers are a published table's own, and not measured ones."""
+        return bool(self.reported) and self.kind != "equals"
+
+    @property
+    def claimed_size(self) -> float:
+        """The least difference that the sentence speaks of; 0 where it names none."""
+        return self.by or self.at_least
+
+
+@dataclass(frozen=True)
+class _File(Section):
+    claims: Annotated[tuple[Claim, ...], MinLen(1)]
+    protocol: str = ""
+    reported: str = ""
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_claims(path: Path) -> tuple[Claim, ...]:
+    """The claims of a file, in its order. InvalidInput lists every mistake in it."""
+    data = read_toml(path)
+    if "claims" not in data:
+        raise InvalidInput([Mistake(str(path), "claims", "is missing: each claim is a [[claims]] table")])
+    mistakes: list[Mistake] = []
+    try:
+        whole = parse(_File, data, str(path))
+        found = list(zip(whole.claims, data["claims"], strict=True))
+    except InvalidInput as error:
+        mistakes += error.mistakes
+        found = _readable(data)
+    claims = [_with_source(claim, data) for claim, _ in found]
+    mistakes += _double_names(claims, str(path))
+    tables = published_tables() if any(claim.reported for claim in claims) else {}
+    for claim, (_, given) in zip(claims, found, strict=True):
+        own = [
+            *_kind_mistakes(claim, {*given}, f"{path}: claims.{claim.name}"),
+            *_selector_mistakes(claim, f"{path}: claims.{claim.name}"),
+        ]
+        # Which rows of a published table are meant can only be asked of a claim that is itself in order.
+        mistakes += own or _source_mistakes(claim, tables, f"{path}: claims.{claim.name}")
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return tuple(claims)
+
+
+def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
+    """The claims of a file with mistakes that are in order by themselves: theirs are to be told as well."""
+    tables = data.get("claims")
+    found = []
+    for table in tables if isinstance(tables, list) else ():
+        if isinstance(table, dict):
+            with contextlib.suppress(InvalidInput):
+                found.append((parse(Claim, table, ""), table))
+    return found
+
+
+def _with_source(claim: Claim, data: Mapping[str, Any]) -> Claim:
+    """With the file's protocol and published table where the claim names none."""
+    protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
+    return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)
+
+
+def _double_names(claims: Iterable[Claim], where: str) -> Iterable[Mistake]:
+    names = [claim.name for claim in claims]
+    return [Mistake(where, "claims.name", "stands twice", name) for name in sorted(set(names)) if names.count(name) > 1]
+
+
+def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
+    """What its kind lacks, and what says nothing in it."""
+    needed, taken = KINDS[claim.kind]
+    filled = {f.name for f in fields(claim) if getattr(claim, f.name) not in ("", None, (), {})}
+    mistakes = [Mistake(where, key, f"is missing: {claim.kind} needs it") for key in needed if key not in filled]
+    allowed = (*needed, *taken, *ALWAYS)
+    mistakes += [
+        Mistake(where, key, f"says nothing in a claim of kind {claim.kind}", getattr(claim, key), ", ".join(allowed))
+        for key in sorted(given - set(allowed))
+    ]
+    if claim.axis and len(set(claim.values)) < 2:
+        mistakes.append(Mistake(where, "values", "needs two different values at least", list(claim.values)))
+    elif claim.axis and list(claim.values) != in_order(claim.values):
+        allowed_order = ", ".join(map(str, in_order(claim.values)))
+        mistakes.append(Mistake(where, "values", "are not in order, each once", list(claim.values), allowed_order))
+    if claim.by is not None and claim.at_least:
+        mistakes.append(Mistake(where, "by", "stands beside at_least: a claim has one size", claim.by))
+    if claim.metric.endswith("top1"):
+        sizes = {key: getattr(claim, key) for key in ("at_least", "by", "within")}
+        mistakes += [
+            Mistake(where, key, "is a fraction of the test images: one point is 0.01", size, "less than 1")
+            for key, size in sizes.items()
+            if size is not None and size >= 1
+        ]
+    return mistakes
+
+
+def in_order(values: Iterable[Scalar]) -> list[Scalar]:
+    """Numbers from the least up, each once; the order of words is the author's."""
+    once = list(dict.fromkeys(values))
+    numbers = [value for value in once if isinstance(value, int | float) and not isinstance(value, bool)]
+    return [*sorted(numbers)] if len(numbers) == len(once) else once
+
+
+def _selector_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
+    """Sides without a method, or the same twice; and what is fixed in two places, of which one would be overruled."""
+    sides = {"a": claim.a, "b": claim.b} | {f"among.{number}": side for number, side in enumerate(claim.among)}
+    for key, side in sides.items():
+        if (side or key == "a") and not isinstance(side.get("method"), str):
+            yield Mistake(where, key, "names no method", side)
+        if side and key != "a" and side == claim.a:
+            yield Mistake(where, key, "is the same as a", side)
+        for setting in [*claim.scope, *([claim.axis] if claim.axis else [])]:
+            if setting in side:
+                moved = "axis" if setting == claim.axis else "scope"
+                yield Mistake(where, f"{key}.{setting}", f"is fixed, and moved by {moved}", side[setting])
+    for setting, values in claim.scope.items():
+        if not values or len(set(values)) < len(values):
+            yield Mistake(where, f"scope.{setting}", "needs values, each once", values)
+
+
+def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: str) -> list[Mistake]:
+    """Whether it says whose numbers it is about, and whether a published table has them."""
+    if not claim.reported:
+        return [] if claim.protocol else [Mistake(where, "protocol", "is missing, and so is reported")]
+    if claim.reported not in tables:
+        names = ", ".join(tables)
+        close = nearest(claim.reported, tables)
+        return [Mistake(where, "reported", "no such published table", claim.reported, names, close)]
+    if claim.kind == "equals" and not claim.protocol:
+        return [Mistake(where, "protocol", "is missing: under which the number was measured")]
+    mistakes: list[Mistake] = []
+    for selector in [side | point for point in points(claim) for side in all_selectors(claim)]:
+        try:
+            reported_value(tables[claim.reported], claim, selector)
+        except InvalidInput as error:
+            mistakes += [replace(mistake, where=f"{where}: {mistake.where}") for mistake in error.mistakes]
+    return mistakes
+
+
+# --- what a claim speaks of -------------------------------------------------------------------------------------------
+
+
+def reported_value(table: PublishedTable, claim: Claim, selector: Mapping[str, Scalar]) -> PublishedValue:
+    """The one row that a published table has for the selector. InvalidInput where there is none, or several."""
+    settings = {key: value for key, value in selector.items() if key != "method"}
+    metric = "" if claim.metric in LOWER_IS_BETTER else claim.metric  # minutes and memory stand in every row
+    return find_reported(table, str(selector["method"]), metric or table.values[0].metric, settings)
+
+
+def all_selectors(claim: Claim) -> list[Selector]:
+    """Every cell that the claim speaks of, its scope aside."""
+    if claim.axis:
+        return [claim.a | {claim.axis: value} for value in claim.values]
+    return [side for side in (claim.a, claim.b, *claim.among) if side]
+
+
+def points(claim: Claim) -> list[Selector]:
+    """The points of the claim's scope: one without settings where it has none."""
+    found: list[Selector] = [{}]
+    for key, values in claim.scope.items():
+        found = [point | {key: value} for point in found for value in values]
+    return found
+
+
+def selector_text(selector: Mapping[str, Any]) -> str:
+    """ "simclr, batch_size 128": how a cell is called in sentences."""
+    return ", ".join(str(value) if key == "method" else f"{key} {value}" for key, value in selector.items())

@@ -1,0 +1,284 @@
+"""What a claim rests on: for each side of its comparisons the cell, its trials, and what they measured, seed by seed.
+
+A selector may leave settings open. Then validation chooses among the cells that match, as in the methods table, and how
+many there were is part of the evidence.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinbench.reports.claims.claim import Claim, all_selectors, points, reported_value, selector_text
+from twinbench.reports.claims.declarations import Declaration, Log, read_log
+from twinbench.reports.claims.known_names import TRIAL_METRICS, Names
+from twinbench.reports.claims.run_context import Around, attempts_at_others, has_ended
+from twinbench.reports.claims.trial_files import Trace, read_trace
+from twinbench.reports.statistics.per_example import Correct
+from twinbench.reports.tables.cells import (
+    BASELINES,
+    REPORTED_ON,
+    Cell,
+    Record,
+    Section,
+    choose,
+    read_run,
+    records,
+    rows,
+    sections,
+)
+from twinbench.reports.tables.published import PublishedTable, PublishedValue
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.errors import InvalidInput
+
+CURVES = """
+SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test,
+    arg_max(value, epoch) FILTER (name = 'diagnostics/feature_std') AS feature_std
+FROM curves GROUP BY trial_id
+"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cell of a comparison. `candidates`: cells that the selector left open and that ran to their end; `tried`: all
+    such that this folder holds of the method at the settings that every side of the claim fixes alike. `values`: the
+    metric by seed, of trials that are done. `reported` in place of all that where the number is a published one."""
+
+    label: str
+    selector: Mapping[str, Any]
+    section: Section | None = None
+    cell: Cell | None = None
+    candidates: int = 0
+    tried: int = 0
+    values: Mapping[int, float] = field(default_factory=dict)
+    measurements: tuple[Record, ...] = ()  # rows of the metrics table behind `values`
+    correct: Correct | None = None  # bool [seeds, test examples], where the records have them
+    reported: PublishedValue | None = None
+
+    @property
+    def trials(self) -> tuple[Record, ...]:
+        """All planned trials of the cell, whatever became of them."""
+        return self.cell.trials if self.cell else ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any number at all."""
+        return bool(self.values) or (self.reported is not None and self.reported.value is not None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a claim's rules and statistics look at. `pairs`: which side is compared with which, at which point of
+    the scope; the other side is None where the comparison is with a fixed number."""
+
+    claim: Claim
+    sides: tuple[Side, ...]
+    pairs: tuple[tuple[Side, Side | None, str], ...]
+    log: Log
+    declared: Declaration | None  # under the protocol that the trials ran under
+    table: PublishedTable | None  # of a claim about a published table, or equal to one
+    versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
+    feature_std: Mapping[str, float]  # at the end of training, by trial
+    locked: Mapping[tuple[str, int], str]  # hashes of the shipped protocols by name and version
+    around: Around = field(default_factory=Around)
+    traces: Mapping[str, Trace] = field(default_factory=dict)  # of the sides' trials that are recorded
+    # Of all claims that were asked of the folder so far, this one among them.
+    together: Sequence["Evidence"] = field(default=(), compare=False, repr=False)
+
+    @property
+    def measured(self) -> tuple[Side, ...]:
+        """The sides that records stand behind."""
+        return tuple(side for side in self.sides if side.cell is not None)
+
+    @cached_property
+    def trials(self) -> tuple[Record, ...]:
+        """The trials of all sides."""
+        return tuple(trial for side in self.sides for trial in side.trials)
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The protocol's content; of the first side where they differ, which rule A1 tells."""
+        return next((side.section.content for side in self.sides if side.section), {})
+
+    @property
+    def margin(self) -> float:
+        """The least difference that matters; of a published table there is none declared, so any."""
+        return float(self.content.get("margin", 0.0)) if self.claim.metric.endswith("top1") else 0.0
+
+    @cached_property
+    def withdrawn(self) -> tuple[str, ...]:
+        """Names of claims that were declared, and are neither judged now nor on file any more."""
+        judged = {other.claim.hash for other in self.together} | {self.claim.hash}
+        absent = [entry for entry in self.log.entries if entry.claim not in judged]
+        return tuple(entry.name for entry in absent if entry.claim not in self.around.claims_on_file)
+
+
+def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]:
+    """Of each protocol that the sides ran under by the name that the claim gives: its hash, and without deviations."""
+    named = [side.section for side in sides if side.section and side.section.protocol_name == claim.protocol]
+    return list(
+        {section.protocol_hash: frozenset({section.protocol_hash, section.base_hash}) for section in named}.values()
+    )
+
+
+class Folder:
+    """A run folder ready to be asked for the evidence of many claims: read once, indexed by method."""
+
+    def __init__(self, run_folder: Path):
+        self._folder, self._log = run_folder, read_log(run_folder)
+        with ResultStore(run_folder) as store:
+            store.ingest()
+            run = read_run(store, CURVES)
+        self.sections = sections(run)
+        self._names = Names(self.sections)
+        self._methods = sorted({cell.method for section in self.sections for cell in section.cells} - {*BASELINES})
+        self._reported: dict[tuple[str, str], list[Record]] = {}
+        for row in records(run.metrics[run.metrics["split"] == REPORTED_ON]):
+            self._reported.setdefault((row["trial_id"], row["name"]), []).append(row)
+        self._traces: dict[str, Trace] = {}
+        self._together: list[Evidence] = []
+        self._feature_std = dict(rows(run.curves, "trial_id", "feature_std"))
+        self._versions: dict[str, dict[str, str]] = {}
+        for trial, package, version in rows(run.versions, "trial_id", "package", "version"):
+            self._versions.setdefault(trial, {})[package] = version
+        others = attempts_at_others(run_folder, set(run.trials["trial_id"]))
+        self._around = Around(
+            tuple(self.sections),
+            tuple(name for name, attempts in others.items() if has_ended(attempts)),
+            tuple(name for name, attempts in others.items() if not has_ended(attempts)),
+            dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
+            frozenset(run.curves["trial_id"][run.curves["on_test"]]),
+            dict(rows(run.curves, "trial_id", "last_epoch")),
+            tuple(sorted(run_folder.glob("claims*.toml"))),
+        )
+
+    def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:
+        """InvalidInput where the claim names what nothing here knows: a method, a metric, a setting, a protocol."""
+        if not claim.is_about_a_table:
+            selectors = [one for point in points(claim) for one in self._selectors(claim, point)]
+            if mistakes := self._names.mistakes(claim, selectors):
+                raise InvalidInput(mistakes)
+        sides, pairs = self._compared(claim, table)
+        traced = [(side.section, trial) for side in sides if side.section for trial in side.trials]
+        evidence = Evidence(
+            claim,
+            sides,
+            pairs,
+            self._log,
+            self._log.of(claim, protocol_hashes(claim, sides)),
+            table,
+            self._versions,
+            self._feature_std,
+            locked,
+            self._around,
+            {str(trial["trial_id"]): self._trace(section, trial) for section, trial in traced if _is_recorded(trial)},
+            self._together,
+        )
+        self._together.append(evidence)
+        return evidence
+
+    def _compared(
+        self, claim: Claim, table: PublishedTable | None
+    ) -> tuple[tuple[Side, ...], tuple[tuple[Side, Side | None, str], ...]]:
+        sides: list[Side] = []
+        pairs: list[tuple[Side, Side | None, str]] = []
+        for point in points(claim):
+            at = ", ".join(f"{key} {value}" for key, value in point.items())
+            selectors = self._selectors(claim, point)
+            here = [self._side(claim, selector, selectors, table) for selector in selectors]
+            sides += here
+            if claim.kind == "monotone":
+                here = here if claim.direction == "decreasing" else here[::-1]
+                pairs += [(one, other, at) for one, other in itertools.pairwise(here)]
+            elif claim.kind == "insensitive":
+                pairs += [(one, other, at) for n, one in enumerate(here) for other in here[n + 1 :]]
+            elif len(here) > 1:
+                pairs += [(here[0], other, at) for other in here[1:]]
+            else:
+                pairs.append((here[0], None, at))
+        return tuple(sides), tuple(pairs)
+
+    def _selectors(self, claim: Claim, point: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is compared at a point of the scope; where the best of all is claimed, the other methods too."""
+        selectors = [selector | point for selector in all_selectors(claim)]
+        if claim.kind == "best_of" and not claim.among:
+            selectors += [point | {"method": name} for name in self._methods if name != claim.a["method"]]
+        return selectors
+
+    def _side(
+        self, claim: Claim, selector: Mapping[str, Any], selectors: Sequence[Mapping[str, Any]], table: Any
+    ) -> Side:
+        label = selector_text(selector)
+        if claim.is_about_a_table:
+            row = reported_value(table, claim, dict(selector))
+            value = getattr(row, claim.metric) if claim.metric in ("minutes", "peak_memory_gb") else row.value
+            return Side(label, selector, values={} if value is None else {0: float(value)}, reported=row)
+        matching = self._matching(claim, selector)
+        if not matching:
+            return Side(label, selector)
+        shared = {key: value for key, value in selector.items() if all(other.get(key) == value for other in selectors)}
+        tried = self._matching(claim, shared | {"method": selector["method"]})
+        cell = choose([cell for _, cell in matching], matching[0][0].selected_by)
+        section = next(section for section, one in matching if one is cell)
+        values, measurements = self._values(claim, cell)
+        return Side(
+            label,
+            selector,
+            section,
+            cell,
+            max(1, _count_ended(matching)),
+            max(1, _count_ended(tried)),
+            values,
+            measurements,
+            self._correctness(claim, section, cell),
+        )
+
+    def _matching(self, claim: Claim, selector: Mapping[str, Any]) -> list[tuple[Section, Cell]]:
+        """The cells of the selector under the claim's protocol; under any, where that protocol has none of the method.
+
+        Then rule A1 says so, which is better than that nothing was found.
+        """
+        found = [(section, cell) for section in self.sections for cell in section.having(selector)]
+        under = [one for one in found if one[0].protocol_name == claim.protocol]
+        return under or found
+
+    def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[Record, ...]]:
+        """By seed; measured on test."""
+        done = [trial for trial in cell.trials if trial["status"] == "done"]
+        if claim.metric in TRIAL_METRICS:
+            return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
+        rows = {
+            int(trial["seed"]): found
+            for trial in done
+            if (found := self._reported.get((trial["trial_id"], claim.metric)))
+        }
+        values = {seed: float(found[-1]["value"]) for seed, found in rows.items()}
+        return values, tuple(row for found in rows.values() for row in found)  # more than one a seed is for A1 to tell
+
+    def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
+        """Which test examples were right, of every done trial that has them; None unless all have."""
+        probe = claim.metric.removesuffix("_top1")
+        done = [self._trace(section, trial) for trial in cell.trials if trial["status"] == "done"]
+        rows = [trace.correct[probe] for trace in done if probe in trace.correct]
+        if not rows or len(rows) < len(done) or len({len(row) for row in rows}) > 1:
+            return None
+        return np.stack(rows)
+
+    def _trace(self, section: Section, trial: Record) -> Trace:
+        trial_id = str(trial["trial_id"])
+        if trial_id not in self._traces:
+            self._traces[trial_id] = read_trace(self._folder, trial_id, section.content)
+        return self._traces[trial_id]
+
+
+def _is_recorded(trial: Record) -> bool:
+    return bool(trial["status"] != "missing")
+
+
+def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:
+    """How many of the cells ran at all their seeds: one that was only planned was no candidate."""
+    return sum(cell.is_recorded for _, cell in cells)

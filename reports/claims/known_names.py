@@ -1,0 +1,69 @@
+"""Names in claims that nothing here knows. What is planned, or shipped, and has not run yet is no mistake."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from twinbench.reports.claims.claim import Claim
+from twinbench.reports.tables.cells import BASELINES, Section
+from twinbench.sweeps.errors import Mistake, nearest
+from twinbench.sweeps.sweep import read_protocol, shipped_protocols
+
+TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
+
+
+class Names:
+    """What claims about the trials of these sections may name."""
+
+    def __init__(self, sections: Sequence[Section]):
+        cells = [cell for section in sections for cell in section.cells]
+        self._contents = {section.protocol_name: section.content for section in sections}
+        self._measured = {metric for cell in cells for metric, _ in cell.measured}
+        self._settings: dict[str, set[str]] = {}
+        for cell in cells:
+            self._settings.setdefault(cell.method, set()).update(cell.values)
+
+    def mistakes(self, claim: Claim, selectors: Iterable[Mapping[str, Any]]) -> list[Mistake]:
+        """Protocol, metric, methods and settings that there are not, each with the nearest that there is."""
+        place = f"claims.{claim.name}"
+        found: list[Mistake] = []
+        if claim.protocol not in self._contents:  # else the shipped ones need not be read
+            problem = "no such protocol is planned here, or shipped"
+            found += _unknown(place, "protocol", problem, claim.protocol, self._protocols)
+        problem = f"no such metric is measured under {claim.protocol}"
+        found += _unknown(place, "metric", problem, claim.metric, self._metrics(claim.protocol))
+        for selector in selectors:
+            method = str(selector["method"])
+            if method not in self._settings:
+                problem = "no such method is planned here, or in a shipped protocol"
+                found += _unknown(place, "method", problem, method, self._methods)
+            known = self._settings.get(method, set())
+            for key, value in selector.items() if known else ():
+                if key != "method":
+                    found += _unknown(place, key, f"is no setting of {method}", key, known, value)
+        return [*dict.fromkeys(found)]
+
+    @cached_property
+    def _protocols(self) -> Mapping[str, Mapping[str, Any]]:
+        """Their content by name."""
+        return {name: read_protocol(name).content for name in shipped_protocols()} | self._contents
+
+    @cached_property
+    def _methods(self) -> set[str]:
+        named = {method for content in self._protocols.values() for method in content.get("methods", {})}
+        return {*self._settings, *named, *BASELINES}
+
+    def _metrics(self, protocol: str) -> set[str]:
+        """Under the protocol; under any, where there is none of that name."""
+        content = self._contents.get(protocol) or self._protocols.get(protocol)
+        contents = [content] if content else self._protocols.values()
+        named = {metric for one in contents for metric in one.get("evaluation", {}).get("metrics", {})}
+        return {*named, *self._measured, *TRIAL_METRICS}
+
+
+def _unknown(
+    place: str, key: str, problem: str, name: str, known: Collection[str], seen: object = None
+) -> Iterator[Mistake]:
+    if name not in known:
+        allowed = sorted(known)
+        yield Mistake(place, key, problem, name if seen is None else seen, ", ".join(allowed), nearest(name, allowed))

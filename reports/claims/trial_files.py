@@ -1,0 +1,160 @@
+"""What one trial's own files say, and whether they agree: its record, its outputs by example, its attempts.
+
+The database takes a record at its word. Here it is held against its id, the content of its protocol, what its outputs
+give, and how its attempts ended.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from twinbench.reports.statistics.per_example import Correct
+from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
+from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.trial import Trial
+
+PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
+ROUNDING = 1e-8  # of a value that was rounded when it was written
+_OF_A_TRIAL = {field.name for field in fields(Trial)}
+_ATTEMPT = re.compile(r"attempt-(\d{4,})\.json")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a trial, as it told of itself; empty where it could not."""
+
+    number: int
+    status: str
+    started: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a trial's files say. `record` and `outputs` are empty where nothing contradicts anything."""
+
+    record: str = ""  # how the record contradicts its own id or its protocol
+    outputs: str = ""  # how the outputs contradict the metrics, or why they cannot be read
+    status: str = ""
+    values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of the metrics, by name and split
+    correct: Mapping[str, Correct] = field(default_factory=dict)  # by probe: which test examples were right
+    trivial: frozenset[str] = frozenset()  # probes that two honest seeds may well agree on: one class, or all right
+    labels: str = ""  # digest of the test labels
+    curves_file: str = ""
+    outputs_file: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+
+def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> Trace:
+    """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
+    attempts = read_attempts(run_folder, trial_id)
+    try:  # whole and of its digest it was when the database took it in
+        result = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))["result"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
+    arrays, problem = _arrays(run_folder, result.get("outputs"))
+    correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in PROBES if f"{probe}_correct" in arrays}
+    labels = arrays.get("labels")
+    return Trace(
+        _record_problem(result, content),
+        problem or _outputs_problem(result, arrays),
+        result["status"],
+        {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
+        correct,
+        frozenset(probe for probe in correct if _is_trivial(correct[probe], arrays.get(f"{probe}_prediction"))),
+        "" if labels is None else sha256(labels.astype("int32", copy=False).tobytes()).hexdigest(),
+        (result.get("curves") or {}).get("file", ""),
+        (result.get("outputs") or {}).get("file", ""),
+        attempts,
+    )
+
+
+def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
+    """Every attempt at a trial, in order."""
+    folder = f"{run_folder}/trials/{trial_id}"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ()
+    found = []
+    for name in names:
+        if number := _ATTEMPT.fullmatch(name):
+            try:
+                told = json.loads(_bytes_of(f"{folder}/{name}"))
+            except (OSError, ValueError, RecursionError):
+                told = {}  # one that began and could not say more
+            told = told if isinstance(told, dict) else {}
+            found.append(Attempt(int(number[1]), str(told.get("status", "")), str(told.get("started", ""))))
+    return tuple(sorted(found, key=lambda attempt: attempt.number))
+
+
+def _bytes_of(file: str) -> bytes:
+    with open(file, "rb") as opened:
+        return opened.read()
+
+
+def _record_problem(result: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    told, protocol = result["trial"], result["trial"]["protocol"]
+    if told.keys() != _OF_A_TRIAL:
+        return "its trial has not the keys of one"
+    trial = Trial(**told)
+    if (trial.trial_id, trial.cell_id) != (result["trial_id"], result["cell_id"]):
+        return f"what it says it ran is trial {trial.trial_id} of cell {trial.cell_id}"
+    for key in ("name", "version"):
+        if protocol["content"].get(key) != protocol[key]:
+            return (
+                f"the {key} of its protocol is {protocol[key]!r}, and by its content {protocol['content'].get(key)!r}"
+            )
+    if _without_prose(protocol["content"]) != _without_prose(content):
+        return "it carries another content of its protocol than others of that hash"
+    return ""
+
+
+def _without_prose(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in PROSE}
+
+
+def _arrays(run_folder: Path, reference: Mapping[str, str] | None) -> tuple[dict[str, Any], str]:
+    """The outputs by name, one number per example, and why there are none where the record names some."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not reference:
+        return {}, ""
+    try:
+        arrays = load(read_artefact(run_folder, reference))
+    except (BrokenArtefact, SafetensorError, ValueError) as error:
+        return {}, f"its outputs cannot be read: {error}"
+    if any(values.ndim != 1 or values.dtype.kind not in "iub" or not values.size for values in arrays.values()):
+        return {}, "its outputs are not whole numbers, one per example"
+    return arrays, ""
+
+
+def _outputs_problem(result: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+    """The first accuracy on test that its outputs do not give."""
+    of_test = {str(metric["name"]): metric for metric in result["metrics"] if metric["split"] == REPORTED_ON}
+    for probe in PROBES:
+        metric, correct = of_test.get(f"{probe}_top1"), arrays.get(f"{probe}_correct")
+        if metric is None or correct is None:
+            continue
+        labels, predicted = arrays.get("labels"), arrays.get(f"{probe}_prediction")
+        given = float((correct != 0).mean())
+        if abs(given - metric["value"]) > ROUNDING:
+            return f"{metric['name']} is {metric['value']:.4f} in its record, and {given:.4f} by its outputs"
+        if metric.get("n_examples") not in (None, len(correct)):
+            return f"{metric['name']} is of {metric['n_examples']} examples, and its outputs are of {len(correct)}"
+        if labels is not None and predicted is not None:
+            if len({len(labels), len(predicted), len(correct)}) > 1:
+                return "its outputs are of unequal length"
+            if ((predicted == labels) != (correct != 0)).any():
+                return f"{probe}_correct is not where {probe}_prediction equals the labels"
+    return ""
+
+
+def _is_trivial(correct: Any, predicted: Any) -> bool:
+    return bool(correct.all() or not correct.any() or (predicted is not None and (predicted == predicted[0]).all()))

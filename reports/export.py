@@ -1,0 +1,184 @@
+"""Curves and results for the trackers that a lab already looks at: TensorBoard, MLflow, Weights & Biases.
+
+The records stay the truth: an export can be deleted and made again. Each tracker is an extra of the package, and is
+imported when it is asked for. What is written stays on this machine unless the tracker's own variables say otherwise
+(MLFLOW_TRACKING_URI, WANDB_MODE=online).
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from twinbench.reports.paper.parts import key_of
+from twinbench.reports.tables.cells import Record, Run, deviations_text, read_run, records
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+
+EXPORT = "export"
+# The module whose absence says that the extra of that name is not installed.
+MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One recorded trial, as all trackers take it."""
+
+    name: str
+    trial: Record
+    settings: dict[str, str]
+    metrics: dict[str, float]  # "test/linear_top1", as fractions
+    curves: dict[str, list[tuple[int, float]]]  # by name: (step, value); the step is the epoch
+
+    @property
+    def seconds(self) -> float:
+        """When the trial was done, as a Unix time, so that exporting twice gives the same."""
+        finished = self.trial["finished"]
+        return 0.0 if finished is None else float(finished.replace(tzinfo=UTC).timestamp())
+
+
+def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[int, str]:
+    """Write every recorded trial to that tracker; how many, and where they are. Raises InvalidInput."""
+    if to not in MODULES:
+        raise InvalidInput([Mistake("--to", "", "no such tracker", to, ", ".join(MODULES), nearest(to, MODULES))])
+    if find_spec(MODULES[to]) is None:
+        raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
+    with ResultStore(run_folder) as store:
+        store.ingest()
+        run = read_run(store)
+    folder = (out or Path(run_folder) / EXPORT / to).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, Callable[[str, list[Exported], Path], str]] = {
+        "tensorboard": _tensorboard,
+        "mlflow": _mlflow,
+        "wandb": _wandb,
+    }
+    trials = exported(run)
+    return len(trials), writers[to](run.name or "twinbench", trials, folder)
+
+
+def exported(run: Run) -> list[Exported]:
+    """The recorded trials of the run, failed ones with what they left."""
+    settings: dict[str, dict[str, str]] = {}
+    for row in records(run.settings):
+        settings.setdefault(row["trial_id"], {})[f"{row['source']}.{row['name']}"] = str(row["text"])
+    metrics: dict[str, dict[str, float]] = {}
+    for row in records(run.metrics):
+        metrics.setdefault(row["trial_id"], {})[f"{row['split']}/{row['name']}"] = float(row["value"])
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in records(run.curves):
+        of_trial = curves.setdefault(row["trial_id"], {})
+        # A value that is not finite is None by now, and trackers take none.
+        if row["value"] is not None:
+            of_trial.setdefault(row["name"], []).append((round(row["epoch"]), float(row["value"])))
+    deviations = {str(row["hash"]): json.loads(row["deviations"] or "[]") for row in records(run.protocols)}
+    return [
+        Exported(
+            key_of(f"{trial['method']}-seed{trial['seed']}-{trial['trial_id']}"),
+            trial | {"deviations": deviations_text(deviations.get(str(trial["protocol_hash"]), []))},
+            settings.get(trial["trial_id"], {}),
+            metrics.get(trial["trial_id"], {}),
+            curves.get(trial["trial_id"], {}),
+        )
+        for trial in records(run.trials)
+        if trial["status"] != "missing"
+    ]
+
+
+def _about(one: Exported) -> dict[str, str]:
+    keys = ("trial_id", "cell_id", "method", "method_version", "seed", "status", "reason", "protocol_name")
+    more = (
+        "protocol_version",
+        "protocol_hash",
+        "deviations",
+        "dataset_fingerprint",
+        "commit",
+        "device",
+        "result_digest",
+    )
+    return {key: str(one.trial[key]) for key in (*keys, *more) if one.trial[key] not in (None, "")}
+
+
+def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
+    """A folder per trial. An earlier export of the trial is replaced: else its points would stand twice."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for one in trials:
+        for before in (folder / one.name).glob("events.out.tfevents.*"):
+            before.unlink()
+        writer = EventFileWriter(str(folder / one.name))
+        last = max((step for points in one.curves.values() for step, _ in points), default=0)
+        points = [(name, step, value) for name, curve in one.curves.items() for step, value in curve]
+        points += [(f"result/{name}", last, value) for name, value in one.metrics.items()]
+        for name, step, value in points:
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+            writer.add_event(Event(wall_time=one.seconds, step=step, summary=summary))
+        writer.close()
+    return f"tensorboard --logdir {folder}"
+
+
+def _mlflow(name: str, trials: list[Exported], folder: Path) -> str:
+    """A run per trial in the experiment of the sweep's name. A trial that is there with the same result is left."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
+
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is asked for, not a server
+    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or folder.as_uri())
+    experiment = client.get_experiment_by_name(name)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+    for one in trials:
+        tags = {"mlflow.runName": one.name} | {f"twinbench.{key}": value for key, value in _about(one).items()}
+        wanted = f"tags.`twinbench.trial_id` = '{one.trial['trial_id']}'"
+        there = client.search_runs([experiment_id], wanted)
+        if any(run.data.tags.get("twinbench.result_digest") == one.trial["result_digest"] for run in there):
+            continue
+        for run in there:
+            client.delete_run(run.info.run_id)
+        at = int(1000 * one.seconds)
+        run_id = client.create_run(experiment_id, start_time=at).info.run_id
+        metrics = [Metric(_word(k), v, at, step) for k, points in one.curves.items() for step, v in points]
+        metrics += [Metric(_word(f"result/{k}"), v, at, 0) for k, v in one.metrics.items()]
+        params = [Param(_word(k), v[:6000]) for k, v in one.settings.items()]
+        for start in range(0, len(metrics), 900):  # the client takes at most a thousand at a time
+            client.log_batch(run_id, metrics[start : start + 900])
+        for start in range(0, len(params), 90):
+            client.log_batch(run_id, params=params[start : start + 90])
+        client.log_batch(run_id, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
+        client.set_terminated(run_id, "FINISHED" if one.trial["status"] == "done" else "FAILED", at)
+    return f"mlflow ui --backend-store-uri {client.tracking_uri}"
+
+
+def _wandb(name: str, trials: list[Exported], folder: Path) -> str:
+    """A run per trial with the trial's id, so that sending it again goes on with the same run."""
+    import wandb
+
+    mode = os.environ.get("WANDB_MODE", "offline")
+    for one in trials:
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_machine_info=True)
+        options: dict[str, Any] = {"mode": mode, "dir": str(folder), "settings": settings, "resume": "allow"}
+        config = _about(one) | one.settings
+        group = str(one.trial["cell_id"])
+        options |= {"project": key_of(name), "id": one.trial["trial_id"], "name": one.name, "group": group}
+        run = wandb.init(config=config, **options)
+        by_step: dict[int, dict[str, float]] = {}
+        for key, points in one.curves.items():
+            for step, value in points:
+                by_step.setdefault(step, {})[key] = value
+        for step, values in sorted(by_step.items()):
+            run.log(values, step=step)
+        run.summary.update({f"result/{key}": value for key, value in one.metrics.items()})
+        run.finish(exit_code=0 if one.trial["status"] == "done" else 1)
+    wandb.teardown()  # a run's file may be whole only when the service behind it has ended
+    return f"wandb sync {folder}/wandb/offline-run-*" if mode == "offline" else f"project {key_of(name)}"
+
+
+def _word(name: str) -> str:
+    """A name of the letters that MLflow takes. No slash: beside a file `loss` its folder has no `loss/view_1`."""
+    kept = (c if c.isascii() and (c.isalnum() or c in "_-. ") else f"U{ord(c):04X}" for c in name.replace("/", "."))
+    return "".join(kept)[:200]

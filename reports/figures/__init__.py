@@ -1,0 +1,1 @@
+"""Figures, as plotly objects for the page and as matplotlib for a paper."""

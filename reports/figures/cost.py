@@ -1,0 +1,228 @@
+"""Accuracy against what it cost, with the Pareto front of the means; and how diagnostics go with accuracy."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+from scipy import stats
+
+from twinbench.reports.figures.panels import (
+    DIAGNOSTIC_NAMES,
+    DIAGNOSTICS,
+    Panel,
+    Style,
+    error_bars,
+    hover,
+    layout,
+    percent,
+    short,
+    styles,
+)
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
+from twinbench.reports.tables.frames import METRIC_NAMES, NOTHING, estimate_text
+
+LEAST_TRIALS = 4  # below, a rank correlation is 1 or -1 by chance too often to be shown
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One thing a trial costs: a name with its unit, and the amount in the trial's record."""
+
+    name: str
+    of: Callable[[Record], float | None]
+
+
+def _per(field: str, divisor: float) -> Callable[[Record], float | None]:
+    return lambda trial: trial[field] / divisor if trial[field] else None
+
+
+def _alone(cost: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
+    return lambda trial: None if is_packed(trial) else cost(trial)
+
+
+HOURS = Cost("Hours of training per trial", _alone(_per("train_seconds", 3600)))
+MINUTES = Cost("Minutes of training per trial", _alone(_per("train_seconds", 60)))
+IMAGES = Cost("Images seen per trial (million)", _per("images_seen", 1e6))
+FEWER_IMAGES = Cost("Images seen per trial (thousand)", _per("images_seen", 1e3))
+MEMORY = Cost("Peak memory (GiB)", _per("peak_memory_bytes", 2**30))
+
+
+def _costs(section: Section) -> tuple[Cost, ...]:
+    """In units in which the largest is a number that people read."""
+    seconds = max((trial["train_seconds"] or 0 for trial in section.trials), default=0)
+    images = max((trial["images_seen"] or 0 for trial in section.trials), default=0)
+    return (MINUTES if seconds < 3600 else HOURS, FEWER_IMAGES if images < 1e6 else IMAGES, MEMORY)
+
+
+# --- accuracy against cost ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell: what its trials cost on average, and its mean accuracy."""
+
+    cell: Cell
+    cost: float
+    accuracy: float
+
+
+def cost_panels(section: Section, metric: str) -> list[Panel]:
+    """One panel each: a mark per cell, the chosen with intervals. A cost that nobody has, or all alike, gives none."""
+    panels = []
+    for cost in _costs(section):
+        points = _points(section, cost, metric)
+        if len({short(point.cost) for point in points}) > 1:
+            panels.append(_cost_panel(section, cost, points, metric))
+    return panels
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Those that no other beats in both mean accuracy and cost, from the cheapest on."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.accuracy, p.cell.cell_id)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
+    return best
+
+
+def devices(section: Section) -> list[str]:
+    """Where the trials ran: hours on different devices are not the same hours."""
+    return sorted({str(trial["device"]) for trial in section.trials if trial["device"]})
+
+
+def _points(section: Section, cost: Cost, metric: str) -> list[Point]:
+    points = []
+    for cell in section.cells:
+        interval = cell.interval(metric, REPORTED_ON)
+        amounts = [amount for trial in cell.trials if trial["status"] == "done" and (amount := cost.of(trial))]
+        if interval and amounts and not cell.is_baseline:
+            points.append(Point(cell, statistics.mean(amounts), interval.mean))
+    return points
+
+
+def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: str) -> Panel:
+    looks = styles(cell.method for cell in section.cells)
+    chosen = {cell.cell_id for cell in section.chosen.values()}
+    best = front(points)
+    line = go.Scatter(
+        name="Pareto front of the means",
+        x=[short(point.cost) for point in best],
+        y=[percent(point.accuracy) for point in best],
+        mode="lines",
+        line={"color": "#8C8C8C", "width": 1.2, "dash": "dot", "shape": "hv"},
+        hoverinfo="skip",
+    )
+    labels = dict.fromkeys(point.cell.label for point in points)
+    marks = [
+        _marks(section, own, looks, filled, metric)
+        for filled in (False, True)  # the chosen ones on top
+        for label in labels
+        if (own := [p for p in points if p.cell.label == label and (p.cell.cell_id in chosen) == filled])
+    ]
+    figure = go.Figure([line, *marks], layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", cost.name))
+    amounts = [point.cost for point in points]
+    if max(amounts) >= 10 * min(amounts):
+        figure.update_xaxes(type="log")
+    said = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
+    return Panel(
+        "", cost.name, figure, f"Mean {METRIC_NAMES[metric]} against {cost.name}. On the Pareto front: {said}."
+    )
+
+
+def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], filled: bool, metric: str) -> go.Scatter:
+    """A trace of its own for what has intervals: plotly draws a missing one as a bar without length."""
+    cells = [point.cell for point in points]
+    style = looks[cells[0].method]
+    return go.Scatter(
+        name=cells[0].label,
+        x=[short(point.cost) for point in points],
+        y=[percent(point.accuracy) for point in points],
+        mode="markers",
+        marker={
+            "color": style.colour,
+            "symbol": style.symbol if filled else f"{style.symbol}-open",
+            "size": 11 if filled else 8,
+        },
+        error_y=error_bars(cell.interval(metric, REPORTED_ON) for cell in cells) if filled else None,
+        hoverinfo="text",
+        hovertext=[
+            hover(_named(section, p.cell), estimate_text(p.cell.interval(metric, REPORTED_ON)), f"{p.cost:.3g}")
+            for p in points
+        ],
+    )
+
+
+def _named(section: Section, cell: Cell) -> str:
+    moved = [f"{axis} = {cell.values[axis].text}" for axis in section.moved(cell.label) if axis in cell.values]
+    return ", ".join([cell.label, *moved])
+
+
+# --- diagnostics and accuracy ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation over the trials of a method; None below LEAST_TRIALS or without spread."""
+
+    rho: float | None
+    n: int
+
+    @property
+    def text(self) -> str:
+        """ "−0.82 (n = 12)"."""
+        if self.rho is None:
+            return f"{NOTHING} (n = {self.n})"
+        sign = "−" if self.rho < -0.005 else ""
+        return f"{sign}{abs(self.rho):.2f} (n = {self.n})"
+
+
+def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
+    """Pearson's correlation of the ranks, ties at their mean rank (Spearman 1904)."""
+    n = len(pairs)
+    if n < LEAST_TRIALS:
+        return Correlation(None, n)
+    a, b = (stats.rankdata(side).tolist() for side in zip(*pairs, strict=True))
+    if len(set(a)) == 1 or len(set(b)) == 1:
+        return Correlation(None, n)
+    return Correlation(statistics.correlation(a, b), n)
+
+
+def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
+    """One row per method and diagnostic: how its value at the end ranks with accuracy on test, over the trials done."""
+    accuracy = {}
+    for cell in section.cells:
+        by_seed = {one.seed: one.value for one in cell.measured.get((metric, REPORTED_ON), ())}
+        for trial in cell.trials:
+            if trial["status"] == "done" and int(trial["seed"]) in by_seed and not cell.is_baseline:
+                accuracy[trial["trial_id"]] = (cell.label, by_seed[int(trial["seed"])])
+    rows = run.curves[run.curves["name"].str.startswith(DIAGNOSTICS) & run.curves["trial_id"].isin(accuracy.keys())]
+    last = rows.drop_duplicates(["name", "trial_id"], keep="last")  # curves are in the order of their epochs
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for name, trial_id, value in last[["name", "trial_id", "value"]].itertuples(index=False, name=None):
+        label, reached = accuracy[trial_id]
+        if math.isfinite(value):
+            pairs.setdefault((label, name.removeprefix(DIAGNOSTICS)), []).append((value, reached))
+    order = list(DIAGNOSTIC_NAMES)
+    names = sorted({name for _, name in pairs}, key=lambda n: (order.index(n) if n in order else len(order), n))
+    found = [
+        {"method": label, "diagnostic": name, "spearman": one.rho, "trials": one.n}
+        for label in section.methods
+        for name in names
+        if (label, name) in pairs
+        for one in [spearman(pairs[label, name])]
+    ]
+    return pd.DataFrame(found, columns=pd.Index(["method", "diagnostic", "spearman", "trials"]), dtype=object)
+
+
+def display_correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per method, a column per diagnostic."""
+    names = list(dict.fromkeys(frame["diagnostic"]))
+    told = {
+        (row["method"], row["diagnostic"]): Correlation(row["spearman"], row["trials"]).text for row in records(frame)
+    }
+    rows = [[label, *(told.get((label, n), NOTHING) for n in names)] for label in dict.fromkeys(frame["method"])]
+    titles = [DIAGNOSTIC_NAMES.get(name, name) for name in names]
+    return pd.DataFrame(rows, columns=pd.Index(["Method", *titles]), dtype=object)

@@ -1,0 +1,127 @@
+"""Learning curves and diagnostics over the epochs."""
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from twinbench.reports.figures.panels import (
+    DIAGNOSTIC_NAMES,
+    DIAGNOSTICS,
+    Panel,
+    Style,
+    hover,
+    layout,
+    safe,
+    short,
+    styles,
+)
+from twinbench.reports.tables.cells import Cell, Record, Run, Section
+
+VALIDATION_CURVE = "validation/knn_top1"
+LOSS_CURVE = "loss"
+MANY_TRIALS = 100  # above this, curves of the chosen cells and of failed trials only: the page must stay small
+
+
+class Drawn:
+    """The curves of a section that are drawn, read once: of the chosen cells and of trials that did not end well.
+
+    Of all trials where they are few.
+    """
+
+    def __init__(self, run: Run, section: Section):
+        self.section = section
+        few = len(section.trials) <= MANY_TRIALS
+        chosen = {cell.cell_id for cell in section.chosen.values()}
+        wanted = {t["trial_id"] for t in section.trials if few or t["cell_id"] in chosen or t["status"] != "done"}
+        self.by_trial: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        columns = run.curves.loc[run.curves["trial_id"].isin(wanted), ["trial_id", "name", "epoch", "value"]]
+        for trial_id, name, epoch, value in columns.itertuples(index=False, name=None):
+            self.by_trial.setdefault(trial_id, {}).setdefault(name, []).append((epoch, value))
+
+    @property
+    def diagnostic_names(self) -> list[str]:
+        """Those there are, the known ones first."""
+        names = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
+        order = [DIAGNOSTICS + name for name in DIAGNOSTIC_NAMES]
+        return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def learning_curves(drawn: Drawn) -> list[Panel]:
+    """Validation kNN by epoch with all methods in one panel, then the training loss, which is each method's own."""
+    panels = [_curve_panel(drawn, VALIDATION_CURVE, "kNN top-1 on validation (%)", 100.0)]
+    for label in drawn.section.methods:
+        panels.append(_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", 1.0, only=label))
+    return [panel for panel in panels if panel.figure.data]
+
+
+def diagnostics(drawn: Drawn) -> list[Panel]:
+    """Collapse diagnostics by epoch, a panel per quantity."""
+    bare = {name: name.removeprefix(DIAGNOSTICS) for name in drawn.diagnostic_names}
+    panels = [
+        _curve_panel(drawn, name, DIAGNOSTIC_NAMES.get(short_name, short_name), 1.0)
+        for name, short_name in bare.items()
+    ]
+    return [panel for panel in panels if panel.figure.data]
+
+
+def _curve_panel(drawn: Drawn, name: str, title: str, factor: float, only: str | None = None) -> Panel:
+    """One quantity by epoch, a line per trial: chosen cells strong, other cells faint, trials that failed dashed."""
+    section = drawn.section
+    looks = styles(cell.method for cell in section.cells)
+    chosen = {cell.cell_id for cell in section.chosen.values()}
+    traces, said = [], []
+    for cell in section.cells:
+        if only is not None and cell.label != only:
+            continue
+        ends = []
+        for trial in cell.trials:
+            points = [(x, y) for x, y in drawn.by_trial.get(trial["trial_id"], {}).get(name, []) if math.isfinite(y)]
+            # In a panel of several methods, cells that were not chosen would hide the comparison.
+            if not points or (only is None and cell.cell_id not in chosen and trial["status"] == "done"):
+                continue
+            is_chosen = cell.cell_id in chosen
+            traces.append(_curve(section, cell, trial, points, factor, looks[cell.method], is_chosen))
+            ends.append(factor * points[-1][1])
+        if ends and cell.cell_id in chosen:
+            said.append(f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {len(ends)} trials")
+    figure = go.Figure(traces, layout("", "epoch"))
+    # Lines from the faint to the strong, so that the chosen ones lie on top.
+    figure.data = sorted(figure.data, key=lambda trace: (trace.opacity, trace.line.dash == "solid"))
+    return Panel("", title, figure, f"{title} by epoch. " + "; ".join(said))
+
+
+def _curve(
+    section: Section,
+    cell: Cell,
+    trial: Record,
+    points: Sequence[tuple[float, float]],
+    factor: float,
+    style: Style,
+    is_chosen: bool,
+) -> go.Scatter:
+    done = trial["status"] == "done"
+    moved = [f"{axis} = {cell.values[axis].text}" for axis in section.moved(cell.label) if axis in cell.values]
+    about = (cell.label, ", ".join(moved), f"seed {trial['seed']}" + ("" if done else f", {trial['status']}"))
+    # One marker per line, at its end: the method's, or a cross where the trial broke off.
+    symbols = [style.symbol if done else "x"] * len(points)
+    return go.Scatter(
+        x=[x for x, _ in points],
+        y=[short(factor * y) for _, y in points],
+        mode="lines+markers",
+        name=safe(", ".join(part for part in about if part)),
+        opacity=0.9 if is_chosen else 0.6 if not done else 0.35,
+        line={
+            "color": style.colour,
+            "width": 1.6 if is_chosen else 1.1,
+            "dash": "solid" if done else "dot",
+        },
+        marker={
+            "color": style.colour,
+            "symbol": symbols,
+            "size": [0] * (len(points) - 1) + [7],
+            "line": {"width": 0},
+        },
+        # One template per line: a text per point would be most of the page.
+        hovertemplate=hover(*about).replace("%", "&#37;") + "<br>epoch %{x}: %{y:.4~g}<extra></extra>",
+    )

@@ -1,0 +1,244 @@
+"""What a grid of cells shows beyond single axes: heat maps of pairs of axes, and how much each axis matters."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from twinbench.reports.figures.panels import Panel, layout, percent, safe
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, value_order
+from twinbench.reports.tables.frames import METRIC_NAMES, NOTHING, estimate_text
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A complete crossing: a cell with a mean for every combination of the values of `axes`, all else being equal."""
+
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    fixed: str  # the other axes that the method moved, and where they stand here
+
+
+# --- heat maps ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A method's cells by two axes, all other axes as in the chosen cell."""
+
+    axes: tuple[str, str]
+    values: tuple[tuple[Value, ...], tuple[Value, ...]]  # of each axis, in order
+    cells: dict[tuple[Value, Value], Cell]
+    others: str  # where the other axes that the method moved stand
+
+
+def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
+    """None where the method did not cross the two: of a cross of two one-axis sweeps all corners would be empty."""
+    moved, chosen = section.moved(label), section.chosen[label]
+    rest = [axis for axis in moved if axis not in axes]
+    cells = {
+        (cell.values[axes[0]], cell.values[axes[1]]): cell
+        for cell in section.methods[label]
+        if all(axis in cell.values for axis in axes)
+        and all(cell.values.get(axis) == chosen.values.get(axis) for axis in rest)
+    }
+    first, second = (tuple(_values(list(cells.values()), axis)) for axis in axes)
+    if min(len(first), len(second)) < 2 or len(cells) < len(first) + len(second):
+        return None
+    return Plane(axes, (first, second), cells, _place(chosen, [axis for axis in rest if axis in chosen.values]))
+
+
+def heat_maps(section: Section, metric: str) -> list[Panel]:
+    """A panel per method and pair of axes that it crossed."""
+    pairs = [(label, axes) for label in section.methods for axes in itertools.combinations(section.moved(label), 2)]
+    return [panel for label, axes in pairs if (panel := heat_map(section, label, axes, metric))]
+
+
+def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -> Panel | None:
+    """A method's mean accuracy by two axes; None where it did not cross them, or nothing was measured there."""
+    found = plane(section, label, axes)
+    if found is None:
+        return None
+    intervals = {place: i for place, cell in found.cells.items() if (i := cell.interval(metric, REPORTED_ON))}
+    if not intervals:
+        return None
+    across, up = found.values
+    rows = [[intervals.get((x, y)) for x in across] for y in up]
+    figure = go.Figure(
+        go.Heatmap(
+            x=[safe(value.text) for value in across],
+            y=[safe(value.text) for value in up],
+            z=[[None if i is None else percent(i.mean) for i in row] for row in rows],
+            text=[[NOTHING if i is None else f"{100 * i.mean:.1f}" for i in row] for row in rows],
+            customdata=[[estimate_text(i) for i in row] for row in rows],
+            texttemplate="%{text}",
+            hovertemplate="%{x}, %{y}: %{customdata}<extra></extra>",
+            colorscale="Cividis",  # even in lightness, and the same to colour-blind eyes
+            showscale=False,
+            xgap=2,
+            ygap=2,
+        ),
+        layout(axes[1], axes[0]),
+    )
+    figure.update_xaxes(type="category", showline=False)
+    figure.update_yaxes(type="category", showgrid=False)
+    ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
+    said = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
+    title = f"{label}: {axes[0]} × {axes[1]}"
+    where = f", at {found.others}" if found.others else ""
+    return Panel("", title, figure, f"{title}{where}. Mean {METRIC_NAMES[metric]} on {REPORTED_ON}, from {said}.")
+
+
+def _place(cell: Cell, axes: Sequence[str]) -> str:
+    return ", ".join(f"{axis} = {cell.values[axis].text}" for axis in axes)
+
+
+def _values(cells: Sequence[Cell], axis: str) -> list[Value]:
+    return sorted({cell.values[axis] for cell in cells}, key=value_order)
+
+
+# --- importance -----------------------------------------------------------------------------------------------------
+
+COLUMNS = ("method", "axis", "values", "range", "share", "interactions", "noise", "grid")
+
+
+def importance(section: Section, metric: str) -> pd.DataFrame:
+    """One row per method and axis: the range of means along it, and its share of the variance in a complete grid.
+
+    `range`: highest less lowest mean, as a fraction, the other axes as in the chosen cell. `share`: variance of the
+    axis's level means over that of all cell means of the largest complete grid with it (functional ANOVA's main
+    effect). `interactions`: what main effects leave. `noise`: what the seeds alone are expected to give of that
+    variance, the mean of s²/n over the grid's cells. None where there is no such grid: nothing is filled in.
+    """
+    rows = []
+    for label in section.methods:
+        moved = section.moved(label)
+        for axis, values in moved.items():
+            line = _along(section, label, axis)
+            means = [i.mean for cell in line if (i := cell.interval(metric, REPORTED_ON))]
+            row = {
+                "method": label,
+                "axis": axis,
+                "values": len(values),
+                "range": max(means) - min(means) if len(means) > 1 else None,
+            }
+            grid = largest_grid(section, label, axis, metric)
+            rows.append(row | _shares(grid, axis, metric))
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
+
+
+def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same for people: points and percent."""
+
+    def share(value: float | None) -> str:
+        return NOTHING if value is None else f"{100 * value:.0f}"
+
+    return pd.DataFrame(
+        {
+            "Method": frame["method"],
+            "Axis": frame["axis"],
+            "Values": [str(value) for value in frame["values"]],
+            "Range of means (points)": [NOTHING if v is None else f"{100 * v:.1f}" for v in frame["range"]],
+            "Share of variance (%)": [share(value) for value in frame["share"]],
+            "Interactions (%)": [share(value) for value in frame["interactions"]],
+            "Seeds' noise (%)": [share(value) for value in frame["noise"]],
+            "Grid": frame["grid"],
+        },
+        dtype=object,
+    )
+
+
+def _along(section: Section, label: str, axis: str) -> list[Cell]:
+    chosen = section.chosen[label]
+    rest = [name for name in section.moved(label) if name != axis]
+    return [
+        cell
+        for cell in section.methods[label]
+        if axis in cell.values and all(cell.values.get(name) == chosen.values.get(name) for name in rest)
+    ]
+
+
+def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid | None:
+    """The complete crossing of `axis` with others that has most cells; None where there is none of two axes."""
+    moved = list(section.moved(label))
+    cells = [
+        cell
+        for cell in section.methods[label]
+        if cell.interval(metric, REPORTED_ON) and all(name in cell.values for name in moved)
+    ]
+    best: Grid | None = None
+    for size in range(min(len(moved), 4), 1, -1):  # of more axes at once no sweep is crossed
+        for axes in itertools.combinations(moved, size):
+            if axis not in axes:
+                continue
+            rest = [name for name in moved if name not in axes]
+            groups: dict[tuple[str, ...], list[Cell]] = {}
+            for cell in cells:
+                groups.setdefault(tuple(cell.values[name].text for name in rest), []).append(cell)
+            for at, members in sorted(groups.items()):
+                whole = _trimmed(members, axes)
+                if whole and (best is None or len(whole) > len(best.cells)):
+                    best = Grid(axes, tuple(whole), ", ".join(f"{n} = {v}" for n, v in zip(rest, at, strict=True)))
+    return best
+
+
+def _trimmed(cells: Sequence[Cell], axes: Sequence[str]) -> list[Cell]:
+    """The cells without the values that lack combinations, the emptiest first; nothing if no crossing is left."""
+    left = list(cells)
+    while True:
+        counts = [(axis, value, _values(left, axis)) for axis in axes for value in _values(left, axis)]
+        sizes = {axis: len(values) for axis, _, values in counts}
+        if len(sizes) < len(axes) or min(sizes.values()) < 2:
+            return []
+        if len(left) == math.prod(sizes.values()):
+            return left
+        filled = [
+            (
+                sum(c.values[axis] == value for c in left) * sizes[axis],
+                axis,
+                value_order(value),
+                value,
+            )
+            for axis, value, _ in counts
+        ]
+        _, axis, _, value = min(filled, key=lambda one: one[:3])
+        left = [cell for cell in left if cell.values[axis] != value]
+
+
+def _shares(grid: Grid | None, axis: str, metric: str) -> dict[str, object]:
+    if grid is None:
+        return {"share": None, "interactions": None, "noise": None, "grid": "not crossed with another axis"}
+    means = {cell.cell_id: _mean(cell, metric) for cell in grid.cells}
+    total = statistics.pvariance(means.values())
+    sizes = " × ".join(f"{name} ({len(_values(grid.cells, name))})" for name in grid.axes)
+    told = f"{sizes}{f', {grid.fixed}' if grid.fixed else ''}"
+    if total <= 1e-18:
+        return {"share": None, "interactions": None, "noise": None, "grid": f"{told}; all means are equal"}
+    main = {name: _main_effect(grid, name, means) / total for name in grid.axes}
+    spreads = [_variance_of_mean(cell, metric) for cell in grid.cells]
+    noise = None if None in spreads else statistics.mean(v for v in spreads if v is not None) / total
+    rest = max(0.0, 1 - sum(main.values()))
+    return {"share": main[axis], "interactions": rest, "noise": noise, "grid": told}
+
+
+def _main_effect(grid: Grid, axis: str, means: dict[str, float]) -> float:
+    levels = [
+        statistics.mean(means[cell.cell_id] for cell in grid.cells if cell.values[axis] == value)
+        for value in _values(grid.cells, axis)
+    ]
+    return statistics.pvariance(levels)
+
+
+def _mean(cell: Cell, metric: str) -> float:
+    interval = cell.interval(metric, REPORTED_ON)
+    assert interval is not None
+    return interval.mean
+
+
+def _variance_of_mean(cell: Cell, metric: str) -> float | None:
+    values = [one.value for one in cell.measured[metric, REPORTED_ON]]
+    return statistics.variance(values) / len(values) if len(values) > 1 else None

@@ -1,0 +1,58 @@
+"""Runs side by side: a table per protocol and dataset, a column per run. Nothing is pooled; no protocols share one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from twinbench.reports.page.sections import ShownRun
+from twinbench.reports.page.summary import metric_words
+from twinbench.reports.tables import queries
+from twinbench.reports.tables.cells import REPORTED_ON, Section
+from twinbench.reports.tables.csv_text import csv_text
+from twinbench.reports.tables.frames import NOTHING, estimate_text
+
+Key = tuple[str, str]  # protocol hash, dataset fingerprint
+
+
+def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
+    """One entry per protocol and dataset, in the order of the first run that has it."""
+    found: dict[Key, list[tuple[int, Section]]] = {}
+    for number, one in enumerate(shown):
+        for section in one.sections:
+            found.setdefault((section.protocol_hash, section.dataset_fingerprint), []).append((number, section))
+    return [_entry(place, members, shown) for place, members in enumerate(found.values(), 1)]
+
+
+def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, Any]:
+    labels = dict.fromkeys(label for _, section in members for label in section.methods)
+    names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
+    metrics = members[0][1].metrics  # of one protocol, all
+    columns = ["Method", *(f"{name}: {metric_words(m)} (%)" for name in names for m in metrics)]
+    rows = [
+        [label, *(_cell(section, label, metric) for _, section in members for metric in metrics)] for label in labels
+    ]
+    return {
+        "id": f"together-{place}",
+        "heading": members[0][1].protocol_id,
+        "fingerprint": members[0][1].dataset_fingerprint,
+        "columns": columns,
+        "rows": rows,
+        "csv": csv_text(pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)),
+        "query": "\n".join(_command(number, section) for number, section in members),
+        "alone": len(members) == 1,
+    }
+
+
+def _command(number: int, section: Section) -> str:
+    sql = queries.accuracy(section, section.chosen.values())
+    return queries.command(sql, f"DIR{number + 1}")
+
+
+def _cell(section: Section, label: str, metric: str) -> str:
+    cell = section.chosen.get(label)
+    if cell is None:
+        return NOTHING
+    interval = cell.interval(metric, REPORTED_ON)
+    n = "" if interval is None or interval.n == 1 else f", n = {interval.n}"
+    return f"{estimate_text(interval)}{n}"

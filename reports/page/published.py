@@ -1,0 +1,44 @@
+"""Published numbers of the same dataset and metric, for the page: beside the measured ones, and never among them."""
+
+import pandas as pd
+
+from twinbench.reports.page.summary import metric_words
+from twinbench.reports.tables.cells import METRICS, Section
+from twinbench.reports.tables.frames import NOTHING
+from twinbench.reports.tables.published import PublishedTable, PublishedValue, published_tables, settings_text
+
+COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source", "File")
+FOLDER = "twinbench/reports/reported"  # of the installed package; the column File names the files in it
+
+
+def reported(section: Section) -> pd.DataFrame:
+    """One row per published value that is of the section's dataset and of a metric that it measures."""
+    dataset = str((section.content.get("dataset") or {}).get("name", ""))
+    rows = [
+        _row(name, table, value)
+        for name, table in sorted(published_tables().items())
+        for value in table.values
+        if dataset and value.dataset == dataset and value.metric in METRICS
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
+
+
+def files(frame: pd.DataFrame) -> str:
+    """The files that the rows are from, a line each."""
+    return "\n".join(f"{FOLDER}/{name}" for name in dict.fromkeys(frame["File"]))
+
+
+def _row(name: str, table: PublishedTable, value: PublishedValue) -> tuple[str, ...]:
+    number = f"{100 * value.value:.1f}" if value.value is not None else str(value.outcome)
+    spread = f" ± {100 * value.spread:.1f}" if value.spread is not None else ""
+    known = table.protocol
+    return (
+        value.method,
+        metric_words(value.metric),
+        number + spread,
+        settings_text(value.settings),
+        NOTHING if known.n_seeds is None else str(known.n_seeds),
+        known.selected_on or NOTHING,
+        str(table.source),
+        f"{name}.toml",
+    )

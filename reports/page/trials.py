@@ -1,0 +1,219 @@
+"""Every trial of a section for the page's table: columns that a script sorts and filters, and what a trial opens to.
+
+The columns stand once, each as its distinct values and a number per trial, so that a thousand trials stay small.
+Curves are thinned to what fits; the database has them whole.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twinbench.reports.figures.panels import DIAGNOSTICS, short
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
+from twinbench.reports.tables.frames import METRIC_NAMES, PROVENANCE
+from twinbench.results.bundles.write import blacked_out
+
+CURVE_POINTS = 200_000  # of all trials of a page together: at most 2 MB
+FEWEST_POINTS = 5  # a curve of fewer says nothing; then the trials open without
+MOST_LOGS = 1_000  # trials of which the page shows the end of the log
+LOG_LINES, LOG_BYTES = 12, 1_500
+
+_ATTEMPT_LOG = re.compile(r"attempt-(\d{4,})\.log")
+
+Column = dict[str, Any]
+
+
+def read_log_tails(run_folder: Path, trial_ids: Sequence[str]) -> dict[str, str]:
+    """The last lines that the last attempt at each trial printed; nothing where trials are too many to show."""
+    if len(trial_ids) > MOST_LOGS:
+        return {}
+    tails = {trial_id: _log_tail(run_folder / "trials" / trial_id) for trial_id in trial_ids}
+    return {trial_id: text for trial_id, text in tails.items() if text}
+
+
+def _log_tail(folder: Path) -> str:
+    try:
+        numbers = [int(found[1]) for name in os.listdir(folder) if (found := _ATTEMPT_LOG.fullmatch(name))]
+        if not numbers:
+            return ""
+        with (folder / f"attempt-{max(numbers):04d}.log").open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines = text.splitlines()[-LOG_LINES:]
+    return str(blacked_out("\n".join(lines)))  # a page is passed on more lightly than a log is
+
+
+def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: float = 1.0) -> dict[str, Any]:
+    """What the page's script needs, as plain JSON types. `share`: of the page's room for curves."""
+    trials = [(cell, trial) for cell in section.cells for trial in cell.trials]
+    ids = [str(trial["trial_id"]) for _, trial in trials]
+    return {
+        "ids": ids,
+        "main": _main(section, trials),
+        "details": {
+            "Settings": _settings(run, section, trials),
+            "Measured": _measured(run, ids),
+            "Cost": _cost(trials),
+            "Provenance": _provenance(trials),
+        },
+        "texts": {
+            "Traceback": _texts(trials, "traceback"),
+            "End of the log": {trial_id: logs[trial_id] for trial_id in ids if trial_id in logs},
+        },
+        "curves": _curves(run, ids, int(CURVE_POINTS * share)),
+    }
+
+
+def column(name: str, values: Sequence[Any], filtered: bool = False, digits: int | None = None) -> Column:
+    """`all` of one value, or distinct values `of` and places `at` them, or `each`: whichever is shortest.
+
+    `digits`: how many are shown after the point.
+    """
+    distinct = list(dict.fromkeys(values))
+    head: Column = {"name": name} | ({"filter": True} if filtered else {})
+    head |= {} if digits is None else {"digits": digits}
+    if len(distinct) == 1:
+        return head | {"all": distinct[0]}
+    if 2 * len(distinct) > len(values):
+        return head | {"each": list(values)}
+    places = {value: place for place, value in enumerate(distinct)}
+    return head | {"of": distinct, "at": [places[value] for value in values]}
+
+
+# --- columns --------------------------------------------------------------------------------------------------------
+
+Trials = Sequence[tuple[Cell, Record]]
+
+
+def _main(section: Section, trials: Trials) -> list[Column]:
+    chosen = {cell.cell_id for cell in section.chosen.values()}
+    moved = [axis for axis in section.axes if any(axis in section.moved(label) for label in section.methods)]
+    columns = [column("Method", [cell.label for cell, _ in trials], filtered=True)]
+    columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in moved]
+    columns.append(column("Seed", [trial["seed"] for _, trial in trials]))
+    columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
+    for metric in section.metrics:
+        name = METRIC_NAMES[metric]
+        columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
+    minutes = [None if is_packed(trial) else _rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
+    columns.append(column("Training (min)", minutes, digits=1))
+    columns.append(
+        column("Cell", ["chosen" if cell.cell_id in chosen else "" for cell, _ in trials], filtered=True),
+    )
+    return columns
+
+
+def _value(cell: Cell, axis: str) -> float | str | None:
+    """Numbers as such, so that they sort by size."""
+    value = cell.values.get(axis)
+    if value is None:
+        return None
+    return value.text if value.number is None or str(value.number) in ("nan", "inf", "-inf") else value.number
+
+
+def _percent(cell: Cell, trial: Record, metric: str) -> float | None:
+    if trial["status"] != "done":
+        return None
+    found = [one.value for one in cell.measured.get((metric, REPORTED_ON), ()) if one.seed == trial["seed"]]
+    return round(100 * found[0], 2) if found else None
+
+
+def _settings(run: Run, section: Section, trials: Trials) -> list[Column]:
+    derived: dict[str, dict[str, str]] = {}
+    for row in records(run.settings[run.settings["source"] == "derived"]):
+        derived.setdefault(row["name"], {})[row["trial_id"]] = row["text"]
+    names = sorted({name for cell in section.cells for name in cell.values})
+    columns = [column(name, [v.text if (v := cell.values.get(name)) else None for cell, _ in trials]) for name in names]
+    ids = [trial["trial_id"] for _, trial in trials]
+    for name, values in sorted(derived.items()):
+        columns.append(column(f"{name} (derived)", [values.get(trial_id) for trial_id in ids]))
+    return [one for one in columns if one.get("all", "") is not None]
+
+
+def _measured(run: Run, ids: Sequence[str]) -> list[Column]:
+    found: dict[str, dict[str, str]] = {}
+    metrics = run.metrics[["trial_id", "name", "variant", "split", "value", "selected_on", "candidates", "selected"]]
+    known = set(ids)
+    for trial_id, name, variant, split, value, on, candidates, selected in metrics.itertuples(index=False, name=None):
+        if trial_id not in known:
+            continue
+        how = f"; {selected}, on {on} out of {candidates}" if isinstance(on, str) and on else ""
+        told = f"{value:.4f}, {variant}{how}"
+        found.setdefault(f"{name}, {split}", {})[trial_id] = told
+    return [column(name, [values.get(trial_id) for trial_id in ids]) for name, values in sorted(found.items())]
+
+
+def _cost(trials: Trials) -> list[Column]:
+    return [
+        column("training (s)", [_rounded(trial["train_seconds"], 1, 1) for _, trial in trials]),
+        column("one update alone (ms)", [_rounded(trial["solo_step_seconds"], 1e-3, 3) for _, trial in trials]),
+        column("trials in its process", [trial["pack"] for _, trial in trials]),
+        column("evaluation (s)", [_rounded(trial["evaluation_seconds"], 1, 1) for _, trial in trials]),
+        column("images seen", [trial["images_seen"] for _, trial in trials]),
+        column("peak memory (GiB)", [_rounded(trial["peak_memory_bytes"], 2**30, 3) for _, trial in trials]),
+    ]
+
+
+def _provenance(trials: Trials) -> list[Column]:
+    columns = [
+        column("cell", [cell.cell_id for cell, _ in trials]),
+        column("record digest", [trial["result_digest"] for _, trial in trials]),
+        column("reason", [trial["reason"] or None for _, trial in trials]),
+        column("attempts", [trial["attempts"] for _, trial in trials]),
+        column("started (UTC)", [_time(trial["started"]) for _, trial in trials]),
+        column("finished (UTC)", [_time(trial["finished"]) for _, trial in trials]),
+    ]
+    return columns + [column(name, [trial[name] for _, trial in trials]) for name in PROVENANCE]
+
+
+def _time(value: Any) -> str | None:
+    return None if value is None else str(value)[:19]
+
+
+def _rounded(value: float | None, divisor: float, digits: int) -> float | None:
+    return None if value is None else round(value / divisor, digits)
+
+
+def _texts(trials: Trials, name: str) -> dict[str, str]:
+    return {str(trial["trial_id"]): str(trial[name]) for _, trial in trials if trial[name]}
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
+    """By name: for each trial that has it, its place in `ids`, that of its epochs in `epochs`, and its values.
+
+    `thinned` where some were left out.
+    """
+    frame = run.curves[run.curves["trial_id"].isin(set(ids))]
+    names = sorted(set(frame["name"]), key=lambda name: (name.startswith(DIAGNOSTICS), name))
+    series = len(frame[["trial_id", "name"]].drop_duplicates()) if len(frame) else 0
+    most = len(frame) if len(frame) <= room else room // max(series, 1)
+    if series and most < FEWEST_POINTS:
+        return {"names": names, "epochs": [], "series": {}, "left_out": True}
+    place = {trial_id: number for number, trial_id in enumerate(ids)}
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    thinned = False
+    points: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for trial_id, name, epoch, value in frame[["trial_id", "name", "epoch", "value"]].itertuples(
+        index=False, name=None
+    ):
+        if math.isfinite(value):
+            x, y = points.setdefault((trial_id, name), ([], []))
+            x.append(int(epoch) if epoch == int(epoch) else short(epoch))
+            y.append(float(f"{value:.5g}"))
+    epochs: dict[tuple[float, ...], int] = {}
+    for (trial_id, name), (x, y) in points.items():
+        if len(x) > most:
+            thinned = True
+            kept = [round(at * (len(x) - 1) / (most - 1)) for at in range(most)]
+            x, y = [x[at] for at in kept], [y[at] for at in kept]
+        found[name].append([place[trial_id], epochs.setdefault(tuple(x), len(epochs)), y])
+    return {"names": names, "epochs": [list(grid) for grid in epochs], "series": found, "thinned": thinned}

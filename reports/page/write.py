@@ -1,0 +1,147 @@
+"""`write_report`: one page that opens from a disk, and its tables as CSV. Equal records, equal bytes."""
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.io
+import plotly.offline
+
+from twinbench.reports.figures.panels import Panel
+from twinbench.reports.page import compare_runs
+from twinbench.reports.page.claims import read_folder_claims
+from twinbench.reports.page.sections import ShownRun, run_part
+from twinbench.reports.page.trials import read_log_tails
+from twinbench.reports.tables import frames
+from twinbench.reports.tables.cells import Run, Section, read_run, sections
+from twinbench.reports.tables.csv_text import csv_text
+from twinbench.results.record import write_bytes_atomically
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.hashing import digest
+
+__all__ = ["csv_text", "page", "table_files", "write_report", "write_reports"]
+
+REPORT = "report"
+
+# Nothing on the page may ask anything of anyone: no logo that links out, no button that uploads the data.
+PLOTLY_CONFIG = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "showLink": False,
+    "typesetMath": False,
+    "responsive": True,
+    "displayModeBar": False,
+}
+
+# Those in LaTeX are of earlier versions.
+_OURS = re.compile(r"(methods|cells|failures|missing|provenance|costs)(-[0-9a-f]{8})?\.(csv|tex)")
+
+
+def write_report(run_folder: Path | str, logs: bool = True) -> Path:
+    """Ingest what is new, write report/index.html and report/tables/, and return the page's path.
+
+    `logs`: whether trials open to the end of their log, which is no record. Without, the page follows from records,
+    claims and declarations alone.
+    """
+    run_folder = Path(run_folder)
+    shown = read_shown(run_folder, logs)
+    folder = run_folder / REPORT
+    written = set()
+    for section in shown.sections:
+        suffix = "" if len(shown.sections) == 1 else f"-{_short_id(section)}"
+        for name, text in table_files(shown.run, section, suffix).items():
+            write_bytes_atomically(folder / "tables" / name, text.encode("utf-8"))
+            written.add(name)
+    for path in (folder / "tables").glob("*"):
+        if _OURS.fullmatch(path.name) and path.name not in written:
+            path.unlink()  # of a protocol that is no longer in the folder: stale numbers get pasted into papers
+    return write_bytes_atomically(folder / "index.html", page([shown]).encode("utf-8"))
+
+
+def write_reports(run_folders: Sequence[Path | str], out_folder: Path | str) -> Path:
+    """One page of several runs side by side, in `out_folder`; each run's own report stays as it is."""
+    shown = [read_shown(Path(folder), logs=True) for folder in run_folders]
+    return write_bytes_atomically(Path(out_folder) / "index.html", page(shown).encode("utf-8"))
+
+
+def read_shown(run_folder: Path, logs: bool) -> ShownRun:
+    """All that the page shows of one run folder."""
+    with ResultStore(run_folder) as store:
+        store.ingest()
+        run = read_run(store)
+    parts = tuple(sections(run))
+    ids = [str(trial["trial_id"]) for section in parts for trial in section.trials]
+    tails = read_log_tails(run_folder, ids) if logs else {}
+    return ShownRun(run, parts, read_folder_claims(run_folder), tails)
+
+
+# --- files beside the page ------------------------------------------------------------------------------------------
+
+
+def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
+    """The contents of the CSV files of one section, by file name. `twinbench paper` writes the tables for LaTeX."""
+    return {f"{name}{suffix}.csv": csv_text(frame) for name, frame in frames.exact(run, section).items()}
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def page(shown: Sequence[ShownRun]) -> str:
+    """The whole page as text, of one run or of several side by side."""
+    several = len(shown) > 1
+    runs = [run_part(one, number, several) for number, one in enumerate(shown, 1)]
+    title = shown[0].run.question or shown[0].run.name or "twinbench report"
+    return _template().render(
+        title=f"{len(shown)} runs side by side" if several else title,
+        name="" if several else shown[0].run.name,
+        several=several,
+        runs=runs,
+        together=compare_runs.side_by_side(shown) if several else [],
+        plotly_js=plotly.offline.get_plotlyjs(),
+        config=for_script(PLOTLY_CONFIG),
+        figure_json=_figure_json,
+        for_script=for_script,
+    )
+
+
+def _figure_json(panel: Panel) -> str:
+    # engine="json": plotly takes orjson where it is installed, whose bytes differ.
+    return _escaped(plotly.io.to_json(panel.figure, validate=False, engine="json"))
+
+
+def for_script(content: Any) -> str:
+    """JSON that may stand inside a <script> element: nothing in it can end that element or begin another."""
+    return _escaped(json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return escaped.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _short_id(section: Section) -> str:
+    """Eight hex digits that tell sections apart by protocol and dataset."""
+    return digest([section.protocol_hash, section.dataset_fingerprint])[:8]
+
+
+@functools.cache  # compiling it takes longer than filling it in
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _source(name: str) -> str:
+    return resources.files("twinbench.reports.page").joinpath("templates", name).read_text("utf-8")

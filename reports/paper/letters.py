@@ -1,0 +1,88 @@
+"""Which numbers of a table the statistics tell apart, marked in the table: letters, daggers, bold; and heat shades."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from twinbench.reports.paper.parts import Number, PaperTable, Row
+from twinbench.reports.statistics import separation
+from twinbench.reports.statistics.intervals import CONFIDENCE
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
+
+MOST_COMPARED = 26  # rows with letters of their own: a table of more says nothing by them
+
+
+def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
+    """Letters in each column for methods that were not told apart; bold for one that leads them all."""
+    baselines = {label for section in sections for label, cell in section.chosen.items() if cell.is_baseline}
+    rows = [list(row.numbers) for row in table.rows]
+    found = False
+    for column in range(len(table.columns)):
+        places = {
+            str(place): number
+            for place, row in enumerate(table.rows)
+            if row.labels[0] not in baselines and (number := row.numbers[column]).interval is not None
+        }
+        if not 1 < len(places) <= MOST_COMPARED:
+            continue
+        found = True
+        order = separation.by_mean((name, number.interval.mean) for name, number in places.items() if number.interval)
+        apart = separation.told_apart({name: _by_seed(number) for name, number in places.items()})
+        for name, group in separation.letters(apart, order).items():
+            leads = separation.leads(apart, order) and name == order[0]
+            rows[int(name)][column] = replace(places[name], group=group, leads=leads)
+    return _renumbered(table, rows, _LETTERS_NOTE if found else "")
+
+
+def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
+    """A dagger at each cell that was not told apart from the chosen one, in each metric."""
+    rows = [list(row.numbers) for row in table.rows]
+    for metric in {number.metric for row in table.rows for number in row.numbers}:
+        places = {
+            (r, c): number
+            for r, row in enumerate(table.rows)
+            for c, number in enumerate(row.numbers)
+            if number.metric == metric and number.interval is not None
+        }
+        names = {"chosen" if number.cell is chosen else f"{r},{c}": (r, c) for (r, c), number in places.items()}
+        if "chosen" not in names:
+            continue
+        apart = separation.told_apart({name: _by_seed(places[at]) for name, at in names.items()}, "chosen")
+        for name, (r, c) in names.items():
+            if name != "chosen" and not apart[frozenset(("chosen", name))]:
+                rows[r][c] = replace(rows[r][c], group="†")
+            elif name == "chosen":
+                rows[r][c] = replace(rows[r][c], group="*" if not table.tail else "")
+    return _renumbered(table, rows, _DAGGER_NOTE if table.tail else f"* The chosen cell. {_DAGGER_NOTE}")
+
+
+_LETTERS_NOTE = (
+    f"Methods that share a letter were not told apart at {1 - CONFIDENCE:.0%}: t tests of all pairs of methods of a "
+    "column, paired by seed where they share seeds, Holm-adjusted. Bold: told apart from every other method."
+)
+_DAGGER_NOTE = (
+    f"† Not told apart from the chosen cell at {1 - CONFIDENCE:.0%}: t tests of it against every other cell, paired by "
+    "seed, Holm-adjusted."
+)
+
+
+def _renumbered(table: PaperTable, rows: Sequence[Sequence[Number]], note: str) -> PaperTable:
+    made = tuple(replace(row, numbers=tuple(numbers)) for row, numbers in zip(table.rows, rows, strict=True))
+    return replace(table, rows=made, notes=(*table.notes, note) if note else table.notes)
+
+
+def _by_seed(number: Number) -> dict[int, float]:
+    measured = number.cell.measured.get((number.metric, REPORTED_ON), ()) if number.cell else ()
+    return {one.seed: one.value for one in measured}
+
+
+def shaded(rows: Sequence[Row]) -> Iterable[Row]:
+    means = [number.interval.mean for row in rows for number in row.numbers if number.interval]
+    low, spread = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
+    for row in rows:
+        yield replace(
+            row,
+            numbers=tuple(
+                replace(n, shade=(n.interval.mean - low) / spread if spread else 0.0) if n.interval else n
+                for n in row.numbers
+            ),
+        )

@@ -1,0 +1,143 @@
+"""`write_paper`: what goes into a paper, from one run folder or several. Equal records and style give equal bytes.
+
+paper/tables/NAME.tex, .csv, .md     paper/figures/NAME.pdf, .svg, .tex     paper/preview.tex, which shows them all
+"""
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from twinbench.reports.figures.matplotlib_backend import draw, plain
+from twinbench.reports.figures.paper_style import PaperStyle
+from twinbench.reports.latex import breakable, escape
+from twinbench.reports.page.write import csv_text
+from twinbench.reports.paper.figures import PaperFigure, paper_figures
+from twinbench.reports.paper.latex import PACKAGES, latex
+from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
+from twinbench.reports.paper.tables import paper_tables
+from twinbench.reports.tables.cells import Run, read_run, sections
+from twinbench.reports.tables.frames import NOTHING
+from twinbench.results.record import write_bytes_atomically
+from twinbench.results.store import ResultStore
+
+PAPER = "paper"
+_MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
+
+
+def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
+    """Every section of the run folders, each with its run, after taking in what is new."""
+    found = []
+    for number, folder in enumerate(folders, 1):
+        with ResultStore(folder) as store:
+            store.ingest()
+            run = read_run(store)
+        variable = "DIR" if len(folders) == 1 else f"DIR{number}"
+        found += [(run, Source(run.name, section, number, variable)) for section in sections(run)]
+    return found
+
+
+def write_paper(folders: Sequence[Path | str], out: Path | str, style: PaperStyle) -> Path:
+    """Write the tables and figures into `out`, and return the path of the document that shows them all."""
+    found = read_sources(folders)
+    tables = paper_tables([source for _, source in found])
+    files = {f"tables/{name}": data.encode("utf-8") for t in tables for name, data in table_files(t, style).items()}
+    figures = [
+        (key_of(f"{figure.key}{suffix_of(source, len(found))}"), figure, source)
+        for run, source in found
+        for figure in paper_figures(run, source.section)
+    ]
+    for key, figure, source in figures:
+        drawing = draw(figure.panels, style, figure.legend)
+        files |= {f"figures/{key}.{form}": data for form, data in drawing.files.items()}
+        files[f"figures/{key}.tex"] = _figure_float(key, figure, source, drawing.shortened).encode("utf-8")
+    files["preview.tex"] = preview([table.key for table in tables], [key for key, _, _ in figures], style).encode()
+    return _write(files, Path(out)) / "preview.tex"
+
+
+def table_files(table: PaperTable, style: PaperStyle) -> dict[str, str]:
+    """The table as LaTeX, as CSV with exact values, and as Markdown, by file name."""
+    return {
+        f"{table.key}.tex": latex(table, style),
+        f"{table.key}.csv": csv_text(frame(table)),
+        f"{table.key}.md": markdown(table),
+    }
+
+
+def markdown(table: PaperTable) -> str:
+    """The table as GitHub reads it, under its caption and above its notes."""
+    whole = shown(table, _in_markdown)
+    lines = [_row(map(_marked, whole.columns)), _row("---" for _ in whole.columns)]
+    at = len(table.stub), len(table.stub) + len(table.columns)
+    for row in whole.itertuples(index=False, name=None):
+        # Numbers are marked up already; a bold one must stay so.
+        lines.append(_row([*map(_marked, row[: at[0]]), *row[at[0] : at[1]], *map(_marked, row[at[1] :])]))
+    over = f"\n\nColumns: {_marked(table.spanning)}." if table.spanning else ""
+    notes = "\n\n".join(map(_marked, table.notes))
+    return f"{_marked(table.caption)}{over}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+
+
+def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) -> str:
+    """A document of all tables and figures, at the widths of the style: to look at, and to copy from."""
+    columns = "twocolumn," if style.text_width > style.width else ""
+    gap = f",columnsep={style.text_width - 2 * style.width:g}in" if columns else ""
+    lines = [
+        rf"\documentclass[{columns}{style.body_size}pt]{{article}}",
+        rf"\usepackage[letterpaper,textwidth={style.text_width:g}in,textheight=9in{gap}]{{geometry}}",
+        r"\usepackage{graphicx}\usepackage[skip=6pt]{caption}",
+        PACKAGES,
+        r"\setcounter{totalnumber}{9}\renewcommand{\topfraction}{.9}\renewcommand{\textfraction}{.05}",
+        r"\begin{document}",
+        *(rf"\input{{tables/{key}}}" + "\n" + r"\clearpage" * (place % 3 == 2) for place, key in enumerate(tables)),
+        r"\clearpage",
+        *(rf"\input{{figures/{key}}}" + "\n" + r"\clearpage" * (place % 3 == 2) for place, key in enumerate(figures)),
+        r"\end{document}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _figure_float(key: str, figure: PaperFigure, source: Source, shortened: Mapping[str, str]) -> str:
+    """The figure in a float. What it shows in words stands in a comment, for a description or an alternative text."""
+    caption = f"{figure.title}. {figure.note} Protocol {source.section.protocol_id}."
+    if shortened:
+        caption += f" Shortened: {'; '.join(f'{short} is {whole}' for short, whole in sorted(shortened.items()))}."
+    lines = [
+        "% Made by twinbench from records alone. Needs \\usepackage{graphicx}. In words:",
+        *(f"% {escape(panel.alternative)}" for panel in figure.panels),
+        r"\begin{figure}",
+        r"\centering",
+        rf"\includegraphics{{figures/{key}.pdf}}",
+        rf"\caption{{{breakable(caption)}}}\label{{fig:{key}}}",
+        r"\end{figure}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _in_markdown(number: Number) -> str:
+    printed = texts(number)
+    text = " ± ".join(filter(None, printed.values())) or NOTHING
+    group = f"<sup>{number.group.replace('*', '&#42;')}</sup>" if number.group else ""
+    return f"**{text}**{group}" if number.leads else f"{text}{group}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _marked(text: str) -> str:
+    """`text` with nothing in it that Markdown or HTML takes for more than a letter."""
+    return _MARKED.sub(r"\\\1", plain(html.escape(text))).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _write(files: dict[str, bytes], out: Path) -> Path:
+    """Every file, whole. Of an earlier writing, what is not among them goes: stale numbers get pasted into papers."""
+    for name, data in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(out / name, data)
+    listed = out / "files.txt"
+    before = listed.read_text("utf-8").splitlines() if listed.exists() else []
+    for name in before:
+        if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(tex|csv|md|pdf|svg)", name):
+            (out / name).unlink(missing_ok=True)
+    write_bytes_atomically(listed, "".join(f"{name}\n" for name in sorted(files)).encode("utf-8"))
+    return out

@@ -1,0 +1,1 @@
+"""Statistics over seeds and examples; nothing here knows what a run is."""

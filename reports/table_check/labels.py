@@ -1,0 +1,282 @@
+"""What the labels of a printed table mean in the words of the records: method, metric, split, settings, dataset.
+
+A label is read from left to right; each part that is understood is taken out of it, and what is left is `unknown`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from twinbench.reports.table_check.latex_reader import GREEK
+from twinbench.reports.tables.cells import Section
+
+Settings = tuple[tuple[tuple[str, ...], str], ...]  # the names that a word may stand for, and the value it is given
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one label says. Everything may be empty."""
+
+    methods: frozenset[str] = frozenset()  # of the records or of published tables
+    version: int | None = None  # of the method
+    metric: frozenset[str] = frozenset()  # words of a metric's name
+    splits: frozenset[str] = frozenset()
+    statistics: frozenset[str] = frozenset()  # of STATISTICS
+    settings: Settings = ()
+    named: tuple[str, ...] = ()  # settings that are named without a value
+    datasets: frozenset[str] = frozenset()
+    protocols: frozenset[tuple[str, int | None]] = frozenset()
+    hashes: frozenset[str] = frozenset()  # of protocols
+    ids: frozenset[str] = frozenset()  # of cells or trials
+    seed: int | None = None
+    n_seeds: int | None = None
+    percent: bool = False
+    spread: bool = False  # the label holds a ±
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def names_a_place(self) -> bool:
+        return bool(self.datasets or self.protocols or self.hashes)
+
+
+NOTHING_SAID = Facts()
+
+# Phrases, longest first, and the statistic over seeds that they stand for.
+STATISTICS = {
+    r"half width|± ?95 ?%|(?:95 ?% ?)?(?:confidence interval|\bci\b)|(?:95 ?% )?t interval": "half width",
+    r"standard errors?|\bsem\b|\bstd ?err(?:or)?\b": "standard error",
+    r"standard deviations?|\bstd ?dev\b|\bstd\b|\bsd\b|\bstdev\b": "standard deviation",
+    r"\bbest (?:of|over|among) (?:the |all )?(?:\w+ )?(?:seeds|runs)|\bbest (?:seed|run)\b"
+    r"|\bmax(?:imum)? (?:of|over|among) (?:the |all )?(?:\w+ )?(?:seeds|runs)": "best",
+    r"\bmedian\b": "median",
+    r"\bmean\b|\baverages?\b|\baveraged\b|\bavg\b": "mean",
+}
+_SPLITS = {r"\b(?:validation|valid|val|dev)\b": "validation", r"\btest(?:ing)?\b": "test"}
+_CHOSEN_ON = re.compile(r"\b(?:select|chose|choos|pick|tun|stopp)\w* (?:\w+ ){0,4}?(?:validation|val)\b[\w ]*")
+_CITATIONS = re.compile(r"\[\d+(?:, ?\d+)*\]|\([^()]*\bet al\b[^()]*\)|\bet al\.?,? ?\(?(?:19|20)\d\d\)?")
+_N_SEEDS = re.compile(r"\b(\d{1,4}) (?:[a-z]+ ){0,2}?(?:seeds|runs)\b|\bn ?= ?(\d{1,4})\b")
+_SEED = re.compile(r"\bseed ?[=:#]? ?(\d{1,18})\b")
+_EPOCHS = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})*|\d{1,9}) ?(?:epochs?|ep)\b(?! ?[=:])")
+_METRIC_PHRASES = {
+    "nearestneighbour": "knn", "nearestneighbor": "knn", "nearestneighbours": "knn", "nearestneighbors": "knn",
+    "knearestneighbours": "knn", "knearestneighbors": "knn", "lin": "linear", "accuracy": "top1", "acc": "top1",
+    "accuracies": "top1", "acc1": "top1", "acc5": "top5", "top1": "top1", "top5": "top5", "map": "map", "f1": "f1",
+    "auroc": "auroc", "nmi": "nmi", "ari": "ari",
+}  # fmt: skip
+_METHOD_PHRASES = {
+    "barlow": "barlow_twins", "random": "untrained", "randominit": "untrained", "randominitialisation": "untrained",
+    "randominitialization": "untrained", "randomencoder": "untrained", "pixels": "raw_pixels", "rawpixel": "raw_pixels",
+    "mocov2+": "moco_v2_plus",
+}  # fmt: skip
+_SETTING_PHRASES = {
+    "batch": ("batch_size",), "minibatch": ("batch_size",), "bs": ("batch_size",), "epoch": ("epochs",),
+    "ep": ("epochs",), "lr": ("learning_rate",), "wd": ("weight_decay",), "momentum": ("target_momentum",),
+    "ema": ("target_momentum",), "width": ("projector_width",), "projection width": ("projector_width",),
+    "projector dim": ("projector_width", "projector_output_width"), "depth": ("projector_depth",),
+    "lambda": ("off_diagonal_weight", "invariance_weight"), "mu": ("variance_weight",), "nu": ("covariance_weight",),
+    "tau": ("temperature", "target_momentum"),
+}  # fmt: skip
+_GREEK = dict(zip("αβγδεηλμνρστ", GREEK, strict=True))
+_DATASETS = ("cifar10", "cifar100", "imagenet", "imagenet100", "imagenette", "stl10", "mnist", "svhn", "tinyimagenet")
+# Words that change nothing about which number is meant.
+_NOISE = (
+    "a an the of on in at by for and or with without to from our ours we us this is are as all each per over under vs "
+    "method methods model result results score performance evaluation evaluated eval probe probing classifier readout "
+    "protocol dataset data set split baseline baselines chosen seeds seed runs run reproduced rerun reimplementation "
+    "measured reported representation representations features accuracies classification value values number numbers n "
+    "fraction percentage trained training test validation setting settings axis config configuration"
+)
+_NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.?\d+)?(?:e[-+−]?\d{1,3})?"
+
+
+class Words:
+    """The names that the records and the published tables know, and how to find them in a label."""
+
+    def __init__(
+        self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], metrics: Iterable[str] = ()
+    ):
+        """`published`: methods, datasets and metrics of the published tables, under these keys."""
+        cells = [cell for section in sections for cell in section.cells]
+        self.labels = {cell.label: cell.method for cell in cells}
+        self.metrics = {name: frozenset(name.split("_")) for name in sorted({*metrics, *published["metrics"]})}
+        self.hashes = {section.protocol_hash for section in sections}
+        self.ids = {cell.cell_id for cell in cells} | {t["trial_id"] for cell in cells for t in cell.trials}
+        self.known_settings = {name for cell in cells for name in cell.values}
+        self._names = self._all_names(sections, published, {cell.method for cell in cells})
+        self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
+        self._settings = self._setting_pattern()
+        self._noise = frozenset(_NOISE.split())
+        self._seen: dict[str, Facts] = {}
+
+    def _all_names(
+        self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], methods: set[str]
+    ) -> dict[str, list[tuple[str, str]]]:
+        """Kind and name by the name without its spaces and hyphens."""
+        pairs = [("method", name, name) for name in sorted({*methods, *published["methods"]})]
+        known = {name for _, name, _ in pairs}
+        pairs += [("method", name, phrase) for phrase, name in _METHOD_PHRASES.items() if name in known]
+        of_sections = {dataset_of(section) for section in sections} - {""}
+        pairs += [("dataset", n, n) for n in sorted({*of_sections, *published["datasets"], *_DATASETS})]
+        pairs += [("protocol", name, name) for name in sorted({section.protocol_name for section in sections})]
+        pairs += [("metric", word, word) for words in self.metrics.values() for word in words]
+        pairs += [("metric", word, phrase) for phrase, word in _METRIC_PHRASES.items()]
+        names: dict[str, list[tuple[str, str]]] = {}
+        for kind, name, spelled in pairs:
+            if (kind, name) not in (found := names.setdefault(squashed(spelled), [])):
+                found.append((kind, name))
+        return names
+
+    def _setting_pattern(self) -> re.Pattern[str]:
+        self._phrases: dict[str, tuple[str, ...]] = {name.replace("_", " "): (name,) for name in self.known_settings}
+        for phrase, names in _SETTING_PHRASES.items():
+            there = tuple(name for name in names if name in self.known_settings)
+            if there:
+                self._phrases.setdefault(phrase, there)
+        phrases = "|".join(map(re.escape, sorted(self._phrases, key=lambda phrase: (-len(phrase), phrase)))) or "(?!)"
+        value = rf"\s*[=:]\s*(?P<given>\[[^\]]*\]|\{{[^}}]*\}}|{_NUMBER}(?=$|[\s,;()%])|[^\s,;()]+)"
+        return re.compile(
+            rf"(?<![a-z0-9])(?P<name>{phrases})s?(?:{value}|\s*(?P<number>(?=[-+−.\d]){_NUMBER})(?![a-z0-9]))?(?![a-z])"
+        )
+
+    def facts(self, label: str) -> Facts:
+        """What `label` says."""
+        if label not in self._seen:
+            self._seen[label] = self._read(label)
+        return self._seen[label]
+
+    def _read(self, label: str) -> Facts:
+        text = _normalised(label)
+        facts = Facts(percent="%" in text or "percent" in text, spread="±" in text)
+        if label in self.labels:  # our own spelling leaves no doubt
+            version = re.search(r"\(version (\d+)\)$", label)
+            return replace(facts, methods=frozenset([self.labels[label]]), version=int(version[1]) if version else None)
+        ids = frozenset(one for one in re.findall(r"\b[0-9a-f]{16}\b", text) if one in self.ids)
+        starts = [one for one in re.findall(r"\b[0-9a-f]{8,64}\b", text) if one not in ids]
+        hashes = frozenset(h for h in self.hashes for start in starts if h.startswith(start))
+        text = re.sub(r"\b[0-9a-f]{8,64}\b", lambda m: " " if m[0] in ids or hashes else m[0], text)
+        text, facts = self._take_phrases(text, replace(facts, ids=ids, hashes=hashes))
+        text, facts = self._take_settings(text, facts)
+        return self._take_names(text, facts)
+
+    def _take_phrases(self, text: str, facts: Facts) -> tuple[str, Facts]:
+        """Statistics, splits and counts of seeds."""
+        text = _CHOSEN_ON.sub(" ", _CITATIONS.sub(" ", text))
+        statistics, splits = set(), set()
+        for phrase, statistic in STATISTICS.items():
+            text, found = re.subn(phrase, " ", text)
+            statistics |= {statistic} if found else set()
+        for phrase, split in _SPLITS.items():
+            text, found = re.subn(phrase, " ", text)
+            splits |= {split} if found else set()
+        n_seeds, seed = _N_SEEDS.search(text), _SEED.search(text)
+        text = _SEED.sub(" ", _N_SEEDS.sub(" ", text))
+        return text, replace(
+            facts,
+            statistics=frozenset(statistics),
+            splits=frozenset(splits),
+            n_seeds=int(n_seeds[1] or n_seeds[2]) if n_seeds else None,
+            seed=int(seed[1]) if seed else None,
+        )
+
+    def _take_settings(self, text: str, facts: Facts) -> tuple[str, Facts]:
+        settings: list[tuple[tuple[str, ...], str]] = []
+        named: list[str] = []
+        if "epochs" in self.known_settings:
+            settings += [(("epochs",), match[1]) for match in _EPOCHS.finditer(text)]
+            text = _EPOCHS.sub(" ", text)
+        for match in self._settings.finditer(text):
+            names, value = self._phrases[match["name"]], match["given"] or match["number"]
+            if value:
+                settings.append((names, value))
+            else:
+                named += names
+        return self._settings.sub(" ", text), replace(facts, settings=tuple(settings), named=tuple(named))
+
+    def _take_names(self, text: str, facts: Facts) -> Facts:
+        """Methods, datasets, protocols and metrics, the longest names first; the rest is unknown."""
+        words = re.findall(r"[a-z]+\d*\+?|\d+(?:\.\d+)?[a-z]*\+?|\+", text)
+        found: dict[str, set[str]] = {"method": set(), "dataset": set(), "metric": set()}
+        protocols: set[tuple[str, int | None]] = set()
+        version, unknown, place = None, [], 0
+        while place < len(words):
+            count = next(
+                (n for n in range(self._longest + 1, 0, -1) if "".join(words[place : place + n]) in self._names), 0
+            )
+            kinds = self._names["".join(words[place : place + count])] if count else []
+            place += count
+            of_version, taken = _version(words[place:]) if kinds else (None, 0)
+            place += taken
+            for kind, name in kinds:
+                if kind == "protocol":
+                    protocols.add((name, of_version))
+                else:
+                    found[kind].add(name)
+                    version = of_version if kind == "method" and taken else version
+            if not kinds:
+                unknown += [] if words[place] in self._noise else [words[place]]
+                place += 1
+        return replace(
+            facts,
+            methods=frozenset(found["method"]),
+            version=version,
+            metric=_without_doubt(frozenset(found["metric"])),
+            datasets=frozenset(found["dataset"]),
+            protocols=frozenset(_most_exact(protocols)),
+            unknown=tuple(unknown),
+        )
+
+    def metrics_of(self, scopes: Iterable[frozenset[str]]) -> list[str]:
+        """The metrics that have the words of the nearest scope, and of the further ones as far as they agree.
+
+        Where no scope names one: all accuracies, since tables of one metric often leave it to the text.
+        """
+        words: frozenset[str] = frozenset()
+        for scope in scopes:
+            together = words | scope
+            if not words or any(together <= of for of in self.metrics.values()):
+                words = together
+        words = words or frozenset(["top1"])
+        fitting = {name: len(of - words) for name, of in self.metrics.items() if words <= of}
+        return [name for name, more in fitting.items() if more == min(fitting.values())]
+
+
+def dataset_of(section: Section) -> str:
+    """The name of the section's dataset, or an empty string."""
+    dataset = section.content.get("dataset")
+    return str(dataset.get("name", "")) if isinstance(dataset, dict) else ""
+
+
+def squashed(name: str) -> str:
+    """Lower case, without spaces, hyphens and underscores."""
+    return re.sub(r"[\s_\-]+", "", name.lower())
+
+
+def _normalised(label: str) -> str:
+    """Lower case, Greek letters by name, hyphens and underscores between words as spaces."""
+    text = unicodedata.normalize("NFKC", label).lower().replace("µ", "μ")
+    text = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in text)
+    text = re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
+    text = re.sub(r"\b\d{1,3}[- ]?nn\b", "knn", text)
+    return re.sub(r"\s+", " ", text)
+
+
+def _version(words: Sequence[str]) -> tuple[int | None, int]:
+    """The version that a name is followed by, "v2" or "version 2", and how many words that took."""
+    if words and re.fullmatch(r"v\d{1,6}", words[0]):
+        return int(words[0][1:]), 1
+    if len(words) > 1 and words[0] == "version" and words[1].isdigit():
+        return int(words[1][:6]), 2
+    return None, 0
+
+
+def _most_exact(protocols: set[tuple[str, int | None]]) -> set[tuple[str, int | None]]:
+    """A protocol that is named with its version is not any version, however often its name stands alone."""
+    return {
+        (name, v) for name, v in protocols if v is not None or all(o == (name, None) for o in protocols if o[0] == name)
+    }
+
+
+def _without_doubt(words: frozenset[str]) -> frozenset[str]:
+    """ "Top-5 accuracy" is top-5: "accuracy" alone would say top-1."""
+    return words - {"top1"} if "top5" in words else words

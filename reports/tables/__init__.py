@@ -1,0 +1,1 @@
+"""From records to tables: sections, cells, data frames and published numbers."""

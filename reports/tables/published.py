@@ -1,0 +1,215 @@
+"""Published tables as data: what others report, read from `reported/NAME.toml`.
+
+Reported numbers are a class of their own. They are shown beside measured ones and never pooled, paired or averaged with
+them: no record stands behind them, their protocol is known in part (`unknown` names what the source does not say), most
+are a single run, and some were chosen on the test set. A protocol of ours that restates one (`restated_by`) gives
+measured numbers, which stay measured ones.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from annotated_types import Ge, Gt, MinLen
+
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.protocol import Fraction, Scalar, Section
+from twinbench.sweeps.toml_reader import parse, read_toml
+
+SHIPPED = Path(__file__).parent.parent / "reported"
+ALWAYS_ASKED = ("epochs", "batch_size")  # settings that every row has, or that the table calls unknown
+WHAT = ("table", "method", "dataset", "metric", "value", "settings", "outcome", "spread", "previous")
+COST = ("minutes", "peak_memory_gb")
+WHENCE = ("note", "source", "n_seeds", "reported_on", "selected_on", "checkpoint", "tuned", "restated_by")
+COLUMNS = (*WHAT, *COST, *WHENCE)
+
+
+@dataclass(frozen=True)
+class Source(Section):
+    """Where the table stands: a file of a repository or a paper, and the place in it."""
+
+    where: str  # "Table 5", "docstring"
+    repository: str = ""  # owner/name
+    path: str = ""
+    snapshot: str = ""  # the commit that was read
+    arxiv: str = ""
+
+    def __str__(self) -> str:
+        paper = f"arXiv {self.arxiv}" if self.arxiv else ""
+        commit = f"commit {self.snapshot}" if self.snapshot else ""
+        return ", ".join(part for part in (self.repository, self.path, commit, paper, self.where) if part)
+
+
+@dataclass(frozen=True)
+class KnownProtocol(Section):
+    """What the source says of how all its numbers were made. None: it does not say, and `unknown` names the field."""
+
+    backbone: str | None = None
+    stem: str | None = None
+    optimizer: str | None = None
+    views: str | None = None
+    evaluation: str | None = None
+    reported_on: Literal["test", "validation"] | None = None  # ImageNet's validation split serves as its test
+    selected_on: Literal["test", "validation"] | None = None  # what chose the checkpoint, or the rows that are shown
+    checkpoint: Literal["last", "best_on_validation", "best_on_test"] | None = None
+    tuned: bool | None = None  # whether hyper-parameters were searched for these numbers
+    n_seeds: Annotated[int, Ge(1)] | None = None  # runs behind each value
+    hardware: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishedValue(Section):
+    """One number of a table; accuracies are fractions. A run that gave none has an `outcome` in its place."""
+
+    method: str
+    value: Fraction | None = None
+    outcome: Literal["collapsed", "unstable"] | None = None
+    dataset: str = ""  # left out: the table's
+    metric: str = ""  # left out: the table's
+    settings: dict[str, Scalar] = field(default_factory=dict)  # on top of the table's
+    spread: Fraction | None = None  # what the source prints after ±; the caveats say what it is
+    previous: Fraction | None = None  # the same cell in an older table of the source
+    minutes: Annotated[float, Gt(0)] | None = None
+    peak_memory_gb: Annotated[float, Gt(0)] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedTable(Section):
+    """One published table. `dataset`, `metric` and `settings` hold for every row that does not say otherwise."""
+
+    name: str
+    title: str
+    dataset: str
+    metric: str
+    source: Source
+    protocol: KnownProtocol
+    values: Annotated[tuple[PublishedValue, ...], MinLen(1)]
+    settings: dict[str, Scalar] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()  # fields of the protocol, `epochs`, `batch_size`, or words
+    restated_by: tuple[str, ...] = ()  # protocols of ours that restate this one
+    caveats: tuple[str, ...] = ()
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def published_tables() -> dict[str, PublishedTable]:
+    """The tables that come with the package, by name."""
+    return {path.stem: read_published(path) for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def read_published(path: Path) -> PublishedTable:
+    """The table in the file, each row complete. InvalidInput lists all that is wrong with it."""
+    table = parse(PublishedTable, read_toml(path), str(path))
+    table = replace(table, values=tuple(_complete(row, table) for row in table.values))
+    mistakes = [*_table_mistakes(table, path), *_row_mistakes(table, str(path))]
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return table
+
+
+def _complete(row: PublishedValue, table: PublishedTable) -> PublishedValue:
+    settings = {**table.settings, **row.settings}
+    return replace(row, dataset=row.dataset or table.dataset, metric=row.metric or table.metric, settings=settings)
+
+
+def _table_mistakes(table: PublishedTable, path: Path) -> Iterator[Mistake]:
+    where = str(path)
+    if table.name != path.stem:
+        yield Mistake(where, "name", "is not the name of the file", table.name, path.stem)
+    if not table.source.repository and not table.source.arxiv:
+        yield Mistake(where, "source", "names neither a repository nor a paper", allowed="repository, arxiv")
+    given = {f.name: getattr(table.protocol, f.name) is not None for f in fields(KnownProtocol)}
+    given |= {name: all(name in row.settings for row in table.values) for name in ALWAYS_ASKED}
+    for name, is_given in given.items():
+        if is_given == (name in table.unknown):
+            key = f"settings.{name}" if name in ALWAYS_ASKED else f"protocol.{name}"
+            problem = "is given, and named in `unknown`" if is_given else "is neither given nor named in `unknown`"
+            yield Mistake(where, key, problem)
+
+
+def _row_mistakes(table: PublishedTable, where: str) -> Iterator[Mistake]:
+    counts = Counter(_cell(row) for row in table.values)
+    for cell, count in counts.items():
+        if count > 1:
+            yield Mistake(where, "values", f"{count} rows are of one cell", ", ".join(part for part in cell if part))
+    for number, row in enumerate(table.values):
+        if (row.value is None) == (row.outcome is None):
+            yield Mistake(where, f"values.{number}", "needs a value or an outcome, and not both")
+        for key, name in (("method", row.method), ("metric", row.metric), ("dataset", row.dataset)):
+            if not re.fullmatch(r"[a-z0-9_]+", name):
+                yield Mistake(where, f"values.{number}.{key}", "is not a lower-case name", name)
+
+
+def _cell(row: PublishedValue) -> tuple[str, str, str, str]:
+    return (row.method, row.dataset, row.metric, settings_text(row.settings))
+
+
+# --- using ----------------------------------------------------------------------------------------------------------
+
+
+def settings_text(settings: Mapping[str, Scalar]) -> str:
+    """Settings in their one spelling: by name, values as in JSON."""
+    return ", ".join(f"{name} = {json.dumps(settings[name], ensure_ascii=False)}" for name in sorted(settings))
+
+
+def published_frame(tables: Mapping[str, PublishedTable]) -> pd.DataFrame:
+    """One row per published value: tables by name, rows in the source's order, COLUMNS. None is what nobody told."""
+    rows = [_frame_row(tables[name], value) for name in sorted(tables) for value in tables[name].values]
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
+
+
+def _frame_row(table: PublishedTable, row: PublishedValue) -> dict[str, object]:
+    known = {**asdict(table.protocol), **asdict(row)}
+    told = {name: known[name] for name in COLUMNS if name in known}
+    whole = {"table": table.name, "source": str(table.source), "restated_by": ", ".join(table.restated_by)}
+    return {**told, **whole, "settings": settings_text(row.settings)}
+
+
+def find_reported(
+    table: PublishedTable, method: str, metric: str, settings: Mapping[str, Scalar] | None = None
+) -> PublishedValue:
+    """The one row of `method` and `metric` that has these settings; settings not asked for may be anything.
+
+    InvalidInput, with what there is and the nearest name, when no row or more than one answers.
+    """
+    asked = dict(settings or {})
+    unknown = list(_unknown_names(table, method, metric, asked))
+    if unknown:
+        raise InvalidInput(unknown)
+    rows = [row for row in table.values if (row.method, row.metric) == (method, metric)]
+    found = [row for row in rows if all(_equal(row.settings.get(name), value) for name, value in asked.items())]
+    if len(found) == 1:
+        return found[0]
+    there = [settings_text(row.settings) for row in found or rows]
+    problem = (
+        f"{len(found)} rows of {method}, {metric} have these" if found else f"no row of {method}, {metric} has these"
+    )
+    close = "" if found else nearest(settings_text(asked), there)
+    raise InvalidInput([Mistake(_place(table), "settings", problem, settings_text(asked), "; ".join(there), close)])
+
+
+def _unknown_names(table: PublishedTable, method: str, metric: str, asked: dict[str, Scalar]) -> Iterator[Mistake]:
+    methods = sorted({row.method for row in table.values})
+    metrics = sorted({row.metric for row in table.values if row.method == method or method not in methods})
+    known = {"method": (method, methods), "metric": (metric, metrics)}
+    names = sorted({name for row in table.values for name in row.settings})
+    known |= {f"settings.{name}": (name, names) for name in asked}
+    for key, (name, there) in known.items():
+        if name not in there:
+            yield Mistake(_place(table), key, "is not in the table", name, ", ".join(there), nearest(name, there))
+
+
+def _equal(seen: Scalar | None, asked: Scalar) -> bool:
+    """128 is 128.0, but 1 is not true."""
+    return seen == asked and isinstance(seen, bool) == isinstance(asked, bool)
+
+
+def _place(table: PublishedTable) -> str:
+    return f"reported table {table.name!r}"

@@ -1,0 +1,140 @@
+"""The query behind each figure and table: SQL over the run's database that gives its numbers, for `twinbench query`."""
+
+import shlex
+from collections.abc import Iterable
+
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
+from twinbench.reports.tables.frames import TRAIN_SECONDS
+
+SETTINGS = "FROM settings WHERE source <> 'derived'"
+
+
+SET_ASIDE = "SELECT file, reason FROM set_aside ORDER BY file, reason"
+
+
+def command(sql: str, folder: str = "DIR") -> str:
+    """The query as it is typed into a shell, `folder` standing for the run folder."""
+    return f"twinbench query {folder} {shlex.quote(sql)}"
+
+
+def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iterable[str] = (REPORTED_ON,)) -> str:
+    """Mean, standard deviation and n of each metric, by cell; the half width is t(n - 1) sd / sqrt(n)."""
+    chosen = "" if cells is None else f" AND cell_id IN ({_texts(cell.cell_id for cell in cells)})"
+    return (
+        "SELECT method, cell_id, name, split, avg(value) AS mean, stddev_samp(value) AS sd, count(*) AS n "
+        f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
+        f"AND split IN ({_texts(splits)}){chosen} GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
+    """Every seed's value beside the axes' values."""
+    names = list(axes)
+    joins = "".join(
+        f" JOIN (SELECT trial_id, text AS axis_{n} {SETTINGS} AND name = {_text(axis)}) USING (trial_id)"
+        for n, axis in enumerate(names, 1)
+    )
+    columns = "".join(f"axis_{n}, " for n in range(1, len(names) + 1))
+    return (
+        f"SELECT method, cell_id, {columns}seed, value FROM metrics JOIN trials USING (trial_id){joins} "
+        f"WHERE {_scope(section)} AND status = 'done' AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} "
+        "ORDER BY ALL"
+    )
+
+
+def against_cost(section: Section, metric: str) -> str:
+    """Each cell's mean accuracy beside what a trial of it costs on average."""
+    return (
+        "SELECT method, cell_id, avg(value) AS mean, "
+        "avg(train_seconds) FILTER (coalesce(pack, 1) = 1) AS train_seconds, "
+        "avg(images_seen) AS images_seen, avg(peak_memory_bytes) AS peak_memory_bytes, count(*) AS n "
+        f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
+        f"AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def curves(section: Section, names: Iterable[str]) -> str:
+    """The points of the curves."""
+    return (
+        "SELECT method, cell_id, seed, status, name, epoch, value FROM curves JOIN trials USING (trial_id) "
+        f"WHERE {_scope(section)} AND name IN ({_texts(names)}) ORDER BY ALL"
+    )
+
+
+def last_diagnostics(section: Section, metric: str) -> str:
+    """The last value of each diagnostic beside the accuracy, by trial."""
+    return (
+        "SELECT method, trial_id, curves.name AS diagnostic, arg_max(curves.value, epoch) AS last, "
+        "any_value(metrics.value) AS accuracy FROM curves JOIN trials USING (trial_id) JOIN metrics USING (trial_id) "
+        f"WHERE {_scope(section)} AND status = 'done' AND curves.name LIKE 'diagnostics/%' "
+        f"AND metrics.name = {_text(metric)} AND metrics.split = {_text(REPORTED_ON)} GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def trials(section: Section) -> str:
+    """Every trial with its record's row."""
+    return f"SELECT * FROM trials WHERE {_scope(section)} ORDER BY trial_id"
+
+
+def ended(section: Section, statuses: Iterable[str]) -> str:
+    """The trials that ended so, with the reason."""
+    return (
+        f"SELECT method, cell_id, seed, status, reason, trial_id FROM trials WHERE {_scope(section)} "
+        f"AND status IN ({_texts(statuses)}) ORDER BY ALL"
+    )
+
+
+def measurements(section: Section) -> str:
+    """How each metric was measured and selected, and how often."""
+    return (
+        "SELECT name, variant, split, n_examples, selected_on, candidates, count(*) AS trials "
+        f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def protocol(section: Section) -> str:
+    """The protocol's content and its deviations."""
+    return f"SELECT name, version, content, deviations FROM protocols WHERE hash = {_text(section.protocol_hash)}"
+
+
+def deviations(section: Section) -> str:
+    """What deviates from the protocol, a row each."""
+    kinds = '[{"key": "VARCHAR", "value": "JSON", "protocol_value": "JSON", "reason": "VARCHAR"}]'
+    return (
+        f"SELECT unnest(from_json(deviations, {_text(kinds)}), recursive := true) FROM protocols "
+        f"WHERE hash = {_text(section.protocol_hash)}"
+    )
+
+
+def provenance(section: Section) -> str:
+    """Code and machines of the recorded trials."""
+    return (
+        'SELECT "commit", code_hash, device, "precision", "mode", threads, ranks, host, count(*) AS trials '
+        f"FROM trials WHERE {_scope(section)} AND status <> 'missing' GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def costs(section: Section) -> str:
+    """What the recorded trials of each method cost together."""
+    return (
+        f"SELECT method, count(*) AS trials, {TRAIN_SECONDS} AS train_seconds, "
+        "sum(evaluation_seconds) AS evaluation_seconds, sum(images_seen) AS images_seen, "
+        f"max(peak_memory_bytes) AS peak_memory_bytes FROM trials WHERE {_scope(section)} "
+        "AND status <> 'missing' GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def _scope(section: Section) -> str:
+    return (
+        f"coalesce(protocol_hash, '') = {_text(section.protocol_hash)} "
+        f"AND dataset_fingerprint = {_text(section.dataset_fingerprint)}"
+    )
+
+
+def _text(value: str) -> str:
+    doubled = value.replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join(_text(value) for value in values)

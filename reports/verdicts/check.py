@@ -1,0 +1,79 @@
+"""`twinbench check`: every claim of a file judged from one run folder, families together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from twinbench.reports.claims.claim import Claim, read_claims
+from twinbench.reports.claims.contrasts import Contrast, adjust, contrasts_of
+from twinbench.reports.claims.evidence import Evidence, Folder
+from twinbench.reports.rules.registry import Case
+from twinbench.reports.tables.published import published_tables
+from twinbench.reports.verdicts.verdict import Checked, Verdict, judge
+from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
+from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.protocol_lock import LOCK, read_lock
+from twinbench.sweeps.sweep import shipped_protocols
+
+MARKS = (PLAN, RECORDS, DECLARATIONS)  # of which a run folder has one at least
+
+
+def check_claims(claims_file: Path, run_folder: Path) -> Checked:
+    """Judges every claim of the file by the records of the folder. InvalidInput where either is not right."""
+    claims: tuple[Claim, ...] = ()
+    mistakes: list[Mistake] = []
+    try:
+        claims = read_claims(claims_file)
+    except InvalidInput as error:
+        mistakes += error.mistakes
+    if not run_folder.is_dir():
+        mistakes.append(Mistake(str(run_folder), "", "is no folder"))
+    elif not any(claim.is_about_a_table for claim in claims) and not any((run_folder / one).exists() for one in MARKS):
+        mistakes.append(Mistake(str(run_folder), "", f"is no run folder: it has none of {', '.join(MARKS)}"))
+    if mistakes:
+        raise InvalidInput(mistakes)
+    folder = Folder(run_folder)
+    try:
+        verdicts = judge_all(claims, folder)
+    except InvalidInput as error:
+        raise InvalidInput(replace(one, where=f"{claims_file}: {one.where}") for one in error.mistakes) from None
+    return Checked(claims_file.name, run_folder.resolve().name, tuple(verdicts))
+
+
+def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
+    """The verdicts in the claims' order. Holm's correction runs over all comparisons of a family, supported or not."""
+    tables = published_tables() if any(claim.reported for claim in claims) else {}
+    locked = locked_hashes()
+    cases: list[Evidence] = []
+    mistakes: list[Mistake] = []
+    for claim in claims:
+        try:
+            cases.append(folder.evidence(claim, tables.get(claim.reported), locked))
+        except InvalidInput as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return [judge(case) for case in in_families(cases)]
+
+
+def in_families(evidence: Sequence[Evidence]) -> list[Case]:
+    """Each claim's contrasts at the confidence that its family leaves them. Counts of collapses belong to it too."""
+    contrasts = [contrasts_of(one) for one in evidence]
+    families: dict[str, list[Contrast]] = {}
+    counts: dict[str, int] = {}
+    for one, own in zip(evidence, contrasts, strict=True):
+        families.setdefault(one.claim.family, []).extend(own)
+        counts[one.claim.family] = counts.get(one.claim.family, 0) + (0 if own else len(one.pairs))
+    adjusted = {family: iter(own) for family, own in adjust(families, counts).items()}
+    sizes = {family: len(own) + counts[family] for family, own in families.items()}
+    return [
+        Case(one, tuple(next(adjusted[one.claim.family]) for _ in own), sizes[one.claim.family])
+        for one, own in zip(evidence, contrasts, strict=True)
+    ]
+
+
+def locked_hashes() -> Mapping[tuple[str, int], str]:
+    """The content hash of every version of the shipped protocols."""
+    folder = next(iter(shipped_protocols().values())).parent
+    lock = read_lock(folder / LOCK)
+    return {(name, int(version)): hash_ for name, versions in lock.items() for version, hash_ in versions.items()}

@@ -1,0 +1,79 @@
+"""Verdicts as part of the HTML report."""
+
+from collections import Counter
+from importlib import resources
+from typing import Any
+
+from twinbench.reports.claims.contrasts import Contrast
+from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, remarks, summary
+from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text
+from twinbench.reports.verdicts.verdict import (
+    DIRECTION_ONLY,
+    EQUIVALENT,
+    NARROWED,
+    UNDERPOWERED,
+    Checked,
+    Verdict,
+)
+
+NUMBERS_SHOWN = (
+    "Comparison",
+    "Difference",
+    "Over seeds",
+    "Holm p",
+    "P(A > B) over seeds",
+    "Over test images",
+    "Found with power 0.8",
+)
+OPEN_ENDED = (UNDERPOWERED, DIRECTION_ONLY, NARROWED, EQUIVALENT)
+
+
+def html_text(checked: Checked) -> str:
+    """One page that opens offline; every name escaped, no script."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("twinbench.reports.verdicts.formats").joinpath("claims.html.j2").read_text("utf-8")
+    template = environment.from_string(source)
+    claims = [_page_entry(verdict) for verdict in checked.verdicts]
+    return template.render(checked=checked, claims=claims, summary=summary(checked), columns=NUMBERS_SHOWN) + "\n"
+
+
+def _page_entry(verdict: Verdict) -> dict[str, Any]:
+    findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
+    counts = Counter(finding.outcome for finding in findings)
+    told = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
+    queries: dict[str, list[str]] = {}
+    for finding in verdict.findings:
+        if finding.query:
+            queries.setdefault(finding.query, []).append(finding.rule)
+    return {
+        "verdict": verdict,
+        "class": "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad",
+        "remarks": told,
+        "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
+        "findings": findings,
+        "counts": ", ".join(f"{counts[outcome]} {outcome}" for outcome in RULE_ORDER if counts[outcome]),
+        "queries": [(", ".join(rules), query) for query, rules in queries.items()],
+    }
+
+
+def _row(contrast: Contrast, verdict: Verdict) -> list[str]:
+    """What NUMBERS_SHOWN names."""
+    claim, difference = verdict.claim, contrast.difference
+    if difference is None:
+        return [contrast.label, *[NOTHING] * (len(NUMBERS_SHOWN) - 1)]
+    wins, examples = contrast.wins, contrast.examples
+    return [
+        contrast.label,
+        mean_text(contrast, claim),
+        interval_text(contrast, claim),
+        NOTHING if contrast.holm_p is None else f"{contrast.holm_p:.2g}",
+        NOTHING if wins is None else f"{wins.estimate:.2f} ({wins.low:.2f} to {wins.high:.2f})",
+        NOTHING
+        if examples is None
+        else f"{100 * examples.low:.2f} to {100 * examples.high:.2f}, {examples.n:,} images",
+        NOTHING if contrast.detectable is None else amount_text(contrast.detectable, claim),
+    ]

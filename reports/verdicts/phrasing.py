@@ -1,0 +1,86 @@
+"""Differences in words, in the unit and the direction in which the metric itself is read."""
+
+from twinbench.reports.claims.claim import Claim
+from twinbench.reports.claims.contrasts import Contrast, sign_of
+
+POINTS = (100.0, " points")
+UNITS = {"train_seconds": (1.0, " s"), "peak_memory_bytes": (1e-9, " GB"), "minutes": (1.0, " min")}
+UNITS |= {"peak_memory_gb": (1.0, " GB")}
+
+
+def size_text(size: float, claim: Claim) -> str:
+    """ "1.2 points" of an accuracy; of others the number with its unit."""
+    scale, unit = _unit(claim)
+    number = f"{scale * size:.4g}"
+    return f"{number}{unit.removesuffix('s') if unit == POINTS[1] and number == '1' else unit}"
+
+
+def difference_text(contrast: Contrast, claim: Claim) -> str:
+    """ "+3.10 points (2.41 to 3.79 at 97.5 %, 6 pairs)"; of a cost, what A has more of it than B."""
+    if contrast.difference is None:
+        return "nothing to compare"
+    return f"{mean_text(contrast, claim)} ({interval_text(contrast, claim)})"
+
+
+def mean_text(contrast: Contrast, claim: Claim) -> str:
+    """ "+3.10 points"."""
+    assert contrast.difference is not None
+    return f"{_number(sign_of(claim) * contrast.difference.mean, claim, '+')}{_unit(claim)[1]}"
+
+
+def amount_text(amount: float, claim: Claim) -> str:
+    """ "0.42 points": of a measured size, not of one that was chosen."""
+    return f"{_number(amount, claim)}{_unit(claim)[1]}"
+
+
+def interval_text(contrast: Contrast, claim: Claim, sizes_alone: bool = False) -> str:
+    """ "2.41 to 3.79 at 97.5 %, 6 pairs"; `sizes_alone` without the sign, where words say it."""
+    difference = contrast.difference
+    assert difference is not None
+    if difference.low is None or difference.high is None:
+        return "one seed"
+    ends = [sign_of(claim) * difference.low, sign_of(claim) * difference.high]
+    low, high = sorted(map(abs, ends) if sizes_alone else ends)
+    units = "pairs" if difference.paired else "seeds a side, unpaired"
+    level = f"{100 * difference.confidence:.4g} %"
+    return f"{_number(low, claim)} to {_number(high, claim)} at {level}, {difference.n} {units}"
+
+
+def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: bool) -> str:
+    """ "simclr exceeds byol by 3.10 points (…)", "… differ by less than 1 point: …", "… are not told apart: …"."""
+    a, b, shared = contrast.names
+    if contrast.difference is None or contrast.low is None or contrast.high is None:
+        return f"{contrast.label}: {difference_text(contrast, claim)}"
+    sign = sign_of(claim)
+    low, high = sorted((sign * contrast.low, sign * contrast.high))
+    place = f", both {shared}" if shared else ""
+    if is_settled and (low > 0 or high < 0):
+        verb = "exceeds" if low > 0 else "lies below"
+        size = amount_text(abs(contrast.difference.mean), claim)
+        return f"{a} {verb} {b} by {size} ({interval_text(contrast, claim, sizes_alone=True)}){place}"
+    numbers = f"{difference_text(contrast, claim)}{place}"
+    if is_settled and (least := _exceeded(low, high, contrast, claim, margin)):
+        return f"{a} {least.format(b=b)}: {numbers}"
+    return f"{a} and {b} are not told apart: {numbers}"
+
+
+def _exceeded(low: float, high: float, contrast: Contrast, claim: Claim, margin: float) -> str:
+    """What an interval that holds 0 shows all the same; the place of B's name in braces."""
+    if contrast.asked == "within" and -contrast.bound < low and high < contrast.bound:
+        return f"and {{b}} differ by less than {size_text(contrast.bound, claim)}"
+    if margin and -margin < low and high < margin:
+        return f"and {{b}} differ by less than {size_text(margin, claim)}"
+    if claim.kind == "not_worse":
+        side = "below" if sign_of(claim) > 0 else "above"
+        return f"is not {size_text(-contrast.bound, claim)} {side} {{b}}"
+    side = "above" if sign_of(claim) > 0 else "below"
+    return f"is not {size_text(claim.claimed_size, claim)} {side} {{b}}" if claim.claimed_size else ""
+
+
+def _number(value: float, claim: Claim, sign: str = "") -> str:
+    scale, _ = _unit(claim)
+    return f"{scale * value + 0.0:{sign}{'.2f' if scale == POINTS[0] else '.4g'}}"  # + 0.0: there is no -0
+
+
+def _unit(claim: Claim) -> tuple[float, str]:
+    return POINTS if claim.metric.endswith("top1") else UNITS.get(claim.metric, (1.0, ""))

@@ -1,0 +1,1 @@
+"""`twinbench verify`: the integrity of a bundle and the levels above it."""

@@ -1,0 +1,182 @@
+"""Verification of a bundle beyond its integrity, without torch: levels render and aggregate.
+
+render     tables, page and verdicts are made anew from the shipped records and compared byte by byte
+aggregate  every accuracy on test is computed anew from the per-example outputs and compared exactly
+
+What neither shows, integrity.py says.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from twinbench.reports.verification.integrity import Level, judged
+from twinbench.results.bundles.contents import Contents, Table
+from twinbench.results.bundles.read import Unpacked, read_json
+from twinbench.results.bundles.write import PAGE_DIGEST, TABLES, VERDICTS, place_attempts, printable, rendered_with
+
+PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
+
+
+# --- render ---------------------------------------------------------------------------------------------------------
+
+
+def rendered(run_folder: Path) -> dict[str, bytes]:
+    """What a bundle ships of a report, made in the folder: tables, the page's digest, verdicts on each claims file."""
+    from twinbench.reports.page.write import write_report
+
+    page = write_report(run_folder, logs=False)  # a bundle carries none
+    files = {f"{TABLES}/{path.name}": path.read_bytes() for path in sorted((run_folder / TABLES).iterdir())}
+    files[PAGE_DIGEST] = f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n".encode()
+    for claims in sorted(run_folder.glob("claims*.toml")):
+        from twinbench.reports.verdicts.check import check_claims
+        from twinbench.reports.verdicts.formats.json import json_text
+
+        files[f"{VERDICTS}/{claims.stem}.json"] = json_text(check_claims(claims, run_folder)).encode()
+    return files
+
+
+def render(contents: Contents) -> Level:
+    """Level render, of a bundle whose integrity is known. Writes into its folder."""
+    unpacked = contents.unpacked
+    place_attempts(unpacked.run_folder, contents.all_attempts)
+    try:
+        anew = rendered(unpacked.run_folder)
+    except Exception as error:  # records may be well-formed and still make no report: their fault, and no crash
+        return judged("render", [f"no report can be made of these records: {type(error).__name__}: {error}"], [])
+    shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}
+    faults: list[str] = []
+    notes = [f"{len(anew)} files made anew and compared"]
+    others = _other_versions(unpacked.rendered_with)
+    for name in sorted(anew.keys() | shipped.keys()):
+        if anew.get(name) == shipped.get(name):
+            continue
+        difference = f"{name}: {_difference(shipped.get(name), anew.get(name))}"
+        # The page holds plotly itself, and only its digest is shipped: another version of that is no change of results.
+        (notes if name == PAGE_DIGEST and others else faults).append(difference)
+    if others and (faults or len(notes) > 1):
+        notes.append(f"made with other versions than here, which may be why: {', '.join(others)}")
+    return judged("render", faults, notes)
+
+
+def _difference(shipped: bytes | None, anew: bytes | None) -> str:
+    """In which line two files differ first, and in how many."""
+    if shipped is None or anew is None:
+        return (
+            "is shipped, and does not come of these records" if anew is None else "comes of these records; not shipped"
+        )
+    lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, anew))
+    longest = max(len(lines), len(others))
+    pairs = list(zip(_filled(lines, longest), _filled(others, longest), strict=True))
+    differing = [number for number, (one, other) in enumerate(pairs, 1) if one != other]
+    one, other = pairs[differing[0] - 1]
+    many = f" (and {len(differing) - 1} lines more)" if len(differing) > 1 else ""
+    return f"line {differing[0]} is {printable(one)!r}, and the records give {printable(other)!r}{many}"
+
+
+def _filled(lines: list[str], length: int) -> list[str]:
+    return lines + [""] * (length - len(lines))
+
+
+def _other_versions(there: Mapping[str, str]) -> list[str]:
+    here = rendered_with()
+    return [
+        f"{name} {there.get(name, 'unknown')} (here {here[name]})" for name in here if there.get(name) != here[name]
+    ]
+
+
+# --- aggregate ------------------------------------------------------------------------------------------------------
+
+
+def aggregate(contents: Contents) -> Level:
+    """Level aggregate, of a bundle whose integrity is known."""
+    faults: list[str] = []
+    counts: Counter[str] = Counter()
+    labels: dict[tuple[str, str], tuple[str, bytes]] = {}
+    for trial_id, record in contents.records.items():
+        result = record["result"]
+        outputs = _outputs(contents.unpacked, result, faults)
+        faults += _label_faults(result, outputs, labels)
+        for metric in result["metrics"]:
+            if metric["split"] != "test":
+                counts["on other splits, which leave no outputs by example"] += 1
+                continue
+            how, problem = _recomputed(contents.unpacked, result, metric, outputs)
+            counts[how] += 1
+            if problem:
+                faults.append(f"trial {trial_id}: {metric['name']} on test: {problem}")
+    return judged("aggregate", faults, [f"{count} numbers {how}" for how, count in sorted(counts.items())])
+
+
+def _outputs(unpacked: Unpacked, result: Table, faults: list[str]) -> Mapping[str, Any]:
+    """The trial's per-example arrays by name; empty where it has none."""
+    from safetensors.numpy import load
+
+    reference = result.get("outputs")
+    if not reference:
+        return {}
+    try:
+        arrays: dict[str, Any] = load(unpacked.file(reference["file"]).read_bytes())
+        if any(values.ndim != 1 or values.dtype.kind not in "iub" for values in arrays.values()):
+            raise ValueError("whole numbers, one per example, are wanted")
+        return arrays
+    except Exception as error:  # another's file: safetensors has errors of its own for what is none
+        faults.append(f"trial {result['trial_id']}: {reference['file']} holds no outputs: {error}")
+        return {}
+
+
+def _label_faults(
+    result: Table, outputs: Mapping[str, Any], known: dict[tuple[str, str], tuple[str, bytes]]
+) -> Iterator[str]:
+    """All trials on one dataset, under one protocol, are tested on the same labels."""
+    if "labels" not in outputs:
+        return
+    trial = result["trial"]
+    own = outputs["labels"].astype("int64").tobytes()
+    first, of_first = known.setdefault(
+        (trial["dataset_fingerprint"], trial["protocol"]["hash"]), (result["trial_id"], own)
+    )
+    if own != of_first:
+        yield f"trial {result['trial_id']}: was tested on other labels than trial {first}"
+
+
+def _recomputed(unpacked: Unpacked, result: Table, metric: Table, outputs: Mapping[str, Any]) -> tuple[str, str]:
+    """How one number was computed anew, and what is wrong with it."""
+    probe = metric["name"].removesuffix("_top1")
+    if metric["name"] not in [f"{name}_top1" for name in PROBES]:
+        return "of other metrics, which leave no outputs by example", ""
+    if result["trial"]["protocol"]["content"].get("checkpoint") == "best_on_test":
+        return _maximum(unpacked, result, metric)
+    names = ("labels", f"{probe}_prediction", f"{probe}_correct")
+    absent = [name for name in names if name not in outputs]
+    how = "on test computed anew from outputs by example"
+    if absent:
+        return "on test without outputs to compute them from", f"its outputs lack {', '.join(absent)}"
+    labels, predicted, correct = (outputs[name] for name in names)
+    if not len(labels) == len(predicted) == len(correct) or not len(labels):
+        return how, f"its outputs are of {len(labels)}, {len(predicted)} and {len(correct)} examples"
+    right = predicted == labels
+    if (right != correct.astype(bool)).any():
+        return how, f"{probe}_correct is not where {probe}_prediction equals the labels"
+    value, n = int(right.sum()) / len(right), metric.get("n_examples")
+    if metric["value"] != value or n != len(right):
+        return how, f"the record says {metric['value']} of {n} examples, the outputs give {value} of {len(right)}"
+    return how, ""
+
+
+def _maximum(unpacked: Unpacked, result: Table, metric: Table) -> tuple[str, str]:
+    """A maximum over epochs leaves no outputs, but the curves that it was taken from."""
+    reference = result.get("curves")
+    try:
+        series = read_json(unpacked.file(reference["file"]).read_bytes())["series"] if reference else {}
+        named = [values for name, values in series.items() if name.partition(" ")[0] == f"test/{metric['name']}"]
+        measured = [value for values in named for value in values if value is not None]
+        if not measured:
+            return "as a maximum over epochs, of what was not trained and leaves no curves", ""
+        best = max(measured)
+    except (KeyError, TypeError, AttributeError) as error:
+        return "as a maximum over epochs", f"its curves are none ({type(error).__name__})"
+    problem = "" if best == metric["value"] else f"the record says {metric['value']}, the curves' maximum is {best}"
+    return "as a maximum over epochs, taken anew from the curves", problem

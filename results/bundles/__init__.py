@@ -1,0 +1,1 @@
+"""Bundles: one archive of a run, written for a reviewer and read with care."""

@@ -1,0 +1,138 @@
+"""What a bundle says of plan, records, protocols and attempts: read with suspicion, so that later code needs none."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twinbench.results.bundles.read import Unpacked, count_values, read_json
+from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, environment, json_bytes
+from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, TornRecord, parse_record
+
+MOST_KEPT = 15_000_000  # values of all JSON that is kept while a bundle is verified
+
+Table = Mapping[str, Any]
+_PROTOCOL = {"name": str, "version": int, "hash": str, "content": dict}
+_PLAN = {"schema": int, "name": str, "question": str, "protocol": dict, "axes": list, "trials": list}
+_TRIAL = {
+    "trial_id": str,
+    "cell_id": str,
+    "method": str,
+    "method_version": int,
+    "settings": dict,
+    "training": dict,
+    "seed": int,
+    "dataset_fingerprint": str,
+}
+_ATTEMPT = {"trial_id": str, "number": int, "status": str, "reason": str, "started": str}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """An unpacked bundle, and what could be read of it. `faults` names every member that could not."""
+
+    unpacked: Unpacked
+    plan: Table  # empty where there is none
+    records: Mapping[str, Table]  # by trial id
+    protocols: Mapping[str, Any]  # by member
+    attempts: Mapping[str, Sequence[Table]]  # by trial id, in order
+    faults: tuple[str, ...]
+
+    @property
+    def planned(self) -> dict[str, Table]:
+        """The plan's trials by id."""
+        return {trial["trial_id"]: trial for trial in self.plan.get("trials", [])}
+
+    @property
+    def all_attempts(self) -> list[dict[str, Any]]:
+        """All attempts at all trials."""
+        return [dict(attempt) for attempts in self.attempts.values() for attempt in attempts]
+
+
+def read_contents(unpacked: Unpacked) -> Contents:
+    """All that the bundle's JSON says. What is wrong with a member is told in `faults`, and the member left out."""
+    faults: list[str] = []
+    read = _all_json(unpacked, faults)
+    records = _records(unpacked, read, faults)
+    plan, attempts = read.get(PLAN, {}), read.get(ATTEMPTS, [])
+    if PLAN in read and (problem := _plan_problem(plan)):
+        faults.append(f"{PLAN}: is no plan: {problem}")
+        plan = {}
+    if ATTEMPTS in read and (problem := _attempts_problem(attempts)):
+        faults.append(f"{ATTEMPTS}: is no list of attempts: {problem}")
+        attempts = []
+    if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
+        faults.append(f"{ENVIRONMENT}: is not what the records say of code, versions and devices")
+    by_trial: dict[str, list[Table]] = defaultdict(list)
+    for attempt in attempts:
+        by_trial[attempt["trial_id"]].append(attempt)
+    protocols = {name: content for name, content in read.items() if name.startswith("protocols/")}
+    return Contents(unpacked, plan, records, protocols, by_trial, tuple(faults))
+
+
+def protocol_problem(protocol: Any) -> str:
+    """What a protocol's table, as trials carry it, lacks; empty where it is right in kind."""
+    return _kind_problem(protocol, _PROTOCOL, "protocol")
+
+
+def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
+    """By member. Of curves, which nobody asks for here, only whether they are JSON is looked at."""
+    read: dict[str, Any] = {}
+    kept = 0
+    for name in unpacked.found:
+        if not name.endswith(".json"):
+            continue
+        data = unpacked.file(name).read_bytes()
+        is_kept = not name.startswith(f"{ARTEFACTS}/")
+        try:
+            if is_kept and (kept := kept + count_values(data)) > MOST_KEPT:
+                raise ValueError(f"all members together may hold more than {MOST_KEPT:,} values")
+            content = read_json(data)
+        except ValueError as error:
+            faults.append(f"{name}: is not JSON that is taken: {error}")
+        else:
+            read |= {name: content} if is_kept else {}
+    return read
+
+
+def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> dict[str, dict[str, Any]]:
+    records = {}
+    for name in unpacked.names(f"{RECORDS}/"):
+        if name in read:
+            try:
+                record = parse_record(unpacked.file(name).name, unpacked.file(name).read_bytes())
+                records[record["result"]["trial_id"]] = record
+            except TornRecord as error:
+                faults.append(f"{RECORDS}/{error}")
+    return records
+
+
+def _plan_problem(plan: Any) -> str:
+    problem = _kind_problem(plan, _PLAN, "it") or protocol_problem(plan["protocol"])
+    if problem or plan["schema"] != 1:
+        return problem or f"its schema is {plan['schema']}"
+    if not all(isinstance(axis, str) for axis in plan["axes"]):
+        return "an axis is no name"
+    commands = plan.get("commands", [])
+    if not (isinstance(commands, list) and all(isinstance(command, str) for command in commands)):
+        return "its commands are no list of texts"
+    problems = (_kind_problem(trial, _TRIAL, f"trials.{place}") for place, trial in enumerate(plan["trials"]))
+    return next(filter(None, problems), "")
+
+
+def _attempts_problem(attempts: Any) -> str:
+    if not isinstance(attempts, list):
+        return "it is none"
+    for place, attempt in enumerate(attempts):
+        if problem := _kind_problem(attempt, _ATTEMPT, str(place)):
+            return problem
+        # Attempts become files of that name.
+        if not (len(attempt["trial_id"]) == 16 and set(attempt["trial_id"]) <= set("0123456789abcdef")):
+            return f"{place} is of no trial"
+    return ""
+
+
+def _kind_problem(table: Any, wanted: Mapping[str, type], where: str) -> str:
+    if not isinstance(table, dict):
+        return f"{where} is no table"
+    return next((f"{where} has no right {key}" for key, kind in wanted.items() if type(table.get(key)) is not kind), "")

@@ -1,0 +1,291 @@
+"""Reading a bundle that anybody may have made. Nothing of it is trusted, and what is not known is refused.
+
+A member is a plain file whose name is of a known kind (bundle.KINDS) and whose header is, byte for byte, the one that
+`write_bundle` gives a file of that name and size. So there are no links, devices, folders, absolute paths or `..`.
+Names come in ascending order, which leaves none twice. Sizes, counts and the ratio of decompression are checked while
+reading, whatever headers say. No file of a bundle is ever run, unpickled, or opened as a database.
+"""
+
+import hashlib
+import json
+import math
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from twinbench.results.bundles.write import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, printable, tar_header
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+DEEPEST = 50  # lists and tables within each other in JSON
+MOST_VALUES = 5_000_000  # of one member's JSON: an empty list takes two bytes, and thirty times as many once it is read
+_LARGEST = 2**63
+_PIECE = 2**20
+_KINDS_OF_FILE = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.DIRTYPE: "a folder",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that is taken from a bundle. The ratio counts once `free_bytes` came out: short texts compress well."""
+
+    members: int = 200_000
+    total_bytes: int = 16 * 2**30
+    ratio: int = 250
+    free_bytes: int = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A bundle's members in a folder: those of the run folder in `run_folder`, all others in `beside`.
+
+    `found` and `stated` hold (sha256, size) by member, as read and as the manifest says.
+    """
+
+    run_folder: Path
+    beside: Path
+    digest: str
+    rendered_with: Mapping[str, str]
+    stated: Mapping[str, tuple[str, int]]
+    found: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def file(self, name: str) -> Path:
+        """Where the member lies."""
+        kind = kind_of(name)
+        return (self.run_folder if kind and kind.of_run_folder else self.beside) / name
+
+    def names(self, prefix: str) -> list[str]:
+        """The members found whose names begin so."""
+        return [name for name in self.found if name.startswith(prefix)]
+
+
+class _Refused(ValueError):
+    """Why this is no bundle; the text may be printed."""
+
+
+def unpack(bundle: Path, folder: Path, limits: Limits = Limits()) -> Unpacked:
+    """The bundle's members, unpacked into the new folders `folder`/run and `folder`/beside.
+
+    InvalidInput where the file is no bundle. Whether what it holds is what its manifest says is for the caller to see.
+    """
+    try:
+        if not bundle.is_file():
+            raise _Refused("is no file" if bundle.exists() else "there is no such file")
+        with bundle.open("rb") as file:
+            return _unpack(_Inflated(file, limits), folder, limits)
+    except _Refused as error:
+        problem = str(error)
+    except zlib.error:
+        problem = "is no bundle: not whole gzip"
+    except OSError as error:
+        problem = f"cannot be unpacked: {error.strerror}"
+    raise InvalidInput([Mistake(printable(str(bundle)), "", problem)])
+
+
+def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
+    name, size, _ = _next_member(stream) or ("", 0, None)
+    if name != MANIFEST:
+        raise _Refused(f"is no bundle: {MANIFEST} does not come first")
+    data = stream.read(size)
+    stream.pass_padding(size)
+    stated, rendered_with = _manifest(data, limits)
+    unpacked = Unpacked(folder / "run", folder / "beside", hashlib.sha256(data).hexdigest(), rendered_with, stated)
+    for part in (unpacked.run_folder, unpacked.beside):
+        part.mkdir(parents=True)
+    before, spelled = MANIFEST, {MANIFEST.casefold()}
+    while (member := _next_member(stream)) is not None:
+        name, size, _ = member
+        if name <= before or name.casefold() in spelled:
+            raise _Refused(f"{name}: stands twice, or out of order, or differs from another in capitals alone")
+        if len(spelled) >= limits.members:
+            raise _Refused(f"holds more than {limits.members} members")
+        before = name
+        spelled.add(name.casefold())
+        unpacked.found[name] = _store(stream, size, unpacked.file(name)), size
+    return unpacked
+
+
+def _next_member(stream: "_Inflated") -> tuple[str, int, Kind] | None:
+    """Name, size and kind of what follows; None at the archive's end."""
+    block = stream.read(BLOCK)
+    if block == bytes(BLOCK):
+        if stream.read(BLOCK) != bytes(BLOCK):
+            raise _Refused("is no bundle: its end is not one")
+        stream.end()
+        return None
+    try:
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, ValueError):
+        raise _Refused("is no bundle: a header is not one of a tar archive with plain names") from None
+    shown = printable(info.name)
+    if info.type in _KINDS_OF_FILE:
+        raise _Refused(f"{shown}: is {_KINDS_OF_FILE[info.type]}; a bundle holds plain files")
+    kind = kind_of(info.name)
+    if kind is None:
+        raise _Refused(f"{shown}: a bundle has no member of such a name")
+    if not 0 <= info.size <= kind.most_bytes:
+        raise _Refused(f"{shown}: says that it has {info.size} bytes; at most {kind.most_bytes} are taken")
+    if block != tar_header(info.name, info.size):
+        raise _Refused(f"{shown}: its header is not one that `twinbench bundle` writes")
+    return info.name, info.size, kind
+
+
+def _store(stream: "_Inflated", size: int, path: Path) -> str:
+    """Writes what follows to a new file; its sha256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    total = hashlib.sha256()
+    with path.open("xb") as file:
+        left = size
+        while left:
+            piece = stream.read(min(left, _PIECE))
+            total.update(piece)
+            file.write(piece)
+            left -= len(piece)
+    stream.pass_padding(size)
+    return total.hexdigest()
+
+
+class _Inflated:
+    """The archive's bytes, decompressed piece by piece; what swells too much is refused before it is there."""
+
+    def __init__(self, file: IO[bytes], limits: Limits):
+        self._file, self._limits = file, limits
+        self._zlib = zlib.decompressobj(31)  # gzip
+        self._taken = self._given = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly so many bytes."""
+        pieces = []
+        while size:
+            piece = self._some(size)
+            if not piece:
+                raise _Refused("is no bundle, or not whole: it ends too early")
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def pass_padding(self, size: int) -> None:
+        """What fills up the last block of a member of that size must be nothing."""
+        if self.read(-size % BLOCK).strip(b"\0"):
+            raise _Refused("is no bundle: something stands between its members")
+
+    def end(self) -> None:
+        """Nothing may follow."""
+        if self._some(1) or not self._zlib.eof or self._zlib.unused_data or self._file.read(1):
+            raise _Refused("is no bundle: something follows after its end")
+
+    def _some(self, most: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        while not self._zlib.eof:
+            data = self._zlib.unconsumed_tail
+            if not data:
+                data = self._file.read(2**16)
+                self._taken += len(data)
+            piece = self._zlib.decompress(data, most)
+            if piece:
+                self._count(len(piece))
+                return piece
+            if not data:
+                break
+        return b""
+
+    def _count(self, size: int) -> None:
+        limits = self._limits
+        self._given += size
+        if self._given > limits.total_bytes:
+            raise _Refused(f"holds more than {limits.total_bytes} bytes")
+        if self._given > limits.free_bytes and self._given > limits.ratio * self._taken:
+            raise _Refused(f"swells to more than {limits.ratio} times its size")
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _manifest(data: bytes, limits: Limits) -> tuple[dict[str, tuple[str, int]], dict[str, str]]:
+    """What the manifest states of members and of the versions that wrote the report."""
+    try:
+        manifest = read_json(data)
+        if manifest["schema"] != SCHEMA:
+            raise _Refused(f"is a bundle of schema {printable(repr(manifest['schema']))}; this version reads {SCHEMA}")
+        stated = {str(name): (one["sha256"], one["size"]) for name, one in manifest["members"].items()}
+        versions = {str(name): version for name, version in manifest["rendered_with"].items()}
+        if not all(map(_is_identity, stated.values())) or not all(isinstance(v, str) for v in versions.values()):
+            raise ValueError("values of the wrong kind")
+    except _Refused:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Refused(f"is no bundle: {MANIFEST} is none ({printable(str(error))})") from None
+    if len(stated) > limits.members:
+        raise _Refused(f"states more than {limits.members} members")
+    return stated, versions
+
+
+def _is_identity(stated: tuple[object, object]) -> bool:
+    sha256, size = stated
+    return isinstance(sha256, str) and bool(re.fullmatch(r"[0-9a-f]{64}", sha256)) and type(size) is int
+
+
+def read_json(data: bytes) -> Any:
+    """JSON of another's making: numbers that 64 bits hold, no key twice, neither deep nor endless. ValueError else."""
+    if count_values(data) > MOST_VALUES:
+        raise ValueError(f"it may hold more than {MOST_VALUES:,} values")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_table,
+        )
+    except RecursionError:
+        raise ValueError("lists and tables stand too deep within each other") from None
+    _check_depth(value)
+    return value
+
+
+def count_values(data: bytes) -> int:
+    """At least as many as JSON holds: one before each comma, and one in each list and table."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -_LARGEST <= int(text) < _LARGEST:
+        raise ValueError("a whole number is too large")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands twice in one table")
+    return table
+
+
+def _check_depth(value: Any) -> None:
+    level = [[value]]
+    for _ in range(DEEPEST + 2):
+        if not level:
+            return
+        inner = [item for items in level for item in items if isinstance(item, dict | list)]
+        level = [list(item.values()) if isinstance(item, dict) else item for item in inner]
+    raise ValueError("lists and tables stand too deep within each other")

@@ -1,0 +1,118 @@
+"""Reads TOML into frozen dataclasses; every mistake in a file is found at once and told with what would be right."""
+
+import dataclasses
+import functools
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_type_hints
+
+from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+
+T = TypeVar("T")
+DEEPEST = 50  # tables and lists within each other
+MOST_DOTS = 1000  # in one line: a dotted key costs the square of its length
+BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "at least"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's tables. InvalidInput when it is missing, not UTF-8, not TOML, or nested without end."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        is_taken = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
+        data = tomllib.loads(text) if is_taken else {}
+        is_taken = is_taken and not _is_deeper(data, DEEPEST)
+    except OSError as error:
+        raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
+    except RecursionError:
+        is_taken = False
+    if not is_taken:
+        raise InvalidInput([Mistake(str(path), "", "its tables stand too deep within each other")])
+    return data
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether tables and lists stand more than `most` deep within each other."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(parts) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
+
+
+def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """`data` as a `cls`, types strict (a string is no number, true is no 1). InvalidInput lists all that is wrong."""
+    from pydantic import ValidationError
+
+    not_finite = [Mistake(where, key, "is not a finite number", str(seen)) for key, seen in _not_finite(data)]
+    if not_finite:  # TOML knows inf and nan; no setting does, and JSON, in which records are written, has neither
+        raise InvalidInput(not_finite)
+    try:
+        # through JSON: strict there still lets a list be a tuple and 1 be 1.0
+        parsed: T = _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True)
+        return parsed
+    except ValidationError as error:
+        told = [_mistake(cls, details, where) for details in error.errors() if not _is_echo(details)]
+        raise InvalidInput(dict.fromkeys(told)) from None
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in items:
+        yield from _not_finite(item, f"{key}.{name}" if key else str(name))
+
+
+@functools.cache  # building an adapter takes milliseconds, and a large sweep asks for thousands
+def _adapter(cls: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _mistake(cls: type, details: Any, where: str) -> Mistake:
+    location = [part for part in details["loc"] if not _is_union_branch(part)]
+    key = ".".join(map(str, location))
+    name = str(location[-1]) if location else ""
+    kind, context = details["type"], details.get("ctx", {})
+    seen = details["input"] if isinstance(details["input"], bool | int | float | str) else str(details["input"])
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _field_names(cls, location[:-1])
+        return Mistake(where, key, "unknown key", seen, ", ".join(known), nearest(name, known))
+    if kind in ("missing", "missing_argument"):
+        return Mistake(where, key, "is missing", allowed=_type_text(cls, location))
+    bound = next((f"{words} {context[name]}" for name, words in BOUNDS.items() if name in context), "")
+    allowed = str(context.get("expected", bound)).replace(" or ", ", ")
+    close = nearest(str(seen), [part.strip(" '") for part in allowed.split(",")]) if kind == "literal_error" else ""
+    problem = "needs more items" if kind == "too_short" else details["msg"][0].lower() + details["msg"][1:]
+    return Mistake(where, key, problem, seen, allowed, close)
+
+
+def _is_echo(details: Any) -> bool:
+    """A list whose items are wrong is also called too short: the items' own mistakes say enough."""
+    return details["type"] == "too_short" and bool(len(details["input"]) >= details["ctx"]["min_length"])
+
+
+def _is_union_branch(part: object) -> bool:
+    """pydantic adds the tried member of a union to a location: 'float', 'Range', 'constrained-int', 'list[...]'."""
+    text = str(part)
+    return text in ("bool", "int", "float", "str", "none", "Range") or any(mark in text for mark in "[(-")
+
+
+def _field_names(cls: Any, location: list[Any]) -> list[str]:
+    """The fields of the dataclass that stands at `location` within `cls`."""
+    for part in location:
+        if dataclasses.is_dataclass(cls) and isinstance(part, str):
+            cls = get_type_hints(cls).get(part, cls)
+        else:
+            cls = next((arg for arg in get_args(cls) if dataclasses.is_dataclass(arg)), cls)
+    if not dataclasses.is_dataclass(cls):
+        cls = next((arg for arg in get_args(cls) if dataclasses.is_dataclass(arg)), cls)
+    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _type_text(cls: Any, location: list[Any]) -> str:
+    hint = get_type_hints(cls).get(location[0]) if len(location) == 1 else None
+    return getattr(hint, "__name__", "") if hint else ""

@@ -1,0 +1,101 @@
+"""Claims: `twinbench plan` tells states, hours and prospects, and leaves the run folder as it was."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from claim_study import CLAIM, honest_study
+
+from twinbench.harness.commands.plan import _print_prospects, planned_folder
+from twinbench.harness.commands.plan import plan as plan_command
+from twinbench.harness.performance.cost_estimate import Rate, hours, measured_rates, recorded_rates
+from twinbench.harness.planning import Plan, make_plan
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_trial
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.sweeps.sweep import read_protocol
+
+Planner = Callable[..., Plan]
+CLAIMS = """
+protocol = "digits-small"
+[[claims]]
+name = "one"
+sentence = "On scanned digits SimCLR is better than BYOL."
+kind = "better"
+a = { method = "simclr" }
+b = { method = "byol" }
+"""
+
+
+def test_hours_are_images_over_the_recorded_rate_and_evaluations_on_top(tiny_plan: Planner) -> None:
+    trials = [
+        {"method": "simclr", "status": "done", "train_seconds": s, "images_seen": 1000, "evaluation_seconds": e}
+        for s, e in ((10.0, 2.0), (20.0, 4.0))
+    ]
+    packed = trials[0] | {"pack": 4, "device": "a GPU", "train_seconds": 1e9}  # it waited for others
+    rates = recorded_rates([*trials, trials[0] | {"status": "failed", "train_seconds": 1e9}, packed])
+    assert recorded_rates([trials[0] | {"pack": 4, "device": "cpu"}])["simclr"].images_per_second == 100
+    assert rates["simclr"] == Rate(pytest.approx(2000 / 30), 50.0, 100.0, 3.0, 2)
+    planned = tiny_plan("methods=simclr", "epochs=3", "batch_size=256")
+    trials_of_simclr = [trial for trial in planned.trials if trial.method == "simclr"]
+    cost = hours(
+        trials_of_simclr, 1150, {trial.trial_id: rates["simclr"] for trial in trials_of_simclr}
+    )  # four whole batches of 256
+    per_trial = 3 * 1024 / (2000 / 30) + 3.0
+    assert cost.expected == pytest.approx(len(trials_of_simclr) * per_trial / 3600)
+    assert cost.low < cost.expected < cost.high
+    assert hours(planned.trials, 1150, {}).without_rate == ("simclr",)
+
+
+def test_a_measured_rate_leaves_nothing_behind(tiny_plan: Planner, tmp_path: Path) -> None:
+    planned = tiny_plan("methods=simclr", "epochs=3")
+    rates = measured_rates(planned.trials, Surroundings(tmp_path / "run", keep_log=False))
+    assert set(rates) == {"simclr"} and rates["simclr"].images_per_second > 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
+    tiny_plan: Planner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [
+        "methods=['simclr','byol']",
+        "seeds=[0,1]",
+        "epochs=2",
+        "batch_size=256",
+        "projector_width=64",
+        "baselines=false",
+    ]
+    planned = make_plan("digits", tuple(changes), None)
+    done = planned.trials[0]
+    run_trial(done, Surroundings(tmp_path / "run"))
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "claims.toml").write_text(CLAIMS)
+    with planned_folder(planned, tmp_path / "run") as asked:
+        states = [trial["status"] for section in asked.sections for trial in section.trials]
+    assert sorted(states) == ["done"] + ["missing"] * (len(planned.trials) - 1)
+    plan_command("digits", tmp_path / "run", changes, None, tmp_path / "claims.toml", 0.005, False)
+    told = capsys.readouterr().out
+    assert re.search(rf"{done.trial_id} .* done", told)
+    assert "missing trials take" in told and "2 seeds detect" in told
+    assert re.search(r"one +2 +\d+ .* too few seeds", told) and "judged" not in told
+    assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before
+
+
+def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what_is_left_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settled = CLAIM.replace("simclr-beats-byol", "settled")
+    pinned = CLAIM.replace("simclr-beats-byol", "open").replace("at_least", "by").replace("0.01", "0.02")
+    pinned = pinned.replace("at least one point", "two points")
+    study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{settled}{pinned}')
+    checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
+    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials))
+    with planned_folder(planned, study.folder) as asked:
+        _print_prospects(planned, asked, read_claims(study.claims_file), None, {}, 8000)
+    told = capsys.readouterr().out
+    assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
+    for name, label in checked.items():
+        assert re.search(rf"^{name} .* judged already: {label}$", told, re.MULTILINE)
+    assert "2 of 2 claims are judged already" in told and "can be settled by this plan" not in told

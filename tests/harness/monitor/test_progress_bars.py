@@ -1,0 +1,86 @@
+"""Claims: `twinbench watch` fits its terminal, ends when all is recorded, and no name commands the terminal."""
+
+import io
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SyntheticRun, invented_curves
+from rich.console import Console
+from serving import running_attempt
+
+from twinbench.harness.monitor import terminal
+from twinbench.harness.monitor.overview import Overview
+from twinbench.harness.monitor.terminal import sparkline, view, watch
+from twinbench.harness.run_folder.leases import trial_folder
+from twinbench.harness.run_folder.live_curves import ShownCurves
+
+
+def printed(folder: Path, width: int, height: int | None) -> list[str]:
+    """The view's lines."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height, force_terminal=False)
+    console.print(view(Overview(folder).look(), folder, width, height))
+    return file.getvalue().splitlines()
+
+
+def add_running(run: SyntheticRun, count: int, method: str = "byol") -> None:
+    """That many trials of this process, with curves."""
+    for seed in range(count):
+        trial_id = run.plan(run.trial(method, 100 + seed))["trial_id"]
+        running_attempt(run.folder, trial_id, step=3, steps=10, images_per_second=100.0)
+        curves = invented_curves(method, seed)
+        ShownCurves(trial_folder(run.folder, trial_id)).show(lambda curves=curves: curves)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("height", [24, 30, 50])
+def test_the_view_fits_its_terminal(width: int, height: int, filled_run: SyntheticRun) -> None:
+    add_running(filled_run, 12)
+    lines = printed(filled_run.folder, width, height)
+    assert len(lines) < height and max(map(len, lines)) <= width
+    assert any("running" in line for line in lines) and any("seeds" in line for line in lines)
+
+
+def test_the_view_shows_where_trials_stand_and_what_failed(filled_run: SyntheticRun) -> None:
+    add_running(filled_run, 2)
+    text = "\n".join(printed(filled_run.folder, 160, None))
+    assert "60 trials: 1 diverged, 55 done, 1 failed, 1 planned, 2 running" in text
+    assert text.count("3/10") == 2 and text.count("slurm 7") == 2 and "█" in text
+    assert "RuntimeError: invented" in text and "loss was nan at epoch 7" in text
+    assert text.count("■■■") > 3  # the seeds of whole cells
+
+
+def test_no_name_commands_the_terminal(synthetic_run: SyntheticRun) -> None:
+    name = "\x1b[31mred\x07\u202e[bold]x[/bold]\r\n"
+    synthetic_run.planned_and_recorded(None, method=name, status="failed", reason=name)
+    add_running(synthetic_run, 1, name)
+    text = "\n".join(printed(synthetic_run.folder, 200, None))
+    assert not set(text) & set("\x1b\x07\u202e\r") and "[bold]x[/bold]" in text
+
+
+def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
+    synthetic_run: SyntheticRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "LOOK_SECONDS", 0.01)
+    file = io.StringIO()
+    watching = threading.Thread(target=watch, args=(synthetic_run.folder, Console(file=file, width=120)))
+    watching.start()
+    time.sleep(0.1)
+    synthetic_run.plan(synthetic_run.trial(seed=0))
+    synthetic_run.planned_and_recorded(seed=1)
+    time.sleep(0.1)
+    assert watching.is_alive()
+    synthetic_run.record(synthetic_run.trial(seed=0), None, status="failed", reason="RuntimeError: invented")
+    watching.join(timeout=30)
+    assert not watching.is_alive()
+    told = file.getvalue()
+    assert f"{synthetic_run.folder}: is no run folder: it has no plan.json; waiting for the plan" in told
+    assert "2 trials: 1 done, 1 failed; finished" in told
+    assert told.count("RuntimeError: invented") == 1
+
+
+def test_a_sparkline_rises_with_its_values() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([5.0, 5.0]) == "▁▁" and len(sparkline(list(range(1000)))) == 16

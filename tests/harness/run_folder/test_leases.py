@@ -1,0 +1,530 @@
+"""Claims: one worker runs a trial; a dead one's trial is taken over, a living one's is not; nothing runs for ever."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twinbench.harness.launchers.worker_loop import drain
+from twinbench.harness.monitor.status import log_lines
+from twinbench.harness.planning import Plan
+from twinbench.harness.run_folder import leases
+from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heart
+from twinbench.harness.run_folder.layout import allow, cancel, planned_trials, set_failed_aside, write_plan
+from twinbench.harness.run_folder.leases import Attempt, Others, attempt_file, attempt_numbers, claim, read_attempt
+from twinbench.harness.run_folder.progress import Survey
+from twinbench.harness.training.checkpoint import Progress, save_state
+from twinbench.harness.training.loop import Interrupted
+from twinbench.harness.trial import worker
+from twinbench.harness.trial.execute import Found, Surroundings
+from twinbench.harness.trial.worker import run_trial
+from twinbench.results.record import read_record, record_path
+from twinbench.sweeps.errors import InvalidInput
+
+ID = "0123456789abcdef"
+Planner = Callable[..., Plan]
+
+
+def _whole(work: Callable[..., tuple[str, str]]) -> worker.Execute:
+    """`work` as an execution that never pauses."""
+
+    def execute(*given: Any) -> Generator[None, None, tuple[str, str]]:
+        yield from ()
+        return work(*given)
+
+    return execute
+
+
+def _execute(status: str = "done") -> worker.Execute:
+    return _whole(lambda *_: (status, ""))
+
+
+def _of_another_machine(folder: Path, beat: int = 1, **changes: object) -> None:
+    """Writes attempt 1 as a worker of a machine that is not this one would."""
+    told = {"number": 1, "status": "running", "machine": "elsewhere", "pid": 1, "process_start": "1", "beat": beat}
+    file = attempt_file(folder, ID, 1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(told | changes))
+
+
+def test_of_many_that_claim_at_once_one_gets_the_trial(tmp_path: Path) -> None:
+    gate, got = threading.Barrier(8), []
+
+    def compete() -> None:
+        gate.wait()
+        got.append(claim(tmp_path, ID, Others()))
+
+    threads = [threading.Thread(target=compete) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(attempt is not None for attempt in got) == 1
+    assert attempt_numbers(tmp_path, ID) == [1]
+
+
+HOLDS = """
+import pathlib, sys
+from twinbench.harness.run_folder.leases import Others, claim
+claim(pathlib.Path(sys.argv[1]), sys.argv[2], Others())
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once_and_that_of_a_living_one_is_not(
+    tmp_path: Path,
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), ID], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout and process.stdin
+    process.stdout.readline()
+    assert claim(tmp_path, ID, Others()) is None
+    process.kill()
+    process.communicate()
+    taken = claim(tmp_path, ID, Others())
+    assert taken is not None and taken.number == 2
+
+
+def test_a_process_number_that_was_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
+    attempt = claim(tmp_path, ID, Others())
+    assert attempt is not None
+    told = json.loads(attempt_file(tmp_path, ID, 1).read_text())
+    attempt_file(tmp_path, ID, 1).write_text(json.dumps(told | {"process_start": "1"}))
+    assert claim(tmp_path, ID, Others()) is not None
+
+
+def test_the_lease_of_another_machine_is_free_once_its_beat_stood_still_for_long(tmp_path: Path) -> None:
+    others = Others(stale_seconds=0.2)
+    _of_another_machine(tmp_path, updated="2001-01-01T00:00:00+00:00")  # its clock says nothing
+    for beat in (1, 2, 3):
+        _of_another_machine(tmp_path, beat)
+        assert claim(tmp_path, ID, others) is None
+        time.sleep(0.15)
+    assert others.beats(ID)
+    time.sleep(0.3)
+    assert claim(tmp_path, ID, others) is not None
+
+
+def test_a_lease_that_is_created_and_not_yet_written_is_held(tmp_path: Path) -> None:
+    _of_another_machine(tmp_path)
+    attempt_file(tmp_path, ID, 1).write_bytes(b"")
+    assert claim(tmp_path, ID, Others()) is None
+
+
+def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        attempt = claim(tmp_path, ID, Others())
+        assert attempt is not None and attempt.number == number
+        attempt.end("interrupted", "preempted")
+    assert [read_attempt(tmp_path, ID, number)["reason"] for number in (1, 2, 3)] == ["preempted"] * 3
+
+
+def _left(folder: Path, number: int, began: int | None = None, **told: Any) -> None:
+    """An attempt that began at this step and told so, or came to no step, whose process is gone."""
+    attempt = Attempt(folder, ID, number, "")
+    attempt_file(folder, ID, number).parent.mkdir(parents=True, exist_ok=True)
+    if began is not None:
+        attempt.report(step=began, steps=100)
+    attempt.beat()
+    written = read_attempt(folder, ID, number) | {"process_start": "gone"} | told
+    attempt_file(folder, ID, number).write_text(json.dumps(written))
+
+
+@pytest.mark.parametrize(
+    ("steps", "deaths"),
+    [((0, 0, 0), 3), ((0, 0, 0, 0), 4), ((0, 0, 40), 0), ((40, None, 40), 3), ((0, 40, 80), 0), ((40, 40), 0)],
+)
+def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple[int | None, ...], deaths: int) -> None:
+    for number, step in enumerate(steps, 1):
+        _left(tmp_path, number, step, status="died")
+    expected = f"its process died {deaths} times in a row" if deaths else ""
+    assert leases.why_hopeless(tmp_path, ID, len(steps) + 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        ({}, True),
+        ({"parent_start": "gone"}, False),  # a node was lost, a whole job killed
+        ({"machine": "another boot of this machine"}, False),
+    ],
+)
+def test_a_death_counts_where_what_started_the_process_lives_on(
+    tmp_path: Path, told: dict[str, Any], counts: bool
+) -> None:
+    for number in range(1, leases.DEATHS_ALLOWED + 1):
+        _left(tmp_path, number, 0, **told)
+        assert claim(tmp_path, ID, Others(stale_seconds=-1.0)) is not None
+        assert read_attempt(tmp_path, ID, number)["status"] == ("died" if counts else "running")
+    assert bool(leases.why_hopeless(tmp_path, ID, leases.DEATHS_ALLOWED + 1)) == counts
+
+
+def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(tmp_path: Path) -> None:
+    for number in range(1, leases.ENDS_ALLOWED + 1):
+        assert leases.why_hopeless(tmp_path, ID, number) == ""
+        _left(tmp_path, number, 100, status="interrupted")
+    hopeless = leases.why_hopeless(tmp_path, ID, leases.ENDS_ALLOWED + 1)
+    assert hopeless == "10 attempts in a row ended where they began, at step 100: its worker was told to end"
+
+
+def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> None:
+    for number in range(1, 2 * leases.ENDS_ALLOWED):
+        attempt = claim(tmp_path, ID, Others())
+        assert attempt is not None
+        attempt.report(step=40, steps=100)
+        with pytest.raises(worker.Unwritable), worker._unwritable_told(attempt):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert leases.why_hopeless(tmp_path, ID, number + 1) == ""
+
+
+@pytest.mark.parametrize("told", [{"status": "failed"}, {"from_step": 40}, {"reason": "cancelled"}])
+def test_one_attempt_that_was_recorded_or_got_further_begins_the_count_anew(
+    tmp_path: Path, told: dict[str, Any]
+) -> None:
+    for number in range(1, leases.ENDS_ALLOWED + 1):
+        _left(tmp_path, number, 100, **{"status": "interrupted", **(told if number == 5 else {})})
+    assert leases.why_hopeless(tmp_path, ID, leases.ENDS_ALLOWED + 1) == ""
+
+
+def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    for number in (1, 2, 3):
+        attempt = claim(tmp_path, trial.trial_id, Others())
+        assert attempt is not None and attempt.number == number
+        told = read_attempt(tmp_path, trial.trial_id, number) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, number).write_text(json.dumps(told))
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "failed"
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["reason"] == "its process died 3 times in a row"
+    assert record["circumstance"]["attempts"] == 4
+
+
+def test_a_device_that_is_broken_costs_a_process_and_no_other_trial(tiny_plan: Planner, tmp_path: Path) -> None:
+    first, second, *_ = tiny_plan("methods=simclr", "baselines=false", "seeds=[0, 1]").trials
+
+    @_whole
+    def breaks(*given: Any) -> tuple[str, str]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nfor debugging consider")
+
+    for _ in range(leases.DEATHS_ALLOWED):
+        with pytest.raises(worker.BrokenDevice, match="CUDA error: an illegal memory access was encountered"):
+            run_trial(first, Surroundings(tmp_path), execute=breaks)
+    assert read_attempt(tmp_path, first.trial_id, 1)["status"] == "died"
+    assert run_trial(first, Surroundings(tmp_path), execute=breaks) == "failed"
+    reason = read_record(record_path(tmp_path, first.trial_id))["result"]["reason"]
+    assert reason == "its process died 3 times in a row: CUDA error: an illegal memory access was encountered"
+    assert run_trial(second, Surroundings(tmp_path), execute=_whole(lambda *given: ("done", ""))) == "done"
+
+
+def test_a_trial_that_runs_out_of_a_gpus_memory_alone_fails_and_its_worker_goes_on(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    @_whole
+    def runs_out(*given: Any) -> tuple[str, str]:
+        raise torch.AcceleratorError("CUDA error: out of memory\nfor debugging consider")
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=runs_out) == "failed"
+    reason = read_record(record_path(tmp_path, trial.trial_id))["result"]["reason"]
+    assert reason == "AcceleratorError: CUDA error: out of memory"
+
+
+def test_the_process_of_another_user_that_shows_nothing_counts_by_its_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"machine": leases.machine(), "pid": 1, "process_start": "7"}
+    monkeypatch.setattr(leases, "process_start", lambda pid: "")
+    monkeypatch.setattr(leases.os, "kill", _refuse)
+    assert leases.process_lives(told) is None
+    monkeypatch.undo()
+    assert leases.process_lives(told) is False  # process 1 began at another time
+
+
+def _refuse(*given: Any) -> None:
+    raise PermissionError
+
+
+def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "taken"
+    assert attempt_numbers(tmp_path, trial.trial_id) == [1]
+
+
+def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def slow(
+        _: Any, surroundings: Surroundings, attempt: Attempt, should_stop: Callable[[], bool], found: Found
+    ) -> Any:
+        attempt_file(surroundings.run_folder, trial.trial_id, attempt.number + 1).write_text("{}")
+        return _until(should_stop)
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
+    assert "another worker" in read_attempt(tmp_path, trial.trial_id, 1)["reason"]
+    assert not record_path(tmp_path, trial.trial_id).exists()
+
+
+def _until(should_stop: Callable[[], bool]) -> Any:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if should_stop():
+            raise Interrupted
+        time.sleep(0.01)
+    raise AssertionError("nobody asked the trial to stop")
+
+
+def test_cancel_ends_what_runs_as_interrupted(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def slow(_: Any, surroundings: Surroundings, __: Any, should_stop: Callable[[], bool], ___: Any) -> Any:
+        cancel(surroundings.run_folder)
+        return _until(should_stop)
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
+    assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == "cancelled"
+    allow(tmp_path)
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+
+
+def test_the_heart_beats_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.BEAT_SECONDS", 0.02)
+    attempt = claim(tmp_path, ID, Others())
+    assert attempt is not None
+    with Heart(attempt, None, lambda reason: None):
+        time.sleep(0.3)
+    assert read_attempt(tmp_path, ID, 1)["beat"] >= 3
+
+
+HANGS = """
+import json, pathlib, sys, time
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_trial
+from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.trial import Trial
+
+def hang(*_):
+    time.sleep(1000)
+    yield
+
+run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1]), trial_time_limit=1.0), execute=hang)
+"""
+
+
+def test_a_trial_that_hangs_is_ended_by_its_time_limit_and_recorded(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    ended = subprocess.run(command, input=json.dumps(trial.content()), text=True, timeout=60)
+    assert ended.returncode == TIME_LIMIT_EXIT
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["status"] == "failed" and "time limit of 1 s" in record["result"]["reason"]
+
+
+def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_attempts(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    trial = planned.trials[0]
+    write_plan(tmp_path, planned)
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute("failed")) == "failed"
+    assert set_failed_aside(tmp_path, planned) == 1
+    aside = attempt_file(tmp_path, trial.trial_id, 1, ".record.json")
+    assert json.loads(aside.read_text())["result"]["status"] == "failed"
+    assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
+    record = read_record(record_path(tmp_path, trial.trial_id))
+    assert record["result"]["status"] == "done" and record["circumstance"]["attempts"] == 2
+    assert set_failed_aside(tmp_path, planned) == 0
+
+
+def test_planned_trials_without_a_record_do_not_leave_the_plan_once_anything_was_begun(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    whole, part = tiny_plan("methods=simclr", "seeds=[0, 1]"), tiny_plan("methods=simclr", "seeds=[0]")
+    write_plan(tmp_path, whole)
+    write_plan(tmp_path, part)  # nothing was begun
+    write_plan(tmp_path, whole)
+    for trial in whole.trials:
+        if trial.seed == 0:
+            run_trial(trial, Surroundings(tmp_path), execute=_execute())
+    left = [trial for trial in whole.trials if trial.seed == 1]
+    with pytest.raises(InvalidInput, match=f"{len(left)} of its planned trials have no record"):
+        write_plan(tmp_path, part)
+    for trial in left:
+        run_trial(trial, Surroundings(tmp_path), execute=_execute("failed"))
+    write_plan(tmp_path, part)  # all are on record, and the store shows what is beside the plan
+
+
+FILLS = """
+import json, pathlib, sys
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_trial
+from twinbench.sweeps.trial import Trial
+
+def fill(*_):
+    try:
+        with open(sys.argv[1] + "/other", "wb", buffering=0) as other:
+            while True:
+                other.write(b"x" * 4096)
+    except OSError:
+        pass  # full
+    yield
+    return "done", ""
+
+run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1])), execute=fill)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_is_full_costs_no_trial_and_names_itself(tiny_plan: Planner, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        trial = tiny_plan("methods=simclr").trials[0]
+
+        command = [sys.executable, "-c", FILLS, str(disk)]
+        ended = subprocess.run(command, input=json.dumps(trial.content()), capture_output=True, text=True, timeout=60)
+        assert "Unwritable: the run folder cannot be written: No space left" in ended.stderr
+        assert not list((disk / "records").glob("*"))
+        (disk / "other").unlink()
+        assert run_trial(trial, Surroundings(disk), execute=_execute()) == "done"
+        assert read_record(record_path(disk, trial.trial_id))["result"]["status"] == "done"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_plan_reads_back_as_the_trials_that_were_planned(tiny_plan: Planner, tmp_path: Path) -> None:
+    planned = tiny_plan()
+    write_plan(tmp_path, planned)
+    assert planned_trials(tmp_path) == list(planned.trials)
+
+
+def test_a_survey_tells_recorded_running_and_interrupted_apart(tiny_plan: Planner, tmp_path: Path) -> None:
+    done, running, stopped, *_ = trials = tiny_plan("methods=simclr").trials
+    survey = Survey(tmp_path, [trial.trial_id for trial in trials])
+    assert survey.look() == [] and survey.missing == len(trials)
+    run_trial(done, Surroundings(tmp_path), execute=_execute())
+    claim(tmp_path, running.trial_id, Others())
+    interrupted = claim(tmp_path, stopped.trial_id, Others())
+    assert interrupted is not None
+    interrupted.end("interrupted")
+    assert survey.look() == [done.trial_id] and survey.look() == []
+    assert survey.missing == len(trials) - 1
+    assert set(survey.started()) == {running.trial_id, stopped.trial_id}
+    assert set(survey.running()) == {running.trial_id}
+
+
+def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
+    tiny_plan: Planner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def broken(*_: Any) -> tuple[str, str]:
+        os.write(1, b"printed below Python\n")
+        raise RuntimeError("on fire")
+
+    with capfd.disabled():
+        run_trial(trial, Surroundings(tmp_path, keep_log=True), execute=_whole(broken))
+    text = "".join(log_lines(tmp_path, trial.trial_id))
+    assert "attempt 1" in text and "failed: RuntimeError: on fire" in text
+    assert "printed below Python" in text and "Traceback" in text
+
+
+def test_beats_come_often_enough_for_the_staleness_rule() -> None:
+    assert leases.STALE_SECONDS >= 10 * leases.BEAT_SECONDS
+
+
+def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Planner, tmp_path: Path) -> None:
+    """A worker that was frozen and taken for dead wakes up and fails, while the other has recorded the trial."""
+    trial = tiny_plan("methods=simclr").trials[0]
+
+    def frozen(_: Any, surroundings: Surroundings, attempt: Attempt, *__: Any) -> tuple[str, str]:
+        told = json.loads(attempt_file(tmp_path, trial.trial_id, 1).read_text()) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, 1).write_text(json.dumps(told))
+        assert run_trial(trial, surroundings, execute=_execute()) == "done"
+        raise MemoryError
+
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(frozen)) == "interrupted"
+    assert read_record(record_path(tmp_path, trial.trial_id))["result"]["status"] == "done"
+    assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == LOST
+
+
+def test_a_state_that_the_disk_does_not_take_is_told_as_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.save tells of it as a RuntimeError about its archive, which would be recorded as the trial's failure."""
+
+    class Full(io.BytesIO):
+        """Has room for a part of the state."""
+
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 200_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    weights = torch.nn.Linear(300, 300)
+    optimiser = torch.optim.SGD(weights.parameters())
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, Progress(), weights, optimiser)
+
+
+def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp_path: Path) -> None:
+    first, both = tiny_plan("methods=simclr", "baselines=false"), tiny_plan("methods=simclr", "seeds=[0, 1]")
+    write_plan(tmp_path, first)
+
+    def grow(*_: Any) -> tuple[str, str]:
+        write_plan(tmp_path, both)
+        return "done", ""
+
+    drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_whole(grow))
+    survey = Survey(tmp_path, [trial.trial_id for trial in both.trials])
+    survey.look()
+    assert survey.missing == 0
+
+
+def test_a_worker_leaves_trials_that_others_run_and_stays_for_them_when_asked(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinbench.harness.launchers.worker_loop.LOOK_AGAIN_SECONDS", 0.01)
+    planned = tiny_plan("methods=simclr", "baselines=false")
+    write_plan(tmp_path, planned)
+    trial_id = planned.trials[0].trial_id
+    held = claim(tmp_path, trial_id, Others())
+    assert held is not None
+    beating = threading.Event()
+
+    def beat() -> None:
+        while not beating.wait(0.02):
+            held.beat()
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_execute())
+        assert attempt_numbers(tmp_path, trial_id) == [1]
+    finally:
+        beating.set()
+        thread.join()
+    threading.Timer(0.2, held.end, ["interrupted"]).start()
+    drain(Surroundings(tmp_path), lambda: False, stay=True, execute=_execute())
+    assert read_record(record_path(tmp_path, trial_id))["circumstance"]["attempts"] == 2

@@ -1,0 +1,270 @@
+"""Claims: a real run's trials come out the same when run again; what was made up does not; the commands say so."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from bundling import as_json, changed_record, contents_of, members_of, packed
+from launching import FEW_TRIALS
+from safetensors.numpy import load, save
+from typer.testing import CliRunner, Result
+
+from twinbench.harness.commands import bundle as bundle_commands
+from twinbench.harness.launchers.worker_loop import drain
+from twinbench.harness.planning import make_plan
+from twinbench.harness.run_folder.layout import write_plan
+from twinbench.harness.trial import rerun as harness_rerun
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.rerun import compared, drawn, rerun
+from twinbench.reports.verification.integrity import Level, integrity
+from twinbench.reports.verification.levels import aggregate, rendered
+from twinbench.results.bundles.contents import Contents
+from twinbench.results.bundles.write import write_bundle
+from twinbench.results.record import read_record, record_files
+from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.trial import Trial
+
+Record = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real run on digits: two cells of SimCLR and two baselines."""
+    folder = tmp_path_factory.mktemp("few")
+    write_plan(folder, make_plan("digits", FEW_TRIALS, None))
+    drain(Surroundings(folder), lambda: False, stay=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(few, tmp_path_factory.mktemp("bundle") / "few.tar.gz", rendered).path
+
+
+@pytest.fixture
+def contents(bundle: Path, tmp_path: Path) -> Contents:
+    return contents_of(bundle, tmp_path)
+
+
+def run_again(contents: Contents, tmp_path: Path, count: int = 1, tolerance: float | None = None) -> Level:
+    return rerun(contents, tmp_path / "again", count, 0, None, tolerance, lambda _: None)
+
+
+def only(contents: Contents, method: str, change: Callable[[Record], None] = lambda _: None) -> Contents:
+    """The same with one trial of that method alone, its record changed: integrity does not look at it again."""
+    record = next(one for one in contents.records.values() if one["result"]["trial"]["method"] == method)
+    copy = json.loads(json.dumps(record))
+    change(copy["result"])
+    copy["result_digest"] = digest(copy["result"])
+    return dataclasses.replace(contents, records={copy["result"]["trial_id"]: copy})
+
+
+# --- run again ------------------------------------------------------------------------------------------------------
+
+
+def test_trials_of_a_real_run_come_to_the_very_same_results(contents, tmp_path):
+    said: list[str] = []
+    level = rerun(contents, tmp_path / "again", 4, 0, None, 0.0, said.append)
+    assert level.outcome == "passed", level.faults
+    assert sum(note.endswith("the very same result, bit for bit") for note in level.notes) == 4
+    assert said[0] == f"drawn with seed 0 from 4 trials: {', '.join(drawn(contents.records, 4, 0))}"
+    own = {record["result_digest"] for path in record_files(tmp_path / "again") if (record := read_record(path))}
+    assert own == {record["result_digest"] for record in contents.records.values()}
+
+
+def test_results_that_were_made_up_with_every_digest_right_are_found_by_running_them_again(bundle, tmp_path):
+    members = members_of(bundle)
+    name = next(n for n in members if n.startswith("records/") and b'"method": "simclr"' in members[n])
+
+    def make_up(result: Record) -> None:
+        reference = result["outputs"]
+        arrays = load(members.pop(reference["file"]))
+        for probe in ("knn", "linear"):
+            arrays |= {
+                f"{probe}_prediction": arrays["labels"],
+                f"{probe}_correct": np.ones(len(arrays["labels"]), "u1"),
+            }
+        data = save(arrays)
+        sha256 = hashlib.sha256(data).hexdigest()
+        result["outputs"] = {"sha256": sha256, "file": f"artefacts/{sha256}.safetensors"}
+        members[result["outputs"]["file"]] = data
+        for metric in result["metrics"]:
+            metric["value"] = 1.0
+
+    members[name] = changed_record(members[name], make_up)
+    contents = contents_of(packed(members, tmp_path / "forged.tar.gz"), tmp_path)
+    assert integrity(contents).outcome == "passed"
+    assert aggregate(contents).outcome == "passed"
+    forged = dataclasses.replace(contents, records={Path(name).stem: contents.records[Path(name).stem]})
+    level = run_again(forged, tmp_path)
+    assert level.outcome == "failed"
+    (fault,) = level.faults
+    assert "(simclr seed 0)" in fault and "here and 1 in the record, further apart than 0.01" in fault
+
+
+def test_the_draw_follows_from_the_seed_and_leaves_failures_out(contents):
+    ids = sorted(contents.records)
+    assert drawn(contents.records, 4, 0) == drawn(contents.records, 4, 0)
+    assert sorted(drawn(contents.records, 9, 5)) == ids
+    firsts = {drawn(contents.records, 1, seed)[0] for seed in range(40)}
+    assert firsts == set(ids)
+    failed = {ids[0]: {"result": {"status": "failed"}}}
+    assert sorted(drawn({**contents.records, **failed}, 9, 0)) == ids[1:]
+    assert drawn(failed, 3, 0) == []
+
+
+def test_a_bundle_without_a_result_is_not_run(contents, tmp_path):
+    level = run_again(dataclasses.replace(contents, records={}), tmp_path)
+    assert (level.outcome, level.faults) == ("not run", ())
+
+
+def test_training_that_never_ends_is_stopped_and_told(contents, tmp_path, monkeypatch):
+    monkeypatch.setattr(harness_rerun, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(harness_rerun, "TIMES_AS_LONG", 0.0)
+
+    def endless(result: Record) -> None:
+        protocol = result["trial"]["protocol"]
+        protocol["content"]["movable"]["epochs"] = True
+        result["trial"]["training"]["epochs"] = 10**6
+        result["trial_id"] = Trial(**result["trial"]).trial_id
+
+    (fault,) = run_again(only(contents, "simclr", endless), tmp_path).faults
+    assert "stopped after 0 s of training, recorded in" in fault
+
+
+def test_a_margin_of_the_authors_own_is_no_tolerance_without_end(contents, tmp_path):
+    def generous(result: Record) -> None:
+        result["trial"]["protocol"]["content"]["margin"] = 1.0
+        for metric in result["metrics"]:
+            metric["value"] = 0.1
+
+    (fault,) = run_again(only(contents, "simclr", generous), tmp_path).faults
+    assert "further apart than 0.02" in fault
+
+
+# --- how results are compared ---------------------------------------------------------------------------------------
+
+
+def result(status: str = "done", value: float = 0.9, reason: str = "", name: str = "knn_top1") -> Record:
+    metrics = [{"name": name, "variant": "v", "split": "test", "value": value}]
+    own = {"status": status, "reason": reason, "metrics": metrics if status == "done" else []}
+    return {"result": own, "result_digest": digest(own)}
+
+
+@pytest.mark.parametrize(
+    ("here", "fault", "note"),
+    [
+        (result(), "", "the very same result, bit for bit"),
+        (result(value=0.905), "", "at most, knn_top1 on test is 0.905 here and 0.9 in the record"),
+        (result(value=0.92), "knn_top1 on test is 0.92 here and 0.9 in the record, further apart than 0.01", ""),
+        (result("failed", reason="no memory"), "ended as failed (no memory), the record says done", ""),
+        (result(name="linear_top1"), "measured other metrics: knn_top1 v test, linear_top1 v test", ""),
+        (result(reason="other words"), "", "equal in every metric, not in every bit"),
+    ],
+)
+def test_results_agree_within_the_tolerance_or_the_difference_is_told(here, fault, note):
+    found, told = compared(result(), here, 0.01)
+    assert found == fault
+    assert note in told and bool(note) == bool(told)
+
+
+# --- what may be run ------------------------------------------------------------------------------------------------
+
+
+def retold(result: Record) -> None:
+    """Ids and hash as they follow from the changed content."""
+    protocol = result["trial"]["protocol"]
+    protocol["hash"] = digest({key: value for key, value in protocol["content"].items() if key not in PROSE})
+    trial = Trial(**result["trial"])
+    result |= {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
+
+
+REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
+    "too wide": (lambda t: t["settings"].update(projector_width=10**9), "projector_width: is out of range"),
+    "too long": (lambda t: t["training"].update(epochs=10**9), "epochs: is out of range"),
+    "fixed by the protocol": (lambda t: t["training"].update(momentum=0.5), "momentum: may not be moved"),
+    "an unknown setting": (lambda t: t["settings"].update(run="rm"), "run: is no field"),
+    "a setting of the wrong kind": (lambda t: t["settings"].update(temperature="hot"), "temperature"),
+    "a setting that is lacking": (
+        lambda t: t["settings"].pop("temperature"),
+        "is none that a sweep under its protocol",
+    ),
+    "an unknown method": (lambda t: t.update(method="\x1b[2J"), "method"),
+    "another version": (lambda t: t.update(method_version=99), "is of another version of simclr"),
+    "other data": (lambda t: t.update(dataset_fingerprint="sha256:0"), "is not the one that the trials ran on"),
+    "unknown data": (lambda t: t["protocol"]["content"]["dataset"].update(name="../etc"), "unknown dataset"),
+    "data from a folder": (lambda t: t["protocol"]["content"]["dataset"].update(name="cifar10"), "--data: is missing"),
+    "huge images": (lambda t: t["protocol"]["content"]["dataset"].update(image_size=10**6), "image_size: is too large"),
+    "an unknown backbone": (lambda t: t["protocol"]["content"]["backbone"].update(name="os"), "unknown backbone"),
+    "a protocol of the wrong kind": (lambda t: t["protocol"]["content"].update(views=7), "views"),
+    "an unknown variant": (
+        lambda t: t["protocol"]["content"]["evaluation"]["metrics"].update(knn_top1="knn/mine@1"),
+        "no such variant here",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_trial_that_no_sweep_here_could_ask_for_is_not_run(contents, tmp_path, name):
+    change, said = REFUSED[name]
+
+    def changed(result: Record) -> None:
+        change(result["trial"])
+        retold(result)
+
+    level = run_again(only(contents, "simclr", changed), tmp_path)
+    assert level.outcome == "not run"
+    assert said in level.notes[0] and "\x1b" not in level.notes[0]
+    assert not (tmp_path / "again").exists()
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+app = typer.Typer()
+app.command()(bundle_commands.bundle)
+app.command()(bundle_commands.verify)
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_bundle_prints_the_digest_that_verify_expects_and_all_three_levels_pass(few, tmp_path):
+    made = command("bundle", few, "--out", tmp_path / "b.tar.gz")
+    assert made.exit_code == 0, made.output
+    digest_ = next(line for line in made.output.splitlines() if line.startswith("digest ")).removeprefix("digest ")
+    verified = command("verify", tmp_path / "b.tar.gz", "--level", "rerun", "--trials", 1, "--expect", digest_)
+    assert verified.exit_code == 0, verified.output
+    ended = [line for line in verified.output.splitlines() if line.endswith((": passed", ": failed", ": not run"))]
+    assert ended == ["integrity: passed", "render: passed", "aggregate: passed", "rerun: passed"]
+    wrong = command("verify", tmp_path / "b.tar.gz", "--expect", "0" * 64)
+    assert wrong.exit_code == 1
+    assert "integrity: failed" in wrong.output and "render: not run" in wrong.output
+
+
+def test_a_bundle_that_fails_says_why_and_ends_with_code_1(bundle, tmp_path):
+    members = members_of(bundle)
+    members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"question": "Another?"})
+    told = command("verify", packed(members, tmp_path / "b.tar.gz", mend=False), "--level", "render")
+    assert told.exit_code == 1
+    assert "fault: plan.json: was changed" in told.output and "aggregate" not in told.output
+
+
+def test_what_is_no_bundle_and_what_is_no_option_is_invalid_input(bundle, tmp_path):
+    (tmp_path / "no").write_text("bundle")
+    for arguments, said in (
+        ((tmp_path / "no",), "is no bundle"),
+        ((bundle, "--level", "agregate"), "did you mean 'aggregate'"),
+        ((bundle, "--expect", "abc"), "is no digest"),
+    ):
+        told = command("verify", *arguments)
+        assert isinstance(told.exception, InvalidInput) and said in str(told.exception)
+    assert isinstance(command("bundle", tmp_path).exception, InvalidInput)

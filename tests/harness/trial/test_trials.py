@@ -1,0 +1,259 @@
+"""Claims: a trial leaves one whole record; killed and resumed, it leaves the same one; failure is a record too."""
+
+import functools
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load
+from torch import Tensor, nn
+
+from twinbench.harness.evaluation.evaluate import Evaluator
+from twinbench.harness.planning import Plan
+from twinbench.harness.training import loop
+from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.kernels import FAST
+from twinbench.harness.trial import execute
+from twinbench.harness.trial.execute import Surroundings, build_method
+from twinbench.harness.trial.worker import run_trial
+from twinbench.methods.registry import METHODS
+from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.sweeps.trial import Trial
+
+Planner = Callable[..., Plan]
+
+
+def _trial(planned: Plan, method: str) -> Trial:
+    return next(trial for trial in planned.trials if trial.method == method)
+
+
+def _record(folder: Path, trial: Trial) -> dict[str, Any]:
+    return read_record(record_path(folder, trial.trial_id))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trial_stopped_after_every_step_and_run_again_leaves_the_undisturbed_record(
+    tiny_plan: Planner, tmp_path: Path, method: str
+) -> None:
+    trial = _trial(tiny_plan(f"methods={method}"), method)
+    assert run_trial(trial, Surroundings(tmp_path / "whole")) == "done"
+    whole = _record(tmp_path / "whole", trial)
+
+    statuses = []
+    for _ in range(8):  # two epochs of four steps
+        statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True))
+        assert not record_path(tmp_path / "parts", trial.trial_id).exists()
+    assert statuses == ["interrupted"] * 8
+    statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True))
+    assert statuses[-1] == "interrupted"  # at the first look within the evaluation
+    statuses.append(run_trial(trial, Surroundings(tmp_path / "parts")))
+    parts = _record(tmp_path / "parts", trial)
+
+    assert statuses[-1] == "done"
+    assert parts["result_digest"] == whole["result_digest"]
+    assert parts["result"]["curves"] == whole["result"]["curves"]
+    assert parts["circumstance"]["attempts"] == len(statuses)
+    assert not list((tmp_path / "parts" / "trials").rglob("state.pt*"))
+
+
+KILLED_AT_STEP_6 = """
+import itertools, json, os, pathlib, signal, sys
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_trial
+from twinbench.sweeps.trial import Trial
+
+calls = itertools.count(1)
+run_trial(
+    Trial(**json.load(sys.stdin)),
+    Surroundings(pathlib.Path(sys.argv[1])),
+    lambda: next(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL),
+)
+"""
+
+
+def test_a_trial_killed_by_sigkill_goes_on_from_its_last_epoch_to_the_same_record(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = _trial(tiny_plan("methods=barlow_twins", "epochs=3"), "barlow_twins")
+    run_trial(trial, Surroundings(tmp_path / "whole"))
+    command = [sys.executable, "-c", KILLED_AT_STEP_6, str(tmp_path / "killed")]
+    killed = subprocess.run(command, input=json.dumps(trial.content()), text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "trials" / trial.trial_id / "state.pt").exists()
+    steps: list[int] = []
+    original = loop._step
+
+    def spy(*arguments: Any) -> Any:
+        steps.append(original(*arguments).step)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", spy)
+        run_trial(trial, Surroundings(tmp_path / "killed"))
+    assert steps[0] == 4  # four steps an epoch: the first epoch is not run again
+    digests = [_record(tmp_path / name, trial)["result_digest"] for name in ("whole", "killed")]
+    assert digests[0] == digests[1]
+
+
+def test_a_state_that_takes_as_long_as_many_epochs_is_saved_after_the_first_and_the_last(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=barlow_twins", "epochs=4"), "barlow_twins")
+    saved: list[int] = []
+
+    def slowly(folder: Path, progress: Any, *others: Any) -> None:
+        saved.append(progress.epoch)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(loop, "save_state", slowly)
+    run_trial(trial, Surroundings(tmp_path))
+    assert saved == [1, 4]
+
+
+def test_a_result_is_equal_whatever_ran_before_it_in_the_process(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    run_trial(trial, Surroundings(tmp_path / "a"))
+    torch.rand(7)  # a trial that drew from the global generator would now differ
+    run_trial(trial, Surroundings(tmp_path / "b"))
+    assert _record(tmp_path / "a", trial)["result_digest"] == _record(tmp_path / "b", trial)["result_digest"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which dynamo reads of every input
+def test_nothing_is_compiled_for_an_evaluation(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    graphs, by_evaluation = list[torch.fx.GraphModule](), list[int]()
+
+    def counts(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    def watched(name: str) -> None:
+        original = getattr(Evaluator, name)
+
+        def measured(*given: Any) -> Any:
+            before = len(graphs)
+            found = original(*given)
+            by_evaluation.append(len(graphs) - before)
+            return found
+
+        monkeypatch.setattr(Evaluator, name, measured)
+
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend=counts))
+    monkeypatch.setattr(execute, "mode_of", lambda surroundings: FAST)
+    watched("diagnose")
+    watched("evaluate")
+    config = torch._dynamo.config
+    limits = {name: getattr(config, name) for name in ("recompile_limit", "accumulated_recompile_limit")}
+    with config.patch(limits):  # which puts them back
+        assert run_trial(trial, Surroundings(tmp_path)) == "done"
+    torch._dynamo.reset()
+    assert graphs and by_evaluation == [0, 0]  # while it trained, and at the end
+
+
+def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    original = METHODS["simclr"].loss
+
+    def loss(self: Any, views: Any, step: Any) -> Any:
+        terms = original(self, views, step)
+        return type(terms)(terms.total * float("nan"), terms.parts) if step.step == 5 else terms
+
+    monkeypatch.setattr(METHODS["simclr"], "loss", loss)
+    assert run_trial(trial, Surroundings(tmp_path)) == "diverged"
+    record = _record(tmp_path, trial)
+    assert "step 6 of 8" in record["result"]["reason"]
+    assert record["result"]["metrics"] == []
+    assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
+
+
+def test_weights_that_are_not_finite_after_the_last_update_are_no_result(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image would be called class 0, which looks like an accuracy."""
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+
+    def spoil(self: Any, step: Any) -> None:
+        if step.step == step.steps - 1:
+            self.backbone.conv1.weight.data[0] = float("inf")
+
+    monkeypatch.setattr(METHODS["simclr"], "after_update", spoil)
+    assert run_trial(trial, Surroundings(tmp_path)) == "diverged"
+    record = _record(tmp_path, trial)
+    assert "backbone.conv1.weight" in record["result"]["reason"] and record["result"]["metrics"] == []
+
+
+def test_a_resumed_trial_that_fails_at_once_keeps_the_curves_of_its_first_attempt(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    steps = iter(range(100))
+    assert run_trial(trial, Surroundings(tmp_path), lambda: next(steps) == 5) == "interrupted"
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(METHODS["simclr"], "loss", broken)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    record = _record(tmp_path, trial)
+    assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
+    assert record["circumstance"]["images_seen"] == 6 * 256
+
+
+def test_a_trial_that_raises_is_recorded_with_its_reason_and_traceback(
+    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(execute, "build_method", broken)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    record = _record(tmp_path, trial)
+    assert record["result"]["reason"] == "RuntimeError: the disk is on fire"
+    assert "Traceback" in record["circumstance"]["traceback"]
+
+
+def test_a_trial_refuses_other_data_than_its_identity_names(tiny_plan: Planner, tmp_path: Path) -> None:
+    content = _trial(tiny_plan("methods=simclr"), "simclr").content() | {"dataset_fingerprint": "sha256:other"}
+    trial = Trial(**content)
+    assert run_trial(trial, Surroundings(tmp_path)) == "failed"
+    assert "sha256:other" in _record(tmp_path, trial)["result"]["reason"]
+
+
+def test_correctness_by_example_adds_up_to_the_reported_accuracy(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan(), "raw_pixels")
+    run_trial(trial, Surroundings(tmp_path))
+    result = _record(tmp_path, trial)["result"]
+    outputs = load(read_artefact(tmp_path, result["outputs"]))
+    for metric in result["metrics"]:
+        assert metric["selected_on"] == "validation"
+        if metric["split"] == "test":
+            probe = metric["name"].removesuffix("_top1")
+            assert outputs[f"{probe}_correct"].mean() == pytest.approx(metric["value"])
+            assert ((outputs[f"{probe}_prediction"] == outputs["labels"]) == outputs[f"{probe}_correct"]).all()
+
+
+def test_methods_of_one_seed_start_from_the_same_backbone(tiny_plan: Planner) -> None:
+    planned = tiny_plan('methods=["barlow_twins", "simclr"]')
+    first, second = (build_method(_trial(planned, name), torch.device("cpu")) for name in ("barlow_twins", "simclr"))
+    for a, b in zip(first.backbone.parameters(), second.backbone.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_collapse_is_a_status_where_the_protocol_says_so() -> None:
+    progress = Progress(epochs=[1], curves={"diagnostics/feature_std": [0.01]})
+    assert execute._judge(0.05, progress)[0] == "collapsed"
+    assert execute._judge(0.005, progress) == ("done", "")
+    assert execute._judge(None, progress) == ("done", "")

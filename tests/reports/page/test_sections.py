@@ -1,0 +1,523 @@
+"""Claims of the page's parts: what the opening may say, groups, grids, costs, correlations, queries."""
+
+import csv
+import io
+import itertools
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_pages import HOSTILE, Page, report, tree
+from scipy import stats
+
+from twinbench.reports.figures.cost import LEAST_TRIALS, Point, correlations, cost_panels, front, spearman
+from twinbench.reports.figures.grids import heat_maps, importance, largest_grid
+from twinbench.reports.page.prose import protocol_in_words
+from twinbench.reports.page.published import reported
+from twinbench.reports.page.summary import from_seeds, grouping, shared_seeds
+from twinbench.reports.page.trials import CURVE_POINTS, column, read_log_tails, trials_data
+from twinbench.reports.page.write import write_report, write_reports
+from twinbench.reports.tables.cells import read_run, sections
+from twinbench.reports.tables.frames import methods_table
+from twinbench.reports.tables.published import published_tables
+from twinbench.reports.tables.queries import against_cost
+from twinbench.results.store import ResultStore
+from twinbench.sweeps.sweep import read_protocol
+
+FAR = {"barlow_twins": 0.80, "simclr": 0.92, "vicreg": 0.921}
+
+
+def only_section(run):
+    with ResultStore(run.folder) as store:
+        store.ingest()
+        read = read_run(store)
+    (section,) = sections(read)
+    return read, section
+
+
+def fill_methods(run, seeds: int, levels=FAR) -> None:
+    for method, level in levels.items():
+        for seed in range(seeds):
+            wiggle = 0.002 * math.sin(seed + 2 * list(levels).index(method))
+            run.planned_and_recorded(level + 0.003 * seed + wiggle, method=method, seed=seed)
+
+
+# --- the opening ----------------------------------------------------------------------------------------------------
+
+
+def test_without_claims_the_opening_says_so_and_names_groups_and_no_winner(synthetic_run):
+    fill_methods(synthetic_run, 6)
+    _, section = only_section(synthetic_run)
+    told = " ".join(from_seeds(section))
+    assert told.startswith("No claim was declared")
+    assert "Not told apart: vicreg and simclr." in told
+    assert "vicreg and simclr lie above barlow_twins." in told
+    assert "best" not in told and "better" not in told
+
+
+def test_with_few_seeds_the_opening_says_that_no_claim_of_it_would_be_supported(synthetic_run):
+    fill_methods(synthetic_run, 4)
+    _, section = only_section(synthetic_run)
+    assert "As a claim this would not be supported: with fewer than 6 pairs" in " ".join(from_seeds(section))
+
+
+def test_what_methods_share_with_a_seed_is_told_as_a_correlation(synthetic_run):
+    accuracies = {"byol": (0.80, 0.83, 0.81, 0.86), "simclr": (0.70, 0.74, 0.70, 0.75), "vicreg": (0.6, 0.6, 0.6, 0.6)}
+    for method, values in accuracies.items():
+        for seed, value in enumerate(values):
+            synthetic_run.planned_and_recorded(value, method=method, seed=seed)
+    _, section = only_section(synthetic_run)
+    (told,) = shared_seeds(section)
+    r = np.corrcoef(accuracies["byol"], accuracies["simclr"])[0, 1]  # the third does not vary
+    assert f"of two methods correlates by {r:.2f} (pair: 1)" in told
+    assert told in report(synthetic_run).text
+
+
+def test_of_one_methods_sweep_it_is_told_of_its_cells(synthetic_run):
+    accuracies = {0.1: (0.80, 0.83, 0.81, 0.86), 0.2: (0.70, 0.74, 0.70, 0.75), 0.5: (0.61, 0.60, 0.64, 0.66)}
+    for temperature, values in accuracies.items():
+        for seed, value in enumerate(values):
+            synthetic_run.planned_and_recorded(value, method="simclr", seed=seed, settings={"temperature": temperature})
+    _, section = only_section(synthetic_run)
+    (told,) = shared_seeds(section)
+    r = np.corrcoef(list(accuracies.values()))[0, 1:]  # the first is selected
+    assert f"of the selected cell of simclr and another correlates by {np.median(r):.2f} (pairs: 2, " in told
+    assert f"{r.min():.2f} to {r.max():.2f})" in told
+
+
+def test_of_two_seeds_no_correlation_is_told(synthetic_run):
+    fill_methods(synthetic_run, 2)
+    _, section = only_section(synthetic_run)
+    assert shared_seeds(section) == []
+
+
+def test_one_seed_tells_no_methods_apart(synthetic_run):
+    fill_methods(synthetic_run, 1)
+    _, section = only_section(synthetic_run)
+    assert "barlow_twins cannot be told apart (a single seed shows no spread" in " ".join(from_seeds(section))
+
+
+def test_methods_tuned_unequally_are_named(synthetic_run):
+    fill_methods(synthetic_run, 3)
+    synthetic_run.planned_and_recorded(0.9, method="simclr", settings={"temperature": 0.1})
+    _, section = only_section(synthetic_run)
+    assert "tuned unequally" in " ".join(from_seeds(section))
+
+
+def test_bold_is_only_what_is_told_apart_from_every_other(synthetic_run, new_synthetic_run, tmp_path):
+    fill_methods(synthetic_run, 6)
+    tags = [tag for tag, _ in report(synthetic_run).tags]
+    assert "strong" not in tags
+    clear = new_synthetic_run(tmp_path / "clear")
+    fill_methods(clear, 6, FAR | {"vicreg": 0.98})
+    assert [tag for tag, _ in report(clear).tags].count("strong") == 2  # of kNN and of linear accuracy
+
+
+def test_baselines_take_no_part_in_the_groups(synthetic_run):
+    fill_methods(synthetic_run, 3, {"simclr": 0.9, "untrained": 0.1})
+    _, section = only_section(synthetic_run)
+    assert grouping(section, "linear_top1").order == ("simclr",)
+
+
+def test_with_claims_the_opening_says_what_the_verdicts_say_and_no_more(synthetic_run):
+    fill_methods(synthetic_run, 6)
+    (synthetic_run.folder / "claims.toml").write_text(
+        'protocol = "synthetic"\n[[claims]]\nname = "ahead"\nsentence = "On invented data SimCLR is better."\n'
+        'kind = "better"\na = { method = "simclr" }\nb = { method = "barlow_twins" }\n'
+    )
+    page = report(synthetic_run)
+    assert "Of 1 claim, none is supported." in page.text
+    assert "No claim was declared" not in page.text and "lie above" not in page.text
+    (verdict,) = csv.DictReader(io.StringIO(page.data("verdicts-csv")))
+    assert verdict["name"] == "ahead" and verdict["verdict"] in page.text
+
+
+def test_a_file_of_claims_that_cannot_be_read_is_named_and_the_page_written(synthetic_run):
+    fill_methods(synthetic_run, 3)
+    (synthetic_run.folder / "claims.toml").write_text("nonsense")
+    page = report(synthetic_run)
+    assert "claims.toml" in page.text and "No claim was declared" in page.text
+    assert str(synthetic_run.folder) not in page.text
+
+
+# --- grids ----------------------------------------------------------------------------------------------------------
+
+
+def crossed(run, values, seeds: int = 2) -> None:
+    for (width, depth), value in values.items():
+        for seed in range(seeds):
+            settings = {"projector_width": width, "projector_depth": depth}
+            run.planned_and_recorded(value + 0.001 * (seed - 0.5), method="simclr", seed=seed, settings=settings)
+
+
+def test_an_axis_has_the_share_of_variance_that_a_two_way_analysis_gives_it(synthetic_run):
+    table = np.array([[0.70, 0.72, 0.75], [0.80, 0.86, 0.84]])
+    crossed(
+        synthetic_run, {(w, d): float(table[i, j]) for i, w in enumerate((64, 128)) for j, d in enumerate((1, 2, 3))}
+    )
+    _, section = only_section(synthetic_run)
+    found = importance(section, "linear_top1").set_index("axis")
+    total = table.var()
+    assert found.loc["projector_width", "share"] == pytest.approx(table.mean(axis=1).var() / total)
+    assert found.loc["projector_depth", "share"] == pytest.approx(table.mean(axis=0).var() / total)
+    rest = 1 - (table.mean(axis=1).var() + table.mean(axis=0).var()) / total
+    assert found.loc["projector_width", "interactions"] == pytest.approx(rest)
+    assert found.loc["projector_width", "noise"] == pytest.approx((0.001**2 / 2) / 2 / total)
+
+
+def test_axes_that_were_not_crossed_have_no_share_and_no_heat_map(synthetic_run):
+    crossed(synthetic_run, {(64, 1): 0.7, (128, 1): 0.8, (64, 2): 0.75, (64, 3): 0.72})
+    _, section = only_section(synthetic_run)
+    found = importance(section, "linear_top1")
+    assert list(found["share"]) == [None, None] and set(found["grid"]) == {"not crossed with another axis"}
+    assert heat_maps(section, "linear_top1") == []
+
+
+def test_a_share_is_of_the_largest_part_of_the_grid_that_is_complete(synthetic_run):
+    values = {(w, d): 0.7 + 0.01 * d + 0.001 * w for w, d in itertools.product((1, 2, 3), (1, 2))}
+    crossed(synthetic_run, values | {(4, 1): 0.9})
+    _, section = only_section(synthetic_run)
+    grid = largest_grid(section, "simclr", "projector_depth", "linear_top1")
+    assert grid is not None and len(grid.cells) == 6
+    assert {cell.values["projector_width"].text for cell in grid.cells} == {"1", "2", "3"}
+
+
+def test_a_heat_map_leaves_blank_what_was_not_run(synthetic_run):
+    crossed(synthetic_run, {(64, 1): 0.7, (128, 1): 0.8, (64, 2): 0.75, (128, 2): 0.7, (256, 1): 0.8})
+    _, section = only_section(synthetic_run)
+    (panel,) = heat_maps(section, "linear_top1")
+    (trace,) = panel.figure.data
+    blank = [z for row in trace.z for z in row if z is None]
+    assert len(blank) == 1 and sum(len(row) for row in trace.z) == 6
+
+
+# --- costs and diagnostics ------------------------------------------------------------------------------------------
+
+
+def test_the_front_holds_what_no_other_beats_in_both(whole_sweep):
+    _, section = only_section(whole_sweep)
+    cells = section.cells
+    points = [
+        Point(cells[n], cost, accuracy) for n, (cost, accuracy) in enumerate([(1, 5), (2, 4), (3, 7), (3, 6), (4, 7)])
+    ]
+    assert [(point.cost, point.accuracy) for point in front(points)] == [(1, 5), (3, 7)]
+
+
+def test_cost_is_that_of_the_trials_that_are_done_and_the_chosen_cell_has_its_interval(synthetic_run):
+    for width, minutes in ((64, (1, 3)), (128, (4, 6))):
+        for seed, amount in enumerate(minutes):
+            synthetic_run.planned_and_recorded(
+                0.9 - 0.001 * width - 0.01 * seed,
+                seed=seed,
+                settings={"projector_width": width},
+                circumstance={"train_seconds": 60.0 * amount},
+            )
+    synthetic_run.planned_and_recorded(
+        None,
+        seed=2,
+        status="failed",
+        reason="x",
+        settings={"projector_width": 64},
+        circumstance={"train_seconds": 3000.0},
+    )
+    _, section = only_section(synthetic_run)
+    (panel,) = cost_panels(section, "linear_top1")
+    front, other, chosen = panel.figure.data
+    assert panel.title == "Minutes of training per trial"
+    assert list(front.x) == [2.0] and sorted([*other.x, *chosen.x]) == [2.0, 5.0]
+    assert (other.marker.symbol, chosen.marker.symbol) == ("circle-open", "circle")
+    interval = section.chosen["barlow_twins"].interval("linear_top1", "test")
+    assert list(chosen.error_y.array) == [pytest.approx(100 * interval.half_width, abs=1e-5)]
+    assert other.error_y.array is None
+
+
+def test_a_packs_seconds_stand_in_no_panel_of_costs(synthetic_run):
+    for width, seconds in ((64, 60.0), (128, 240.0)):
+        for seed, pack in ((0, 1), (1, 4)):
+            circumstance = {"train_seconds": seconds * pack, "pack": pack}
+            settings = {"projector_width": width}
+            synthetic_run.planned_and_recorded(seed=seed, settings=settings, circumstance=circumstance)
+    _, section = only_section(synthetic_run)
+    (panel,) = cost_panels(section, "linear_top1")
+    assert panel.title == "Minutes of training per trial"
+    assert sorted(x for trace in panel.figure.data[1:] for x in trace.x) == [1.0, 4.0]
+
+
+def test_a_packs_seconds_are_no_trials_minutes_and_what_its_update_takes_alone_is_told(synthetic_run):
+    for seed, pack in ((0, 1), (1, 4)):
+        circumstance = {"train_seconds": 60.0 * pack, "pack": pack, "solo_step_seconds": 0.01 + seed / 1000}
+        synthetic_run.planned_and_recorded(seed=seed, circumstance=circumstance)
+    synthetic_run.planned_and_recorded(seed=2)  # before there were packs
+    run, section = only_section(synthetic_run)
+    shown = trials_data(run, section, {})
+    columns = {one["name"]: one for one in (*shown["main"], *shown["details"]["Cost"])}
+    assert columns["Training (min)"]["each"] == [1.0, None, 0.8]
+    assert columns["one update alone (ms)"]["each"] == [10.0, 11.0, None]
+    query = against_cost(section, "linear_top1")
+    with ResultStore(synthetic_run.folder) as store:
+        assert list(store.query(query).train_seconds) == [(60.0 + 50.0) / 2]
+
+
+def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():
+    pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
+    assert spearman(pairs).rho == pytest.approx(stats.spearmanr(pairs).statistic)
+    assert spearman(pairs[:LEAST_TRIALS]).rho is not None
+    assert spearman(pairs[: LEAST_TRIALS - 1]).rho is None
+    assert spearman([(1.0, y) for _, y in pairs]).rho is None
+
+
+def test_correlations_are_of_the_last_value_within_a_method(whole_sweep):
+    run, section = only_section(whole_sweep)
+    found = correlations(run, section, "linear_top1").set_index(["method", "diagnostic"])
+    with ResultStore(whole_sweep.folder) as store:
+        rows = store.query(
+            "SELECT arg_max(curves.value, epoch) AS last, any_value(metrics.value) AS value FROM curves "
+            "JOIN trials USING (trial_id) JOIN metrics USING (trial_id) WHERE method = 'barlow_twins' AND "
+            "status = 'done' AND curves.name = 'diagnostics/alignment' AND metrics.name = 'linear_top1' "
+            "AND split = 'test' GROUP BY trial_id"
+        )
+    expected = stats.spearmanr(rows["last"], rows["value"]).statistic
+    assert found.loc[("barlow_twins", "alignment"), "spearman"] == pytest.approx(expected)
+    assert found.loc[("barlow_twins", "alignment"), "trials"] == 26
+
+
+def test_a_shipped_protocol_is_told_in_words_and_a_bare_one_without_guesses():
+    told = dict(protocol_in_words(read_protocol("digits-small").content))
+    assert told["Data"].startswith("digits; 20 % of the training images are held out for validation")
+    assert "at least 3 seeds per cell; a difference below 1 point in top-1" in told["Seeds and margin"]
+    assert "linear probe of 50 epochs" in told["Evaluation"] and "validation data selects" in told["Selection"]
+    assert protocol_in_words({}) == []
+
+
+def test_published_numbers_are_of_the_same_dataset_and_stand_apart(synthetic_run):
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    protocol = synthetic_run.trial()["protocol"] | {"content": content}
+    synthetic_run.planned_and_recorded(0.9, method="simclr", protocol=protocol)
+    _, section = only_section(synthetic_run)
+    known = [v for t in published_tables().values() for v in t.values if v.dataset == "cifar10"]
+    found = reported(section)
+    assert len(found) == sum(value.metric in ("knn_top1", "linear_top1") for value in known) > 20
+    text = write_report(synthetic_run.folder).read_text("utf-8")
+    methods = text[text.index('id="s1-methods-table"') : text.index('id="s1-methods-table-csv"')]
+    assert "lightly" not in methods and "lightly" in text[text.index('class="apart"') :]
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[1, 1, 1], [1, 2, 1, 2, 1], [1, 2, 3], ["a", None, "a", None]])
+def test_a_column_gives_its_values_back(values):
+    one = column("x", values)
+    back = [
+        one["all"] if "all" in one else one["each"][n] if "each" in one else one["of"][one["at"][n]]
+        for n in range(len(values))
+    ]
+    assert back == values
+
+
+def test_curves_are_thinned_to_their_room_with_both_ends_kept(whole_sweep):
+    run, section = only_section(whole_sweep)
+    whole = trials_data(run, section, {})["curves"]
+    thin = trials_data(run, section, {}, share=3000 / CURVE_POINTS)["curves"]
+    assert not whole["thinned"] and thin["thinned"]
+    for name in whole["names"]:
+        for (_, grid, _), (_, few_grid, _) in zip(whole["series"][name], thin["series"][name], strict=True):
+            x, few = whole["epochs"][grid], thin["epochs"][few_grid]
+            assert len(few) <= len(x) and (few[0], few[-1]) == (x[0], x[-1])
+    assert trials_data(run, section, {}, share=0.0)["curves"]["left_out"]
+
+
+def test_a_log_tail_is_the_end_of_the_last_attempt_without_secrets(tmp_path: Path):
+    folder = tmp_path / "trials" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "attempt-0001.log").write_text("first")
+    lines = [f"line {n}" for n in range(100)] + ["token ghp_" + "a1B2" * 9]
+    (folder / "attempt-0002.log").write_text("\n".join(lines))
+    tail = read_log_tails(tmp_path, ["abc", "none"])
+    assert set(tail) == {"abc"}
+    assert "line 99" in tail["abc"] and "line 10\n" not in tail["abc"] and "ghp_" not in tail["abc"]
+
+
+# --- queries, and the page as a whole -------------------------------------------------------------------------------
+
+
+def test_every_query_on_the_page_runs_and_that_of_the_methods_gives_their_numbers(whole_sweep):
+    text = write_report(whole_sweep.folder).read_text("utf-8")
+    page = Page(text)
+    queries = re.findall("twinbench query DIR .*", page.text)
+    assert len(queries) >= 14
+    with ResultStore(whole_sweep.folder) as store:
+        answers = [store.query(shlex.split(line)[3]) for line in dict.fromkeys(queries)]
+        (methods,) = [store.query(shlex.split(line)[3]) for line in queries[:1]]
+    assert all(len(answer.columns) for answer in answers)
+    _, section = only_section(whole_sweep)
+    exact = methods_table(section).set_index("cell_id")
+    for row in methods.itertuples():
+        prefix = f"{row.name}_test"
+        assert row.mean == pytest.approx(exact.loc[row.cell_id, f"{prefix}_mean"])
+        if row.n > 1:
+            half = stats.t.ppf(0.975, row.n - 1) * row.sd / math.sqrt(row.n)
+            assert half == pytest.approx(exact.loc[row.cell_id, f"{prefix}_half_width"])
+
+
+def with_tools(page: Page) -> set[str]:
+    """The ids of all figures and tables, each of which has a link, a download and what is behind it below it."""
+    tags = [
+        (tag, a) for tag, a in page.tags if tag in ("table", "a", "button", "details") or a.get("class") == "panels"
+    ]
+    linked = set()
+    for (tag, link), (second, button), (third, _) in zip(tags, tags[1:], tags[2:], strict=False):
+        if tag == "a" and (link.get("aria-label") or "").startswith("Link to"):
+            assert (second, button["data-csv"], third) == ("button", str(link["href"])[1:], "details"), link
+            linked.add(button["data-csv"])
+    shown = {a["id"] for tag, a in tags if tag == "table" or a.get("class") == "panels"}
+    assert shown <= linked
+    return shown
+
+
+def test_every_figure_and_table_has_a_link_a_download_and_what_is_behind_it(whole_sweep, synthetic_run):
+    assert len(with_tools(report(whole_sweep))) >= 14
+    deviations = [
+        {"key": "training.epochs", "value": 20, "protocol_value": 40, "reason": "It's <late>"},
+        {"key": "training.optimizer", "value": "sgd", "protocol_value": 0.5, "reason": ""},
+    ]
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    deviating = synthetic_run.trial()["protocol"] | {"hash": "d" * 64, "deviations": deviations, "content": content}
+    synthetic_run.planned_and_recorded(0.9, protocol=deviating)
+    (synthetic_run.folder / "records" / "stray.txt").write_text("mine")
+    page = report(synthetic_run)
+    assert {"set-aside-table", "s1-deviations-table", "s1-reported-table"} <= with_tools(page)
+    asked = [shlex.split(line)[3] for line in re.findall("twinbench query DIR .*", page.text)]
+    with ResultStore(synthetic_run.folder) as store:
+        (found,) = [store.query(sql) for sql in asked if "from_json" in sql]
+        (aside,) = [store.query(sql) for sql in asked if "set_aside" in sql]
+    (rows,) = [list(csv.DictReader(io.StringIO(page.data("s1-deviations-table-csv"))))]
+    assert [{name: str(value) for name, value in row.items()} for row in rows] == [
+        {name: str(value) for name, value in one.items()} for one in deviations
+    ]
+    assert [
+        (row.key, json.loads(row.value), json.loads(row.protocol_value), row.reason) for row in found.itertuples()
+    ] == [tuple(one.values()) for one in deviations]
+    assert list(aside["file"]) == ["records/stray.txt"]
+
+
+def test_reported_numbers_name_the_files_that_they_are_from(synthetic_run):
+    content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
+    synthetic_run.planned_and_recorded(0.9, protocol=synthetic_run.trial()["protocol"] | {"content": content})
+    page = report(synthetic_run)
+    rows = list(csv.DictReader(io.StringIO(page.data("s1-reported-table-csv"))))
+    named = re.findall(r"twinbench/reports/reported/([a-z0-9-]+\.toml)", page.text)
+    assert named and set(named) == {row["File"] for row in rows}
+    for row in rows[:1] + rows[-1:]:
+        table = published_tables()[row["File"].removesuffix(".toml")]
+        assert row["Source"] == str(table.source) and row["Method"] in {value.method for value in table.values}
+
+
+def test_the_queries_of_runs_side_by_side_give_each_runs_numbers(new_synthetic_run, tmp_path: Path):
+    folders = []
+    for number in range(2):
+        run = new_synthetic_run(tmp_path / f"run{number}")
+        run.planned_and_recorded(0.9 - 0.1 * number, method="simclr")
+        folders.append(run.folder)
+    page = Page(write_reports(folders, tmp_path / "both").read_text("utf-8"))
+    assert "together-1" in with_tools(page)
+    for number, folder in enumerate(folders, 1):
+        (line,) = re.findall(f"twinbench query DIR{number} .*", page.text)
+        with ResultStore(folder) as store:
+            found = store.query(shlex.split(line)[3]).set_index("name")
+        assert found.loc["linear_top1", "mean"] == pytest.approx(1.0 - 0.1 * number)
+
+
+def test_a_query_survives_names_of_quotes(synthetic_run):
+    name = 'it\'s "$x" `y` \\'
+    for value in ("one", "two"):
+        synthetic_run.planned_and_recorded(0.9, method=name, settings={name: value})
+    page = report(synthetic_run)
+    with ResultStore(synthetic_run.folder) as store:
+        for line in re.findall("twinbench query DIR .*", page.text):
+            store.query(shlex.split(line)[3])
+
+
+def test_a_hostile_name_changes_nothing_but_its_own_label(synthetic_run, new_synthetic_run, tmp_path: Path):
+    """The page of a plain name and that of a hostile one are made of the same elements."""
+    hostile = f"{HOSTILE}\u202e\u2067\"'"
+    shapes = []
+    for name, run in (("plain", synthetic_run), (hostile, new_synthetic_run(tmp_path / "hostile"))):
+        for seed in range(2):
+            run.planned_and_recorded(0.9 + 0.01 * seed, method=name, seed=seed, circumstance={"host": name})
+        page = report(run)
+        shapes.append([(tag, sorted(attributes)) for tag, attributes in page.tags if tag not in ("td", "th")])
+    assert shapes[0] == shapes[1]
+
+
+def test_five_hundred_trials_with_curves_stay_under_eight_megabytes(synthetic_run):
+    synthetic_run.later = True
+    series = {f"diagnostics/{name}": [0.123456 + 0.001 * n for n in range(100)] for name in "abcdef"}
+    for number in range(500):
+        curves = {"epoch": list(range(100)), "series": series | {"loss": [number + 1 / (n + 1) for n in range(100)]}}
+        settings = {"projector_width": number // 5}
+        synthetic_run.planned_and_recorded(0.9, seed=number % 5, settings=settings, curves=curves)
+    synthetic_run.write_plan()
+    assert write_report(synthetic_run.folder).stat().st_size < 8e6
+
+
+def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders(new_synthetic_run, tmp_path: Path):
+    folders = []
+    for number in range(2):
+        run = new_synthetic_run(tmp_path / f"run{number}")
+        run.planned_and_recorded(0.9 - 0.1 * number, method="simclr")
+        folders.append(run.folder)
+    first = write_reports(folders, tmp_path / "both").read_bytes()
+    assert write_reports(folders, tmp_path / "again").read_bytes() == first
+    assert all("report" not in name for folder in folders for name in tree(folder))
+    page = Page(first.decode())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert json.loads(json.dumps(page.data("r1s1-trials-data")))["ids"]
+
+
+# --- how to reproduce -----------------------------------------------------------------------------------------------
+
+
+def asked_for(page: Page) -> list[str]:
+    """Of the part on reproducing, what stands before each command that the run was asked for by, and the command."""
+    return [line for line in page.text.splitlines() if line.startswith("The run, as it was asked for")]
+
+
+def test_the_page_gives_the_commands_that_made_the_run_as_they_stand(synthetic_run):
+    synthetic_run.commands = ["twinbench run 'a  b.toml' --set 'x=<b>&'", "twinbench run c --slurm setup=WITHHELD"]
+    fill_methods(synthetic_run, 1)
+    assert asked_for(report(synthetic_run)) == [
+        "The run, as it was asked for, 1 of 2 commandstwinbench run 'a  b.toml' --set 'x=<b>&'",
+        "The run, as it was asked for, 2 of 2 commands; WITHHELD stands for what may be a secret"
+        "twinbench run c --slurm setup=WITHHELD",
+    ]
+
+
+def test_a_checkout_with_changes_gives_the_commit_that_git_knows_and_says_that_there_were_some(synthetic_run):
+    synthetic_run.planned_and_recorded(0.9, seed=0)
+    synthetic_run.planned_and_recorded(0.9, seed=1, circumstance={"commit": "b" * 40 + "+changes"})
+    lines = [line for line in report(synthetic_run).text.splitlines() if "git checkout" in line]
+    assert lines == [
+        f"The code that ran, but for changes that are in no commitgit checkout {'b' * 40}",
+        f"The code that rangit checkout {'c' * 40}",
+    ]
+
+
+def test_a_folder_that_does_not_say_how_it_was_made_has_the_other_commands_alone(synthetic_run):
+    fill_methods(synthetic_run, 1)
+    page = report(synthetic_run)
+    assert asked_for(page) == [] and "twinbench report DIR" in page.text
+
+
+def test_records_of_another_protocol_than_the_plans_are_not_said_to_be_made_by_its_commands(synthetic_run):
+    synthetic_run.commands = ["twinbench run a"]
+    fill_methods(synthetic_run, 1)
+    other = synthetic_run.trial()["protocol"] | {"hash": "6" * 64}
+    synthetic_run.record(synthetic_run.trial(protocol=other), 0.8)
+    page = report(synthetic_run)
+    assert "2 different protocols" in page.text and len(asked_for(page)) == 1

@@ -1,0 +1,461 @@
+"""Claim: each rule passes on an honest study and says what it saw; what is unusual and honest is told, not refused."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claim_study import BEGAN, CLAIMS, DECLARED, Study, honest_study, leave_attempt, rewrite, shift
+
+from twinbench.reports.claims.claim import Claim, read_claims
+from twinbench.reports.claims.declarations import declare, read_log
+from twinbench.reports.claims.evidence import Folder, Side
+from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, RULES, Case, Finding
+from twinbench.reports.rules.sentence import Compared, contradictions, generalises, names_dataset, says_setting
+from twinbench.reports.statistics.intervals import welch_difference
+from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
+from twinbench.results.record import DECLARATIONS
+from twinbench.results.store import ResultStore
+
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+
+# Of the honest study: the outcome of each rule, and what it says it saw.
+SEEN = {
+    "A1": (PASSED, "cifar10-small v4 (1550f6f3e742)"),
+    "A2": (PASSED, "dataset sha256:1111"),
+    "A3": (PASSED, "without the validation images"),
+    "A4": (PASSED, "3.3% of the test images of cifar10"),
+    "A5": (PASSED, "selected on validation out of 8, reported on test"),
+    "A6": (PASSED, "checkpoint: last"),
+    "A7": (PASSED, "simclr: 1 cell to choose from, byol: 1 cell to choose from"),
+    "A8": (PASSED, "12 trials, all ended"),
+    "A9": (PASSED, "seeds [0, 1, 2, 3, 4, 5]"),
+    "A10": (PASSED, "6 pairs, correlation of the sides"),
+    "A11": (PASSED, "recipe "),
+    "A12": (PASSED, "simclr: 20 epochs, 143,360 images, byol: 20 epochs, 143,360 images"),
+    "A13": (PASSED, "small_resnet, blocks per stage 1, width 16"),
+    "A14": (PASSED, "over seeds and over test examples"),
+    "A15": (PASSED, "t intervals over seeds"),
+    "A16": (PASSED, "interval, effect size"),
+    "A17": (PASSED, "Holm over the 1 comparison of family 'claims'"),
+    "A18": (PASSED, "asked for: 0.0100"),
+    "A19": (PASSED, "margin 0.01"),
+    "A20": (PASSED, "names cifar10-small, which fixes dataset, backbone and epochs"),
+    "A21": (PASSED, "curves and outputs by example"),
+    "A22": (PASSED, "one code, device, precision, mode of kernels and set of versions"),
+    "A23": (NOT_APPLICABLE, "one dataset"),
+    "A24": (PASSED, "declared 2026-01-01T00:00:00+00:00, first result 2026-01-02T07:01:00"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The honest study, for tests that leave it as it is."""
+    return honest_study(tmp_path_factory.mktemp("honest") / "run")
+
+
+@pytest.fixture(scope="module")
+def case(whole: Study) -> Case:
+    """The case of its one claim."""
+    (claim,) = read_claims(whole.claims_file)
+    return in_families([Folder(whole.folder).evidence(claim, None, locked_hashes())])[0]
+
+
+def found(rule: str, case: Case) -> Finding:
+    return next(one for one in RULES if one.id == rule).find(case)
+
+
+def with_evidence(case: Case, **changes: Any) -> Case:
+    return replace(case, evidence=replace(case.evidence, **changes))
+
+
+def with_claim(case: Case, **changes: Any) -> Case:
+    return with_evidence(case, claim=replace(case.evidence.claim, **changes))
+
+
+def with_side(case: Case, method: str, change: Callable[[Side], Side]) -> Case:
+    """The case with one side changed, wherever it stands."""
+    old = next(side for side in case.evidence.sides if side.selector["method"] == method)
+    new = change(old)
+
+    def swapped(side: Any) -> Any:
+        return new if side is old else side
+
+    sides = tuple(swapped(side) for side in case.evidence.sides)
+    pairs = tuple((swapped(a), swapped(b), point) for a, b, point in case.evidence.pairs)
+    return with_evidence(case, sides=sides, pairs=pairs)
+
+
+def with_trials(case: Case, method: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Case:
+    def changed(side: Side) -> Side:
+        assert side.cell is not None
+        return replace(side, cell=replace(side.cell, trials=tuple(change(trial) for trial in side.cell.trials)))
+
+    return with_side(case, method, changed)
+
+
+def with_selector(case: Case, method: str, **settings: Any) -> Case:
+    return with_side(case, method, lambda side: replace(side, selector={**side.selector, **settings}))
+
+
+def with_rows(case: Case, method: str, **values: Any) -> Case:
+    def changed(side: Side) -> Side:
+        return replace(side, measurements=tuple(row | values for row in side.measurements))
+
+    return with_side(case, method, changed)
+
+
+# --- the honest study -------------------------------------------------------------------------------------------------
+
+
+def test_the_rules_are_a1_to_a24_each_with_its_source() -> None:
+    assert [rule.id for rule in RULES] == [f"A{number}" for number in range(1, 25)]
+    assert all(rule.source and rule.title for rule in RULES)
+
+
+@pytest.mark.parametrize("rule", SEEN)
+def test_on_an_honest_study_a_rule_passes_and_says_what_it_saw(rule: str, case: Case) -> None:
+    outcome, text = SEEN[rule]
+    assert found(rule, case).outcome == outcome
+    assert text in found(rule, case).text
+
+
+@pytest.mark.parametrize("rule", SEEN)
+def test_the_evidence_query_of_a_rule_shows_the_trials_of_the_claim(rule: str, case: Case, whole: Study) -> None:
+    with ResultStore(whole.folder) as store:
+        rows = store.query(found(rule, case).query)
+    assert set(rows["trial_id"]) == {trial.trial_id for trial in [*whole.of("simclr"), *whole.of("byol")]}
+    assert len(rows.columns) > 3
+
+
+# --- what one rule sees -----------------------------------------------------------------------------------------------
+
+SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
+    "more candidates than the protocol has": (
+        "A5", "stops", "selected out of 52, and the protocol has 8",
+        lambda case: with_rows(case, "simclr", candidates=52)),
+    "candidates that nobody counted": (
+        "A5", "stops", "6 values do not say", lambda case: with_rows(case, "simclr", candidates=None)),
+    "a selection that the protocol does not ask for": (
+        "A5", "stops", "selected on train", lambda case: with_rows(case, "simclr", selected_on="train")),
+    "a test set of another size": (
+        "A2", "stops", "unequal numbers of test images: 1500, 2000",
+        lambda case: with_rows(case, "simclr", n_examples=1500)),
+    "more images on one side": (
+        "A12", "stops", "unequal compute: simclr: 20 epochs, 286,720 images",
+        lambda case: with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})),
+    "another precision on one side": (
+        "A22", "stops", "the sides themselves differ in precision: bf16, fp32",
+        lambda case: with_trials(case, "simclr", lambda trial: trial | {"precision": "bf16"})),
+    "another device on one side": (
+        "A22", "stops", "device: NVIDIA H100, cpu",
+        lambda case: with_trials(case, "simclr", lambda trial: trial | {"device": "NVIDIA H100"})),
+    "devices that both sides share": (
+        "A22", "told", "they differ in device: NVIDIA H100, cpu",
+        lambda case: mixed(mixed(case, "simclr", "device", "NVIDIA H100"), "byol", "device", "NVIDIA H100")),
+    "another commit with the same code": (
+        "A22", "told", "commit: ",
+        lambda case: with_trials(case, "simclr", lambda trial: trial | {"commit": "f" * 40})),
+    "results without a time": (
+        "A24", "late", "12 results do not say when they came",
+        lambda case: with_trials(with_trials(case, "simclr", timeless), "byol", timeless)),
+    "a sentence about all datasets": (
+        "A23", "narrows", "'in general'",
+        lambda case: with_claim(case, sentence="In general SimCLR beats BYOL, as on CIFAR-10.")),
+    "a margin that nobody named": (
+        "A19", "narrows", "allows 5 points, more than the margin of 1",
+        lambda case: with_claim(case, kind="not_worse", within=0.05, sentence="BYOL is as good on CIFAR-10.")),
+    "a batch size that the sentence leaves out": (
+        "A20", "narrows", "holds at batch_size 128, which the sentence does not say",
+        lambda case: with_selector(case, "simclr", batch_size=128)),
+    "a backbone and epochs that the sentence leaves out": (
+        "A20", "told", "names cifar10, and neither cifar10-small nor the backbone small_resnet and 20 epochs",
+        lambda case: with_claim(case, sentence="On CIFAR-10 SimCLR is better than BYOL by one point.")),
+    "a backbone that the sentence leaves out": (
+        "A20", "told", "nor the backbone small_resnet",
+        lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
+    "trials that were begun and given up": (
+        "A8", "told", "1 trials were begun, never ended",
+        lambda case: with_evidence(case, around=replace(case.evidence.around, begun=("f" * 16,)))),
+    "a trial that ended and is nowhere": (
+        "A8", "stops", "neither a record nor a place on the plan",
+        lambda case: with_evidence(case, around=replace(case.evidence.around, vanished=("f" * 16,)))),
+}  # fmt: skip
+
+
+def mixed(case: Case, method: str, key: str, value: str) -> Case:
+    """Half of the method's trials with another value."""
+    return with_trials(case, method, lambda trial: trial | ({key: value} if trial["seed"] % 2 else {}))
+
+
+def timeless(trial: dict[str, Any]) -> dict[str, Any]:
+    return trial | {"finished": None}
+
+
+@pytest.mark.parametrize("what", SEES)
+def test_a_rule_sees(what: str, case: Case) -> None:
+    rule, weight, text, change = SEES[what]
+    finding = found(rule, change(case))
+    assert (finding.outcome, finding.weight) == (FAILED, weight), finding.text
+    assert text in finding.text
+
+
+def test_a_sentence_without_the_protocol_passes_where_it_names_all_that_was_fixed(case: Case) -> None:
+    named = "On CIFAR-10, with a small ResNet trained for 20 epochs, SimCLR is a point above BYOL."
+    finding = found("A20", with_claim(case, sentence=named))
+    assert (finding.outcome, finding.text) == (PASSED, "names cifar10, backbone and epochs")
+
+
+def test_few_unpaired_seeds_against_more_are_told_not_to_cover_what_they_say(case: Case) -> None:
+    (contrast,) = case.contrasts
+    assert contrast.b is not None
+    few = dict(list(contrast.a.values.items())[:3])
+    others = {seed + 100: value for seed, value in contrast.b.values.items()}
+    for of_a, covers in ((few, False), (dict(contrast.a.values), True)):
+        difference = welch_difference([*of_a.values()], [*others.values()])
+        sides = {"a": replace(contrast.a, values=of_a), "b": replace(contrast.b, values=others)}
+        finding = found("A15", replace(case, contrasts=(replace(contrast, difference=difference, **sides),)))
+        assert (finding.outcome, finding.weight) == (PASSED if covers else FAILED, "told"), finding.text
+    assert "t intervals over seeds" in finding.text
+
+
+def test_compute_that_the_claim_itself_sets_apart_is_no_fault(case: Case) -> None:
+    longer = with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})
+    for method in ("simclr", "byol"):
+        longer = with_selector(longer, method, batch_size=64)
+    assert found("A12", longer).outcome == PASSED
+    assert "as the claim says" in found("A12", longer).text
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda lines: [lines[0].replace("2026-01-01", "2025-01-01"), *lines[1:]], "line 1 was changed"),
+        (lambda lines: [lines[0], lines[2]], "line 2 was changed, or one before it is gone"),
+        (lambda lines: [lines[1], lines[0], lines[2]], "line 1 was changed, or one before it is gone"),
+        (lambda lines: [*lines, '{"name": "torn'], "line 4 is no declaration"),
+    ],
+    ids=["edited", "removed", "reordered", "torn"],
+)
+def test_a_log_that_was_changed_makes_every_claim_exploratory(
+    change: Callable[[list[str]], list[str]], text: str, case: Case, tmp_path: Path
+) -> None:
+    first = case.evidence.claim
+    declare([first, replace(first, name="second"), replace(first, name="third")], tmp_path, DECLARED)
+    (tmp_path / DECLARATIONS).write_text("\n".join(change((tmp_path / DECLARATIONS).read_text().splitlines())))
+    log = read_log(tmp_path)
+    finding = found("A24", with_evidence(case, log=log, declared=log.of(first)))
+    assert (finding.outcome, finding.weight) == (FAILED, "late")
+    assert text in finding.text
+
+
+# --- families ---------------------------------------------------------------------------------------------------------
+
+
+def test_families_of_one_question_are_judged_as_one_unless_that_changes_nothing(case: Case) -> None:
+    """Bonferroni over all 41: a paired t of 6 seeds must reach t(0.9994, 5) = 6.6 or so; the honest study's is 50."""
+    claim = case.evidence.claim
+    others = [replace(case.evidence, claim=replace(claim, name=f"{n}", family=f"{n}")) for n in range(40)]
+    split = with_evidence(case, together=[case.evidence, *others])
+    assert "40 more of the same question" in found("A17", split).text
+    assert found("A17", split).outcome == PASSED
+    (contrast,) = case.contrasts
+    assert contrast.difference is not None and contrast.difference.standard_error is not None
+    error = (contrast.difference.mean - contrast.bound) / 4  # t = 4: stands at 95 %, t(0.975, 5) = 2.57
+    weak = replace(contrast.difference, standard_error=error).at(0.95)
+    nearly = replace(split, contrasts=(replace(contrast, difference=weak),))
+    assert found("A17", nearly).outcome == FAILED
+    assert found("A17", replace(nearly, evidence=case.evidence)).outcome == PASSED
+
+
+def test_claims_about_something_else_do_not_add_up(case: Case) -> None:
+    claim = case.evidence.claim
+    others = [
+        replace(claim, name="knn", family="other", metric="knn_top1"),
+        replace(claim, name="within", family="other", b={"method": "simclr", "batch_size": 128}),
+        replace(claim, name="axis", family="other", kind="monotone", axis="batch_size", values=(64, 128)),
+        replace(claim, name="protocol", family="other", protocol="cifar10-r18-200ep"),
+    ]
+    together = [case.evidence, *(replace(case.evidence, claim=other) for other in others)]
+    assert found("A17", with_evidence(case, together=together)).text == found("A17", case).text
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+COMPARED = Compared(
+    "cifar10",
+    frozenset({"cifar10-small", "cifar10-r18-200ep", "digits-small"}),
+    frozenset({"simclr", "byol", "barlow_twins"}),
+    frozenset({20}),
+    "small_resnet",
+)
+
+
+def _claim(sentence: str, **changes: Any) -> Claim:
+    plain = Claim(
+        "it", sentence, "better", {"method": "simclr"}, protocol="cifar10-small", b={"method": "byol"}, at_least=0.01
+    )
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        ("On CIFAR-10 BYOL clearly wins over SimCLR by one point.", "byol is the better one"),
+        ("On CIFAR-10 SimCLR is 10% better than BYOL.", "it says 10 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR exceeds BYOL by at least 3 percent.", "it says 3 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR is 2 pp above BYOL.", "it says 2 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR is the best method, above BYOL.", "one other is compared"),
+        ("On CIFAR-10 SimCLR outperforms every other method.", "one other is compared"),
+        ("On CIFAR-100 SimCLR beats BYOL.", "names cifar100"),
+        ("On CIFAR-10 and ImageNet-1k SimCLR beats BYOL.", "names imagenet1k"),
+        ("Under cifar10-r18-200ep SimCLR beats BYOL.", "names protocol cifar10-r18-200ep"),
+        ("SimCLR beats Barlow Twins on CIFAR-10.", "speaks of barlow_twins, and byol is compared"),
+        ("On CIFAR-10 SimCLR is three points better than BYOL.", "says 3 points, and the claim 1"),
+        ("On CIFAR-10 SimCLR is 1.5 percentage points better than BYOL.", "says 1.5 points"),
+        ("On CIFAR-10 SimCLR is better than BYOL by half a point.", "says 0.5 points"),
+        ("After 200 epochs on CIFAR-10 SimCLR beats BYOL.", "speaks of 200 epochs, and the trials had 20"),
+        ("With a ResNet-50 on CIFAR-10 SimCLR beats BYOL.", "speaks of a resnet50"),
+        ("On CIFAR-10 SimCLR beats BYOL in kNN accuracy.", "speaks of kNN accuracy"),
+        ("On CIFAR-10 BYOL outperforms SimCLR.", "says that byol is the better one"),
+        ("On CIFAR-10 SimCLR falls behind BYOL.", "says that byol is the better one"),
+    ],
+)  # fmt: skip
+def test_a_sentence_about_something_else_is_seen(sentence: str, text: str) -> None:
+    assert text in "; ".join(contradictions(_claim(sentence), COMPARED))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "On CIFAR-10 with 10% of the labels SimCLR is one percent better than BYOL, at 95 % confidence.",
+        "On CIFAR-10, at the best batch size of each, SimCLR is above BYOL in accuracy.",
+        "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy.",
+        "After twenty epochs on CIFAR 10 SimCLR, unlike Barlow Twins, beats BYOL.",
+        "BYOL is not better than SimCLR on CIFAR-10.",
+        "Compared with BYOL, SimCLR is a point ahead on cifar10.",
+        "With 10,000 images of CIFAR-10 SimCLR is 1 point better than BYOL, linear probes on a ResNet.",
+    ],
+)
+def test_a_sentence_about_what_is_compared_contradicts_nothing(sentence: str) -> None:
+    assert list(contradictions(_claim(sentence), COMPARED)) == []
+    assert names_dataset(_claim(sentence), "cifar10")
+
+
+def test_a_longer_name_is_not_taken_for_a_shorter_one() -> None:
+    assert not names_dataset(_claim("On CIFAR-100 SimCLR wins."), "cifar10")
+    assert not names_dataset(_claim("On Imagenette SimCLR wins."), "imagenet")
+    assert not names_dataset(_claim("On ImageNet-100 SimCLR wins."), "imagenet")
+    assert names_dataset(_claim("On ImageNet-1k SimCLR wins."), "imagenet")
+
+
+def test_settings_are_found_in_words_and_figures() -> None:
+    assert says_setting(_claim("after four epochs"), "epochs", 4)
+    assert says_setting(_claim("at 1,024 images"), "batch_size", 1024)
+    assert says_setting(_claim("at a rate of 0.5."), "temperature", 0.5)
+    assert not says_setting(_claim("after 40 epochs, at 0.45"), "epochs", 4)
+
+
+def test_words_that_generalise_are_found_and_others_are_not() -> None:
+    assert generalises(_claim("SimCLR is better on all image datasets.")) == "on all image datasets"
+    assert generalises(_claim("On CIFAR-10 SimCLR is better than BYOL.")) == ""
+
+
+@pytest.mark.parametrize("file", ["cifar10_claims.toml", "lightly_claims.toml"])
+def test_the_sentences_of_the_examples_contradict_only_what_they_were_made_to(file: str) -> None:
+    told = {}
+    for claim in read_claims(EXAMPLES / file):
+        epochs = frozenset(int(side["epochs"]) for side in (claim.a, claim.b) if "epochs" in side)
+        epochs |= frozenset(int(value) for value in claim.values if claim.axis == "epochs")
+        compared = replace(COMPARED, epochs=epochs, backbone="" if claim.reported else "small_resnet")
+        if wrong := list(contradictions(claim, compared)):
+            told[claim.name] = wrong
+    expected = {"under-the-large-protocol": ["it speaks of a resnet18, and the backbone is small_resnet"]}
+    assert told == (expected if file.startswith("cifar10") else {})
+
+
+# --- unusual, and honest ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tmp_path: Path) -> None:
+    """All at once: seeds of another method, a failure that was run again, machines that both sides share, an earlier
+    study in the folder, a first wording of the claim, a summary that was reworded, attempts of a plan given up."""
+    shutil.copytree(whole.folder, tmp_path / "run", ignore=shutil.ignore_patterns("results.duckdb*"))
+    study = replace(whole, folder=tmp_path / "run", trials=list(whole.trials))
+    for seed in range(8):
+        study.add(study.trial("vicreg", seed), 0.58 + shift(seed))
+    study.write_plan()
+    retried, noted = study.of("byol", 3)[0], study.of("byol", 4)[0]
+    leave_attempt(study.folder, retried.trial_id, "failed", "2026-01-01T23:00:00+00:00", "out of memory")
+    leave_attempt(study.folder, retried.trial_id, "done", "2026-01-02T20:00:00+00:00", number=2)
+    leave_attempt(study.folder, "f" * 16, "interrupted", "2026-01-01T22:00:00+00:00")
+    rewrite(
+        study,
+        noted,
+        lambda record: record["result"]["trial"]["protocol"]["content"].update({"summary": "Better said."}),
+    )
+    for method in ("simclr", "byol"):
+        for seed in (0, 2):
+            rewrite(
+                study,
+                study.of(method, seed)[0],
+                lambda record: record["circumstance"].update({"device": "NVIDIA H100"}),
+            )
+    before = BEGAN - timedelta(days=30)
+    for seed in range(2):
+        old = study.add(study.trial("barlow_twins", seed), 0.6)
+        times = {key: before.isoformat(timespec="seconds") for key in ("started", "finished")}
+        rewrite(study, old, lambda record, times=times: record["circumstance"].update(times))
+    study.write_plan()
+    (study.folder / DECLARATIONS).unlink()
+    kept = [
+        path
+        for path in (study.folder / "records").iterdir()
+        if path.stem not in {t.trial_id for t in study.of("barlow_twins")}
+    ]
+    for path in kept:
+        path.rename(study.folder / path.name)
+    study.write_claims(CLAIMS.replace("at least one point", "one point"), DECLARED)
+    study.write_claims(CLAIMS, DECLARED)
+    for path in kept:
+        (study.folder / path.name).rename(path)
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    failed = {finding.rule: (finding.weight, finding.text) for finding in verdict.findings if finding.outcome == FAILED}
+    assert verdict.label == "SUPPORTED_AS_STATED", verdict.why
+    assert {rule: weight for rule, (weight, _) in failed.items()} == {"A8": "told", "A9": "told", "A22": "told"}
+    assert "seeds [6, 7] were run of other cells" in failed["A9"][1]
+    assert "declared and left out (simclr-beats-byol) change nothing" in found_in(verdict.findings, "A17")
+
+
+def found_in(findings: tuple[Finding, ...], rule: str) -> str:
+    return next(finding.text for finding in findings if finding.rule == rule)
+
+
+def test_a_deviation_that_all_trials_name_is_shown_with_the_protocol(case: Case) -> None:
+    from twinbench.sweeps.deviations import Deviation, deviate
+    from twinbench.sweeps.sweep import read_protocol
+
+    asked = [Deviation("training.warmup_epochs", 4.0, "why"), Deviation("methods.simclr.temperature", 0.2, "why")]
+    asked += [Deviation("collapsed_below", 0.01, "why"), Deviation("methods.vicreg.projector_output_width", 64, "why")]
+    asked += [Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "why")]
+    asked += [Deviation("evaluation.ridge_penalties", [1.0], "why")]
+    carried = deviate(read_protocol("cifar10-small"), asked, "sweep").carried
+    changed = case
+    for method in ("simclr", "byol"):
+        section = replace(
+            case.evidence.measured[0].section,  # type: ignore[type-var]
+            protocol_hash=carried["hash"],
+            content=carried["content"],
+            deviations=tuple(carried["deviations"]),
+            base_hash=carried["base_hash"],
+        )
+        changed = with_side(changed, method, lambda side, section=section: replace(side, section=section))
+    finding = found("A1", with_evidence(changed, traces={}))
+    assert finding.outcome == PASSED, finding.text
+    assert "training.warmup_epochs = 4.0 (protocol: 1.0)" in finding.text

@@ -1,0 +1,700 @@
+"""Claim: whatever an author does to an honest study is named by a rule, and the claim is not simply supported.
+
+Each cheat is one small change by somebody who knows the formats: digests, ids, plan and attempts are made to fit unless
+the cheat is that they do not.
+"""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from claim_study import (
+    BEGAN,
+    CLAIM,
+    CLAIMS,
+    DECLARED,
+    FINGERPRINT,
+    LEVELS,
+    SEEDS,
+    Study,
+    honest_study,
+    leave_attempt,
+    leave_record,
+    otherwise,
+    read,
+    rewrite,
+    shift,
+    under,
+)
+
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.declarations import declare
+from twinbench.reports.rules.registry import FAILED
+from twinbench.reports.tables.published import published_tables
+from twinbench.reports.verdicts import check
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.verdict import Verdict
+from twinbench.results.record import DECLARATIONS, record_path, write_artefact
+from twinbench.results.store import DATABASE, ResultStore
+from twinbench.sweeps.deviations import Deviation, deviate
+from twinbench.sweeps.sweep import read_protocol
+from twinbench.sweeps.trial import Trial
+
+AFTER = BEGAN + timedelta(days=60)
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """What is done, the rule that names it, a word of its finding, and how the verdict's label begins or ends."""
+
+    do: Callable[[Study], None]
+    rule: str
+    word: str
+    label: str
+
+
+CHEATS: list[Cheat] = []
+
+
+def cheat(
+    rule: str, word: str, label: str = "INADMISSIBLE"
+) -> Callable[[Callable[[Study], None]], Callable[..., None]]:
+    """Puts the function on the list."""
+
+    def listed(do: Callable[[Study], None]) -> Callable[[Study], None]:
+        CHEATS.append(Cheat(do, rule, word, label))
+        return do
+
+    return listed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables_are_read_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "published_tables", functools.cache(published_tables))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """An honest study whose database is there already."""
+    study = honest_study(tmp_path_factory.mktemp("honest") / "run")
+    check_claims(study.claims_file, study.folder)
+    return study
+
+
+@pytest.fixture
+def study(whole: Study, tmp_path: Path) -> Study:
+    """A copy of it, for one cheat to change."""
+    shutil.copytree(whole.folder, tmp_path / "run")
+    return replace(whole, folder=tmp_path / "run", trials=list(whole.trials))
+
+
+def judged(study: Study, name: str = "simclr-beats-byol") -> Verdict:
+    checked = check_claims(study.claims_file, study.folder)
+    return next(verdict for verdict in checked.verdicts if verdict.claim.name == name)
+
+
+# --- what the cheats are made of ------------------------------------------------------------------------------------
+
+
+def drop(study: Study, trial: Trial, plan: bool = True, attempts: bool = True) -> None:
+    """Removes a record; from the plan and from the attempts too, or not."""
+    record_path(study.folder, trial.trial_id).unlink()
+    if attempts:
+        shutil.rmtree(study.folder / "trials" / trial.trial_id)
+    if plan:
+        study.trials.remove(trial)
+        study.write_plan()
+
+
+def add(study: Study, method: str, seed: int, level: float | None = None, **choices: Any) -> Trial:
+    """One more trial, as honest ones come out."""
+    named = ("settings", "training", "protocol", "fingerprint")
+    trial = study.trial(method, seed, **{key: choices.pop(key) for key in named if key in choices})
+    accuracy = (LEVELS[method] if level is None else level) + shift(seed) + shift(method, seed) / 2
+    study.add(trial, accuracy, **choices)
+    study.write_plan()
+    return trial
+
+
+def again(
+    study: Study, trial: Trial, accuracy: float | None = None, as_trial: Trial | None = None, **choices: Any
+) -> None:
+    """The same trial recorded once more, with something different."""
+    value = next(m["value"] for m in read(study, trial)["result"]["metrics"] if m["name"] == "linear_top1")
+    drop(study, trial, plan=as_trial is not None)
+    if as_trial is not None:
+        study.trials.append(as_trial)
+        study.write_plan()
+    leave_record(study.folder, as_trial or trial, value if accuracy is None else accuracy, **choices)
+
+
+def declare_anew(study: Study, claims: str, protocol: str = "") -> None:
+    """Other claims, declared in time as if they had always been there."""
+    (study.folder / DECLARATIONS).unlink()
+    (study.folder / "records").rename(study.folder / "hidden")
+    study.write_claims(claims if not protocol else claims.replace("cifar10-small", protocol), DECLARED)
+    (study.folder / "hidden").rename(study.folder / "records")
+
+
+def move(study: Study, method: str, carried: dict[str, Any]) -> None:
+    """The method's trials ran under another protocol."""
+    for trial in study.of(method):
+        rewrite(study, trial, lambda record: None, under(trial, carried))
+
+
+def of_ones_own(study: Study, **changes: Any) -> dict[str, Any]:
+    """A protocol that no lock covers, with these values, for all trials; and the claim under it."""
+    carried = otherwise(study.protocol, name="mine", **changes)
+    for trial in list(study.trials):
+        rewrite(study, trial, lambda record: None, under(trial, carried))
+    declare_anew(study, CLAIMS, protocol="mine")
+    return carried
+
+
+def in_circumstance(study: Study, method: str, **values: Any) -> None:
+    for trial in study.of(method):
+        rewrite(study, trial, lambda record: record["circumstance"].update(values))
+
+
+def in_metrics(study: Study, trial: Trial, **values: Any) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        for metric in record["result"]["metrics"]:
+            metric.update(values)
+
+    rewrite(study, trial, edit)
+
+
+def log_lines(study: Study) -> list[str]:
+    return (study.folder / DECLARATIONS).read_text().splitlines(keepends=True)
+
+
+def other_claim(name: str, **changes: str) -> str:
+    text = CLAIM.replace("simclr-beats-byol", name)
+    for key, value in changes.items():
+        text += f"{key} = {value}\n"
+    return text
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------
+
+
+@cheat("A8", "no record")
+def a_seed_is_dropped(study: Study) -> None:
+    drop(study, study.of("byol", 5)[0], plan=False)
+
+
+@cheat("A8", "neither a record nor a place on the plan")
+def a_seed_and_its_place_on_the_plan_are_dropped(study: Study) -> None:
+    drop(study, study.of("byol", 5)[0], attempts=False)
+
+
+@cheat("A9", "byol without [5]")
+def a_seed_is_dropped_with_every_trace_of_it(study: Study) -> None:
+    drop(study, study.of("byol", 5)[0])
+
+
+@cheat("A9", "byol without [5]")
+def a_bad_seed_is_replaced_by_another_number(study: Study) -> None:
+    drop(study, study.of("byol", 5)[0])
+    add(study, "byol", 11)
+
+
+@cheat("A9", "byol without [6, 7]")
+def one_side_alone_gets_more_seeds(study: Study) -> None:
+    for seed in (6, 7):
+        add(study, "simclr", seed)
+
+
+@cheat("A9", "asks for 2 seeds")
+def one_seed_is_all_there_is(study: Study) -> None:
+    for trial in [trial for trial in study.trials if trial.seed > 0]:
+        drop(study, trial)
+
+
+@cheat("A9", "one is a copy")
+def a_record_is_copied_to_another_seed(study: Study) -> None:
+    copied, _ = study.of("simclr", 4)[0], drop(study, study.of("simclr", 5)[0])
+    record = read(study, copied)
+    study.add(study.trial("simclr", 5), 0.6)
+    rewrite(study, study.of("simclr", 5)[0], lambda other: other["result"].update(
+        {key: record["result"][key] for key in ("metrics", "outputs", "curves")}
+    ))  # fmt: skip
+    study.write_plan()
+
+
+@cheat("A9", "examples, and seeds of this cell")
+def a_copied_record_is_touched_up(study: Study) -> None:
+    from safetensors.numpy import load, save
+
+    copied = read(study, study.of("simclr", 4)[0])
+    outputs = load((study.folder / copied["result"]["outputs"]["file"]).read_bytes())
+    for name in ("linear_prediction", "linear_correct"):
+        outputs[name][np.flatnonzero(outputs["linear_correct"])[:6]] = 0  # six fewer are right
+    outputs["linear_correct"] = (outputs["linear_prediction"] == outputs["labels"]).astype(np.uint8)
+    reference = write_artefact(study.folder, save(outputs), ".safetensors")
+
+    def edit(record: dict[str, Any]) -> None:
+        record["result"] |= {"outputs": reference, "metrics": copied["result"]["metrics"]}
+        for metric in record["result"]["metrics"]:
+            if (metric["name"], metric["split"]) == ("linear_top1", "test"):
+                metric["value"] = float(outputs["linear_correct"].mean())
+
+    rewrite(study, study.of("simclr", 5)[0], edit)
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@cheat("A8", "did not end well (diverged)")
+def diverged_seeds_are_left_out_of_the_mean(study: Study) -> None:
+    for seed in (4, 5):
+        trial = study.of("simclr", seed)[0]
+        drop(study, trial, plan=False)
+        leave_record(study.folder, trial, None, status="diverged", reason="loss was nan at epoch 7")
+
+
+@cheat("A8", "its record says done")
+def a_diverged_trial_is_recorded_as_done(study: Study) -> None:
+    trial = study.of("simclr", 5)[0]
+    leave_attempt(study.folder, trial.trial_id, "diverged", read(study, trial)["circumstance"]["started"])
+
+
+@cheat("A8", "ended as diverged")
+def a_diverged_trial_is_run_until_it_does_not(study: Study) -> None:
+    trial = study.of("simclr", 5)[0]
+    leave_attempt(study.folder, trial.trial_id, "diverged", read(study, trial)["circumstance"]["started"])
+    leave_attempt(study.folder, trial.trial_id, "done", "2026-01-03T00:00:00+00:00", number=2)
+
+
+@cheat("A8", "stands on a plan")
+def the_plan_is_deleted(study: Study) -> None:
+    drop(study, study.of("untrained", 5)[0])
+    for method in LEVELS:
+        drop(study, study.of(method, 5)[0])
+    (study.folder / "plan.json").unlink()
+
+
+@cheat("A8", "done without linear_top1")
+def the_worst_seed_loses_its_value_on_both_sides(study: Study) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        record["result"]["metrics"] = [one for one in record["result"]["metrics"] if one["name"] != "linear_top1"]
+
+    for method in LEVELS:
+        rewrite(study, study.of(method, 5)[0], edit)
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+@cheat("A8", "the digest is")
+def a_record_is_edited_by_hand(study: Study) -> None:
+    path = record_path(study.folder, study.of("byol", 5)[0].trial_id)
+    record = json.loads(path.read_text())
+    for metric in record["result"]["metrics"]:
+        metric["value"] -= 0.05
+    path.write_text(json.dumps(record))
+
+
+@cheat("A21", "by its outputs", "UNVERIFIABLE")
+def a_value_is_edited_and_the_digest_with_it(study: Study) -> None:
+    in_metrics(study, study.of("byol", 5)[0], value=0.55)
+
+
+@cheat("A21", "in the database", "UNVERIFIABLE")
+def a_value_is_edited_in_the_database(study: Study) -> None:
+    in_database(study, "UPDATE metrics SET value = value + 0.05 WHERE split = 'test'", study.of("simclr", 5)[0])
+
+
+@cheat("A21", "in the database", "INADMISSIBLE (A8")
+def a_trial_is_said_to_have_failed_in_the_database(study: Study) -> None:
+    in_database(study, "UPDATE trials SET status = 'failed' WHERE true", study.of("byol", 5)[0])
+
+
+def in_database(study: Study, change: str, trial: Trial) -> None:
+    with ResultStore(study.folder) as store:
+        store.ingest()
+    with duckdb.connect(study.folder / DATABASE) as database:
+        database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
+
+
+@cheat("A21", "no outputs by example", "UNVERIFIABLE")
+def a_number_from_elsewhere_is_typed_in(study: Study) -> None:
+    rewrite(study, study.of("byol", 5)[0], lambda record: record["result"].update({"outputs": None}))
+
+
+@cheat("A21", "no record stands behind", "INADMISSIBLE (A5")
+def reported_numbers_are_compared_as_if_they_were_measured(study: Study) -> None:
+    declare_anew(study, CLAIMS.replace('metric = "linear_top1"', "").replace(
+        "at_least", 'metric = "knn_top1"\nreported = "lightly-cifar10"\nat_least').replace(
+        '" }', '", batch_size = 128, epochs = 200 }'))  # fmt: skip
+
+
+@cheat("A1", "measured as")
+def one_side_is_measured_by_another_variant_of_the_metric(study: Study) -> None:
+    for trial in study.of("simclr"):
+        in_metrics(study, trial, variant="linear/sgd-augmented@1")
+
+
+@cheat("A1", "two values")
+def a_record_holds_two_values_of_which_one_may_be_chosen(study: Study) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        record["result"]["metrics"] += [dict(metric, value=0.7) for metric in record["result"]["metrics"]]
+
+    rewrite(study, study.of("simclr", 5)[0], edit)
+
+
+# --- selection and tuning -------------------------------------------------------------------------------------------
+
+
+@cheat("A6", "the best on test")
+def the_checkpoint_is_the_best_on_test(study: Study) -> None:
+    of_ones_own(study, checkpoint="best_on_test", selected_on="test")
+
+
+@cheat("A6", "test was measured between epochs")
+def the_epoch_is_chosen_by_watching_test(study: Study) -> None:
+    trial = study.of("simclr", 5)[0]
+    curves = json.dumps({"epoch": [1, 2], "series": {"test/linear_top1": [0.6, 0.64]}}).encode()
+    reference = write_artefact(study.folder, curves, ".json")
+    rewrite(study, trial, lambda record: record["result"].update({"curves": reference}))
+
+
+@cheat("A5", "look at the answers")
+def the_probe_is_chosen_on_test(study: Study) -> None:
+    in_metrics(study, study.of("simclr", 5)[0], selected_on="test")
+
+
+@cheat("A3", "no validation images")
+def no_image_is_held_out_to_select_on(study: Study) -> None:
+    of_ones_own(study, dataset__validation_fraction=0.0)
+
+
+@cheat("A7", "simclr: 3 cells to choose from, byol: 1 cell to choose from")
+def the_baseline_is_not_tuned(study: Study) -> None:
+    for temperature in (0.1, 1.0):
+        for seed in SEEDS:
+            add(study, "simclr", seed, 0.62, settings={"temperature": temperature})
+
+
+@cheat("A7", "simclr: 2 cells to choose from, byol: 1 cell to choose from")
+def the_tuning_of_the_baseline_is_planned_and_never_run(study: Study) -> None:
+    for seed in SEEDS:
+        add(study, "simclr", seed, 0.62, settings={"temperature": 0.1})
+        study.trials.append(study.trial("byol", seed, settings={"target_momentum": 0.9}))
+    study.write_plan()
+
+
+@cheat("A7", "simclr: 6 cells, byol: 1 cell")
+def five_cells_are_looked_at_and_never_finished(study: Study) -> None:
+    for temperature in (0.1, 0.3, 0.4, 0.7, 1.0):
+        for seed in (0, 1):
+            add(study, "simclr", seed, 0.62, settings={"temperature": temperature})
+        study.trials.append(study.trial("simclr", 2, settings={"temperature": temperature}))
+    study.write_plan()
+
+
+@cheat("A20", "one and the same cell")
+def a_cell_is_not_worse_than_itself(study: Study) -> None:
+    claims = CLAIMS.replace("at_least = 0.01", "within = 0.01").replace('kind = "better"', 'kind = "not_worse"')
+    claims = claims.replace('"byol" }', '"simclr", batch_size = 64 }')
+    declare_anew(study, claims.replace("at least one point better than BYOL", "no worse at batch size 64 by a point"))
+
+
+@cheat("A7", "byol ran at target_momentum 0.0 alone")
+def the_baseline_is_a_strawman(study: Study) -> None:
+    for trial in study.of("byol"):
+        rewrite(study, trial, lambda record: None, study.trial("byol", trial.seed, settings={"target_momentum": 0.0}))
+
+
+@cheat("A7", "2 cells tried")
+def the_best_cell_is_pinned_in_a_claim_made_afterwards(study: Study) -> None:
+    for seed in SEEDS:
+        add(study, "simclr", seed, 0.66, training={"batch_size": 128})
+    claims = CLAIMS.replace('"simclr" }', '"simclr", batch_size = 128 }').replace(
+        '"byol" }', '"byol", batch_size = 64 }'
+    )
+    study.write_claims(claims, declared=None)
+
+
+@cheat("A24", "what was declared under this name is another", "EXPLORATORY")
+def the_best_cell_of_equally_many_is_pinned_afterwards(study: Study) -> None:
+    for seed in SEEDS:
+        add(study, "simclr", seed, 0.66, training={"batch_size": 128})
+        add(study, "byol", seed, 0.61, training={"batch_size": 128})
+    claims = CLAIMS.replace('"simclr" }', '"simclr", batch_size = 128 }').replace(
+        '"byol" }', '"byol", batch_size = 64 }'
+    )
+    study.write_claims(claims, declared=None)
+
+
+# --- protocol, data, backbone, augmentation -------------------------------------------------------------------------
+
+
+@cheat("A1", "bears the name and version")
+def a_shipped_protocol_is_changed_under_its_name_and_version(study: Study) -> None:
+    carried = otherwise(study.protocol, evaluation__linear_epochs=100)
+    for trial in list(study.trials):
+        rewrite(study, trial, lambda record: None, under(trial, carried))
+
+
+@cheat("A1", "of which versions 1, 2, 3, 4 are known")
+def a_shipped_name_is_given_a_version_of_ones_own(study: Study) -> None:
+    carried = otherwise(study.protocol, version=5, margin=0.0001)
+    for trial in list(study.trials):
+        rewrite(study, trial, lambda record: None, under(trial, carried))
+
+
+@cheat("A1", "another content of its protocol")
+def the_content_of_the_protocol_is_edited_and_its_hash_kept(study: Study) -> None:
+    carried = otherwise(study.protocol, evaluation__linear_epochs=100, hash=study.protocol["hash"])
+    trial = study.of("simclr", 0)[0]
+    rewrite(study, trial, lambda record: record["result"]["trial"].update({"protocol": carried}))
+
+
+@cheat("A1", "evaluation.linear_epochs")
+def the_two_sides_ran_under_different_protocols(study: Study) -> None:
+    move(study, "simclr", otherwise(study.protocol, evaluation__linear_epochs=100))
+
+
+@cheat("A1", "in more than the deviations")
+def a_deviation_is_not_named(study: Study) -> None:
+    deviations = [Deviation("training.warmup_epochs", 4.0, "it diverged otherwise")]
+    carried = deviate(read_protocol("cifar10-small"), deviations, "sweep").carried | {"deviations": []}
+    for method in LEVELS:
+        move(study, method, carried)
+
+
+@cheat("A1", "is trial")
+def settings_are_edited_and_the_id_kept(study: Study) -> None:
+    rewrite(study, study.of("byol", 5)[0], lambda record: record["result"]["trial"]["training"].update({"epochs": 10}))
+
+
+@cheat("A1", "of cell")
+def the_best_cell_of_each_seed_is_put_into_one(study: Study) -> None:
+    drop(study, study.of("simclr", 5)[0])
+    other = add(study, "simclr", 5, 0.70, settings={"temperature": 0.1})
+    cell = study.of("simclr", 0)[0].cell_id
+    rewrite(study, other, lambda record: record["result"].update({"cell_id": cell}))
+
+
+@cheat("A2", "dataset.split_seed")
+def one_side_has_another_split(study: Study) -> None:
+    move(study, "simclr", otherwise(study.protocol, dataset__split_seed=7))
+
+
+@cheat("A2", "datasets differ")
+def one_side_has_another_dataset_of_the_same_name(study: Study) -> None:
+    for trial in study.of("simclr"):
+        rewrite(study, trial, lambda record: None, replace(trial, dataset_fingerprint=FINGERPRINT.replace("1", "2")))
+
+
+@cheat("A2", "labels of the test images")
+def one_side_has_other_labels_under_the_same_fingerprint(study: Study) -> None:
+    from safetensors.numpy import load, save
+
+    trial = study.of("simclr", 5)[0]
+    outputs = load((study.folder / read(study, trial)["result"]["outputs"]["file"]).read_bytes())
+    outputs = {name: np.ascontiguousarray(values[::-1]) for name, values in outputs.items()}
+    reference = write_artefact(study.folder, save(outputs), ".safetensors")
+    rewrite(study, trial, lambda record: record["result"].update({"outputs": reference}))
+
+
+@cheat("A11", "recipes differ")
+def one_side_has_other_augmentations(study: Study) -> None:
+    views = json.loads(json.dumps(study.protocol["content"]["views"]))
+    views[1]["blur_probability"] = 0.5
+    move(study, "simclr", otherwise(study.protocol, views=views))
+
+
+@cheat("A13", "width 64")
+def one_side_has_a_wider_backbone(study: Study) -> None:
+    move(study, "simclr", otherwise(study.protocol, backbone__options__width=64))
+
+
+# --- compute and surroundings ---------------------------------------------------------------------------------------
+
+
+@cheat("A12", "simclr: 40 epochs")
+def one_side_trains_twice_as_long(study: Study) -> None:
+    for trial in study.of("simclr"):
+        again(study, trial, as_trial=study.trial("simclr", trial.seed, training={"epochs": 40}))
+
+
+@cheat("A12", "its curves go to 40")
+def one_side_trains_twice_as_long_and_does_not_say_so(study: Study) -> None:
+    for trial in study.of("simclr"):
+        longer = study.trial("simclr", trial.seed, training={"epochs": 40})
+        again(study, trial, as_trial=longer)
+        rewrite(study, longer, lambda record: record["circumstance"].update({"images_seen": 143_360}), trial)
+
+
+@cheat("A22", "code hash")
+def one_side_ran_with_other_code(study: Study) -> None:
+    in_circumstance(study, "simclr", code_hash="e" * 64, commit="f" * 40)
+
+
+@cheat("A22", "threads: 1, 8")
+def the_other_side_is_timed_on_one_thread(study: Study) -> None:
+    for number, method in enumerate(LEVELS):
+        for trial in study.of(method):
+            seconds = 50 + 30 * number + shift(method, trial.seed)
+            values = {"train_seconds": seconds, "threads": 8 - 7 * number}
+            rewrite(study, trial, lambda record, values=values: record["circumstance"].update(values))
+    claims = CLAIMS.replace("at_least = 0.01", 'metric = "train_seconds"').replace("one point better", "faster")
+    declare_anew(study, claims)
+
+
+@cheat("A22", "took turns with others")
+def the_faster_side_is_timed_in_a_pack(study: Study) -> None:
+    for number, method in enumerate(LEVELS):
+        for trial in study.of(method):
+            values = {"train_seconds": 80 - 30 * number + shift(method, trial.seed), "pack": 4}
+            rewrite(study, trial, lambda record, values=values: record["circumstance"].update(values))
+    claims = CLAIMS.replace("at_least = 0.01", 'metric = "train_seconds"').replace("one point better", "faster")
+    declare_anew(study, claims)
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+@cheat("A20", "does not say that it is about cifar10", "NARROWED")
+def the_sentence_has_no_scope(study: Study) -> None:
+    declare_anew(study, CLAIMS.replace("On CIFAR-10, under cifar10-small, ", ""))
+
+
+@cheat("A20", "cifar100")
+def the_sentence_names_the_harder_dataset(study: Study) -> None:
+    declare_anew(study, CLAIMS.replace("On CIFAR-10, under cifar10-small, ", "On CIFAR-100 "))
+
+
+@cheat("A20", "vicreg was run too")
+def the_best_is_the_best_of_those_that_are_weaker(study: Study) -> None:
+    for seed in SEEDS:
+        add(study, "vicreg", seed, 0.66)
+    claims = (
+        CLAIMS.replace('kind = "better"', 'kind = "best_of"')
+        .replace("b = {", "among = [{")
+        .replace("at_least = 0.01", "")
+    )
+    declare_anew(
+        study, claims.replace('"byol" }', '"byol" }]').replace("is at least one point better than BYOL", "is best")
+    )
+
+
+@cheat("A20", "batch_size was run at 128 too")
+def values_between_those_that_are_compared_are_left_out(study: Study) -> None:
+    for batch_size in (128, 256):
+        for seed in SEEDS:
+            add(study, "simclr", seed, 0.64 - 0.05 * (batch_size == 128), training={"batch_size": batch_size})
+    claims = CLAIMS.replace('kind = "better"', 'kind = "insensitive"').replace(
+        'b = { method = "byol" }', 'axis = "batch_size"'
+    )
+    claims = claims.replace("at_least = 0.01", "values = [64, 256]\nwithin = 0.02")
+    declare_anew(study, claims.replace("is at least one point better than BYOL", "is robust to the batch size"))
+
+
+# --- families and declarations --------------------------------------------------------------------------------------
+
+
+@cheat("A17", "over all it does not hold")
+def every_claim_has_a_family_to_itself(study: Study) -> None:
+    nearly_equal(study)
+    more = [other_claim(f"also-{number}", family=f'"family {number}"') for number in range(20)]
+    declare_anew(study, CLAIMS + "".join(more))
+
+
+@cheat("A17", "declared and left out")
+def twenty_claims_are_declared_and_one_is_shown(study: Study) -> None:
+    nearly_equal(study)
+    declare_anew(study, CLAIMS + "".join(other_claim(f"also-{number}") for number in range(20)))
+    study.claims_file.write_text(CLAIMS)
+
+
+@cheat("A17", "not judged with it")
+def the_other_claims_of_the_family_are_kept_in_another_file(study: Study) -> None:
+    nearly_equal(study)
+    every = CLAIMS + "".join(other_claim(f"also-{number}") for number in range(20))
+    declare_anew(study, every)
+    (study.folder / "claims-all.toml").write_text(every)
+    study.claims_file.write_text(CLAIMS)
+
+
+def nearly_equal(study: Study) -> None:
+    """A difference that stands at 95 % and not at 99.7 %."""
+    for number, trial in enumerate(study.of("simclr")):
+        other = next(
+            m for m in read(study, study.of("byol", trial.seed)[0])["result"]["metrics"] if m["name"] == "linear_top1"
+        )
+        again(study, trial, other["value"] + 0.02 + 0.007 * (-1) ** number)
+
+
+@cheat("A24", "it was changed since", "EXPLORATORY")
+def the_claim_is_changed_after_it_was_declared(study: Study) -> None:
+    study.claims_file.write_text(CLAIMS.replace("0.01", "0.02").replace("one point", "two points"))
+
+
+@cheat("A24", "to be judged at 4 seeds", "EXPLORATORY")
+def more_seeds_are_run_until_the_claim_holds(study: Study) -> None:
+    declare_anew(study, CLAIMS.replace("at_least", "seeds = 4\nat_least"))
+
+
+@cheat("A24", "after the first result", "EXPLORATORY")
+def the_claim_is_declared_after_its_results(study: Study) -> None:
+    (study.folder / DECLARATIONS).unlink()
+    study.write_claims(CLAIMS, AFTER)
+
+
+@cheat("A24", "which was changed since: cifar10-small v4 (1550f6f3e742)", "EXPLORATORY")
+def the_protocol_is_changed_after_the_claim_was_declared(study: Study) -> None:
+    (study.folder / DECLARATIONS).unlink()
+    earlier = otherwise(study.protocol, evaluation__linear_epochs=100)
+    declare(read_claims(study.claims_file), study.folder, BEGAN - timedelta(days=2), {"cifar10-small": earlier["hash"]})
+
+
+@cheat("A24", "one before it is gone", "EXPLORATORY")
+def a_line_of_the_log_is_removed(study: Study) -> None:
+    study.write_claims(CLAIMS + other_claim("second") + other_claim("third"), DECLARED)
+    (study.folder / DECLARATIONS).write_text("".join(log_lines(study)[:1] + log_lines(study)[2:]))
+
+
+@cheat("A24", "a clock is wrong", "EXPLORATORY")
+def the_clock_is_set_back_to_declare(study: Study) -> None:
+    (study.folder / DECLARATIONS).unlink()
+    study.write_claims(CLAIMS, DECLARED)
+
+
+@cheat("A24", "ran again", "EXPLORATORY")
+def the_results_are_looked_at_and_then_run_again(study: Study) -> None:
+    trial = study.of("simclr", 5)[0]
+    leave_attempt(study.folder, trial.trial_id, "done", "2025-12-30T00:00:00+00:00")
+    leave_attempt(study.folder, trial.trial_id, "done", "2026-01-03T00:00:00+00:00", number=2)
+
+
+# --- the test -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cheat", CHEATS, ids=lambda cheat: cheat.do.__name__)
+def test_a_cheat_is_named_by_its_rule_and_is_not_supported(cheat: Cheat, study: Study) -> None:
+    cheat.do(study)
+    verdict = judged(study)
+    finding = next(finding for finding in verdict.findings if finding.rule == cheat.rule)
+    assert finding.outcome == FAILED, finding
+    assert cheat.word in finding.text
+    assert not verdict.is_supported or verdict.exploratory
+    assert verdict.label.startswith(cheat.label) or verdict.label.endswith(cheat.label)
+
+
+def test_the_honest_study_fails_no_rule_and_is_supported(study: Study) -> None:
+    verdict = judged(study)
+    assert [finding for finding in verdict.findings if finding.outcome == FAILED] == []
+    assert verdict.label == "SUPPORTED_AS_STATED"

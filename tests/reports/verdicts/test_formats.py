@@ -1,0 +1,346 @@
+"""Claims: each form of the verdicts says the same, escapes what others wrote, and is equal byte for byte."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from claim_evidence import B, claim_of, evidence_of, judged
+from claim_study import CLAIM, honest_study
+from scipy.stats import wilcoxon
+
+from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, RULES
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.formats.registry import FORMS
+from twinbench.reports.verdicts.formats.text import outcomes, plain, remarks, summary
+from twinbench.reports.verdicts.verdict import Checked
+
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+HOSTILE = (
+    "<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7 * 7 }} {% raw %} | `x` [a](javascript:b) ![i](http://h)"
+    " \\input{/etc/passwd} $x$ % # & ~ ^ _ -- \x1b[2J\x07 \u202e \r\n# heading\n| a | b |\n"
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def made(*claims, margin=0.01, declared=True, file="claims.toml", run="run") -> Checked:
+    values = [[0.62, 0.632, 0.624, 0.638, 0.617, 0.631], [0.60, 0.61, 0.605, 0.615, 0.595, 0.61]]
+    evidence = []
+    for claim in claims:
+        sides = 2 if claim.b or claim.axis else 1 + len(claim.among)
+        evidence.append(evidence_of(claim, [*values, values[1], values[1]][:sides], margin, declared))
+    return Checked(file, run, tuple(judged(*evidence)))
+
+
+SUPPORTED = claim_of(name="good")
+REFUTED = claim_of(name="bad", at_least=0.05)
+ABSENT = claim_of("best_of", "absent")
+MANY = claim_of("best_of", "many", among=(B, {"method": "vicreg"}, {"method": "moco"}))
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Checked:
+    """Claims whose names and sentences try what names and sentences can."""
+    claims = [replace(claim, name=f"{claim.name} {HOSTILE}", sentence=HOSTILE) for claim in (SUPPORTED, REFUTED, MANY)]
+    claims.append(claim_of(name="setting", a={"method": HOSTILE}, b={"method": f"not {HOSTILE}"}))
+    return made(*claims, file=HOSTILE, run=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with two claims of which one is supported."""
+    false = CLAIM.replace("simclr-beats-byol", "by-six").replace("one point", "six points").replace("0.01", "0.06")
+    folder = tmp_path_factory.mktemp("forms") / "run"
+    honest_study(folder, f'protocol = "cifar10-small"\n{CLAIM}{false}')
+    return folder
+
+
+# --- all forms --------------------------------------------------------------------------------------------------------
+
+
+def test_a_summary_counts_the_verdicts():
+    assert summary(made(SUPPORTED)) == "1 claim: 1 supported"
+    assert summary(made(SUPPORTED, REFUTED, ABSENT, claim_of(name="too"))) == (
+        "4 claims: 1 direction only, 2 supported, 1 unverifiable"
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_has_every_rule_of_every_claim_as_passed_failed_or_not_applicable(form, tmp_path, study):
+    for checked in (
+        check_claims(study / "claims.toml", study),
+        check_claims(EXAMPLES / "lightly_claims.toml", tmp_path),
+    ):
+        text = FORMS[form](checked).replace("\\", "")
+        for verdict in checked.verdicts:
+            found = outcomes(verdict)
+            assert sorted(rule for rules in found.values() for rule in rules) == sorted(rule.id for rule in RULES)
+            if form in ("terminal", "markdown", "latex"):
+                assert f"passed {' '.join(found[PASSED])}; not applicable {' '.join(found[NOT_APPLICABLE])}\n" in text
+                told = text[text.index(verdict.claim.name) :]
+                assert all(rule in told for rule in found[FAILED])
+        if form == "in-toto":
+            told = json.loads(FORMS[form](checked))["predicate"]["configuration"]
+            assert [one["annotations"]["rules"] for one in told] == [outcomes(one) for one in checked.verdicts]
+            assert [one["annotations"]["verdict"] for one in told] == [one.label for one in checked.verdicts]
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
+def test_each_form_for_people_has_every_claim_with_its_verdict_and_what_is_supported(form):
+    checked = made(SUPPORTED, REFUTED, ABSENT)
+    text = FORMS[form](checked).replace("\\", "")
+    for verdict in checked.verdicts:
+        assert verdict.claim.name in text and verdict.label in text and verdict.claim.sentence in text
+    assert "simclr exceeds byol by 2.12 points" in text
+    assert "no other method is there to compare with" in text
+    assert summary(checked) in text
+
+
+def test_a_supported_claim_has_its_numbers_and_another_the_sentence_that_is_supported():
+    good, bad, absent, many = made(SUPPORTED, REFUTED, ABSENT, MANY).verdicts
+    assert [name for name, _ in remarks(good)][:2] == ["because", "numbers"]
+    assert [name for name, _ in remarks(bad)][:2] == ["because", "supported"]
+    assert [name for name, _ in remarks(absent)][:2] == ["because", "settled by"]
+    assert [name for name, _ in remarks(many)].count("numbers") == 3
+
+
+def test_a_rule_that_stops_a_claim_is_told_once_and_the_others_by_their_ids(tmp_path):
+    (first, *_) = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path).verdicts
+    told = remarks(first)
+    assert [name for name, _ in told] == ["A5", "A6", "fails too"]
+    others = [finding.rule for finding in first.findings if finding.outcome == FAILED][2:]
+    assert told[-1][1] == ", ".join(others)
+
+
+def test_a_long_text_of_a_rule_is_cut_where_people_read_it():
+    (verdict,) = made(SUPPORTED).verdicts
+    long = replace(verdict.findings[0], outcome=FAILED, text="x" * 1000)
+    ((_, text),) = [told for told in remarks(replace(verdict, findings=(long,))) if told[0] == long.rule]
+    assert len(text) < 350 and text.endswith("…")
+
+
+def test_nothing_that_moves_a_cursor_or_turns_text_around_reaches_a_terminal(hostile):
+    text = FORMS["terminal"](hostile)
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert plain("a\x1b[2J\tb\u202e\n") == "a\\u001b[2J b\\u202e"
+    assert len(text.split("\n\n")) == len(hostile.verdicts) + 1
+
+
+def test_equal_input_gives_equal_bytes_whatever_the_hash_seed_the_locale_and_the_folder(study, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from twinbench.reports.verdicts.check import check_claims;"
+        "from twinbench.reports.verdicts.formats.registry import FORMS;"
+        "f = Path(sys.argv[1]); c = check_claims(f / 'claims.toml', f);"
+        "sys.stdout.buffer.write(b'\\0'.join(form(c).encode() for form in FORMS.values()))"
+    )
+    found = []
+    for hash_seed, locale, zone, cwd in (("1", "C", "UTC", Path.cwd()), ("2", "C.UTF-8", "Asia/Tokyo", tmp_path)):
+        where = os.environ | {"PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "TZ": zone}
+        command = [sys.executable, "-c", code, str(study)]
+        found.append(subprocess.run(command, env=where, cwd=cwd, capture_output=True, check=True).stdout)
+    assert found[0] == found[1]
+    here = check_claims(study / "claims.toml", study)
+    assert found[0].split(b"\0") == [form(here).encode() for form in FORMS.values()]
+
+
+# --- for programs -----------------------------------------------------------------------------------------------------
+
+
+def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
+    checked = check_claims(study / "claims.toml", study)
+    read = json.loads(FORMS["json"](checked))
+    assert (read["claims_file"], read["run"], read["all_supported"]) == ("claims.toml", "run", False)
+    good, bad = read["verdicts"]
+    assert [good["verdict"], bad["verdict"]] == ["SUPPORTED_AS_STATED", "DIRECTION_ONLY"]
+    assert good["claim"]["hash"] == checked.verdicts[0].claim.hash and good["claim"]["b"] == {"method": "byol"}
+    assert [finding["rule"] for finding in good["findings"]] == [f"A{number}" for number in range(1, 25)]
+    assert all(finding["source"] and finding["outcome"] for finding in good["findings"])
+    (numbers,) = bad["comparisons"]
+    byol, simclr = numbers["values"]["byol"], numbers["values"]["simclr"]
+    assert sorted(byol) == sorted(simclr) == [str(seed) for seed in range(6)]
+    mean = sum(simclr[seed] - byol[seed] for seed in byol) / 6
+    assert numbers["difference"]["mean"] == pytest.approx(mean)
+    assert numbers["bound"] == 0.06 and numbers["examples"]["n"] == 2000
+    assert len(good["trials"]) == 12 and good["missing_trials"] == []
+    differences = [simclr[seed] - byol[seed] for seed in sorted(byol)]
+    assert numbers["wilcoxon"]["p"] == pytest.approx(wilcoxon(differences, method="exact").pvalue)
+    only_one = [numbers["mcnemar"][seed]["b"] - numbers["mcnemar"][seed]["c"] for seed in sorted(byol)]
+    assert only_one == [round(2000 * difference) for difference in differences]  # b - c examples of 2,000
+
+
+def test_json_shows_no_statistics_of_what_is_inadmissible(tmp_path):
+    for verdict in json.loads(FORMS["json"](check_claims(EXAMPLES / "lightly_claims.toml", tmp_path)))["verdicts"]:
+        assert verdict["verdict"] in ("INADMISSIBLE", "UNVERIFIABLE") and verdict["comparisons"] == []
+
+
+def test_a_statement_has_the_shape_of_a_test_result_of_in_toto(study):
+    checked = check_claims(study / "claims.toml", study)
+    statement = json.loads(FORMS["in-toto"](checked))
+    assert statement.keys() == {"_type", "subject", "predicateType", "predicate"}
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    records = {path.stem: json.loads(path.read_text()) for path in (study / "records").iterdir()}
+    compared = {record["result"]["trial"]["method"] for record in records.values()} - {"raw_pixels", "untrained"}
+    assert compared == {"simclr", "byol"} and len(statement["subject"]) == 12
+    for subject in statement["subject"]:
+        assert subject["digest"] == {"sha256": records[subject["name"]]["result_digest"]}
+    predicate = statement["predicate"]
+    assert predicate.keys() == {"result", "configuration", "passedTests", "warnedTests", "failedTests"}
+    assert (predicate["result"], predicate["passedTests"], predicate["failedTests"]) == (
+        "FAILED",
+        ["simclr-beats-byol"],
+        ["by-six"],
+    )
+    assert [one["digest"]["sha256"] for one in predicate["configuration"]] == [
+        verdict.claim.hash for verdict in checked.verdicts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("checked", "result", "lists"),
+    [
+        (made(SUPPORTED), "PASSED", (1, 0, 0)),
+        (made(SUPPORTED, declared=False), "WARNED", (0, 1, 0)),
+        (made(SUPPORTED, REFUTED), "FAILED", (1, 0, 1)),
+        (made(ABSENT, declared=False), "FAILED", (0, 0, 1)),
+    ],
+)
+def test_supported_claims_pass_exploratory_ones_warn_and_all_others_fail(checked, result, lists):
+    statement = json.loads(FORMS["in-toto"](checked))
+    predicate = statement["predicate"]
+    assert predicate["result"] == result
+    assert tuple(len(predicate[f"{name}Tests"]) for name in ("passed", "warned", "failed")) == lists
+    # no record stands behind these: the claims are the subjects, each with its digest
+    assert [subject["digest"]["sha256"] for subject in statement["subject"]] == [
+        verdict.claim.hash for verdict in checked.verdicts
+    ]
+
+
+# --- for papers and pages ---------------------------------------------------------------------------------------------
+
+
+class _Page(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_has_no_script_and_no_address_and_shows_names_as_they_are(hostile):
+    page = _Page(FORMS["html"](hostile))
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "img", "iframe", "link", "object", "form", "base"}
+    assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+    assert all(a.get("href", "#").startswith("#") for _, a in page.tags) and not any("src" in a for _, a in page.tags)
+    policies = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies and "default-src 'none'" in policies[0] and "script-src" not in policies[0]
+    assert page.text.count("<script>alert(1)</script>") > 4 and "{{ 7 * 7 }}" in page.text
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    from markdown_it import MarkdownIt
+
+    for token in MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(text):
+        for one in [token, *(token.children or ())]:
+            yield one.type, one.content
+
+
+def test_markdown_holds_no_markup_but_its_own(hostile):
+    tokens = list(_tokens(FORMS["markdown"](hostile)))
+    kinds = {kind for kind, _ in tokens}
+    assert not kinds & {
+        "html_block",
+        "html_inline",
+        "link_open",
+        "image",
+        "code_inline",
+        "fence",
+        "code_block",
+        "s_open",
+    }
+    headings = [kind for kind, _ in tokens].count("heading_open")
+    assert headings == 1 + len(hostile.verdicts)  # none of the names made one
+    rows = [kind for kind, _ in tokens].count("tr_open")
+    assert rows == 1 + len(hostile.verdicts)
+    assert any("<script>alert(1)</script>" in content for kind, content in tokens if kind == "text")
+
+
+def cells_of(tabular: str) -> list[list[str]]:
+    body = tabular.split("\\midrule")[1].split("\\bottomrule")[0]
+    rows = re.split(r" \\tabularnewline\[0\.4em\]\n", body.strip() + "\n")[:-1]
+    return [[cell.removeprefix("\\raggedright ") for cell in row.split(" & ")] for row in rows]
+
+
+def test_latex_has_a_row_of_each_claim_and_the_weakest_of_many_comparisons():
+    text = FORMS["latex"](made(SUPPORTED, REFUTED, ABSENT, MANY))
+    assert [cells[1] for cells in cells_of(text)] == ["SUPPORTED", "DIRECTION ONLY", "UNVERIFIABLE", "SUPPORTED"]
+    numbers = [cells[2] for cells in cells_of(text)]
+    assert numbers[0].startswith("+2.12 points (") and numbers[2] == "--"
+    assert numbers[3].endswith(", the weakest of 3: simclr against byol")
+
+
+def test_latex_is_parted_into_tables_that_fit_on_a_page():
+    claims = [replace(claim_of(name=str(n), family=str(n)), sentence="It holds, word by word. " * 8) for n in range(60)]
+    text = FORMS["latex"](made(*claims))
+    tables = text.split("\\begin{table}")[1:]
+    assert 5 < len(tables) < 20
+    assert sum(len(cells_of(table)) for table in tables) == 60
+    assert max(len(cells_of(table)) for table in tables) * 8 <= 40  # of eight lines each
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert len(set(labels)) == len(labels) == len(tables) and labels[0] == "tab:claims"
+    assert text.count("60 claims: 60 supported") == 1
+    assert FORMS["latex"](made(SUPPORTED)).count("\\begin{table}") == 1
+
+
+@pytest.mark.latex
+def test_the_tables_compile(hostile, tmp_path):
+    claims = [replace(claim_of(name=str(n), family=str(n)), sentence="It holds, word by word. " * 8) for n in range(60)]
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    document += "".join(FORMS["latex"](checked) for checked in (hostile, made(*claims))) + r"\end{document}"
+    (tmp_path / "claims.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "claims.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode("latin-1")[-2000:]
+    assert b"Float too large" not in done.stdout
+
+
+@pytest.mark.browser
+def test_the_page_fits_wide_and_narrow_windows_and_asks_nothing_of_anyone(hostile, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert browser_path, f"none of {', '.join(BROWSERS)} is installed"
+    pages = {"hostile.html": hostile, "many.html": made(SUPPORTED, REFUTED, ABSENT, MANY)}
+    asked: list[str] = []
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        for name, checked in pages.items():
+            (tmp_path / name).write_text(FORMS["html"](checked), encoding="utf-8")
+            for width in (1200, 400):
+                page = browser.new_page(viewport={"width": width, "height": 900})
+                page.on("request", lambda request: asked.append(request.url))
+                page.on("console", lambda message: errors.append(message.text))
+                page.on("pageerror", lambda error: errors.append(str(error)))
+                page.goto((tmp_path / name).as_uri())
+                for details in page.locator("summary").all():
+                    details.click()
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        browser.close()
+    assert errors == [] and {url.split(":")[0] for url in asked} == {"file"}

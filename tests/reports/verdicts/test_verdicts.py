@@ -1,0 +1,506 @@
+"""Claims: every verdict is what the numbers say by hand, its sentence says no more, and what would settle it would."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from claim_evidence import B, claim_of, evidence_of, judged
+from claim_study import CLAIMS, honest_study
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from twinbench.reports.rules.case import Case
+from twinbench.reports.rules.registry import FAILED
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
+from twinbench.reports.verdicts.verdict import judge_collapse
+
+MARGIN = 0.01
+
+
+def six(mean: float, step: float) -> list[list[float]]:
+    """Values of two sides whose differences are mean ± step at six seeds.
+
+    Their sd is step sqrt(6/5), and their 95 % interval mean ± t(5) step / sqrt(5) = mean ± 1.1496 step.
+    """
+    shared = [0.60, 0.61, 0.605, 0.615, 0.595, 0.61]
+    return [[value + mean + (-1) ** seed * step for seed, value in enumerate(shared)], shared]
+
+
+def the_verdict(claim, values, margin=MARGIN, **choices):
+    (verdict,) = judged(evidence_of(claim, values, margin, **choices))
+    return verdict
+
+
+def word_of(claim, mean, step, margin=MARGIN):
+    return the_verdict(claim, six(mean, step), margin).word
+
+
+def test_the_interval_that_all_cases_below_rest_on():
+    (contrast,) = the_verdict(claim_of(), six(0.02, 0.005)).contrasts
+    half = stats.t.ppf(0.975, 5) / math.sqrt(5) * 0.005
+    assert (contrast.low, contrast.high) == pytest.approx((0.02 - half, 0.02 + half))
+    assert half == pytest.approx(1.1496 * 0.005, rel=1e-4)
+
+
+# --- better -----------------------------------------------------------------------------------------------------------
+
+# claim's size, mean, step, verdict; the interval in comments, in points, margin 1
+BETTER = [
+    ({}, 0.020, 0.005, "SUPPORTED"),  # 1.4 to 2.6
+    ({}, 0.005, 0.001, "DIRECTION_ONLY"),  # 0.4 to 0.6: below the margin
+    ({}, 0.009, 0.006, "DIRECTION_ONLY"),  # 0.2 to 1.6, mean below the margin
+    ({}, 0.001, 0.003, "EQUIVALENT"),  # -0.2 to 0.4
+    ({}, -0.003, 0.004, "EQUIVALENT"),  # -0.8 to 0.2
+    ({}, -0.003, 0.001, "CONTRADICTED"),  # -0.4 to -0.2
+    ({}, -0.020, 0.005, "CONTRADICTED"),
+    ({}, 0.005, 0.008, "UNDERPOWERED"),  # -0.4 to 1.4
+    ({}, -0.010, 0.020, "UNDERPOWERED"),  # -3.3 to 1.3
+    ({"at_least": 0.012}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
+    ({"at_least": 0.010}, 0.020, 0.005, "SUPPORTED_AS_STATED"),  # as large as the margin
+    ({"at_least": 0.005}, 0.020, 0.005, "SUPPORTED"),  # a size below the margin
+    ({"at_least": 0.020}, 0.020, 0.005, "DIRECTION_ONLY"),  # within the interval: not shown
+    ({"at_least": 0.030}, 0.020, 0.005, "DIRECTION_ONLY"),  # above it: excluded
+    ({"at_least": 1e-9}, 0.005, 0.001, "DIRECTION_ONLY"),  # no way around the margin
+    ({"at_least": 0.020}, 0.001, 0.006, "EQUIVALENT"),  # -0.6 to 0.8
+    ({"at_least": 0.020}, 0.001, 0.010, "CONTRADICTED"),  # -1.0 to 1.2: leaves 2 points out
+    ({"at_least": 0.020}, 0.010, 0.020, "UNDERPOWERED"),  # -1.3 to 3.3
+    ({"by": 0.020}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
+    ({"by": 0.025}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
+    ({"by": 0.030}, 0.020, 0.005, "DIRECTION_ONLY"),
+    ({"by": 0.012}, 0.020, 0.005, "DIRECTION_ONLY"),  # claims less than there is
+    ({"by": 0.011}, 0.009, 0.006, "DIRECTION_ONLY"),  # within the interval, but the mean is below the margin
+    ({"by": 0.006}, 0.012, 0.006, "SUPPORTED"),  # a size below the margin
+]
+
+
+@pytest.mark.parametrize(("size", "mean", "step", "word"), BETTER)
+def test_a_better_claim_by_hand(size, mean, step, word):
+    assert word_of(claim_of(**size), mean, step) == word
+
+
+@pytest.mark.parametrize(
+    ("mean", "step", "word"),
+    [(0.005, 0.001, "SUPPORTED"), (0.001, 0.003, "UNDERPOWERED"), (-0.003, 0.001, "CONTRADICTED")],
+)
+def test_without_a_margin_nothing_is_too_small_or_equivalent(mean, step, word):
+    assert word_of(claim_of(), mean, step, margin=0.0) == word
+
+
+def test_five_seeds_that_are_all_won_are_underpowered_and_six_are_not():
+    differences = [0.02, 0.021, 0.022, 0.023, 0.024, 0.025]
+    verdicts = [the_verdict(claim_of(), [[0.6 + d for d in differences[:n]], [0.6] * n]) for n in (5, 6)]
+    assert [verdict.word for verdict in verdicts] == ["UNDERPOWERED", "SUPPORTED"]
+    # .025^(1/5) is below one half: Clopper and Pearson's bound where all five are won
+    assert verdicts[0].contrasts[0].low > 0 and "P(A > B) of 0.48 to 1.00" in verdicts[0].why
+    assert "6 pairs that all agree" in verdicts[0].why
+    assert verdicts[0].settling[0].startswith("1 more seed ")
+
+
+def test_a_mean_above_zero_that_few_seeds_carry_is_underpowered():
+    differences = [0.03, 0.035, 0.04, 0.03, 0.035, 0.04, 0.03, 0.035, -0.001, -0.002]  # two of ten are lost
+    verdict = the_verdict(claim_of(), [[0.6 + d for d in differences], [0.6] * 10])
+    assert verdict.contrasts[0].low > 0 and verdict.word == "UNDERPOWERED"
+    assert "P(A > B) of 0.44 to 0.97 is not shown to be above one half" in verdict.why
+    assert "not told apart" in verdict.sentence
+
+
+def test_a_size_that_few_seeds_exclude_is_contradicted_even_where_the_direction_is_open():
+    values = [[0.6 + d for d in (0.004, 0.005, 0.006, 0.005, 0.005)], [0.6] * 5]
+    assert the_verdict(claim_of(), values, margin=0.0).word == "UNDERPOWERED"
+    assert the_verdict(claim_of(at_least=0.02), values, margin=0.0).word == "CONTRADICTED"
+
+
+def test_seeds_that_do_not_overlap_are_compared_as_groups():
+    a = {seed: 0.65 + 0.001 * seed for seed in range(4)}
+    b = {seed: 0.60 + 0.001 * seed for seed in range(4, 8)}
+    verdict = the_verdict(claim_of(), [a, b])
+    assert verdict.word == "SUPPORTED"  # four seeds a side that are all ordered: exact Mann-Whitney p is .029
+    assert not verdict.contrasts[0].difference.paired
+    three = the_verdict(claim_of(), [dict(list(a.items())[:3]), dict(list(b.items())[:3])])
+    assert three.word == "UNDERPOWERED" and "6 pairs" not in three.why
+
+
+def test_one_seed_has_no_interval():
+    verdict = the_verdict(claim_of(), [[0.7], [0.6]])
+    assert (verdict.word, verdict.why) == ("UNDERPOWERED", "one seed has no interval")
+    assert verdict.settling == ("at least two seeds of each side",)
+
+
+def test_differences_without_spread_say_something_from_six_seeds_on():
+    memory = claim_of(metric="peak_memory_bytes")
+    assert the_verdict(memory, [[5e8] * 5, [6e8] * 5]).word == "UNDERPOWERED"
+    assert the_verdict(memory, [[5e8] * 6, [6e8] * 6]).word == "SUPPORTED"
+    assert the_verdict(memory, [[6e8] * 6, [5e8] * 6]).word == "CONTRADICTED"
+    same = the_verdict(memory, [[5e8] * 6, [5e8] * 6])
+    assert same.word == "UNDERPOWERED" and "more seeds" not in "".join(same.settling)
+
+
+def test_less_is_better_of_costs():
+    claim = claim_of(metric="train_seconds", at_least=5.0)
+    slow, quick = [60.0, 61.0, 62.0, 60.5, 61.5, 62.5], [50.0, 51.5, 51.0, 50.0, 52.0, 52.0]
+    verdict = the_verdict(claim, [quick, slow])
+    assert verdict.word == "SUPPORTED_AS_STATED"
+    other = the_verdict(claim, [slow, quick])
+    assert other.word == "CONTRADICTED"
+    assert "in train_seconds: simclr exceeds byol by 10.17 s (" in other.sentence
+
+
+# --- the other kinds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mean", "step", "word"),
+    [
+        (-0.003, 0.004, "SUPPORTED_AS_STATED"),  # -0.8 to 0.2
+        (0.020, 0.005, "SUPPORTED_AS_STATED"),
+        (-0.008, 0.001, "SUPPORTED_AS_STATED"),  # -0.9 to -0.7: worse, by less than is allowed
+        (-0.008, 0.004, "UNDERPOWERED"),  # -1.3 to -0.3
+        (-0.020, 0.005, "CONTRADICTED"),
+    ],
+)
+def test_not_worse_than_by_a_point(mean, step, word):
+    assert word_of(claim_of("not_worse", within=0.01), mean, step) == word
+
+
+@pytest.mark.parametrize(
+    ("mean", "word"), [(-4.0, "SUPPORTED_AS_STATED"), (-9.5, "UNDERPOWERED"), (-20, "CONTRADICTED")]
+)
+def test_not_worse_of_a_cost_allows_more_of_it(mean, word):
+    claim = claim_of("not_worse", within=10.0, metric="train_seconds")
+    verdict = the_verdict(claim, [[60 - mean + (-1) ** seed for seed in range(6)], [60.0] * 6])
+    assert verdict.word == word  # the interval is mean ± 1.15 s
+    assert ("10 s" in verdict.why) and ("loss" in verdict.why)
+
+
+@pytest.mark.parametrize(
+    ("mean", "step", "word"),
+    [
+        (0.003, 0.004, "SUPPORTED_AS_STATED"),
+        (-0.008, 0.001, "SUPPORTED_AS_STATED"),
+        (0.006, 0.004, "UNDERPOWERED"),  # 0.1 to 1.1
+        (0.020, 0.005, "CONTRADICTED"),
+        (-0.020, 0.005, "CONTRADICTED"),
+    ],
+)
+def test_insensitive_within_a_point(mean, step, word):
+    claim = claim_of("insensitive", axis="batch_size", values=[64, 256], within=0.01)
+    assert word_of(claim, mean, step) == word
+
+
+def test_an_axis_that_is_insensitive_in_a_range_narrows_the_claim_to_it():
+    low, shared = six(0.001, 0.002)
+    claim = claim_of("insensitive", axis="batch_size", values=[64, 128, 256], within=0.01)
+    far = [value + 0.03 for value in shared]
+    verdict = the_verdict(claim, [low, shared, far])
+    assert verdict.label == "NARROWED (batch_size from 64 to 128)" and not verdict.is_supported
+    assert "batch_size 64 and batch_size 128 differ by less than 1 point" in verdict.sentence
+    assert "256" not in verdict.sentence and "batch_size 64 against batch_size 256" in verdict.why
+    middle = the_verdict(claim, [low, far, shared])  # 64 and 256 agree, and 128 between them does not
+    assert middle.word == "CONTRADICTED"
+
+
+def test_a_monotone_claim_asks_every_step_and_is_narrowed_to_the_run_that_rises():
+    axis = {"axis": "epochs", "values": [10, 20, 40]}
+    _, base = six(0.0, 0.0)
+    up, far = six(0.02, 0.005)[0], six(0.05, 0.002)[0]
+    rising = claim_of("monotone", **axis)
+    assert the_verdict(rising, [base, up, far]).word == "SUPPORTED"
+    assert the_verdict(rising, [far, up, base]).word == "CONTRADICTED"
+    assert the_verdict(claim_of("monotone", direction="decreasing", **axis), [far, up, base]).word == "SUPPORTED"
+    flat = six(0.05, 0.004)[0]
+    verdict = the_verdict(rising, [base, far, flat])
+    assert verdict.label == "NARROWED (epochs from 10 to 20)"
+    assert "epochs 20 exceeds epochs 10 by 5.00 points" in verdict.sentence and "40" not in verdict.sentence
+    turned = the_verdict(rising, [far, base, up])
+    assert turned.label == "NARROWED (epochs from 20 to 40)"
+
+
+def test_a_time_that_falls_is_monotone_as_it_is_measured():
+    claim = claim_of("monotone", axis="batch_size", values=[64, 256], direction="decreasing", metric="train_seconds")
+    slow, quick = [60.0, 61.0, 62.0, 60.5, 61.5, 62.5], [50.0, 51.5, 51.0, 50.0, 52.0, 52.0]
+    verdict = the_verdict(claim, [slow, quick])
+    assert verdict.word == "SUPPORTED"
+    assert "batch_size 64 exceeds batch_size 256 by 10.17 s" in verdict.sentence
+
+
+def test_the_best_of_a_set_is_above_every_other():
+    a, b = six(0.02, 0.005)
+    claim = claim_of("best_of", among=({"method": "byol"}, {"method": "vicreg"}))
+    assert the_verdict(claim, [a, b, b]).word == "SUPPORTED"
+    near = [value - 0.001 * (-1) ** seed for seed, value in enumerate(a)]
+    verdict = the_verdict(claim, [a, b, near])
+    assert verdict.word == "EQUIVALENT" and verdict.why.startswith("simclr against vicreg: ")
+    assert "byol" not in verdict.why
+    assert the_verdict(claim, [a, b, [value + 0.05 for value in b]]).word == "CONTRADICTED"
+
+
+def test_the_best_of_a_set_of_one_is_compared_with_nothing():
+    verdict = the_verdict(claim_of("best_of"), [six(0.0, 0.001)[0]])
+    assert (verdict.word, verdict.why) == ("UNVERIFIABLE", "no other method is there to compare with")
+
+
+@pytest.mark.parametrize(
+    ("mean", "word"), [(0.847, "SUPPORTED_AS_STATED"), (0.855, "UNDERPOWERED"), (0.80, "CONTRADICTED")]
+)
+def test_equal_to_a_reported_value_within_a_point(mean, word):
+    a = {"method": "simclr", "batch_size": 128, "epochs": 200}
+    claim = claim_of("equals", a=a, reported="lightly-cifar10", metric="knn_top1", within=0.01)
+    values = [[mean + (-1) ** seed * 0.004 for seed in range(6)]]  # the interval is mean ± 0.46 points
+    assert the_verdict(claim, values).word == word
+
+
+# --- collapse ---------------------------------------------------------------------------------------------------------
+
+
+def collapse_verdict(kind, *states, family_size=1, **content):
+    """Of trials that ended with such a feature_std, or in such a state without one."""
+    rows = [
+        {"trial_id": f"t{seed}", "seed": seed, "status": state if isinstance(state, str) else "done"}
+        for seed, state in enumerate(states)
+    ]
+    spread = {f"t{seed}": state for seed, state in enumerate(states) if not isinstance(state, str)}
+    return judge_collapse(Case(evidence_of(claim_of(kind), [[]], feature_std=spread, **content), (), family_size), rows)
+
+
+@pytest.mark.parametrize(
+    ("states", "collapses", "does_not"),
+    [
+        ([0.8] * 6, "CONTRADICTED", "SUPPORTED"),  # Clopper and Pearson: 6 of 6 is .54 to 1
+        ([0.8] * 5, "UNDERPOWERED", "UNDERPOWERED"),  # 5 of 5 is .48 to 1
+        ([0.01] * 6, "SUPPORTED", "CONTRADICTED"),
+        ([0.01] * 3 + ["collapsed"] * 3, "SUPPORTED", "CONTRADICTED"),
+        ([0.8] * 3 + [0.01] * 3, "UNDERPOWERED", "UNDERPOWERED"),
+        ([0.8] * 11 + [0.01], "CONTRADICTED", "DIRECTION_ONLY"),  # 11 of 12 is .62 to .998
+        ([0.8] * 6 + ["failed"], "CONTRADICTED", "UNDERPOWERED"),  # 6 of 7 is .42 to .996
+        ([0.8] * 6 + [math.nan], "CONTRADICTED", "UNDERPOWERED"),
+        ([0.01] * 6 + ["diverged"], "UNDERPOWERED", "CONTRADICTED"),
+    ],
+)
+def test_a_collapse_is_counted_and_what_is_unknown_counts_against_the_claim(states, collapses, does_not):
+    assert collapse_verdict("collapses", *states).word == collapses
+    assert collapse_verdict("does_not_collapse", *states).word == does_not
+
+
+def test_how_many_collapsed_is_told_and_of_how_many_it_is_not_known():
+    told = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").why
+    assert told == "6 of 7 trials did not collapse, of 1 it is not known (share of all seeds 0.42 to 1.00)"
+
+
+def test_a_protocol_says_what_collapse_is_and_else_a_tenth_of_an_even_spread_does():
+    assert collapse_verdict("collapses", *[0.2] * 6).word == "CONTRADICTED"
+    assert collapse_verdict("collapses", *[0.2] * 6, collapsed_below=0.3).word == "SUPPORTED"
+    assert collapse_verdict("collapses", *[math.nan] * 6).word == "UNVERIFIABLE"
+    assert collapse_verdict("collapses", *["diverged"] * 6).word == "UNVERIFIABLE"
+
+
+def test_claims_of_collapse_share_the_level_of_their_family():
+    alone = collapse_verdict("collapses", *[0.01] * 6)
+    together = collapse_verdict("collapses", *[0.01] * 6, family_size=5)
+    assert (alone.word, together.word) == ("SUPPORTED", "UNDERPOWERED")
+    assert "0.54 to 1.00" in alone.why and f"{0.005 ** (1 / 6):.2f} to 1.00" in together.why
+
+
+# --- families, scopes, suffixes ---------------------------------------------------------------------------------------
+
+
+def test_a_family_asks_more_of_each_claim_and_another_family_does_not():
+    values = six(0.02, 0.013)  # 0.5 to 3.5 alone; at 99 % ± t(5, .995) / sqrt(5) = 1.803 steps
+    assert the_verdict(claim_of(), values).word == "SUPPORTED"
+    nothing = [claim_of(name=str(number), b={"method": "vicreg"}) for number in range(4)]
+    alike = [evidence_of(claim, six(0.0, 0.013), MARGIN) for claim in nothing]
+    assert judged(evidence_of(claim_of(), values, MARGIN), *alike)[0].word == "UNDERPOWERED"
+    apart = [evidence_of(replace(claim, family="g"), six(0.0, 0.013), MARGIN) for claim in nothing]
+    assert judged(evidence_of(claim_of(), values, MARGIN), *apart)[0].word == "SUPPORTED"
+
+
+def test_holding_at_some_points_of_a_scope_narrows_a_claim_to_them():
+    claim = claim_of(scope={"batch_size": [64, 256]})
+    good, level = six(0.02, 0.005), six(0.0, 0.02)
+    assert the_verdict(claim, [*good, *good]).word == "SUPPORTED"
+    verdict = the_verdict(claim, [*good, *level])
+    assert verdict.label == "NARROWED (batch_size 64)"
+    assert "256" not in verdict.sentence and "simclr exceeds byol by 2.00 points" in verdict.sentence
+    assert verdict.sentence.endswith(", both batch_size 64.")
+    assert verdict.why == "simclr against byol (both batch_size 256): the interval holds 0"
+    assert the_verdict(claim, [*level, *level]).word == "UNDERPOWERED"
+    assert the_verdict(claim, [*six(-0.02, 0.005), *level]).word == "CONTRADICTED"
+
+
+def test_a_claim_of_many_methods_at_many_points_holds_at_a_point_only_against_all():
+    claim = claim_of("best_of", among=(B, {"method": "vicreg"}), scope={"epochs": [10, 20]})
+    a, b = six(0.02, 0.005)
+    verdict = the_verdict(claim, [a, b, b, a, b, a])
+    assert verdict.label == "NARROWED (epochs 10)"
+    assert "not told apart" not in verdict.sentence and verdict.sentence.count("exceeds") == 2
+
+
+def test_one_reason_of_many_comparisons_is_told_once():
+    level = six(0.0, 0.02)[1]
+    among = tuple({"method": name} for name in ("byol", "vicreg", "moco"))
+    verdict = the_verdict(claim_of("best_of", among=among), [six(0.0, 0.02)[0], level, level, level])
+    assert verdict.why == "all 3 comparisons: the interval holds 0"
+
+
+def test_what_was_declared_late_is_exploratory_where_there_is_anything_to_explore():
+    late = the_verdict(claim_of(), six(0.02, 0.005), declared=False)
+    assert late.label == "SUPPORTED, EXPLORATORY" and late.is_supported
+    assert the_verdict(claim_of(), six(0.02, 0.005)).label == "SUPPORTED"
+    assert the_verdict(claim_of(), [[], []], declared=False).label == "UNVERIFIABLE"
+
+
+def test_sides_without_results_are_unverifiable_and_named():
+    verdict = the_verdict(claim_of(), [six(0.0, 0.01)[0], []])
+    assert (verdict.word, verdict.why) == ("UNVERIFIABLE", "no result of byol")
+    assert verdict.settling == ("trials of byol",) and verdict.sentence == ""
+
+
+def test_all_that_a_sentence_says_beyond_what_is_shown_narrows_it():
+    claim = replace(claim_of(), sentence="On CIFAR-10, as always, SimCLR is better than BYOL.")
+    verdict = the_verdict(claim, six(0.02, 0.005), dataset={"name": "cifar10"})
+    assert verdict.label == "NARROWED (A23)" and "the sentence says more" in verdict.why
+    assert "exceeds byol by 2.00 points" in verdict.sentence
+    assert the_verdict(claim, six(-0.02, 0.005), dataset={"name": "cifar10"}).word == "CONTRADICTED"
+
+
+# --- the sentence -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claim", "mean", "step", "told"),
+    [
+        (claim_of(), 0.02, 0.005, "simclr exceeds byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
+        (claim_of(), -0.02, 0.005, "simclr lies below byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
+        (claim_of(), 0.001, 0.003, "simclr and byol differ by less than 1 point: +0.10 points (-0.24 to 0.44 at 95 %"),
+        (claim_of(), 0.005, 0.008, "simclr and byol are not told apart: +0.50 points (-0.42 to 1.42 at 95 %, 6 pairs)"),
+        (claim_of(at_least=0.02), 0.001, 0.010, "simclr is not 2 points above byol: +0.10 points (-1.05 to 1.25"),
+        (claim_of("not_worse", within=0.02), -0.008, 0.009, "simclr is not 2 points below byol: -0.80 points (-1.83"),
+    ],
+)
+def test_the_supported_sentence_says_what_the_interval_shows(claim, mean, step, told):
+    sentence = the_verdict(claim, six(mean, step)).sentence
+    start = "Under protocol invented v1 (000000000000), in linear_top1 on test: "
+    assert sentence.startswith(start + told) and sentence.endswith(".")
+
+
+# --- what would settle it ---------------------------------------------------------------------------------------------
+
+
+def seeds_by_statsmodels(effect, alpha=0.05, power=0.8):
+    return math.ceil(TTestPower().solve_power(effect, alpha=alpha, power=power))
+
+
+def pairs_by_binomial(share, power=0.8):
+    n = 6
+    while True:
+        rejecting = [wins for wins in range(n + 1) if stats.binomtest(wins, n).proportion_ci(0.95, "exact").low > 0.5]
+        if rejecting and stats.binom.sf(rejecting[0] - 1, n, share) >= power:
+            return n
+        n += 1
+
+
+@pytest.mark.parametrize("share", [0.75, 0.8, 0.9, 0.99, 1.0])
+def test_the_pairs_that_show_who_wins_are_those_of_the_binomial(share):
+    assert pairs_to_win(share) == pairs_by_binomial(share)
+    assert pairs_to_win(0.5) is None
+
+
+def test_the_seeds_that_are_lacking_find_the_margin_or_what_was_observed():
+    sd = 0.008 * math.sqrt(6 / 5)
+    verdict = the_verdict(claim_of(), six(0.005, 0.008))  # the mean is below the margin: the margin counts
+    (contrast,) = verdict.contrasts
+    effect = 0.01 / sd
+    needed = max(seeds_by_statsmodels(effect), pairs_by_binomial(stats.norm.cdf(effect)))
+    assert more_seeds(contrast, MARGIN) == needed - 6 > 0
+    assert f"{needed - 6} more seeds" in verdict.settling[0]
+
+
+def test_a_size_is_settled_by_the_seeds_that_tell_it_from_the_mean():
+    sd = 0.005 * math.sqrt(6 / 5)
+    (contrast,) = the_verdict(claim_of(at_least=0.018), six(0.02, 0.005)).contrasts
+    needed = max(seeds_by_statsmodels(0.002 / sd), pairs_by_binomial(stats.norm.cdf(0.02 / sd)))
+    assert more_seeds(contrast, MARGIN) == needed - 6
+
+
+def test_what_is_to_lie_within_bounds_needs_both_of_them():
+    claim = claim_of("insensitive", axis="epochs", values=[10, 20], within=0.01)
+    (contrast,) = the_verdict(claim, six(0.006, 0.004)).contrasts
+    needed = seeds_by_statsmodels(0.004 / (0.004 * math.sqrt(6 / 5)), power=0.9)
+    assert more_seeds(contrast, MARGIN) == needed - 6
+
+
+def test_a_mean_on_its_bound_is_settled_by_no_number_of_seeds():
+    verdict = the_verdict(claim_of(at_least=0.02), six(0.02, 0.005))
+    assert "more than 1000 seeds" in verdict.settling[0]
+
+
+def test_only_open_comparisons_ask_for_seeds_and_settled_claims_for_none():
+    a, b = six(0.02, 0.005)
+    wide = six(0.005, 0.008)
+    claim = claim_of("best_of", among=(B, {"method": "vicreg"}))
+    near = [x - d for x, d in zip(a, [p - q for p, q in zip(*wide, strict=True)], strict=True)]
+    both = the_verdict(claim, [a, b, near])
+    alone = judged(evidence_of(replace(claim, among=({"method": "vicreg"},)), [a, near], MARGIN))[0]
+    assert both.word == "UNDERPOWERED" and alone.settling
+    assert both.settling == alone.settling
+    for mean, step in ((0.02, 0.005), (-0.02, 0.005), (0.001, 0.003)):
+        assert the_verdict(claim_of(), six(mean, step)).settling == ()
+
+
+# --- from a run folder ------------------------------------------------------------------------------------------------
+
+
+def checked(folder: Path):
+    return check_claims(folder / "claims.toml", folder).verdicts
+
+
+def test_an_honest_study_supports_its_claim(tmp_path):
+    honest_study(tmp_path / "run")
+    (verdict,) = checked(tmp_path / "run")
+    assert verdict.label == "SUPPORTED_AS_STATED"
+    assert [finding.rule for finding in verdict.findings if finding.outcome == FAILED] == []
+
+
+def test_missing_trials_are_named_and_their_hours_told(tmp_path):
+    study = honest_study(tmp_path / "run")
+    gone = [study.of("byol", seed)[0].trial_id for seed in (4, 5)]
+    for trial_id in gone:
+        (study.folder / "records" / f"{trial_id}.json").unlink()
+    (verdict,) = checked(study.folder)
+    assert (verdict.word, verdict.sentence) == ("INADMISSIBLE", "") and "A8" in verdict.detail
+    # two trials of 55 seconds
+    assert verdict.settling == (f"2 missing trials ({', '.join(sorted(gone))}), about 0.031 hours of one process",)
+
+
+def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
+    study = honest_study(tmp_path / "run")
+    for seed in range(6):
+        study.add(study.trial("simclr", seed, settings={"temperature": 0.1}), 0.55)
+        study.add(tuned := study.trial("byol", seed, settings={"target_momentum": 0.9}), 0.55)
+    (study.folder / "records" / f"{tuned.trial_id}.json").unlink()  # planned, and not run yet
+    study.write_plan()
+    (verdict,) = checked(study.folder)
+    assert verdict.word == "INADMISSIBLE" and "A7" in verdict.detail
+    assert verdict.settling == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
+
+
+def test_seeds_that_the_protocol_asks_for_are_counted(tmp_path):
+    study = honest_study(tmp_path / "run")
+    for trial in [trial for trial in study.trials if trial.seed > 0]:
+        (study.folder / "records" / f"{trial.trial_id}.json").unlink()
+        study.trials.remove(trial)
+    study.write_plan()
+    (verdict,) = checked(study.folder)
+    assert verdict.word == "INADMISSIBLE" and "A9" in verdict.detail
+    assert verdict.settling == ("1 more seed of simclr", "1 more seed of byol")
+
+
+def test_the_hours_of_more_seeds_are_those_of_the_trials_that_are_there(tmp_path):
+    claims = CLAIMS.replace("at_least = 0.01", "at_least = 0.004").replace("one point", "some points")
+    study = honest_study(tmp_path / "run", claims, levels={"simclr": 0.602, "byol": 0.60})
+    (verdict,) = checked(study.folder)
+    (contrast,) = verdict.contrasts
+    more = more_seeds(contrast, MARGIN)
+    hours = f"{2 * more * 55 / 3600:.2g}"
+    assert verdict.settling == (f"{more} more seeds of simclr and byol, about {hours} hours of one process",)

@@ -1,0 +1,715 @@
+"""Claims: an honest bundle passes; each way to tamper with one is found, and named, at the level that can see it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundling import (
+    EXAMPLES,
+    GenuineRun,
+    as_json,
+    changed_record,
+    contents_of,
+    drawn_outputs,
+    genuine_run,
+    members_of,
+    packed,
+    verified,
+)
+from safetensors.numpy import load, save
+
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.declarations import declare
+from twinbench.reports.verification.integrity import integrity
+from twinbench.reports.verification.levels import aggregate, render
+from twinbench.results.bundles.write import RENDERED_WITH, rendered_with
+from twinbench.sweeps.deviations import Deviation, deviate
+from twinbench.sweeps.sweep import read_protocol
+from twinbench.sweeps.trial import Trial
+
+VERSION = read_protocol("digits-small").version
+
+CLAIMS = """
+protocol = "digits-small"
+
+[[claims]]
+name = "simclr-beats-vicreg"
+sentence = "SimCLR is better than VICReg."
+kind = "better"
+a = { method = "simclr" }
+b = { method = "vicreg" }
+
+[[claims]]
+name = "vicreg-beats-simclr"
+sentence = "VICReg is better than SimCLR."
+kind = "better"
+a = { method = "vicreg" }
+b = { method = "simclr" }
+"""
+
+Members = dict[str, bytes]
+Tamper = Callable[[Members], None]
+
+
+@pytest.fixture(scope="module")
+def honest_run(tmp_path_factory: pytest.TempPathFactory) -> GenuineRun:
+    """Six trials done, two claims declared before them."""
+    run = genuine_run(tmp_path_factory.mktemp("honest") / "run")
+    (run.folder / "claims.toml").write_text(CLAIMS)
+    records = run.folder / "records"
+    records.rename(run.folder / "aside")
+    declare(read_claims(run.folder / "claims.toml"), run.folder, datetime(2026, 1, 1, tzinfo=UTC))
+    (run.folder / "aside").rename(records)
+    return run
+
+
+@pytest.fixture(scope="module")
+def honest(honest_run: GenuineRun) -> Path:
+    return honest_run.bundle(report=True).path
+
+
+@pytest.fixture
+def tampered(honest: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A bundle made of the honest one's members, changed; the manifest follows unless `mend` is False."""
+
+    def make(change: Tamper, mend: bool = True) -> Path:
+        members = members_of(honest)
+        change(members)
+        return packed(members, tmp_path / "tampered.tar.gz", mend)
+
+    return make
+
+
+def record_of(members: Members, number: int = 0) -> str:
+    return [name for name in members if name.startswith("records/")][number]
+
+
+def referred(members: Members, record: str, key: str) -> str:
+    file: str = json.loads(members[record])["result"][key]["file"]
+    return file
+
+
+def faults_of(bundle: Path, folder: Path, level: str = "integrity") -> str:
+    """The faults of the level, which must be the first that does not pass."""
+    found = verified(bundle, folder, level)
+    assert found.outcome == "failed"
+    return "\n".join(found.faults)
+
+
+# --- honest ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_honest_bundle_passes_and_says_what_was_compared(honest, tmp_path):
+    found = {name: verified(honest, tmp_path, name) for name in ("integrity", "render", "aggregate")}
+    assert {name: (level.outcome, level.faults) for name, level in found.items()} == {
+        name: ("passed", ()) for name in ("integrity", "render", "aggregate")
+    }
+    assert found["integrity"].notes[0].startswith("6 trials planned; records: 6 done; digest ")
+    assert len(found["integrity"].notes) == 1
+    assert "report/verdicts/claims.json" in members_of(honest)
+    tables = [name for name in members_of(honest) if name.startswith("report/")]
+    assert found["render"].notes == (f"{len(tables)} files made anew and compared",)
+    assert "12 numbers on test computed anew from outputs by example" in found["aggregate"].notes
+
+
+def test_the_published_digest_tells_the_authors_bundle_from_any_other(honest, tampered, tmp_path):
+    digest = hashlib.sha256(members_of(honest)["MANIFEST.json"]).hexdigest()
+    assert verified(honest, tmp_path, expect=digest).outcome == "passed"
+
+    def forge(members: Members) -> None:
+        """The careful cheat: every record of a trial gone, its place on the plan and its attempts too."""
+        name = record_of(members)
+        trial_id = json.loads(members[name])["result"]["trial_id"]
+        for key in ("curves", "outputs"):
+            del members[referred(members, name, key)]
+        del members[name]
+        plan = json.loads(members["plan.json"])
+        plan["trials"] = [trial for trial in plan["trials"] if trial["trial_id"] != trial_id]
+        attempts = [one for one in json.loads(members["attempts.json"]) if one["trial_id"] != trial_id]
+        environment = json.loads(members["environment.json"])
+        environment[0]["trials"].remove(trial_id)
+        members |= {
+            "plan.json": as_json(plan),
+            "attempts.json": as_json(attempts),
+            "environment.json": as_json(environment),
+        }
+
+    forged = tampered(forge)
+    assert verified(forged, tmp_path).outcome == "passed"  # the docstring says so: it leaves no trace
+    (fault,) = verified(forged, tmp_path, expect=digest).faults
+    assert digest in fault and "is not the author's" in fault
+
+
+def test_missing_failed_and_retried_trials_are_named_and_no_fault(tmp_path):
+    run = genuine_run(tmp_path / "run")
+    missing, failed, retried = run.trials[0], run.trials[1], run.trials[2]
+    (run.folder / "records" / f"{missing.trial_id}.json").unlink()
+    run.attempt(missing, "interrupted")
+    run.record(failed, "failed", "RuntimeError: invented")
+    run.attempt(retried, "failed", 1)
+    run.record(retried, attempts=2)
+    bundle = run.bundle().path
+    assert verified(bundle, tmp_path, "aggregate").outcome == "passed"
+    notes = verified(bundle, tmp_path).notes
+    assert "records: 4 done, 1 failed" in notes[0]
+    assert f"planned and not recorded: {missing.trial_id}" in notes
+    assert f"attempted and not recorded: {missing.trial_id}" in notes
+    assert f"failed at first and were run again: {retried.trial_id}" in notes
+
+
+def test_records_without_any_attempts_pass_and_it_is_said_what_they_cannot_show(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    (run.folder / "trials").rename(tmp_path / "gone")
+    level = verified(run.bundle().path, tmp_path)
+    assert level.outcome == "passed"
+    assert any("a trial which was dropped would not show" in note for note in level.notes)
+
+
+def test_a_trial_that_is_on_the_plan_no_more_is_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=2)
+    extra = run.trials[-1].trial_id
+    run.trials = run.trials[:-1]
+    run.plan()
+    assert f"recorded and not on the plan: {extra}" in verified(run.bundle().path, tmp_path).notes
+
+
+# --- tampered without care: the manifest tells ----------------------------------------------------------------------
+
+
+def test_a_changed_record_is_named_by_the_manifest_and_by_its_own_digest(tampered, tmp_path):
+    def change(members: Members) -> None:
+        name = record_of(members)
+        members[name] = changed_record(members[name], lambda r: r["metrics"][0].update(value=0.99), mend=False)
+
+    bundle = tampered(change, mend=False)
+    name = record_of(members_of(bundle))
+    found = faults_of(bundle, tmp_path)
+    assert f"{name}: was changed: its sha256 is" in found
+    assert f"{name}: its result was changed: the digest is" in found
+
+
+@pytest.mark.parametrize("prefix", ["artefacts/", "records/", "report/tables/", "claims", "declarations", "protocols/"])
+def test_a_member_that_is_gone_or_changed_or_added_is_named(tampered, tmp_path, prefix):
+    members = members_of(tampered(lambda _: None))
+    name = next(name for name in members if name.startswith(prefix))
+    gone = tampered(lambda members: members.pop(name), mend=False)
+    assert f"{name}: is on the manifest, and missing" in faults_of(gone, tmp_path)
+    changed = tampered(lambda members: members.update({name: members[name] + b" "}), mend=False)
+    assert f"{name}: was changed: its sha256 is" in faults_of(changed, tmp_path)
+
+    def unlist(members: Members) -> None:
+        manifest = json.loads(members["MANIFEST.json"])
+        del manifest["members"][name]
+        members["MANIFEST.json"] = as_json(manifest)
+
+    assert f"{name}: is not on the manifest" in faults_of(tampered(unlist, mend=False), tmp_path)
+
+
+# --- tampered with care: every digest made anew ---------------------------------------------------------------------
+
+
+def test_a_deleted_artefact_is_named_with_its_trial(tampered, tmp_path):
+    members = members_of(tampered(lambda _: None))
+    name = record_of(members)
+    file = referred(members, name, "outputs")
+    found = faults_of(tampered(lambda members: members.pop(file)), tmp_path)
+    assert f"{file}: is missing; the record of trial {Path(name).stem} refers to it" in found
+
+
+def test_a_removed_record_is_named_by_its_attempt_and_by_the_artefacts_that_it_left(tampered, tmp_path):
+    members = members_of(tampered(lambda _: None))
+    name = record_of(members)
+    found = faults_of(tampered(lambda members: members.pop(name)), tmp_path)
+    assert f"trial {Path(name).stem}: attempt 1 ended as done; its record is gone" in found
+    for key in ("curves", "outputs"):
+        assert f"{referred(members, name, key)}: no record refers to it" in found
+
+
+def test_a_changed_artefact_is_named(tampered, tmp_path):
+    file = next(name for name in members_of(tampered(lambda _: None)) if name.endswith(".safetensors"))
+    found = faults_of(tampered(lambda members: members.update({file: members[file][:-1] + b"\7"})), tmp_path)
+    assert f"{file}: was changed: its sha256 is" in found
+
+
+def test_a_dropped_failure_is_named_by_the_attempt_that_it_left(tmp_path):
+    run = genuine_run(tmp_path / "run")
+    diverged, failed = run.trials[:2]
+    run.record(diverged, "diverged", "loss was nan at epoch 3")
+    run.record(failed, "failed", "RuntimeError: \x1b[2J")
+    for trial in (diverged, failed):
+        (run.folder / "records" / f"{trial.trial_id}.json").unlink()
+    run.trials = run.trials[2:]  # and off the plan too
+    run.plan()
+    found = faults_of(run.bundle().path, tmp_path)
+    told = f"trial {diverged.trial_id}: attempt 1 ended as diverged (loss was nan at epoch 3); its record is gone"
+    assert told in found
+    assert f"trial {failed.trial_id}: attempt 1 ended as failed" in found and "\x1b" not in found
+
+
+def test_an_attempt_taken_off_the_list_is_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=2)
+    first, second = run.trials[:2]
+    run.record(first, attempts=2)
+    (run.folder / "trials" / first.trial_id / "attempt-0001.json").unlink()
+    (run.folder / "trials" / second.trial_id / "attempt-0001.json").unlink()
+    found = faults_of(run.bundle().path, tmp_path)
+    assert f"trial {first.trial_id}: its attempts are [2]: some are missing" in found
+    assert f"trial {second.trial_id}: has a record and was never attempted" in found
+
+
+def test_a_result_that_was_run_again_until_it_was_better_is_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    run.attempt(run.trials[0], "diverged", 1)
+    run.record(run.trials[0], attempts=2)
+    found = faults_of(run.bundle().path, tmp_path)
+    assert f"trial {run.ids[0]}: attempt 1 ended as diverged, its record says done" in found
+
+
+def test_a_record_of_no_attempt_or_of_another_time_is_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    run.record(run.trials[0], attempts=3)
+    (run.folder / "trials" / run.ids[0] / "attempt-0003.json").unlink()
+    run.record(run.trials[1], started="2026-02-02T00:00:00+00:00")
+    found = faults_of(run.bundle().path, tmp_path)
+    assert f"trial {run.ids[0]}: its record is of attempt 3, which was not made" in found
+    assert f"trial {run.ids[1]}: began at 2026-01-02T03:04:05+00:00, and by its record at 2026-02-02" in found
+
+
+def test_a_record_copied_under_another_seed_is_named_though_its_id_and_digest_are_right(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=2)
+    original, copied = run.trials[:2]
+    assert (original.seed, copied.seed) == (0, 1)
+    source = json.loads((run.folder / "records" / f"{original.trial_id}.json").read_text())["result"]
+
+    def pretend(result: dict[str, Any]) -> None:
+        result.update({key: source[key] for key in ("metrics", "curves", "outputs")})
+
+    path = run.folder / "records" / f"{copied.trial_id}.json"
+    path.write_bytes(changed_record(path.read_bytes(), pretend))
+    found = faults_of(run.bundle().path, tmp_path)
+    assert f"{original.trial_id} (simclr seed 0)" in found and f"{copied.trial_id} (simclr seed 1)" in found
+    assert "have the very same curves: one is a copy of another" in found
+
+    def pretend_less(result: dict[str, Any]) -> None:
+        pretend(result)
+        result["curves"] = None
+
+    path.write_bytes(changed_record(path.read_bytes(), pretend_less))
+    assert "have the very same outputs: one is a copy of another" in faults_of(run.bundle().path, tmp_path)
+
+
+@pytest.mark.parametrize("trivial", ["all right", "one class"])
+def test_two_seeds_that_both_predict_trivially_are_no_copies(tmp_path, trivial):
+    run = genuine_run(tmp_path / "run", seeds=2)
+    labels = drawn_outputs(run.trials[0])["labels"]
+    predicted = labels if trivial == "all right" else np.zeros_like(labels)
+    correct = (predicted == labels).astype(np.uint8)
+    data = save({"labels": labels, "knn_prediction": predicted, "knn_correct": correct})
+    sha256 = hashlib.sha256(data).hexdigest()
+    (run.folder / "artefacts" / f"{sha256}.safetensors").write_bytes(data)
+
+    def equal(result: dict[str, Any]) -> None:
+        result["outputs"] = {"sha256": sha256, "file": f"artefacts/{sha256}.safetensors"}
+
+    for trial in run.trials[:2]:
+        path = run.folder / "records" / f"{trial.trial_id}.json"
+        path.write_bytes(changed_record(path.read_bytes(), equal))
+    assert verified(run.bundle().path, tmp_path).outcome == "passed"
+
+
+def test_equal_curves_of_one_seed_in_two_cells_are_named_and_no_fault(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    one, other = (run.folder / "records" / f"{trial.trial_id}.json" for trial in run.trials)
+    curves = json.loads(one.read_text())["result"]["curves"]
+    other.write_bytes(changed_record(other.read_bytes(), lambda result: result.update(curves=curves)))
+    level = verified(run.bundle().path, tmp_path)
+    assert level.outcome == "passed"
+    assert any(note.startswith("the very same curves in different cells: ") for note in level.notes)
+
+
+def test_a_record_under_another_id_is_named(tampered, tmp_path):
+    def change(members: Members) -> None:
+        name = record_of(members)
+        members[name] = changed_record(members[name], lambda result: result["trial"].update(seed=7))
+
+    found = faults_of(tampered(change), tmp_path)
+    assert "says that its trial_id is" in found and "and its content gives" in found
+
+
+def swapped(members: Members, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes the protocol wherever the bundle holds it."""
+    for name in members:
+        if name.startswith("records/"):
+            members[name] = changed_record(members[name], lambda result: change(result["trial"]["protocol"]))
+        elif name == "plan.json" or name.startswith("protocols/"):
+            content = json.loads(members[name])
+            change(content["protocol"] if name == "plan.json" else content)
+            members[name] = as_json(content)
+
+
+def test_a_swapped_protocol_is_named_by_its_hash(tampered, tmp_path):
+    def shorter(protocol: dict[str, Any]) -> None:
+        protocol["content"]["training"]["epochs"] = 3
+
+    found = faults_of(tampered(lambda members: swapped(members, shorter)), tmp_path)
+    assert f"protocol digits-small version {VERSION} in plan.json, " in found
+    assert "says that its hash is" in found
+
+
+def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    other = deviate(run.protocol, [Deviation("evaluation.linear_epochs", 500, "secretly")], "")
+    carried = {key: other.carried[key] for key in ("name", "version", "hash", "content")}  # and not a word of it
+    protocol = type("Swapped", (), {"carried": carried})
+    trials = [Trial(**(trial.content() | {"protocol": carried})) for trial in run.trials]
+    swapped_run = GenuineRun(tmp_path / "swapped", protocol, tuple(trials))  # type: ignore[arg-type]
+    swapped_run.plan()
+    for trial in trials:
+        swapped_run.record(trial)
+    found = faults_of(swapped_run.bundle().path, tmp_path)
+    assert f"protocol digits-small version {VERSION} in plan.json, " in found
+    assert f"is known here with the hash {run.protocol.hash}" in found
+    assert "evaluation.linear_epochs is 500 for 50" in found
+
+
+def test_deviations_that_are_told_pass_and_those_that_are_not_told_in_full_are_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    told = deviate(run.protocol, [Deviation("evaluation.linear_epochs", 500, "to be sure")], "")
+    more = deviate(
+        run.protocol,
+        [Deviation("evaluation.linear_epochs", 500, "to be sure"), Deviation("margin", 0.5, "secretly")],
+        "",
+    )
+    half = {**more.carried, "deviations": more.carried["deviations"][:1]}
+    metric = Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "another probe")
+    ridge = deviate(run.protocol, [metric, Deviation("evaluation.ridge_penalties", [1.0], "one is enough")], "")
+    cases = (("told", told.carried, ""), ("half", half, "its deviations give the hash"), ("ridge", ridge.carried, ""))
+    for name, carried, faults in cases:
+        trials = [Trial(**(trial.content() | {"protocol": carried})) for trial in run.trials]
+        protocol = type("Deviating", (), {"carried": carried})
+        deviating = GenuineRun(tmp_path / name / "run", protocol, tuple(trials))  # type: ignore[arg-type]
+        deviating.plan()
+        for trial in trials:
+            deviating.record(trial)
+        level = verified(deviating.bundle().path, tmp_path)
+        assert (faults in " ".join(level.faults)) if faults else not level.faults, level.faults
+
+
+def test_records_of_another_protocol_than_the_plans_are_named(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    other = deviate(run.protocol, [Deviation("margin", 0.5, "another")], "").carried
+    trial = Trial(**(run.trials[0].content() | {"protocol": other}))
+    run.record(trial)
+    found = faults_of(run.bundle().path, tmp_path)
+    assert f"{trial.trial_id}: ran under another protocol than the plan's {run.protocol.hash[:12]}" in found
+
+
+def test_an_edited_declaration_is_named_by_its_line(tampered, tmp_path):
+    def earlier(members: Members) -> None:
+        log = members["declarations.jsonl"]
+        members["declarations.jsonl"] = log.replace(b"2026-01-01", b"2025-01-01", 1)
+
+    assert "declarations.jsonl: line 1 was changed" in faults_of(tampered(earlier), tmp_path)
+    first = tampered(
+        lambda members: members.update({"declarations.jsonl": members["declarations.jsonl"].split(b"\n")[1]})
+    )
+    assert "declarations.jsonl: line 1 was changed, or one before it is gone" in faults_of(first, tmp_path)
+
+
+def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, honest_run, tmp_path):
+    now = honest_run.protocol.hash
+
+    def declared_under(*hashes: str) -> Tamper:
+        def change(members: Members) -> None:
+            other = tmp_path / "".join(one[:4] for one in hashes)
+            for one in hashes:
+                declare(
+                    read_claims(honest_run.folder / "claims.toml"),
+                    other,
+                    datetime(2026, 1, 1, tzinfo=UTC),
+                    {"digits-small": one},
+                )
+            members["declarations.jsonl"] = (other / "declarations.jsonl").read_bytes()
+
+        return change
+
+    told = f"as vicreg-beats-simclr under protocol digits-small with the hash {'5' * 12}"
+    assert f"{told}, and the records are of {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
+    # who changes a protocol and declares anew has a line that stands for it
+    assert verified(tampered(declared_under("5" * 64, now)), tmp_path).outcome == "passed"
+
+
+def test_a_claim_that_was_declared_and_is_claimed_no_more_is_named(tampered, tmp_path):
+    def withdraw(members: Members) -> None:
+        members["claims.toml"] = CLAIMS.rpartition("[[claims]]")[0].encode()
+
+    notes = verified(tampered(withdraw), tmp_path).notes
+    assert (
+        "declared on 2026-01-01T00:00:00+00:00 as vicreg-beats-simclr, and in no claims file here in that form" in notes
+    )
+
+
+def test_a_changed_environment_is_named(tampered, tmp_path):
+    def change(members: Members) -> None:
+        members["environment.json"] = members["environment.json"].replace(b'"cpu"', b'"tpu"')
+
+    assert "environment.json: is not what the records say" in faults_of(tampered(change), tmp_path)
+
+
+def test_changed_tables_and_verdicts_are_named_by_file_and_row(tampered, tmp_path):
+    def better(members: Members) -> None:
+        lines = members["report/tables/methods.csv"].split(b"\n")
+        lines[2] = lines[2].replace(b"vicreg", b"vicreg\x1b[2J")
+        members["report/tables/methods.csv"] = b"\n".join(lines)
+        verdicts = members["report/verdicts/claims.json"]
+        members["report/verdicts/claims.json"] = verdicts.replace(b'"all_supported": false', b'"all_supported": true')
+        del members["report/tables/failures.csv"]
+        members["report/tables/best.csv"] = b"x"
+
+    best, failures, methods, verdicts = faults_of(tampered(better), tmp_path, "render").splitlines()
+    assert best == "report/tables/best.csv: is shipped, and does not come of these records"
+    assert failures == "report/tables/failures.csv: comes of these records; not shipped"
+    assert (
+        methods.startswith("report/tables/methods.csv: line 3 is 'vicreg\\") and "the records give 'vicreg," in methods
+    )
+    assert "\x1b" not in methods
+    assert verdicts.startswith("report/verdicts/claims.json: line ") and "true" in verdicts
+
+
+def test_another_version_of_what_writes_the_report_is_named_where_it_may_be_why(tampered, tmp_path):
+    def older(members: Members) -> None:
+        manifest = json.loads(members["MANIFEST.json"])
+        manifest["rendered_with"] = {**rendered_with(), "plotly": "0.0.1\x1b"}
+        members |= {"MANIFEST.json": as_json(manifest), "report/index.html.sha256": b"0" * 64 + b"\n"}
+
+    level = verified(tampered(older), tmp_path, "render")
+    assert level.outcome == "passed"  # of the page the digest is shipped, and plotly is in it
+    assert any(
+        "made with other versions than here, which may be why: plotly 0.0.1\\x1b" in note for note in level.notes
+    )
+
+    def same(members: Members) -> None:
+        older(members)
+        members["MANIFEST.json"] = as_json(
+            json.loads(members["MANIFEST.json"]) | {"rendered_with": dict(rendered_with())}
+        )
+
+    page = tampered(same)
+    assert "report/index.html.sha256: line 1 is" in faults_of(page, tmp_path, "render")
+    assert {"python", "twinbench", "code", *RENDERED_WITH} == json.loads(members_of(page)["MANIFEST.json"])[
+        "rendered_with"
+    ].keys()
+
+
+# --- numbers against the outputs ------------------------------------------------------------------------------------
+
+
+def with_outputs(
+    run: GenuineRun, number: int, change: Callable[[dict[str, Any]], None], mend: Callable[[dict[str, Any]], None]
+) -> Path:
+    """The run's bundle, with the outputs of one trial changed, and its record made to fit."""
+    path = run.folder / "records" / f"{run.ids[number]}.json"
+    file = json.loads(path.read_text())["result"]["outputs"]["file"]
+    arrays = load((run.folder / file).read_bytes())
+    change(arrays)
+    data = save(arrays)
+    sha256 = hashlib.sha256(data).hexdigest()
+    (run.folder / "artefacts" / f"{sha256}.safetensors").write_bytes(data)
+
+    def fit(result: dict[str, Any]) -> None:
+        result["outputs"] = {"sha256": sha256, "file": f"artefacts/{sha256}.safetensors"}
+        mend(result)
+
+    path.write_bytes(changed_record(path.read_bytes(), fit))
+    return run.bundle().path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> GenuineRun:
+    return genuine_run(tmp_path / "run", seeds=1)
+
+
+def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_path):
+    outputs = drawn_outputs(run.trials[0])
+    right = int((outputs["linear_prediction"] == outputs["labels"]).sum())
+
+    def better(result: dict[str, Any]) -> None:
+        next(m for m in result["metrics"] if (m["name"], m["split"]) == ("linear_top1", "test"))["value"] = 0.99
+
+    found = faults_of(with_outputs(run, 0, lambda _: None, better), tmp_path, "aggregate")
+    told = f"trial {run.ids[0]}: linear_top1 on test: the record says 0.99 of 40 examples, the outputs give"
+    assert found == f"{told} {right / EXAMPLES} of 40"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a.update(knn_correct=np.ones(EXAMPLES, np.uint8)), "knn_correct is not where knn_prediction equals"),
+        (lambda a: a.update(labels=a["knn_prediction"]), "was tested on other labels than trial"),
+        (lambda a: a.pop("knn_prediction"), "its outputs lack knn_prediction"),
+        (lambda a: a.update(knn_correct=a["knn_correct"][:9]), "its outputs are of 40, 40 and 9 examples"),
+        (lambda a: a.update(labels=np.ones((2, 2), np.int32)), "holds no outputs: whole numbers, one per example"),
+        (lambda a: a.update(labels=np.ones(EXAMPLES)), "holds no outputs: whole numbers, one per example"),
+    ],
+)
+def test_outputs_that_contradict_themselves_or_others_are_named(run, tmp_path, change, said):
+    assert said in faults_of(with_outputs(run, 1, change, lambda _: None), tmp_path, "aggregate")
+
+
+def test_a_number_without_outputs_is_named(run, tmp_path):
+    path = run.folder / "records" / f"{run.ids[0]}.json"
+    path.write_bytes(changed_record(path.read_bytes(), lambda result: result.update(outputs=None)))
+    found = faults_of(run.bundle().path, tmp_path, "aggregate")
+    assert "knn_top1 on test: its outputs lack labels, knn_prediction, knn_correct" in found
+
+
+@pytest.mark.parametrize("data", [b"", b"no safetensors", b"\xff" * 8 + b"{}", b"\x02\0\0\0\0\0\0\0{}"])
+def test_outputs_that_are_no_safetensors_are_named(run, tmp_path, data):
+    sha256 = hashlib.sha256(data).hexdigest()
+    (run.folder / "artefacts" / f"{sha256}.safetensors").write_bytes(data)
+    path = run.folder / "records" / f"{run.ids[0]}.json"
+    reference = {"sha256": sha256, "file": f"artefacts/{sha256}.safetensors"}
+    path.write_bytes(changed_record(path.read_bytes(), lambda result: result.update(outputs=reference)))
+    found = faults_of(run.bundle().path, tmp_path, "aggregate")
+    assert f"trial {run.ids[0]}" in found
+
+
+def test_a_maximum_over_epochs_is_taken_anew_from_its_curves(tmp_path):
+    protocol = read_protocol("lightly-cifar10-200ep")
+    assert protocol.checkpoint == "best_on_test"
+    run = genuine_run(tmp_path / "base", seeds=1)
+    trial = Trial(**(run.trials[0].content() | {"protocol": protocol.carried}))
+    run = GenuineRun(tmp_path / "run", protocol, (trial,))
+    run.plan()
+    run.record(trial)
+    path = run.folder / "records" / f"{trial.trial_id}.json"
+    curves = json.dumps({"epoch": [1, 2, 3], "series": {"test/knn_top1": [0.25, None, 0.75], "loss": [9, 9, 9]}})
+    sha256 = hashlib.sha256(curves.encode()).hexdigest()
+    (run.folder / "artefacts" / f"{sha256}.json").write_text(curves)
+
+    def maximum(value: float) -> Callable[[dict[str, Any]], None]:
+        def change(result: dict[str, Any]) -> None:
+            result["curves"] = {"sha256": sha256, "file": f"artefacts/{sha256}.json"}
+            how = {"variant": "knn/cosine-softmax-max-over-epochs@1", "selected_on": "test", "candidates": 2}
+            result["metrics"] = [{"name": "knn_top1", "split": "test", "value": value, "n_examples": 10_000} | how]
+
+        return change
+
+    for value, outcome in ((0.75, "passed"), (0.8, "failed")):
+        path.write_bytes(changed_record(path.read_bytes(), maximum(value)))
+        level = verified(run.bundle().path, tmp_path, "aggregate")
+        assert level.outcome == outcome
+        assert "1 numbers as a maximum over epochs, taken anew from the curves" in level.notes
+    assert "the record says 0.8, the curves' maximum is 0.75" in level.faults[0]
+
+
+# --- hostile contents -----------------------------------------------------------------------------------------------
+
+STRANGE = {
+    "a record that is a list": ("records/", b"[]", "not a record"),
+    "a record nested too deep": ("records/", b'{"a":' * 900 + b"1" + b"}" * 900, "too deep"),
+    "a record of a huge number": ("records/", b'{"a": 1' + b"0" * 400 + b"}", "too large"),
+    "a plan that is a list": ("plan.json", b"[]", "is no plan"),
+    "a plan without trials": ("plan.json", b'{"schema": 1}', "is no plan"),
+    "attempts that are none": ("attempts.json", b"{}", "is no list of attempts"),
+    "attempts at a path": (
+        "attempts.json",
+        b'[{"trial_id": "../../../../aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
+        "is of no trial",
+    ),
+    "attempts of a short id": (
+        "attempts.json",
+        b'[{"trial_id": "aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
+        "is of no trial",
+    ),
+    "an attempt of no number": (
+        "attempts.json",
+        b'[{"trial_id": "aaaaaaaaaaaaaaaa", "number": true, "status": "", "reason": "", "started": ""}]',
+        "has no right number",
+    ),
+    "an environment that is none": ("environment.json", b"7", "is not what the records say"),
+    "a protocol that is none": ("protocols/", b'{"hash": 3}', "is not the protocol of that hash"),
+    "curves of infinite numbers": ("artefacts/", b'{"epoch": [1e999], "series": {}}', "too large"),
+    "a log that is none": ("declarations.jsonl", b"\xff\xfe", "cannot be read"),
+    "a log of lists": ("declarations.jsonl", b"[[[]]]", "is no declaration"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_members_of_the_wrong_kind_are_named_and_trip_nothing(tampered, tmp_path, name):
+    prefix, data, said = STRANGE[name]
+
+    def change(members: Members) -> None:
+        file = next(one for one in members if one.startswith(prefix) and not one.endswith(".safetensors"))
+        members[file] = data
+
+    assert said in faults_of(tampered(change), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("method_version", "1"),
+        ("method_version", True),
+        ("seed", None),
+        ("settings", []),
+        ("training", 3),
+        ("trial_id", 7),
+        ("dataset_fingerprint", {}),
+    ],
+)
+def test_a_planned_trial_of_the_wrong_kind_is_named(tampered, tmp_path, key, value):
+    def change(members: Members) -> None:
+        plan = json.loads(members["plan.json"])
+        plan["trials"][0][key] = value
+        members["plan.json"] = as_json(plan)
+
+    assert f"plan.json: is no plan: trials.0 has no right {key}" in faults_of(tampered(change), tmp_path)
+
+
+@pytest.mark.parametrize("commands", ["twinbench run digits", [5]])
+def test_commands_of_the_wrong_kind_are_named(tampered, tmp_path, commands):
+    def change(members: Members) -> None:
+        members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"commands": commands})
+
+    assert "plan.json: is no plan: its commands are no list of texts" in faults_of(tampered(change), tmp_path)
+
+
+def test_claims_that_are_none_fail_the_level_render_and_no_more(tampered, tmp_path):
+    bundle = tampered(lambda members: members.update({"claims.toml": b"protocol = 3 \x1b"}))
+    found = faults_of(bundle, tmp_path, "render")
+    assert found.startswith("no report can be made of these records: InvalidInput") and "\x1b" not in found
+
+
+def test_markup_in_names_reaches_neither_page_nor_terminal_unescaped(tmp_path):
+    run = genuine_run(tmp_path / "base", seeds=1)
+    nasty = "<script>alert(1)</script>\x1b[2J"
+    trial = Trial(**(run.trials[0].content() | {"method": nasty}))
+    run = GenuineRun(tmp_path / "run", run.protocol, (trial,))
+    run.plan()
+    run.record(trial)
+    (run.folder / "records" / f"{trial.trial_id}.json").unlink()
+    contents = contents_of(run.bundle().path, tmp_path)
+    found = [integrity(contents), render(contents), aggregate(contents)]
+    assert "\x1b" not in "".join(text for level in found for text in (*level.faults, *level.notes))
+    page = (contents.unpacked.run_folder / "report" / "index.html").read_text()
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_many_random_changes_of_one_byte_are_all_found_and_none_trips_anything(honest, tmp_path):
+    rng = np.random.default_rng(0)
+    members = members_of(honest)
+    names = [name for name in members if members[name] and name != "MANIFEST.json"]
+    contents = []
+    for round_ in range(30):
+        name = names[int(rng.integers(len(names)))]
+        data = bytearray(members[name])
+        data[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+        bundle = packed(members | {name: bytes(data)}, tmp_path / f"{round_}.tar.gz", mend=False)
+        contents = [fault for fault in verified(bundle, tmp_path).faults if fault.startswith(f"{name}: ")]
+        assert contents, name
