@@ -1,14 +1,11 @@
 """The rooms import each other in the directions of the design, without circles, and never by bare folder names."""
 
 import ast
-from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
+from room_graph import ROOT, TOP, imports, module_graph, modules
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 MAY_IMPORT: dict[str, set[str]] = {
     "methods": set(),
     "sweeps": set(),
@@ -54,45 +51,14 @@ LAZY = ("ray", "submitit", "duckdb", "plotly", "matplotlib")  # a machine that t
 TRAINS = ("methods", "sweeps", "harness/system", "harness/data", "harness/training", "harness/evaluation")
 
 
-@cache
-def _modules() -> dict[str, Path]:
-    """Each module's dotted name, without `twinbench.`, and its file."""
-    files = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
-
-
-def _imports(path: Path, top_level_only: bool = False) -> list[str]:
-    """Dotted names of what a file imports; of `from a import b` both `a` and `a.b`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = []
-    for node in tree.body if top_level_only else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            module = node.module or ""
-            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return names
-
-
-@cache
-def _graph() -> dict[str, set[str]]:
-    """For each module the modules that it imports, at its top or inside a function."""
-    graph = {}
-    for module, path in _modules().items():
-        ours = [name.removeprefix("twinbench.") for name in _imports(path) if name.startswith("twinbench.")]
-        graph[module] = {name for name in ours if name in _modules()} - {module}
-    return graph
-
-
 def test_no_module_is_imported_by_its_bare_folder_name() -> None:
-    for path in _modules().values():
-        assert not [name for name in _imports(path) if name.split(".")[0] in (*ROOMS, "tests")], path
+    for path in modules().values():
+        assert not [name for name in imports(path) if name.split(".")[0] in (*TOP, "tests")], path
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", TOP)
 def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
-    for module, imported in _graph().items():
+    for module, imported in module_graph().items():
         if module.split(".")[0] == room:
             wrong = {name for name in imported if name.split(".")[0] not in MAY_IMPORT[room] | {room}}
             assert not wrong, f"{module} imports {wrong}"
@@ -101,7 +67,7 @@ def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
 @pytest.mark.parametrize("room", ORDER)
 def test_a_folder_of_a_room_imports_only_those_before_it(room: str) -> None:
     order = ORDER[room]
-    for module, imported in _graph().items():
+    for module, imported in module_graph().items():
         if not module.startswith(f"{room}."):
             continue
         place = order.index(module.split(".")[1])  # a folder that has no place yet fails here
@@ -112,28 +78,28 @@ def test_a_folder_of_a_room_imports_only_those_before_it(room: str) -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     # A package's own __init__ is left out: importing any of its modules imports it.
-    packages = {module for module, path in _modules().items() if path.name == "__init__.py"}
-    TopologicalSorter({module: imported - packages for module, imported in _graph().items()}).prepare()
+    packages = {module for module, path in modules().items() if path.name == "__init__.py"}
+    TopologicalSorter({module: imported - packages for module, imported in module_graph().items()}).prepare()
 
 
 @pytest.mark.parametrize("room", TORCH_FREE)
 def test_rooms_that_read_results_do_without_torch(room: str) -> None:
     for path in (ROOT / room).rglob("*.py"):
-        assert not [name for name in _imports(path) if name.split(".")[0] in TORCH], path
+        assert not [name for name in imports(path) if name.split(".")[0] in TORCH], path
 
 
 @pytest.mark.parametrize("room", TRAINS)
 def test_what_trains_imports_no_database_plot_or_cluster_library_at_the_top(room: str) -> None:
     for path in (ROOT / room).rglob("*.py"):
-        assert not [name for name in _imports(path, top_level_only=True) if name.split(".")[0] in LAZY], path
+        assert not [name for name in imports(path, top_level_only=True) if name.split(".")[0] in LAZY], path
 
 
 def test_every_folder_of_code_says_in_a_line_what_it_is_for() -> None:
-    for folder in {path.parent for path in _modules().values()}:
+    for folder in {path.parent for path in modules().values()}:
         text = (folder / "__init__.py").read_text(encoding="utf-8")
         assert (ast.get_docstring(ast.parse(text)) or "").strip(), f"{folder}/__init__.py has no docstring"
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", TOP)
 def test_the_package_holds_a_link_to_each_room(room: str) -> None:
     assert (ROOT / ".src" / "twinbench" / room).resolve() == ROOT / room
