@@ -12,7 +12,7 @@ from twinbench.methods.backbones.vision_transformer import ViTOptions
 from twinbench.methods.method import Method
 from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
-from twinbench.sweeps.protocol import Protocol, Range, Scalar, Training
+from twinbench.sweeps.protocol import DatasetRule, Protocol, Range, Scalar, Training
 from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
 from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
@@ -22,13 +22,19 @@ TRAINING_FIELDS = tuple(field.name for field in dataclasses.fields(Training))
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run folder is to hold: the sweep's name and question, its protocol, the moved axes, and every trial."""
+    """A sweep made ready to run: its name and question, its protocol, the axes that it varies, and every trial.
+
+    `training_images` is how many images each trial trains on, `image_size` their side in pixels. Both follow from the
+    dataset and are not written to `plan.json`; they stand here so that nothing loads the dataset again to know them.
+    """
 
     name: str
     question: str
     protocol: Protocol
     axes: tuple[str, ...]
     trials: tuple[Trial, ...]
+    training_images: int
+    image_size: int
 
     def content(self) -> dict[str, Any]:
         """The JSON of `plan.json`; the protocol stands once, not in every trial."""
@@ -64,18 +70,28 @@ def check(sweep: Sweep, protocol: Protocol, where: str) -> list[Resolved]:
     return resolved
 
 
-def plan(name: str, sweep: Sweep, protocol: Protocol, resolved: list[Resolved], fingerprint: str) -> Plan:
-    """The trials of `sweep`, as `check` resolved it, on the dataset with that fingerprint.
+def plan(
+    name: str,
+    sweep: Sweep,
+    protocol: Protocol,
+    resolved: list[Resolved],
+    fingerprint: str,
+    training_images: int,
+    image_size: int,
+) -> Plan:
+    """Return the plan of `sweep`, as `check` resolved it, on the dataset with that fingerprint."""
+    trials = trials_of_sweep(sweep, protocol, resolved, fingerprint)
+    return Plan(name, sweep.question, protocol, _moved(resolved), trials, training_images, image_size)
 
-    Baselines come first, then cell by cell, seed by seed.
-    """
+
+def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], fingerprint: str) -> tuple[Trial, ...]:
+    """Return each trial once: baselines first, then cell by cell, seed by seed."""
     carried = protocol.carried
     trials = _baseline_trials(sweep, carried, fingerprint) if sweep.baselines else []
     for cell, settings, training in resolved:
         version = get_method(cell.method).version
         trials += [Trial(cell.method, version, settings, training, s, fingerprint, carried) for s in sweep.seeds]
-    unique = {trial.trial_id: trial for trial in trials}
-    return Plan(name, sweep.question, protocol, _moved(resolved), tuple(unique.values()))
+    return tuple({trial.trial_id: trial for trial in trials}.values())
 
 
 def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -> list[Trial]:
@@ -184,44 +200,36 @@ def _option_mistakes(options_class: type, options: Mapping[str, Scalar], where: 
 
 
 def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
-    """Reads and checks the sweep, then the dataset (decoded once and cached). InvalidInput lists what is wrong."""
+    """Read and check the sweep, load its dataset (decoded once and cached), and return the plan.
+
+    InvalidInput lists every mistake found.
+    """
     sweep, protocol, path = read_sweep(name, changes)
     where = str(path)
     resolved = check(sweep, protocol, where)
     dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)
-    planned = plan(path.stem, sweep, protocol, resolved, dataset.fingerprint)
-    _check_sizes(planned, dataset, where)
+    image_size = int(dataset.train.images.shape[-1])
+    training_images = _count_training_images(protocol.dataset, dataset)
+    planned = plan(path.stem, sweep, protocol, resolved, dataset.fingerprint, training_images, image_size)
+    _check_sizes(planned, where)
     return planned
 
 
-def training_images(planned: Plan, data: Path | None) -> int:
-    """How many images its trials train on."""
-    rule = planned.protocol.dataset
-    return _training_images(planned, load_dataset(rule.name, data, rule.image_size))
-
-
-def image_size(planned: Plan, data: Path | None) -> int:
-    """The side in pixels of the images that its trials train on."""
-    rule = planned.protocol.dataset
-    return int(load_dataset(rule.name, data, rule.image_size).train.images.shape[-1])
-
-
-def _training_images(planned: Plan, dataset: Dataset) -> int:
-    rule = planned.protocol.dataset
+def _count_training_images(rule: DatasetRule, dataset: Dataset) -> int:
     train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)
     return min(len(train), rule.train_examples or len(train))
 
 
-def _check_sizes(planned: Plan, dataset: Dataset, where: str) -> None:
-    """No batch and no neighbourhood may be larger than the images there are; and patches must fill an image."""
-    count = _training_images(planned, dataset)
+def _check_sizes(planned: Plan, where: str) -> None:
+    """Raise InvalidInput if a batch or neighbourhood exceeds the training set, or patches do not tile an image."""
+    count = planned.training_images
     allowed = f"at most {count}, the training images of {planned.protocol.dataset.name}"
     batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
     mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in batches if size > count]
     neighbours = planned.protocol.evaluation.knn_neighbours
     place = f"protocol {planned.protocol.name}"
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
-    size, backbone = int(dataset.train.images.shape[-1]), planned.protocol.backbone
+    size, backbone = planned.image_size, planned.protocol.backbone
     options = BACKBONES[backbone.name].options_class(**backbone.options)
     if isinstance(options, ViTOptions) and size % options.patch_size:
         divisors = ", ".join(str(side) for side in range(1, size + 1) if size % side == 0)

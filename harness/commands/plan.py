@@ -44,7 +44,7 @@ def plan(
     ] = False,
 ) -> None:
     """List a sweep's trials, what they cost on this machine and what their seeds can detect. Records nothing."""
-    from twinbench.harness.planning import make_plan, training_images
+    from twinbench.harness.planning import make_plan
     from twinbench.reports.claims.claim import read_claims
 
     read = read_claims(claims) if claims else ()
@@ -53,10 +53,10 @@ def plan(
     with planned_folder(planned, folder) as asked:
         _print_trials(planned, asked, folder)
         rates = _rates(planned, asked, data, measure)
-        _print_hours(planned, asked, rates, training_images(planned, data))
+        _print_hours(planned, asked, rates)
         _print_detectable(planned, asked, seed_spread)
         if read:
-            _print_prospects(planned, asked, read, seed_spread, rates, training_images(planned, data))
+            _print_prospects(planned, asked, read, seed_spread, rates)
 
 
 @contextlib.contextmanager
@@ -115,7 +115,6 @@ def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) 
     """
     from twinbench.harness.performance.cost_estimate import benched_rates, measured_rates, recorded_rates
     from twinbench.harness.performance.measurements import stored, this_machine
-    from twinbench.harness.planning import image_size
     from twinbench.harness.system.devices import choose_devices
 
     recorded = recorded_rates(_trials(folder))
@@ -125,7 +124,7 @@ def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) 
         return rates
     device = choose_devices("auto")[0]
     if found := stored(this_machine(device, THREADS)):
-        rates |= benched_rates(unknown, image_size(planned, data), found)
+        rates |= benched_rates(unknown, planned.image_size, found)
     unknown = [trial for trial in unknown if trial.trial_id not in rates]
     if measure and unknown:
         from twinbench.harness.trial.execute import Surroundings
@@ -140,11 +139,11 @@ def _missing(planned: "Plan", folder: "Folder") -> list["Trial"]:
     return [trial for trial in planned.trials if trial.trial_id in missing]
 
 
-def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"], images: int) -> None:
+def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"]) -> None:
     from twinbench.harness.performance.cost_estimate import hours
     from twinbench.harness.system.devices import cores
 
-    cost = hours(_missing(planned, folder), images, rates)
+    cost = hours(_missing(planned, folder), planned.training_images, rates)
     if cost.trials:
         typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
         told = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
@@ -181,7 +180,6 @@ def _print_prospects(
     claims: Sequence[Any],
     guess: float | None,
     rates: Mapping[str, "Rate"],
-    images: int,
 ) -> None:
     from twinbench.reports.verdicts.prospects import prospects
 
@@ -196,7 +194,7 @@ def _print_prospects(
         can = sum(one.can_settle for one in to_come)
         others = " others" if judged else " claims"
         typer.echo(f"{can} of {len(to_come)}{others} can be settled by this plan")
-    _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates, images)
+    _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
 
 
 def _is_settled(prospect: "Prospect") -> bool:
@@ -223,7 +221,7 @@ def _outlook(prospect: "Prospect") -> str:
     return "can be settled" if prospect.can_settle else "too few seeds"
 
 
-def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[str, "Rate"], images: int) -> None:
+def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[str, "Rate"]) -> None:
     """The fewest further trials with which every claim that seeds can settle would be settled."""
     from twinbench.harness.performance.cost_estimate import hours
 
@@ -237,7 +235,7 @@ def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[
         trials[0] for cell, trials in of_cell.items() if trials for _ in range(max(0, wanted[cell] - len(trials)))
     ]
     if further:
-        cost = hours(further, images, rates)
+        cost = hours(further, planned.training_images, rates)
         told = f", {cost} of one process" if cost.trials == len(further) else ""
         seeds = max(wanted.values())
         typer.echo(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.launchers.outcome import CannotStart, Outcome, _watched
 from twinbench.harness.monitor.progress_bars import Watch
-from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, told_to_stop
 from twinbench.harness.run_folder.layout import missing
 from twinbench.harness.system.devices import cores
@@ -215,8 +215,7 @@ def run_locally(
     def measure(trial: Trial, threads: int, most: int) -> Mapping[int, float]:
         # By all that may share the device, however few trials are left: what is measured serves the next command.
         beside = dealt(wanted(threads), devices).count(devices[0])
-        size = image_size(planned, surroundings.data)
-        return seconds_in_packs(trial, size, devices[0], threads, most, watch.say, beside)
+        return seconds_in_packs(trial, planned.image_size, devices[0], threads, most, watch.say, beside)
 
     if measures_threads and on_cpu:
         surroundings = fit_threads(surroundings, todo, cores(), workers_with, measure, watch.say)

@@ -21,7 +21,7 @@ from twinbench.harness.launchers.code_snapshot import snapshot
 from twinbench.harness.launchers.outcome import CannotStart, Outcome, _count_missing, _watched
 from twinbench.harness.launchers.site import RaySite, described
 from twinbench.harness.monitor.progress_bars import LOOK_SECONDS, Watch
-from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import (
     LAUNCHES,
@@ -433,7 +433,7 @@ def run_on_ray(
 
         def measure(trial: Trial, most: int) -> Mapping[int, float]:
             watch.say("a task on Ray finds how many trials should take turns in one process")
-            return actors.seconds_in_packs(trial, image_size(planned, surroundings.data), most, workers)
+            return actors.seconds_in_packs(trial, planned.image_size, most, workers)
 
         def start() -> None:
             if todo := missing(planned, folder):

@@ -26,7 +26,7 @@ from twinbench.harness.launchers.outcome import Outcome, _watched
 from twinbench.harness.launchers.site import SlurmSite, described
 from twinbench.harness.monitor.progress_bars import LOOK_SECONDS, Watch
 from twinbench.harness.performance.pack_size import fit_pack, seconds_in_packs
-from twinbench.harness.planning import Plan, image_size
+from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import (
     LAUNCHES,
@@ -378,7 +378,7 @@ def run_on_slurm(
     def submit() -> None:
         nonlocal jobs
         if todo := missing(planned, folder):
-            size = image_size(planned, surroundings.data) if measures_packs else 0
+            size = planned.image_size if measures_packs else 0
             job_id = slurm.submit(surroundings, site, device, len(todo), workers_per_gpu, size)
             jobs = slurm.launched(folder)
             watch.say(f"submitted SLURM job {job_id}")

@@ -13,7 +13,7 @@ from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.performance.measurements import Measurement, PackSeconds, TrainingStep, pack_shape_of, shape_of
 from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_beside_each_other, measured_packs
 from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_of_a_step
-from twinbench.harness.planning import check, plan
+from twinbench.harness.planning import check, trials_of_sweep
 from twinbench.harness.training.cuda_graphs import settle
 from twinbench.harness.training.loop import uses_bf16
 from twinbench.harness.training.step import kernel_of_views
@@ -168,5 +168,5 @@ def bench_trials() -> Iterator[tuple[list[Trial], int]]:
     for protocol, image_size in shapes:
         grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})
         sweep = Sweep("", protocol.name, (0,), (grid,), baselines=False)
-        planned = plan("bench", sweep, protocol, check(sweep, protocol, "bench"), "")
-        yield sorted(planned.trials, key=lambda trial: int(trial.training["batch_size"])), image_size
+        trials = trials_of_sweep(sweep, protocol, check(sweep, protocol, "bench"), "")
+        yield sorted(trials, key=lambda trial: int(trial.training["batch_size"])), image_size

@@ -78,7 +78,8 @@ def build(folder: Path, trials: int, claims: int, examples: int) -> Path:
     seeds = list(range(max(1, trials // (len(METHODS) * len(EPOCHS) * len(BATCHES) * len(RATES)))))
     sweep_file.write_text(SWEEP.replace("SEEDS", str(seeds)))
     sweep, protocol, path = read_sweep(str(sweep_file), ())
-    planned = plan("check", sweep, protocol, check(sweep, protocol, str(path)), "sha256:" + "1" * 64)
+    resolved = check(sweep, protocol, str(path))
+    planned = plan("check", sweep, protocol, resolved, "sha256:" + "1" * 64, training_images=8000, image_size=32)
     claims_file = folder.with_name("claims.toml")
     claims_file.write_text("\n".join(['protocol = "cifar10-small"', *claim_tables(claims)]))
     with mock.patch("os.fsync"):  # a folder that is thrown away needs not outlive a power cut

@@ -67,7 +67,15 @@ def planned(count: int) -> Plan:
     """A plan of `count` trials of one cell."""
     changes = (f"seeds={list(range(count))}", "methods=byol", "baselines=false")
     sweep, protocol, path = read_sweep("digits", changes)
-    return plan("overhead", sweep, protocol, check(sweep, protocol, str(path)), "sha256:none")
+    return plan(
+        "overhead",
+        sweep,
+        protocol,
+        check(sweep, protocol, str(path)),
+        "sha256:none",
+        training_images=1150,
+        image_size=8,
+    )
 
 
 def finish(content: Plan, folder: Path) -> None:

@@ -66,7 +66,7 @@ def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple
     protocol = read_protocol(protocol_name)
     axes: dict[str, Axis] = {"batch_size": [batch_size], "projector_width": [projector_width]}
     sweep = Sweep("", protocol.name, (0,), (Grid(("barlow_twins",), axes),), baselines=False)
-    trials = planning.plan("bench", sweep, protocol, planning.check(sweep, protocol, "bench"), "").trials
+    trials = planning.trials_of_sweep(sweep, protocol, planning.check(sweep, protocol, "bench"), "")
     return trials[0], 8 if protocol_name.startswith("digits") else 32
 
 

@@ -52,7 +52,9 @@ def fill(folder: Path) -> list[Trial]:
         f"projector_width={widths}",
     )
     sweep, protocol, path = read_sweep("digits", changes)
-    write_plan(folder, plan("serving", sweep, protocol, check(sweep, protocol, str(path)), "sha256:none"))
+    resolved = check(sweep, protocol, str(path))
+    planned = plan("serving", sweep, protocol, resolved, "sha256:none", training_images=1150, image_size=8)
+    write_plan(folder, planned)
     trials = planned_trials(folder)
     for trial in trials[:BEFORE]:
         record(folder, trial)

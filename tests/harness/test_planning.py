@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from twinbench.harness.data.datasets import load_dataset
 from twinbench.harness.planning import Plan, check, check_ranks, make_plan, plan
 from twinbench.harness.system.devices import first_devices
 from twinbench.sweeps.errors import InvalidInput
@@ -207,7 +208,10 @@ def test_why_a_sweep_deviates_changes_no_id(tiny_plan: Planner) -> None:
 def test_equal_sweeps_give_equal_plans() -> None:
     sweep, protocol, _ = read_sweep("digits")
     resolved = check(sweep, protocol, "digits.toml")
-    plans = [plan("digits", sweep, protocol, resolved, "sha256:0").content() for _ in range(2)]
+    plans = [
+        plan("digits", sweep, protocol, resolved, "sha256:0", training_images=1150, image_size=8).content()
+        for _ in range(2)
+    ]
     assert plans[0] == plans[1]
 
 
@@ -264,3 +268,12 @@ def test_ranks_take_gpus_in_whole_groups() -> None:
     assert first_devices(["cpu"], 4) == ["cpu"]
     with pytest.raises(InvalidInput, match="needs a GPU each"):
         first_devices(gpus, 6)
+
+
+def test_a_plan_knows_its_images_and_the_file_does_not(tiny_plan: Planner) -> None:
+    planned = tiny_plan("methods=simclr")
+    images, rule = load_dataset("digits").train.images, planned.protocol.dataset
+    validation = round(rule.validation_fraction * len(images))
+    assert abs(planned.training_images - (len(images) - validation)) <= 10  # it is rounded class by class
+    assert planned.image_size == 8
+    assert planned.content().keys() == {"schema", "name", "question", "protocol", "axes", "trials"}

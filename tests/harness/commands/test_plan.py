@@ -91,9 +91,9 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what
     pinned = pinned.replace("at least one point", "two points")
     study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{settled}{pinned}')
     checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
-    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials))
+    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     with planned_folder(planned, study.folder) as asked:
-        _print_prospects(planned, asked, read_claims(study.claims_file), None, {}, 8000)
+        _print_prospects(planned, asked, read_claims(study.claims_file), None, {})
     told = capsys.readouterr().out
     assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
     for name, label in checked.items():
