@@ -1,7 +1,8 @@
-"""Claims: the wheel holds what the package needs at run time and nothing else; the README is as the tests run it."""
+"""The wheel holds what the package needs at run time and nothing else; the README's examples work."""
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,17 +15,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_code_protocols_sweeps_templates_and_sql_under_one_name(tmp_path: Path) -> None:
+def test_wheel_and_source_archive_hold_code_protocols_sweeps_templates_and_sql_under_one_name(tmp_path: Path) -> None:
     source = tmp_path / "source"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True)  # a build leaves files beside the code
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(source)]
+    command = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(source)]  # the wheel from the archive
     subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert {name.split("/")[0] for name in names} == {"twinbench"}
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True).stdout
     rooms = ("methods/", "sweeps/", "results/", "reports/", "harness/")
-    assert names == {f"twinbench/{name}" for name in tracked.split() if name.startswith(rooms)}
+    wanted = {f"twinbench/{name}" for name in tracked.split() if name.startswith(rooms)}
+    (wheel,) = tmp_path.glob("*.whl")
+    assert {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        files = {member.name for member in archive if member.isfile()}
+    assert wanted == {name.split("/.src/")[1] for name in files if "/.src/twinbench/" in name}
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_an_editable_install(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "user.py").write_text("from twinbench.sweeps.sweep import expand\nexpand(1)\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "user.py"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert 'Argument 1 to "expand" has incompatible type "int"; expected "Sweep"' in printed
 
 
 def test_the_readme_gives_exactly_two_commands_to_start_with() -> None:
