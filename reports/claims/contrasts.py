@@ -28,10 +28,10 @@ from twinbench.reports.statistics.intervals import (
 from twinbench.reports.statistics.per_example import ExampleInterval, paired_example_difference
 from twinbench.reports.statistics.power import smallest_detectable_difference
 from twinbench.reports.statistics.superiority import Probability, probability_of_improvement
+from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
 Asked = Literal["above", "within"]
 COLLAPSE_KINDS = ("collapses", "does_not_collapse")
-WITHOUT_SEEDS = "raw_pixels"  # nothing of it is drawn: its one value stands beside every seed
 SIGN_RESAMPLES = 9_999  # of the sign-flip test above 16 pairs, drawn from SIGN_SEED
 SIGN_SEED = 20_260_101
 

@@ -16,7 +16,7 @@ import numpy as np
 from twinbench.reports.claims.claim import Claim, all_selectors, points, reported_value, selector_text
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
 from twinbench.reports.claims.known_names import TRIAL_METRICS, Names
-from twinbench.reports.claims.run_context import Around, attempts_at_others, has_ended
+from twinbench.reports.claims.run_context import Around, attempts_at_others
 from twinbench.reports.claims.trial_files import Trace, read_trace
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import (
@@ -148,8 +148,8 @@ class Folder:
         others = attempts_at_others(run_folder, set(run.trials["trial_id"]))
         self._around = Around(
             tuple(self.sections),
-            tuple(name for name, attempts in others.items() if has_ended(attempts)),
-            tuple(name for name, attempts in others.items() if not has_ended(attempts)),
+            tuple(name for name, attempts in others.items() if any(one.has_ended for one in attempts)),
+            tuple(name for name, attempts in others.items() if not any(one.has_ended for one in attempts)),
             dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
             frozenset(run.curves["trial_id"][run.curves["on_test"]]),
             dict(rows(run.curves, "trial_id", "last_epoch")),

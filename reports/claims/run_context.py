@@ -1,18 +1,15 @@
 """What a run folder holds beside the trials of one claim: read once, for all claims that are judged from it."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from twinbench.reports.claims.attempts import Attempt, read_attempts
 from twinbench.reports.claims.claim import Claim, read_claims
-from twinbench.reports.claims.trial_files import Attempt, read_attempts
-from twinbench.reports.tables.cells import Cell, Section, Value
-from twinbench.results.record import STATUSES
+from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
 from twinbench.sweeps.errors import InvalidInput
-
-WITHOUT_SEEDS = "raw_pixels"  # nothing of it is drawn: its results are equal whatever the seed
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,3 @@ def attempts_at_others(run_folder: Path, known: set[str]) -> dict[str, tuple[Att
     names = sorted({entry.name for entry in folder.iterdir()} - known) if folder.is_dir() else []
     found = {name: read_attempts(run_folder, name) for name in names}
     return {name: attempts for name, attempts in found.items() if attempts}
-
-
-def has_ended(attempts: Sequence[Attempt]) -> bool:
-    """Whether one of the attempts came to a result, if only to a failure."""
-    return any(attempt.status in STATUSES for attempt in attempts)

@@ -5,14 +5,14 @@ give, and how its attempts ended.
 """
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from twinbench.reports.claims.attempts import Attempt, read_attempts
+from twinbench.reports.claims.copied_seeds import may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
@@ -22,16 +22,6 @@ from twinbench.sweeps.trial import Trial
 PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
 ROUNDING = 1e-8  # of a value that was rounded when it was written
 _OF_A_TRIAL = {field.name for field in fields(Trial)}
-_ATTEMPT = re.compile(r"attempt-(\d{4,})\.json")
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at a trial, as it told of itself; empty where it could not."""
-
-    number: int
-    status: str
-    started: str
 
 
 @dataclass(frozen=True)
@@ -43,10 +33,10 @@ class Trace:
     status: str = ""
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of the metrics, by name and split
     correct: Mapping[str, Correct] = field(default_factory=dict)  # by probe: which test examples were right
-    trivial: frozenset[str] = frozenset()  # probes that two honest seeds may well agree on: one class, or all right
     labels: str = ""  # digest of the test labels
     curves_file: str = ""
-    outputs_file: str = ""
+    outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
+    attempt: int | None = None  # which wrote the record
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -54,8 +44,9 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
     """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
     attempts = read_attempts(run_folder, trial_id)
     try:  # whole and of its digest it was when the database took it in
-        result = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))["result"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
+        result, attempt = record["result"], record["circumstance"].get("attempts")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
     arrays, problem = _arrays(run_folder, result.get("outputs"))
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in PROBES if f"{probe}_correct" in arrays}
@@ -66,31 +57,12 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
         result["status"],
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
         correct,
-        frozenset(probe for probe in correct if _is_trivial(correct[probe], arrays.get(f"{probe}_prediction"))),
         "" if labels is None else sha256(labels.astype("int32", copy=False).tobytes()).hexdigest(),
         (result.get("curves") or {}).get("file", ""),
-        (result.get("outputs") or {}).get("file", ""),
+        "" if may_agree(arrays) else result["outputs"]["file"],
+        attempt,
         attempts,
     )
-
-
-def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
-    """Every attempt at a trial, in order."""
-    folder = f"{run_folder}/trials/{trial_id}"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return ()
-    found = []
-    for name in names:
-        if number := _ATTEMPT.fullmatch(name):
-            try:
-                told = json.loads(_bytes_of(f"{folder}/{name}"))
-            except (OSError, ValueError, RecursionError):
-                told = {}  # one that began and could not say more
-            told = told if isinstance(told, dict) else {}
-            found.append(Attempt(int(number[1]), str(told.get("status", "")), str(told.get("started", ""))))
-    return tuple(sorted(found, key=lambda attempt: attempt.number))
 
 
 def _bytes_of(file: str) -> bytes:
@@ -154,7 +126,3 @@ def _outputs_problem(result: Mapping[str, Any], arrays: Mapping[str, Any]) -> st
             if ((predicted == labels) != (correct != 0)).any():
                 return f"{probe}_correct is not where {probe}_prediction equals the labels"
     return ""
-
-
-def _is_trivial(correct: Any, predicted: Any) -> bool:
-    return bool(correct.all() or not correct.any() or (predicted is not None and (predicted == predicted[0]).all()))

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Evidence, Side
-from twinbench.results.record import STATUSES
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 Weight = Literal["stops", "unverified", "narrows", "late", "told"]
@@ -57,8 +56,3 @@ def some(names: Iterable[str]) -> str:
     """The first few of many."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-
-
-def has_ended(status: str) -> bool:
-    """Whether a trial or an attempt came to a result, if only to a failure."""
-    return status in STATUSES

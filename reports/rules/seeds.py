@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twinbench.reports.claims.contrasts import Contrast
+from twinbench.reports.claims.copied_seeds import Result, copied_seeds
 from twinbench.reports.claims.evidence import Evidence, Side
-from twinbench.reports.claims.run_context import WITHOUT_SEEDS
 from twinbench.reports.rules.case import (
     FAILED,
     NO_RECORD,
@@ -18,6 +18,7 @@ from twinbench.reports.rules.case import (
     is_trained,
     passed_if,
 )
+from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
 FEW_DISAGREEMENTS = 20  # of two seeds: with fewer, two honest ones may well agree in nearly all
 COPY_SHARE = 0.2  # of the usual number of disagreements between seeds: two with fewer are no two seeds
@@ -55,7 +56,7 @@ def _seed_problems(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
     lacking = {side.label: sorted(ran - set(_seeds(side))) for side in sides}
     if left_out := [f"{label} without {seeds}" for label, seeds in lacking.items() if seeds]:
         yield f"seeds that were run are left out: {', '.join(left_out)}"
-    yield from _copies(evidence, sides)
+    yield from copied_seeds(_results(evidence, sides))
     yield from _near_copies(evidence, sides)
 
 
@@ -71,18 +72,13 @@ def _undeviated(evidence: Evidence, key: str) -> Any:
     return max((one["protocol_value"] for one in deviations), default=0)
 
 
-def _copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
-    """Trials of different seeds that come to the same losses, or the same predictions, bit by bit."""
-    first: dict[str, Any] = {}
-    for trial in _once(trial for side in sides for trial in side.trials):
-        trace = evidence.traces.get(str(trial["trial_id"]))
-        if trace is None:
-            continue
-        telling = bool(trace.correct) and not trace.trivial
-        for file in filter(None, (trace.curves_file, trace.outputs_file if telling else "")):
-            other = first.setdefault(file, trial)
-            if other["seed"] != trial["seed"]:
-                yield f"{_trial_text(other)} and {_trial_text(trial)} have the very same results: one is a copy"
+def _results(evidence: Evidence, sides: Sequence[Side]) -> Iterator[Result]:
+    """The artefacts of every recorded trial of the sides, each trial once."""
+    for trial in {str(trial["trial_id"]): trial for side in sides for trial in side.trials}.values():
+        if trace := evidence.traces.get(str(trial["trial_id"])):
+            yield Result(
+                str(trial["trial_id"]), str(trial["method"]), int(trial["seed"]), trace.curves_file, trace.outputs_file
+            )
 
 
 def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
@@ -103,10 +99,6 @@ def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
             if usual >= FEW_DISAGREEMENTS and count < COPY_SHARE * usual:
                 told = f"differ in {count} examples, and seeds of this cell in {usual:g}"
                 yield f"{_trial_text(a)} and {_trial_text(b)} {told}: one is a copy"
-
-
-def _once(trials: Iterator[Any]) -> list[Any]:
-    return list({str(trial["trial_id"]): trial for trial in trials}.values())
 
 
 def _trial_text(trial: Any) -> str:

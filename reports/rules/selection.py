@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from twinbench.reports.claims.attempts import attempt_conflicts
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.evidence import Side
-from twinbench.reports.claims.trial_files import Attempt
 from twinbench.reports.rules.case import (
     FAILED,
     NO_RECORD,
@@ -16,7 +16,6 @@ from twinbench.reports.rules.case import (
     Case,
     Outcome,
     distinct,
-    has_ended,
     is_trained,
     passed_if,
     some,
@@ -215,8 +214,9 @@ def _failure_problems(case: Case) -> Iterator[str]:
     if not any(trial["planned"] for trial in trials):
         yield "none of the trials stands on a plan: what was to be run is unknown"
     for trial in trials:
-        trace = evidence.traces.get(str(trial["trial_id"]))
-        yield from _attempt_problems(trial, trace.attempts) if trace else ()
+        if trace := evidence.traces.get(str(trial["trial_id"])):
+            for conflict in attempt_conflicts(trace.attempts, str(trial["status"]), trace.attempt):
+                yield f"trial {trial['trial_id']}: {conflict}"
     ill = distinct(trial["status"] for trial in trials if trial["status"] not in ("done", "missing"))
     if ill and evidence.claim.kind not in COLLAPSE_KINDS:
         count = sum(trial["status"] != "done" for trial in trials)
@@ -224,13 +224,3 @@ def _failure_problems(case: Case) -> Iterator[str]:
             f"{count} of {len(trials)} trials did not end well ({', '.join(ill)}): left out, they would make the mean "
             "one of those that did"
         )
-
-
-def _attempt_problems(trial: Record, attempts: Sequence[Attempt]) -> Iterator[str]:
-    """What failed may be run again; any other end stands."""
-    for attempt in attempts:
-        is_last = attempt is attempts[-1]
-        allowed = (trial["status"],) if is_last else (trial["status"], "failed")
-        if has_ended(attempt.status) and attempt.status not in allowed:
-            ended = f"attempt {attempt.number} at {trial['trial_id']} ended as {attempt.status}"
-            yield f"{ended}, its record says {trial['status']}"

@@ -14,6 +14,7 @@ from twinbench.reports.statistics.intervals import Interval, t_interval
 from twinbench.results.store import ResultStore
 
 BASELINES = ("raw_pixels", "untrained")
+WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
 METRICS = ("knn_top1", "linear_top1", "ridge_top1")
 SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"

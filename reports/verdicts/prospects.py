@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from scipy import special
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, WITHOUT_SEEDS, bound_of
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, bound_of
 from twinbench.reports.claims.evidence import Evidence, Folder, Side
 from twinbench.reports.statistics.intervals import ALPHA, least_wins, seed_differences
 from twinbench.reports.statistics.power import POWER, seeds_needed, smallest_detectable_difference
+from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts.check import in_families, locked_hashes
 from twinbench.reports.verdicts.remedies import pairs_to_win

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from twinbench.reports.claims.attempts import Attempt, attempt_conflicts
+from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
 from twinbench.results.bundles.contents import Contents, Table, protocol_problem
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, REFERENCES, printable
@@ -31,8 +33,6 @@ from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
     from twinbench.reports.claims.claim import Claim
-
-NOTHING_IS_DRAWN = ("raw_pixels",)  # methods whose results are equal whatever the seed
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def not_run(name: str, reason: str) -> Level:
 def integrity(contents: Contents, expected: str = "") -> Level:
     """Whether the bundle is whole and of one piece; `expected` is the digest that its author published."""
     unpacked, records = contents.unpacked, contents.records
+    results = list(_results(unpacked, records))
     faults = [
         *_manifest_faults(unpacked, expected),
         *contents.faults,
@@ -67,10 +68,10 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *_plan_faults(contents),
         *_protocol_faults(contents),
         *_attempt_faults(contents),
-        *_copy_faults(unpacked, records),
+        *copied_seeds(results),
         *_declaration_faults(contents),
     ]
-    return judged("integrity", faults, _notes(contents))
+    return judged("integrity", faults, _notes(contents, results))
 
 
 # --- against the manifest -------------------------------------------------------------------------------------------
@@ -247,64 +248,36 @@ def _dropped(trial_id: str, attempts: Sequence[Table]) -> Iterator[str]:
 
 
 def _disagreements(trial_id: str, attempts: Sequence[Table], record: Table) -> Iterator[str]:
-    """What fails may be run again; any other end stands."""
     status, circumstance = record["result"]["status"], record["circumstance"]
-    own = next((one for one in attempts if one["number"] == circumstance.get("attempts")), None)
-    if own is None:
-        yield f"trial {trial_id}: its record is of attempt {circumstance.get('attempts')}, which was not made"
-    for attempt in attempts:
-        allowed = (status, "failed") if attempt is not own else (status,)
-        if attempt["status"] in STATUSES and attempt["status"] not in allowed:
-            ended = f"attempt {attempt['number']} ended as {attempt['status']}"
-            yield f"trial {trial_id}: {ended}, its record says {status}"
-    began = attempts[0]["started"]
+    made = [Attempt(one["number"], one["status"], one["started"]) for one in attempts]
+    for conflict in attempt_conflicts(made, status, circumstance.get("attempts")):
+        yield f"trial {trial_id}: {conflict}"
+    began = made[0].started
     if began and began != circumstance.get("started"):
-        yield f"trial {trial_id}: began at {began}, and by its record at {circumstance.get('started')}"
+        yield f"trial {trial_id}: began at {began}, but its record says {circumstance.get('started')}"
 
 
 # --- copies ---------------------------------------------------------------------------------------------------------
 
 
-def _copy_faults(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterator[str]:
-    """Different seeds never come to the same losses bit by bit, nor to the same predictions but trivial ones."""
-    told: set[frozenset[str]] = set()
-    for key in REFERENCES:
-        for file, results in _shared(records, key).items():
-            seeds = {result["trial"]["seed"] for result in results}
-            group = frozenset(result["trial_id"] for result in results)
-            if len(seeds) > 1 and group not in told and not (key == "outputs" and _is_trivial(unpacked, file)):
-                told.add(group)
-                which = ", ".join(
-                    f"{one['trial_id']} ({one['trial']['method']} seed {one['trial']['seed']})" for one in results
-                )
-                yield f"trials {which}: have the very same {key}: one is a copy of another"
+def _results(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterator[Result]:
+    """The artefacts of every record."""
+    for trial_id, record in sorted(records.items()):
+        result = record["result"]
+        curves, outputs = ((result.get(key) or {}).get("file", "") for key in REFERENCES)
+        if outputs and _outputs_may_agree(unpacked, outputs):
+            outputs = ""
+        yield Result(trial_id, result["trial"]["method"], result["trial"]["seed"], curves, outputs)
 
 
-def _shared(records: Mapping[str, Table], key: str) -> dict[str, list[Table]]:
-    """The results that refer to one and the same artefact, by its file."""
-    by_file: dict[str, list[Table]] = defaultdict(list)
-    for _, record in sorted(records.items()):
-        reference, method = record["result"].get(key), record["result"]["trial"]["method"]
-        if reference and method not in NOTHING_IS_DRAWN:
-            by_file[reference["file"]].append(record["result"])
-    return {file: results for file, results in by_file.items() if len(results) > 1}
-
-
-def _is_trivial(unpacked: Unpacked, file: str) -> bool:
-    """Whether two honest trials may well predict so: all right, or all one class, or nothing by example."""
+def _outputs_may_agree(unpacked: Unpacked, file: str) -> bool:
+    """See `may_agree`; true of a file that cannot be read, which the level aggregate reports."""
     from safetensors.numpy import load
 
     try:
-        outputs = load(unpacked.file(file).read_bytes())
-    except Exception:  # whatever is wrong with it, the level aggregate says so
+        return may_agree(load(unpacked.file(file).read_bytes()))
+    except Exception:  # another's file: it may be wrong in any way
         return True
-    predictions = [values for name, values in outputs.items() if name.endswith("_prediction")]
-    labels = outputs.get("labels")
-    return all(
-        (values == values[:1]).all()
-        or (labels is not None and values.shape == labels.shape and (values == labels).all())
-        for values in predictions
-    )
 
 
 # --- declarations and what else to know -----------------------------------------------------------------------------
@@ -330,7 +303,7 @@ def _declaration_faults(contents: Contents) -> Iterator[str]:
             yield f"{told}, and the records are of {now}: the protocol was changed since"
 
 
-def _notes(contents: Contents) -> Iterator[str]:
+def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
     planned, records, attempts = contents.planned, contents.records, contents.attempts
     statuses = Counter(record["result"]["status"] for record in records.values())
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none"
@@ -346,9 +319,9 @@ def _notes(contents: Contents) -> Iterator[str]:
     again = [one["trial_id"] for tried in attempts.values() for one in tried if one["status"] == "failed"]
     if retried := sorted({one for one in again if one in records and records[one]["result"]["status"] != "failed"}):
         yield f"failed at first and were run again: {_some(retried)}"
-    for results in _shared(records, "curves").values():
-        if len({result["trial"]["seed"] for result in results}) == 1:
-            yield f"the very same curves in different cells: {_some([result['trial_id'] for result in results])}"
+    for group in shared_files(results, "curves"):
+        if len({result.seed for result in group}) == 1:
+            yield f"identical curves in different cells: {_some([result.trial_id for result in group])}"
     yield from _withdrawn(contents.unpacked)
 
 

@@ -394,6 +394,7 @@ def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tm
     retried, noted = study.of("byol", 3)[0], study.of("byol", 4)[0]
     leave_attempt(study.folder, retried.trial_id, "failed", "2026-01-01T23:00:00+00:00", "out of memory")
     leave_attempt(study.folder, retried.trial_id, "done", "2026-01-02T20:00:00+00:00", number=2)
+    rewrite(study, retried, lambda record: record["circumstance"].update({"attempts": 2}))
     leave_attempt(study.folder, "f" * 16, "interrupted", "2026-01-01T22:00:00+00:00")
     rewrite(
         study,

@@ -1,0 +1,68 @@
+"""Attempts at a trial, as their files say, and whether they agree with the trial's record."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinbench.results.record import STATUSES
+
+_FILE = re.compile(r"attempt-(\d{4,})\.json")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a trial; `status` and `started` are empty where its file does not say."""
+
+    number: int
+    status: str
+    started: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it left a result, a failure included. Attempts that run, died or were interrupted have none."""
+        return self.status in STATUSES
+
+
+def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
+    """Return every attempt at a trial, in order."""
+    folder = f"{run_folder}/trials/{trial_id}"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ()
+    attempts = [_read(f"{folder}/{name}", int(match[1])) for name in names if (match := _FILE.fullmatch(name))]
+    return tuple(sorted(attempts, key=lambda attempt: attempt.number))
+
+
+def _read(file: str, number: int) -> Attempt:
+    try:
+        with open(file, "rb") as opened:
+            content = json.loads(opened.read())
+    except (OSError, ValueError, RecursionError):
+        content = None  # the attempt ended before its file was written
+    if not isinstance(content, dict):
+        return Attempt(number, "", "")
+    return Attempt(number, str(content.get("status", "")), str(content.get("started", "")))
+
+
+def attempt_conflicts(attempts: Sequence[Attempt], status: str, recorded: int | None) -> Iterator[str]:
+    """Yield each way in which the attempts at a trial contradict its record.
+
+    `status` is the record's, `recorded` the number of the attempt that wrote it. That attempt must have ended as the
+    record says. Any other attempt may have ended in the same way or as `failed`, whether it came before or after:
+
+    - before: `run --retry failed` sets the record of a failed trial aside and runs the trial again;
+    - after: a worker whose lease was taken over may still finish, and its result then replaces the failure of the
+      worker that took over. The harness never lets a failure replace a result.
+
+    Any other end (`done`, `diverged`, `collapsed`) is a result, and running the trial again would select among results.
+    """
+    if attempts and all(attempt.number != recorded for attempt in attempts):
+        yield f"its record names attempt {recorded}, which does not exist"
+    for attempt in attempts:
+        allowed = (status,) if attempt.number == recorded else (status, "failed")
+        if attempt.has_ended and attempt.status not in allowed:
+            yield f"attempt {attempt.number} ended as {attempt.status}, but its record says {status}"

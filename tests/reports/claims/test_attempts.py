@@ -1,0 +1,53 @@
+"""Attempts: what failed may run again, every result stands, and the record is that of an attempt that was made."""
+
+import pytest
+
+from twinbench.reports.claims.attempts import Attempt, attempt_conflicts, read_attempts
+
+
+def attempts(*statuses: str) -> tuple[Attempt, ...]:
+    return tuple(Attempt(number, status, "") for number, status in enumerate(statuses, 1))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "recorded"),
+    [
+        (["done"], "done", 1),
+        (["failed", "done"], "done", 2),  # run --retry failed
+        (["failed", "failed"], "failed", 2),  # and failed again
+        (["running", "died", "interrupted", "", "done"], "done", 5),  # none of the first four left a result
+        (["done", "failed"], "done", 1),  # the worker that had lost its lease finished last
+        (["done", "done"], "done", 2),  # both finished: results of one trial are equal
+        (["diverged"], "diverged", 1),
+        ([], "done", 1),  # a folder that was copied without its attempts
+    ],
+)
+def test_these_attempts_agree_with_the_record(statuses, status, recorded):
+    assert list(attempt_conflicts(attempts(*statuses), status, recorded)) == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "recorded", "conflict"),
+    [
+        (["diverged", "done"], "done", 2, "attempt 1 ended as diverged, but its record says done"),
+        (["done", "collapsed"], "done", 1, "attempt 2 ended as collapsed, but its record says done"),
+        (["failed"], "done", 1, "attempt 1 ended as failed, but its record says done"),
+        (["done", "failed"], "failed", 2, "attempt 1 ended as done, but its record says failed"),
+        (["failed", "done"], "done", 1, "attempt 1 ended as failed, but its record says done"),
+        (["done"], "done", 2, "its record names attempt 2, which does not exist"),
+        (["done"], "done", None, "its record names attempt None, which does not exist"),
+    ],
+)
+def test_these_attempts_contradict_the_record(statuses, status, recorded, conflict):
+    assert list(attempt_conflicts(attempts(*statuses), status, recorded)) == [conflict]
+
+
+def test_attempts_are_read_in_order_and_an_unfinished_file_is_an_attempt_without_status(tmp_path):
+    folder = tmp_path / "trials" / "a"
+    folder.mkdir(parents=True)
+    (folder / "attempt-0002.json").write_text('{"status": "done", "started": "2026-01-01"}')
+    (folder / "attempt-0001.json").write_text("")
+    (folder / "attempt-0003.json").write_text("[]")
+    (folder / "attempt-0001.log").write_text("printed")
+    assert read_attempts(tmp_path, "a") == (Attempt(1, "", ""), Attempt(2, "done", "2026-01-01"), Attempt(3, "", ""))
+    assert read_attempts(tmp_path, "b") == ()
