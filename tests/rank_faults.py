@@ -35,9 +35,9 @@ def note_ids(folder: Path, name: str) -> Run:
     return end
 
 
-def noting(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+def noting(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
     """Trains, and notes its images in the run folder."""
-    run = other_rank(device, trial, surroundings)
+    run = other_rank(device, trial, surroundings, folder)
 
     def run_and_note() -> None:
         end = note_ids(surroundings.run_folder, str(os.getpid()))
@@ -47,14 +47,14 @@ def noting(device: torch.device, trial: Trial, surroundings: Surroundings) -> Ru
     return run_and_note
 
 
-def raising_early(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+def raising_early(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
     """Cannot even prepare the trial."""
     raise FileNotFoundError("no data here")
 
 
-def raising(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+def raising(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
     """Raises at the sixth step, in the second epoch."""
-    run, original = other_rank(device, trial, surroundings), loop._step
+    run, original = other_rank(device, trial, surroundings, folder), loop._step
 
     def step(*arguments: Any) -> Any:
         made = original(*arguments)
@@ -69,9 +69,9 @@ def raising(device: torch.device, trial: Trial, surroundings: Surroundings) -> R
     return run_and_raise
 
 
-def leaving_late(device: torch.device, trial: Trial, surroundings: Surroundings) -> Run:
+def leaving_late(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
     """Trains, leaves half a second late, and notes in the run folder whether the ranks' own folder is still there."""
-    run, leave = other_rank(device, trial, surroundings), ranks._leave
+    run, leave = other_rank(device, trial, surroundings, folder), ranks._leave
 
     def leave_late() -> None:
         time.sleep(0.5)

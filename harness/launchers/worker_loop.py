@@ -30,7 +30,7 @@ def drain(
         import torchvision  # noqa: F401  (seconds, which would count as the first trial's)
 
     folder = surroundings.run_folder
-    others, run = Others(surroundings.stale_seconds), run_pack_apart if surroundings.isolate else run_pack
+    others, run = Others(), run_pack_apart if surroundings.isolate else run_pack
     given_up: set[str] = set()  # they run elsewhere
     left = _missing(folder, given_up)
     while left:

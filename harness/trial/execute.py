@@ -1,4 +1,8 @@
-"""Executes one trial from where it stopped: data, method, training, evaluation. Nothing here writes a record."""
+"""Execute one trial from where it stopped: data, method, training, evaluation.
+
+This file is covered by the code hash (harness/system/provenance.py), so it imports nothing that only manages runs:
+leases, records and progress files belong to the worker, which passes paths and functions instead.
+"""
 
 import contextlib
 import functools
@@ -7,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,13 +22,11 @@ from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
-from twinbench.harness.run_folder.leases import STALE_SECONDS, Attempt, now, trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
 from twinbench.harness.system import provenance
-from twinbench.harness.system.memory import give_back_freed_memory
+from twinbench.harness.system.memory import give_back_freed_memory, keep_freed_memory
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.kernels import FAST, REPRO, as_it_is, choose_kernels
-from twinbench.harness.training.loop import Interrupted, Task, check_finite, finished_curves, train
+from twinbench.harness.training.loop import Interrupted, Task, check_finite, train
 from twinbench.harness.training.loss_log import Diverged
 from twinbench.harness.trial.ranks import other_ranks
 from twinbench.methods.backbones.registry import build_backbone
@@ -54,7 +56,6 @@ class Surroundings:
     cache: Path | None = None
     trial_time_limit: float | None = None
     where: str = ""
-    stale_seconds: float = STALE_SECONDS
     keep_log: bool = False
     processes: int = 1
     pack: int = 1
@@ -76,17 +77,25 @@ class Found:
     evaluation_seconds: float = 0.0
 
 
+Report: TypeAlias = Callable[[Progress, int, int], None]
+"""Called with the progress, the number of updates so far and the number of updates in all."""
+
+
 def train_and_evaluate(
     trial: Trial,
     surroundings: Surroundings,
-    attempt: Attempt,
+    folder: Path,
+    report: Report,
     should_stop: Callable[[], bool],
     found: Found,
+    log: Path | None = None,
 ) -> Generator[None, None, tuple[str, str]]:
-    """The trial itself, with a pause after every update for others that take turns with it.
+    """Train and evaluate the trial, yielding after every update so that other trials of its pack can take turns.
 
-    Returns its status and the reason of it; what was found so far is in `found` all the while.
+    The state to resume from is in `folder`. Results are kept in `found` as soon as they exist, so that a later failure
+    loses none of them. The output of other ranks is appended to `log`. Returns the status and the reason for it.
     """
+    _set_up_process(surroundings)
     device = torch.device(surroundings.device)
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before that, asking for a device's statistics is an error
@@ -100,11 +109,15 @@ def train_and_evaluate(
     evaluator = _evaluator(trial, surroundings, device)
     method = build_method(trial, device)
     if trial.training:
-        task = _task(trial, surroundings, evaluator, device)
-        log = attempt.log if surroundings.keep_log else None
-        report, every = _reporter(attempt, found), evaluator.rules.diagnostics_every_epochs
-        with others.together(other_rank, trial, surroundings, log=log) if others else contextlib.nullcontext():
-            yield from train(method, task, evaluator.diagnose, every, report, should_stop)
+        task = _task(trial, surroundings, folder, evaluator, device)
+        every = evaluator.rules.diagnostics_every_epochs
+
+        def keep_and_report(progress: Progress, step: int, steps: int) -> None:
+            found.progress = progress
+            report(progress, step, steps)
+
+        with others.together(other_rank, trial, surroundings, folder, log=log) if others else contextlib.nullcontext():
+            yield from train(method, task, evaluator.diagnose, every, keep_and_report, should_stop)
         check_finite(method)
     started = time.perf_counter()
     with as_it_is(mode_of(surroundings) == FAST):
@@ -113,8 +126,15 @@ def train_and_evaluate(
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
 
 
+def _set_up_process(surroundings: Surroundings) -> None:
+    """Set what this process computes with: threads, kernels, and the allocator's handling of freed memory."""
+    torch.set_num_threads(surroundings.threads)
+    choose_kernels(mode_of(surroundings))
+    keep_freed_memory()
+
+
 def mode_of(surroundings: Surroundings) -> str:
-    """The mode that the trial runs in: on a CPU there is one."""
+    """Return the mode of kernels that the trial runs in; a CPU has only `repro`."""
     return surroundings.mode if torch.device(surroundings.device).type == "cuda" else REPRO
 
 
@@ -136,17 +156,17 @@ def ranks_of(trial: Trial, surroundings: Surroundings) -> int:
     return ranks
 
 
-def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -> Callable[[], None]:
-    """What a rank other than the first does for a trial: the same training on its own rows, and nothing else.
+def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Callable[[], None]:
+    """Return the training that a rank other than rank 0 does for a trial: the same one, on its own rows of each batch.
 
-    It builds all that it trains with from the trial itself, so it begins with the same weights and the same state.
+    Everything is built from the trial itself and from the state in `folder`, so every rank starts with equal weights.
     """
     torch.set_num_threads(surroundings.threads)
     choose_kernels(mode_of(surroundings))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     method = build_method(trial, device)
-    task = _task(trial, surroundings, _evaluator(trial, surroundings, device), device)
+    task = _task(trial, surroundings, folder, _evaluator(trial, surroundings, device), device)
 
     def run() -> None:
         with contextlib.suppress(Diverged, Interrupted):  # rank 0 comes to the same end, and says so
@@ -154,32 +174,6 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings) -
                 pass
 
     return run
-
-
-def _reporter(attempt: Attempt, found: Found) -> Callable[[Progress, int, int], None]:
-    """Tells the attempt's file where training stands, and its log how each epoch went; shows the curves so far.
-
-    The pace is that of the clock, so that what is left can be told: evaluation between epochs and the turns of a pack's
-    other trials slow it down.
-    """
-    began, seen = time.perf_counter(), 0
-    printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
-
-    def report(progress: Progress, step: int, steps: int) -> None:
-        nonlocal printed, seen
-        if printed < 0:
-            seen = progress.images_seen  # by attempts before this one
-        found.progress = progress
-        rate = (progress.images_seen - seen) / (time.perf_counter() - began)
-        attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
-        if progress.epoch != printed:
-            printed = progress.epoch
-            loss = (progress.curves.get("loss") or [None])[-1]
-            told = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
-            print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{told}", flush=True)
-            shown.show(lambda: finished_curves(progress))
-
-    return report
 
 
 def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]:
@@ -235,7 +229,7 @@ def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: tor
     )
 
 
-def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device: torch.device) -> Task:
+def _task(trial: Trial, surroundings: Surroundings, folder: Path, evaluator: Evaluator, device: torch.device) -> Task:
     return Task(
         images=evaluator.train.images,
         dataset=evaluator.dataset,
@@ -243,7 +237,7 @@ def _task(trial: Trial, surroundings: Surroundings, evaluator: Evaluator, device
         training=Training(**trial.training),
         seed=trial.seed,
         image_size=evaluator.image_size,
-        folder=trial_folder(surroundings.run_folder, trial.trial_id),
+        folder=folder,
         device=device,
         shares_views=surroundings.pack > 1,
         compiles=mode_of(surroundings) == FAST,

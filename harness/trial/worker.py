@@ -27,15 +27,15 @@ from twinbench.harness.run_folder.leases import (
 )
 from twinbench.harness.run_folder.live_curves import drop_curves
 from twinbench.harness.system import provenance
-from twinbench.harness.system.memory import Room, has_run_out, keep_freed_memory
+from twinbench.harness.system.memory import Room, has_run_out
 from twinbench.harness.training.checkpoint import drop_state, saved_progress
 from twinbench.harness.training.cuda_graphs import own_streams
-from twinbench.harness.training.kernels import choose_kernels
 from twinbench.harness.training.loop import Interrupted, finished_curves, precision_on
 from twinbench.harness.training.loss_log import Diverged
 from twinbench.harness.training.schedule import scaled_learning_rate
-from twinbench.harness.trial.execute import Found, Surroundings, mode_of, train_and_evaluate
+from twinbench.harness.trial.execute import Found, Report, Surroundings, mode_of, train_and_evaluate
 from twinbench.harness.trial.ranks import RankDied
+from twinbench.harness.trial.reporter import reporter
 from twinbench.results.record import takes_no_more, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import Training
@@ -50,7 +50,10 @@ class Unwritable(Exception):
     """The run folder takes no more: a full disk, a quota, a lost mount. No trial's fault, and no trial can go on."""
 
 
-Execute = Callable[[Trial, Surroundings, Attempt, Callable[[], bool], Found], Generator[None, None, tuple[str, str]]]
+Execute = Callable[
+    [Trial, Surroundings, Path, Report, Callable[[], bool], Found, Path | None], Generator[None, None, tuple[str, str]]
+]
+"""`train_and_evaluate`, or what tests put in its place."""
 
 
 def why_unusable(device: str) -> str:
@@ -130,7 +133,7 @@ def _run(
 ) -> Generator[None, None, str]:
     folder = surroundings.run_folder
     with _unwritable_told(None):
-        attempt = claim(folder, trial.trial_id, others or Others(surroundings.stale_seconds), surroundings.where)
+        attempt = claim(folder, trial.trial_id, others or Others(), surroundings.where)
     if attempt is None:
         return "taken"
     if reason := why_hopeless(folder, trial.trial_id, attempt.number):
@@ -163,13 +166,16 @@ def _attempt(
         f"{now()} attempt {attempt.number} at {trial.method} seed {trial.seed} on {socket.gethostname()}{among}",
         flush=True,
     )
-    torch.set_num_threads(surroundings.threads)
-    choose_kernels(mode_of(surroundings))
-    keep_freed_memory()
     status, reason, trace, found = "failed", "", "", Found()
     try:
         status, reason = yield from execute(
-            trial, surroundings, attempt, lambda: heart.asks_to_stop or should_stop(), found
+            trial,
+            surroundings,
+            trial_folder(surroundings.run_folder, trial.trial_id),
+            reporter(attempt),
+            lambda: heart.asks_to_stop or should_stop(),
+            found,
+            attempt.log if surroundings.keep_log else None,
         )
     except Interrupted:
         attempt.end("interrupted", heart.reason)

@@ -31,7 +31,7 @@ from measuring import in_turn, surroundings, write
 from twinbench.harness.run_folder.leases import Others, claim
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.loss_log import Losses
-from twinbench.harness.trial.execute import Found, _reporter
+from twinbench.harness.trial.reporter import reporter
 from twinbench.results.store import DATABASE, ResultStore
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def our_log(folder: Path) -> tuple[Log, Progress]:
     assert attempt is not None
     losses, progress = Losses(64, 10**9, 10**9), Progress()
     progress.train_seconds = 1.0
-    report = _reporter(attempt, Found(progress=progress))
+    report = reporter(attempt)
     names = ("loss",)
     terms = [torch.tensor([value], dtype=torch.float64) for value in range(10)]  # a loss is a tensor as it comes
 

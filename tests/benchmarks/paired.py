@@ -30,6 +30,7 @@ from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.linear import linear_predictions, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.planning import make_plan
+from twinbench.harness.run_folder.leases import trial_folder
 from twinbench.harness.training.loop import train
 from twinbench.harness.trial.execute import Surroundings, _evaluator, _task
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
@@ -59,7 +60,7 @@ def accuracies(seed: int, epochs: int) -> Values:
     with tempfile.TemporaryDirectory() as folder:
         around = Surroundings(Path(folder), pack=len(LAMBDAS))
         evaluator = _evaluator(trial, around, CPU)
-        task = replace(_task(trial, around, evaluator, CPU), seed=seed)
+        task = replace(_task(trial, around, trial_folder(around.run_folder, trial.trial_id), evaluator, CPU), seed=seed)
 
         def accuracy(method: Method) -> dict[str, float | None]:
             features = {name: extract(method, getattr(evaluator, name).images, evaluator.dataset) for name in SPLITS}

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from twinbench.harness.launchers import isolation
+from twinbench.harness.launchers import isolation, worker_loop
 from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.leases import Others, attempt_file, claim, read_attempt
 from twinbench.harness.training.loop import Interrupted
-from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, Unwritable
 from twinbench.results.record import read_record, record_files
 
@@ -71,9 +71,9 @@ def test_a_process_that_dies_costs_its_attempt_and_the_worker_goes_on(
 ) -> None:
     first, second = planned.trials
 
-    def dies_once(trial: Any, surroundings: Any, attempt: Any, *_: Any) -> Run:
+    def dies_once(trial: Any, _: Any, folder: Path, *__: Any) -> Run:
         yield
-        if trial.seed == first.seed and attempt.number == 1:
+        if trial.seed == first.seed and len(list(folder.glob("attempt-*.json"))) == 1:
             end()
         return "done", ""
 
@@ -98,7 +98,7 @@ def test_a_trial_whose_process_always_dies_is_recorded_in_the_end(planned: Plan,
 def test_a_worker_that_is_told_to_stop_tells_the_trial_and_waits_for_it(planned: Plan, tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    def until_told(_: Any, __: Any, ___: Any, should_stop: Callable[[], bool], *____: Any) -> Run:
+    def until_told(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Run:
         yield
         while not should_stop():
             time.sleep(0.01)
@@ -122,7 +122,10 @@ def _fails(*_: Any) -> Run:
     raise AssertionError("a process was started")
 
 
-def test_a_lease_of_which_only_the_name_was_written_is_taken_over(planned: Plan, tmp_path: Path) -> None:
+def test_a_lease_of_which_only_the_name_was_written_is_taken_over(
+    planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_loop, "Others", lambda: Others(stale_seconds=0.5))
     first = planned.trials[0]
     torn = attempt_file(tmp_path, first.trial_id, 1)
     torn.parent.mkdir(parents=True)
@@ -132,7 +135,7 @@ def test_a_lease_of_which_only_the_name_was_written_is_taken_over(planned: Plan,
         yield
         return "done", ""
 
-    drain(Surroundings(tmp_path, isolate=True, stale_seconds=0.5), lambda: False, stay=True, execute=done)
+    drain(Surroundings(tmp_path, isolate=True), lambda: False, stay=True, execute=done)
     assert _statuses(tmp_path) == ["done", "done"]
 
 

@@ -26,7 +26,7 @@ from twinbench.harness.run_folder.progress import Survey
 from twinbench.harness.training.checkpoint import Progress, save_state
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
-from twinbench.harness.trial.execute import Found, Surroundings
+from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.harness.trial.worker import run_trial
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.errors import InvalidInput
@@ -268,10 +268,8 @@ def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
     trial = tiny_plan("methods=simclr").trials[0]
 
-    def slow(
-        _: Any, surroundings: Surroundings, attempt: Attempt, should_stop: Callable[[], bool], found: Found
-    ) -> Any:
-        attempt_file(surroundings.run_folder, trial.trial_id, attempt.number + 1).write_text("{}")
+    def slow(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Any:
+        attempt_file(tmp_path, trial.trial_id, 2).write_text("{}")
         return _until(should_stop)
 
     assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
@@ -294,8 +292,8 @@ def test_cancel_ends_what_runs_as_interrupted(
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
     trial = tiny_plan("methods=simclr").trials[0]
 
-    def slow(_: Any, surroundings: Surroundings, __: Any, should_stop: Callable[[], bool], ___: Any) -> Any:
-        cancel(surroundings.run_folder)
+    def slow(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Any:
+        cancel(tmp_path)
         return _until(should_stop)
 
     assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
@@ -457,7 +455,7 @@ def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Pl
     """A worker that was frozen and taken for dead wakes up and fails, while the other has recorded the trial."""
     trial = tiny_plan("methods=simclr").trials[0]
 
-    def frozen(_: Any, surroundings: Surroundings, attempt: Attempt, *__: Any) -> tuple[str, str]:
+    def frozen(_: Any, surroundings: Surroundings, *__: Any) -> tuple[str, str]:
         told = json.loads(attempt_file(tmp_path, trial.trial_id, 1).read_text()) | {"process_start": "gone"}
         attempt_file(tmp_path, trial.trial_id, 1).write_text(json.dumps(told))
         assert run_trial(trial, surroundings, execute=_execute()) == "done"

@@ -1,0 +1,34 @@
+"""Report how a trial's training goes: to its attempt's file, its log and its curves file."""
+
+import time
+
+from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
+from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.loop import finished_curves
+from twinbench.harness.trial.execute import Report
+
+
+def reporter(attempt: Attempt) -> Report:
+    """Return a function that writes the progress to the attempt's file and, once an epoch, to the log and the curves.
+
+    Images per second are by the wall clock, so that the time left can be estimated from them: they include evaluation
+    between epochs and the turns of a pack's other trials.
+    """
+    began, images_before = time.perf_counter(), 0
+    printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
+
+    def report(progress: Progress, step: int, steps: int) -> None:
+        nonlocal printed, images_before
+        if printed < 0:
+            images_before = progress.images_seen  # by earlier attempts
+        rate = (progress.images_seen - images_before) / (time.perf_counter() - began)
+        attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
+        if progress.epoch != printed:
+            printed = progress.epoch
+            loss = (progress.curves.get("loss") or [None])[-1]
+            details = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
+            print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{details}", flush=True)
+            shown.show(lambda: finished_curves(progress))
+
+    return report
