@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
-from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.backbones.registry import BACKBONES
 from twinbench.methods.backbones.vision_transformer import ViTOptions
 from twinbench.methods.method import Method
 from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.metrics import metric_mistakes
 from twinbench.sweeps.protocol import DatasetRule, Protocol, Range, Scalar, Training
 from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
 from twinbench.sweeps.toml_reader import parse

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from twinbench.sweeps.errors import Mistake
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.metrics import FEATURE_STD, METRICS, ONLINE_KNN
 from twinbench.sweeps.recipe import ViewRecipe
 
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -149,26 +150,20 @@ def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
     if not protocol.dataset.validation_fraction and protocol.selected_on == "validation":
         allowed = 'more than 0, or selected_on = "test"'
         mistakes.append(Mistake(where, "dataset.validation_fraction", "leaves no image to select on", 0.0, allowed))
-    if not protocol.dataset.validation_fraction and "online_knn_top1" in protocol.evaluation.metrics:
-        mistakes.append(Mistake(where, "evaluation.metrics.online_knn_top1", "is measured on validation images alone"))
+    if not protocol.dataset.validation_fraction and ONLINE_KNN.name in protocol.evaluation.metrics:
+        key = f"evaluation.metrics.{ONLINE_KNN.name}"
+        mistakes.append(Mistake(where, key, "is measured on validation images alone"))
     if protocol.checkpoint == "best_on_test" and protocol.selected_on != "test":
         mistakes.append(Mistake(where, "checkpoint", "selects on test", protocol.checkpoint, 'selected_on = "test"'))
-    if protocol.collapsed_below is not None and "feature_std" not in protocol.evaluation.metrics:
-        mistakes.append(Mistake(where, "collapsed_below", "needs feature_std among the metrics"))
+    if protocol.collapsed_below is not None and FEATURE_STD.name not in protocol.evaluation.metrics:
+        mistakes.append(Mistake(where, "collapsed_below", f"needs {FEATURE_STD.name} among the metrics"))
     return mistakes + _candidate_mistakes(protocol.evaluation, where)
 
 
 def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
     """A probe that is measured needs candidates, and one that is not has no use for them."""
-    owners = {
-        "knn_neighbours": "knn_top1",
-        "knn_temperatures": "knn_top1",
-        "linear_learning_rates": "linear_top1",
-        "linear_weight_decays": "linear_top1",
-        "ridge_penalties": "ridge_top1",
-    }
     mistakes = []
-    for name, metric in owners.items():
+    for metric, name in [(one.name, name) for one in METRICS.values() for name in one.candidates]:
         candidates, key = getattr(evaluation, name), f"evaluation.{name}"
         if metric in evaluation.metrics and not candidates and key not in LEFT_OUT:
             mistakes.append(Mistake(where, key, f"needs at least one value: {metric} is measured"))

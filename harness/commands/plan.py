@@ -12,6 +12,7 @@ import typer
 
 from twinbench.harness.commands.bench import THREADS
 from twinbench.harness.commands.protocol import columns
+from twinbench.sweeps.metrics import metric_names
 
 if TYPE_CHECKING:
     from twinbench.harness.performance.cost_estimate import Rate
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from twinbench.reports.claims.evidence import Folder
     from twinbench.reports.verdicts.prospects import Prospect
     from twinbench.sweeps.trial import Trial
-
-METRICS = ("knn_top1", "linear_top1", "ridge_top1")
 
 
 def plan(
@@ -163,7 +162,7 @@ def _print_detectable(planned: "Plan", folder: "Folder", guess: float | None) ->
     from twinbench.reports.verdicts.prospects import seed_spread
 
     seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
-    for metric in [name for name in METRICS if name in planned.protocol.evaluation.metrics]:
+    for metric in [name for name in metric_names("probe") if name in planned.protocol.evaluation.metrics]:
         spread = seed_spread(folder, metric, guess)
         if spread is None:
             typer.echo(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")

@@ -1,6 +1,6 @@
 """Signs of collapse, measured on features [n, D] of undistorted images or on two views of the same images.
 
-Each function's variant stands above it: a change that moves its value gets a new one.
+A change that alters a function's value needs a new variant in sweeps/metrics.py.
 """
 
 import math
@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FEATURE_STD = "feature-std/l2-normalised@1"
-
 
 def feature_std(features: Tensor) -> float:
     """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D).
@@ -18,9 +16,6 @@ def feature_std(features: Tensor) -> float:
     1 for directions spread evenly, 0 for a collapsed representation (SimSiam, arXiv 2011.10566, section 4.1).
     """
     return float(F.normalize(features, dim=1).std(dim=0, correction=0).mean() * math.sqrt(features.shape[1]))
-
-
-RANKME = "rankme/sv-uncentred@1"
 
 
 def rankme(features: Tensor) -> float:
@@ -33,9 +28,6 @@ def rankme(features: Tensor) -> float:
     return float(torch.exp(-(p * p.log()).sum()))
 
 
-OFF_DIAGONAL_CORRELATION = "correlation/mean-absolute-off-diagonal@1"
-
-
 def off_diagonal_correlation(features: Tensor) -> float | None:
     """Mean absolute correlation of different dimensions; constant ones are left out, None if fewer than two vary."""
     varying = features[:, features.std(dim=0, correction=0) > 1e-8].double()
@@ -46,15 +38,9 @@ def off_diagonal_correlation(features: Tensor) -> float | None:
     return float((correlation.sum() - correlation.diagonal().sum()) / (d * (d - 1)))
 
 
-ALIGNMENT = "alignment/squared-distance@1"
-
-
 def alignment(first: Tensor, second: Tensor) -> float:
     """Mean squared distance of L2-normalised features of two views (Wang & Isola, arXiv 2005.10242, alpha = 2)."""
     return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).pow(2).sum(dim=1).mean())
-
-
-UNIFORMITY = "uniformity/gaussian-t2@1"
 
 
 def uniformity(features: Tensor) -> float:

@@ -13,8 +13,8 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.evaluation import diagnostics, knn, linear, ridge
 from twinbench.harness.evaluation.features import embed, extract, in_batches
-from twinbench.harness.evaluation.metrics import metric_mistakes
 from twinbench.methods.method import Method
+from twinbench.sweeps import metrics as registry
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.protocol import RIDGE_PENALTIES, DatasetRule, Evaluation
 from twinbench.sweeps.recipe import ViewRecipe
@@ -50,7 +50,7 @@ class Evaluator:
     checkpoint: str = "last"
 
     def __post_init__(self) -> None:
-        if mistakes := metric_mistakes(self.rules.metrics, self.checkpoint, "protocol"):
+        if mistakes := registry.metric_mistakes(self.rules.metrics, self.checkpoint, "protocol"):
             raise InvalidInput(mistakes)
 
     def evaluate(
@@ -67,13 +67,14 @@ class Evaluator:
             return self._maximum(method, curves), outputs
         parts = self._splits().items()
         features = {name: extract(method, part.images, self.dataset, look_up) for name, part in parts}
-        for name, measure in (("knn", self._knn), ("linear", self._linear), ("ridge", self._ridge)):
-            if f"{name}_top1" not in self.rules.metrics:
+        probes = ((registry.KNN, self._knn), (registry.LINEAR, self._linear), (registry.RIDGE, self._ridge))
+        for metric, measure in probes:
+            if metric.name not in self.rules.metrics:
                 continue
-            variant, candidates, predictions = measure(features, look_up)
-            metrics += self._chosen(f"{name}_top1", variant, candidates, predictions)
-            outputs[f"{name}_prediction"] = predictions["test"][self._best(predictions)]
-            outputs[f"{name}_correct"] = outputs[f"{name}_prediction"] == self.test.labels
+            candidates, predictions = measure(features, look_up)
+            metrics += self._chosen(metric, candidates, predictions)
+            outputs[f"{metric.probe}_prediction"] = predictions["test"][self._best(predictions)]
+            outputs[f"{metric.probe}_correct"] = outputs[f"{metric.probe}_prediction"] == self.test.labels
         return metrics, outputs
 
     def _splits(self) -> dict[str, Part]:
@@ -89,18 +90,18 @@ class Evaluator:
 
     def _knn(
         self, features: dict[str, Tensor], look_up: Callable[[], None]
-    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         look_up()
         grid = self._knn_grid()
         predictions = {
             split: knn.knn_predictions(features["train"], self.train.labels, features[split], self.classes, grid)
             for split in self._reported()
         }
-        return knn.VARIANT, [{"k": k, "temperature": t} for k, t in grid], predictions
+        return [{"k": k, "temperature": t} for k, t in grid], predictions
 
     def _linear(
         self, features: dict[str, Tensor], look_up: Callable[[], None]
-    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         rules = self.rules
         grid = [(rate, decay) for rate in rules.linear_learning_rates for decay in rules.linear_weight_decays]
         scaled = _standardised(features)
@@ -115,17 +116,17 @@ class Evaluator:
             look_up,
         )
         predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
-        return linear.VARIANT, [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
+        return [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
 
     def _ridge(
         self, features: dict[str, Tensor], look_up: Callable[[], None]
-    ) -> tuple[str, list[dict[str, float]], dict[str, Tensor]]:
+    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         look_up()
         penalties = list(self.rules.ridge_penalties or RIDGE_PENALTIES)
         scaled = _standardised(features)
         probes = ridge.ridge_probes(scaled["train"], self.train.labels, self.classes, penalties)
         predictions = {split: linear.linear_predictions(scaled[split], *probes) for split in self._reported()}
-        return ridge.VARIANT, [{"penalty": penalty} for penalty in penalties], predictions
+        return [{"penalty": penalty} for penalty in penalties], predictions
 
     def _best(self, predictions: dict[str, Tensor]) -> int:
         """The candidate with the most correct images of the split that selects; the first of equals."""
@@ -133,14 +134,14 @@ class Evaluator:
         return int((predictions[self.selected_on] == labels).sum(dim=1).argmax())
 
     def _chosen(
-        self, name: str, variant: str, candidates: list[dict[str, float]], predictions: dict[str, Tensor]
+        self, metric: registry.Metric, candidates: list[dict[str, float]], predictions: dict[str, Tensor]
     ) -> list[dict[str, Any]]:
         best = self._best(predictions)
         labels = {split: self._splits()[split].labels for split in self._reported()}
         return [
             {
-                "name": name,
-                "variant": variant,
+                "name": metric.name,
+                "variant": metric.variant,
                 "split": split,
                 "value": int((predictions[split][best] == labels[split]).sum()) / len(labels[split]),
                 "n_examples": len(labels[split]),
@@ -166,9 +167,9 @@ class Evaluator:
         some = self._drawn(len(part.labels), min(self.rules.diagnostics_examples, len(part.labels)))
         features = extract(method, part.images, self.dataset, places=some)
         measured = self._diagnostics(method, part, some, features)
-        if "online_knn_top1" in self.rules.metrics:
-            measured["validation/knn_top1"] = self._online_knn(method, some, features)
-        if self.checkpoint == "best_on_test" and "knn_top1" in self.rules.metrics:
+        if registry.ONLINE_KNN.name in self.rules.metrics:
+            measured[registry.VALIDATION_CURVE] = self._online_knn(method, some, features)
+        if self.checkpoint == "best_on_test" and registry.KNN.name in self.rules.metrics:
             measured |= self._test_knn(method)
         return measured
 
@@ -176,15 +177,17 @@ class Evaluator:
         projections = method.project(features).float()
         finite = all(bool(torch.isfinite(values).all()) for values in (features, projections))
         measured: dict[str, Callable[[], float | None]] = {
-            "feature_std": lambda: diagnostics.feature_std(features),
-            "rankme_backbone": lambda: diagnostics.rankme(features),
-            "rankme_projector": lambda: diagnostics.rankme(projections),
-            "off_diagonal_correlation": lambda: diagnostics.off_diagonal_correlation(features),
-            "alignment": lambda: diagnostics.alignment(*(self._distorted(method, part, some, v) for v in (0, 1))),
-            "uniformity": lambda: diagnostics.uniformity(features),
+            registry.FEATURE_STD.name: lambda: diagnostics.feature_std(features),
+            registry.RANKME_BACKBONE.name: lambda: diagnostics.rankme(features),
+            registry.RANKME_PROJECTOR.name: lambda: diagnostics.rankme(projections),
+            registry.OFF_DIAGONAL_CORRELATION.name: lambda: diagnostics.off_diagonal_correlation(features),
+            registry.ALIGNMENT.name: lambda: diagnostics.alignment(
+                *(self._distorted(method, part, some, v) for v in (0, 1))
+            ),
+            registry.UNIFORMITY.name: lambda: diagnostics.uniformity(features),
         }
         return {
-            f"diagnostics/{name}": _finite(measure()) if finite else None
+            f"{registry.DIAGNOSTICS}{name}": _finite(measure()) if finite else None
             for name, measure in measured.items()
             if name in self.rules.metrics
         }
@@ -209,15 +212,15 @@ class Evaluator:
         """The curves that `_test_knn` measures, and the candidate that each belongs to."""
         grid = self._knn_grid()
         if len(grid) == 1:
-            return {"test/knn_top1": {"k": grid[0][0], "temperature": grid[0][1]}}
-        return {f"test/knn_top1 k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
+            return {f"test/{registry.KNN.name}": {"k": grid[0][0], "temperature": grid[0][1]}}
+        return {f"test/{registry.KNN.name} k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
 
     def _maximum(self, method: Method, curves: Curves) -> list[dict[str, Any]]:
         """The greatest test accuracy of all epochs and candidates, the earliest of equals.
 
         What was not trained is measured here, as epoch 0.
         """
-        if "knn_top1" not in self.rules.metrics:
+        if registry.KNN.name not in self.rules.metrics:
             return []
         series = {name: list(enumerate(curves.get(name, ()), 1)) for name in self._test_curves()}
         if not any(series.values()):
@@ -226,8 +229,8 @@ class Evaluator:
         value, epoch, name = max(measured, key=lambda point: (point[0], -point[1]))
         return [
             {
-                "name": "knn_top1",
-                "variant": knn.MAXIMUM_VARIANT,
+                "name": registry.KNN.name,
+                "variant": registry.KNN.maximum_variant,
                 "split": "test",
                 "value": value,
                 "n_examples": len(self.test.labels),

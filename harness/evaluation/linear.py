@@ -1,4 +1,7 @@
-"""A linear probe: multinomial logistic regression by SGD on standardised features, all candidates side by side."""
+"""A linear probe: multinomial logistic regression by SGD on standardised features, all candidates side by side.
+
+A change that alters the predictions needs a new variant in sweeps/metrics.py.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,7 +12,6 @@ from torch import Tensor
 from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.training.cuda_graphs import recorded
 
-VARIANT = "linear/sgd-standardised@1"
 MOMENTUM = 0.9
 EXAMPLES_AT_ONCE = 1024  # scores of all candidates are kept for so many
 

@@ -21,16 +21,17 @@ from twinbench.harness.run_folder.leases import last_attempt, trial_folder
 from twinbench.harness.run_folder.live_curves import FILE_NAME
 from twinbench.harness.run_folder.progress import state_of
 from twinbench.reports.statistics.intervals import t_interval
-from twinbench.reports.tables.cells import BASELINES, METRICS, REPORTED_ON, SELECTED_BY, deviations_text
-from twinbench.reports.tables.frames import METRIC_NAMES, estimate_text
+from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, SELECTED_BY, deviations_text
+from twinbench.reports.tables.frames import estimate_text
 from twinbench.results.record import PLAN
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.metrics import KNN, LINEAR, METRICS
 from twinbench.sweeps.trial import Trial
 
 UNDER_WAY = ("running", "silent")
-SHOWN = METRICS[:2]  # a terminal has no room for ridge regression, which few protocols ask for
-COLUMNS = tuple((metric, split) for split in (SELECTED_BY[1], REPORTED_ON) for metric in SHOWN)
-HEADINGS = tuple(f"{METRIC_NAMES[metric].removesuffix(' (%)')}, {split}" for metric, split in COLUMNS)
+SHOWN = (KNN, LINEAR)  # a terminal has no room for ridge regression, which few protocols name
+COLUMNS = tuple((metric.name, split) for split in (SELECTED_BY[1], REPORTED_ON) for metric in SHOWN)
+HEADINGS = tuple(f"{METRICS[metric].title}, {split}" for metric, split in COLUMNS)
 POINTS = 60  # of the loss that is shown beside a running trial
 
 

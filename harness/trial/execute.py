@@ -33,6 +33,7 @@ from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import get_method
 from twinbench.sweeps.hashing import canonical_json
+from twinbench.sweeps.metrics import DIAGNOSTICS, FEATURE_STD
 from twinbench.sweeps.protocol import DatasetRule, Evaluation, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.trial import Trial
@@ -178,9 +179,9 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings, f
 
 def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]:
     """`collapsed` where the protocol says which final feature_std means it."""
-    final = (progress.curves.get("diagnostics/feature_std") or [None])[-1]
+    final = (progress.curves.get(f"{DIAGNOSTICS}{FEATURE_STD.name}") or [None])[-1]
     if collapsed_below is not None and final is not None and final < collapsed_below:
-        return "collapsed", f"feature_std {final:.4g} at the end is below the protocol's {collapsed_below:g}"
+        return "collapsed", f"{FEATURE_STD.name} {final:.4g} at the end is below the protocol's {collapsed_below:g}"
     return "done", ""
 
 

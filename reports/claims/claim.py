@@ -25,6 +25,7 @@ from annotated_types import Ge, Gt, MinLen
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.metrics import LINEAR, get_metric
 from twinbench.sweeps.protocol import Scalar, Section
 from twinbench.sweeps.toml_reader import parse, read_toml
 
@@ -43,7 +44,6 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "collapses": ((), ()),
     "does_not_collapse": ((), ()),
 }
-LOWER_IS_BETTER = ("train_seconds", "peak_memory_bytes", "minutes", "peak_memory_gb")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Claim(Section):
     sentence: Annotated[str, MinLen(1)]
     kind: Kind
     a: Selector
-    metric: str = "linear_top1"
+    metric: str = LINEAR.name
     family: str = "claims"  # claims that are judged together: more of them ask more of each
     protocol: str = ""  # left out: the file's
     reported: str = ""  # left out: the file's
@@ -81,6 +81,11 @@ class Claim(Section):
     def is_about_a_table(self) -> bool:
         """Whether its numbers are a published table's own, and not measured ones."""
         return bool(self.reported) and self.kind != "equals"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric is a cost, so that a smaller value is better."""
+        return get_metric(self.metric).higher_is_better is False
 
     @property
     def claimed_size(self) -> float:
@@ -223,7 +228,7 @@ def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: 
 def reported_value(table: PublishedTable, claim: Claim, selector: Mapping[str, Scalar]) -> PublishedValue:
     """The one row that a published table has for the selector. InvalidInput where there is none, or several."""
     settings = {key: value for key, value in selector.items() if key != "method"}
-    metric = "" if claim.metric in LOWER_IS_BETTER else claim.metric  # minutes and memory stand in every row
+    metric = "" if claim.lower_is_better else claim.metric  # minutes and memory stand in every row
     return find_reported(table, str(selector["method"]), metric or table.values[0].metric, settings)
 
 

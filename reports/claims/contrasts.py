@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from twinbench.reports.claims.claim import LOWER_IS_BETTER, Claim, reported_value, selector_text
+from twinbench.reports.claims.claim import Claim, reported_value, selector_text
 from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.statistics.hypothesis_tests import Test, sign_flip_test
 from twinbench.reports.statistics.intervals import (
@@ -106,7 +106,7 @@ def contrasts_of(evidence: Evidence) -> tuple[Contrast, ...]:
 
 def sign_of(claim: Claim) -> float:
     """1 where the metric itself is compared, -1 where less of it is better and `better` turns it around."""
-    return -1.0 if claim.metric in LOWER_IS_BETTER and claim.kind != "monotone" else 1.0
+    return -1.0 if claim.lower_is_better and claim.kind != "monotone" else 1.0
 
 
 def bound_of(claim: Claim) -> tuple[Asked, float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from twinbench.reports.claims.claim import Claim, all_selectors, points, reported_value, selector_text
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
-from twinbench.reports.claims.known_names import TRIAL_METRICS, Names
+from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import Around, attempts_at_others
 from twinbench.reports.claims.trial_files import Trace, read_trace
 from twinbench.reports.statistics.per_example import Correct
@@ -34,6 +34,7 @@ from twinbench.reports.tables.cells import (
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.metrics import get_metric, metric_names
 
 CURVES = """
 SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test,
@@ -215,7 +216,7 @@ class Folder:
         label = selector_text(selector)
         if claim.is_about_a_table:
             row = reported_value(table, claim, dict(selector))
-            value = getattr(row, claim.metric) if claim.metric in ("minutes", "peak_memory_gb") else row.value
+            value = getattr(row, claim.metric) if claim.metric in metric_names("published_cost") else row.value
             return Side(label, selector, values={} if value is None else {0: float(value)}, reported=row)
         matching = self._matching(claim, selector)
         if not matching:
@@ -249,7 +250,7 @@ class Folder:
     def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[Record, ...]]:
         """By seed; measured on test."""
         done = [trial for trial in cell.trials if trial["status"] == "done"]
-        if claim.metric in TRIAL_METRICS:
+        if claim.metric in metric_names("trial_cost"):
             return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
         rows = {
             int(trial["seed"]): found
@@ -261,7 +262,7 @@ class Folder:
 
     def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
         """Which test examples were right, of every done trial that has them; None unless all have."""
-        probe = claim.metric.removesuffix("_top1")
+        probe = get_metric(claim.metric).probe
         done = [self._trace(section, trial) for trial in cell.trials if trial["status"] == "done"]
         rows = [trace.correct[probe] for trace in done if probe in trace.correct]
         if not rows or len(rows) < len(done) or len({len(row) for row in rows}) > 1:

@@ -7,9 +7,8 @@ from typing import Any
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.tables.cells import BASELINES, Section
 from twinbench.sweeps.errors import Mistake, nearest
+from twinbench.sweeps.metrics import metric_names
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
-
-TRIAL_METRICS = ("train_seconds", "peak_memory_bytes")  # columns of a trial, whatever its split
 
 
 class Names:
@@ -58,7 +57,7 @@ class Names:
         content = self._contents.get(protocol) or self._protocols.get(protocol)
         contents = [content] if content else self._protocols.values()
         named = {metric for one in contents for metric in one.get("evaluation", {}).get("metrics", {})}
-        return {*named, *self._measured, *TRIAL_METRICS}
+        return {*named, *self._measured, *metric_names("trial_cost")}
 
 
 def _unknown(

@@ -16,10 +16,10 @@ from twinbench.reports.claims.copied_seeds import may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
+from twinbench.sweeps.metrics import PROBES
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
 
-PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
 ROUNDING = 1e-8  # of a value that was rounded when it was written
 _OF_A_TRIAL = {field.name for field in fields(Trial)}
 
@@ -49,7 +49,8 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
     arrays, problem = _arrays(run_folder, result.get("outputs"))
-    correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in PROBES if f"{probe}_correct" in arrays}
+    probes = [metric.probe for metric in PROBES]
+    correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
     return Trace(
         _record_problem(result, content),
@@ -110,8 +111,8 @@ def _arrays(run_folder: Path, reference: Mapping[str, str] | None) -> tuple[dict
 def _outputs_problem(result: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
     """The first accuracy on test that its outputs do not give."""
     of_test = {str(metric["name"]): metric for metric in result["metrics"] if metric["split"] == REPORTED_ON}
-    for probe in PROBES:
-        metric, correct = of_test.get(f"{probe}_top1"), arrays.get(f"{probe}_correct")
+    for name, probe in ((metric.name, metric.probe) for metric in PROBES):
+        metric, correct = of_test.get(name), arrays.get(f"{probe}_correct")
         if metric is None or correct is None:
             continue
         labels, predicted = arrays.get("labels"), arrays.get(f"{probe}_prediction")

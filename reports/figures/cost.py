@@ -10,8 +10,6 @@ import plotly.graph_objects as go
 from scipy import stats
 
 from twinbench.reports.figures.panels import (
-    DIAGNOSTIC_NAMES,
-    DIAGNOSTICS,
     Panel,
     Style,
     error_bars,
@@ -22,7 +20,8 @@ from twinbench.reports.figures.panels import (
     styles,
 )
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
-from twinbench.reports.tables.frames import METRIC_NAMES, NOTHING, estimate_text
+from twinbench.reports.tables.frames import NOTHING, estimate_text
+from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS, get_metric, metric_names
 
 LEAST_TRIALS = 4  # below, a rank correlation is 1 or -1 by chance too often to be shown
 
@@ -122,13 +121,13 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
         for label in labels
         if (own := [p for p in points if p.cell.label == label and (p.cell.cell_id in chosen) == filled])
     ]
-    figure = go.Figure([line, *marks], layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", cost.name))
+    figure = go.Figure([line, *marks], layout(f"{METRICS[metric].heading} on {REPORTED_ON}", cost.name))
     amounts = [point.cost for point in points]
     if max(amounts) >= 10 * min(amounts):
         figure.update_xaxes(type="log")
     said = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
     return Panel(
-        "", cost.name, figure, f"Mean {METRIC_NAMES[metric]} against {cost.name}. On the Pareto front: {said}."
+        "", cost.name, figure, f"Mean {METRICS[metric].heading} against {cost.name}. On the Pareto front: {said}."
     )
 
 
@@ -205,7 +204,7 @@ def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
         label, reached = accuracy[trial_id]
         if math.isfinite(value):
             pairs.setdefault((label, name.removeprefix(DIAGNOSTICS)), []).append((value, reached))
-    order = list(DIAGNOSTIC_NAMES)
+    order = metric_names("diagnostic")
     names = sorted({name for _, name in pairs}, key=lambda n: (order.index(n) if n in order else len(order), n))
     found = [
         {"method": label, "diagnostic": name, "spearman": one.rho, "trials": one.n}
@@ -219,10 +218,10 @@ def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
 
 def display_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per method, a column per diagnostic."""
-    names = list(dict.fromkeys(frame["diagnostic"]))
+    diagnostics = list(dict.fromkeys(frame["diagnostic"]))
     told = {
         (row["method"], row["diagnostic"]): Correlation(row["spearman"], row["trials"]).text for row in records(frame)
     }
-    rows = [[label, *(told.get((label, n), NOTHING) for n in names)] for label in dict.fromkeys(frame["method"])]
-    titles = [DIAGNOSTIC_NAMES.get(name, name) for name in names]
+    rows = [[label, *(told.get((label, n), NOTHING) for n in diagnostics)] for label in dict.fromkeys(frame["method"])]
+    titles = [get_metric(name).title for name in diagnostics]
     return pd.DataFrame(rows, columns=pd.Index(["Method", *titles]), dtype=object)

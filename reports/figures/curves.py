@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from twinbench.reports.figures.panels import (
-    DIAGNOSTIC_NAMES,
-    DIAGNOSTICS,
     Panel,
     Style,
     hover,
@@ -17,8 +15,8 @@ from twinbench.reports.figures.panels import (
     styles,
 )
 from twinbench.reports.tables.cells import Cell, Record, Run, Section
+from twinbench.sweeps.metrics import DIAGNOSTICS, KNN, VALIDATION_CURVE, get_metric, metric_names
 
-VALIDATION_CURVE = "validation/knn_top1"
 LOSS_CURVE = "loss"
 MANY_TRIALS = 100  # above this, curves of the chosen cells and of failed trials only: the page must stay small
 
@@ -42,14 +40,14 @@ class Drawn:
     @property
     def diagnostic_names(self) -> list[str]:
         """Those there are, the known ones first."""
-        names = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
-        order = [DIAGNOSTICS + name for name in DIAGNOSTIC_NAMES]
-        return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+        found = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
+        order = [DIAGNOSTICS + name for name in metric_names("diagnostic")]
+        return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def learning_curves(drawn: Drawn) -> list[Panel]:
     """Validation kNN by epoch with all methods in one panel, then the training loss, which is each method's own."""
-    panels = [_curve_panel(drawn, VALIDATION_CURVE, "kNN top-1 on validation (%)", 100.0)]
+    panels = [_curve_panel(drawn, VALIDATION_CURVE, f"{KNN.title} on validation ({KNN.unit})", KNN.scale)]
     for label in drawn.section.methods:
         panels.append(_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", 1.0, only=label))
     return [panel for panel in panels if panel.figure.data]
@@ -58,10 +56,7 @@ def learning_curves(drawn: Drawn) -> list[Panel]:
 def diagnostics(drawn: Drawn) -> list[Panel]:
     """Collapse diagnostics by epoch, a panel per quantity."""
     bare = {name: name.removeprefix(DIAGNOSTICS) for name in drawn.diagnostic_names}
-    panels = [
-        _curve_panel(drawn, name, DIAGNOSTIC_NAMES.get(short_name, short_name), 1.0)
-        for name, short_name in bare.items()
-    ]
+    panels = [_curve_panel(drawn, name, get_metric(short_name).title, 1.0) for name, short_name in bare.items()]
     return [panel for panel in panels if panel.figure.data]
 
 

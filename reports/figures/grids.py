@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from twinbench.reports.figures.panels import Panel, layout, percent, safe
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, value_order
-from twinbench.reports.tables.frames import METRIC_NAMES, NOTHING, estimate_text
+from twinbench.reports.tables.frames import NOTHING, estimate_text
+from twinbench.sweeps.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     said = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
     title = f"{label}: {axes[0]} × {axes[1]}"
     where = f", at {found.others}" if found.others else ""
-    return Panel("", title, figure, f"{title}{where}. Mean {METRIC_NAMES[metric]} on {REPORTED_ON}, from {said}.")
+    return Panel("", title, figure, f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {said}.")
 
 
 def _place(cell: Cell, axes: Sequence[str]) -> str:

@@ -14,17 +14,6 @@ import plotly.graph_objects as go
 
 from twinbench.reports.statistics.intervals import Interval
 
-DIAGNOSTICS = "diagnostics/"
-
-DIAGNOSTIC_NAMES = {
-    "feature_std": "Standard deviation of normalised features",
-    "rankme_backbone": "Effective rank (RankMe), backbone",
-    "rankme_projector": "Effective rank (RankMe), projector",
-    "off_diagonal_correlation": "Mean off-diagonal correlation",
-    "alignment": "Alignment",
-    "uniformity": "Uniformity",
-}
-
 
 @dataclass(frozen=True)
 class Style:

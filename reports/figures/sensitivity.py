@@ -18,7 +18,8 @@ from twinbench.reports.figures.panels import (
 )
 from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value
-from twinbench.reports.tables.frames import METRIC_NAMES, estimate_text
+from twinbench.reports.tables.frames import estimate_text
+from twinbench.sweeps.metrics import METRICS
 
 
 def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
@@ -70,7 +71,7 @@ def _sensitivity_panel(
     # The strong line last, above the faint ones.
     for others, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
         traces += _line(members, others, axis, metric, looks[chosen.method], others == strong, ticks)
-    figure = go.Figure(traces, layout(f"{METRIC_NAMES[metric]} on {REPORTED_ON}", axis))
+    figure = go.Figure(traces, layout(f"{METRICS[metric].heading} on {REPORTED_ON}", axis))
     figure.update_layout(yaxis_range=span)
     scale(figure, ticks)
     for baseline, level in _levels(baselines, metric):
@@ -83,7 +84,7 @@ def _sensitivity_panel(
             )
     said = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric, REPORTED_ON))}" for cell in lines[strong]]
     alternative = (
-        f"{label}: {METRIC_NAMES[metric]} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
+        f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
         + "; ".join(said)
     )
     return Panel("", label, figure, alternative)

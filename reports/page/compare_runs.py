@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from twinbench.reports.page.sections import ShownRun
-from twinbench.reports.page.summary import metric_words
 from twinbench.reports.tables import queries
 from twinbench.reports.tables.cells import REPORTED_ON, Section
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.frames import NOTHING, estimate_text
+from twinbench.sweeps.metrics import METRICS
 
 Key = tuple[str, str]  # protocol hash, dataset fingerprint
 
@@ -28,7 +28,7 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
     labels = dict.fromkeys(label for _, section in members for label in section.methods)
     names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
     metrics = members[0][1].metrics  # of one protocol, all
-    columns = ["Method", *(f"{name}: {metric_words(m)} (%)" for name in names for m in metrics)]
+    columns = ["Method", *(f"{name}: {METRICS[m].phrase} ({METRICS[m].unit})" for name in names for m in metrics)]
     rows = [
         [label, *(_cell(section, label, metric) for _, section in members for metric in metrics)] for label in labels
     ]

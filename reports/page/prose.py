@@ -6,6 +6,7 @@ from typing import Any
 from twinbench.reports.page.summary import and_, plural
 from twinbench.reports.tables.cells import Section
 from twinbench.results.record import WITHHELD
+from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 
@@ -80,11 +81,11 @@ def _training(training: Mapping[str, Any]) -> str:
 def _evaluation(evaluation: Mapping[str, Any]) -> str:
     metrics = evaluation.get("metrics") or {}
     told = []
-    if "knn_top1" in metrics or evaluation.get("knn_neighbours"):
+    if KNN.name in metrics or evaluation.get("knn_neighbours"):
         told.append(f"weighted kNN with k out of {_plain(evaluation.get('knn_neighbours', '–'))}")
-    if "linear_top1" in metrics or evaluation.get("linear_epochs"):
+    if LINEAR.name in metrics or evaluation.get("linear_epochs"):
         told.append(f"a linear probe of {_plain(evaluation.get('linear_epochs', '–'))} epochs")
-    if "ridge_top1" in metrics:
+    if RIDGE.name in metrics:
         told.append(f"ridge regression with {len(evaluation.get('ridge_penalties') or RIDGE_PENALTIES)} penalties")
     return f"On frozen features: {and_(told)}." if told else ""
 

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from twinbench.reports.page.summary import metric_words
-from twinbench.reports.tables.cells import METRICS, Section
+from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.frames import NOTHING
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, published_tables, settings_text
+from twinbench.sweeps.metrics import METRICS, metric_names
 
 COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source", "File")
 FOLDER = "twinbench/reports/reported"  # of the installed package; the column File names the files in it
@@ -18,7 +18,7 @@ def reported(section: Section) -> pd.DataFrame:
         _row(name, table, value)
         for name, table in sorted(published_tables().items())
         for value in table.values
-        if dataset and value.dataset == dataset and value.metric in METRICS
+        if dataset and value.dataset == dataset and value.metric in metric_names("probe")
     ]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
 
@@ -34,7 +34,7 @@ def _row(name: str, table: PublishedTable, value: PublishedValue) -> tuple[str, 
     known = table.protocol
     return (
         value.method,
-        metric_words(value.metric),
+        METRICS[value.metric].phrase,
         number + spread,
         settings_text(value.settings),
         NOTHING if known.n_seeds is None else str(known.n_seeds),

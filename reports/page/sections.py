@@ -11,11 +11,12 @@ from twinbench.reports.figures.panels import Panel, Style, styles
 from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
 from twinbench.reports.page import prose, published, summary
 from twinbench.reports.page.claims import Claims, entries, rows
-from twinbench.reports.page.summary import Grouping, grouping, metric_words
+from twinbench.reports.page.summary import Grouping, grouping
 from twinbench.reports.page.trials import trials_data
 from twinbench.reports.tables import frames, queries
 from twinbench.reports.tables.cells import NOT_DONE, REPORTED_ON, Run, Section, records
 from twinbench.reports.tables.csv_text import csv_text
+from twinbench.sweeps.metrics import METRICS, VALIDATION_CURVE
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "notes": summary.notes(section),
         "methods": methods_table(section, groups, key),
         "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
-        "metric": metric_words(metric),
+        "metric": METRICS[metric].phrase,
         "selected_on": section.selected_by[1],
         "measured_on": "validation" if _holds_out(section) else "training",
         "sensitivity": _keyed(key, _sensitivity(section, metric)),
@@ -180,7 +181,7 @@ def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) ->
     """The methods, baselines apart; beside each value the letters of its groups, bold where the seeds separate it."""
     frame = frames.methods_table(section)
     shown = frames.display(frame)
-    of_column = {frames.METRIC_NAMES[name]: one for name, one in groups.items() if len(one.order) > 1}
+    of_column = {METRICS[name].heading: one for name, one in groups.items() if len(one.order) > 1}
     rows = []
     for kind, row in zip(frame["kind"], records(shown), strict=True):
         label = row["Method"]
@@ -226,8 +227,7 @@ def cells_table(section: Section, key: str) -> dict[str, Any]:
 
 def _groups_text(groups: Grouping) -> str:
     """ "Linear top-1: simclr lies above every other; a and b cannot be told apart." """
-    name = metric_words(groups.metric)
-    name = name[:1].upper() + name[1:] if name.startswith(("linear", "ridge")) else name
+    name = METRICS[groups.metric].title
     if len(groups.order) < 2:
         return f"{name}: one method, nothing to compare."
     told = [f"{groups.leader} lies above every other"] if groups.leader else []
@@ -242,7 +242,7 @@ def _importance(section: Section, metric: str, key: str) -> Table | None:
     axes = [axis for axis in section.axes if any(axis in section.moved(label) for label in section.methods)]
     return _table(
         f"{key}-importance-table",
-        f"How much each axis matters to {metric_words(metric)} on {REPORTED_ON}",
+        f"How much each axis matters to {METRICS[metric].phrase} on {REPORTED_ON}",
         grids.display_importance(frame),
         frame,
         queries.against_axis(section, axes, metric),
@@ -255,7 +255,7 @@ def _correlations(run: Run, section: Section, metric: str, key: str) -> Table | 
         return None
     return _table(
         f"{key}-correlations-table",
-        f"Spearman's rank correlation of each diagnostic at the end of training with {metric_words(metric)} on "
+        f"Spearman's rank correlation of each diagnostic at the end of training with {METRICS[metric].phrase} on "
         f"{REPORTED_ON}, over the trials of a method",
         cost.display_correlations(frame),
         frame,
@@ -335,7 +335,7 @@ def _cost(section: Section, metric: str) -> Group:
 
 
 def _learning(section: Section, drawn: curves.Drawn) -> Group:
-    names = (curves.VALIDATION_CURVE, curves.LOSS_CURVE)
+    names = (VALIDATION_CURVE, curves.LOSS_CURVE)
     query = queries.command(queries.curves(section, names))
     panels = curves.learning_curves(drawn)
     return Group("curves", "", _curve_note(section), panels, query, _legend(section))

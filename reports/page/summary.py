@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from twinbench.reports.statistics import separation
 from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, least_wins
 from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
-from twinbench.reports.tables.frames import METRIC_NAMES, estimate_text
+from twinbench.reports.tables.frames import estimate_text
 from twinbench.reports.verdicts.formats.text import plain
 from twinbench.reports.verdicts.verdict import CONTRADICTED, SUPPORTED_AS_STATED, Verdict
+from twinbench.sweeps.metrics import KNN, METRICS
 
 SHOWN = 5  # claims that the opening quotes; all stand below it
 
@@ -91,7 +92,7 @@ def from_seeds(section: Section) -> list[str]:
     """Groups of methods, as paired tests with Holm's correction tell them apart: a description, not a verdict."""
     metric = section.selected_by[0]
     groups = grouping(section, metric)
-    name = metric_words(metric)
+    name = METRICS[metric].phrase
     told = ["No claim was declared, so this describes what was seen and judges nothing."]
     if not groups.order:
         return [*told, f"No trained method has a {name} on {REPORTED_ON} yet."]
@@ -190,7 +191,7 @@ def shared_seeds(section: Section) -> list[str]:
     around = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
     return [
         "Trials of one seed see the same images in the same order, distorted alike, so comparisons are paired by seed: "
-        f"over seeds the {metric_words(metric)} of {pair} correlates by {statistics.median(found):.2f} "
+        f"over seeds the {METRICS[metric].phrase} of {pair} correlates by {statistics.median(found):.2f} "
         f"({plural('pair', len(found))}: {len(found)}{around})."
     ]
 
@@ -199,7 +200,7 @@ def selection_words(section: Section) -> str:
     """What chose the cell that stands for a method."""
     metric, split = section.selected_by
     return (
-        f"The cell of each method was selected by the highest mean {split} {metric_words(metric)} (ties: the cell's "
+        f"The cell of each method was selected by the highest mean {split} {METRICS[metric].phrase} (ties: the cell's "
         f"id); cells that lack seeds stand back. {_selection(section)}"
     )
 
@@ -237,7 +238,7 @@ def counts(section: Section) -> str:
 
 def against_baselines(section: Section) -> str:
     """Which methods' mean kNN on test lies above both baselines. Means only; whether that is sure is another matter."""
-    means = {label: cell.interval("knn_top1", REPORTED_ON) for label, cell in section.chosen.items()}
+    means = {label: cell.interval(KNN.name, REPORTED_ON) for label, cell in section.chosen.items()}
     baselines = {
         label: mean for label, mean in means.items() if mean is not None and section.chosen[label].method in BASELINES
     }
@@ -257,18 +258,13 @@ def against_baselines(section: Section) -> str:
             below.append(f"{label} (not above {and_(beaten_by)})")
     levels = ", ".join(f"{label} {estimate_text(mean)}" for label, mean in baselines.items())
     if not below and not unknown:
-        return f"Every method's mean kNN top-1 on {REPORTED_ON} is above both baselines ({levels}, in percent)."
+        return f"Every method's mean {KNN.phrase} on {REPORTED_ON} is above both baselines ({levels}, in percent)."
     said = (
-        [f"Not above both baselines in mean kNN top-1 on {REPORTED_ON} ({levels}, in percent): {and_(below)}."]
+        [f"Not above both baselines in mean {KNN.phrase} on {REPORTED_ON} ({levels}, in percent): {and_(below)}."]
         if below
         else []
     )
     return " ".join(said + ([f"Without a mean to compare: {and_(unknown)}."] if unknown else []))
-
-
-def metric_words(metric: str) -> str:
-    """ "linear top-1"."""
-    return METRIC_NAMES.get(metric, metric).removesuffix(" (%)").replace("Linear", "linear").replace("Ridge", "ridge")
 
 
 def and_(names: Sequence[str]) -> str:

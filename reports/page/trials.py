@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinbench.reports.figures.panels import DIAGNOSTICS, short
+from twinbench.reports.figures.panels import short
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
-from twinbench.reports.tables.frames import METRIC_NAMES, PROVENANCE
+from twinbench.reports.tables.frames import PROVENANCE
 from twinbench.results.bundles.write import blacked_out
+from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
 CURVE_POINTS = 200_000  # of all trials of a page together: at most 2 MB
 FEWEST_POINTS = 5  # a curve of fewer says nothing; then the trials open without
@@ -99,7 +100,7 @@ def _main(section: Section, trials: Trials) -> list[Column]:
     columns.append(column("Seed", [trial["seed"] for _, trial in trials]))
     columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
     for metric in section.metrics:
-        name = METRIC_NAMES[metric]
+        name = METRICS[metric].heading
         columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
     minutes = [None if is_packed(trial) else _rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
     columns.append(column("Training (min)", minutes, digits=1))

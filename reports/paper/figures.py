@@ -6,9 +6,9 @@ from itertools import combinations
 from twinbench.reports.figures import cost, curves, grids
 from twinbench.reports.figures.panels import Panel, Style, styles
 from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
-from twinbench.reports.paper.parts import TITLES
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Run, Section
+from twinbench.sweeps.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
         labels = [label for label in section.methods if set(axes) <= section.moved(label).keys()]
         found = {label: grids.heat_map(section, label, axes, metric) for label in labels}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
-        title = f"{TITLES[metric]} (%) on {REPORTED_ON} by {axes[0]} and {axes[1]}"
+        title = f"{METRICS[metric].heading} on {REPORTED_ON} by {axes[0]} and {axes[1]}"
         note = f"Means over seeds ({_seeds(section)}). Each panel has its own range of colours."
         made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, tuple(panels), note))
     return made

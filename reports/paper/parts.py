@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval
-from twinbench.reports.tables.cells import METRICS, REPORTED_ON, Cell, Section
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.metrics import metric_names
 
-TITLES = {"knn_top1": "kNN top-1", "linear_top1": "Linear top-1", "ridge_top1": "Ridge top-1"}
 DATASET = "dataset"
 
 
@@ -34,7 +34,7 @@ class Source:
     def metrics(self) -> list[str]:
         """The metrics that any cell has."""
         found = {key for cell in self.section.cells for key in cell.measured}
-        return [metric for metric in METRICS if (metric, REPORTED_ON) in found]
+        return [metric for metric in metric_names("probe") if (metric, REPORTED_ON) in found]
 
 
 @dataclass(frozen=True)

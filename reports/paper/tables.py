@@ -12,10 +12,11 @@ from typing import Any
 from twinbench.reports.figures.grids import plane
 from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
-from twinbench.reports.paper.parts import DATASET, TITLES, Number, PaperTable, Row, Source, key_of, suffix_of
+from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, suffix_of
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import METRICS, REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, choose, value_order
 from twinbench.reports.tables.frames import NOTHING
+from twinbench.sweeps.metrics import METRICS, metric_names
 from twinbench.sweeps.protocol import PROSE
 
 
@@ -50,7 +51,7 @@ def methods_table(source: Source) -> PaperTable:
             "methods",
             f"Accuracy (%) on {REPORTED_ON} by method. {_selection(section)} Protocol {section.protocol_id}.",
             ("Method",),
-            tuple(TITLES[metric] for metric in metrics),
+            tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
             (*_chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
             (source,),
@@ -71,7 +72,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     told = [(title, against_baselines(source.section)) for title, source in zip(titles, sources, strict=True)]
     above = [f"{title}: {words}" for title, words in told if words]
     made = []
-    for metric in [metric for metric in METRICS if any(metric in source.metrics for source in sources)]:
+    for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
         rows = [
             Row((label,), tuple(Number(s.section.chosen.get(label), metric, s) for s in sources))
             for label in _baselines_first(labels, [source.section for source in sources])
@@ -81,14 +82,14 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
         )
         table = PaperTable(
             f"datasets-{metric}{suffix}",
-            f"{TITLES[metric]} (%) on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
+            f"{METRICS[metric].heading} on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
             f"Protocols: {', '.join(dict.fromkeys(s.section.protocol_id for s in sources))}.",
             ("Method",),
             tuple(titles),
             tuple(rows),
             (*protocols, *_notes(sources), *_lacking(rows, titles), *above),
             tuple(sources),
-            spanning=f"{TITLES[metric]} (%) by dataset",
+            spanning=f"{METRICS[metric].heading} by dataset",
             rule_before=_baselines(rows, *(source.section for source in sources)),
         )
         made.append(grouped(table, [source.section for source in sources]))
@@ -111,14 +112,15 @@ def axis_tables(source: Source) -> list[PaperTable]:
             ]
             table = PaperTable(
                 f"by-{axis}-{metric}",
-                f"{TITLES[metric]} (%) on {REPORTED_ON}, methods by {axis}. {_selection(section, f' at each {axis}')} "
+                f"{METRICS[metric].heading} on {REPORTED_ON}, methods by {axis}. "
+                f"{_selection(section, f' at each {axis}')} "
                 f"Protocol {section.protocol_id}.",
                 ("Method",),
                 titles,
                 tuple(rows),
                 (*_notes([source]), *_lacking(rows, titles)),
                 (source,),
-                spanning=f"{TITLES[metric]} (%) by {axis}",
+                spanning=f"{METRICS[metric].heading} by {axis}",
             )
             made.append(grouped(table, [section]))
     return made
@@ -144,7 +146,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
             f"{label}: accuracy (%) on {REPORTED_ON} of every cell. {_selection(section)} "
             f"Protocol {section.protocol_id}.",
             axes,
-            tuple(TITLES[metric] for metric in source.metrics),
+            tuple(METRICS[metric].title for metric in source.metrics),
             tuple(rows),
             tuple(_notes([source])),
             (source,),
@@ -172,14 +174,14 @@ def grid_tables(source: Source) -> list[PaperTable]:
             others = f", at {grid.others}" if grid.others else ""
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
-                f"{label}: {TITLES[metric]} (%) on {REPORTED_ON} by {down} and {across}"
+                f"{label}: {METRICS[metric].heading} on {REPORTED_ON} by {down} and {across}"
                 f"{others}. {_selection(section)} Protocol {section.protocol_id}.",
                 (down,),
                 titles,
                 tuple(shaded(rows)),
                 (*_notes([source]), "Shading: darker from the least mean to the greatest.", *_lacking(rows, titles)),
                 (source,),
-                spanning=f"{TITLES[metric]} (%) by {across}",
+                spanning=f"{METRICS[metric].heading} by {across}",
             )
             made.append(against_chosen(table, chosen))
     return made
@@ -209,7 +211,7 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
 
 def _selection(section: Section, where: str = "") -> str:
     metric, split = section.selected_by
-    return f"Of each method{where}, the cell with the highest mean {TITLES[metric]} on {split} was chosen."
+    return f"Of each method{where}, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
 
 
 def _notes(sources: Sequence[Source]) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
-from twinbench.reports.claims.known_names import TRIAL_METRICS
 from twinbench.reports.rules.case import (
     FAILED,
     NO_RECORD,
@@ -17,6 +16,7 @@ from twinbench.reports.rules.case import (
     some,
 )
 from twinbench.reports.tables.cells import REPORTED_ON, is_packed
+from twinbench.sweeps.metrics import get_metric, metric_names
 
 DRIFTING = ("commit", "code_hash", "device", "precision", "mode")
 COSTLY = ("threads", "ranks", "pack", "host")  # drift too, where seconds or bytes are compared
@@ -38,7 +38,7 @@ def measured_not_reported(case: Case) -> Outcome:
     if problem := next(_unfounded(case), ""):
         return FAILED, problem
     beside = f"; {evidence.table.name} stands beside it as a fixed number" if evidence.table else ""
-    if claim.metric in TRIAL_METRICS:
+    if claim.metric in metric_names("trial_cost"):
         return PASSED, f"measured; {claim.metric} is circumstance, which no digest covers{beside}"
     return PASSED, f"measured, as its curves and outputs by example show{beside}"
 
@@ -55,7 +55,7 @@ def _unfounded(case: Case) -> Iterator[str]:
         if problem := traces[trial_id].outputs:
             yield f"trial {trial_id}: {problem}"
     yield from _unlike_their_records(case)
-    probe = claim.metric.removesuffix("_top1")
+    probe = get_metric(claim.metric).probe
     has_outputs = claim.metric.endswith("top1") and case.evidence.content.get("checkpoint", "last") == "last"
     if claim.kind not in COLLAPSE_KINDS and has_outputs:
         bare = [trial_id for trial_id, _ in done if probe not in traces[trial_id].correct]
@@ -113,7 +113,7 @@ def _packed(case: Case) -> int:
 def _surroundings(case: Case) -> list[str]:
     of_trials = [case.evidence.versions.get(str(trial["trial_id"]), {}) for trial in case.evidence.trials]
     packages = sorted({name for versions in of_trials for name in versions})
-    costly = COSTLY if case.evidence.claim.metric in TRIAL_METRICS else ()
+    costly = COSTLY if case.evidence.claim.metric in metric_names("trial_cost") else ()
     return [*DRIFTING, *costly, *packages]
 
 

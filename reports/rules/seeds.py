@@ -19,6 +19,7 @@ from twinbench.reports.rules.case import (
     passed_if,
 )
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
+from twinbench.sweeps.metrics import get_metric
 
 FEW_DISAGREEMENTS = 20  # of two seeds: with fewer, two honest ones may well agree in nearly all
 COPY_SHARE = 0.2  # of the usual number of disagreements between seeds: two with fewer are no two seeds
@@ -83,7 +84,7 @@ def _results(evidence: Evidence, sides: Sequence[Side]) -> Iterator[Result]:
 
 def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
     """Two seeds of a cell that disagree in far fewer examples than its seeds do: a copy that was touched up."""
-    probe = evidence.claim.metric.removesuffix("_top1")
+    probe = get_metric(evidence.claim.metric).probe
     for side in sides:
         right = [
             (trial, trace.correct[probe])

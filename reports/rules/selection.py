@@ -22,17 +22,11 @@ from twinbench.reports.rules.case import (
 )
 from twinbench.reports.rules.provenance import declared_before
 from twinbench.reports.tables.cells import REPORTED_ON, Record, Value
+from twinbench.sweeps.metrics import get_metric, metric_names
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 # Test images with a near duplicate in train (Barz & Denzler, arXiv 1902.00423).
 NEAR_DUPLICATES = {"cifar10": 0.033, "cifar100": 0.10}
-COSTS = ("minutes", "peak_memory_gb")  # of a published table
-# What a protocol's probes choose among, by metric.
-CANDIDATES = {
-    "knn_top1": ("knn_neighbours", "knn_temperatures"),
-    "linear_top1": ("linear_learning_rates", "linear_weight_decays"),
-    "ridge_top1": ("ridge_penalties",),
-}
 UNSAID = {"ridge_penalties": RIDGE_PENALTIES}  # where a protocol lists none
 
 
@@ -71,7 +65,7 @@ def selection_split(case: Case) -> Outcome:
     if claim.kind in COLLAPSE_KINDS:
         return NOT_APPLICABLE, "how a trial ends is not selected"
     if claim.is_about_a_table and table is not None:
-        if claim.metric in COSTS:
+        if claim.metric in metric_names("published_cost"):
             return NOT_APPLICABLE, "a cost is not selected"
         selected, reported = table.protocol.selected_on, table.protocol.reported_on
         if selected is None or reported is None:
@@ -101,7 +95,7 @@ def _selection_problems(case: Case, rows: Sequence[Record]) -> Iterator[str]:
     if strange := distinct(row["selected_on"] for row in rows if row["selected_on"] not in (None, asked)):
         yield f"selected on {', '.join(strange)}, and the protocol says {asked}"
     evaluation = case.evidence.content.get("evaluation", {})
-    grid = [evaluation.get(n) or UNSAID.get(n) for n in CANDIDATES.get(case.evidence.claim.metric, ())]
+    grid = [evaluation.get(n) or UNSAID.get(n) for n in get_metric(case.evidence.claim.metric).candidates]
     if case.evidence.content.get("checkpoint", "last") == "last" and grid and all(grid):
         allowed = math.prod(len(values) for values in grid if values)
         if others := distinct(row["candidates"] for row in rows if row["candidates"] != allowed):
@@ -114,7 +108,7 @@ def checkpoint_rule(case: Case) -> Outcome:
     if claim.kind in COLLAPSE_KINDS:
         return NOT_APPLICABLE, "how a trial ends belongs to no checkpoint"
     if claim.is_about_a_table and table is not None:
-        if claim.metric in COSTS:
+        if claim.metric in metric_names("published_cost"):
             return NOT_APPLICABLE, "a cost belongs to no checkpoint"
         if table.protocol.checkpoint is None:
             return NOT_APPLICABLE, f"{table.name} does not say which checkpoint it reports"

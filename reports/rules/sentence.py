@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twinbench.reports.claims.claim import LOWER_IS_BETTER, Claim
+from twinbench.reports.claims.claim import Claim
+from twinbench.sweeps.metrics import get_metric
 from twinbench.sweeps.protocol import Scalar
 
 # Names that stand for a dataset and for nothing else; those that a protocol here has no dataset of are known all the
@@ -142,7 +143,7 @@ def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
     if compared.backbone and (strange_depths := sorted(depths - {compared.backbone})):
         yield f"it speaks of a {', '.join(strange_depths)}, and the backbone is {compared.backbone}"
     probes = {"knn": bool(_KNN.search(sentence)), "linear": bool(_LINEAR.search(sentence))}
-    probe = claim.metric.removesuffix("_top1")
+    probe = get_metric(claim.metric).probe
     if probe in probes and not probes[probe] and any(probes.values()):
         yield f"it speaks of {'linear' if probe == 'knn' else 'kNN'} accuracy, and the metric is {claim.metric}"
 
@@ -157,7 +158,7 @@ def _method_contradictions(claim: Claim, sentence: str, known: Iterable[str]) ->
 
 def _order_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
     """ "B is better than A", or "A is below B", of a claim that A is better. Of what is denied nothing is read."""
-    if claim.kind != "better" or claim.metric in LOWER_IS_BETTER or claim.a["method"] == claim.b["method"]:
+    if claim.kind != "better" or claim.lower_is_better or claim.a["method"] == claim.b["method"]:
         return
     a, b = (_pattern(str(side["method"])).pattern for side in (claim.a, claim.b))
     for first, verbs, second in ((b, _ABOVE, a), (a, _BELOW, b)):

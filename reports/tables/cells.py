@@ -12,11 +12,11 @@ import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
 from twinbench.results.store import ResultStore
+from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
 
 BASELINES = ("raw_pixels", "untrained")
 WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
-METRICS = ("knn_top1", "linear_top1", "ridge_top1")
-SELECTED_BY = ("linear_top1", "validation")  # metric and split that choose a method's cell
+SELECTED_BY = (LINEAR.name, "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
 NOT_DONE = ("diverged", "collapsed", "failed")
 
@@ -188,14 +188,14 @@ class Section:
         """
         metric, split = SELECTED_BY
         metrics = self.content.get("evaluation", {}).get("metrics", {metric: ""})
-        fallback = "ridge_top1" if "ridge_top1" in metrics and "knn_top1" not in metrics else "knn_top1"
+        fallback = RIDGE.name if RIDGE.name in metrics and KNN.name not in metrics else KNN.name
         return metric if metric in metrics else fallback, str(self.content.get("selected_on", split))
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """Those that its tables have a column for: of METRICS all but ridge regression where it was not asked for."""
+        """The metrics that the section's tables have columns for: ridge regression only if the protocol names it."""
         named = self.content.get("evaluation", {}).get("metrics", {})
-        return tuple(metric for metric in METRICS if metric != "ridge_top1" or metric in named)
+        return tuple(metric for metric in metric_names("probe") if metric != RIDGE.name or metric in named)
 
     @cached_property
     def trials(self) -> tuple[Record, ...]:

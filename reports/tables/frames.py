@@ -20,9 +20,9 @@ from twinbench.reports.tables.cells import (
 )
 from twinbench.reports.tables.cells import records as rows_of
 from twinbench.results.record import COMPUTED_WITH
+from twinbench.sweeps.metrics import KNN, METRICS
 
 NOTHING = "–"
-METRIC_NAMES = {"knn_top1": "kNN top-1 (%)", "linear_top1": "Linear top-1 (%)", "ridge_top1": "Ridge top-1 (%)"}
 
 # What a run's trials should have in common, and is shown where they do not.
 PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
@@ -169,12 +169,12 @@ def protocol_values(section: Section) -> pd.DataFrame:
 def display(frame: pd.DataFrame) -> pd.DataFrame:
     """A methods or cells table as people read it: percent with one decimal, mean ± half width, no best in bold."""
     shown: dict[str, list[str]] = {}
-    splits = [split for split in (SELECTED_BY[1], REPORTED_ON) if f"knn_top1_{split}_mean" in frame]
+    splits = [split for split in (SELECTED_BY[1], REPORTED_ON) if f"{KNN.name}_{split}_mean" in frame]
     rows = rows_of(frame)
     for column in map(str, frame.columns):
         if column.endswith("_mean"):
             metric, split = column.removesuffix("_mean").rsplit("_", 1)
-            name = METRIC_NAMES[metric] if len(splits) == 1 else f"{METRIC_NAMES[metric][:-4]}, {split} (%)"
+            name = METRICS[metric].heading if len(splits) == 1 else f"{METRICS[metric].title}, {split} (%)"
             shown[name] = [_estimate(row, f"{metric}_{split}") for row in rows]
         elif column in ("method", "seeds", "chosen", "candidates", "varied"):
             blank = column == "chosen"

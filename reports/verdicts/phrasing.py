@@ -2,10 +2,9 @@
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast, sign_of
+from twinbench.sweeps.metrics import get_metric
 
 POINTS = (100.0, " points")
-UNITS = {"train_seconds": (1.0, " s"), "peak_memory_bytes": (1e-9, " GB"), "minutes": (1.0, " min")}
-UNITS |= {"peak_memory_gb": (1.0, " GB")}
 
 
 def size_text(size: float, claim: Claim) -> str:
@@ -83,4 +82,5 @@ def _number(value: float, claim: Claim, sign: str = "") -> str:
 
 
 def _unit(claim: Claim) -> tuple[float, str]:
-    return POINTS if claim.metric.endswith("top1") else UNITS.get(claim.metric, (1.0, ""))
+    metric = get_metric(claim.metric)
+    return POINTS if metric.is_accuracy else (metric.scale, f" {metric.unit}" if metric.unit else "")

@@ -16,9 +16,7 @@ from twinbench.reports.verification.integrity import Level, judged
 from twinbench.results.bundles.contents import Contents, Table
 from twinbench.results.bundles.read import Unpacked, read_json
 from twinbench.results.bundles.write import PAGE_DIGEST, TABLES, VERDICTS, place_attempts, printable, rendered_with
-
-PROBES = ("knn", "linear", "ridge")  # whose outputs by example records hold, as PROBE_prediction and PROBE_correct
-
+from twinbench.sweeps.metrics import METRICS, metric_names
 
 # --- render ---------------------------------------------------------------------------------------------------------
 
@@ -144,17 +142,17 @@ def _label_faults(
 
 def _recomputed(unpacked: Unpacked, result: Table, metric: Table, outputs: Mapping[str, Any]) -> tuple[str, str]:
     """How one number was computed anew, and what is wrong with it."""
-    probe = metric["name"].removesuffix("_top1")
-    if metric["name"] not in [f"{name}_top1" for name in PROBES]:
+    if metric["name"] not in metric_names("probe"):
         return "of other metrics, which leave no outputs by example", ""
     if result["trial"]["protocol"]["content"].get("checkpoint") == "best_on_test":
         return _maximum(unpacked, result, metric)
-    names = ("labels", f"{probe}_prediction", f"{probe}_correct")
-    absent = [name for name in names if name not in outputs]
+    probe = METRICS[metric["name"]].probe
+    arrays = ("labels", f"{probe}_prediction", f"{probe}_correct")
+    absent = [name for name in arrays if name not in outputs]
     how = "on test computed anew from outputs by example"
     if absent:
         return "on test without outputs to compute them from", f"its outputs lack {', '.join(absent)}"
-    labels, predicted, correct = (outputs[name] for name in names)
+    labels, predicted, correct = (outputs[name] for name in arrays)
     if not len(labels) == len(predicted) == len(correct) or not len(labels):
         return how, f"its outputs are of {len(labels)}, {len(predicted)} and {len(correct)} examples"
     right = predicted == labels

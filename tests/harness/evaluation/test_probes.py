@@ -16,7 +16,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from twinbench.harness.data.random_streams import key, permutation
-from twinbench.harness.evaluation import ridge
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.knn import knn_predictions, largest
@@ -27,6 +26,7 @@ from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_trial
 from twinbench.methods.method import Method
 from twinbench.results.record import read_artefact, read_record, record_path
+from twinbench.sweeps.metrics import RIDGE
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 from twinbench.sweeps.sweep import shipped_protocols
 from twinbench.sweeps.trial import Trial
@@ -177,7 +177,7 @@ def test_ridge_stays_exact_in_float32_features_of_no_full_rank(digits) -> None: 
 
 def _with_ridge(folder: Path, penalties: str = "") -> str:
     text = shipped_protocols()["digits-small"].read_text().replace('"digits-small"', '"digits-ridge"')
-    text = text.replace("[evaluation.metrics]", f"{penalties}\n[evaluation.metrics]\nridge_top1 = '{ridge.VARIANT}'")
+    text = text.replace("[evaluation.metrics]", f"{penalties}\n[evaluation.metrics]\nridge_top1 = '{RIDGE.variant}'")
     (folder / "p.toml").write_text(text)
     return f"protocol={folder / 'p.toml'}"
 
