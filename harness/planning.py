@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
-from twinbench.methods.backbones.registry import BACKBONES
-from twinbench.methods.backbones.vision_transformer import ViTOptions
-from twinbench.methods.method import Method
-from twinbench.methods.registry import BASELINES, UnknownMethod, get_method, method_names
+from twinbench.harness.data.datasets import Dataset, count_training_images, load_dataset
+from twinbench.harness.schemas import MethodSchema, method_names, method_schema, shipped
+from twinbench.methods.names import UnknownMethod
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.metrics import metric_mistakes
 from twinbench.sweeps.protocol import DatasetRule, Protocol, Range, Scalar, Training
@@ -89,7 +87,7 @@ def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
     carried = protocol.carried
     trials = _baseline_trials(sweep, carried, fingerprint) if sweep.baselines else []
     for cell, settings, training in resolved:
-        version = get_method(cell.method).version
+        version = method_schema(cell.method).version
         trials += [Trial(cell.method, version, settings, training, s, fingerprint, carried) for s in sweep.seeds]
     return tuple({trial.trial_id: trial for trial in trials}.values())
 
@@ -97,9 +95,10 @@ def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
 def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -> list[Trial]:
     """Raw pixels once, since nothing of it is drawn; the untrained backbone once per seed, with that seed's weights."""
     seeds = {"raw_pixels": sweep.seeds[:1], "untrained": sweep.seeds}
+    baselines = shipped().baselines
     return [
-        Trial(name, BASELINES[name].version, {}, {}, seed, fingerprint, protocol)
-        for name in sorted(BASELINES)
+        Trial(name, baselines[name].version, {}, {}, seed, fingerprint, protocol)
+        for name in sorted(baselines)
         for seed in seeds[name]
     ]
 
@@ -119,30 +118,24 @@ def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any]
     """Settings and training of one cell: the config's defaults, under the protocol's, under the sweep's values."""
     place = f"{where}: grids.{cell.grid}"
     try:
-        method = get_method(cell.method)
+        method = method_schema(cell.method)
     except UnknownMethod:
         close = nearest(cell.method, method_names())
         raise InvalidInput(
             [Mistake(place, "methods", "unknown method", cell.method, ", ".join(method_names()), close)]
         ) from None
-    fields = setting_names(method)
     mistakes = [m for key, value in cell.values.items() for m in _axis_mistakes(key, value, method, protocol, place)]
     if mistakes:
         raise InvalidInput(mistakes)
     values = protocol.methods.get(cell.method, {}) | dict(cell.values)
     training_values = {key: value for key, value in values.items() if key in TRAINING_FIELDS}
     training = parse(Training, dataclasses.asdict(protocol.training) | training_values, place)
-    settings: Any = parse(method.config_class, {key: values[key] for key in values if key in fields}, place)
+    settings: Any = parse(method.config_class, {key: values[key] for key in values if key in method.settings}, place)
     return dataclasses.asdict(settings), dataclasses.asdict(training)
 
 
-def setting_names(method: type[Method]) -> tuple[str, ...]:
-    """The fields of the method's config."""
-    return tuple(field.name for field in dataclasses.fields(method.config_class))
-
-
-def _axis_mistakes(key: str, value: Scalar, method: type[Method], protocol: Protocol, place: str) -> list[Mistake]:
-    known = (*setting_names(method), *TRAINING_FIELDS)
+def _axis_mistakes(key: str, value: Scalar, method: MethodSchema, protocol: Protocol, place: str) -> list[Mistake]:
+    known = (*method.settings, *TRAINING_FIELDS)
     if key not in known:
         right = method.literature_names.get(key, "") or nearest(key, known)
         return [Mistake(place, key, f"is no field of {method.name} or of training", value, ", ".join(known), right)]
@@ -162,20 +155,20 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
     """What only the registries can tell: the metrics, the backbone and its options, and the methods' own defaults."""
     where = f"protocol {protocol.name}"
     mistakes = metric_mistakes(protocol.evaluation.metrics, protocol.checkpoint, where)
-    name = protocol.backbone.name
-    if name not in BACKBONES:
-        close = nearest(name, BACKBONES)
-        mistakes.append(Mistake(where, "backbone.name", "unknown backbone", name, ", ".join(BACKBONES), close))
+    name, backbones = protocol.backbone.name, shipped().backbones
+    if name not in backbones:
+        close = nearest(name, backbones)
+        mistakes.append(Mistake(where, "backbone.name", "unknown backbone", name, ", ".join(backbones), close))
     else:
-        mistakes += _option_mistakes(BACKBONES[name].options_class, protocol.backbone.options, where)
+        mistakes += _option_mistakes(backbones[name].options_class, protocol.backbone.options, where)
     for method_name, values in protocol.methods.items():
         try:
-            method = get_method(method_name)
+            method = method_schema(method_name)
         except UnknownMethod:
             close = nearest(method_name, method_names())
             mistakes.append(Mistake(where, "methods", "unknown method", method_name, ", ".join(method_names()), close))
             continue
-        known = (*setting_names(method), *TRAINING_FIELDS)
+        known = (*method.settings, *TRAINING_FIELDS)
         for key in sorted(set(values) - set(known)):
             right = method.literature_names.get(key, "") or nearest(key, known)
             mistakes.append(Mistake(where, f"methods.{method_name}.{key}", "unknown key", values[key], nearest=right))
@@ -216,8 +209,8 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
 
 
 def _count_training_images(rule: DatasetRule, dataset: Dataset) -> int:
-    train, _ = split_train(dataset, rule.validation_fraction, rule.split_seed)
-    return min(len(train), rule.train_examples or len(train))
+    count = count_training_images(dataset, rule.validation_fraction)
+    return min(count, rule.train_examples or count)
 
 
 def _check_sizes(planned: Plan, where: str) -> None:
@@ -230,11 +223,12 @@ def _check_sizes(planned: Plan, where: str) -> None:
     place = f"protocol {planned.protocol.name}"
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
     size, backbone = planned.image_size, planned.protocol.backbone
-    options = BACKBONES[backbone.name].options_class(**backbone.options)
-    if isinstance(options, ViTOptions) and size % options.patch_size:
-        divisors = ", ".join(str(side) for side in range(1, size + 1) if size % side == 0)
+    options = shipped().backbones[backbone.name].options_class(**backbone.options)
+    side = getattr(options, "patch_size", 1)  # of the patches, where the backbone cuts images into some
+    if size % side:
+        divisors = ", ".join(str(divisor) for divisor in range(1, size + 1) if size % divisor == 0)
         what = f"does not divide the images' side of {size}"
-        mistakes.append(Mistake(place, "backbone.options.patch_size", what, options.patch_size, divisors))
+        mistakes.append(Mistake(place, "backbone.options.patch_size", what, side, divisors))
     if mistakes:
         raise InvalidInput(mistakes)
 

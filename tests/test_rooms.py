@@ -35,6 +35,7 @@ ORDER = {
         "data",
         "training",
         "evaluation",
+        "schemas",
         "planning",
         "run_folder",
         "trial",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinbench.harness.data import image_files, random_streams, synthetic_shapes
+from twinbench.harness.data import image_files
 from twinbench.harness.data.dataset_cache import Dataset, Split, cached
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
@@ -84,19 +84,31 @@ def split_train(
     """
     if not validation_fraction:
         return np.arange(len(dataset.train.labels)), np.arange(0)
-    return _stratified(np.asarray(dataset.train.labels), validation_fraction, random_streams.key(split_seed, "split"))
+    return _stratified(np.asarray(dataset.train.labels), validation_fraction, split_seed, "split")
+
+
+def count_training_images(dataset: Dataset, validation_fraction: float) -> int:
+    """Return how many images `split_train` leaves for training, without drawing which: that needs torch."""
+    sizes = np.unique(np.asarray(dataset.train.labels), return_counts=True)[1] if validation_fraction else np.array([])
+    return len(dataset.train.labels) - sum(_held_out(int(size), validation_fraction) for size in sizes)
+
+
+def _held_out(size: int, fraction: float) -> int:
+    """How many images a class of this size gives to the smaller part."""
+    return min(max(round(fraction * size), 1), size - 1)
 
 
 def _stratified(
-    labels: NDArray[np.int64], fraction: float, key: random_streams.Key
+    labels: NDArray[np.int64], fraction: float, seed: int, purpose: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places kept and places set aside: of each class, the last ones in an order drawn by `key`."""
-    drawn = random_streams.permutation(key, len(labels)).numpy()
+    """Places kept and places set aside: of each class, the last ones in the order of that random stream."""
+    from twinbench.harness.data.random_streams import key, permutation  # imports torch, which a plan does without
+
+    drawn = permutation(key(seed, purpose), len(labels)).numpy()
     aside = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = drawn[labels[drawn] == label]
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        aside[members[len(members) - count :]] = True
+        aside[members[len(members) - _held_out(len(members), fraction) :]] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
@@ -110,14 +122,14 @@ def _prepare_digits(out: Path, image_size: int | None) -> tuple[str, ...]:
     scans = load_digits()
     images = np.repeat(np.rint(scans.images * 255 / 16).astype(np.uint8)[:, None], 3, axis=1)
     labels = scans.target.astype(np.int64)
-    for split, places in zip(
-        _SPLITS, _stratified(labels, _DIGITS_TEST, random_streams.key(0, "digits/test")), strict=True
-    ):
+    for split, places in zip(_SPLITS, _stratified(labels, _DIGITS_TEST, 0, "digits/test"), strict=True):
         _save(out, split, images[places], labels[places], image_size)
     return tuple("0123456789")
 
 
 def _prepare_shapes(out: Path, image_size: int | None) -> tuple[str, ...]:
+    from twinbench.harness.data import synthetic_shapes  # imports torch
+
     for split, count in (("train", synthetic_shapes.TRAIN), ("test", synthetic_shapes.TEST)):
         images, factors = synthetic_shapes.draw_shapes(
             synthetic_shapes.SEED, split, count, image_size or synthetic_shapes.SIZE

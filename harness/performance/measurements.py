@@ -122,11 +122,13 @@ def pack_shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
 
 def this_machine(device: str, threads: int) -> Machine:
     """This machine with that device."""
-    import torch
-
     from twinbench.harness.system.devices import cores
 
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+    name = processor()
+    if device.startswith("cuda"):
+        import torch
+
+        name = torch.cuda.get_device_name(device)
     return Machine(name, cores(), threads, importlib.metadata.version("torch"))
 
 

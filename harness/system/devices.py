@@ -1,6 +1,9 @@
 """The devices and processor cores that this process may use."""
 
+import ctypes
 import os
+import sys
+from pathlib import Path
 
 from twinbench.harness.system.cgroups import least_quota
 from twinbench.sweeps.errors import InvalidInput, Mistake
@@ -8,9 +11,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 
 def choose_devices(device: str) -> list[str]:
     """`auto`: every GPU, else the CPU. InvalidInput for a device that is not there."""
-    import torch
-
-    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    gpus = _gpus() if _may_have_gpus() else []
     if device == "auto":
         return gpus or ["cpu"]
     if device == "cuda" and gpus:
@@ -18,6 +19,23 @@ def choose_devices(device: str) -> list[str]:
     if device in ("cpu", *gpus):
         return [device]
     raise InvalidInput([Mistake("--device", "", "no such device here", device, ", ".join(["auto", "cpu", *gpus]))])
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+def _may_have_gpus() -> bool:
+    """Return False where a GPU's driver is certainly missing, so that torch need not be imported to ask for GPUs."""
+    if sys.platform != "linux" or "torch" in sys.modules or Path("/dev/kfd").exists():  # kfd: AMD's driver
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")  # what torch loads too; this starts no context
+    except OSError:
+        return False
+    return True
 
 
 def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) -> list[str]:

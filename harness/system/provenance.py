@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from twinbench.methods.registry import ENTRY_POINTS
+from twinbench.methods.names import ENTRY_POINTS
 
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
 ROOT = Path(__file__).resolve().parent.parent.parent

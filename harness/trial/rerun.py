@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from twinbench.harness.planning import check
-from twinbench.methods.registry import BASELINES, UnknownMethod, get_method
+from twinbench.methods.names import UnknownMethod
+from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.integrity import Level, judged, not_run
 from twinbench.results.bundles.contents import Contents, Table
 from twinbench.results.bundles.write import printable

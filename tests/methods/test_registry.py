@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from twinbench.methods import registry
+from twinbench.methods import names
 from twinbench.methods.method import Method
-from twinbench.methods.registry import BASELINES, METHODS, UnknownMethod, UnusableMethod, get_method, method_names
+from twinbench.methods.names import UnknownMethod, UnusableMethod
+from twinbench.methods.registry import BASELINES, METHODS, get_method, method_names
 
 
 class Outsider(Method):
@@ -28,15 +29,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def install(**methods: str) -> None:
         points = [
-            importlib.metadata.EntryPoint(name, f"{__name__}:{target}", registry.ENTRY_POINTS)
+            importlib.metadata.EntryPoint(name, f"{__name__}:{target}", names.ENTRY_POINTS)
             for name, target in methods.items()
         ]
-        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "twinbench.methods" else [])
+        monkeypatch.setattr(names, "entry_points", lambda group: points if group == "twinbench.methods" else [])
         monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda point: globals()[point.attr])
-        registry._outside_methods.cache_clear()
+        names.outside_methods.cache_clear()
 
     yield install
-    registry._outside_methods.cache_clear()
+    names.outside_methods.cache_clear()
 
 
 def test_every_name_leads_to_the_method_that_bears_it() -> None:

@@ -13,7 +13,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from twinbench.harness.data import dataset_cache as caching
-from twinbench.harness.data.datasets import DATASETS, Dataset, Split, load_dataset, split_train
+from twinbench.harness.data.datasets import (
+    DATASETS,
+    Dataset,
+    Split,
+    count_training_images,
+    load_dataset,
+    split_train,
+)
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -403,6 +410,13 @@ def test_the_split_depends_on_its_seed_alone() -> None:
 def test_a_class_of_one_image_stays_in_train() -> None:
     train, validation = split_train(_labelled([0, 0, 1, 2, 2]), 0.5, 0)
     assert 2 in train and len(validation) == 2
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1, 0.33, 0.5])
+def test_training_images_are_counted_as_the_split_leaves_them(fraction: float) -> None:
+    for labels in ([0] * 50 + [1] * 101 + [2] * 7, [0, 0, 1, 2, 2], [0] * 45 + [1] * 35):
+        dataset = _labelled(labels)
+        assert count_training_images(dataset, fraction) == len(split_train(dataset, fraction, 3)[0])
 
 
 def test_times_of_change_are_part_of_what_is_cached(tmp_path: Path, cache: Path) -> None:
