@@ -1,4 +1,4 @@
-"""Texts for LaTeX, with every name escaped, and tables of sentences. A document needs only \\usepackage{booktabs}."""
+"""Text for LaTeX with every name escaped, and tables of sentences, which need \\usepackage{booktabs,longtable}."""
 
 import re
 import unicodedata
@@ -75,25 +75,38 @@ def table(
     notes: Sequence[str],
     widths: Mapping[str, float],
 ) -> str:
-    """A whole `table` environment. Its columns are broken into lines; `widths`: their shares of the line's width."""
+    """Return a `longtable`, which LaTeX breaks over pages and whose head stands on each of them.
+
+    `widths` gives each column's share of the line's width; cells are broken into lines. The notes stand below the last
+    row. The longtable package works in one-column text alone, which the comment above the table says.
+    """
     columns = [str(column) for column in frame.columns]
+    head = [r"\toprule", " & ".join(escape(column) for column in columns) + r" \\", r"\midrule"]
+    note = " ".join(map(escape, notes))
     lines = [
-        "% Made by twinbench from the records of one run folder. Needs \\usepackage{booktabs}.",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(caption)}}}",
-        rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{{''.join(_column(widths[column]) for column in columns)}}}",
-        r"\toprule",
-        " & ".join(escape(column) for column in columns) + r" \\",
-        r"\midrule",
+        "% Made by twinbench from the records of one run folder.",
+        "% Needs \\usepackage{booktabs,longtable} and a document, or a part of it, in one column.",
+        r"\begingroup",
+        r"\setlength{\LTcapwidth}{\linewidth}",
+        rf"\begin{{longtable}}{{{''.join(_column(widths[column]) for column in columns)}}}",
+        rf"\caption{{{escape(caption)}}}\label{{{label}}} \\",
+        *head,
+        r"\endfirsthead",
+        *head,
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
+        r"\bottomrule",
+        rf"\addlinespace\multicolumn{{{len(columns)}}}{{@{{}}p{{\linewidth}}@{{}}}}{{\footnotesize {note}}} \\",
+        r"\endlastfoot",
+        *(
+            " & ".join(map(_cell, row)) + r" \tabularnewline\addlinespace[0.4em]"
+            for row in frame.itertuples(index=False, name=None)
+        ),
+        r"\end{longtable}",
+        r"\endgroup",
     ]
-    for row in frame.itertuples(index=False, name=None):
-        lines.append(" & ".join(map(_cell, row)) + r" \tabularnewline[0.4em]")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if notes:
-        lines += ["", r"\medskip", r"\parbox{\linewidth}{\footnotesize", *(escape(note) for note in notes), "}"]
-    return "\n".join([*lines, r"\end{table}", ""])
+    return "\n".join([*lines, ""])
 
 
 def _column(width: float) -> str:

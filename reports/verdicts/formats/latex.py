@@ -1,70 +1,42 @@
 """Verdicts as a LaTeX table."""
 
-import math
 import re
 
 from twinbench.reports import latex
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, plain, rules_text, summary
 from twinbench.reports.verdicts.phrasing import difference_text
-from twinbench.reports.verdicts.verdict import (
-    Checked,
-    Verdict,
-)
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
-LATEX_WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; CONTRADICTED takes .245
-LATEX_GAP = 0.4  # of a line, between rows
-LATEX_LETTERS, LATEX_LINES = 60, 38  # in a line and on a page of article at 10 pt, with something to spare
+WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; the word CONTRADICTED takes 0.245
+NOTE = (
+    "Differences over seeds with the t interval, at the confidence that Holm's correction leaves in the family. "
+    "In parentheses: the rules that the comparison breaks, or the part that holds."
+)
 
 
 def latex_text(checked: Checked) -> str:
-    """booktabs tables of claims, verdicts and numbers: several where one would not fit on a page.
-
-    Above them, as comments, the rules of every claim by their ids.
-    """
+    """Return one longtable of claims, verdicts and numbers, and above it, as comments, each claim's rules by id."""
     import pandas as pd
 
     rows = [
         {
             "Claim": plain(verdict.claim.sentence),
             "Verdict": verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
-            "Difference": re.sub(
-                r"(?<!\S)(\(?)-(?=\d)", "\\1\u2212", _differences(verdict)
-            ),  # a hyphen would part the line
+            "Difference": _with_minus_signs(_differences(verdict)),
         }
         for verdict in checked.verdicts
     ]
-    notes = [
-        "Differences over seeds with the t interval, at the confidence that Holm's correction leaves in the family. "
-        "In parentheses: the rules that the comparison breaks, or the part that holds.",
-        f"{summary(checked)}.",
-    ]
-    pages = _pages(rows)
-    tables = []
-    for number, page in enumerate(pages, 1):
-        part = f", part {number} of {len(pages)}" if len(pages) > 1 else ""
-        caption = f"Claims of {checked.claims_file}, judged from the records of {checked.run}{part}."
-        label = "tab:claims" if number == 1 else f"tab:claims-{number}"
-        frame = pd.DataFrame(page, dtype=object)
-        tables.append(latex.table(frame, caption, label, notes if number == len(pages) else [], widths=LATEX_WIDTHS))
+    caption = f"Claims of {checked.claims_file}, judged from the records of {checked.run}."
     rules = [f"% {plain(v.claim.name)}: {rules_text(v, *RULE_ORDER)}" for v in checked.verdicts]
-    return "\n".join([*rules, *tables])
+    frame = pd.DataFrame(rows, dtype=object)
+    table = latex.table(frame, caption, "tab:claims", [NOTE, f"{summary(checked)}."], WIDTHS)
+    return "\n".join([*rules, table])
 
 
-def _pages(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:
-    """The rows in runs that fit on a page, by what their longest cells take of it."""
-    pages: list[list[dict[str, str]]] = [[]]
-    left: float = LATEX_LINES
-    for row in rows:
-        lines = LATEX_GAP + max(
-            math.ceil(len(row[name]) / (LATEX_LETTERS * width)) for name, width in LATEX_WIDTHS.items()
-        )
-        if lines > left and pages[-1]:
-            pages.append([])
-            left = LATEX_LINES
-        pages[-1].append(row)
-        left -= lines
-    return pages
+def _with_minus_signs(text: str) -> str:
+    """Return the text with minus signs before negative numbers, where LaTeX would break the line after a hyphen."""
+    return re.sub(r"(?<!\S)(\(?)-(?=\d)", "\\1\u2212", text)
 
 
 def _differences(verdict: Verdict) -> str:

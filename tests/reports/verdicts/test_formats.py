@@ -17,10 +17,11 @@ from claim_study import CLAIM, honest_study
 from scipy.stats import wilcoxon
 
 from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, RULES
+from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.formats.registry import FORMS
 from twinbench.reports.verdicts.formats.text import outcomes, plain, remarks, summary
-from twinbench.reports.verdicts.verdict import Checked
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 HOSTILE = (
@@ -78,18 +79,40 @@ def test_each_form_has_every_rule_of_every_claim_as_passed_failed_or_not_applica
         check_claims(study / "claims.toml", study),
         check_claims(EXAMPLES / "lightly_claims.toml", tmp_path),
     ):
-        text = FORMS[form](checked).replace("\\", "")
-        for verdict in checked.verdicts:
-            found = outcomes(verdict)
-            assert sorted(rule for rules in found.values() for rule in rules) == sorted(rule.id for rule in RULES)
-            if form in ("terminal", "markdown", "latex"):
-                assert f"passed {' '.join(found[PASSED])}; not applicable {' '.join(found[NOT_APPLICABLE])}\n" in text
-                told = text[text.index(verdict.claim.name) :]
-                assert all(rule in told for rule in found[FAILED])
+        assert checked.verdicts
+        text = FORMS[form](checked)
+        for place, verdict in enumerate(checked.verdicts):
+            expected = outcomes(verdict)
+            assert sorted(rule for rules in expected.values() for rule in rules) == sorted(rule.id for rule in RULES)
+            assert rules_in(form, text, place, verdict) == expected
         if form == "in-toto":
-            told = json.loads(FORMS[form](checked))["predicate"]["configuration"]
-            assert [one["annotations"]["rules"] for one in told] == [outcomes(one) for one in checked.verdicts]
-            assert [one["annotations"]["verdict"] for one in told] == [one.label for one in checked.verdicts]
+            tests = json.loads(text)["predicate"]["configuration"]
+            assert [one["annotations"]["verdict"] for one in tests] == [one.label for one in checked.verdicts]
+
+
+def rules_in(form: str, text: str, place: int, verdict: Verdict) -> dict[str, list[str]]:
+    """The ids of the rules of one claim by outcome, read from the text."""
+    if form == "in-toto":
+        return json.loads(text)["predicate"]["configuration"][place]["annotations"]["rules"]
+    if form == "json":
+        findings = json.loads(text)["verdicts"][place]["findings"]
+        pairs = [(one["rule"], one["outcome"]) for one in findings]
+    elif form == "html":
+        article = text.split("<article>")[1 + place]
+        pairs = re.findall(r'<th scope="row">(A\d+) [^<]*</th><td>([a-z ]+)</td>', article)
+        pairs.sort(key=lambda pair: int(pair[0][1:]))
+    else:
+        section = text.replace("\\", "").split(verdict.claim.name)[2 if form == "markdown" else 1]
+        listed = re.search(
+            r"(?:failed ((?:A\d+ ?)+); )?passed ((?:A\d+ ?)+)(?:; not applicable ((?:A\d+ ?)+))?\n", section
+        )
+        assert listed, section
+        failed = listed[1] or " ".join(dict.fromkeys(re.findall(r"\bA\d+\b", section[: listed.start()])))
+        ids = [(FAILED, failed), (PASSED, listed[2]), (NOT_APPLICABLE, listed[3] or "")]
+        pairs = [(rule, outcome) for outcome, rules in ids for rule in rules.split()]
+    return {
+        outcome: [rule for rule, found in pairs if found == outcome] for outcome in (FAILED, PASSED, NOT_APPLICABLE)
+    }
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
@@ -176,7 +199,9 @@ def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
 
 
 def test_json_shows_no_statistics_of_what_is_inadmissible(tmp_path):
-    for verdict in json.loads(FORMS["json"](check_claims(EXAMPLES / "lightly_claims.toml", tmp_path)))["verdicts"]:
+    checked = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path)
+    assert len(checked.verdicts) == 20 and sum(bool(verdict.contrasts) for verdict in checked.verdicts) == 19
+    for verdict in json.loads(FORMS["json"](checked))["verdicts"]:
         assert verdict["verdict"] in ("INADMISSIBLE", "UNVERIFIABLE") and verdict["comparisons"] == []
 
 
@@ -281,9 +306,9 @@ def test_markdown_holds_no_markup_but_its_own(hostile):
     assert any("<script>alert(1)</script>" in content for kind, content in tokens if kind == "text")
 
 
-def cells_of(tabular: str) -> list[list[str]]:
-    body = tabular.split("\\midrule")[1].split("\\bottomrule")[0]
-    rows = re.split(r" \\tabularnewline\[0\.4em\]\n", body.strip() + "\n")[:-1]
+def cells_of(table: str) -> list[list[str]]:
+    body = table.split("\\endlastfoot\n")[1].split("\\end{longtable}")[0]
+    rows = body.split(" \\tabularnewline\\addlinespace[0.4em]\n")[:-1]
     return [[cell.removeprefix("\\raggedright ") for cell in row.split(" & ")] for row in rows]
 
 
@@ -295,29 +320,38 @@ def test_latex_has_a_row_of_each_claim_and_the_weakest_of_many_comparisons():
     assert numbers[3].endswith(", the weakest of 3: simclr against byol")
 
 
-def test_latex_is_parted_into_tables_that_fit_on_a_page():
-    claims = [replace(claim_of(name=str(n), family=str(n)), sentence="It holds, word by word. " * 8) for n in range(60)]
-    text = FORMS["latex"](made(*claims))
-    tables = text.split("\\begin{table}")[1:]
-    assert 5 < len(tables) < 20
-    assert sum(len(cells_of(table)) for table in tables) == 60
-    assert max(len(cells_of(table)) for table in tables) * 8 <= 40  # of eight lines each
-    labels = re.findall(r"\\label\{(.*)\}", text)
-    assert len(set(labels)) == len(labels) == len(tables) and labels[0] == "tab:claims"
-    assert text.count("60 claims: 60 supported") == 1
-    assert FORMS["latex"](made(SUPPORTED)).count("\\begin{table}") == 1
+def sixty() -> Checked:
+    claims = [replace(claim_of(name=str(n), family=str(n)), sentence=f"Claim {n} holds. " * 12) for n in range(60)]
+    return made(*claims)
+
+
+def test_latex_has_all_claims_in_one_table_that_may_break_over_pages():
+    text = FORMS["latex"](sixty())
+    assert text.count("\\begin{longtable}") == 1 and len(cells_of(text)) == 60
+    assert text.count("Claim & Verdict & Difference") == 2  # of the first page and of those after it
+    assert text.count("60 claims: 60 supported") == 1 and text.count("\\label{tab:claims}") == 1
+
+
+def test_a_claims_table_is_read_back_row_by_row(tmp_path):
+    (tmp_path / "claims.tex").write_text(FORMS["latex"](sixty()), encoding="utf-8")
+    (table,) = read_tables(tmp_path / "claims.tex").tables
+    assert table.heads == ("Claim", "Verdict", "Difference") and len(table.rows) == 60  # the repeated head is no row
 
 
 @pytest.mark.latex
-def test_the_tables_compile(hostile, tmp_path):
-    claims = [replace(claim_of(name=str(n), family=str(n)), sentence="It holds, word by word. " * 8) for n in range(60)]
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
-    document += "".join(FORMS["latex"](checked) for checked in (hostile, made(*claims))) + r"\end{document}"
+def test_the_tables_compile_and_have_their_head_on_every_page(hostile, tmp_path):
+    document = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
+    document += "".join(FORMS["latex"](checked) for checked in (hostile, sixty())) + r"\end{document}"
     (tmp_path / "claims.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "claims.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout.decode("latin-1")[-2000:]
-    assert b"Float too large" not in done.stdout
+    for _ in range(2):  # longtable has its widths from the run before
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout.decode("latin-1")[-2000:]
+    assert b"Overfull" not in done.stdout
+    read = subprocess.run(["pdftotext", "-layout", "claims.pdf", "-"], cwd=tmp_path, capture_output=True, check=True)
+    pages = read.stdout.decode().split("\f")[:-1]
+    assert len(pages) > 4 and all(re.search("Claim +Verdict +Difference", page) for page in pages)
+    assert all(f"Claim {n} holds" in read.stdout.decode() for n in range(60))
 
 
 @pytest.mark.browser
