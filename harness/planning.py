@@ -10,7 +10,7 @@ from twinbench.harness.schemas import MethodSchema, method_names, method_schema,
 from twinbench.methods.names import UnknownMethod
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.metrics import metric_mistakes
-from twinbench.sweeps.protocol import DatasetRule, Protocol, Range, Scalar, Training
+from twinbench.sweeps.protocol import CarriedProtocol, DatasetRule, Protocol, Range, Scalar, Training
 from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
 from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
@@ -92,7 +92,7 @@ def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
     return tuple({trial.trial_id: trial for trial in trials}.values())
 
 
-def _baseline_trials(sweep: Sweep, protocol: dict[str, Any], fingerprint: str) -> list[Trial]:
+def _baseline_trials(sweep: Sweep, protocol: CarriedProtocol, fingerprint: str) -> list[Trial]:
     """Raw pixels once, since nothing of it is drawn; the untrained backbone once per seed, with that seed's weights."""
     seeds = {"raw_pixels": sweep.seeds[:1], "untrained": sweep.seeds}
     baselines = shipped().baselines

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from twinbench.results.plan import PlannedTrial
+from twinbench.sweeps.protocol import CarriedProtocol
+
 _S, _I, _F, _B, _T = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
 _FILES = {"file": _S, "trial_id": _S, "digest": _S, "signature": _S, "curves_file": _S, "outputs_file": _S}
 _IDENTITY = {
@@ -159,28 +162,27 @@ def _trial_row(record: dict[str, Any]) -> tuple[Any, ...]:
     return identity + tuple(_convert(circumstance.get(name), kind) for name, kind in _CIRCUMSTANCE.items())
 
 
-def _missing_row(trial: Mapping[str, Any], protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+def _missing_row(trial: PlannedTrial, protocol: CarriedProtocol) -> tuple[Any, ...]:
     identity = (
-        trial["trial_id"],
-        trial["cell_id"],
-        trial["method"],
-        trial["method_version"],
-        trial["seed"],
+        trial.trial_id,
+        trial.cell_id,
+        trial.method,
+        _convert(trial.method_version, _I),
+        _convert(trial.seed, _I),
         "missing",
         "planned, not recorded",
         True,
-        protocol.get("name"),
-        _convert(protocol.get("version"), _I),
-        protocol.get("hash"),
-        trial["dataset_fingerprint"],
+        protocol["name"],
+        _convert(protocol["version"], _I),
+        protocol["hash"],
+        trial.dataset_fingerprint,
         None,
     )
     return identity + (None,) * len(_CIRCUMSTANCE)
 
 
-def _setting_rows(trial_id: str, result: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    trial = result["trial"]
-    sources = {"settings": trial["settings"], "training": trial["training"], "derived": result.get("derived")}
+def _setting_rows(trial_id: str, sources: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """Rows of the table `settings`; `sources` holds the values by where they come from."""
     return [
         (trial_id, source, name, _convert(value, _F), _setting_text(value))
         for source, values in sources.items()
@@ -251,19 +253,3 @@ def _text(value: object) -> str | None:
 
 def _table_of(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _check_plan(plan: Any) -> None:
-    """Raise KeyError, TypeError or ValueError where a plan lacks what the tables need."""
-    if plan["schema"] != 1:
-        raise ValueError(f"schema {plan['schema']!r} is not known here")
-    if not all(isinstance(axis, str) for axis in plan.get("axes", [])):
-        raise TypeError("axes must be names")
-    if not all(isinstance(command, str) for command in plan.get("commands", [])):
-        raise TypeError("commands must be texts")
-    for trial in plan["trials"]:
-        for key, kind in (("trial_id", str), ("cell_id", str), ("method", str), ("method_version", int), ("seed", int)):
-            if not isinstance(trial[key], kind):
-                raise TypeError(f"{key} of a planned trial is {trial[key]!r}")
-        for key in ("settings", "training", "dataset_fingerprint"):
-            trial[key]

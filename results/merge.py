@@ -15,10 +15,12 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from twinbench.results.plan import PlanFile, PlannedTrial, read_plan
 from twinbench.results.record import (
     DECLARATIONS,
     PLAN,
@@ -36,7 +38,6 @@ from twinbench.sweeps.hashing import canonical_json
 
 DISAGREEMENTS = "disagreements"
 TRIALS = "trials"
-PLAN_SCHEMA = 1
 
 _REFERENCES = ("curves", "outputs")
 _STATE = "state.pt"  # only a trial that is still to be finished needs it, and it is large
@@ -95,15 +96,17 @@ def merge_folders(sources: Sequence[Path], out: Path) -> Merged:
     return merged
 
 
-def _merge_into(folder: Path, sources: Sequence[Path], plan: dict[str, Any]) -> Merged:
-    merger = _Merger(folder, sources, plan["protocol"]["hash"])
+def _merge_into(folder: Path, sources: Sequence[Path], plan: PlanFile) -> Merged:
+    merger = _Merger(folder, sources, plan.protocol["hash"])
     for name in sorted({path.name for source in sources for path in record_files(source)}):
         merger.settle(name)
     earlier = [str(path) for source in sources for path in _plain_files(source / DISAGREEMENTS)]
     merger.set_aside += [(file, "belongs to an earlier merge: merge that one's sources instead") for file in earlier]
     merger.set_aside += _carry_declarations(folder, sources)
-    write_json_atomically(folder / PLAN, plan)  # last, since it also puts the names of the folders beside it on disk
-    planned = {trial["trial_id"] for trial in plan["trials"]}
+    write_json_atomically(
+        folder / PLAN, plan.content()
+    )  # last, since it also puts the names of the folders beside it on disk
+    planned = {trial.trial_id for trial in plan.trials}
     return Merged(
         trials=len(planned),
         records=len(merger.kept),
@@ -149,16 +152,20 @@ def _copy_claims(folder: Path, name: str, data: bytes) -> None:
 # --- what was asked for ---------------------------------------------------------------------------------------------
 
 
-def _checked_plans(sources: Sequence[Path], out: Path) -> list[dict[str, Any]]:
+def _checked_plans(sources: Sequence[Path], out: Path) -> list[PlanFile]:
     """The plan of each source. InvalidInput lists every mistake found."""
     mistakes = [] if sources else [Mistake("sources", "", "no run folder was given to merge")]
     mistakes += _given_twice(sources) + _out_mistakes(sources, out)
     plans = {}
     for source in dict.fromkeys(sources):
         try:
-            plans[source] = _read_plan(source)
+            plan = read_plan(source, partial(_read_plain, source))
+            canonical_json(plan.content())  # refuses NaN and infinity, with which the merged plan cannot be written
+            plans[source] = plan
         except InvalidInput as error:
             mistakes += error.mistakes
+        except ValueError as error:
+            mistakes.append(Mistake(str(source), "", f"its {PLAN} is not a plan: {error}"))
     mistakes += _protocol_mistakes(plans)
     if mistakes:
         raise InvalidInput(mistakes)
@@ -193,63 +200,36 @@ def _out_mistakes(sources: Sequence[Path], out: Path) -> list[Mistake]:
     return [Mistake(str(out), "", problem, allowed=new) for problem in problems]
 
 
-def _read_plan(source: Path) -> dict[str, Any]:
-    """The source's plan, with all keys that the merged one is made of."""
-    try:
-        plan: dict[str, Any] = json.loads(_read_plain(source, source / PLAN))
-        _check_plan(plan)
-        return plan
-    except (FileNotFoundError, NotADirectoryError):
-        problem = f"is no run folder: it has no {PLAN}"
-    except KeyError as error:
-        problem = f"its {PLAN} is no plan: it has no {error}"
-    except OSError as error:
-        problem = f"its {PLAN} {_reason(error)}"
-    except (ValueError, TypeError, RecursionError) as error:
-        problem = f"its {PLAN} is no plan: {error}"
-    raise InvalidInput([Mistake(str(source), "", problem)])
-
-
-def _check_plan(plan: dict[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError where a plan lacks what a merge needs."""
-    if plan["schema"] != PLAN_SCHEMA:
-        raise ValueError(f"schema {plan['schema']!r} is not known here")
-    texts = [plan["name"], plan["question"], plan["protocol"]["hash"], *plan["axes"], *plan.get("commands", [])]
-    texts += [trial[key] for trial in plan["trials"] for key in ("trial_id", "cell_id")]
-    for value in texts:
-        if not isinstance(value, str):
-            raise TypeError(f"{value!r} stands where a text is wanted")
-    canonical_json(plan)  # refuses NaN and infinity, which the merged plan could not be written with
-
-
-def _protocol_mistakes(plans: Mapping[Path, dict[str, Any]]) -> list[Mistake]:
+def _protocol_mistakes(plans: Mapping[Path, PlanFile]) -> list[Mistake]:
     """Numbers under different protocols do not mix."""
     mistakes = []
     for source, plan in plans.items():
         first, others = next(iter(plans.items()))
-        if plan["protocol"]["hash"] != others["protocol"]["hash"]:
+        if plan.protocol["hash"] != others.protocol["hash"]:
             problem = f"holds runs of another protocol than {first}"
             seen, allowed = _protocol_name(plan), _protocol_name(others)
             mistakes.append(Mistake(str(source), "", problem, seen, allowed))
     return mistakes
 
 
-def _protocol_name(plan: dict[str, Any]) -> str:
-    protocol = plan["protocol"]
-    return f"{protocol.get('name')} version {protocol.get('version')}, {protocol['hash'][:12]}"
+def _protocol_name(plan: PlanFile) -> str:
+    protocol = plan.protocol
+    return f"{protocol['name']} version {protocol['version']}, {protocol['hash'][:12]}"
 
 
-def _joined(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _joined(plans: Sequence[PlanFile]) -> PlanFile:
     """The plan of all: the first, with the trials, axes, commands and questions of the others behind its own."""
-    trials: dict[str, Any] = {}
+    trials: dict[str, PlannedTrial] = {}
     for plan in plans:
-        for trial in plan["trials"]:
-            trials.setdefault(trial["trial_id"], trial)
-    question = " / ".join(dict.fromkeys(plan["question"] for plan in plans))
-    axes = dict.fromkeys(axis for plan in plans for axis in plan["axes"])
-    joined = {**plans[0], "question": question, "axes": list(axes), "trials": list(trials.values())}
-    commands = dict.fromkeys(command for plan in plans for command in plan.get("commands", []))
-    return joined | ({"commands": list(commands)} if commands else {})
+        for trial in plan.trials:
+            trials.setdefault(trial.trial_id, trial)
+    changes = {
+        "question": " / ".join(dict.fromkeys(plan.question for plan in plans)),
+        "axes": tuple(dict.fromkeys(axis for plan in plans for axis in plan.axes)),
+        "trials": tuple(trials.values()),
+    }
+    commands = tuple(dict.fromkeys(command for plan in plans for command in plan.commands))
+    return plans[0].model_copy(update=changes | ({"commands": commands} if commands else {}))
 
 
 # --- one trial after another ----------------------------------------------------------------------------------------

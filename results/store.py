@@ -6,7 +6,6 @@ them.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ from twinbench.results.ingest import (
     _SETTINGS,
     _TRIALS,
     _Batch,
-    _check_plan,
     _Curves,
     _json,
     _metric_row,
@@ -41,6 +39,7 @@ from twinbench.results.ingest import (
     _text,
     _trial_row,
 )
+from twinbench.results.plan import BrokenPlan, PlanFile, parse_plan
 from twinbench.results.record import (
     PLAN,
     RECORDS,
@@ -227,23 +226,21 @@ class ResultStore:
                 parts.append(f"{state.st_size}:{state.st_mtime_ns}")
         return " ".join(parts)
 
-    def _read_plan(self, changes: _Changes, known: str | None) -> tuple[dict[str, Any], str]:
+    def _read_plan(self, changes: _Changes, known: str | None) -> tuple[PlanFile | None, str]:
         """The plan and its digest. The one that is `known`, and in the database, is not parsed again."""
         path = self.run_folder / PLAN
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            return {}, ""
+            return None, ""
         found = hashlib.sha256(data).hexdigest()
         if found == known:
-            return {}, found
+            return None, found
         try:
-            plan = json.loads(data)
-            _check_plan(plan)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            changes.set_aside.append((PLAN, f"not a plan ({type(error).__name__}: {error})", PLAN))
-            return {}, ""
-        return plan, found
+            return parse_plan(data), found
+        except BrokenPlan as error:
+            changes.set_aside.append((PLAN, f"not a plan ({error})", PLAN))
+            return None, ""
 
     def _take(self, path: Path, data: bytes, record: dict[str, Any], batch: "_Batch", changes: _Changes) -> None:
         """One record's rows into the batch; what is wrong with its artefacts is set aside."""
@@ -256,7 +253,9 @@ class ResultStore:
             if problem := self._take_artefact(trial_id, key, result.get(key), batch.curves):
                 changes.set_aside.append((*problem, file))
         rows["trials"].append(_trial_row(record))
-        rows["settings"] += _setting_rows(trial_id, result)
+        trial = result["trial"]
+        values = {"settings": trial["settings"], "training": trial["training"], "derived": result.get("derived")}
+        rows["settings"] += _setting_rows(trial_id, values)
         rows["metrics"] += [_metric_row(trial_id, metric) for metric in result["metrics"]]
         versions = _table_of(record["circumstance"].get("versions"))
         rows["versions"] += [(trial_id, name, _text(version)) for name, version in sorted(versions.items())]
@@ -430,25 +429,33 @@ def _insert_records(connection: Any, tables: Mapping[str, pa.Table]) -> None:
         _insert(connection, name, table)
 
 
-def _insert_plan(connection: Any, plan: dict[str, Any], plan_digest: str) -> None:
+def _insert_plan(connection: Any, plan: PlanFile | None, plan_digest: str) -> None:
     """Mark what was planned, and give every planned trial without a record a row that says so."""
-    protocol = _table_of(plan.get("protocol"))
-    trials = plan.get("trials", [])
-    name, question = (_text(plan.get(key, "")) for key in ("name", "question"))
-    commands = [_text(command) for command in plan.get("commands", [])]
+    trials = plan.trials if plan else ()
+    values = (
+        [_text(plan.name), _text(plan.question), _text(_json(plan.protocol)), list(map(_text, plan.axes))]
+        if plan
+        else ["", "", "{}", []]
+    )
+    commands = list(map(_text, plan.commands)) if plan else []
     connection.execute(
         "UPDATE run SET plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?",
-        [plan_digest, name, question, _text(_json(protocol)), plan.get("axes", []), commands],
+        [plan_digest, *values, commands],
     )
-    planned = [trial["trial_id"] for trial in trials]
+    planned = [trial.trial_id for trial in trials]
     connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [planned])
     recorded = {trial_id for (trial_id,) in _rows(connection, "SELECT trial_id FROM trials")}
-    absent = {trial["trial_id"]: trial for trial in trials if trial["trial_id"] not in recorded}
-    _insert(connection, "trials", _table(_TRIALS, [_missing_row(trial, protocol) for trial in absent.values()]))
-    settings = [row for trial_id, trial in absent.items() for row in _setting_rows(trial_id, {"trial": trial})]
-    _insert(connection, "settings", _table(_SETTINGS, settings))
-    # A protocol that only missing trials refer to is shown all the same; one that nothing refers to is not.
-    if protocol.get("hash") and absent:
+    absent = {trial.trial_id: trial for trial in trials if trial.trial_id not in recorded}
+    if plan and absent:
+        protocol = plan.protocol
+        _insert(connection, "trials", _table(_TRIALS, [_missing_row(trial, protocol) for trial in absent.values()]))
+        settings = [
+            row
+            for trial in absent.values()
+            for row in _setting_rows(trial.trial_id, {"settings": trial.settings, "training": trial.training})
+        ]
+        _insert(connection, "settings", _table(_SETTINGS, settings))
+        # A protocol that only missing trials refer to is shown all the same; one that nothing refers to is not.
         _insert_records(connection, {"protocols": _table(_COLUMNS["protocols"], [_protocol_row(protocol)])})
     connection.execute("DELETE FROM protocols WHERE hash NOT IN (SELECT protocol_hash FROM trials)")
 

@@ -1,11 +1,19 @@
 """Deviations: values of a protocol that one sweep has otherwise. Named, given a reason, and carried by every trial."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
-from twinbench.sweeps.protocol import LEFT_OUT, PROSE, Protocol, Section, contradictions
+from twinbench.sweeps.protocol import (
+    LEFT_OUT,
+    PROSE,
+    AppliedDeviation,
+    CarriedProtocol,
+    Protocol,
+    Section,
+    contradictions,
+)
 from twinbench.sweeps.protocol_diff import flat
 from twinbench.sweeps.toml_reader import parse
 
@@ -29,18 +37,18 @@ class DeviatingProtocol(Protocol):
     `deviations` holds for each its key, value, protocol_value (None where the protocol has none) and reason.
     """
 
-    deviations: tuple[dict[str, Any], ...] = ()
+    deviations: tuple[AppliedDeviation, ...] = ()
     base_hash: str = ""  # of the protocol without them
 
     @property
-    def carried(self) -> dict[str, Any]:
+    def carried(self) -> CarriedProtocol:
         """As of any protocol, with the deviations, and with the hash of the protocol without them."""
-        return super().carried | {"deviations": list(self.deviations), "base_hash": self.base_hash}
+        return {**super().carried, "deviations": list(self.deviations), "base_hash": self.base_hash}
 
 
 def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> DeviatingProtocol:
     """The protocol with these deviations, checked whole as any other. InvalidInput lists every mistake in them."""
-    before, after = protocol.content, protocol.content
+    before, after = protocol.content, cast(dict[str, Any], protocol.content)
     mistakes = _reason_mistakes(deviations, where)
     placed = []
     for number, deviation in enumerate(deviations):
@@ -65,10 +73,14 @@ def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> 
     return DeviatingProtocol(**own, deviations=resolved, base_hash=protocol.hash)
 
 
-def _resolved(deviation: Deviation, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _resolved(deviation: Deviation, before: Mapping[str, object], after: Mapping[str, object]) -> AppliedDeviation:
     """What a trial carries of it. The value as it was read: 1 where a number with decimals is wanted is 1.0."""
-    values = {"value": _get(after, deviation.key), "protocol_value": _get(before, deviation.key)}
-    return {"key": deviation.key, **values, "reason": deviation.reason}
+    return {
+        "key": deviation.key,
+        "value": _get(after, deviation.key),
+        "protocol_value": _get(before, deviation.key),
+        "reason": deviation.reason,
+    }
 
 
 def _reason_mistakes(deviations: Sequence[Deviation], where: str) -> list[Mistake]:
@@ -79,7 +91,9 @@ def _reason_mistakes(deviations: Sequence[Deviation], where: str) -> list[Mistak
     ]
 
 
-def _key_mistakes(number: int, deviations: Sequence[Deviation], content: dict[str, Any], where: str) -> list[Mistake]:
+def _key_mistakes(
+    number: int, deviations: Sequence[Deviation], content: Mapping[str, object], where: str
+) -> list[Mistake]:
     """Why the deviation of that number has no place in the protocol's content, if it has none."""
     key, place = deviations[number].key, f"deviations.{number}.key"
     if key.partition(".")[0] in NAMING:
@@ -97,7 +111,7 @@ def _key_mistakes(number: int, deviations: Sequence[Deviation], content: dict[st
     return []
 
 
-def _keys(content: dict[str, Any]) -> list[str]:
+def _keys(content: Mapping[str, object]) -> list[str]:
     """The dotted keys of all values and tables from which a sweep may deviate."""
     keys: dict[str, None] = {}
     for key, _ in flat(content, ""):
@@ -114,7 +128,7 @@ def _may_be_new(key: str) -> bool:
     )
 
 
-def _get(content: dict[str, Any], key: str) -> Any:
+def _get(content: Mapping[str, object], key: str) -> Any:
     """The value under a dotted key; None where there is none."""
     value: Any = content
     for part in key.split("."):

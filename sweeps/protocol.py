@@ -5,7 +5,7 @@ The sections are plain frozen dataclasses, so that a trial can be run from its o
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypedDict, cast
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -125,13 +125,13 @@ class Protocol(Section):
     collapsed_below: Annotated[float, Ge(0)] | None = None  # feature_std at the end under which a trial is `collapsed`
 
     @property
-    def content(self) -> dict[str, Any]:
+    def content(self) -> "ProtocolContent":
         """The whole protocol as plain JSON types."""
         whole = _plain(asdict(self))
         for section, name in (key.split(".") for key in LEFT_OUT):
             if not whole[section][name]:
                 del whole[section][name]
-        return {part.name: whole[part.name] for part in fields(Protocol)}
+        return cast(ProtocolContent, {part.name: whole[part.name] for part in fields(Protocol)})
 
     @property
     def hash(self) -> str:
@@ -139,9 +139,63 @@ class Protocol(Section):
         return digest({key: value for key, value in self.content.items() if key not in PROSE})
 
     @property
-    def carried(self) -> dict[str, Any]:
+    def carried(self) -> "CarriedProtocol":
         """What a trial carries of its protocol: enough to run from, and the hash that its id covers."""
         return {"name": self.name, "version": self.version, "hash": self.hash, "content": self.content}
+
+
+# --- a protocol as plans and records carry it -----------------------------------------------------------------------
+# The types of what `Protocol.content` and `Protocol.carried` return. Read back from a file, any key may be missing
+# where it is not checked: an older version wrote fewer.
+
+
+class BackboneContent(TypedDict):
+    """The fields of `BackboneRule`."""
+
+    name: str
+    options: dict[str, Scalar]
+
+
+class ProtocolContent(TypedDict, total=False):
+    """The fields of `Protocol`. Dataset, views, training and evaluation are read by their own dataclasses."""
+
+    name: str
+    version: int
+    summary: str
+    dataset: dict[str, Any]
+    backbone: BackboneContent
+    views: list[dict[str, Any]]
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+    minimum_seeds: int
+    margin: float
+    movable: dict[str, Any]
+    methods: dict[str, dict[str, Scalar | None]]
+    changelog: list[str]
+    not_restated: list[str]
+    selected_on: Literal["validation", "test"]
+    checkpoint: Literal["last", "best_on_test"]
+    collapsed_below: float | None
+
+
+class AppliedDeviation(TypedDict):
+    """A deviation as a trial carries it; `protocol_value` is None where the protocol has no such key."""
+
+    key: str
+    value: Any
+    protocol_value: Any
+    reason: str
+
+
+class CarriedProtocol(TypedDict):
+    """A protocol as plans and trials carry it; the last two keys only where the sweep deviates from it."""
+
+    name: str
+    version: int
+    hash: str
+    content: ProtocolContent
+    deviations: NotRequired[list[AppliedDeviation]]
+    base_hash: NotRequired[str]  # hash of the protocol without the deviations
 
 
 def contradictions(protocol: Protocol, where: str) -> list[Mistake]:

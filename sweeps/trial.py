@@ -3,9 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from twinbench.sweeps.hashing import ID_LENGTH, digest
+from twinbench.sweeps.protocol import CarriedProtocol
+
+
+class TrialContent(TypedDict):
+    """A `Trial` in plain JSON types, as records hold it."""
+
+    method: str
+    method_version: int
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seed: int
+    dataset_fingerprint: str
+    protocol: CarriedProtocol
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class Trial:
     training: Mapping[str, Any]
     seed: int
     dataset_fingerprint: str
-    protocol: Mapping[str, Any]
+    protocol: CarriedProtocol
 
     @cached_property
     def trial_id(self) -> str:
@@ -36,8 +49,8 @@ class Trial:
         return digest({key: value for key, value in self._identity().items() if key != "seed"})[:ID_LENGTH]
 
     def _identity(self) -> dict[str, Any]:
-        return self.content() | {"protocol": self.protocol["hash"]}
+        return {**self.content(), "protocol": self.protocol["hash"]}
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> TrialContent:
         """Plain JSON types, from which `Trial(**content)` makes an equal trial."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return cast(TrialContent, {field.name: getattr(self, field.name) for field in fields(self)})

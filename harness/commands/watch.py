@@ -60,7 +60,7 @@ def logs(
 def cancel(folder: RunFolder) -> None:
     """Ask every worker of a run, wherever it is, to save its trial and end. `run` goes on from there."""
     from twinbench.harness.run_folder.layout import cancel as cancel_folder
-    from twinbench.harness.run_folder.layout import read_plan
+    from twinbench.results.plan import read_plan
 
     read_plan(folder)
     if launches := cancel_folder(folder):

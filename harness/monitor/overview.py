@@ -16,13 +16,13 @@ from twinbench.harness.monitor.progress_bars import label, moved
 from twinbench.harness.monitor.record_cache import Recorded, SeenRecords, number, stamp
 from twinbench.harness.monitor.status import seconds_left
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import read_plan, trials_of
 from twinbench.harness.run_folder.leases import last_attempt, trial_folder
 from twinbench.harness.run_folder.live_curves import FILE_NAME
 from twinbench.harness.run_folder.progress import state_of
 from twinbench.reports.statistics.intervals import t_interval
 from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, SELECTED_BY, deviations_text
 from twinbench.reports.tables.frames import estimate_text
+from twinbench.results.plan import read_plan
 from twinbench.results.record import PLAN
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.metrics import KNN, LINEAR, METRICS
@@ -250,18 +250,17 @@ def checked_curves(found: object) -> dict[str, Any]:
 def _plan_of(folder: Path) -> _Plan:
     """The folder's plan. InvalidInput where there is none that can be understood."""
     try:
-        content = read_plan(folder)
-        trials = {trial.trial_id: trial for trial in trials_of(content)}
+        plan = read_plan(folder)
+        trials = {trial.trial_id: trial for trial in plan.full_trials()}
         cells: dict[str, list[str]] = {}
         for trial_id, trial in trials.items():
             cells.setdefault(trial.cell_id, []).append(trial_id)
-            label(trial, tuple(map(str, content["axes"])))
-        protocol = content["protocol"]
+            label(trial, plan.axes)
+        protocol = plan.protocol
         deviations = deviations_text(protocol.get("deviations", ()))
         deviating = f", deviating in {deviations}" if deviations else ""
-        shown = f"{protocol['name']} {protocol['version']} ({str(protocol['hash'])[:12]}{deviating})"
-        axes = tuple(map(str, content["axes"]))
-        return _Plan(str(content.get("name", "")), str(content.get("question", "")), shown, axes, trials, cells)
+        shown = f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{deviating})"
+        return _Plan(plan.name, plan.question, shown, plan.axes, trials, cells)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InvalidInput([Mistake(str(folder / PLAN), "", f"is no plan of this version: {error!r}")]) from None
 

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from twinbench.harness.monitor.progress_bars import label
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import last_words, launch_notes, read_plan, trials_of
+from twinbench.harness.run_folder.layout import last_words, launch_notes
 from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, is_running, last_attempt, read_attempt
 from twinbench.harness.run_folder.progress import Survey, seconds_since, state_of
+from twinbench.results.plan import read_plan
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 FAILURES_SHOWN = 5
@@ -28,8 +29,8 @@ class Status:
     def __init__(self, folder: Path):
         self.folder = folder
         plan = read_plan(folder)
-        self.axes = tuple(plan["axes"])
-        self.trials = {trial.trial_id: trial for trial in trials_of(plan)}
+        self.axes = plan.axes
+        self.trials = {trial.trial_id: trial for trial in plan.full_trials()}
         self.survey = Survey(folder, self.trials)
 
     def name(self, trial_id: str) -> str:
@@ -125,7 +126,7 @@ def duration(seconds: float | None) -> str:
 
 def find_trial(folder: Path, beginning: str) -> str:
     """The id of the one planned trial that begins so. InvalidInput names the nearest, or all that begin so."""
-    ids: list[str] = [trial["trial_id"] for trial in read_plan(folder)["trials"]]
+    ids = [trial.trial_id for trial in read_plan(folder).trials]
     found = [trial_id for trial_id in ids if trial_id.startswith(beginning)]
     if len(found) == 1:
         return found[0]

@@ -1,16 +1,16 @@
 """The run folder as launchers and the command line see it: its plan, what is missing, and whether it was cancelled."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.run_folder.heartbeat import CANCELLED
 from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, now
+from twinbench.results.plan import PlanFile, read_plan
 from twinbench.results.record import (
     PLAN,
     TornRecord,
@@ -39,11 +39,11 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
     `command`: how the run was asked for. The plan keeps every one that the folder was run by, in the order of the first
     time; the same one again leaves the same plan. Those of runs that began together are all kept, in any order.
     """
-    commands: list[str] = []
+    commands: Sequence[str] = ()
     if (run_folder / PLAN).exists():
         before = read_plan(run_folder)
         _check_plan_before(run_folder, before, planned)
-        commands = before.get("commands", [])
+        commands = before.commands
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         if command:
@@ -51,7 +51,7 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
         written = _write_plan(run_folder, planned.content(), commands)
         while not written.issuperset(_kept_commands(run_folder)):  # another run began meanwhile: its plan may be gone
             plan = read_plan(run_folder)  # and if it is ours that is, the other's trials must stay
-            written = _write_plan(run_folder, plan, plan.get("commands", []))
+            written = _write_plan(run_folder, plan.content(), plan.commands)
             if reason := why_unplanned(run_folder, planned):
                 raise InvalidInput([Mistake(str(run_folder), "", reason, allowed="the same again, or another --out")])
     except OSError as error:
@@ -63,7 +63,7 @@ def why_unplanned(run_folder: Path, planned: "Plan") -> str:
 
     It began at the same moment, or later and before any trial had begun.
     """
-    kept = {trial["trial_id"] for trial in read_plan(run_folder)["trials"]}
+    kept = {trial.trial_id for trial in read_plan(run_folder).trials}
     gone = sum(trial.trial_id not in kept for trial in planned.trials)
     return f"another run has planned the folder anew since, without {gone} of these trials" if gone else ""
 
@@ -94,15 +94,15 @@ def _kept_commands(run_folder: Path) -> list[str]:
     return found
 
 
-def _write_plan(run_folder: Path, content: Mapping[str, Any], commands: list[str]) -> set[str]:
+def _write_plan(run_folder: Path, content: Mapping[str, Any], commands: Sequence[str]) -> set[str]:
     """Leaves the plan with these commands and those in `commands/`; which they are."""
     whole = list(dict.fromkeys([*commands, *_kept_commands(run_folder)]))
     write_bytes_atomically(run_folder / PLAN, _plan_text(content, whole))
     return set(whole)
 
 
-def _check_plan_before(run_folder: Path, plan: Mapping[str, Any], planned: "Plan") -> None:
-    protocol = plan["protocol"]
+def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> None:
+    protocol = plan.protocol
     if protocol["hash"] != planned.protocol.hash:
         held = f"{protocol['name']} version {protocol['version']}, {protocol['hash'][:12]}"
         problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
@@ -111,7 +111,7 @@ def _check_plan_before(run_folder: Path, plan: Mapping[str, Any], planned: "Plan
     if not recorded and not (run_folder / "trials").exists():
         return  # nothing was begun: a slip in the sweep file is mended
     kept = recorded | {trial.trial_id for trial in planned.trials}
-    left = [trial["trial_id"] for trial in plan["trials"] if trial["trial_id"] not in kept]
+    left = [trial.trial_id for trial in plan.trials if trial.trial_id not in kept]
     if left:
         shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
         problem = f"{len(left)} of its planned trials have no record and are not in this sweep"
@@ -137,20 +137,6 @@ def _plan_text(content: Mapping[str, Any], commands: list[str]) -> bytes:
     return to_utf8(head) + b',\n "trials": [\n' + b",\n".join(lines) + b"\n ]\n}\n"
 
 
-def read_plan(run_folder: Path) -> dict[str, Any]:
-    """The folder's `plan.json`. InvalidInput where there is none, or it is no plan."""
-    try:
-        content: dict[str, Any] = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))
-        content["axes"], content["protocol"]["hash"], [trial["trial_id"] for trial in content["trials"]]
-        "".join(content.get("commands", []))  # all texts
-        return content
-    except FileNotFoundError:
-        problem = f"is no run folder: it has no {PLAN}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"its {PLAN} cannot be read: {error}"
-    raise InvalidInput([Mistake(str(run_folder), "", problem)])
-
-
 def check_is_folder(folder: Path) -> None:
     """InvalidInput where there is no such folder, with the nearest name beside it: a slip would be waited for."""
     if folder.is_dir():
@@ -165,16 +151,9 @@ def check_is_folder(folder: Path) -> None:
     )
 
 
-def trials_of(content: Mapping[str, Any]) -> list[Trial]:
-    """The trials of a plan that was read, in its order."""
-    names = [field.name for field in dataclasses.fields(Trial)]
-    whole = {"protocol": content["protocol"]}
-    return [Trial(**{name: (trial | whole)[name] for name in names}) for trial in content["trials"]]
-
-
 def planned_trials(run_folder: Path) -> list[Trial]:
     """The trials of the folder's plan, in its order."""
-    return trials_of(read_plan(run_folder))
+    return read_plan(run_folder).full_trials()
 
 
 def look_anew(folder: Path) -> None:
@@ -223,7 +202,7 @@ def launch_notes(run_folder: Path) -> list[Path]:
 
 def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
     """Trials without a record that workers will find, since the folder's plan still has them; in the plan's order."""
-    found = {trial["trial_id"] for trial in read_plan(run_folder)["trials"]} - recorded_ids(run_folder).keys()
+    found = {trial.trial_id for trial in read_plan(run_folder).trials} - recorded_ids(run_folder).keys()
     return [trial for trial in planned.trials if trial.trial_id in found]
 
 

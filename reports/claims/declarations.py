@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from twinbench.reports.claims.claim import Claim, read_claims
-from twinbench.results.record import DECLARATIONS, PLAN, record_files, write_bytes_atomically
+from twinbench.results.plan import read_plan
+from twinbench.results.record import DECLARATIONS, record_files, write_bytes_atomically
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
@@ -125,9 +126,9 @@ def known_protocols(run_folder: Path, names: Collection[str]) -> dict[str, str]:
     """Content hashes by name: of the shipped protocols among the names, and of the one in the folder's plan."""
     hashes = {name: read_protocol(name).hash for name in shipped_protocols() if name in names}
     try:
-        planned = json.loads((run_folder / PLAN).read_text(encoding="utf-8"))["protocol"]
-        return hashes | {str(planned["name"]): str(planned["hash"])}
-    except (OSError, ValueError, TypeError, KeyError):  # no plan yet, or none that can be read, of which `run` tells
+        planned = read_plan(run_folder).protocol
+        return hashes | {planned["name"]: planned["hash"]}
+    except InvalidInput:  # no plan yet, or none that can be read, of which `run` tells
         return hashes
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from twinbench.reports.claims.attempts import Attempt, attempt_conflicts
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
-from twinbench.results.bundles.contents import Contents, Table, protocol_problem
+from twinbench.results.bundles.contents import Contents, Table
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, REFERENCES, printable
+from twinbench.results.plan import is_carried_protocol
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, STATUSES
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.errors import InvalidInput
@@ -98,20 +99,20 @@ def _manifest_faults(unpacked: Unpacked, expected: str) -> Iterator[str]:
 
 def _record_faults(records: Mapping[str, Table]) -> Iterator[str]:
     """Ids that do not follow from the content: a record that was copied to another place, or changed."""
-    for trial_id, record in records.items():
-        result = record["result"]
-        yield from _id_faults(f"{RECORDS}/{trial_id}.json", result["trial"], result)
-
-
-def _id_faults(where: str, content: Table, stated: Table) -> Iterator[str]:
     names = {field.name for field in fields(Trial)}
-    if content.keys() != names:
-        yield f"{where}: its trial has not the keys of one: {', '.join(sorted(names ^ content.keys()))}"
-        return
-    trial = Trial(**content)
-    for key, found in (("trial_id", trial.trial_id), ("cell_id", trial.cell_id)):
-        if stated[key] != found:
-            yield f"{where}: says that its {key} is {stated[key]}, and its content gives {found}"
+    for trial_id, record in records.items():
+        result, where = record["result"], f"{RECORDS}/{trial_id}.json"
+        content = result["trial"]
+        if content.keys() != names:
+            yield f"{where}: its trial has not the keys of one: {', '.join(sorted(names ^ content.keys()))}"
+        else:
+            yield from _id_faults(where, Trial(**content), result["trial_id"], result["cell_id"])
+
+
+def _id_faults(where: str, trial: Trial, trial_id: str, cell_id: str) -> Iterator[str]:
+    for key, stated, found in (("trial_id", trial_id, trial.trial_id), ("cell_id", cell_id, trial.cell_id)):
+        if stated != found:
+            yield f"{where}: says that its {key} is {stated}, and its content gives {found}"
 
 
 def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterator[str]:
@@ -135,11 +136,10 @@ def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterat
 def _plan_faults(contents: Contents) -> Iterator[str]:
     if not contents.plan:
         return
-    protocol = contents.plan["protocol"]
-    names = [field.name for field in fields(Trial)]
-    for place, trial in enumerate(contents.plan["trials"]):
-        content = {name: trial[name] for name in names if name in trial} | {"protocol": protocol}
-        yield from _id_faults(f"{PLAN}: trials.{place}", content, trial)
+    protocol = contents.plan.protocol
+    for place, planned in enumerate(contents.plan.trials):
+        trial = planned.under(protocol)
+        yield from _id_faults(f"{PLAN}: trials.{place}", trial, planned.trial_id, planned.cell_id)
     others = [
         trial_id
         for trial_id, record in contents.records.items()
@@ -160,12 +160,12 @@ def _protocol_faults(contents: Contents) -> Iterator[str]:
         distinct.setdefault(digest(protocol), (protocol, []))[1].append(where)
 
     if contents.plan:
-        meet(contents.plan["protocol"], PLAN)
+        meet(contents.plan.protocol, PLAN)
     for trial_id, record in contents.records.items():
         meet(record["result"]["trial"]["protocol"], trial_id)
     hashes = {str(protocol["hash"]) for protocol, _ in distinct.values()}
     for name, protocol in contents.protocols.items():
-        if protocol_problem(protocol) or f"protocols/{protocol['hash']}.json" != name:
+        if not is_carried_protocol(protocol) or f"protocols/{protocol['hash']}.json" != name:
             yield f"{name}: is not the protocol of that hash"
         elif protocol["hash"] not in hashes:
             yield f"{name}: no record and no plan is of this protocol"

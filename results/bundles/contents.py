@@ -7,23 +7,12 @@ from typing import Any
 
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
 from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, environment, json_bytes
+from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, TornRecord, parse_record
 
 MOST_KEPT = 15_000_000  # values of all JSON that is kept while a bundle is verified
 
 Table = Mapping[str, Any]
-_PROTOCOL = {"name": str, "version": int, "hash": str, "content": dict}
-_PLAN = {"schema": int, "name": str, "question": str, "protocol": dict, "axes": list, "trials": list}
-_TRIAL = {
-    "trial_id": str,
-    "cell_id": str,
-    "method": str,
-    "method_version": int,
-    "settings": dict,
-    "training": dict,
-    "seed": int,
-    "dataset_fingerprint": str,
-}
 _ATTEMPT = {"trial_id": str, "number": int, "status": str, "reason": str, "started": str}
 
 
@@ -32,16 +21,16 @@ class Contents:
     """An unpacked bundle, and what could be read of it. `faults` names every member that could not."""
 
     unpacked: Unpacked
-    plan: Table  # empty where there is none
+    plan: PlanFile | None
     records: Mapping[str, Table]  # by trial id
     protocols: Mapping[str, Any]  # by member
     attempts: Mapping[str, Sequence[Table]]  # by trial id, in order
     faults: tuple[str, ...]
 
     @property
-    def planned(self) -> dict[str, Table]:
+    def planned(self) -> dict[str, PlannedTrial]:
         """The plan's trials by id."""
-        return {trial["trial_id"]: trial for trial in self.plan.get("trials", [])}
+        return {trial.trial_id: trial for trial in self.plan.trials} if self.plan else {}
 
     @property
     def all_attempts(self) -> list[dict[str, Any]]:
@@ -54,10 +43,12 @@ def read_contents(unpacked: Unpacked) -> Contents:
     faults: list[str] = []
     read = _all_json(unpacked, faults)
     records = _records(unpacked, read, faults)
-    plan, attempts = read.get(PLAN, {}), read.get(ATTEMPTS, [])
-    if PLAN in read and (problem := _plan_problem(plan)):
-        faults.append(f"{PLAN}: is no plan: {problem}")
-        plan = {}
+    plan, attempts = None, read.get(ATTEMPTS, [])
+    if PLAN in read:
+        try:
+            plan = checked_plan(read[PLAN])
+        except BrokenPlan as error:
+            faults.append(f"{PLAN}: is not a plan: {error}")
     if ATTEMPTS in read and (problem := _attempts_problem(attempts)):
         faults.append(f"{ATTEMPTS}: is no list of attempts: {problem}")
         attempts = []
@@ -68,11 +59,6 @@ def read_contents(unpacked: Unpacked) -> Contents:
         by_trial[attempt["trial_id"]].append(attempt)
     protocols = {name: content for name, content in read.items() if name.startswith("protocols/")}
     return Contents(unpacked, plan, records, protocols, by_trial, tuple(faults))
-
-
-def protocol_problem(protocol: Any) -> str:
-    """What a protocol's table, as trials carry it, lacks; empty where it is right in kind."""
-    return _kind_problem(protocol, _PROTOCOL, "protocol")
 
 
 def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
@@ -105,19 +91,6 @@ def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> 
             except TornRecord as error:
                 faults.append(f"{RECORDS}/{error}")
     return records
-
-
-def _plan_problem(plan: Any) -> str:
-    problem = _kind_problem(plan, _PLAN, "it") or protocol_problem(plan["protocol"])
-    if problem or plan["schema"] != 1:
-        return problem or f"its schema is {plan['schema']}"
-    if not all(isinstance(axis, str) for axis in plan["axes"]):
-        return "an axis is no name"
-    commands = plan.get("commands", [])
-    if not (isinstance(commands, list) and all(isinstance(command, str) for command in commands)):
-        return "its commands are no list of texts"
-    problems = (_kind_problem(trial, _TRIAL, f"trials.{place}") for place, trial in enumerate(plan["trials"]))
-    return next(filter(None, problems), "")
 
 
 def _attempts_problem(attempts: Any) -> str:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from twinbench.results.plan import plan_and_bytes
 from twinbench.results.record import (
     ARTEFACTS,
     COMPUTED_WITH,
@@ -156,14 +157,13 @@ def write_bundle(run_folder: Path, out: Path, render: Render) -> Bundled:
 
 def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Member], list[str], list[str]]:
     """All members but those under report/, where something was blacked out, and what was left out."""
-    try:
-        plan = (run_folder / PLAN).read_bytes()
-        protocols = _protocols(json.loads(plan))
-    except OSError:
-        raise InvalidInput([Mistake(str(run_folder), "", f"is no run folder: it has no {PLAN}")]) from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInput([Mistake(str(run_folder), "", f"its {PLAN} is no plan: {error}")]) from None
-    members: dict[str, Member] = {PLAN: plan}
+    plan, plan_bytes = plan_and_bytes(run_folder)
+    hash_ = plan.protocol["hash"]
+    if not re.fullmatch(r"[0-9a-f]{64}", hash_):
+        problem = f"its {PLAN} is not a plan: {hash_!r} is not a protocol's hash"
+        raise InvalidInput([Mistake(str(run_folder), "", problem)])
+    protocols = {hash_: plan.protocol}
+    members: dict[str, Member] = {PLAN: plan_bytes}
     redacted, left_out, records = [], [], []
     for path in record_files(run_folder):
         name = f"{RECORDS}/{path.name}"
@@ -193,14 +193,6 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
     texts = [*sorted(run_folder.glob("claims*.toml")), *sorted(run_folder.glob(DECLARATIONS))]
     members |= {path.name: path.read_bytes() for path in texts}
     return members, redacted, left_out
-
-
-def _protocols(plan: Any) -> dict[str, Any]:
-    """The plan's protocol by its hash."""
-    hash_ = plan["protocol"]["hash"]
-    if not re.fullmatch(r"[0-9a-f]{64}", hash_):
-        raise ValueError(f"{hash_!r} is no hash of a protocol")
-    return {hash_: plan["protocol"]}
 
 
 def _checked(run_folder: Path, record: Mapping[str, Any]) -> list[Mapping[str, str]]:

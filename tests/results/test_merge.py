@@ -449,7 +449,7 @@ def test_everything_that_keeps_folders_from_being_merged_is_told_at_once(site, t
         [
             f"{here.folder}: this source was given twice",
             f"{full}: exists already and is not empty; allowed: {fresh}",
-            f"{bare}: is no run folder: it has no plan.json",
+            f"{bare}: not a run folder: it has no plan.json",
             f"{there.folder}: holds runs of another protocol than {here.folder}"
             " (seen: 'other version 3, 666666666666'); allowed: synthetic version 1, 555555555555",
         ]
@@ -482,17 +482,18 @@ def test_a_merge_of_nothing_is_refused(out):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "its plan.json is no plan: Expecting"),
-        ("[]", "its plan.json is no plan: list indices"),
-        ('{"name": "x"}', "its plan.json is no plan: it has no 'schema'"),
-        ('{"schema": 2}', "its plan.json is no plan: schema 2 is not known here"),
+        ("{", "its plan.json is not a plan: not JSON (Expecting"),
+        ("[]", "its plan.json is not a plan: should be a table (seen: [])"),
+        ('{"name": "x"}', "its plan.json is not a plan: schema: is missing"),
+        ('{"schema": 2}', "its plan.json is not a plan: schema: 2 is not supported; this version reads 1"),
         (
             '{"schema": 1, "name": "x", "question": 7, "protocol": {"hash": ""}, "axes": [], "trials": []}',
-            "its plan.json is no plan: 7 stands where a text is wanted",
+            "its plan.json is not a plan: question: should be a valid string (seen: 7)",
         ),
         (
-            '{"schema": 1, "name": "x", "question": "", "protocol": {"hash": "", "a": NaN}, "axes": [], "trials": []}',
-            "its plan.json is no plan: Out of range float values",
+            '{"schema": 1, "name": "x", "question": "", "axes": [], "trials": [], "a": NaN,'
+            '"protocol": {"name": "p", "version": 1, "hash": "", "content": {}}}',
+            "its plan.json is not a plan: Out of range float values",
         ),
     ],
 )

@@ -15,7 +15,8 @@ from twinbench.harness.cli import app
 from twinbench.harness.commands.command_text import as_given
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import layout
-from twinbench.harness.run_folder.layout import read_plan, write_plan
+from twinbench.harness.run_folder.layout import write_plan
+from twinbench.results.plan import read_plan
 from twinbench.results.record import PLAN, WITHHELD
 from twinbench.sweeps.errors import InvalidInput
 
@@ -64,7 +65,7 @@ def test_a_plan_keeps_each_command_once_in_the_order_of_the_first_time(
     assert "commands" not in json.loads(without)
     for command in ("twinbench run b", "twinbench run a", "twinbench run b", ""):
         write_plan(tmp_path, planned, command)
-    assert read_plan(tmp_path)["commands"] == ["twinbench run b", "twinbench run a"]
+    assert read_plan(tmp_path).commands == ("twinbench run b", "twinbench run a")
     assert json.loads((tmp_path / PLAN).read_text()) == json.loads(without) | {
         "commands": ["twinbench run b", "twinbench run a"]
     }
@@ -90,9 +91,9 @@ def test_runs_that_begin_together_lose_no_command(
     monkeypatch.setattr(layout, "write_bytes_atomically", late)
     write_plan(tmp_path, more, "twinbench run late")
     plan = read_plan(tmp_path)
-    assert plan["commands"][0] == "twinbench run first"
-    assert sorted(plan["commands"][1:]) == ["twinbench run late", "twinbench run meanwhile"]
-    assert len(plan["trials"]) == len(more.trials)
+    assert plan.commands[0] == "twinbench run first"
+    assert sorted(plan.commands[1:]) == ["twinbench run late", "twinbench run meanwhile"]
+    assert len(plan.trials) == len(more.trials)
 
 
 def _overtake(monkeypatch: pytest.MonkeyPatch, folder: Path, plan: Plan) -> None:
@@ -115,8 +116,8 @@ def test_a_run_that_is_overtaken_leaves_the_trials_of_the_one_that_overtook_it(
     _overtake(monkeypatch, tmp_path, more)
     write_plan(tmp_path, planned, "twinbench run early")
     plan = read_plan(tmp_path)
-    assert set(plan["commands"]) == {"twinbench run early", "twinbench run meanwhile"}
-    assert [trial["trial_id"] for trial in plan["trials"]] == [trial.trial_id for trial in more.trials]
+    assert set(plan.commands) == {"twinbench run early", "twinbench run meanwhile"}
+    assert [trial.trial_id for trial in plan.trials] == [trial.trial_id for trial in more.trials]
 
 
 def test_a_run_whose_plan_is_overtaken_by_another_sweeps_says_so(
@@ -126,7 +127,7 @@ def test_a_run_whose_plan_is_overtaken_by_another_sweeps_says_so(
     _overtake(monkeypatch, tmp_path, other)
     with pytest.raises(InvalidInput, match="another run has planned the folder anew since, without"):
         write_plan(tmp_path, planned, "twinbench run early")
-    assert {trial["trial_id"] for trial in read_plan(tmp_path)["trials"]} == {trial.trial_id for trial in other.trials}
+    assert {trial.trial_id for trial in read_plan(tmp_path).trials} == {trial.trial_id for trial in other.trials}
 
 
 def test_eight_runs_at_one_moment_leave_eight_commands(tiny_plan: Callable[..., Plan], tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_eight_runs_at_one_moment_leave_eight_commands(tiny_plan: Callable[..., 
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, range(8)))
-    assert sorted(read_plan(tmp_path)["commands"]) == [f"twinbench run {number}" for number in range(8)]
+    assert sorted(read_plan(tmp_path).commands) == [f"twinbench run {number}" for number in range(8)]
 
 
 def test_a_folder_of_before_commands_had_files_keeps_those_of_its_plan(
@@ -150,7 +151,7 @@ def test_a_folder_of_before_commands_had_files_keeps_those_of_its_plan(
         write_plan(tmp_path, planned, command)
     shutil.rmtree(tmp_path / layout.COMMANDS)
     write_plan(tmp_path, planned, "twinbench run c")
-    assert read_plan(tmp_path)["commands"] == ["twinbench run b", "twinbench run a", "twinbench run c"]
+    assert read_plan(tmp_path).commands == ("twinbench run b", "twinbench run a", "twinbench run c")
 
 
 @pytest.mark.parametrize("content", ["[1]", "{"])
@@ -169,5 +170,5 @@ def test_a_plan_whose_commands_are_no_texts_is_told(tiny_plan: Callable[..., Pla
     content = json.loads((tmp_path / PLAN).read_text())
     for commands in (5, [5]):
         (tmp_path / PLAN).write_text(json.dumps(content | {"commands": commands}))
-        with pytest.raises(InvalidInput, match="cannot be read"):
+        with pytest.raises(InvalidInput, match=r"its plan\.json is not a plan: commands"):
             write_plan(tmp_path, planned)

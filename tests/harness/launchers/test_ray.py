@@ -227,7 +227,7 @@ def test_what_ends_the_workers_is_told_by_the_command(there: Twinbench, ray_clus
     wait_until(lambda: list((folder / "launches").glob("*.json")), "no worker was asked for")
     (folder / "plan.json").write_text("no plan")  # which workers read once they have imported torch
     output, errors = driver.communicate(timeout=120)
-    assert driver.returncode == 1 and "plan.json cannot be read" in output and "Traceback" not in output + errors
+    assert driver.returncode == 1 and "plan.json is not a plan" in output and "Traceback" not in output + errors
 
 
 def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:

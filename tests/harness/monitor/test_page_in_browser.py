@@ -95,7 +95,7 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
     with serving(twinbench, "run", browser) as opened:
         page = opened(color_scheme="dark")
         page.get_by_text("Waiting for the plan").wait_for()
-        page.get_by_text("run: is no run folder: it has no plan.json").wait_for()
+        page.get_by_text("run: not a run folder: it has no plan.json").wait_for()
         assert grave_faults(page) == []
         run = twinbench.start_run("run", SWEEP, "--workers", 1)
         page.locator("#running .chart path").first.wait_for(timeout=120_000)  # a curve that grows

@@ -76,7 +76,7 @@ def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
     watching.join(timeout=30)
     assert not watching.is_alive()
     told = file.getvalue()
-    assert f"{synthetic_run.folder}: is no run folder: it has no plan.json; waiting for the plan" in told
+    assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for the plan" in told
     assert "2 trials: 1 done, 1 failed; finished" in told
     assert told.count("RuntimeError: invented") == 1
 

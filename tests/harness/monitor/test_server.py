@@ -312,7 +312,7 @@ def test_a_folder_may_come_go_and_come_again(filled_run: SyntheticRun, ask: Call
     filled_run.folder.rename(aside)
     asked = ask(filled_run.folder)
     assert asked.state()["state"] == "waiting"
-    assert asked.state()["problem"] == f"{filled_run.folder}: is no run folder: it has no plan.json"
+    assert asked.state()["problem"] == f"{filled_run.folder}: not a run folder: it has no plan.json"
     aside.rename(filled_run.folder)
     assert asked.state()["counts"]["done"] == 55
     filled_run.folder.rename(aside)

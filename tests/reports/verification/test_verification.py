@@ -614,8 +614,8 @@ STRANGE = {
     "a record that is a list": ("records/", b"[]", "not a record"),
     "a record nested too deep": ("records/", b'{"a":' * 900 + b"1" + b"}" * 900, "too deep"),
     "a record of a huge number": ("records/", b'{"a": 1' + b"0" * 400 + b"}", "too large"),
-    "a plan that is a list": ("plan.json", b"[]", "is no plan"),
-    "a plan without trials": ("plan.json", b'{"schema": 1}', "is no plan"),
+    "a plan that is a list": ("plan.json", b"[]", "is not a plan"),
+    "a plan without trials": ("plan.json", b'{"schema": 1}', "is not a plan"),
     "attempts that are none": ("attempts.json", b"{}", "is no list of attempts"),
     "attempts at a path": (
         "attempts.json",
@@ -669,7 +669,7 @@ def test_a_planned_trial_of_the_wrong_kind_is_named(tampered, tmp_path, key, val
         plan["trials"][0][key] = value
         members["plan.json"] = as_json(plan)
 
-    assert f"plan.json: is no plan: trials.0 has no right {key}" in faults_of(tampered(change), tmp_path)
+    assert f"plan.json: is not a plan: trials.0.{key}: should be a " in faults_of(tampered(change), tmp_path)
 
 
 @pytest.mark.parametrize("commands", ["twinbench run digits", [5]])
@@ -677,7 +677,7 @@ def test_commands_of_the_wrong_kind_are_named(tampered, tmp_path, commands):
     def change(members: Members) -> None:
         members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"commands": commands})
 
-    assert "plan.json: is no plan: its commands are no list of texts" in faults_of(tampered(change), tmp_path)
+    assert "plan.json: is not a plan: commands" in faults_of(tampered(change), tmp_path)
 
 
 def test_claims_that_are_none_fail_the_level_render_and_no_more(tampered, tmp_path):

@@ -124,11 +124,11 @@ def test_claims_files_that_another_machine_could_not_tell_apart_are_refused(run)
         bundled(run)
 
 
-def test_what_is_no_run_folder_is_told(tmp_path):
-    with pytest.raises(InvalidInput, match="is no run folder"):
+def test_a_folder_without_a_plan_is_not_bundled(tmp_path):
+    with pytest.raises(InvalidInput, match=r"not a run folder: it has no plan\.json"):
         write_bundle(tmp_path, tmp_path / "b", no_report)
     (tmp_path / "plan.json").write_text("[]")
-    with pytest.raises(InvalidInput, match="is no plan"):
+    with pytest.raises(InvalidInput, match=r"its plan\.json is not a plan"):
         write_bundle(tmp_path, tmp_path / "b", no_report)
 
 

@@ -1,0 +1,163 @@
+"""plan.json: what a run folder is to hold, checked whole when it is read.
+
+Keys that this version does not know are kept, so that a merged plan loses nothing.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from twinbench.results.record import PLAN, RecordError
+from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.protocol import CarriedProtocol
+from twinbench.sweeps.trial import Trial
+
+PLAN_SCHEMA = 1
+LONGEST_SHOWN = 60  # characters of a wrong value in an error
+
+
+class BrokenPlan(RecordError):
+    """A plan.json that is not a plan; the text names the first wrong key."""
+
+
+class _CheckedProtocol(TypedDict):
+    """What is checked of a `CarriedProtocol`. Its content is not: the protocol's hash covers it."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: StrictStr
+    version: StrictInt
+    hash: StrictStr
+    content: dict[str, Any]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class PlannedTrial(_Table):
+    """One trial of a plan: the ids that the plan states, and all that a `Trial` holds except its protocol."""
+
+    trial_id: StrictStr
+    cell_id: StrictStr
+    method: StrictStr
+    method_version: StrictInt
+    settings: dict[str, Any]
+    training: dict[str, Any]
+    seed: StrictInt
+    dataset_fingerprint: StrictStr
+
+    def under(self, protocol: CarriedProtocol) -> Trial:
+        """Return the trial under `protocol`. It computes its ids from its content."""
+        return Trial(
+            self.method,
+            self.method_version,
+            self.settings,
+            self.training,
+            self.seed,
+            self.dataset_fingerprint,
+            protocol,
+        )
+
+
+class PlanFile(_Table):
+    """The content of plan.json. `axes` are those that the sweep varies; `commands` those that ran the folder."""
+
+    schema_number: Literal[1] = Field(alias="schema")
+    name: StrictStr
+    question: StrictStr
+    protocol: Annotated[
+        CarriedProtocol, GetPydanticSchema(lambda _, handler: handler.generate_schema(_CheckedProtocol))
+    ]
+    axes: tuple[StrictStr, ...]
+    trials: tuple[PlannedTrial, ...]
+    commands: tuple[StrictStr, ...] = ()  # absent in folders of older versions
+
+    def content(self) -> dict[str, Any]:
+        """Return the plan as plain JSON types, unknown keys included."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    def full_trials(self) -> list[Trial]:
+        """Return the trials with their protocol, in the plan's order."""
+        return [trial.under(self.protocol) for trial in self.trials]
+
+
+def read_plan(run_folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> PlanFile:
+    """Return the plan of `run_folder`; InvalidInput where there is none. `read` returns the bytes of a file."""
+    return plan_and_bytes(run_folder, read)[0]
+
+
+def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> tuple[PlanFile, bytes]:
+    """Return the plan and the bytes of its file; raises as `read_plan` does."""
+    try:
+        data = read(run_folder / PLAN)
+        return parse_plan(data), data
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"not a run folder: it has no {PLAN}"
+    except OSError as error:
+        problem = f"its {PLAN} cannot be read: {error.strerror or error}"
+    except BrokenPlan as error:
+        problem = f"its {PLAN} is not a plan: {error}"
+    raise InvalidInput([Mistake(str(run_folder), "", problem)])
+
+
+def parse_plan(data: bytes) -> PlanFile:
+    """Return the plan in `data`. Raises BrokenPlan."""
+    try:
+        return PlanFile.model_validate_json(data)
+    except ValidationError as error:
+        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+            raise BrokenPlan(_problem(error)) from None
+    # pydantic's parser refuses lone surrogates, which stand for a command's undecodable file names; json takes them.
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BrokenPlan(f"not JSON ({error})") from None
+    return checked_plan(content)
+
+
+def checked_plan(content: object) -> PlanFile:
+    """Return the plan that was read from JSON as `content`. Raises BrokenPlan."""
+    try:
+        return PlanFile.model_validate(content)
+    except ValidationError as error:
+        raise BrokenPlan(_problem(error)) from None
+
+
+def is_carried_protocol(value: object) -> TypeGuard[CarriedProtocol]:
+    """Return whether `value` has the keys and types of a protocol as plans and trials carry it."""
+    try:
+        _PROTOCOL.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+_PROTOCOL = TypeAdapter(_CheckedProtocol)
+
+
+def _problem(error: ValidationError) -> str:
+    """Return the first problem as `key: problem (seen: value)`."""
+    first = error.errors(include_url=False)[0]
+    key, seen = ".".join(map(str, first["loc"])), repr(first["input"])
+    if first["type"] == "missing":
+        return f"{key}: is missing"
+    if key == "schema":
+        return f"schema: {seen} is not supported; this version reads {PLAN_SCHEMA}"
+    shown = seen if len(seen) <= LONGEST_SHOWN else f"{seen[: LONGEST_SHOWN - 3]}..."
+    wanted = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list"}.get(first["type"])
+    problem = f"should be {wanted}" if wanted else first["msg"].replace("Input should", "should", 1)
+    return f"{key}: {problem} (seen: {shown})" if key else f"{problem} (seen: {shown})"
