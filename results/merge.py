@@ -20,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from twinbench.results.code_hash import is_same_code
 from twinbench.results.plan import PlanFile, PlannedTrial, read_plan
 from twinbench.results.record import (
     DECLARATIONS,
@@ -433,7 +434,14 @@ def _differences(found: Sequence[_Found]) -> tuple[str, ...]:
 
 def _hints(found: Sequence[_Found]) -> tuple[str, ...]:
     """Sentences on those circumstances that differ and may explain it."""
-    return _contrasts({one.number: dict(_surroundings(one.record["circumstance"])) for one in found})
+    circumstances = {one.number: one.record["circumstance"] for one in found}
+    hints = _contrasts({number: dict(_surroundings(one)) for number, one in circumstances.items()})
+    hashed = [one for one in circumstances.values() if one.get("code_hash")]
+    if is_same_code((str(one["code_hash"]), str(one.get("commit") or "")) for one in hashed) is None:
+        hints += (
+            "The code's hashes are of two kinds, which cannot be compared: whether the code differs is not known.",
+        )
+    return hints
 
 
 def _metric_name(metric: Mapping[str, Any]) -> str:

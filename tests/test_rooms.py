@@ -1,10 +1,14 @@
 """The rooms import each other in the directions of the design, without circles, and never by bare folder names."""
 
 import ast
+import shutil
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 from room_graph import ROOT, TOP, imports, module_graph, modules
+
+from twinbench.harness.system import provenance
 
 MAY_IMPORT: dict[str, set[str]] = {
     "methods": set(),
@@ -49,7 +53,6 @@ ORDER = {
 TORCH_FREE = ("sweeps", "results", "reports")
 TORCH = ("torch", "torchvision", "timm")
 LAZY = ("ray", "submitit", "duckdb", "plotly", "matplotlib")  # a machine that trains may have none of them
-TRAINS = ("methods", "sweeps", "harness/system", "harness/data", "harness/training", "harness/evaluation")
 
 
 def test_no_module_is_imported_by_its_bare_folder_name() -> None:
@@ -89,10 +92,57 @@ def test_rooms_that_read_results_do_without_torch(room: str) -> None:
         assert not [name for name in imports(path) if name.split(".")[0] in TORCH], path
 
 
-@pytest.mark.parametrize("room", TRAINS)
-def test_what_trains_imports_no_database_plot_or_cluster_library_at_the_top(room: str) -> None:
-    for path in (ROOT / room).rglob("*.py"):
+def test_what_computes_imports_no_database_plot_or_cluster_library_at_the_top() -> None:
+    for path in _hashed().values():
         assert not [name for name in imports(path, top_level_only=True) if name.split(".")[0] in LAZY], path
+
+
+def _hashed() -> dict[str, Path]:
+    """The modules that the code hash covers."""
+    parts = [ROOT / part for part in provenance.COMPUTES]
+    assert all(part.exists() for part in parts)
+    return {name: path for name, path in modules().items() if {path, *path.parents} & set(parts)}
+
+
+def test_what_computes_a_number_imports_nothing_outside_the_code_hash() -> None:
+    hashed = _hashed()
+    assert {"methods.byol", "sweeps.trial", "harness.data.images", "harness.trial.execute"} <= hashed.keys()
+    for module in hashed:
+        packages = {module.rsplit(".", depth)[0] for depth in range(1, module.count(".") + 1)}
+        outside = (module_graph()[module] | packages) - hashed.keys()
+        assert not outside, f"{module} imports {outside}, which the code hash does not cover"
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("reports/latex.py", False),
+        ("results/record.py", False),
+        ("harness/commands/plan.py", False),
+        ("harness/launchers/local.py", False),
+        ("harness/run_folder/leases.py", False),
+        ("harness/trial/worker.py", False),
+        ("methods/byol.py", True),
+        ("sweeps/trial.py", True),
+        ("harness/system/memory.py", True),
+        ("harness/data/images.py", True),
+        ("harness/training/loop.py", True),
+        ("harness/evaluation/knn.py", True),
+        ("harness/trial/execute.py", True),
+    ],
+)
+def test_a_comment_changes_the_code_hash_only_where_numbers_are_computed(
+    file: str, changes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in TOP:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    before = provenance.code_hash.__wrapped__(), provenance.package_hash.__wrapped__()
+    with (tmp_path / file).open("a", encoding="utf-8") as opened:
+        opened.write("# A comment.\n")
+    after = provenance.code_hash.__wrapped__(), provenance.package_hash.__wrapped__()
+    assert (before[0] != after[0]) is changes
+    assert before[1] != after[1]
 
 
 def test_every_folder_of_code_says_in_a_line_what_it_is_for() -> None:

@@ -87,7 +87,6 @@ def _trials(folder: "Folder") -> list[Mapping[str, Any]]:
 
 def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
     from twinbench.harness.monitor.progress_bars import label
-    from twinbench.harness.system.provenance import code_hash
 
     there = {str(trial["trial_id"]): trial for trial in _trials(folder)}
     status = {trial.trial_id: str(there[trial.trial_id]["status"]) for trial in planned.trials}
@@ -98,13 +97,21 @@ def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
     counts = Counter(status.values())
     told = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
     typer.echo(f"{len(status)} trials in {cells} cells, {told}; protocol {protocol}; run folder {run_folder}")
-    stale = [i for i, state in status.items() if state != "missing" and there[i]["code_hash"] != code_hash()]
-    if stale:
-        typer.echo(
-            f"{len(stale)} of them were made by other code than this, which their ids do not cover: stale, perhaps"
-        )
+    same = [_is_same_code(there[trial_id]) for trial_id, state in status.items() if state != "missing"]
+    if stale := same.count(False):
+        typer.echo(f"{stale} of them were made by other code than this, which their ids do not cover: stale, perhaps")
+    if unknown := same.count(None):
+        typer.echo(f"{unknown} of them have a code hash of an earlier kind: whether their code differs is not known")
     if other := len(there) - len(status):
         typer.echo(f"{other} more trials of the folder are not of this plan")
+
+
+def _is_same_code(trial: Mapping[str, Any]) -> bool | None:
+    """Whether a recorded trial was run by the code that is installed now; None if its record does not show it."""
+    from twinbench.harness.system.provenance import code_hash, commit
+    from twinbench.results.code_hash import is_same_code
+
+    return is_same_code([(trial["code_hash"], trial["commit"]), (code_hash(), commit())])
 
 
 def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) -> dict[str, "Rate"]:

@@ -1,4 +1,4 @@
-"""The package's code as it is now, kept in the run folder: a queued job runs what was there at submission."""
+"""Copy the package's code into the run folder, so that a queued job runs the code of its submission."""
 
 import os
 import secrets
@@ -11,11 +11,12 @@ NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
 def snapshot(run_folder: Path) -> Path:
-    """Copies the package, and the packages that add methods to it, under `code/HASH`, once; to put first on PYTHONPATH.
+    """Copy the package and the packages that add methods to `code/HASH`, once. Return that folder, for PYTHONPATH.
 
-    What those packages import beside themselves is not copied: it is whatever is installed.
+    HASH covers all of the code, not only what computes a number. What those packages import from elsewhere is not
+    copied: the job uses what is installed.
     """
-    folder = run_folder.resolve() / "code" / provenance.code_hash()[:16]
+    folder = run_folder.resolve() / "code" / provenance.package_hash()[:16]
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

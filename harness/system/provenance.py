@@ -1,4 +1,4 @@
-"""Which code, in which surroundings, made a result: recorded with it, no part of its identity."""
+"""Which code, libraries and machine made a result: recorded with it, but not part of a trial's identity."""
 
 import contextlib
 import functools
@@ -9,12 +9,28 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from twinbench.methods.names import ENTRY_POINTS
 
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
+# What computes a number. It imports nothing of the package but itself, which tests/test_rooms.py holds.
+COMPUTES = (
+    "methods",
+    "sweeps",
+    "harness/__init__.py",
+    "harness/system",
+    "harness/data",
+    "harness/training",
+    "harness/evaluation",
+    "harness/trial/__init__.py",
+    "harness/trial/execute.py",
+    "harness/trial/ranks.py",
+)
+# Stands before the hash in records; hashes without it, of earlier records, cover every file of the package. Change it
+# when COMPUTES covers another kind of code, so that no hash is compared with one that covers something else.
+KIND = "2:"
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMIT = "COMMIT"  # in a snapshot: the commit it was made from
 CLEAR = Path("/proc/self/clear_refs")
@@ -23,18 +39,23 @@ VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "scipy")
 
 @functools.cache
 def code_hash() -> str:
-    """sha256 over names and contents of the Python files that trials run, those of packages that add methods too."""
+    """Return "2:" and the sha256 over the Python files that compute a trial's numbers, added methods included."""
+    return KIND + _hash_of(COMPUTES)
+
+
+@functools.cache
+def package_hash() -> str:
+    """Return the sha256 over all Python files of the package, and of the packages that add methods."""
+    return _hash_of(ROOMS)
+
+
+def _hash_of(parts: Iterable[str]) -> str:
+    """Hash names and contents of the Python files in `parts` of the package and in the packages that add methods."""
     total = hashlib.sha256()
-    for room in ROOMS:
-        _add_code(total, ROOT / room, ROOT)
-    for top in other_packages():
-        _add_code(total, top, top.parent)
+    for code, root in [*((ROOT / part, ROOT) for part in parts), *((top, top.parent) for top in other_packages())]:
+        for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:
+            total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _add_code(total: Any, code: Path, root: Path) -> None:
-    for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:
-        total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.integrity import Level, judged, not_run
 from twinbench.results.bundles.contents import Contents, Table
 from twinbench.results.bundles.write import printable
+from twinbench.results.code_hash import is_same_code
 from twinbench.results.record import COMPUTED_WITH, read_artefact, read_record, record_path
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol import Protocol, contradictions
@@ -115,8 +116,11 @@ def _values(result: Table) -> dict[tuple[str, str, str], float]:
 def _unlike(record: Table, own: Table) -> str:
     """What else differs between there and here, and may explain it."""
     there, here = record["circumstance"], own["circumstance"]
-    keys = [key for key in ("code_hash", "versions", *COMPUTED_WITH) if there.get(key) != here[key]]
-    return f"; other than there: {', '.join(keys)}" if keys else ""
+    keys = [key for key in ("versions", *COMPUTED_WITH) if there.get(key) != here[key]]
+    same = is_same_code((one.get("code_hash"), one.get("commit")) for one in (there, here))
+    keys = ["code_hash", *keys] if same is False else keys
+    unknown = "; whether the code is the same is not known" if same is None else ""
+    return (f"; other than there: {', '.join(keys)}" if keys else "") + unknown
 
 
 def _flips(run_folder: Path, record: Table, own_folder: Path, own: Table) -> str:

@@ -16,6 +16,7 @@ from twinbench.reports.page.trials import trials_data
 from twinbench.reports.tables import frames, queries
 from twinbench.reports.tables.cells import NOT_DONE, REPORTED_ON, Run, Section, records
 from twinbench.reports.tables.csv_text import csv_text
+from twinbench.results.code_hash import NOT_COMPARABLE
 from twinbench.sweeps.metrics import METRICS, VALIDATION_CURVE
 
 
@@ -155,7 +156,8 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "provenance": records(provenance),
         "provenance_csv": csv_text(provenance),
         "provenance_query": queries.command(queries.provenance(section)),
-        "differing": list(dict.fromkeys(row["what"] for row in records(provenance) if row["differs"])),
+        "differing": list(dict.fromkeys(row["what"] for row in records(provenance) if row["differs"] == "differs")),
+        "code_is_unknown": any(row["differs"] == NOT_COMPARABLE for row in records(provenance)),
         "costs": _table(
             f"{key}-costs",
             "What the recorded trials cost, failed ones included",

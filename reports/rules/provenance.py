@@ -16,6 +16,7 @@ from twinbench.reports.rules.case import (
     some,
 )
 from twinbench.reports.tables.cells import REPORTED_ON, is_packed
+from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.metrics import get_metric, metric_names
 
 DRIFTING = ("commit", "code_hash", "device", "precision", "mode")
@@ -85,22 +86,49 @@ def _unlike_their_records(case: Case) -> Iterator[str]:
 
 
 def no_drift(case: Case) -> Outcome:
-    """The same code, device, precision and mode of kernels for all.
+    """Judge whether all trials ran with the same code, device, precision and mode of kernels.
 
-    What tells the sides apart may be the difference itself.
+    What differs between the sides may be the reason for the difference that is claimed. Where two kinds of code hash
+    leave open whether the code is the same, it counts neither as the same nor as different: between the sides the
+    claim cannot be verified, and within them it is a remark.
     """
     if case.has_no_record:
         return NO_RECORD
     if packed := _packed(case):
         return FAILED, f"{packed} trials took turns with others: their seconds are not what they take", "stops"
-    seen = {what: _seen(case, what) for what in _surroundings(case)}
-    told = {what: values for what, values in seen.items() if len(distinct(values.values())) > 1}
-    if not told:
+    differing = [(what, values) for what, values in _comparable(case) if len(distinct(values.values())) > 1]
+    kinds = _kinds_of_unknown_code(case)
+    if not differing and not kinds:
         return PASSED, "one code, device, precision, mode of kernels and set of versions"
-    apart = [what for what in told if what not in HARMLESS and _tells_sides_apart(case, told[what])]
+    apart = [(what, values) for what, values in differing if what not in HARMLESS and _tells_sides_apart(case, values)]
     if apart:
-        return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(what, told[what]) for what in apart)}"
-    return FAILED, f"they differ in {'; '.join(_drift_text(what, values) for what, values in told.items())}", "told"
+        return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(*one) for one in apart)}"
+    texts = [f"they differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []
+    if not kinds:
+        return FAILED, texts[0], "told"
+    texts.append(
+        "whether they ran the same code is not known: their code hashes are of two kinds, which do not compare"
+    )
+    return FAILED, "; ".join(texts), "unverified" if _tells_sides_apart(case, kinds) else "told"
+
+
+def _comparable(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what the trials ran with, by trial; code hashes of each kind by themselves."""
+    for what in _surroundings(case):
+        values = _seen(case, what)
+        if what != "code_hash":
+            yield what, values
+            continue
+        for one in sorted({kind(value) for value in values.values()}):
+            yield what, {trial_id: value for trial_id, value in values.items() if kind(value) == one}
+
+
+def _kinds_of_unknown_code(case: Case) -> dict[str, str]:
+    """Return the kind of each trial's code hash, if there are several and commits do not show that the code is one."""
+    code, commits = _seen(case, "code_hash"), _seen(case, "commit")
+    kinds = {trial_id: kind(value) for trial_id, value in code.items()}
+    is_one = len(set(kinds.values())) <= 1 or is_same_code((code[trial_id], commits[trial_id]) for trial_id in code)
+    return {} if is_one else kinds
 
 
 def _packed(case: Case) -> int:

@@ -1,7 +1,7 @@
 """The rules A1 to A24 that a claim is held against, each a function of the case with its source and its evidence query.
 
     stops       a claim that fails it is INADMISSIBLE: no statistics are printed as its support
-    unverified  a claim that fails it rests on numbers that no record stands behind
+    unverified  a claim that fails it rests on numbers without records, or on records that leave open what made them
     narrows     a claim that fails it says more than it may: what is left of it is NARROWED
     late        a claim that fails it is EXPLORATORY
     told        what fails is said beside the verdict

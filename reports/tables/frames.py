@@ -19,6 +19,7 @@ from twinbench.reports.tables.cells import (
     is_packed,
 )
 from twinbench.reports.tables.cells import records as rows_of
+from twinbench.results.code_hash import NOT_COMPARABLE, is_same_code
 from twinbench.results.record import COMPUTED_WITH
 from twinbench.sweeps.metrics import KNN, METRICS
 
@@ -97,6 +98,14 @@ def provenance(run: Run, section: Section) -> pd.DataFrame:
     rows: list[Record] = []
     for name in PROVENANCE:
         rows += _distinct(name, [trial[name] for trial in recorded])
+    made_by = [(trial["code_hash"], trial["commit"]) for trial in recorded]
+    if (
+        any(row["what"] == "code_hash" and row["differs"] for row in rows)
+        and (same := is_same_code(made_by)) is not False
+    ):
+        rows = [
+            row | {"differs": "" if same else NOT_COMPARABLE} if row["what"] == "code_hash" else row for row in rows
+        ]
     ids = {trial["trial_id"] for trial in recorded}
     packages: dict[str, list[Any]] = {}
     for row in rows_of(run.versions):

@@ -178,6 +178,17 @@ def test_done_and_diverged_disagree_and_the_circumstances_that_differ_are_named(
     )
 
 
+def test_code_hashes_of_two_kinds_are_said_not_to_be_comparable(site, out):
+    here, there = site("here"), site("there")
+    here.planned_and_recorded(0.9)
+    there.planned_and_recorded(0.8, circumstance={"code_hash": "2:" + "e" * 64, "commit": "f" * 40})
+    (disagreement,) = joined(out, here, there).disagreements
+    assert disagreement.hints == (
+        "The code's hash is 'dddddddddddd' in source 1 and '2:eeeeeeeeee' in source 2.",
+        "The code's hashes are of two kinds, which cannot be compared: whether the code differs is not known.",
+    )
+
+
 def test_a_disagreement_among_three_names_who_agrees_with_whom(site, out):
     runs = [site(name) for name in ("one", "two", "three")]
     for run, accuracy in zip(runs, (0.9, 0.8, 0.9), strict=True):

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from claim_study import CLAIM, honest_study
+from claim_study import CLAIM, honest_study, rewrite
 
-from twinbench.harness.commands.plan import _print_prospects, planned_folder
+from twinbench.harness.commands.plan import _print_prospects, _print_trials, planned_folder
 from twinbench.harness.commands.plan import plan as plan_command
 from twinbench.harness.performance.cost_estimate import Rate, hours, measured_rates, recorded_rates
 from twinbench.harness.planning import Plan, make_plan
+from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_trial
 from twinbench.reports.claims.claim import read_claims
@@ -99,3 +100,25 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what
     for name, label in checked.items():
         assert re.search(rf"^{name} .* judged already: {label}$", told, re.MULTILINE)
     assert "2 of 2 claims are judged already" in told and "can be settled by this plan" not in told
+
+
+@pytest.mark.parametrize(
+    ("code_hash", "says"),
+    [
+        ("d" * 64, " of them have a code hash of an earlier kind"),
+        ("2:" + "e" * 64, " of them were made by other code than this"),
+        (provenance.code_hash(), ""),
+    ],
+)
+def test_a_plan_says_which_trials_other_code_made_and_of_which_that_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code_hash: str, says: str
+) -> None:
+    study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{CLAIM}')
+    for trial in study.trials:
+        rewrite(study, trial, lambda record: record["circumstance"].update({"code_hash": code_hash}))
+    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
+    with planned_folder(planned, study.folder) as folder:
+        _print_trials(planned, folder, study.folder)
+    printed = capsys.readouterr().out
+    assert f"{len(study.trials)} trials in 4 cells" in printed
+    assert f"{len(study.trials)}{says}" in printed if says else "of them" not in printed

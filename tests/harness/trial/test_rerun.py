@@ -21,12 +21,12 @@ from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial import rerun as harness_rerun
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.rerun import compared, drawn, rerun
+from twinbench.harness.trial.rerun import _unlike, compared, drawn, rerun
 from twinbench.reports.verification.integrity import Level, integrity
 from twinbench.reports.verification.levels import aggregate, rendered
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.write import write_bundle
-from twinbench.results.record import read_record, record_files
+from twinbench.results.record import COMPUTED_WITH, read_record, record_files
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import PROSE
@@ -268,3 +268,20 @@ def test_what_is_no_bundle_and_what_is_no_option_is_invalid_input(bundle, tmp_pa
         told = command("verify", *arguments)
         assert isinstance(told.exception, InvalidInput) and said in str(told.exception)
     assert isinstance(command("bundle", tmp_path).exception, InvalidInput)
+
+
+@pytest.mark.parametrize(
+    ("code_hash", "commit", "said"),
+    [
+        ("2:b", "c", "; other than there: code_hash, threads"),
+        ("2:a", "d", "; other than there: threads"),
+        ("a", "c", "; other than there: threads"),
+        ("a", "d", "; other than there: threads; whether the code is the same is not known"),
+    ],
+)
+def test_what_may_explain_a_difference_is_named_and_code_only_where_it_is_known_to_differ(
+    code_hash: str, commit: str, said: str
+) -> None:
+    there: dict[str, Any] = dict.fromkeys(COMPUTED_WITH, "") | {"versions": {}, "code_hash": "2:a", "commit": "c"}
+    here = there | {"code_hash": code_hash, "commit": commit, "threads": 2}
+    assert _unlike({"circumstance": there}, {"circumstance": here}) == said

@@ -133,6 +133,9 @@ def test_the_evidence_query_of_a_rule_shows_the_trials_of_the_claim(rule: str, c
 
 # --- what one rule sees -----------------------------------------------------------------------------------------------
 
+NEW_KIND = {"code_hash": "2:" + "e" * 64}
+CHANGED = {"commit": "c" * 40 + "+changes"}
+
 SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "more candidates than the protocol has": (
         "A5", "stops", "selected out of 52, and the protocol has 8",
@@ -155,10 +158,24 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"device": "NVIDIA H100"})),
     "devices that both sides share": (
         "A22", "told", "they differ in device: NVIDIA H100, cpu",
-        lambda case: mixed(mixed(case, "simclr", "device", "NVIDIA H100"), "byol", "device", "NVIDIA H100")),
+        lambda case: mixed(mixed(case, "simclr", device="NVIDIA H100"), "byol", device="NVIDIA H100")),
     "another commit with the same code": (
         "A22", "told", "commit: ",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"commit": "f" * 40})),
+    "code hashes of two kinds, one on each side": (
+        "A22", "unverified", "their code hashes are of two kinds, which do not compare",
+        lambda case: with_trials(case, "simclr", lambda trial: trial | NEW_KIND | {"commit": "f" * 40})),
+    "code hashes of two kinds on both sides": (
+        "A22", "told", "whether they ran the same code is not known",
+        lambda case: mixed(mixed(case, "simclr", **NEW_KIND), "byol", **NEW_KIND, commit="f" * 40)),
+    "code hashes of two kinds with the same commit, which had changes": (
+        "A22", "unverified", "whether they ran the same code is not known",
+        lambda case: with_trials(with_trials(case, "simclr", lambda trial: trial | NEW_KIND | CHANGED), "byol",
+                                 lambda trial: trial | CHANGED)),
+    "different code among hashes of one of two kinds": (
+        "A22", "stops", "the sides themselves differ in code hash: dddddddddddddddd, eeeeeeeeeeeeeeee",
+        lambda case: with_trials(mixed(case, "byol", **NEW_KIND), "simclr",
+                                 lambda trial: trial | {"code_hash": "e" * 64})),
     "results without a time": (
         "A24", "late", "12 results do not say when they came",
         lambda case: with_trials(with_trials(case, "simclr", timeless), "byol", timeless)),
@@ -186,9 +203,9 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
 }  # fmt: skip
 
 
-def mixed(case: Case, method: str, key: str, value: str) -> Case:
-    """Half of the method's trials with another value."""
-    return with_trials(case, method, lambda trial: trial | ({key: value} if trial["seed"] % 2 else {}))
+def mixed(case: Case, method: str, **values: str) -> Case:
+    """Half of the method's trials with other values."""
+    return with_trials(case, method, lambda trial: trial | (values if trial["seed"] % 2 else {}))
 
 
 def timeless(trial: dict[str, Any]) -> dict[str, Any]:
@@ -201,6 +218,11 @@ def test_a_rule_sees(what: str, case: Case) -> None:
     finding = found(rule, change(case))
     assert (finding.outcome, finding.weight) == (FAILED, weight), finding.text
     assert text in finding.text
+
+
+def test_code_hashes_of_two_kinds_with_one_commit_are_the_same_code(case: Case) -> None:
+    finding = found("A22", with_trials(case, "simclr", lambda trial: trial | NEW_KIND))
+    assert (finding.outcome, finding.text) == SEEN["A22"]
 
 
 def test_a_sentence_without_the_protocol_passes_where_it_names_all_that_was_fixed(case: Case) -> None:

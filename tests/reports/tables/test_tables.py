@@ -131,6 +131,18 @@ def test_provenance_names_what_differs(synthetic_run):
     assert list(frame[frame["what"] == "torch"]["value"]) == ["2.14.1"]
 
 
+@pytest.mark.parametrize(("commit", "differs"), [("f" * 40, "not comparable"), ("c" * 40, "")])
+def test_code_hashes_of_two_kinds_are_not_said_to_differ(synthetic_run, commit, differs):
+    synthetic_run.planned_and_recorded(seed=0)
+    synthetic_run.planned_and_recorded(seed=1, circumstance={"code_hash": "2:" + "e" * 64, "commit": commit})
+    with ResultStore(synthetic_run.folder) as store:
+        store.ingest()
+        run = read_run(store)
+    frame = frames.provenance(run, sections(run)[0])
+    assert list(frame[frame["what"] == "code_hash"]["differs"]) == [differs, differs]
+    assert set(frame[frame["what"] == "commit"]["differs"]) == {"differs" if differs else ""}
+
+
 def test_costs_add_up_over_all_recorded_trials(synthetic_run):
     synthetic_run.planned_and_recorded(seed=0)
     synthetic_run.planned_and_recorded(None, seed=1, status="failed", reason="x")
