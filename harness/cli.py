@@ -15,7 +15,7 @@ from twinbench.harness.commands.protocol import protocol_app
 from twinbench.harness.commands.results import collect, merge, query, report
 from twinbench.harness.commands.run import run
 from twinbench.harness.commands.watch import cancel, logs, serve, status, watch
-from twinbench.results.record import takes_no_more
+from twinbench.results.atomic_files import is_storage_error
 from twinbench.sweeps.errors import InvalidInput
 
 app = typer.Typer(
@@ -59,7 +59,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if not takes_no_more(error):
+        if not is_storage_error(error):
             raise
         print(f"error: the disk takes no more: {error}; what is recorded stays", file=sys.stderr)
         sys.exit(SOME_FAILED)

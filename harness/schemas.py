@@ -33,7 +33,7 @@ from annotated_types import Ge, Gt, Le, Lt
 import twinbench.methods
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.methods.names import UnknownMethod, outside_methods, unknown_name
-from twinbench.results.record import write_bytes_atomically
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import digest
 
 if TYPE_CHECKING:

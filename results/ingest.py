@@ -11,6 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from twinbench.results.plan import PlannedTrial
+from twinbench.results.record import Record
+from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.protocol import CarriedProtocol
 
 _S, _I, _F, _B, _T = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
@@ -132,7 +134,7 @@ class _Batch:
     def __init__(self) -> None:
         kinds = ("files", "trials", "settings", "metrics", "versions")
         self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
-        self.protocols: dict[str, Mapping[str, Any]] = {}  # by hash
+        self.protocols: dict[str, CarriedProtocol] = {}  # by hash
         self.curves = _Curves()
 
     def tables(self) -> dict[str, pa.Table]:
@@ -141,7 +143,7 @@ class _Batch:
         return {name: _table(_COLUMNS[name], of) for name, of in rows.items()} | {"curves": self.curves.table()}
 
 
-def _trial_row(record: dict[str, Any]) -> tuple[Any, ...]:
+def _trial_row(record: Record) -> tuple[Any, ...]:
     result, circumstance = record["result"], record["circumstance"]
     trial, protocol = result["trial"], result["trial"]["protocol"]
     identity = (
@@ -197,7 +199,7 @@ def _setting_text(value: object) -> str:
     return repr(value) if type(value) in (int, float) and math.isfinite(value) else _json(value)  # type: ignore[arg-type]
 
 
-def _metric_row(trial_id: str, metric: Mapping[str, Any]) -> tuple[Any, ...]:
+def _metric_row(trial_id: str, metric: MetricValue) -> tuple[Any, ...]:
     selected = metric.get("selected")
     return (
         trial_id,
@@ -212,10 +214,10 @@ def _metric_row(trial_id: str, metric: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _protocol_row(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+def _protocol_row(protocol: CarriedProtocol) -> tuple[Any, ...]:
     version, base = _convert(protocol.get("version"), _I), _convert(protocol.get("base_hash"), _S)
     content, deviations = _json(protocol.get("content", {})), _json(protocol.get("deviations", []))
-    return protocol["hash"], protocol.get("name"), version, content, deviations, base
+    return protocol["hash"], protocol["name"], version, content, deviations, base
 
 
 def _convert(value: object, kind: Any) -> Any:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.code_hash import is_same_code
 from twinbench.results.plan import PlanFile, PlannedTrial, read_plan
 from twinbench.results.record import (
@@ -27,20 +27,22 @@ from twinbench.results.record import (
     PLAN,
     RECORDS,
     BrokenArtefact,
+    Record,
+    Reference,
+    Result,
     TornRecord,
     parse_record,
     read_artefact,
     record_files,
-    write_bytes_atomically,
-    write_json_atomically,
+    references,
 )
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json
+from twinbench.sweeps.metrics import MetricValue
 
 DISAGREEMENTS = "disagreements"
 TRIALS = "trials"
 
-_REFERENCES = ("curves", "outputs")
 _STATE = "state.pt"  # only a trial that is still to be finished needs it, and it is large
 _MAY_EXPLAIN = {
     "device": "The device",
@@ -244,24 +246,23 @@ class _Found:
     source: Path
     path: Path
     data: bytes
-    record: dict[str, Any]
+    record: Record
 
     @property
-    def result(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.record["result"]
-        return found
+    def result(self) -> Result:
+        return self.record["result"]
 
     @property
     def trial_id(self) -> str:
-        return str(self.result["trial_id"])
+        return self.result["trial_id"]
 
     @property
     def digest(self) -> str:
-        return str(self.record["result_digest"])
+        return self.record["result_digest"]
 
     @property
     def failed(self) -> bool:
-        return bool(self.result["status"] == "failed")
+        return self.result["status"] == "failed"
 
 
 @dataclass
@@ -352,8 +353,7 @@ class _Merger:
 
     def _copy_artefacts(self, one: _Found) -> None:
         """Copy what the record names, all or nothing. Raises BrokenArtefact."""
-        references = [reference for key in _REFERENCES if (reference := one.result.get(key))]
-        contents = {reference["file"]: _read_artefact(one.source, reference) for reference in references}
+        contents = {ref["file"]: _read_artefact(one.source, ref) for ref in references(one.result)}
         for file, data in contents.items():
             if not (self.folder / file).exists():
                 write_bytes_atomically(self.folder / file, data)
@@ -388,7 +388,7 @@ def _read_plain(source: Path, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_artefact(source: Path, reference: Mapping[str, str]) -> bytes:
+def _read_artefact(source: Path, reference: Reference) -> bytes:
     try:
         _read_plain(source, source / reference["file"])
     except OSError as error:
@@ -444,11 +444,11 @@ def _hints(found: Sequence[_Found]) -> tuple[str, ...]:
     return hints
 
 
-def _metric_name(metric: Mapping[str, Any]) -> str:
+def _metric_name(metric: MetricValue) -> str:
     return f"{metric['name']} ({metric['variant']}, {metric['split']})"
 
 
-def _facts(result: Mapping[str, Any], measured_everywhere: set[str]) -> Iterator[tuple[str, object]]:
+def _facts(result: Result, measured_everywhere: set[str]) -> Iterator[tuple[str, object]]:
     """Everything that a result says, each under the words that a sentence on it begins with."""
     yield "The status", result["status"]
     yield "The reason", result["reason"]
@@ -456,20 +456,25 @@ def _facts(result: Mapping[str, Any], measured_everywhere: set[str]) -> Iterator
         name = _metric_name(metric)
         yield name, metric["value"]
         # Where a metric is absent, so are its details: one sentence says it.
-        details = metric.keys() - {"name", "variant", "split", "value"} if name in measured_everywhere else ()
-        yield from ((f"{key} of {name}", metric[key]) for key in sorted(details))
-    for key in _REFERENCES:
-        if reference := result.get(key):
+        details = dict(metric) if name in measured_everywhere else {}
+        yield from (
+            (f"{key} of {name}", value)
+            for key, value in sorted(details.items())
+            if key not in ("name", "variant", "split", "value")
+        )
+    for key, reference in (("curves", result.get("curves")), ("outputs", result.get("outputs"))):
+        if reference:
             yield f"The digest of the {key}", reference["sha256"][:12]
-    for key in sorted(result.keys() - {"status", "reason", "metrics", *_REFERENCES}):
-        value = result[key]
+    for key, value in sorted(result.items()):
+        if key in ("status", "reason", "metrics", "curves", "outputs"):
+            continue
         inner = value.items() if isinstance(value, Mapping) else ()
         yield from ((f"{key}.{name}", part) for name, part in inner)
         if not isinstance(value, Mapping):
             yield key, value
 
 
-def _surroundings(circumstance: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _surroundings(circumstance: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for key, subject in _MAY_EXPLAIN.items():
         if key in circumstance:
             yield subject, circumstance[key]

@@ -2,47 +2,47 @@
 
 A run folder holds
 
-    plan.json                     what was to be run, written before anything runs
+    plan.json                     the trials to run, written before anything runs
     records/TRIAL_ID.json         one per finished trial, whole or absent, written last
     artefacts/SHA256.SUFFIX       curves and per-example outputs, named by their content
 
-A record has two parts. `result` is what the trial's identity determines; its digest stands beside it, so that two runs
-of one trial are compared by one string. `circumstance` is the rest: times, cost, code, versions, device.
+A record has two parts. `result` is what the trial's identity determines. Its digest is kept with it, so that comparing
+two runs of a trial means comparing two strings. `circumstance` is the rest: times, cost, code, versions, device.
 
     RecordError(ValueError)
     ├── TornRecord        a file in records/ that is not a whole, well-formed record
-    └── BrokenArtefact    an artefact that is missing, misnamed or not what its digest says
+    ├── BrokenArtefact    an artefact that is missing, misnamed or not what its digest says
+    └── BrokenPlan        a plan.json that is not a plan (in plan.py)
 """
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn, NotRequired, TypedDict, cast
 
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
+from twinbench.sweeps.metrics import MetricValue
+from twinbench.sweeps.trial import TrialContent
 
 SCHEMA = 1
 STATUSES = ("done", "diverged", "collapsed", "failed")
 
 PLAN = "plan.json"
-WITHHELD = "WITHHELD"  # stands in the plan's commands for what may be a secret
+WITHHELD = "WITHHELD"  # replaces possible secrets in the plan's commands
 RECORDS = "records"
 DECLARATIONS = "declarations.jsonl"
 ARTEFACTS = "artefacts"
-# Of a record's circumstance: what can move the last bits of a result, beside code and versions.
+# Keys of a circumstance that can change the last bits of a result, apart from code and versions.
 COMPUTED_WITH = ("device", "precision", "mode", "threads", "ranks")
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})\.[a-z0-9]+")
-_LARGEST = 2**63  # whole numbers must fit the database's BIGINT
+_LARGEST = 2**63  # integers must fit the database's BIGINT
 
 
 class RecordError(ValueError):
@@ -57,79 +57,58 @@ class BrokenArtefact(RecordError):
     """An artefact that is missing, misnamed, or not what its digest says."""
 
 
-# --- files that appear whole ----------------------------------------------------------------------------------------
+# --- what a record holds --------------------------------------------------------------------------------------------
 
 
-def takes_no_more(error: Exception) -> bool:
-    """Whether a file system said so: a full disk, a quota, a lost mount."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in UNWRITABLE
-    return os.strerror(errno.ENOSPC) in str(error)  # as DuckDB passes it on
+class Reference(TypedDict):
+    """An artefact that a record names: its sha256, and its file within the run folder."""
+
+    sha256: str
+    file: str
 
 
-def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) -> Path:
-    """Write `data` so that a reader sees the old file, or the new one, and after a power cut one of the two.
+class Result(TypedDict):
+    """The part of a record that the trial's identity determines."""
 
-    What is only for looking at needs not be `durable`, and spares the disk two waits.
-    """
-    path = Path(path)
-    # Hidden, so that a leftover of a killed process is never taken for a record. Not tempfile: it makes files of mode
-    # 0600, and a lab's other members could not read the results.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with _opened(temporary) as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _sync_folder(path.parent)
-    return path
+    trial_id: str
+    cell_id: str
+    trial: TrialContent
+    status: str  # one of STATUSES
+    reason: str
+    metrics: list[MetricValue]
+    derived: NotRequired[dict[str, object]]  # values computed from the settings, such as the scaled learning rate
+    curves: NotRequired[Reference | None]
+    outputs: NotRequired[Reference | None]
 
 
-def _opened(path: Path) -> BinaryIO:
-    """A new file; its folder is made where it is not there, which is asked only then."""
-    try:
-        return path.open("xb")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
+class Record(TypedDict):
+    """One record. Nothing in `circumstance` is checked, so that no odd value there keeps a result out."""
+
+    schema: int
+    result: Result
+    result_digest: str
+    circumstance: dict[str, object]
 
 
-def write_json_atomically(path: Path | str, obj: object, durable: bool = True) -> Path:
-    """Write `obj` as indented JSON with sorted keys, whole or not at all. NaN and infinity raise ValueError."""
-    text = json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return write_bytes_atomically(path, to_utf8(text) + b"\n", durable)
+def references(result: Result) -> list[Reference]:
+    """Return the artefacts that a result names: its curves, then its outputs."""
+    return [reference for reference in (result.get("curves"), result.get("outputs")) if reference]
 
 
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder, and needs no such call
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-# --- records --------------------------------------------------------------------------------------------------------
+# --- reading and writing --------------------------------------------------------------------------------------------
 
 
 def record_path(run_folder: Path | str, trial_id: str) -> Path:
-    """Where the record of `trial_id` stands."""
+    """Return where the record of `trial_id` is, or will be."""
     return Path(run_folder) / RECORDS / f"{trial_id}.json"
 
 
-def write_record(run_folder: Path | str, result: Mapping[str, Any], circumstance: Mapping[str, Any]) -> Path:
-    """Write the record of one finished trial, and return its path. Artefacts must be there before: the record is last.
+def write_record(run_folder: Path | str, result: Result, circumstance: Mapping[str, object]) -> Path:
+    """Write the record of one finished trial and return its path. Its artefacts must have been written before.
 
-    Raises ValueError when the result is not one that `read_record` would take back.
+    Raises ValueError for a result that `read_record` would refuse.
     """
-    # Through JSON and back, so that tuples and the like are digested as what a reader will see.
+    # Through JSON and back, so that the digest covers what a reader will see: a tuple is a list, for one.
     plain = json.loads(canonical_json(result))
     record = {
         "circumstance": json.loads(canonical_json(circumstance)),
@@ -143,8 +122,8 @@ def write_record(run_folder: Path | str, result: Mapping[str, Any], circumstance
     return write_bytes_atomically(record_path(run_folder, plain["trial_id"]), _indented(record) + b"\n")
 
 
-def _indented(record: dict[str, Any]) -> bytes:
-    """Indented JSON of what came from JSON with sorted keys. Python's own encoder took a quarter of an empty trial."""
+def _indented(record: dict[str, object]) -> bytes:
+    """Return indented JSON; keys keep their order. Python's own encoder took a quarter of an empty trial's time."""
     from pydantic_core import to_json
 
     try:
@@ -153,10 +132,10 @@ def _indented(record: dict[str, Any]) -> bytes:
         return to_utf8(json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False))
 
 
-def read_record(path: Path | str) -> dict[str, Any]:
-    """The record in `path`, checked: JSON, schema, every key, its digest, and that the file bears the trial's id.
+def read_record(path: Path | str) -> Record:
+    """Return the record in `path` after checking that it is JSON, its schema, keys, digest, and its file's name.
 
-    Raises TornRecord, whose text names the file and what is wrong.
+    Raises TornRecord with a text that names the file and what is wrong.
     """
     path = Path(path)
     try:
@@ -166,8 +145,8 @@ def read_record(path: Path | str) -> dict[str, Any]:
     return parse_record(path.name, data)
 
 
-def parse_record(file_name: str, data: bytes) -> dict[str, Any]:
-    """The record in `data`, which was read from a file called `file_name`; checks and raises as `read_record` does."""
+def parse_record(file_name: str, data: bytes) -> Record:
+    """Return the record in `data`, read from a file called `file_name`; checks and raises as `read_record` does."""
     try:
         record = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -175,15 +154,15 @@ def parse_record(file_name: str, data: bytes) -> dict[str, Any]:
     problem = _problem(record)
     if problem:
         raise TornRecord(f"{file_name}: {problem}")
-    trial_id = record["result"]["trial_id"]
+    checked = cast(Record, record)
+    trial_id = checked["result"]["trial_id"]
     if file_name != f"{trial_id}.json":
         raise TornRecord(f"{file_name}: holds trial {trial_id}, so the file should be called {trial_id}.json")
-    checked: dict[str, Any] = record
     return checked
 
 
 def record_files(run_folder: Path | str) -> list[Path]:
-    """Everything in records/ in a stable order, save hidden files, which are other programs' business."""
+    """Return everything in records/, sorted by name. Hidden files are other programs' and left out."""
     folder = Path(run_folder) / RECORDS
     if not folder.is_dir():
         return []
@@ -191,7 +170,7 @@ def record_files(run_folder: Path | str) -> list[Path]:
 
 
 def recorded_ids(run_folder: Path | str) -> dict[str, str]:
-    """Status by id of every trial that has a whole record. A torn record does not count, so its trial can run again."""
+    """Return the status of every trial with a whole record, by its id. Trials with a torn record can run again."""
     statuses = {}
     for path in record_files(run_folder):
         try:
@@ -203,33 +182,33 @@ def recorded_ids(run_folder: Path | str) -> dict[str, str]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 # --- artefacts ------------------------------------------------------------------------------------------------------
 
 
-def write_artefact(run_folder: Path | str, data: bytes, suffix: str) -> dict[str, str]:
-    """Store `data` under its own digest, and return the reference that a record holds: {"sha256", "file"}.
+def write_artefact(run_folder: Path | str, data: bytes, suffix: str) -> Reference:
+    """Store `data` under its own digest and return the reference for the record. Equal content is stored once.
 
-    `suffix` begins with a dot: ".json", ".safetensors". Equal content is stored once.
+    `suffix` begins with a dot: ".json", ".safetensors".
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    reference = {"sha256": sha256, "file": f"{ARTEFACTS}/{sha256}{suffix}"}
+    reference = Reference(sha256=sha256, file=f"{ARTEFACTS}/{sha256}{suffix}")
     if not _ARTEFACT.fullmatch(reference["file"]):
-        raise ValueError(f"suffix {suffix!r}: a dot and small letters or digits are wanted, such as '.json'")
+        raise ValueError(f"suffix {suffix!r}: must be a dot and small letters or digits, such as '.json'")
     path = Path(run_folder) / reference["file"]
-    # An existing file is written anew unless it is whole: what a crash or a hand spoilt is mended by the next run.
+    # A damaged file is written again, so that the next run repairs it.
     if not (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
         write_bytes_atomically(path, data)
     return reference
 
 
-def read_artefact(run_folder: Path | str, reference: Mapping[str, str]) -> bytes:
-    """The bytes that a record's reference points to. Raises BrokenArtefact if they are not there or not those bytes."""
+def read_artefact(run_folder: Path | str, reference: Reference) -> bytes:
+    """Return the bytes that a reference points to. Raises BrokenArtefact if they are missing or have another digest."""
     file, sha256 = reference["file"], reference["sha256"]
     try:
-        with open(os.path.join(run_folder, file), "rb") as opened:  # a tenth of the cost of a Path: many are read
+        with open(os.path.join(run_folder, file), "rb") as opened:  # a tenth of a Path's cost, for thousands of files
             data = opened.read()
     except OSError as error:
         raise BrokenArtefact(f"{file}: cannot be read ({error.strerror or type(error).__name__})") from error
@@ -239,7 +218,7 @@ def read_artefact(run_folder: Path | str, reference: Mapping[str, str]) -> bytes
     return data
 
 
-# --- what a record must hold ----------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------------------------
 
 _TEXT, _WHOLE, _NUMBER, _TABLE, _LIST = "text", "a whole number", "a finite number", "a table", "a list"
 
@@ -259,7 +238,7 @@ _METRIC = {"name": _TEXT, "variant": _TEXT, "split": _TEXT, "value": _NUMBER}
 
 
 def _problem(record: object) -> str:
-    """What is wrong with a record in one line, or an empty string."""
+    """Return what is wrong with a record in one line, or an empty string."""
     if not isinstance(record, dict) or "schema" not in record:
         return "not a record: it has no 'schema'"
     if record["schema"] != SCHEMA:
@@ -299,7 +278,7 @@ def _reference_problem(result: dict[str, Any], key: str) -> str:
         return ""
     if problem := _first_problem(reference, {"sha256": _TEXT, "file": _TEXT}, f"result.{key}"):
         return problem
-    # Checked so that a record can never make anyone open a file outside its own run folder.
+    # A record must never make anyone open a file outside its own run folder.
     match = _ARTEFACT.fullmatch(reference["file"])
     if not match or match[1] != reference["sha256"]:
         return f"result.{key}.file is {reference['file']!r}; artefacts/ and its digest are wanted"

@@ -44,6 +44,8 @@ from twinbench.results.record import (
     PLAN,
     RECORDS,
     BrokenArtefact,
+    Record,
+    Reference,
     TornRecord,
     parse_record,
     read_artefact,
@@ -242,15 +244,16 @@ class ResultStore:
             changes.set_aside.append((PLAN, f"not a plan ({error})", PLAN))
             return None, ""
 
-    def _take(self, path: Path, data: bytes, record: dict[str, Any], batch: "_Batch", changes: _Changes) -> None:
+    def _take(self, path: Path, data: bytes, record: Record, batch: "_Batch", changes: _Changes) -> None:
         """One record's rows into the batch; what is wrong with its artefacts is set aside."""
         file, result = _relative(path), record["result"]
         trial_id, rows, protocol = result["trial_id"], batch.rows, result["trial"]["protocol"]
-        names = [reference["file"] if (reference := result.get(key)) else None for key in ("curves", "outputs")]
+        curves, outputs = result.get("curves"), result.get("outputs")
+        names = [reference["file"] if reference else None for reference in (curves, outputs)]
         # The signature is taken before the artefacts are read: a change in between shows at the next ingestion.
         rows["files"].append((file, trial_id, hashlib.sha256(data).hexdigest(), self._signature(path, *names), *names))
-        for key in ("curves", "outputs"):
-            if problem := self._take_artefact(trial_id, key, result.get(key), batch.curves):
+        for reference, series in ((curves, batch.curves), (outputs, None)):
+            if problem := self._take_artefact(trial_id, reference, series):
                 changes.set_aside.append((*problem, file))
         rows["trials"].append(_trial_row(record))
         trial = result["trial"]
@@ -262,7 +265,7 @@ class ResultStore:
         batch.protocols[protocol["hash"]] = protocol
 
     def _take_artefact(
-        self, trial_id: str, key: str, reference: Mapping[str, str] | None, curves: "_Curves"
+        self, trial_id: str, reference: Reference | None, curves: "_Curves | None"
     ) -> tuple[str, str] | None:
         """Check one artefact, and take the curves in; (file, reason) if it is not what it should be."""
         if reference is None:
@@ -271,7 +274,7 @@ class ResultStore:
             data = read_artefact(self.run_folder, reference)
         except BrokenArtefact as error:
             return reference["file"], f"of trial {trial_id}: {_reason(reference['file'], error)}"
-        if key == "curves":
+        if curves is not None:
             try:
                 curves.add(trial_id, from_json(data))  # an eighth of json's time, and the same bits
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

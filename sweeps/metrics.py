@@ -7,7 +7,7 @@ that numbers of different definitions are never compared.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 from twinbench.sweeps.errors import Mistake, nearest
 
@@ -47,6 +47,19 @@ class Metric:
     def probe(self) -> str:
         """Return the prefix of the metric's per-example outputs: "knn" for knn_top1 (`knn_prediction`)."""
         return self.name.removesuffix("_top1")
+
+
+class MetricValue(TypedDict):
+    """One measured number as records hold it. The last four keys may be absent in other people's records."""
+
+    name: str
+    variant: str
+    split: str  # measured on
+    value: float
+    n_examples: NotRequired[int]
+    selected_on: NotRequired[str]  # split that chose the probe's settings
+    candidates: NotRequired[int]  # number of settings that it chose from
+    selected: NotRequired[dict[str, float]]  # the settings that were chosen
 
 
 def _probe(name: str, title: str, variant: str, candidates: tuple[str, ...], maximum_variant: str = "") -> Metric:

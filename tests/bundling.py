@@ -14,10 +14,11 @@ from safetensors.numpy import save
 
 from twinbench.reports.verification.integrity import Level, integrity
 from twinbench.reports.verification.levels import aggregate, render, rendered
+from twinbench.results.atomic_files import write_json_atomically
 from twinbench.results.bundles.contents import Contents, read_contents
 from twinbench.results.bundles.read import unpack
 from twinbench.results.bundles.write import Bundled, pack, write_bundle
-from twinbench.results.record import write_artefact, write_json_atomically, write_record
+from twinbench.results.record import write_artefact, write_record
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import Protocol
 from twinbench.sweeps.sweep import read_protocol

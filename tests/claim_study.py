@@ -15,7 +15,8 @@ import numpy as np
 
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.declarations import declare
-from twinbench.results.record import read_record, record_path, write_artefact, write_json_atomically, write_record
+from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.record import read_record, record_path, write_artefact, write_record
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.sweep import read_protocol

@@ -13,7 +13,8 @@ import pytest
 from ray_cluster import ray_cluster  # noqa: F401  (fixtures: one cluster for all tests)
 from slurm_cluster import slurm  # noqa: F401
 
-from twinbench.results.record import write_artefact, write_json_atomically, write_record
+from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.record import write_artefact, write_record
 from twinbench.sweeps.hashing import digest
 
 PROTOCOL = {

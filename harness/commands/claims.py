@@ -162,7 +162,7 @@ def _write(text: str) -> None:
 
 
 def _write_file(path: Path, text: str) -> None:
-    from twinbench.results.record import write_bytes_atomically
+    from twinbench.results.atomic_files import write_bytes_atomically
 
     try:
         write_bytes_atomically(path, to_utf8(text))

@@ -93,7 +93,7 @@ def diff_protocols(left: str, right: str) -> "list[Differing]":
 
 def lock_protocols(files: Sequence[Path]) -> list[Locked]:
     """Brings the lock in each file's folder up to date. InvalidInput lists every mistake, and then writes nothing."""
-    from twinbench.results.record import write_bytes_atomically
+    from twinbench.results.atomic_files import write_bytes_atomically
     from twinbench.sweeps.protocol_lock import LOCK, lock_text, locked, read_lock
     from twinbench.sweeps.sweep import read_protocol
 

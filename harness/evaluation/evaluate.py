@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,13 +54,13 @@ class Evaluator:
 
     def evaluate(
         self, method: Method, curves: Curves = MappingProxyType({}), look_up: Callable[[], None] = lambda: None
-    ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    ) -> tuple[list[registry.MetricValue], dict[str, Tensor]]:
         """Metrics of the probes as records have them, and per-example outputs of the test split by name.
 
         `curves` holds what `diagnose` measured while the method trained. Of a maximum over epochs there are no outputs
         by example: those of that epoch are gone. `look_up` is called again and again, and may raise to end it.
         """
-        metrics: list[dict[str, Any]] = []
+        metrics: list[registry.MetricValue] = []
         outputs = {"labels": self.test.labels}
         if self.checkpoint == "best_on_test":
             return self._maximum(method, curves), outputs
@@ -135,7 +134,7 @@ class Evaluator:
 
     def _chosen(
         self, metric: registry.Metric, candidates: list[dict[str, float]], predictions: dict[str, Tensor]
-    ) -> list[dict[str, Any]]:
+    ) -> list[registry.MetricValue]:
         best = self._best(predictions)
         labels = {split: self._splits()[split].labels for split in self._reported()}
         return [
@@ -215,7 +214,7 @@ class Evaluator:
             return {f"test/{registry.KNN.name}": {"k": grid[0][0], "temperature": grid[0][1]}}
         return {f"test/{registry.KNN.name} k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
 
-    def _maximum(self, method: Method, curves: Curves) -> list[dict[str, Any]]:
+    def _maximum(self, method: Method, curves: Curves) -> list[registry.MetricValue]:
         """The greatest test accuracy of all epochs and candidates, the earliest of equals.
 
         What was not trained is measured here, as epoch 0.

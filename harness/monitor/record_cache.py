@@ -5,9 +5,8 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from twinbench.results.record import RECORDS, TornRecord, read_record
+from twinbench.results.record import RECORDS, Record, TornRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class SeenRecords:
             self.torn[name] = str(error)
 
 
-def _recorded(record: dict[str, Any]) -> Recorded:
+def _recorded(record: Record) -> Recorded:
     result, circumstance = record["result"], record["circumstance"]
     seconds = [number(circumstance.get(part)) or 0.0 for part in ("train_seconds", "evaluation_seconds")]
     return Recorded(

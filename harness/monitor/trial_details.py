@@ -22,10 +22,10 @@ def details(folder: Path, trial: Trial, axes: tuple[str, ...]) -> dict[str, Any]
     try:
         record = read_record(record_path(folder, trial.trial_id))
         result = record["result"]
-        ended = {key: str(result[key]) for key in ("status", "reason")}
-        ended["traceback"] = str(record["circumstance"].get("traceback", ""))
-        if result.get("curves"):
-            curves = checked_curves(json.loads(read_artefact(folder, result["curves"])))
+        traceback = str(record["circumstance"].get("traceback", ""))
+        ended = {"status": result["status"], "reason": result["reason"], "traceback": traceback}
+        if reference := result.get("curves"):
+            curves = checked_curves(json.loads(read_artefact(folder, reference)))
     except (TornRecord, BrokenArtefact, ValueError, RecursionError):
         pass  # it runs, or what it left is spoilt, which the overview says
     return {

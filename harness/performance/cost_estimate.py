@@ -105,8 +105,10 @@ def _images_and_seconds(run_folder: Path, trial_id: str) -> tuple[int, float]:
     from twinbench.harness.training.checkpoint import saved_progress
 
     if record_path(run_folder, trial_id).exists():
-        told = read_record(record_path(run_folder, trial_id))["circumstance"]
-        return int(told["images_seen"]), float(told["train_seconds"])
+        record = read_record(record_path(run_folder, trial_id))
+        images, seconds = (record["circumstance"][key] for key in ("images_seen", "train_seconds"))
+        assert isinstance(images, int) and isinstance(seconds, int | float)  # it was written a moment ago
+        return images, seconds
     progress = saved_progress(trial_folder(run_folder, trial_id))
     return progress.images_seen, progress.train_seconds
 

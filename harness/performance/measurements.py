@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.harness.system.user_cache import cache_folder
-from twinbench.results.record import write_json_atomically
+from twinbench.results.atomic_files import write_json_atomically
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.trial import Trial
 

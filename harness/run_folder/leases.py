@@ -26,7 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from twinbench.results.record import TornRecord, read_record, record_path, write_json_atomically
+from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.record import TornRecord, read_record, record_path
 from twinbench.sweeps.hashing import canonical_json
 
 BEAT_SECONDS = 10.0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twinbench.results.record import write_bytes_atomically
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import canonical_json
 
 FILE_NAME = "curves.json"

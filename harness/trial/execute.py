@@ -33,7 +33,7 @@ from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import get_method
 from twinbench.sweeps.hashing import canonical_json
-from twinbench.sweeps.metrics import DIAGNOSTICS, FEATURE_STD
+from twinbench.sweeps.metrics import DIAGNOSTICS, FEATURE_STD, MetricValue
 from twinbench.sweeps.protocol import DatasetRule, Evaluation, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.trial import Trial
@@ -73,7 +73,7 @@ class Found:
     """What a trial has come to so far: a failure later on loses none of it."""
 
     progress: Progress = field(default_factory=Progress)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[MetricValue] = field(default_factory=list)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     evaluation_seconds: float = 0.0
 

@@ -17,10 +17,10 @@ from twinbench.harness.planning import check
 from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.integrity import Level, judged, not_run
-from twinbench.results.bundles.contents import Contents, Table
+from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.write import printable
 from twinbench.results.code_hash import is_same_code
-from twinbench.results.record import COMPUTED_WITH, read_artefact, read_record, record_path
+from twinbench.results.record import COMPUTED_WITH, Record, Result, read_artefact, read_record, record_path
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol import Protocol, contradictions
 from twinbench.sweeps.sweep import Grid, Sweep
@@ -75,18 +75,18 @@ def rerun(
     return judged("rerun", faults, notes)
 
 
-def drawn(records: Mapping[str, Table], count: int, seed: int) -> list[str]:
+def drawn(records: Mapping[str, Record], count: int, seed: int) -> list[str]:
     """`count` trial ids, or all there are, in the order in which `seed` draws them. Failures are not drawn."""
     candidates = _candidates(records)
     rng = np.random.default_rng(seed)
     return [candidates[place] for place in rng.permutation(len(candidates))[:count]]
 
 
-def _candidates(records: Mapping[str, Table]) -> list[str]:
+def _candidates(records: Mapping[str, Record]) -> list[str]:
     return sorted(trial_id for trial_id, record in records.items() if record["result"]["status"] != "failed")
 
 
-def compared(record: Table, own: Table, tolerance: float) -> tuple[str, str]:
+def compared(record: Record, own: Record, tolerance: float) -> tuple[str, str]:
     """What is wrong with a trial that was run again, or else how close it came."""
     told, found = record["result"], own["result"]
     if told["status"] != found["status"]:
@@ -109,30 +109,34 @@ def compared(record: Table, own: Table, tolerance: float) -> tuple[str, str]:
     return "", f"not bit for bit, and within {tolerance:g}: at most, {told_worst}"
 
 
-def _values(result: Table) -> dict[tuple[str, str, str], float]:
+def _values(result: Result) -> dict[tuple[str, str, str], float]:
     return {(metric["name"], metric["variant"], metric["split"]): metric["value"] for metric in result["metrics"]}
 
 
-def _unlike(record: Table, own: Table) -> str:
+def _unlike(record: Record, own: Record) -> str:
     """What else differs between there and here, and may explain it."""
     there, here = record["circumstance"], own["circumstance"]
     keys = [key for key in ("versions", *COMPUTED_WITH) if there.get(key) != here[key]]
-    same = is_same_code((one.get("code_hash"), one.get("commit")) for one in (there, here))
+    same = is_same_code((_text(one, "code_hash"), _text(one, "commit")) for one in (there, here))
     keys = ["code_hash", *keys] if same is False else keys
     unknown = "; whether the code is the same is not known" if same is None else ""
     return (f"; other than there: {', '.join(keys)}" if keys else "") + unknown
 
 
-def _flips(run_folder: Path, record: Table, own_folder: Path, own: Table) -> str:
+def _text(circumstance: Mapping[str, object], key: str) -> str | None:
+    """Return the value under `key` where it is a text. Nothing in a circumstance is checked when it is read."""
+    value = circumstance.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _flips(run_folder: Path, record: Record, own_folder: Path, own: Record) -> str:
     """How many test predictions came out otherwise."""
     from safetensors.numpy import load
 
-    if record["result"].get("outputs") == own["result"].get("outputs"):
+    recorded, repeated = record["result"].get("outputs"), own["result"].get("outputs")
+    if recorded == repeated or not recorded or not repeated:
         return ""
-    there, here = (
-        load(read_artefact(folder, one["result"]["outputs"]))
-        for folder, one in ((run_folder, record), (own_folder, own))
-    )
+    there, here = load(read_artefact(run_folder, recorded)), load(read_artefact(own_folder, repeated))
     flips = [
         f"{int((there[name] != here[name]).sum())} of {len(here[name])} {name.removesuffix('_prediction')} predictions"
         for name in sorted(here)
@@ -141,7 +145,7 @@ def _flips(run_folder: Path, record: Table, own_folder: Path, own: Table) -> str
     return f"; {' and '.join(flips)} differ" if flips else ""
 
 
-def _run(trial: Trial, record: Table, folder: Path, data: Path | None, seconds: float) -> Table | None:
+def _run(trial: Trial, record: Record, folder: Path, data: Path | None, seconds: float) -> Record | None:
     """The record of the trial as it is here, on as many threads as there, where this machine has so many.
 
     None where its training took longer than `seconds`.
@@ -165,12 +169,12 @@ def _run(trial: Trial, record: Table, folder: Path, data: Path | None, seconds: 
     return None if status == "interrupted" else read_record(record_path(folder, trial.trial_id))
 
 
-def _recorded_seconds(record: Table) -> float:
+def _recorded_seconds(record: Record) -> float:
     spent = [record["circumstance"].get(key) for key in ("train_seconds", "evaluation_seconds")]
     return float(sum(one for one in spent if isinstance(one, int | float)))
 
 
-def _seconds(record: Table) -> str:
+def _seconds(record: Record) -> str:
     return f"{_recorded_seconds(record):.0f} s"
 
 

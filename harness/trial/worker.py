@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -36,7 +35,8 @@ from twinbench.harness.training.schedule import scaled_learning_rate
 from twinbench.harness.trial.execute import Found, Report, Surroundings, mode_of, train_and_evaluate
 from twinbench.harness.trial.ranks import RankDied
 from twinbench.harness.trial.reporter import reporter
-from twinbench.results.record import takes_no_more, write_artefact, write_record
+from twinbench.results.atomic_files import is_storage_error
+from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import Training
 from twinbench.sweeps.trial import Trial
@@ -188,7 +188,7 @@ def _attempt(
     except Diverged as error:
         status, reason = "diverged", str(error)
     except Exception as error:  # failure is data: one bad trial never stops a sweep
-        if isinstance(error, OSError) and takes_no_more(error):
+        if isinstance(error, OSError) and is_storage_error(error):
             raise
         if isinstance(error, torch.AcceleratorError) and not has_run_out(error):
             traceback.print_exc()
@@ -255,7 +255,7 @@ def _unwritable_told(attempt: Attempt | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not takes_no_more(error):
+        if not is_storage_error(error):
             raise
         reason = f"the run folder cannot be written: {error.strerror}"
         if attempt:
@@ -295,7 +295,7 @@ def _write(
         curves = write_artefact(run_folder, canonical_json(finished_curves(progress)), ".json")
     if found.outputs:
         outputs = write_artefact(run_folder, to_safetensors(_compact(found.outputs)), ".safetensors")
-    result = {
+    result: Result = {
         "trial_id": trial.trial_id,
         "cell_id": trial.cell_id,
         "trial": trial.content(),
@@ -337,7 +337,7 @@ def _write(
     drop_curves(trial_folder(run_folder, trial.trial_id))
 
 
-def _derived(trial: Trial) -> dict[str, Any]:
+def _derived(trial: Trial) -> dict[str, object]:
     """What came of what was asked."""
     return {"learning_rate_scaled": scaled_learning_rate(Training(**trial.training))} if trial.training else {}
 

@@ -48,7 +48,7 @@ def _read(file: str, number: int) -> Attempt:
     return Attempt(number, str(content.get("status", "")), str(content.get("started", "")))
 
 
-def attempt_conflicts(attempts: Sequence[Attempt], status: str, recorded: int | None) -> Iterator[str]:
+def attempt_conflicts(attempts: Sequence[Attempt], status: str, recorded: object) -> Iterator[str]:
     """Yield each way in which the attempts at a trial contradict its record.
 
     `status` is the record's, `recorded` the number of the attempt that wrote it. That attempt must have ended as the

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from twinbench.reports.claims.claim import Claim, read_claims
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.plan import read_plan
-from twinbench.results.record import DECLARATIONS, record_files, write_bytes_atomically
+from twinbench.results.record import DECLARATIONS, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols

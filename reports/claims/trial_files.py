@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.claims.attempts import Attempt, read_attempts
-from twinbench.reports.claims.copied_seeds import may_agree
+from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
-from twinbench.results.record import RECORDS, BrokenArtefact, read_artefact
+from twinbench.results.record import RECORDS, BrokenArtefact, Record, Reference, Result, read_artefact
 from twinbench.sweeps.metrics import PROBES
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
@@ -36,7 +36,7 @@ class Trace:
     labels: str = ""  # digest of the test labels
     curves_file: str = ""
     outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
-    attempt: int | None = None  # which wrote the record
+    attempt: object = None  # number of the one that wrote the record
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -44,11 +44,12 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
     """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
     attempts = read_attempts(run_folder, trial_id)
     try:  # whole and of its digest it was when the database took it in
-        record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
+        record: Record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
-    arrays, problem = _arrays(run_folder, result.get("outputs"))
+    curves, outputs = result.get("curves"), result.get("outputs")
+    arrays, problem = _arrays(run_folder, outputs)
     probes = [metric.probe for metric in PROBES]
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
@@ -59,8 +60,8 @@ def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> T
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
         correct,
         "" if labels is None else sha256(labels.astype("int32", copy=False).tobytes()).hexdigest(),
-        (result.get("curves") or {}).get("file", ""),
-        "" if may_agree(arrays) else result["outputs"]["file"],
+        curves["file"] if curves else "",
+        outputs["file"] if outputs and not may_agree(arrays) else "",
         attempt,
         attempts,
     )
@@ -71,7 +72,7 @@ def _bytes_of(file: str) -> bytes:
         return opened.read()
 
 
-def _record_problem(result: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+def _record_problem(result: Result, content: Mapping[str, Any]) -> str:
     told, protocol = result["trial"], result["trial"]["protocol"]
     if told.keys() != _OF_A_TRIAL:
         return "its trial has not the keys of one"
@@ -92,7 +93,7 @@ def _without_prose(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in PROSE}
 
 
-def _arrays(run_folder: Path, reference: Mapping[str, str] | None) -> tuple[dict[str, Any], str]:
+def _arrays(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:
     """The outputs by name, one number per example, and why there are none where the record names some."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -108,7 +109,7 @@ def _arrays(run_folder: Path, reference: Mapping[str, str] | None) -> tuple[dict
     return arrays, ""
 
 
-def _outputs_problem(result: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+def _outputs_problem(result: Result, arrays: Outputs) -> str:
     """The first accuracy on test that its outputs do not give."""
     of_test = {str(metric["name"]): metric for metric in result["metrics"] if metric["split"] == REPORTED_ON}
     for name, probe in ((metric.name, metric.probe) for metric in PROBES):

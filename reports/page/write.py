@@ -20,7 +20,7 @@ from twinbench.reports.page.trials import read_log_tails
 from twinbench.reports.tables import frames
 from twinbench.reports.tables.cells import Run, Section, read_run, sections
 from twinbench.reports.tables.csv_text import csv_text
-from twinbench.results.record import write_bytes_atomically
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.hashing import digest
 

@@ -18,7 +18,7 @@ from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.tables.cells import Run, read_run, sections
 from twinbench.reports.tables.frames import NOTHING
-from twinbench.results.record import write_bytes_atomically
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.store import ResultStore
 
 PAPER = "paper"

@@ -14,19 +14,19 @@ bundle at all; only an earlier digest or a declaration elsewhere tells of them.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from twinbench.reports.claims.attempts import Attempt, attempt_conflicts
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
-from twinbench.results.bundles.contents import Contents, Table
+from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.read import Unpacked
-from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, REFERENCES, printable
+from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, BundledAttempt, printable
 from twinbench.results.plan import is_carried_protocol
-from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, STATUSES
+from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, STATUSES, Record, references
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.hashing import digest
-from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.protocol import PROSE, CarriedProtocol, Protocol
 from twinbench.sweeps.protocol_diff import differences
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
 from twinbench.sweeps.sweep import SHIPPED, read_protocol, shipped_protocols
@@ -97,7 +97,7 @@ def _manifest_faults(unpacked: Unpacked, expected: str) -> Iterator[str]:
 # --- records and plan -----------------------------------------------------------------------------------------------
 
 
-def _record_faults(records: Mapping[str, Table]) -> Iterator[str]:
+def _record_faults(records: Mapping[str, Record]) -> Iterator[str]:
     """Ids that do not follow from the content: a record that was copied to another place, or changed."""
     names = {field.name for field in fields(Trial)}
     for trial_id, record in records.items():
@@ -115,12 +115,11 @@ def _id_faults(where: str, trial: Trial, trial_id: str, cell_id: str) -> Iterato
             yield f"{where}: says that its {key} is {stated}, and its content gives {found}"
 
 
-def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterator[str]:
+def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[str]:
     referred = {
-        record["result"][key]["file"]: trial_id
+        reference["file"]: trial_id
         for trial_id, record in records.items()
-        for key in REFERENCES
-        if record["result"].get(key)
+        for reference in references(record["result"])
     }
     present = set(unpacked.names(f"{ARTEFACTS}/"))
     for file in sorted(referred.keys() - present):
@@ -154,9 +153,9 @@ def _plan_faults(contents: Contents) -> Iterator[str]:
 
 def _protocol_faults(contents: Contents) -> Iterator[str]:
     """A protocol is what its hash says, and what is known here under its name and version."""
-    distinct: dict[str, tuple[Table, list[str]]] = {}
+    distinct: dict[str, tuple[CarriedProtocol, list[str]]] = {}
 
-    def meet(protocol: Table, where: str) -> None:
+    def meet(protocol: CarriedProtocol, where: str) -> None:
         distinct.setdefault(digest(protocol), (protocol, []))[1].append(where)
 
     if contents.plan:
@@ -179,7 +178,7 @@ def _protocol_faults(contents: Contents) -> Iterator[str]:
             yield f"protocol {protocol['name']} version {protocol['version']} in {_some(where)}: {fault}"
 
 
-def _content_faults(protocol: Table) -> Iterator[str]:
+def _content_faults(protocol: CarriedProtocol) -> Iterator[str]:
     content, stated = protocol["content"], protocol["hash"]
     found = digest({key: value for key, value in content.items() if key not in PROSE})
     if found != stated:
@@ -195,14 +194,14 @@ def _content_faults(protocol: Table) -> Iterator[str]:
         yield from _deviation_faults(protocol)
 
 
-def _in_what(protocol: Table) -> str:
+def _in_what(protocol: CarriedProtocol) -> str:
     """Where the content differs from that of the shipped protocol of this name, where it is of this version."""
     shipped = _shipped(protocol)
     found = differences(shipped.content, protocol["content"]) if shipped else []
     return f": {', '.join(f'{one.key} is {one.right!r} for {one.left!r}' for one in found[:5])}" if found else ""
 
 
-def _deviation_faults(protocol: Table) -> Iterator[str]:
+def _deviation_faults(protocol: CarriedProtocol) -> Iterator[str]:
     """What the protocol says it deviates in must be all in which it differs from the shipped one."""
     shipped = _shipped(protocol)
     if shipped is None:
@@ -217,7 +216,7 @@ def _deviation_faults(protocol: Table) -> Iterator[str]:
         yield f"its deviations give the hash {effective.hash}, and it has {protocol['hash']}"
 
 
-def _shipped(protocol: Table) -> Any:
+def _shipped(protocol: CarriedProtocol) -> Protocol | None:
     name = protocol["name"]
     shipped = read_protocol(name) if name in shipped_protocols() else None
     return shipped if shipped and shipped.version == protocol["version"] else None
@@ -239,7 +238,7 @@ def _attempt_faults(contents: Contents) -> Iterator[str]:
             yield f"trial {trial_id}: has a record and was never attempted"
 
 
-def _dropped(trial_id: str, attempts: Sequence[Table]) -> Iterator[str]:
+def _dropped(trial_id: str, attempts: Sequence[BundledAttempt]) -> Iterator[str]:
     ended = [attempt for attempt in attempts if attempt["status"] in STATUSES]
     if ended:
         last = ended[-1]
@@ -247,7 +246,7 @@ def _dropped(trial_id: str, attempts: Sequence[Table]) -> Iterator[str]:
         yield f"trial {trial_id}: attempt {last['number']} ended as {last['status']}{reason}; its record is gone"
 
 
-def _disagreements(trial_id: str, attempts: Sequence[Table], record: Table) -> Iterator[str]:
+def _disagreements(trial_id: str, attempts: Sequence[BundledAttempt], record: Record) -> Iterator[str]:
     status, circumstance = record["result"]["status"], record["circumstance"]
     made = [Attempt(one["number"], one["status"], one["started"]) for one in attempts]
     for conflict in attempt_conflicts(made, status, circumstance.get("attempts")):
@@ -260,11 +259,11 @@ def _disagreements(trial_id: str, attempts: Sequence[Table], record: Table) -> I
 # --- copies ---------------------------------------------------------------------------------------------------------
 
 
-def _results(unpacked: Unpacked, records: Mapping[str, Table]) -> Iterator[Result]:
+def _results(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[Result]:
     """The artefacts of every record."""
     for trial_id, record in sorted(records.items()):
         result = record["result"]
-        curves, outputs = ((result.get(key) or {}).get("file", "") for key in REFERENCES)
+        curves, outputs = (one["file"] if one else "" for one in (result.get("curves"), result.get("outputs")))
         if outputs and _outputs_may_agree(unpacked, outputs):
             outputs = ""
         yield Result(trial_id, result["trial"]["method"], result["trial"]["seed"], curves, outputs)

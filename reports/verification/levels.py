@@ -10,13 +10,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from twinbench.reports.claims.copied_seeds import Outputs
 from twinbench.reports.verification.integrity import Level, judged
-from twinbench.results.bundles.contents import Contents, Table
+from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.read import Unpacked, read_json
 from twinbench.results.bundles.write import PAGE_DIGEST, TABLES, VERDICTS, place_attempts, printable, rendered_with
-from twinbench.sweeps.metrics import METRICS, metric_names
+from twinbench.results.record import Result
+from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 
 # --- render ---------------------------------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ def aggregate(contents: Contents) -> Level:
     return judged("aggregate", faults, [f"{count} numbers {how}" for how, count in sorted(counts.items())])
 
 
-def _outputs(unpacked: Unpacked, result: Table, faults: list[str]) -> Mapping[str, Any]:
+def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:
     """The trial's per-example arrays by name; empty where it has none."""
     from safetensors.numpy import load
 
@@ -116,7 +117,7 @@ def _outputs(unpacked: Unpacked, result: Table, faults: list[str]) -> Mapping[st
     if not reference:
         return {}
     try:
-        arrays: dict[str, Any] = load(unpacked.file(reference["file"]).read_bytes())
+        arrays: Outputs = load(unpacked.file(reference["file"]).read_bytes())
         if any(values.ndim != 1 or values.dtype.kind not in "iub" for values in arrays.values()):
             raise ValueError("whole numbers, one per example, are wanted")
         return arrays
@@ -125,9 +126,7 @@ def _outputs(unpacked: Unpacked, result: Table, faults: list[str]) -> Mapping[st
         return {}
 
 
-def _label_faults(
-    result: Table, outputs: Mapping[str, Any], known: dict[tuple[str, str], tuple[str, bytes]]
-) -> Iterator[str]:
+def _label_faults(result: Result, outputs: Outputs, known: dict[tuple[str, str], tuple[str, bytes]]) -> Iterator[str]:
     """All trials on one dataset, under one protocol, are tested on the same labels."""
     if "labels" not in outputs:
         return
@@ -140,7 +139,7 @@ def _label_faults(
         yield f"trial {result['trial_id']}: was tested on other labels than trial {first}"
 
 
-def _recomputed(unpacked: Unpacked, result: Table, metric: Table, outputs: Mapping[str, Any]) -> tuple[str, str]:
+def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs: Outputs) -> tuple[str, str]:
     """How one number was computed anew, and what is wrong with it."""
     if metric["name"] not in metric_names("probe"):
         return "of other metrics, which leave no outputs by example", ""
@@ -164,7 +163,7 @@ def _recomputed(unpacked: Unpacked, result: Table, metric: Table, outputs: Mappi
     return how, ""
 
 
-def _maximum(unpacked: Unpacked, result: Table, metric: Table) -> tuple[str, str]:
+def _maximum(unpacked: Unpacked, result: Result, metric: MetricValue) -> tuple[str, str]:
     """A maximum over epochs leaves no outputs, but the curves that it was taken from."""
     reference = result.get("curves")
     try:

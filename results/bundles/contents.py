@@ -3,17 +3,16 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
-from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, environment, json_bytes
+from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, BundledAttempt, environment, json_bytes
 from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan
-from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, TornRecord, parse_record
+from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, TornRecord, parse_record
 
 MOST_KEPT = 15_000_000  # values of all JSON that is kept while a bundle is verified
 
-Table = Mapping[str, Any]
-_ATTEMPT = {"trial_id": str, "number": int, "status": str, "reason": str, "started": str}
+_ATTEMPT = get_type_hints(BundledAttempt)
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,9 @@ class Contents:
 
     unpacked: Unpacked
     plan: PlanFile | None
-    records: Mapping[str, Table]  # by trial id
-    protocols: Mapping[str, Any]  # by member
-    attempts: Mapping[str, Sequence[Table]]  # by trial id, in order
+    records: Mapping[str, Record]  # by trial id
+    protocols: Mapping[str, object]  # by member, unchecked
+    attempts: Mapping[str, Sequence[BundledAttempt]]  # by trial id, in order
     faults: tuple[str, ...]
 
     @property
@@ -33,9 +32,9 @@ class Contents:
         return {trial.trial_id: trial for trial in self.plan.trials} if self.plan else {}
 
     @property
-    def all_attempts(self) -> list[dict[str, Any]]:
+    def all_attempts(self) -> list[BundledAttempt]:
         """All attempts at all trials."""
-        return [dict(attempt) for attempts in self.attempts.values() for attempt in attempts]
+        return [attempt for attempts in self.attempts.values() for attempt in attempts]
 
 
 def read_contents(unpacked: Unpacked) -> Contents:
@@ -54,7 +53,7 @@ def read_contents(unpacked: Unpacked) -> Contents:
         attempts = []
     if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
         faults.append(f"{ENVIRONMENT}: is not what the records say of code, versions and devices")
-    by_trial: dict[str, list[Table]] = defaultdict(list)
+    by_trial: dict[str, list[BundledAttempt]] = defaultdict(list)
     for attempt in attempts:
         by_trial[attempt["trial_id"]].append(attempt)
     protocols = {name: content for name, content in read.items() if name.startswith("protocols/")}
@@ -81,7 +80,7 @@ def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
     return read
 
 
-def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> dict[str, dict[str, Any]]:
+def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> dict[str, Record]:
     records = {}
     for name in unpacked.names(f"{RECORDS}/"):
         if name in read:
@@ -93,7 +92,7 @@ def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> 
     return records
 
 
-def _attempts_problem(attempts: Any) -> str:
+def _attempts_problem(attempts: object) -> str:
     if not isinstance(attempts, list):
         return "it is none"
     for place, attempt in enumerate(attempts):
@@ -105,7 +104,7 @@ def _attempts_problem(attempts: Any) -> str:
     return ""
 
 
-def _kind_problem(table: Any, wanted: Mapping[str, type], where: str) -> str:
+def _kind_problem(table: object, wanted: Mapping[str, type], where: str) -> str:
     if not isinstance(table, dict):
         return f"{where} is no table"
     return next((f"{where} has no right {key}" for key, kind in wanted.items() if type(table.get(key)) is not kind), "")

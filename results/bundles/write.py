@@ -28,8 +28,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.plan import plan_and_bytes
 from twinbench.results.record import (
     ARTEFACTS,
@@ -38,11 +39,13 @@ from twinbench.results.record import (
     PLAN,
     RECORDS,
     BrokenArtefact,
+    Record,
+    Reference,
     TornRecord,
     parse_record,
     read_artefact,
     record_files,
-    write_bytes_atomically,
+    references,
 )
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import to_utf8
@@ -53,7 +56,6 @@ ATTEMPTS = "attempts.json"
 ENVIRONMENT = "environment.json"
 TABLES, VERDICTS, PAGE_DIGEST = "report/tables", "report/verdicts", "report/index.html.sha256"
 SUFFIX = ".bundle.tar.gz"
-REFERENCES = ("curves", "outputs")
 BLOCK = 512  # of a tar archive
 
 # A table's bytes follow from the records and from these.
@@ -90,6 +92,16 @@ KINDS = (
 
 Member = bytes | Path  # its content, or the file that holds it
 Render = Callable[[Path], Mapping[str, bytes]]
+
+
+class BundledAttempt(TypedDict):
+    """One attempt at a trial in attempts.json. Where it ran is private and left out."""
+
+    trial_id: str
+    number: int
+    status: str
+    reason: str
+    started: str
 
 
 @dataclass(frozen=True)
@@ -177,7 +189,7 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
         except (OSError, TornRecord, BrokenArtefact) as error:
             mistakes.append(Mistake(str(run_folder / name), "", f"cannot be bundled: {error}; run its trial again"))
             continue
-        clean = record | {"circumstance": blacked_out(record["circumstance"])}
+        clean: Record = {**record, "circumstance": blacked_out(record["circumstance"])}
         if clean != record:
             data = json_bytes(clean)
             redacted.append(name)
@@ -195,15 +207,15 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
     return members, redacted, left_out
 
 
-def _checked(run_folder: Path, record: Mapping[str, Any]) -> list[Mapping[str, str]]:
+def _checked(run_folder: Path, record: Record) -> list[Reference]:
     """The record's references to artefacts, each there and whole. Raises BrokenArtefact."""
-    references = [reference for key in REFERENCES if (reference := record["result"].get(key))]
-    for reference in references:
+    found = references(record["result"])
+    for reference in found:
         read_artefact(run_folder, reference)
-    return references
+    return found
 
 
-def attempts_of(run_folder: Path) -> list[dict[str, Any]]:
+def attempts_of(run_folder: Path) -> list[BundledAttempt]:
     """Every attempt that was made: trial_id, number, status, reason, started. Not where: that is nobody's business."""
     found = []
     for path in (run_folder / "trials").glob("*/attempt-*.json"):
@@ -214,14 +226,20 @@ def attempts_of(run_folder: Path) -> list[dict[str, Any]]:
             told = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             told = {}  # one that began and could not say more
-        kept = {
-            key: str(told.get(key, "")) if isinstance(told, dict) else "" for key in ("status", "reason", "started")
-        }
-        found.append({"trial_id": path.parent.name, "number": int(number[1])} | kept)
+        content = told if isinstance(told, dict) else {}
+        found.append(
+            BundledAttempt(
+                trial_id=path.parent.name,
+                number=int(number[1]),
+                status=str(content.get("status", "")),
+                reason=str(content.get("reason", "")),
+                started=str(content.get("started", "")),
+            )
+        )
     return sorted(found, key=lambda attempt: (attempt["trial_id"], attempt["number"]))
 
 
-def environment(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def environment(records: list[Record]) -> list[dict[str, object]]:
     """Code, versions and devices that the records tell of, each with the ids of the trials that ran so."""
     trials: dict[str, list[str]] = {}
     for record in records:
@@ -230,7 +248,7 @@ def environment(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(text) | {"trials": sorted(ids)} for text, ids in sorted(trials.items())]
 
 
-def place_attempts(run_folder: Path, attempts: list[dict[str, Any]]) -> None:
+def place_attempts(run_folder: Path, attempts: list[BundledAttempt]) -> None:
     """Puts the attempts where a run folder has them: what is made of it counts those that left no record."""
     for attempt in attempts:
         path = run_folder / "trials" / attempt["trial_id"] / f"attempt-{attempt['number']:04d}.json"
@@ -249,7 +267,7 @@ def _copy(members: Mapping[str, Member], folder: Path) -> None:
     place_attempts(folder, json.loads(attempts))
 
 
-def _manifest(members: Mapping[str, Member]) -> dict[str, Any]:
+def _manifest(members: Mapping[str, Member]) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "twinbench": importlib.metadata.version("twinbench"),
@@ -270,7 +288,7 @@ def rendered_with() -> Mapping[str, str]:
     return found | {name: importlib.metadata.version(name) for name in RENDERED_WITH} | {"code": code.hexdigest()[:16]}
 
 
-def _identity(name: str, member: Member) -> dict[str, Any]:
+def _identity(name: str, member: Member) -> dict[str, str | int]:
     if isinstance(member, bytes):
         return {"sha256": hashlib.sha256(member).hexdigest(), "size": len(member)}
     return {"sha256": name.removeprefix(f"{ARTEFACTS}/").partition(".")[0], "size": member.stat().st_size}

@@ -35,8 +35,10 @@ from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.leases import attempt_file
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.declarations import declare
-from twinbench.results.record import write_artefact, write_json_atomically, write_record
+from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.results.store import DATABASE
+from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.sweep import read_sweep
 from twinbench.sweeps.trial import Trial
 
@@ -98,7 +100,7 @@ def leave(folder: Path, trial: Trial, started: datetime, examples: int) -> None:
     level = METHODS[trial.method] + 0.004 * EPOCHS.index(trial.training["epochs"]) - 0.02 * (rate - 0.5) ** 2
     accuracy = level + of_seed + rng.normal(0, 0.004)
     metrics, outputs = measured(trial, accuracy, examples, rng)
-    result = {
+    result: Result = {
         "trial_id": trial.trial_id,
         "cell_id": trial.cell_id,
         "trial": trial.content(),
@@ -136,11 +138,11 @@ def leave(folder: Path, trial: Trial, started: datetime, examples: int) -> None:
 
 def measured(
     trial: Trial, accuracy: float, examples: int, rng: np.random.Generator
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[MetricValue], dict[str, Any]]:
     """Metrics of both probes on both splits, and the outputs that give those on test."""
     labels = np.arange(examples, dtype=np.int32) % 10
     difficulty = np.arange(examples) * 997 % examples + rng.normal(0, examples / 3, examples)
-    metrics: list[dict[str, Any]] = []
+    metrics: list[MetricValue] = []
     outputs: dict[str, np.ndarray[Any, Any]] = {"labels": labels}
     for probe, lower, candidates in (("knn", 0.02, 6), ("linear", 0.0, 8)):
         right = round((accuracy - lower) * examples)
@@ -150,8 +152,18 @@ def measured(
         outputs[f"{probe}_prediction"] = np.where(correct, labels, (labels + 1) % 10).astype(np.int32)
         variant = trial.protocol["content"]["evaluation"]["metrics"][f"{probe}_top1"]
         for split, value, n in (("validation", accuracy - lower, 800), ("test", right / examples, examples)):
-            told = {"name": f"{probe}_top1", "variant": variant, "split": split, "value": value, "n_examples": n}
-            metrics.append(told | {"selected_on": "validation", "candidates": candidates, "selected": {}})
+            metrics.append(
+                {
+                    "name": f"{probe}_top1",
+                    "variant": variant,
+                    "split": split,
+                    "value": value,
+                    "n_examples": n,
+                    "selected_on": "validation",
+                    "candidates": candidates,
+                    "selected": {},
+                }
+            )
     return metrics, outputs
 
 

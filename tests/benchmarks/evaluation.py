@@ -182,6 +182,7 @@ def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Evaluator, "diagnose", timed):
         assert run_trial(trial, Surroundings(Path(folder), data=data)) == "done"
         seconds = read_record(record_path(Path(folder), trial.trial_id))["circumstance"]["train_seconds"]
+    assert isinstance(seconds, float)
     once, training = statistics.median(spent), seconds / epochs * whole
     print(
         f"{'online':<22} {protocol}: {times} times {1000 * once:.0f} ms in {training:.2f} s of training"

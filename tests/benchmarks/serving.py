@@ -31,8 +31,9 @@ from twinbench.harness.planning import check, plan
 from twinbench.harness.run_folder.layout import planned_trials, write_plan
 from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
 from twinbench.harness.run_folder.live_curves import ShownCurves
-from twinbench.results.record import write_artefact, write_record
+from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
+from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.sweep import read_sweep
 from twinbench.sweeps.trial import Trial
 
@@ -69,12 +70,12 @@ def curves(epochs: int) -> dict[str, Any]:
 
 def record(folder: Path, trial: Trial) -> None:
     """A record as a trial leaves it, with invented numbers."""
-    metrics = [
+    metrics: list[MetricValue] = [
         {"name": name, "variant": "invented@1", "split": split, "value": 0.5 + trial.seed / 100}
         for name in ("knn_top1", "linear_top1")
         for split in ("validation", "test")
     ]
-    result = {
+    result: Result = {
         "trial_id": trial.trial_id,
         "cell_id": trial.cell_id,
         "trial": trial.content(),

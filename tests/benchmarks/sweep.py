@@ -126,7 +126,7 @@ def digests(out: Path) -> dict[str, str]:
 
 def spent(out: Path) -> dict[str, float]:
     """Seconds of all trials together by what they went into; what is left of the command's is its start and report."""
-    told = [read_record(file)["circumstance"] for file in record_files(out)]
+    told: list[dict[str, Any]] = [read_record(file)["circumstance"] for file in record_files(out)]
     return {name: round(sum(one[name] for one in told), 1) for name in ("train_seconds", "evaluation_seconds")}
 
 

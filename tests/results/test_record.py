@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.record import (
     BrokenArtefact,
     TornRecord,
@@ -14,8 +15,6 @@ from twinbench.results.record import (
     read_record,
     recorded_ids,
     write_artefact,
-    write_bytes_atomically,
-    write_json_atomically,
     write_record,
 )
 
