@@ -55,7 +55,7 @@ class Claim(Section):
     kind: Kind
     a: Selector
     metric: str = LINEAR.name
-    family: str = "claims"  # claims that are judged together: more of them ask more of each
+    family: str = "claims"  # claims that are judged together: each must be clearer where there are more
     protocol: str = ""  # left out: the file's
     reported: str = ""  # left out: the file's
     b: Selector = field(default_factory=dict)

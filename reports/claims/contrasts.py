@@ -30,7 +30,7 @@ from twinbench.reports.statistics.power import smallest_detectable_difference
 from twinbench.reports.statistics.superiority import Probability, probability_of_improvement
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
-Asked = Literal["above", "within"]
+Criterion = Literal["above", "within"]
 COLLAPSE_KINDS = ("collapses", "does_not_collapse")
 SIGN_RESAMPLES = 9_999  # of the sign-flip test above 16 pairs, drawn from SIGN_SEED
 SIGN_SEED = 20_260_101
@@ -46,7 +46,7 @@ class Contrast:
     a: Side
     b: Side | None
     point: str  # of the claim's scope, in words; empty where it has none
-    asked: Asked
+    criterion: Criterion
     bound: float
     difference: Difference | None = None
     p: float | None = None
@@ -85,7 +85,7 @@ class Contrast:
         return self.difference.high if self.difference else None
 
     @property
-    def tells(self) -> bool:
+    def is_informative(self) -> bool:
         """Whether the interval says anything of seeds to come.
 
         Without spread it has no width, and no t test. Then the seeds themselves must be many enough to agree by chance
@@ -109,7 +109,7 @@ def sign_of(claim: Claim) -> float:
     return -1.0 if claim.lower_is_better and claim.kind != "monotone" else 1.0
 
 
-def bound_of(claim: Claim) -> tuple[Asked, float]:
+def bound_of(claim: Claim) -> tuple[Criterion, float]:
     """What the claim asks of each difference. A claimed least size is what has to be exceeded, as it stands.
 
     Holm's intervals cover at once only what they are tested for: with 0 tested, and the size then read off the
@@ -121,9 +121,9 @@ def bound_of(claim: Claim) -> tuple[Asked, float]:
 
 
 def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contrast:
-    asked, bound = bound_of(evidence.claim)
+    criterion, bound = bound_of(evidence.claim)
     of_a, of_b = _values(evidence, a, b)
-    bare = Contrast(a, b, point, asked, bound)
+    bare = Contrast(a, b, point, criterion, bound)
     if not of_a or not of_b:
         return bare
     paired = are_paired(of_a, of_b)
@@ -136,7 +136,7 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     return dataclasses.replace(
         bare,
         difference=difference,
-        p=_p(difference, asked, bound),
+        p=_p(difference, criterion, bound),
         wins=probability_of_improvement(of_a, of_b, paired) if b is not None and difference.n > 1 else None,
         sign_flip=flips,
         examples=_over_examples(a, b),
@@ -166,12 +166,12 @@ def _over_examples(a: Side, b: Side | None) -> ExampleInterval | None:
     return paired_example_difference(a.correct, b.correct)
 
 
-def _p(difference: Difference, asked: Asked, bound: float) -> float | None:
-    """The level at which the interval touches what is asked; None where nothing tells it."""
+def _p(difference: Difference, criterion: Criterion, bound: float) -> float | None:
+    """The level at which the interval touches what is criterion; None where nothing tells it."""
     error, freedom = difference.standard_error, difference.degrees_of_freedom
     if error is None or freedom is None:
         return None
-    room = difference.mean - bound if asked == "above" else bound - abs(difference.mean)
+    room = difference.mean - bound if criterion == "above" else bound - abs(difference.mean)
     if difference.has_spread:
         return min(1.0, 2 * float(special.stdtr(freedom, -room / error)))
     return (2.0 ** (1 - difference.n) if room > 0 else 1.0) if difference.paired else None

@@ -16,8 +16,8 @@ import numpy as np
 from twinbench.reports.claims.claim import Claim, all_selectors, points, reported_value, selector_text
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
 from twinbench.reports.claims.known_names import Names
-from twinbench.reports.claims.run_context import Around, attempts_at_others
-from twinbench.reports.claims.trial_files import Trace, read_trace
+from twinbench.reports.claims.run_context import RunContext, attempts_at_unknown_trials
+from twinbench.reports.claims.trial_files import TrialFiles, read_trial_files
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import (
     BASELINES,
@@ -85,10 +85,10 @@ class Evidence:
     versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
     feature_std: Mapping[str, float]  # at the end of training, by trial
     locked: Mapping[tuple[str, int], str]  # hashes of the shipped protocols by name and version
-    around: Around = field(default_factory=Around)
-    traces: Mapping[str, Trace] = field(default_factory=dict)  # of the sides' trials that are recorded
+    context: RunContext = field(default_factory=RunContext)
+    files: Mapping[str, TrialFiles] = field(default_factory=dict)  # of the sides' trials that are recorded
     # Of all claims that were asked of the folder so far, this one among them.
-    together: Sequence["Evidence"] = field(default=(), compare=False, repr=False)
+    judged_together: Sequence["Evidence"] = field(default=(), compare=False, repr=False)
 
     @property
     def measured(self) -> tuple[Side, ...]:
@@ -113,9 +113,9 @@ class Evidence:
     @cached_property
     def withdrawn(self) -> tuple[str, ...]:
         """Names of claims that were declared, and are neither judged now nor on file any more."""
-        judged = {other.claim.hash for other in self.together} | {self.claim.hash}
+        judged = {other.claim.hash for other in self.judged_together} | {self.claim.hash}
         absent = [entry for entry in self.log.entries if entry.claim not in judged]
-        return tuple(entry.name for entry in absent if entry.claim not in self.around.claims_on_file)
+        return tuple(entry.name for entry in absent if entry.claim not in self.context.claims_on_file)
 
 
 def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]:
@@ -140,14 +140,14 @@ class Folder:
         self._reported: dict[tuple[str, str], list[Record]] = {}
         for row in records(run.metrics[run.metrics["split"] == REPORTED_ON]):
             self._reported.setdefault((row["trial_id"], row["name"]), []).append(row)
-        self._traces: dict[str, Trace] = {}
-        self._together: list[Evidence] = []
+        self._files: dict[str, TrialFiles] = {}
+        self._judged_together: list[Evidence] = []
         self._feature_std = dict(rows(run.curves, "trial_id", "feature_std"))
         self._versions: dict[str, dict[str, str]] = {}
         for trial, package, version in rows(run.versions, "trial_id", "package", "version"):
             self._versions.setdefault(trial, {})[package] = version
-        others = attempts_at_others(run_folder, set(run.trials["trial_id"]))
-        self._around = Around(
+        others = attempts_at_unknown_trials(run_folder, set(run.trials["trial_id"]))
+        self._context = RunContext(
             tuple(self.sections),
             tuple(name for name, attempts in others.items() if any(one.has_ended for one in attempts)),
             tuple(name for name, attempts in others.items() if not any(one.has_ended for one in attempts)),
@@ -175,11 +175,15 @@ class Folder:
             self._versions,
             self._feature_std,
             locked,
-            self._around,
-            {str(trial["trial_id"]): self._trace(section, trial) for section, trial in traced if _is_recorded(trial)},
-            self._together,
+            self._context,
+            {
+                str(trial["trial_id"]): self._files_of(section, trial)
+                for section, trial in traced
+                if _is_recorded(trial)
+            },
+            self._judged_together,
         )
-        self._together.append(evidence)
+        self._judged_together.append(evidence)
         return evidence
 
     def _compared(
@@ -263,17 +267,17 @@ class Folder:
     def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
         """Which test examples were right, of every done trial that has them; None unless all have."""
         probe = get_metric(claim.metric).probe
-        done = [self._trace(section, trial) for trial in cell.trials if trial["status"] == "done"]
+        done = [self._files_of(section, trial) for trial in cell.trials if trial["status"] == "done"]
         rows = [trace.correct[probe] for trace in done if probe in trace.correct]
         if not rows or len(rows) < len(done) or len({len(row) for row in rows}) > 1:
             return None
         return np.stack(rows)
 
-    def _trace(self, section: Section, trial: Record) -> Trace:
+    def _files_of(self, section: Section, trial: Record) -> TrialFiles:
         trial_id = str(trial["trial_id"])
-        if trial_id not in self._traces:
-            self._traces[trial_id] = read_trace(self._folder, trial_id, section.content)
-        return self._traces[trial_id]
+        if trial_id not in self._files:
+            self._files[trial_id] = read_trial_files(self._folder, trial_id, section.content)
+        return self._files[trial_id]
 
 
 def _is_recorded(trial: Record) -> bool:

@@ -13,7 +13,7 @@ from twinbench.sweeps.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Around:
+class RunContext:
     """`vanished` and `begun` are trials that are neither planned nor recorded: some attempt at the first came to an
     end, at the others none did."""
 
@@ -21,7 +21,7 @@ class Around:
     vanished: tuple[str, ...] = ()
     begun: tuple[str, ...] = ()
     set_aside: Mapping[str, str] = field(default_factory=dict)  # why, by the file
-    looked_at_test: frozenset[str] = frozenset()  # trials with a curve of something measured on test
+    measured_on_test: frozenset[str] = frozenset()  # trials with a curve of something measured on test
     last_epoch: Mapping[str, float] = field(default_factory=dict)  # of the curves, by trial
     claims_files: tuple[Path, ...] = ()
 
@@ -77,7 +77,7 @@ def _readable_claims(path: Path) -> tuple[Claim, ...]:
         return ()
 
 
-def attempts_at_others(run_folder: Path, known: set[str]) -> dict[str, tuple[Attempt, ...]]:
+def attempts_at_unknown_trials(run_folder: Path, known: set[str]) -> dict[str, tuple[Attempt, ...]]:
     """The attempts at trials that are not `known`, by trial."""
     folder = run_folder / "trials"
     names = sorted({entry.name for entry in folder.iterdir()} - known) if folder.is_dir() else []

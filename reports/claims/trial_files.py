@@ -25,7 +25,7 @@ _OF_A_TRIAL = {field.name for field in fields(Trial)}
 
 
 @dataclass(frozen=True)
-class Trace:
+class TrialFiles:
     """What a trial's files say. `record` and `outputs` are empty where nothing contradicts anything."""
 
     record: str = ""  # how the record contradicts its own id or its protocol
@@ -40,20 +40,20 @@ class Trace:
     attempts: tuple[Attempt, ...] = ()
 
 
-def read_trace(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> Trace:
+def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> TrialFiles:
     """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
     attempts = read_attempts(run_folder, trial_id)
     try:  # whole and of its digest it was when the database took it in
         record: Record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        return Trace(record=f"cannot be read any more: {error}", attempts=attempts)
+        return TrialFiles(record=f"cannot be read any more: {error}", attempts=attempts)
     curves, outputs = result.get("curves"), result.get("outputs")
     arrays, problem = _arrays(run_folder, outputs)
     probes = [metric.probe for metric in PROBES]
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
-    return Trace(
+    return TrialFiles(
         _record_problem(result, content),
         problem or _outputs_problem(result, arrays),
         result["status"],

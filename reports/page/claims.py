@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.reports.claims.declarations import read_log
-from twinbench.reports.claims.run_context import Around
+from twinbench.reports.claims.run_context import RunContext
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.formats.html import OPEN_ENDED
 from twinbench.reports.verdicts.formats.text import remarks
@@ -36,7 +36,7 @@ def read_folder_claims(run_folder: Path) -> Claims:
     log = read_log(run_folder)
     if log.problem:
         problems.append(log.problem)
-    on_file = Around(claims_files=files).claims_on_file
+    on_file = RunContext(claims_files=files).claims_on_file
     absent = tuple(dict.fromkeys(entry.name for entry in log.entries if entry.claim not in on_file))
     return Claims(tuple(verdicts), tuple(path.name for path in files), absent, tuple(problems))
 

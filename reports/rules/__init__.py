@@ -1,1 +1,1 @@
-"""The admissibility rules A1 to A24, each a function from a case to an outcome."""
+"""The rules A1 to A24 that a claim must meet, one file for each subject; registry.py lists them all in order."""

@@ -1,23 +1,38 @@
-"""A case: what one rule is held against. The words for what came of it, and what all rules share."""
+"""What a rule is given and what it returns, with helpers that several rules share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Final, Literal, NamedTuple
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Evidence, Side
+from twinbench.reports.tables.cells import Record
 
-PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
+Result = Literal["passed", "failed", "not applicable"]
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+NOT_APPLICABLE: Final = "not applicable"
+
+# What a failure does to the verdict; the values stand in the JSON form of verdicts.
 Weight = Literal["stops", "unverified", "narrows", "late", "told"]
-# One of the three words and what was seen; with the weight where it is another than the rule's own.
-Outcome = tuple[str, str] | tuple[str, str, Weight]
+STOPS: Final = "stops"  # the claim is INADMISSIBLE: no statistics are printed as its support
+UNVERIFIED: Final = "unverified"  # the claim rests on no records, or on records that leave open what made them
+NARROWS: Final = "narrows"  # the sentence claims more than was compared; what remains is NARROWED
+LATE: Final = "late"  # the claim is EXPLORATORY
+NOTED: Final = "told"  # the failure is shown beside the verdict, which stays
 
-NO_RECORD = (NOT_APPLICABLE, "no record stands behind these numbers")
+
+class Outcome(NamedTuple):
+    """What became of one rule, and why. `weight` is given where this failure weighs less or more than the rule's."""
+
+    result: Result
+    text: str
+    weight: Weight | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim with its evidence and its contrasts, judged within a family of so many."""
+    """One claim with its evidence and contrasts; `family_size` counts the comparisons of its family."""
 
     evidence: Evidence
     contrasts: tuple[Contrast, ...]
@@ -25,34 +40,69 @@ class Case:
 
     @property
     def has_no_record(self) -> bool:
-        """Whether the claim is about numbers that nothing was recorded of."""
+        """Whether no side of the claim has a record."""
         return not self.evidence.measured
 
     @property
     def dataset(self) -> str:
-        """Its name; empty where nothing tells it."""
+        """The dataset's name; empty where it is unknown."""
         table = self.evidence.table
         if self.evidence.claim.is_about_a_table and table is not None:
             return table.dataset
         return str(self.evidence.content.get("dataset", {}).get("name", ""))
 
 
+def passed(text: str) -> Outcome:
+    """Return the outcome of a rule that holds."""
+    return Outcome(PASSED, text)
+
+
+def failed(text: str, weight: Weight | None = None) -> Outcome:
+    """Return the outcome of a rule that is broken."""
+    return Outcome(FAILED, text, weight)
+
+
+def not_applicable(text: str) -> Outcome:
+    """Return the outcome of a rule that has nothing to check."""
+    return Outcome(NOT_APPLICABLE, text)
+
+
+def passed_if(holds: bool, text: str, problem: str) -> Outcome:
+    """Return passed with `text` where the rule holds, else failed with `problem`."""
+    return passed(text) if holds else failed(problem)
+
+
+NO_RECORD = not_applicable("no record stands behind these numbers")
+
+
 def is_trained(side: Side) -> bool:
-    """Whether there are trials of it, and it is no baseline."""
+    """Whether the side has trials and is no baseline."""
     return side.cell is not None and not side.cell.is_baseline
 
 
-def passed_if(passed: bool, well: str, ill: str) -> Outcome:
-    """Passed or failed, with what is said of either."""
-    return (PASSED, well) if passed else (FAILED, ill)
+def trained_pairs(case: Case) -> list[tuple[Side, Side]]:
+    """Return the compared sides where both were trained."""
+    return [(a, b) for a, b, _ in case.evidence.pairs if b is not None and is_trained(a) and is_trained(b)]
 
 
-def distinct(values: Iterable[Any]) -> list[str]:
-    """Each once, in order."""
+def protocol_value(evidence: Evidence, key: str) -> float:
+    """Return the protocol's own value of a number that the sweep deviates in; 0 where it does not deviate."""
+    sections = [side.section for side in evidence.measured if side.section]
+    deviations = [one for section in sections for one in section.deviations if one["key"] == key]
+    return max((float(one["protocol_value"]) for one in deviations), default=0)
+
+
+def trial_text(trial: Record) -> str:
+    """Return "simclr seed 0 (1f0c5a4be9d27a31)"."""
+    return f"{trial['method']} seed {trial['seed']} ({trial['trial_id']})"
+
+
+def distinct(values: Iterable[object]) -> list[str]:
+    """Return each value once, as sorted text."""
     return sorted({str(value) for value in values})
 
 
 def some(names: Iterable[str]) -> str:
-    """The first few of many."""
+    """Return the first five names, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

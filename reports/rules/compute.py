@@ -1,45 +1,40 @@
-"""Rule on compute: both sides were trained for the same budget."""
+"""Rule A12: whether all sides were trained with the same amount of compute."""
 
 from collections.abc import Iterator
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.evidence import Side
-from twinbench.reports.rules.case import (
-    FAILED,
-    NOT_APPLICABLE,
-    PASSED,
-    Case,
-    Outcome,
-    is_trained,
-)
-from twinbench.reports.rules.seeds import _trial_text
+from twinbench.reports.rules.case import Case, Outcome, failed, not_applicable, passed, trained_pairs, trial_text
 
-IMAGES_SEEN_APART = 0.1  # more than this share apart is another budget of compute
+COMPUTE_TOLERANCE = 0.1  # two sides that differ by a larger share of epochs or images had unequal compute
 
 
 def same_compute(case: Case) -> Outcome:
-    """As many epochs and images seen, within a tenth, unless the claim itself sets them; and as many as were set."""
-    pairs = [(a, b) for a, b, _ in case.evidence.pairs if b is not None and is_trained(a) and is_trained(b)]
-    if otherwise := next(_trained_otherwise(case), ""):
-        return FAILED, otherwise
+    """A12: all sides have the same epochs and images seen, within a tenth, unless the claim itself sets them.
+
+    Each trial must also have run as many epochs as it was set.
+    """
+    if problem := next(_wrong_epochs(case), ""):
+        return failed(problem)
+    pairs = trained_pairs(case)
     if not pairs:
-        return NOT_APPLICABLE, "compute is not compared"
+        return not_applicable("compute is not compared")
     sides = {side.label: side for pair in pairs for side in pair}
-    told = ", ".join(f"{label}: {_compute_text(side)}" for label, side in sides.items())
+    text = ", ".join(f"{label}: {_compute_text(side)}" for label, side in sides.items())
     if all(_compute_is_equal(a, b) for a, b in pairs):
-        return PASSED, told
+        return passed(text)
     if all(_compute_is_equal(a, b) or _sets_compute(case.evidence.claim, a, b) for a, b in pairs):
-        return PASSED, f"unequal as the claim says: {told}"
-    return FAILED, f"unequal compute: {told}"
+        return passed(f"unequal as the claim says: {text}")
+    return failed(f"unequal compute: {text}")
 
 
-def _trained_otherwise(case: Case) -> Iterator[str]:
+def _wrong_epochs(case: Case) -> Iterator[str]:
     for side in case.evidence.measured:
         epochs = _epochs(side)
         for trial in side.trials:
-            last = case.evidence.around.last_epoch.get(str(trial["trial_id"]))
+            last = case.evidence.context.last_epoch.get(str(trial["trial_id"]))
             if epochs and last is not None and (last > epochs or (trial["status"] == "done" and last < epochs)):
-                yield f"{_trial_text(trial)} was set {epochs:g} epochs, and its curves go to {last:g}"
+                yield f"{trial_text(trial)} was set to {epochs:g} epochs, but its curves have {last:g}"
 
 
 def _epochs(side: Side) -> float:
@@ -57,15 +52,16 @@ def _compute_text(side: Side) -> str:
 
 
 def _compute_is_equal(a: Side, b: Side) -> bool:
-    """Epochs are part of what was asked for; the images are counted by who trained, and are no part of the result."""
+    """Epochs are part of the trial's identity; images seen are counted while it trains and covered by no digest."""
     return _are_close(_epochs(a), _epochs(b)) and _are_close(_images_seen(a), _images_seen(b))
 
 
-def _are_close(one: float, other: float) -> bool:
-    return not one or not other or max(one, other) <= min(one, other) * (1 + IMAGES_SEEN_APART)
+def _are_close(a: float, b: float) -> bool:
+    """Whether the two numbers agree within the tolerance; an unknown number, 0, agrees with any."""
+    return not a or not b or max(a, b) <= min(a, b) * (1 + COMPUTE_TOLERANCE)
 
 
 def _sets_compute(claim: Claim, a: Side, b: Side) -> bool:
-    """Whether the claim says on both sides what makes them unequal: the epochs, or else the batch."""
+    """Whether the claim sets on both sides what makes them unequal: the epochs or, if those agree, the batch size."""
     keys = ("batch_size", "epochs") if _are_close(_epochs(a), _epochs(b)) else ("epochs",)
     return claim.axis in keys or any(key in a.selector and key in b.selector for key in keys)

@@ -1,51 +1,51 @@
-"""Rules A20 to A24: what may be said of a comparison, by whom it was measured, and when it was claimed."""
+"""Rules A21, A22 and A24: how the numbers were measured, with what code and device, and when they were claimed."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.rules.case import (
-    FAILED,
     NO_RECORD,
-    PASSED,
+    NOTED,
+    STOPS,
+    UNVERIFIED,
     Case,
     Outcome,
     distinct,
+    failed,
     is_trained,
+    passed,
     some,
 )
 from twinbench.reports.tables.cells import REPORTED_ON, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.metrics import get_metric, metric_names
 
-DRIFTING = ("commit", "code_hash", "device", "precision", "mode")
-COSTLY = ("threads", "ranks", "pack", "host")  # drift too, where seconds or bytes are compared
-HARMLESS = ("commit",)  # whose change alone, with equal code, moves nothing
-APART = 0.5  # of all trials of a side would have to change theirs for the sides to be alike
+COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
+COST_DEPENDS_ON = ("threads", "ranks", "pack", "host")  # compared too where the metric is seconds or bytes
+HARMLESS = ("commit",)  # a difference in it alone, with equal code, changes no result
+LARGE_DIFFERENCE = 0.5  # total variation distance between two sides from which the sides themselves differ
 
+Values = Mapping[str, str | None]  # by trial id
 
-# --- A20 ------------------------------------------------------------------------------------------------------------
-
-
-# --- A21, A22 -------------------------------------------------------------------------------------------------------
+# --- A21 ------------------------------------------------------------------------------------------------------------
 
 
 def measured_not_reported(case: Case) -> Outcome:
-    """Numbers from papers are a class of their own; behind what was measured stand curves and outputs by example."""
+    """A21: the numbers were measured in this run folder, and curves and per-example outputs stand behind them."""
     evidence, claim = case.evidence, case.evidence.claim
     if claim.is_about_a_table:
-        return FAILED, f"numbers reported in {claim.reported}: no record stands behind them"
+        return failed(f"these numbers are reported in {claim.reported}; no record stands behind them")
     if problem := next(_unfounded(case), ""):
-        return FAILED, problem
-    beside = f"; {evidence.table.name} stands beside it as a fixed number" if evidence.table else ""
+        return failed(problem)
+    fixed = f"; {evidence.table.name} is compared as a fixed number" if evidence.table else ""
     if claim.metric in metric_names("trial_cost"):
-        return PASSED, f"measured; {claim.metric} is circumstance, which no digest covers{beside}"
-    return PASSED, f"measured, as its curves and outputs by example show{beside}"
+        return passed(f"measured; {claim.metric} is part of the circumstance, which no digest covers{fixed}")
+    return passed(f"measured, as curves and per-example outputs show{fixed}")
 
 
 def _unfounded(case: Case) -> Iterator[str]:
-    claim, traces = case.evidence.claim, case.evidence.traces
+    claim, files = case.evidence.claim, case.evidence.files
     done = [
         (str(trial["trial_id"]), side)
         for side in case.evidence.measured
@@ -53,180 +53,181 @@ def _unfounded(case: Case) -> Iterator[str]:
         if trial["status"] == "done" and int(trial["seed"]) in side.values
     ]
     for trial_id, _ in done:
-        if problem := traces[trial_id].outputs:
+        if problem := files[trial_id].outputs:
             yield f"trial {trial_id}: {problem}"
     yield from _unlike_their_records(case)
     probe = get_metric(claim.metric).probe
     has_outputs = claim.metric.endswith("top1") and case.evidence.content.get("checkpoint", "last") == "last"
     if claim.kind not in COLLAPSE_KINDS and has_outputs:
-        bare = [trial_id for trial_id, _ in done if probe not in traces[trial_id].correct]
+        bare = [trial_id for trial_id, _ in done if probe not in files[trial_id].correct]
         if bare:
-            yield f"{len(bare)} of {len(done)} values have no outputs by example behind them: {some(bare)}"
+            yield f"{len(bare)} of {len(done)} values have no per-example outputs: {some(bare)}"
     for trial_id, _ in done:
-        if why := case.evidence.around.set_aside.get(traces[trial_id].curves_file):
+        if why := case.evidence.context.set_aside.get(files[trial_id].curves_file):
             yield f"trial {trial_id}: its curves cannot be read: {why}"
-    untold = [trial_id for trial_id, side in done if is_trained(side) and not traces[trial_id].curves_file]
-    if untold:
-        yield f"{len(untold)} of {len(done)} trials have no curves of their training: {some(untold)}"
+    without_curves = [trial_id for trial_id, side in done if is_trained(side) and not files[trial_id].curves_file]
+    if without_curves:
+        yield f"{len(without_curves)} of {len(done)} trials have no training curves: {some(without_curves)}"
 
 
 def _unlike_their_records(case: Case) -> Iterator[str]:
-    """Trials of which the database, which anyone can write to, says something else than their records."""
+    """Trials whose rows in the database, which anyone can write to, differ from their records."""
     for side in case.evidence.measured:
         for trial in side.trials:
             trial_id, seed = str(trial["trial_id"]), int(trial["seed"])
-            trace = case.evidence.traces.get(trial_id)
-            if trace is None or trace.record:  # which rule A1 tells
+            files = case.evidence.files.get(trial_id)
+            if files is None or files.record:  # rule A1 reports a record that contradicts itself
                 continue
-            if trace.status != trial["status"]:
-                yield f"trial {trial_id} is {trial['status']} in the database, and {trace.status} by its record"
-            value = trace.values.get((case.evidence.claim.metric, REPORTED_ON))
+            if files.status != trial["status"]:
+                yield f"trial {trial_id} is {trial['status']} in the database but {files.status} in its record"
+            value = files.values.get((case.evidence.claim.metric, REPORTED_ON))
             if value is not None and seed in side.values and side.values[seed] != value:
-                yield f"trial {trial_id} has {side.values[seed]:.4f} in the database, and {value:.4f} by its record"
+                yield f"trial {trial_id} has {side.values[seed]:.4f} in the database but {value:.4f} in its record"
+
+
+# --- A22 ------------------------------------------------------------------------------------------------------------
 
 
 def no_drift(case: Case) -> Outcome:
-    """Judge whether all trials ran with the same code, device, precision and mode of kernels.
+    """A22: all trials ran with the same code, device, precision, kernel mode and package versions.
 
-    What differs between the sides may be the reason for the difference that is claimed. Where two kinds of code hash
-    leave open whether the code is the same, it counts neither as the same nor as different: between the sides the
-    claim cannot be verified, and within them it is a remark.
+    A difference between the two sides stops the claim, since it may be the cause of what was measured. A difference
+    that both sides share, or in the commit alone, is noted. Code hashes of two kinds do not compare: where commits do
+    not show that the code is the same either, the claim cannot be verified if the kinds differ between the sides.
     """
     if case.has_no_record:
         return NO_RECORD
     if packed := _packed(case):
-        return FAILED, f"{packed} trials took turns with others: their seconds are not what they take", "stops"
-    differing = [(what, values) for what, values in _comparable(case) if len(distinct(values.values())) > 1]
+        return failed(f"{packed} trials ran in packs, so their seconds are not what they take alone", STOPS)
+    differing = [(name, values) for name, values in _comparable(case) if len(distinct(values.values())) > 1]
     kinds = _kinds_of_unknown_code(case)
     if not differing and not kinds:
-        return PASSED, "one code, device, precision, mode of kernels and set of versions"
-    apart = [(what, values) for what, values in differing if what not in HARMLESS and _tells_sides_apart(case, values)]
-    if apart:
-        return FAILED, f"the sides themselves differ in {'; '.join(_drift_text(*one) for one in apart)}"
-    texts = [f"they differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []
+        return passed("one code, device, precision, kernel mode and set of versions")
+    between = [
+        (name, values) for name, values in differing if name not in HARMLESS and _differs_between_sides(case, values)
+    ]
+    if between:
+        return failed(f"the sides differ in {'; '.join(_drift_text(*one) for one in between)}")
+    texts = [f"trials differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []
     if not kinds:
-        return FAILED, texts[0], "told"
-    texts.append(
-        "whether they ran the same code is not known: their code hashes are of two kinds, which do not compare"
-    )
-    return FAILED, "; ".join(texts), "unverified" if _tells_sides_apart(case, kinds) else "told"
+        return failed(texts[0], NOTED)
+    texts.append("it is unknown whether they ran the same code: their code hashes are of two kinds")
+    return failed("; ".join(texts), UNVERIFIED if _differs_between_sides(case, kinds) else NOTED)
 
 
-def _comparable(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
+def _comparable(case: Case) -> Iterator[tuple[str, Values]]:
     """Yield what the trials ran with, by trial; code hashes of each kind by themselves."""
-    for what in _surroundings(case):
-        values = _seen(case, what)
-        if what != "code_hash":
-            yield what, values
+    for name in _names(case):
+        values = _values(case, name)
+        if name != "code_hash":
+            yield name, values
             continue
         for one in sorted({kind(value) for value in values.values()}):
-            yield what, {trial_id: value for trial_id, value in values.items() if kind(value) == one}
+            yield name, {trial_id: value for trial_id, value in values.items() if kind(value) == one}
 
 
 def _kinds_of_unknown_code(case: Case) -> dict[str, str]:
     """Return the kind of each trial's code hash, if there are several and commits do not show that the code is one."""
-    code, commits = _seen(case, "code_hash"), _seen(case, "commit")
+    code, commits = _values(case, "code_hash"), _values(case, "commit")
     kinds = {trial_id: kind(value) for trial_id, value in code.items()}
     is_one = len(set(kinds.values())) <= 1 or is_same_code((code[trial_id], commits[trial_id]) for trial_id in code)
     return {} if is_one else kinds
 
 
 def _packed(case: Case) -> int:
-    """How many trials have seconds of a pack, where seconds are compared."""
+    """Count the trials that ran in packs, where seconds are compared."""
     if case.evidence.claim.metric != "train_seconds":
         return 0
     return sum(map(is_packed, case.evidence.trials))
 
 
-def _surroundings(case: Case) -> list[str]:
+def _names(case: Case) -> list[str]:
     of_trials = [case.evidence.versions.get(str(trial["trial_id"]), {}) for trial in case.evidence.trials]
     packages = sorted({name for versions in of_trials for name in versions})
-    costly = COSTLY if case.evidence.claim.metric in metric_names("trial_cost") else ()
-    return [*DRIFTING, *costly, *packages]
+    of_costs = COST_DEPENDS_ON if case.evidence.claim.metric in metric_names("trial_cost") else ()
+    return [*COMPUTED_WITH, *of_costs, *packages]
 
 
-def _seen(case: Case, what: str) -> dict[str, Any]:
-    """What each trial that ran says of it, by trial."""
+def _values(case: Case, name: str) -> Values:
+    """Return what each trial that ran has under the name, a column of the trials table or a package."""
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
-    if what in (*DRIFTING, *COSTLY):
-        return {str(trial["trial_id"]): trial[what] for trial in ran}
-    return {str(trial["trial_id"]): case.evidence.versions.get(trial["trial_id"], {}).get(what) for trial in ran}
+    if name in (*COMPUTED_WITH, *COST_DEPENDS_ON):
+        return {str(trial["trial_id"]): None if trial[name] is None else str(trial[name]) for trial in ran}
+    return {str(trial["trial_id"]): case.evidence.versions.get(trial["trial_id"], {}).get(name) for trial in ran}
 
 
-def _tells_sides_apart(case: Case, seen: dict[str, Any]) -> bool:
-    """Whether on two compared sides the shares of the values lie further apart than APART (total variation)."""
+def _differs_between_sides(case: Case, values: Values) -> bool:
+    """Whether the shares of the values on two compared sides differ by more than LARGE_DIFFERENCE."""
     for a, b, _ in case.evidence.pairs:
         if b is None or not is_trained(a) or not is_trained(b):
             continue
         shares = []
         for side in (a, b):
-            values = [str(seen[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in seen]
-            shares.append({value: count / len(values) for value, count in Counter(values).items()})
+            texts = [str(values[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in values]
+            shares.append({text: count / len(texts) for text, count in Counter(texts).items()})
         both = shares[0].keys() | shares[1].keys()
-        if all(shares) and sum(abs(shares[0].get(v, 0) - shares[1].get(v, 0)) for v in both) / 2 > APART:
+        distance = sum(abs(shares[0].get(text, 0) - shares[1].get(text, 0)) for text in both) / 2
+        if all(shares) and distance > LARGE_DIFFERENCE:
             return True
     return False
 
 
-def _drift_text(what: str, seen: dict[str, Any]) -> str:
-    return f"{what.replace('_', ' ')}: {', '.join(value[:16] for value in distinct(seen.values()))}"
+def _drift_text(name: str, values: Values) -> str:
+    return f"{name.replace('_', ' ')}: {', '.join(value[:16] for value in distinct(values.values()))}"
 
 
-# --- A23, A24 -------------------------------------------------------------------------------------------------------
+# --- A24 ------------------------------------------------------------------------------------------------------------
 
 
 def declared_before(case: Case) -> Outcome:
-    """The claim stood in the log, as it is now, before the first of its results did."""
+    """A24: the claim was declared, as it is now, before the first of its results."""
     log, claim, entry = case.evidence.log, case.evidence.claim, case.evidence.declared
     if claim.is_about_a_table:
-        return FAILED, "the results were published before"
+        return failed("the results were published before")
     if log.problem:
-        return FAILED, log.problem
+        return failed(log.problem)
     if entry is None:
-        return FAILED, _undeclared(case)
+        return failed(_undeclared(case))
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
-    if untold := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
-        return FAILED, f"declared {entry.time}, and {len(untold)} results do not say when they came: {some(untold)}"
+    if undated := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
+        return failed(f"declared {entry.time}, but {len(undated)} results have no time: {some(undated)}")
     first = min((str(trial["finished"]) for trial in ran), default="").replace(" ", "T")[:19]
     if first and entry.time[:19] > first:
-        return FAILED, f"declared {entry.time}, after the first result of {first}"
+        return failed(f"declared {entry.time}, after the first result of {first}")
     if earlier := next(_ended_before(case, entry.time), ""):
-        return FAILED, earlier
-    begun = case.evidence.around.begun_by(entry.time)
+        return failed(earlier)
+    begun = case.evidence.context.begun_by(entry.time)
     if entry.recorded > begun:
-        told = f"{entry.recorded} trials were recorded when it was declared, and {begun} had begun by {entry.time}"
-        return FAILED, f"{told}: a clock is wrong, or records are gone"
-    if another := next(_another_look(case), ""):
-        return FAILED, another
-    content = "" if entry.protocol else "; the content of its protocol was not put on record"
-    return PASSED, f"declared {entry.time}" + (f", first result {first}" if first else "") + content
+        counts = f"{entry.recorded} trials were recorded when it was declared, but only {begun} of the recorded trials"
+        return failed(f"{counts} had begun by {entry.time}: a clock is wrong, or records were removed")
+    if other := next(_other_seed_count(case), ""):
+        return failed(other)
+    content = "" if entry.protocol else "; the hash of its protocol was not declared"
+    return passed(f"declared {entry.time}" + (f", first result {first}" if first else "") + content)
 
 
 def _undeclared(case: Case) -> str:
-    """Why no line of the log stands for the claim: it was changed since, or its protocol was, or there is none."""
+    """Return why the log has no declaration of the claim: it or its protocol was changed since, or it never had one."""
     claim, evidence = case.evidence.claim, case.evidence
     if entry := evidence.log.of(claim):
         ran = ", ".join(distinct(side.section.protocol_id for side in evidence.measured if side.section))
         return f"declared {entry.time} under {claim.protocol} ({entry.protocol[:12]}), which was changed since: {ran}"
-    changed = "what was declared under this name is another claim: it was changed since"
+    changed = "another claim was declared under this name: it was changed since"
     return changed if evidence.log.named(claim.name) else "never declared"
 
 
-def _another_look(case: Case) -> Iterator[str]:
-    """Sides with fewer or more seeds than the declaration said the claim would be judged at.
-
-    Whoever looks again and again, and stops once it holds, is wrong more often than the level says.
-    """
+def _other_seed_count(case: Case) -> Iterator[str]:
+    """Sides with another number of seeds than declared: judging repeatedly until a claim holds errs more often."""
     planned = case.evidence.claim.seeds
     for side in case.evidence.measured if planned else ():
         ran = {int(trial["seed"]) for trial in side.trials if trial["status"] != "missing"}
         if len(ran) != planned:
-            yield f"declared to be judged at {planned} seeds, and {side.label} has run {len(ran)}"
+            yield f"declared to be judged at {planned} seeds, but {side.label} has {len(ran)}"
 
 
 def _ended_before(case: Case, time: str) -> Iterator[str]:
-    """Trials that came to a result, began before the declaration, and were then run once more."""
-    for trial_id, trace in case.evidence.traces.items():
-        for attempt in trace.attempts[:-1]:
+    """Trials that began before the declaration, left a result, and were run again."""
+    for trial_id, files in case.evidence.files.items():
+        for attempt in files.attempts[:-1]:
             if attempt.status in ("done", "diverged", "collapsed") and attempt.started[:19] < time[:19]:
-                yield f"trial {trial_id} ended as {attempt.status} by an attempt of {attempt.started}, and ran again"
+                yield f"trial {trial_id} ended as {attempt.status} in an attempt of {attempt.started} and ran again"

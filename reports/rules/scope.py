@@ -1,16 +1,9 @@
-"""Rules on scope: the sentence claims no more than what was compared."""
+"""Rules A20 and A23: whether the claim's sentence says no more than was compared."""
 
 from collections.abc import Iterator
 
 from twinbench.reports.claims.evidence import Side
-from twinbench.reports.rules.case import (
-    FAILED,
-    NOT_APPLICABLE,
-    PASSED,
-    Case,
-    Outcome,
-    is_trained,
-)
+from twinbench.reports.rules.case import NOTED, STOPS, Case, Outcome, failed, is_trained, not_applicable, passed
 from twinbench.reports.rules.sentence import (
     Compared,
     backbone_of,
@@ -20,45 +13,53 @@ from twinbench.reports.rules.sentence import (
     names_methods,
     names_protocol,
     names_setting,
-    says_setting,
+    names_value,
     unnamed,
 )
 
+# --- A20 ------------------------------------------------------------------------------------------------------------
+
 
 def scope_words(case: Case) -> Outcome:
-    """The sentence names what it holds for, by the protocol or one by one, and says nothing that is not compared."""
-    claim, name, compared = case.evidence.claim, case.dataset, _compared(case)
+    """A20: the sentence names dataset, backbone and settings, or the protocol, and says nothing that is not compared.
+
+    The comparison itself must leave out nothing that was run within what the claim speaks of.
+    """
+    claim, dataset, compared = case.evidence.claim, case.dataset, _compared(case)
     if wrong := list(contradictions(claim, compared)):
-        return FAILED, f"the sentence is about something else: {'; '.join(wrong)}", "stops"
-    if left_out := next(_left_out(case), "") or next(_with_itself(case), ""):
-        return FAILED, left_out, "stops"
-    if not name:
-        return NOT_APPLICABLE, "the dataset is unknown"
-    if not names_dataset(claim, name):
-        return FAILED, f"does not say that it is about {name}: without a scope it says too much"
-    if unsaid := ", ".join(dict.fromkeys(_unsaid_settings(case))):
-        return FAILED, f"holds at {unsaid}, which the sentence does not say"
+        return failed(f"the sentence contradicts the comparison: {'; '.join(wrong)}", STOPS)
+    if left_out := next(_left_out(case), "") or next(_same_cell(case), ""):
+        return failed(left_out, STOPS)
+    if not dataset:
+        return not_applicable("the dataset is unknown")
+    if not names_dataset(claim, dataset):
+        return failed(f"the sentence does not name {dataset}, so it claims more than was compared")
+    if unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):
+        return failed(f"holds at {unstated}, which the sentence does not say")
     if names_protocol(claim):
-        return PASSED, f"names {claim.protocol}, which fixes dataset, backbone and epochs"
+        return passed(f"names {claim.protocol}, which fixes dataset, backbone and epochs")
     if missing := " and ".join(unnamed(claim, compared)):
-        # Told beside the verdict: the claim has a protocol, which has them, but who reads the sentence alone has not.
-        return FAILED, f"names {name}, and neither {claim.protocol or 'a protocol'} nor {missing}", "told"
-    return PASSED, f"names {name}" + (", backbone and epochs" if compared.backbone else "")
+        # Only noted: the protocol that the claim names beside the sentence fixes them.
+        return failed(f"names {dataset}, but neither {claim.protocol or 'a protocol'} nor {missing}", NOTED)
+    return passed(f"names {dataset}" + (", backbone and epochs" if compared.backbone else ""))
 
 
-def _unsaid_settings(case: Case) -> Iterator[str]:
-    """What the claim fixes otherwise than the protocol, or among several values that were run, and leaves unsaid."""
+def _unstated_settings(case: Case) -> Iterator[str]:
+    """Settings that the claim fixes and its sentence does not state, where another value would be possible.
+
+    Another value is possible where the protocol has another, or where several values were run.
+    """
     evidence, claim = case.evidence, case.evidence.claim
     training = evidence.content.get("training", {})
     for side in evidence.measured:
-        method = side.selector["method"]
+        method = str(side.selector["method"])
         defaults = training | evidence.content.get("methods", {}).get(method, {})
         for key, value in side.selector.items():
-            said = says_setting(claim, key, value) or (key in claim.scope and names_setting(claim, key))
-            if key in ("method", claim.axis) or said:
+            is_stated = names_value(claim, key, value) or (key in claim.scope and names_setting(claim, key))
+            if key in ("method", claim.axis) or is_stated:
                 continue
-            ran = {one.text for one in evidence.around.ran.get((method, key), ())}
-            if defaults[key] != value if key in defaults else len(ran) > 1:
+            run = {one.text for one in evidence.context.ran.get((method, key), ())}
+            if defaults[key] != value if key in defaults else len(run) > 1:
                 yield f"{key} {value}"
 
 
@@ -70,7 +71,7 @@ def _compared(case: Case) -> Compared:
     return Compared(
         case.dataset,
         frozenset(name for name, _ in evidence.locked),
-        evidence.around.methods | {*evidence.content.get("methods", {})},
+        evidence.context.methods | {*evidence.content.get("methods", {})},
         frozenset(int(value) for value in epochs if isinstance(value, int | float)) if sides else frozenset(),
         backbone_of(evidence.content) if sides else "",
     )
@@ -82,32 +83,36 @@ def _value(side: Side, key: str) -> float | None:
 
 
 def _left_out(case: Case) -> Iterator[str]:
-    """What was run within what the claim speaks of, and is not compared."""
-    claim, around = case.evidence.claim, case.evidence.around
+    """Values of the axis, or methods, that were run within what the claim speaks of and are not compared."""
+    claim, context = case.evidence.claim, case.evidence.context
     numbers = [value for value in claim.values if isinstance(value, int | float)]
     if claim.axis and numbers and not claim.is_about_a_table:
-        ran = {one.number for one in around.ran.get((str(claim.a["method"]), claim.axis), ())}
-        between = [n for n in ran if n is not None and min(numbers) < n < max(numbers) and n not in numbers]
+        run = {one.number for one in context.ran.get((str(claim.a["method"]), claim.axis), ())}
+        between = [n for n in run if n is not None and min(numbers) < n < max(numbers) and n not in numbers]
         if between:
             at = ", ".join(f"{number:g}" for number in sorted(between))
-            yield f"{claim.axis} was run at {at} too, within the claimed range"
+            yield f"{claim.axis} was also run at {at}, within the claimed range"
     if claim.kind == "best_of" and claim.among and not claim.is_about_a_table:
         among = {str(side["method"]) for side in claim.among}
-        absent = around.methods - {str(claim.a["method"]), *among}
+        absent = context.methods - {str(claim.a["method"]), *among}
         if absent and not names_methods(claim, among):
-            yield f"the best of some: {', '.join(sorted(absent))} was run too, and is not among them"
+            names = ", ".join(sorted(absent))
+            yield f"{names} was also run but not compared, and the sentence does not name the methods that were"
 
 
-def _with_itself(case: Case) -> Iterator[str]:
-    """Two sides that lead to one cell: their difference is nothing, whatever is claimed of it."""
+def _same_cell(case: Case) -> Iterator[str]:
+    """Two sides that select one cell: their difference is 0, whatever the claim says."""
     for a, b, _ in case.evidence.pairs:
         if b is not None and a.cell is not None and a.cell is b.cell:
-            yield f"{a.label} and {b.label} are one and the same cell, {a.cell.cell_id}"
+            yield f"{a.label} and {b.label} are the same cell, {a.cell.cell_id}"
+
+
+# --- A23 ------------------------------------------------------------------------------------------------------------
 
 
 def dataset_count(case: Case) -> Outcome:
-    """A sentence about datasets needs datasets as its unit, never seeds."""
+    """A23: a sentence about datasets in general needs several datasets; seeds of one do not replace them."""
     words = generalises(case.evidence.claim)
     if not words:
-        return NOT_APPLICABLE, "one dataset, and the sentence speaks of no others"
-    return FAILED, f"one dataset carries no sentence that holds {words!r}: Friedman's test wants eight or so"
+        return not_applicable("one dataset, and the sentence speaks of no others")
+    return failed(f"one dataset does not support a sentence that holds {words!r}: Friedman's test needs about eight")

@@ -1,48 +1,50 @@
-"""Rules on seeds: enough of them, paired, and none a copy of another (A4, A7)."""
+"""Rules A9 and A10: whether there are enough seeds, each trained by itself, and whether both sides have the same."""
 
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds
 from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.rules.case import (
-    FAILED,
     NO_RECORD,
-    NOT_APPLICABLE,
-    PASSED,
+    NOTED,
     Case,
     Outcome,
+    failed,
     is_trained,
+    not_applicable,
+    passed,
     passed_if,
+    protocol_value,
+    trial_text,
 )
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.sweeps.metrics import get_metric
 
-FEW_DISAGREEMENTS = 20  # of two seeds: with fewer, two honest ones may well agree in nearly all
-COPY_SHARE = 0.2  # of the usual number of disagreements between seeds: two with fewer are no two seeds
+FEW_DISAGREEMENTS = 20  # below this median, two honest seeds may well agree in nearly all examples
+COPY_SHARE = 0.2  # of the median disagreement between seeds: a pair with fewer is a copy
 
 
 def enough_seeds(case: Case) -> Outcome:
-    """At least the protocol's number of seeds, the same on all sides, each a seed of its own, and none left out."""
+    """A9: at least the protocol's number of seeds, the same on all sides, none left out and none copied."""
     evidence = case.evidence
     if evidence.table is not None and evidence.claim.is_about_a_table:
         n = evidence.table.protocol.n_seeds
         if n is None:
-            return NOT_APPLICABLE, "the number of seeds is unknown"
-        return (PASSED, f"{n} seeds") if n > 2 else (FAILED, f"{n} seed", "told")
+            return not_applicable("the number of seeds is unknown")
+        return passed(f"{n} seeds") if n > 2 else failed(f"{n} seed", NOTED)
     sides = [side for side in evidence.measured if is_trained(side)]
     if not sides:
         return NO_RECORD
     if problem := next(_seed_problems(evidence, sides), ""):
-        return FAILED, problem
-    ran = {seed for side in sides for seed in _seeds(side)}
+        return failed(problem)
+    run = {seed for side in sides for seed in _seeds(side)}
     keys = {(side.section.protocol_hash, side.section.dataset_fingerprint) for side in sides if side.section}
-    if others := sorted({seed for key in keys for seed in evidence.around.seeds.get(key, ())} - ran):
-        return FAILED, f"seeds {others} were run of other cells, and of none of these", "told"
-    return PASSED, f"seeds {sorted(ran)}"
+    if elsewhere := sorted({seed for key in keys for seed in evidence.context.seeds.get(key, ())} - run):
+        return failed(f"seeds {elsewhere} were run for other cells but not for these", NOTED)
+    return passed(f"seeds {sorted(run)}")
 
 
 def _seeds(side: Side) -> list[int]:
@@ -50,77 +52,60 @@ def _seeds(side: Side) -> list[int]:
 
 
 def _seed_problems(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
-    least = least_seeds(evidence)
-    if few := [f"{side.label} has {len(_seeds(side))}" for side in sides if len(_seeds(side)) < least]:
-        yield f"the protocol asks for {least} seeds: {', '.join(few)}"
-    ran = {seed for side in sides for seed in _seeds(side)}
-    lacking = {side.label: sorted(ran - set(_seeds(side))) for side in sides}
+    minimum = minimum_seeds(evidence)
+    if few := [f"{side.label} has {len(_seeds(side))}" for side in sides if len(_seeds(side)) < minimum]:
+        yield f"the protocol requires {minimum} seeds: {', '.join(few)}"
+    run = {seed for side in sides for seed in _seeds(side)}
+    lacking = {side.label: sorted(run - set(_seeds(side))) for side in sides}
     if left_out := [f"{label} without {seeds}" for label, seeds in lacking.items() if seeds]:
-        yield f"seeds that were run are left out: {', '.join(left_out)}"
+        yield f"some sides lack seeds that others have: {', '.join(left_out)}"
     yield from copied_seeds(_results(evidence, sides))
     yield from _near_copies(evidence, sides)
 
 
-def least_seeds(evidence: Evidence) -> int:
-    """How many seeds a cell must have by the protocol, as it is without what the sweep deviates in."""
-    return int(max(evidence.content.get("minimum_seeds", 1), _undeviated(evidence, "minimum_seeds")))
-
-
-def _undeviated(evidence: Evidence, key: str) -> Any:
-    """What the protocol says where the sweep deviates from it; 0 where it does not."""
-    sections = [side.section for side in evidence.measured if side.section]
-    deviations = [one for section in sections for one in section.deviations if one["key"] == key]
-    return max((one["protocol_value"] for one in deviations), default=0)
+def minimum_seeds(evidence: Evidence) -> int:
+    """Return how many seeds a cell must have by the protocol; a sweep that deviates from it may only ask for more."""
+    return int(max(evidence.content.get("minimum_seeds", 1), protocol_value(evidence, "minimum_seeds")))
 
 
 def _results(evidence: Evidence, sides: Sequence[Side]) -> Iterator[Result]:
     """The artefacts of every recorded trial of the sides, each trial once."""
-    for trial in {str(trial["trial_id"]): trial for side in sides for trial in side.trials}.values():
-        if trace := evidence.traces.get(str(trial["trial_id"])):
-            yield Result(
-                str(trial["trial_id"]), str(trial["method"]), int(trial["seed"]), trace.curves_file, trace.outputs_file
-            )
+    for trial_id, trial in {str(trial["trial_id"]): trial for side in sides for trial in side.trials}.items():
+        if files := evidence.files.get(trial_id):
+            yield Result(trial_id, str(trial["method"]), int(trial["seed"]), files.curves_file, files.outputs_file)
 
 
 def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
-    """Two seeds of a cell that disagree in far fewer examples than its seeds do: a copy that was touched up."""
+    """Pairs of seeds that disagree in far fewer examples than seeds of their cell usually do: an edited copy."""
     probe = get_metric(evidence.claim.metric).probe
     for side in sides:
-        right = [
-            (trial, trace.correct[probe])
-            for trial in side.trials
-            if (trace := evidence.traces.get(str(trial["trial_id"]))) and probe in trace.correct
-        ]
-        if len(right) < 3 or len({len(correct) for _, correct in right}) > 1:
+        found = [(trial, evidence.files.get(str(trial["trial_id"]))) for trial in side.trials]
+        correct = [(trial, files.correct[probe]) for trial, files in found if files and probe in files.correct]
+        if len(correct) < 3 or len({len(values) for _, values in correct}) > 1:
             continue
-        apart = {(id(a), id(b)): int((x != y).sum()) for (a, x), (b, y) in itertools.combinations(right, 2)}
-        usual = statistics.median(apart.values())
-        for (a, _), (b, _) in itertools.combinations(right, 2):
-            count = apart[(id(a), id(b))]
+        pairs = [(a, b, int((x != y).sum())) for (a, x), (b, y) in itertools.combinations(correct, 2)]
+        usual = statistics.median(count for _, _, count in pairs)
+        for a, b, count in pairs:
             if usual >= FEW_DISAGREEMENTS and count < COPY_SHARE * usual:
-                told = f"differ in {count} examples, and seeds of this cell in {usual:g}"
-                yield f"{_trial_text(a)} and {_trial_text(b)} {told}: one is a copy"
-
-
-def _trial_text(trial: Any) -> str:
-    return f"{trial['method']} seed {trial['seed']} ({trial['trial_id']})"
+                difference = f"disagree in {count} examples, where seeds of this cell usually do in {usual:g}"
+                yield f"{trial_text(a)} and {trial_text(b)} {difference}: one is a copy"
 
 
 def paired_seeds(case: Case) -> Outcome:
-    """The same seeds on both sides, whose trials saw the same images in the same order."""
+    """A10: both sides have the same seeds, whose trials saw the same images in the same order."""
     compared = [
-        contrast
+        (contrast, contrast.a, contrast.b, contrast.difference)
         for contrast in case.contrasts
         if contrast.b is not None
         and contrast.difference
         and WITHOUT_SEEDS not in (_method(contrast.a), _method(contrast.b))
     ]
     if not compared or case.has_no_record:
-        return NOT_APPLICABLE, "no two sides that were measured at seeds"
-    unpaired = [c.label for c in compared if c.b is not None and c.a.values.keys() != c.b.values.keys()]
-    pairs = sorted({c.difference.n for c in compared if c.difference})
-    told = f"{' or '.join(map(str, pairs))} pairs{_correlation(compared)}"
-    return passed_if(not unpaired, told, f"unequal seeds: {'; '.join(unpaired)}")
+        return not_applicable("no two sides were measured over seeds")
+    unpaired = [contrast.label for contrast, a, b, _ in compared if a.values.keys() != b.values.keys()]
+    counts = sorted({difference.n for _, _, _, difference in compared})
+    text = f"{' or '.join(map(str, counts))} pairs{_correlation([contrast for contrast, *_ in compared])}"
+    return passed_if(not unpaired, text, f"unequal seeds: {'; '.join(unpaired)}")
 
 
 def _method(side: Side) -> str:

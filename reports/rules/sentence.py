@@ -1,6 +1,6 @@
-"""What a claim's sentence says, as far as words can be held against the comparison: dataset, protocol, methods, sizes.
+"""What a claim's sentence says of dataset, protocol, methods, sizes, epochs, backbone and probe.
 
-Only what is spelled out is read. A sentence that says nothing of a thing contradicts nothing in it.
+Only what is spelled out is read, by patterns. A sentence that does not mention a thing does not contradict it.
 """
 
 import re
@@ -12,13 +12,12 @@ from twinbench.reports.claims.claim import Claim
 from twinbench.sweeps.metrics import get_metric
 from twinbench.sweeps.protocol import Scalar
 
-# Names that stand for a dataset and for nothing else; those that a protocol here has no dataset of are known all the
-# same, since a sentence may name them.
+# Names that can only mean a dataset, including datasets that no shipped protocol uses.
 DATASETS = (
     "cifar10", "cifar100", "fashion_mnist", "imagenet", "imagenet100", "imagenette", "mnist", "stl10", "svhn",
     "tiny_imagenet",
 )  # fmt: skip
-ROUNDED = 0.01  # of a size: so far may a sentence round it
+ROUNDING = 0.01  # a sentence may round a size by this share of it
 _ALSO_CALLED = {"imagenet": ("imagenet1k", "ilsvrc2012")}
 _NUMBERS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -27,7 +26,7 @@ _NUMBERS = {
 _NUMBER = rf"(\d+(?:,\d{{3}})*(?:\.\d+)?|{'|'.join(_NUMBERS)})"
 _POINTS = re.compile(rf"(?<!and )(?<![\w.,-]){_NUMBER}(?:[ -](?:percentage[ -])?points?| ?pp)\b")
 _BETTER = "better|higher|above|more accurate|worse|lower|below|ahead|behind"
-_PERCENT = re.compile(  # of a difference: what else is told in percent is none of it
+_PERCENT = re.compile(  # percentages of a difference only
     rf"(?<![\w.,-]){_NUMBER} ?(?:%|percent\b)(?= (?:{_BETTER})\b)|\bby (?:[a-z]+ ){{0,2}}{_NUMBER} ?(?:%|percent\b)"
 )
 _HALF_A_POINT = re.compile(r"\bhalf (?:a |of a )?(?:percentage )?point\b")
@@ -53,46 +52,46 @@ _GENERAL = re.compile(
 
 @dataclass(frozen=True)
 class Compared:
-    """What the trials behind a claim are of. Empty where nothing was measured."""
+    """What the trials behind a claim have in common; empty where nothing was measured."""
 
     dataset: str
-    protocols: frozenset[str]  # names of all that are known
-    methods: frozenset[str]  # names of all that are known
+    protocols: frozenset[str]  # all known names
+    methods: frozenset[str]  # all known names
     epochs: frozenset[int]
     backbone: str
 
 
 def names_dataset(claim: Claim, dataset: str) -> bool:
-    """Whether the sentence says what it holds for: the dataset, or the protocol, which says so too."""
+    """Whether the sentence names the dataset, or the protocol, which fixes the dataset."""
     sentence = _plain(claim.sentence)
     named = [_pattern(spelling).search(sentence) for spelling in (dataset, *_ALSO_CALLED.get(dataset, ()))]
     return any(named) or names_protocol(claim)
 
 
 def names_protocol(claim: Claim) -> bool:
-    """Whether the sentence names the protocol, which fixes all that is fixed."""
+    """Whether the sentence names the protocol, which fixes everything that the claim does not set."""
     return bool(claim.protocol and _pattern(claim.protocol).search(_plain(claim.sentence)))
 
 
 def unnamed(claim: Claim, compared: Compared) -> list[str]:
-    """Of backbone and epochs what the sentence leaves to the reader: "the backbone small_resnet", "20 epochs"."""
+    """Return the backbone and epochs that the sentence does not name: "the backbone small_resnet", "20 epochs"."""
     sentence = _plain(claim.sentence)
-    left_out = []
+    missing = []
     if compared.backbone and not _pattern(compared.backbone).search(sentence):
-        left_out.append(f"the backbone {compared.backbone}")
-    unsaid = [number for number in sorted(compared.epochs) if not says_setting(claim, "epochs", number)]
-    if unsaid and not (names_setting(claim, "epoch") and "epochs" in (claim.axis, *claim.scope)):
-        left_out.append(f"{' and '.join(map(str, unsaid))} epochs")
-    return left_out
+        missing.append(f"the backbone {compared.backbone}")
+    unnamed_epochs = [number for number in sorted(compared.epochs) if not names_value(claim, "epochs", number)]
+    if unnamed_epochs and not (names_setting(claim, "epoch") and "epochs" in (claim.axis, *claim.scope)):
+        missing.append(f"{' and '.join(map(str, unnamed_epochs))} epochs")
+    return missing
 
 
 def generalises(claim: Claim) -> str:
-    """The words in which the sentence speaks of datasets at large; empty where it does not."""
+    """Return the words in which the sentence speaks of datasets in general; empty where it does not."""
     found = _GENERAL.search(_plain(claim.sentence))
     return found[0] if found else ""
 
 
-def says_size(claim: Claim) -> bool:
+def names_size(claim: Claim) -> bool:
     """Whether the sentence names a size in points."""
     sentence = _plain(claim.sentence)
     return bool(_POINTS.search(sentence) or _HALF_A_POINT.search(sentence))
@@ -103,68 +102,68 @@ def names_methods(claim: Claim, methods: Iterable[str]) -> bool:
     return all(_pattern(method).search(_plain(claim.sentence)) for method in methods)
 
 
-def says_setting(claim: Claim, key: str, value: Scalar) -> bool:
-    """Whether the sentence holds a setting's value: 4 is also "four", 1000 also "1,000"; a text by its letters."""
+def names_value(claim: Claim, key: str, value: Scalar) -> bool:
+    """Whether the sentence names a setting's value: 4 is also "four", 1000 also "1,000"; of a boolean, the setting."""
     sentence = _plain(claim.sentence)
     if isinstance(value, bool):
         return bool(_pattern(key).search(sentence))
     if not isinstance(value, int | float):
         return bool(_pattern(str(value)).search(sentence))
-    spelled = [f"{value:g}", f"{value:,}", *(word for word, number in _NUMBERS.items() if number == value)]
-    return any(re.search(rf"(?<![\w.,]){re.escape(one)}(?![\w]|[.,]\d)", sentence) for one in spelled)
+    spellings = [f"{value:g}", f"{value:,}", *(word for word, number in _NUMBERS.items() if number == value)]
+    return any(re.search(rf"(?<![\w.,]){re.escape(one)}(?![\w]|[.,]\d)", sentence) for one in spellings)
 
 
 def names_setting(claim: Claim, key: str) -> bool:
-    """Whether the sentence speaks of a setting: "batch size", "batch sizes"."""
+    """Whether the sentence names a setting: "batch size", "batch sizes"."""
     return bool(re.search(rf"(?<![a-z0-9])(?:{'[ _-]*'.join(key.split('_'))})s?(?![a-z0-9])", _plain(claim.sentence)))
 
 
 def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
-    """Everything that the sentence says otherwise than the comparison has it."""
+    """Yield each statement of the sentence that differs from the comparison."""
     sentence = _plain(claim.sentence)
-    others = {name for name in compared.protocols if name != claim.protocol}
-    protocols, rest = _named(sentence, {*others, claim.protocol} - {""})
-    if wrong := sorted(protocols & others):
+    other_protocols = {name for name in compared.protocols if name != claim.protocol}
+    protocols, rest = _named(sentence, {*other_protocols, claim.protocol} - {""})
+    if wrong := sorted(protocols & other_protocols):
         yield f"it names protocol {', '.join(wrong)}"
     datasets, rest = _named(rest, (*DATASETS, *(name for names in _ALSO_CALLED.values() for name in names)))
     own = {compared.dataset, *_ALSO_CALLED.get(compared.dataset, ())}
     if compared.dataset and (wrong := sorted(datasets - own)):
-        yield f"it names {', '.join(wrong)}, and the images are of {compared.dataset}"
+        yield f"it names {', '.join(wrong)}, but the images are of {compared.dataset}"
     yield from _method_contradictions(claim, sentence, compared.methods)
     yield from _order_contradictions(claim, sentence)
     if claim.kind in ("better", "not_worse") and (best := _BEST.search(sentence)):
-        yield f"it says {best[0]!r}, and one other is compared"
+        yield f"it says {best[0]!r}, but only one other is compared"
     yield from _size_contradictions(claim, sentence)
     epochs = {_whole(found[1]) for found in _EPOCHS.finditer(sentence)}
-    if compared.epochs and (strange := sorted(epochs - compared.epochs)):
+    if compared.epochs and (others := sorted(epochs - compared.epochs)):
         of = ", ".join(map(str, sorted(compared.epochs)))
-        yield f"it speaks of {', '.join(map(str, strange))} epochs, and the trials had {of}"
+        yield f"it names {', '.join(map(str, others))} epochs, but the trials had {of}"
     depths = {f"resnet{found[1]}" for found in _RESNET.finditer(sentence)}
-    if compared.backbone and (strange_depths := sorted(depths - {compared.backbone})):
-        yield f"it speaks of a {', '.join(strange_depths)}, and the backbone is {compared.backbone}"
+    if compared.backbone and (other_depths := sorted(depths - {compared.backbone})):
+        yield f"it names {', '.join(other_depths)}, but the backbone is {compared.backbone}"
     probes = {"knn": bool(_KNN.search(sentence)), "linear": bool(_LINEAR.search(sentence))}
     probe = get_metric(claim.metric).probe
     if probe in probes and not probes[probe] and any(probes.values()):
-        yield f"it speaks of {'linear' if probe == 'knn' else 'kNN'} accuracy, and the metric is {claim.metric}"
+        yield f"it names {'linear' if probe == 'knn' else 'kNN'} accuracy, but the metric is {claim.metric}"
 
 
 def _method_contradictions(claim: Claim, sentence: str, known: Iterable[str]) -> Iterator[str]:
-    """A method is named that is not compared, and one that is compared is not named."""
+    """The sentence names a method that is not compared, and does not name one that is."""
     sides = {str(side["method"]) for side in (claim.a, claim.b, *claim.among) if side}
     named, _ = _named(sentence, {*known, *sides})
-    if (strange := sorted(named - sides)) and (unnamed := sorted(sides - named)) and claim.kind != "best_of":
-        yield f"it speaks of {', '.join(strange)}, and {', '.join(unnamed)} is compared"
+    if (others := sorted(named - sides)) and (missing := sorted(sides - named)) and claim.kind != "best_of":
+        yield f"it names {', '.join(others)}, but {', '.join(missing)} is compared"
 
 
 def _order_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
-    """ "B is better than A", or "A is below B", of a claim that A is better. Of what is denied nothing is read."""
+    """The sentence says "B is better than A" or "A is below B", not negated, where the claim says A is better."""
     if claim.kind != "better" or claim.lower_is_better or claim.a["method"] == claim.b["method"]:
         return
     a, b = (_pattern(str(side["method"])).pattern for side in (claim.a, claim.b))
     for first, verbs, second in ((b, _ABOVE, a), (a, _BELOW, b)):
         for found in re.finditer(rf"{first}(?P<between>[^.;:]*?)(?:{verbs})[^.;:,]*?{second}", sentence):
             if not _DENIED.search(found["between"]) and not re.search(rf"{a}|{b}", found["between"]):
-                yield f"it says that {claim.b['method']} is the better one"
+                yield f"it says that {claim.b['method']} is better"
 
 
 def _size_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
@@ -172,14 +171,14 @@ def _size_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
     sizes |= {_number(found[1] or found[2]) for found in _PERCENT.finditer(sentence)}
     sizes |= {0.5} if _HALF_A_POINT.search(sentence) else set()
     claimed = claim.within or claim.claimed_size
-    is_said = any(abs(size / 100 - claimed) <= ROUNDED * claimed for size in sizes)
-    if claim.metric.endswith("top1") and sizes and not is_said:
-        said = " and ".join(f"{size:g}" for size in sorted(sizes))
-        yield f"it says {said} points, and the claim {f'{100 * claimed:g}' if claimed else 'no size'}"
+    is_named = any(abs(size / 100 - claimed) <= ROUNDING * claimed for size in sizes)
+    if claim.metric.endswith("top1") and sizes and not is_named:
+        named = " and ".join(f"{size:g}" for size in sorted(sizes))
+        yield f"it says {named} points, but the claim has {f'{100 * claimed:g}' if claimed else 'no size'}"
 
 
 def _named(sentence: str, names: Iterable[str]) -> tuple[set[str], str]:
-    """Which of the names the sentence holds, and what is left of it; the longest first, so that parts do not count."""
+    """Return the names that the sentence holds and the rest of it. Longer names first: a part of one does not count."""
     found = set()
     for name in sorted(names, key=lambda name: (-len(name), name)):
         sentence, count = _pattern(name).subn(" ", sentence)
@@ -189,7 +188,7 @@ def _named(sentence: str, names: Iterable[str]) -> tuple[set[str], str]:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """ "cifar10" is also CIFAR-10 and CIFAR 10, and neither CIFAR-100 nor a part of another word."""
+    """Return a pattern by which "cifar10" matches CIFAR-10 and CIFAR 10, but not CIFAR-100 or a part of a word."""
     parts = re.findall(r"[a-z]+|\d+", name.lower())
     return re.compile(r"(?<![a-z0-9])" + r"[ _-]*".join(parts) + r"(?![a-z0-9])(?![_-]\d)")
 
@@ -207,5 +206,5 @@ def _whole(word: str) -> int:
 
 
 def backbone_of(content: Mapping[str, Any]) -> str:
-    """The backbone's name in a protocol's content."""
+    """Return the backbone's name in a protocol's content."""
     return str(content.get("backbone", {}).get("name", ""))

@@ -7,7 +7,7 @@ from pathlib import Path
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.reports.claims.contrasts import Contrast, adjust, contrasts_of
 from twinbench.reports.claims.evidence import Evidence, Folder
-from twinbench.reports.rules.registry import Case
+from twinbench.reports.rules.case import Case
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts.verdict import Checked, Verdict, judge
 from twinbench.results.record import DECLARATIONS, PLAN, RECORDS

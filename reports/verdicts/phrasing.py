@@ -65,7 +65,7 @@ def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: b
 
 def _exceeded(low: float, high: float, contrast: Contrast, claim: Claim, margin: float) -> str:
     """What an interval that holds 0 shows all the same; the place of B's name in braces."""
-    if contrast.asked == "within" and -contrast.bound < low and high < contrast.bound:
+    if contrast.criterion == "within" and -contrast.bound < low and high < contrast.bound:
         return f"and {{b}} differ by less than {size_text(contrast.bound, claim)}"
     if margin and -margin < low and high < margin:
         return f"and {{b}} differ by less than {size_text(margin, claim)}"

@@ -41,14 +41,14 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     level = 1 - difference.confidence
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
-    if contrast.asked == "within":
+    if contrast.criterion == "within":
         # Both ends must lie inside, and each may miss in half of the cases that the power allows.
         room, power = abs(contrast.bound - abs(difference.mean)), (1 + POWER) / 2
     else:
         room, power = abs(difference.mean - contrast.bound), POWER
         room = max(room, margin) if contrast.bound == 0 else room
     needed = _seeds_needed(difference, room, level, power)
-    if needed is not None and contrast.asked == "above" and contrast.bound >= 0 and difference.paired:
+    if needed is not None and contrast.criterion == "above" and contrast.bound >= 0 and difference.paired:
         winning = pairs_to_win(float(special.ndtr(max(difference.mean, room) / difference.sd)))
         needed = None if winning is None else max(needed, winning)
     return None if needed is None else needed - difference.n

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast
 from twinbench.reports.claims.evidence import Evidence, Side
-from twinbench.reports.rules.registry import FAILED, RULES, Case, Finding
-from twinbench.reports.rules.seeds import least_seeds
+from twinbench.reports.rules.case import FAILED, Case
+from twinbench.reports.rules.registry import RULES, Finding
+from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
 from twinbench.reports.statistics.superiority import clopper_pearson
 from twinbench.reports.tables.cells import Record
@@ -151,9 +152,9 @@ def _comparisons(case: Case) -> list[Part]:
 def _compared(contrast: Contrast, claim: Claim, margin: float) -> Judged:
     if contrast.low is None or contrast.high is None:
         return Judged(UNDERPOWERED, "one seed has no interval")
-    if not contrast.tells:
+    if not contrast.is_informative:
         return Judged(UNDERPOWERED, "differences without spread, of so few seeds, tell nothing of others")
-    if contrast.asked == "within":
+    if contrast.criterion == "within":
         return _within(contrast.low, contrast.high, contrast.bound, claim)
     if claim.kind == "not_worse":
         return _not_worse(contrast.low, contrast.high, contrast.bound, claim)
@@ -376,7 +377,7 @@ def _settling(case: Case, judged: Judged, parts: Sequence[Part], stopping: str) 
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         return [f"{len(missing)} missing trials ({shown}){hours_text(evidence, len(missing))}"]
     if "A9" in stopping.split(", "):
-        few = {side.label: least_seeds(evidence) - len(side.trials) for side in evidence.measured}
+        few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
         return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
     if judged.word == UNVERIFIABLE:
         absent = dict.fromkeys(side.label for side in evidence.sides if not side.is_there)

@@ -48,11 +48,12 @@ def _numbers(contrast: Contrast) -> dict[str, Any]:
     parts = ("difference", "wins", "sign_flip", "examples")
     told = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
     effect = contrast.difference.effect_size if contrast.difference else None
-    names = ("label", "point", "asked", "bound", "p", "holm_p", "detectable")
+    names = ("label", "point", "bound", "p", "holm_p", "detectable")
     sides = [side for side in (contrast.a, contrast.b) if side is not None]
     values = {side.label: {str(seed): side.values[seed] for seed in sorted(side.values)} for side in sides}
     told |= {"wilcoxon": _wilcoxon(contrast), "mcnemar": _mcnemar(contrast)}
-    return {name: getattr(contrast, name) for name in names} | told | {"effect_size": effect, "values": values}
+    numbers = {name: getattr(contrast, name) for name in names} | {"asked": contrast.criterion}
+    return numbers | told | {"effect_size": effect, "values": values}
 
 
 def _wilcoxon(contrast: Contrast) -> dict[str, Any] | None:

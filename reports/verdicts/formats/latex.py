@@ -54,6 +54,6 @@ def _differences(verdict: Verdict) -> str:
 def _room(contrast: Contrast) -> float:
     """How far the judged interval lies on the right side of its bound."""
     assert contrast.low is not None and contrast.high is not None
-    if contrast.asked == "within":
+    if contrast.criterion == "within":
         return contrast.bound - max(-contrast.low, contrast.high)
     return contrast.low - contrast.bound

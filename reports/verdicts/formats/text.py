@@ -3,11 +3,12 @@
 import textwrap
 from collections import Counter
 
-from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, Finding
+from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED, Result
+from twinbench.reports.rules.registry import Finding
 from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import INADMISSIBLE, Checked, Verdict
 
-RULE_ORDER = (FAILED, PASSED, NOT_APPLICABLE)
+RULE_ORDER: tuple[Result, ...] = (FAILED, PASSED, NOT_APPLICABLE)
 NOTHING = "–"
 LONGEST = 300  # characters of one rule's text where people read it
 

@@ -81,7 +81,7 @@ def test_a_p_below_a_level_and_an_interval_at_it_that_shows_the_claim_are_one(cl
         contrast = the_contrast(claim, *differing(rng.normal(0.002, 0.004, rng.integers(2, 9))))
         for level in (0.3, 0.05, 0.01):
             interval = contrast.difference.at(1 - level)
-            if contrast.asked == "within":
+            if contrast.criterion == "within":
                 holds = -contrast.bound < interval.low and interval.high < contrast.bound
             else:
                 holds = interval.low > contrast.bound

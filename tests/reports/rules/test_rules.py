@@ -1,20 +1,24 @@
 """Claim: each rule passes on an honest study and says what it saw; what is unusual and honest is told, not refused."""
 
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from claim_study import BEGAN, CLAIMS, DECLARED, Study, honest_study, leave_attempt, rewrite, shift
 
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.reports.claims.declarations import declare, read_log
 from twinbench.reports.claims.evidence import Folder, Side
-from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, RULES, Case, Finding
-from twinbench.reports.rules.sentence import Compared, contradictions, generalises, names_dataset, says_setting
+from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED, Case
+from twinbench.reports.rules.registry import RULES, Finding, Rule
+from twinbench.reports.rules.sentence import Compared, contradictions, generalises, names_dataset, names_value
 from twinbench.reports.statistics.intervals import welch_difference
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
 from twinbench.results.record import DECLARATIONS
@@ -41,11 +45,11 @@ SEEN = {
     "A15": (PASSED, "t intervals over seeds"),
     "A16": (PASSED, "interval, effect size"),
     "A17": (PASSED, "Holm over the 1 comparison of family 'claims'"),
-    "A18": (PASSED, "asked for: 0.0100"),
+    "A18": (PASSED, "required: 0.0100"),
     "A19": (PASSED, "margin 0.01"),
     "A20": (PASSED, "names cifar10-small, which fixes dataset, backbone and epochs"),
-    "A21": (PASSED, "curves and outputs by example"),
-    "A22": (PASSED, "one code, device, precision, mode of kernels and set of versions"),
+    "A21": (PASSED, "curves and per-example outputs"),
+    "A22": (PASSED, "one code, device, precision, kernel mode and set of versions"),
     "A23": (NOT_APPLICABLE, "one dataset"),
     "A24": (PASSED, "declared 2026-01-01T00:00:00+00:00, first result 2026-01-02T07:01:00"),
 }
@@ -116,6 +120,16 @@ def test_the_rules_are_a1_to_a24_each_with_its_source() -> None:
     assert all(rule.source and rule.title for rule in RULES)
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_a_rule_is_found_by_its_id_in_the_file_of_its_subject(rule: Rule) -> None:
+    """The function's docstring begins with the id, and the first line of its file names it, alone or in a range."""
+    module = sys.modules[rule.check.__module__]
+    assert (rule.check.__doc__ or "").startswith(f"{rule.id}: ")
+    first_line = (module.__doc__ or "").split("\n")[0]
+    ranges = re.findall(r"A(\d+)(?: to A(\d+))?", first_line)
+    assert any(int(first) <= int(rule.id[1:]) <= int(last or first) for first, last in ranges), first_line
+
+
 @pytest.mark.parametrize("rule", SEEN)
 def test_on_an_honest_study_a_rule_passes_and_says_what_it_saw(rule: str, case: Case) -> None:
     outcome, text = SEEN[rule]
@@ -138,7 +152,7 @@ CHANGED = {"commit": "c" * 40 + "+changes"}
 
 SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "more candidates than the protocol has": (
-        "A5", "stops", "selected out of 52, and the protocol has 8",
+        "A5", "stops", "selected out of 52, but the protocol has 8",
         lambda case: with_rows(case, "simclr", candidates=52)),
     "candidates that nobody counted": (
         "A5", "stops", "6 values do not say", lambda case: with_rows(case, "simclr", candidates=None)),
@@ -151,33 +165,33 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A12", "stops", "unequal compute: simclr: 20 epochs, 286,720 images",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})),
     "another precision on one side": (
-        "A22", "stops", "the sides themselves differ in precision: bf16, fp32",
+        "A22", "stops", "the sides differ in precision: bf16, fp32",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"precision": "bf16"})),
     "another device on one side": (
         "A22", "stops", "device: NVIDIA H100, cpu",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"device": "NVIDIA H100"})),
     "devices that both sides share": (
-        "A22", "told", "they differ in device: NVIDIA H100, cpu",
+        "A22", "told", "trials differ in device: NVIDIA H100, cpu",
         lambda case: mixed(mixed(case, "simclr", device="NVIDIA H100"), "byol", device="NVIDIA H100")),
     "another commit with the same code": (
         "A22", "told", "commit: ",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"commit": "f" * 40})),
     "code hashes of two kinds, one on each side": (
-        "A22", "unverified", "their code hashes are of two kinds, which do not compare",
+        "A22", "unverified", "their code hashes are of two kinds",
         lambda case: with_trials(case, "simclr", lambda trial: trial | NEW_KIND | {"commit": "f" * 40})),
     "code hashes of two kinds on both sides": (
-        "A22", "told", "whether they ran the same code is not known",
+        "A22", "told", "it is unknown whether they ran the same code",
         lambda case: mixed(mixed(case, "simclr", **NEW_KIND), "byol", **NEW_KIND, commit="f" * 40)),
     "code hashes of two kinds with the same commit, which had changes": (
-        "A22", "unverified", "whether they ran the same code is not known",
+        "A22", "unverified", "it is unknown whether they ran the same code",
         lambda case: with_trials(with_trials(case, "simclr", lambda trial: trial | NEW_KIND | CHANGED), "byol",
                                  lambda trial: trial | CHANGED)),
     "different code among hashes of one of two kinds": (
-        "A22", "stops", "the sides themselves differ in code hash: dddddddddddddddd, eeeeeeeeeeeeeeee",
+        "A22", "stops", "the sides differ in code hash: dddddddddddddddd, eeeeeeeeeeeeeeee",
         lambda case: with_trials(mixed(case, "byol", **NEW_KIND), "simclr",
                                  lambda trial: trial | {"code_hash": "e" * 64})),
     "results without a time": (
-        "A24", "late", "12 results do not say when they came",
+        "A24", "late", "12 results have no time",
         lambda case: with_trials(with_trials(case, "simclr", timeless), "byol", timeless)),
     "a sentence about all datasets": (
         "A23", "narrows", "'in general'",
@@ -189,17 +203,17 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A20", "narrows", "holds at batch_size 128, which the sentence does not say",
         lambda case: with_selector(case, "simclr", batch_size=128)),
     "a backbone and epochs that the sentence leaves out": (
-        "A20", "told", "names cifar10, and neither cifar10-small nor the backbone small_resnet and 20 epochs",
+        "A20", "told", "names cifar10, but neither cifar10-small nor the backbone small_resnet and 20 epochs",
         lambda case: with_claim(case, sentence="On CIFAR-10 SimCLR is better than BYOL by one point.")),
     "a backbone that the sentence leaves out": (
         "A20", "told", "nor the backbone small_resnet",
         lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
-        "A8", "told", "1 trials were begun, never ended",
-        lambda case: with_evidence(case, around=replace(case.evidence.around, begun=("f" * 16,)))),
+        "A8", "told", "1 trials were started, never ended",
+        lambda case: with_evidence(case, context=replace(case.evidence.context, begun=("f" * 16,)))),
     "a trial that ended and is nowhere": (
-        "A8", "stops", "neither a record nor a place on the plan",
-        lambda case: with_evidence(case, around=replace(case.evidence.around, vanished=("f" * 16,)))),
+        "A8", "stops", "have no record and are not in the plan",
+        lambda case: with_evidence(case, context=replace(case.evidence.context, vanished=("f" * 16,)))),
 }  # fmt: skip
 
 
@@ -252,6 +266,23 @@ def test_compute_that_the_claim_itself_sets_apart_is_no_fault(case: Case) -> Non
     assert "as the claim says" in found("A12", longer).text
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_seed_that_disagrees_with_another_in_few_examples_is_a_copy_unless_they_were_tested_on_others(
+    copied: bool, case: Case
+) -> None:
+    """Seeds 0 and 1 differ in 5 examples, all other pairs in hundreds; then seed 2 has one example more."""
+    files = dict(case.evidence.files)
+    one, other, third = (str(trial["trial_id"]) for trial in case.evidence.measured[0].trials[:3])
+    edited = files[one].correct["linear"].copy()
+    edited[:5] = ~edited[:5]
+    files[other] = replace(files[other], correct={"linear": edited})
+    if not copied:
+        files[third] = replace(files[third], correct={"linear": np.append(files[third].correct["linear"], True)})
+    finding = found("A9", with_evidence(case, files=files))
+    assert finding.outcome == (FAILED if copied else PASSED), finding.text
+    assert not copied or "disagree in 5 examples, where seeds of this cell usually do in" in finding.text
+
+
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +315,7 @@ def test_families_of_one_question_are_judged_as_one_unless_that_changes_nothing(
     """Bonferroni over all 41: a paired t of 6 seeds must reach t(0.9994, 5) = 6.6 or so; the honest study's is 50."""
     claim = case.evidence.claim
     others = [replace(case.evidence, claim=replace(claim, name=f"{n}", family=f"{n}")) for n in range(40)]
-    split = with_evidence(case, together=[case.evidence, *others])
+    split = with_evidence(case, judged_together=[case.evidence, *others])
     assert "40 more of the same question" in found("A17", split).text
     assert found("A17", split).outcome == PASSED
     (contrast,) = case.contrasts
@@ -304,8 +335,8 @@ def test_claims_about_something_else_do_not_add_up(case: Case) -> None:
         replace(claim, name="axis", family="other", kind="monotone", axis="batch_size", values=(64, 128)),
         replace(claim, name="protocol", family="other", protocol="cifar10-r18-200ep"),
     ]
-    together = [case.evidence, *(replace(case.evidence, claim=other) for other in others)]
-    assert found("A17", with_evidence(case, together=together)).text == found("A17", case).text
+    judged_together = [case.evidence, *(replace(case.evidence, claim=other) for other in others)]
+    assert found("A17", with_evidence(case, judged_together=judged_together)).text == found("A17", case).text
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -329,24 +360,24 @@ def _claim(sentence: str, **changes: Any) -> Claim:
 @pytest.mark.parametrize(
     ("sentence", "text"),
     [
-        ("On CIFAR-10 BYOL clearly wins over SimCLR by one point.", "byol is the better one"),
-        ("On CIFAR-10 SimCLR is 10% better than BYOL.", "it says 10 points, and the claim 1"),
-        ("On CIFAR-10 SimCLR exceeds BYOL by at least 3 percent.", "it says 3 points, and the claim 1"),
-        ("On CIFAR-10 SimCLR is 2 pp above BYOL.", "it says 2 points, and the claim 1"),
+        ("On CIFAR-10 BYOL clearly wins over SimCLR by one point.", "byol is better"),
+        ("On CIFAR-10 SimCLR is 10% better than BYOL.", "it says 10 points, but the claim has 1"),
+        ("On CIFAR-10 SimCLR exceeds BYOL by at least 3 percent.", "it says 3 points, but the claim has 1"),
+        ("On CIFAR-10 SimCLR is 2 pp above BYOL.", "it says 2 points, but the claim has 1"),
         ("On CIFAR-10 SimCLR is the best method, above BYOL.", "one other is compared"),
         ("On CIFAR-10 SimCLR outperforms every other method.", "one other is compared"),
         ("On CIFAR-100 SimCLR beats BYOL.", "names cifar100"),
         ("On CIFAR-10 and ImageNet-1k SimCLR beats BYOL.", "names imagenet1k"),
         ("Under cifar10-r18-200ep SimCLR beats BYOL.", "names protocol cifar10-r18-200ep"),
-        ("SimCLR beats Barlow Twins on CIFAR-10.", "speaks of barlow_twins, and byol is compared"),
-        ("On CIFAR-10 SimCLR is three points better than BYOL.", "says 3 points, and the claim 1"),
+        ("SimCLR beats Barlow Twins on CIFAR-10.", "names barlow_twins, but byol is compared"),
+        ("On CIFAR-10 SimCLR is three points better than BYOL.", "says 3 points, but the claim has 1"),
         ("On CIFAR-10 SimCLR is 1.5 percentage points better than BYOL.", "says 1.5 points"),
         ("On CIFAR-10 SimCLR is better than BYOL by half a point.", "says 0.5 points"),
-        ("After 200 epochs on CIFAR-10 SimCLR beats BYOL.", "speaks of 200 epochs, and the trials had 20"),
-        ("With a ResNet-50 on CIFAR-10 SimCLR beats BYOL.", "speaks of a resnet50"),
-        ("On CIFAR-10 SimCLR beats BYOL in kNN accuracy.", "speaks of kNN accuracy"),
-        ("On CIFAR-10 BYOL outperforms SimCLR.", "says that byol is the better one"),
-        ("On CIFAR-10 SimCLR falls behind BYOL.", "says that byol is the better one"),
+        ("After 200 epochs on CIFAR-10 SimCLR beats BYOL.", "names 200 epochs, but the trials had 20"),
+        ("With a ResNet-50 on CIFAR-10 SimCLR beats BYOL.", "names resnet50"),
+        ("On CIFAR-10 SimCLR beats BYOL in kNN accuracy.", "names kNN accuracy"),
+        ("On CIFAR-10 BYOL outperforms SimCLR.", "says that byol is better"),
+        ("On CIFAR-10 SimCLR falls behind BYOL.", "says that byol is better"),
     ],
 )  # fmt: skip
 def test_a_sentence_about_something_else_is_seen(sentence: str, text: str) -> None:
@@ -378,10 +409,10 @@ def test_a_longer_name_is_not_taken_for_a_shorter_one() -> None:
 
 
 def test_settings_are_found_in_words_and_figures() -> None:
-    assert says_setting(_claim("after four epochs"), "epochs", 4)
-    assert says_setting(_claim("at 1,024 images"), "batch_size", 1024)
-    assert says_setting(_claim("at a rate of 0.5."), "temperature", 0.5)
-    assert not says_setting(_claim("after 40 epochs, at 0.45"), "epochs", 4)
+    assert names_value(_claim("after four epochs"), "epochs", 4)
+    assert names_value(_claim("at 1,024 images"), "batch_size", 1024)
+    assert names_value(_claim("at a rate of 0.5."), "temperature", 0.5)
+    assert not names_value(_claim("after 40 epochs, at 0.45"), "epochs", 4)
 
 
 def test_words_that_generalise_are_found_and_others_are_not() -> None:
@@ -398,7 +429,7 @@ def test_the_sentences_of_the_examples_contradict_only_what_they_were_made_to(fi
         compared = replace(COMPARED, epochs=epochs, backbone="" if claim.reported else "small_resnet")
         if wrong := list(contradictions(claim, compared)):
             told[claim.name] = wrong
-    expected = {"under-the-large-protocol": ["it speaks of a resnet18, and the backbone is small_resnet"]}
+    expected = {"under-the-large-protocol": ["it names resnet18, but the backbone is small_resnet"]}
     assert told == (expected if file.startswith("cifar10") else {})
 
 
@@ -452,7 +483,7 @@ def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tm
     failed = {finding.rule: (finding.weight, finding.text) for finding in verdict.findings if finding.outcome == FAILED}
     assert verdict.label == "SUPPORTED_AS_STATED", verdict.why
     assert {rule: weight for rule, (weight, _) in failed.items()} == {"A8": "told", "A9": "told", "A22": "told"}
-    assert "seeds [6, 7] were run of other cells" in failed["A9"][1]
+    assert "seeds [6, 7] were run for other cells" in failed["A9"][1]
     assert "declared and left out (simclr-beats-byol) change nothing" in found_in(verdict.findings, "A17")
 
 
@@ -479,6 +510,6 @@ def test_a_deviation_that_all_trials_name_is_shown_with_the_protocol(case: Case)
             base_hash=carried["base_hash"],
         )
         changed = with_side(changed, method, lambda side, section=section: replace(side, section=section))
-    finding = found("A1", with_evidence(changed, traces={}))
+    finding = found("A1", with_evidence(changed, files={}))
     assert finding.outcome == PASSED, finding.text
     assert "training.warmup_epochs = 4.0 (protocol: 1.0)" in finding.text

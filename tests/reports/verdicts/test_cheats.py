@@ -37,7 +37,7 @@ from claim_study import (
 
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.declarations import declare
-from twinbench.reports.rules.registry import FAILED
+from twinbench.reports.rules.case import FAILED
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts import check
 from twinbench.reports.verdicts.check import check_claims
@@ -193,7 +193,7 @@ def a_seed_is_dropped(study: Study) -> None:
     drop(study, study.of("byol", 5)[0], plan=False)
 
 
-@cheat("A8", "neither a record nor a place on the plan")
+@cheat("A8", "no record and are not in the plan")
 def a_seed_and_its_place_on_the_plan_are_dropped(study: Study) -> None:
     drop(study, study.of("byol", 5)[0], attempts=False)
 
@@ -215,7 +215,7 @@ def one_side_alone_gets_more_seeds(study: Study) -> None:
         add(study, "simclr", seed)
 
 
-@cheat("A9", "asks for 2 seeds")
+@cheat("A9", "requires 2 seeds")
 def one_seed_is_all_there_is(study: Study) -> None:
     for trial in [trial for trial in study.trials if trial.seed > 0]:
         drop(study, trial)
@@ -232,7 +232,7 @@ def a_record_is_copied_to_another_seed(study: Study) -> None:
     study.write_plan()
 
 
-@cheat("A9", "examples, and seeds of this cell")
+@cheat("A9", "examples, where seeds of this cell")
 def a_copied_record_is_touched_up(study: Study) -> None:
     from safetensors.numpy import load, save
 
@@ -255,7 +255,7 @@ def a_copied_record_is_touched_up(study: Study) -> None:
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
-@cheat("A8", "did not end well (diverged)")
+@cheat("A8", "are not done (diverged)")
 def diverged_seeds_are_left_out_of_the_mean(study: Study) -> None:
     for seed in (4, 5):
         trial = study.of("simclr", seed)[0]
@@ -276,7 +276,7 @@ def a_diverged_trial_is_run_until_it_does_not(study: Study) -> None:
     leave_attempt(study.folder, trial.trial_id, "done", "2026-01-03T00:00:00+00:00", number=2)
 
 
-@cheat("A8", "stands on a plan")
+@cheat("A8", "in a plan")
 def the_plan_is_deleted(study: Study) -> None:
     drop(study, study.of("untrained", 5)[0])
     for method in LEVELS:
@@ -327,7 +327,7 @@ def in_database(study: Study, change: str, trial: Trial) -> None:
         database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
 
 
-@cheat("A21", "no outputs by example", "UNVERIFIABLE")
+@cheat("A21", "no per-example outputs", "UNVERIFIABLE")
 def a_number_from_elsewhere_is_typed_in(study: Study) -> None:
     rewrite(study, study.of("byol", 5)[0], lambda record: record["result"].update({"outputs": None}))
 
@@ -339,7 +339,7 @@ def reported_numbers_are_compared_as_if_they_were_measured(study: Study) -> None
         '" }', '", batch_size = 128, epochs = 200 }'))  # fmt: skip
 
 
-@cheat("A1", "measured as")
+@cheat("A1", "in several variants")
 def one_side_is_measured_by_another_variant_of_the_metric(study: Study) -> None:
     for trial in study.of("simclr"):
         in_metrics(study, trial, variant="linear/sgd-augmented@1")
@@ -356,7 +356,7 @@ def a_record_holds_two_values_of_which_one_may_be_chosen(study: Study) -> None:
 # --- selection and tuning -------------------------------------------------------------------------------------------
 
 
-@cheat("A6", "the best on test")
+@cheat("A6", "best on test")
 def the_checkpoint_is_the_best_on_test(study: Study) -> None:
     of_ones_own(study, checkpoint="best_on_test", selected_on="test")
 
@@ -369,7 +369,7 @@ def the_epoch_is_chosen_by_watching_test(study: Study) -> None:
     rewrite(study, trial, lambda record: record["result"].update({"curves": reference}))
 
 
-@cheat("A5", "look at the answers")
+@cheat("A5", "selection on the test split")
 def the_probe_is_chosen_on_test(study: Study) -> None:
     in_metrics(study, study.of("simclr", 5)[0], selected_on="test")
 
@@ -403,14 +403,14 @@ def five_cells_are_looked_at_and_never_finished(study: Study) -> None:
     study.write_plan()
 
 
-@cheat("A20", "one and the same cell")
+@cheat("A20", "the same cell")
 def a_cell_is_not_worse_than_itself(study: Study) -> None:
     claims = CLAIMS.replace("at_least = 0.01", "within = 0.01").replace('kind = "better"', 'kind = "not_worse"')
     claims = claims.replace('"byol" }', '"simclr", batch_size = 64 }')
     declare_anew(study, claims.replace("at least one point better than BYOL", "no worse at batch size 64 by a point"))
 
 
-@cheat("A7", "byol ran at target_momentum 0.0 alone")
+@cheat("A7", "byol ran only with target_momentum 0.0")
 def the_baseline_is_a_strawman(study: Study) -> None:
     for trial in study.of("byol"):
         rewrite(study, trial, lambda record: None, study.trial("byol", trial.seed, settings={"target_momentum": 0.0}))
@@ -426,7 +426,7 @@ def the_best_cell_is_pinned_in_a_claim_made_afterwards(study: Study) -> None:
     study.write_claims(claims, declared=None)
 
 
-@cheat("A24", "what was declared under this name is another", "EXPLORATORY")
+@cheat("A24", "another claim was declared under this name", "EXPLORATORY")
 def the_best_cell_of_equally_many_is_pinned_afterwards(study: Study) -> None:
     for seed in SEEDS:
         add(study, "simclr", seed, 0.66, training={"batch_size": 128})
@@ -440,14 +440,14 @@ def the_best_cell_of_equally_many_is_pinned_afterwards(study: Study) -> None:
 # --- protocol, data, backbone, augmentation -------------------------------------------------------------------------
 
 
-@cheat("A1", "bears the name and version")
+@cheat("A1", "has the name and version")
 def a_shipped_protocol_is_changed_under_its_name_and_version(study: Study) -> None:
     carried = otherwise(study.protocol, evaluation__linear_epochs=100)
     for trial in list(study.trials):
         rewrite(study, trial, lambda record: None, under(trial, carried))
 
 
-@cheat("A1", "of which versions 1, 2, 3, 4 are known")
+@cheat("A1", "of which only versions 1, 2, 3, 4 exist")
 def a_shipped_name_is_given_a_version_of_ones_own(study: Study) -> None:
     carried = otherwise(study.protocol, version=5, margin=0.0001)
     for trial in list(study.trials):
@@ -530,7 +530,7 @@ def one_side_trains_twice_as_long(study: Study) -> None:
         again(study, trial, as_trial=study.trial("simclr", trial.seed, training={"epochs": 40}))
 
 
-@cheat("A12", "its curves go to 40")
+@cheat("A12", "its curves have 40")
 def one_side_trains_twice_as_long_and_does_not_say_so(study: Study) -> None:
     for trial in study.of("simclr"):
         longer = study.trial("simclr", trial.seed, training={"epochs": 40})
@@ -554,7 +554,7 @@ def the_other_side_is_timed_on_one_thread(study: Study) -> None:
     declare_anew(study, claims)
 
 
-@cheat("A22", "took turns with others")
+@cheat("A22", "ran in packs")
 def the_faster_side_is_timed_in_a_pack(study: Study) -> None:
     for number, method in enumerate(LEVELS):
         for trial in study.of(method):
@@ -567,7 +567,7 @@ def the_faster_side_is_timed_in_a_pack(study: Study) -> None:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-@cheat("A20", "does not say that it is about cifar10", "NARROWED")
+@cheat("A20", "does not name cifar10", "NARROWED")
 def the_sentence_has_no_scope(study: Study) -> None:
     declare_anew(study, CLAIMS.replace("On CIFAR-10, under cifar10-small, ", ""))
 
@@ -577,7 +577,7 @@ def the_sentence_names_the_harder_dataset(study: Study) -> None:
     declare_anew(study, CLAIMS.replace("On CIFAR-10, under cifar10-small, ", "On CIFAR-100 "))
 
 
-@cheat("A20", "vicreg was run too")
+@cheat("A20", "vicreg was also run")
 def the_best_is_the_best_of_those_that_are_weaker(study: Study) -> None:
     for seed in SEEDS:
         add(study, "vicreg", seed, 0.66)
@@ -591,7 +591,7 @@ def the_best_is_the_best_of_those_that_are_weaker(study: Study) -> None:
     )
 
 
-@cheat("A20", "batch_size was run at 128 too")
+@cheat("A20", "batch_size was also run at 128")
 def values_between_those_that_are_compared_are_left_out(study: Study) -> None:
     for batch_size in (128, 256):
         for seed in SEEDS:
@@ -606,7 +606,7 @@ def values_between_those_that_are_compared_are_left_out(study: Study) -> None:
 # --- families and declarations --------------------------------------------------------------------------------------
 
 
-@cheat("A17", "over all it does not hold")
+@cheat("A17", "it does not hold over")
 def every_claim_has_a_family_to_itself(study: Study) -> None:
     nearly_equal(study)
     more = [other_claim(f"also-{number}", family=f'"family {number}"') for number in range(20)]

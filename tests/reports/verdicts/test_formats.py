@@ -16,7 +16,8 @@ from claim_evidence import B, claim_of, evidence_of, judged
 from claim_study import CLAIM, honest_study
 from scipy.stats import wilcoxon
 
-from twinbench.reports.rules.registry import FAILED, NOT_APPLICABLE, PASSED, RULES
+from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED
+from twinbench.reports.rules.registry import RULES
 from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.formats.registry import FORMS

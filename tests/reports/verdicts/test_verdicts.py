@@ -10,8 +10,7 @@ from claim_study import CLAIMS, honest_study
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from twinbench.reports.rules.case import Case
-from twinbench.reports.rules.registry import FAILED
+from twinbench.reports.rules.case import FAILED, Case
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
 from twinbench.reports.verdicts.verdict import judge_collapse
