@@ -24,7 +24,7 @@ from twinbench.reports.page.write import write_report, write_reports
 from twinbench.reports.tables.cells import read_run, sections
 from twinbench.reports.tables.frames import methods_table
 from twinbench.reports.tables.published import published_tables
-from twinbench.reports.tables.queries import against_cost
+from twinbench.reports.tables.queries import against_axis, against_cost
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import read_protocol
 
@@ -436,10 +436,15 @@ def test_a_query_survives_names_of_quotes(synthetic_run):
     name = 'it\'s "$x" `y` \\'
     for value in ("one", "two"):
         synthetic_run.planned_and_recorded(0.9, method=name, settings={name: value})
-    page = report(synthetic_run)
+    _, section = only_section(synthetic_run)
+    sql = against_axis(section, [name], "linear_top1")
+    printed = [shlex.split(line) for line in re.findall("twinbench query DIR .*", report(synthetic_run).text)]
+    assert ["twinbench", "query", "DIR", sql] in printed
     with ResultStore(synthetic_run.folder) as store:
-        for line in re.findall("twinbench query DIR .*", page.text):
-            store.query(shlex.split(line)[3])
+        for *_, query in printed:
+            store.query(query)
+        found = store.query(sql)
+    assert sorted(found["axis_1"]) == ["one", "two"] and set(found["method"]) == {name}
 
 
 def test_a_hostile_name_changes_nothing_but_its_own_label(synthetic_run, new_synthetic_run, tmp_path: Path):

@@ -158,6 +158,16 @@ def test_images_per_second_are_those_of_trials_that_ran_alone(synthetic_run):
     assert (row["train_seconds"], row["images_per_second"]) == (60.0, 14370 / 50)
 
 
+def test_a_trial_without_a_recorded_time_adds_no_seconds(synthetic_run):
+    synthetic_run.planned_and_recorded(seed=0)
+    unknown = {"train_seconds": None, "evaluation_seconds": None, "images_seen": None, "peak_memory_bytes": None}
+    synthetic_run.planned_and_recorded(None, seed=1, status="failed", reason="x", circumstance=unknown)
+    (known,) = frames.costs(the_section(synthetic_run)).to_dict("records")
+    assert (known["trials"], known["train_seconds"], known["images_seen"]) == (2, 50.0, 14370)
+    assert known["images_per_second"] == 14370 / 50
+    assert (known["evaluation_seconds"], known["peak_memory_bytes"]) == (5.0, 2**29)
+
+
 def test_a_methods_training_has_no_minutes_where_a_gpu_ran_its_trials_beside_others(synthetic_run):
     synthetic_run.planned_and_recorded(seed=0)
     synthetic_run.planned_and_recorded(seed=1, circumstance={"pack": 4, "device": "a GPU"})
