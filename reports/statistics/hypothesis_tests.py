@@ -13,8 +13,8 @@ from twinbench.reports.statistics.intervals import (
     CONFIDENCE,
     NEGLIGIBLE,
     Difference,
-    _finite,
-    _mean_difference,
+    finite_values,
+    mean_difference,
     welch_difference,
 )
 
@@ -52,7 +52,7 @@ def sign_flip_test(
     Exact up to 16 pairs; above, p = (b + 1) / (m + 1) over m patterns drawn from `rng` (Phipson and Smyth 2010).
     Assumes that under the null the differences are symmetric about 0; the floor is 2 / 2^n, or 1 / 2^n one-sided.
     """
-    values, tolerance = _sorted(differences)
+    values, tolerance = sorted_differences(differences)
     n, floor = len(values), _floor(values, alternative)
     if n <= ENUMERATED:
         sums = np.zeros(1)
@@ -78,7 +78,7 @@ def wilcoxon_test(differences: Sequence[float], alpha: float, alternative: Alter
     The distribution of the sum of positive ranks is built up rank by rank, so that it is exact with ties too, where
     scipy's `method="exact"` is not. Floor: 2 / 2^n of the differences that are not zero, or 1 / 2^n one-sided.
     """
-    values, tolerance = _sorted(differences)
+    values, tolerance = sorted_differences(differences)
     nonzero = values[values != 0]
     nonzero = nonzero[np.argsort(np.abs(nonzero), kind="stable")]
     steps = np.cumsum(np.diff(np.abs(nonzero), prepend=0.0) > tolerance)  # equal where the differences tie
@@ -96,7 +96,7 @@ def wilcoxon_test(differences: Sequence[float], alpha: float, alternative: Alter
 
 def paired_t_test(differences: Sequence[float], alternative: Alternative = "two-sided") -> Test:
     """Student's t test of paired differences. It has no floor, at the price of assuming normal differences."""
-    return _t_test("paired t", _mean_difference(_finite(differences), CONFIDENCE), alternative)
+    return _t_test("paired t", mean_difference(finite_values(differences), CONFIDENCE), alternative)
 
 
 def welch_test(a: Sequence[float], b: Sequence[float], alternative: Alternative = "two-sided") -> Test:
@@ -122,9 +122,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _sorted(differences: Sequence[float]) -> tuple[Array, float]:
+def sorted_differences(differences: Sequence[float]) -> tuple[Array, float]:
     """The differences in order, those of rounding set to 0, and within what tolerance two of them or two sums tie."""
-    values = np.sort(np.array(_finite(differences)))
+    values = np.sort(np.array(finite_values(differences)))
     tolerance = NEGLIGIBLE * float(np.abs(values).sum())
     return np.where(np.abs(values) <= tolerance, 0.0, values), tolerance
 

@@ -46,16 +46,6 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n, confidence)
 
 
-def adjusted_confidence(alpha: float, family_size: int) -> float:
-    """The confidence at which each of a family's intervals is shown, so that all cover at once with 1 - alpha.
-
-    Bonferroni: 1 - alpha / family_size. Holm's test rejects all that these intervals exclude, and at times more.
-    """
-    if family_size < 1:
-        raise ValueError(f"a family has at least one member, not {family_size}")
-    return 1 - alpha / family_size
-
-
 # Differences ---------------------------------------------------------------------------------------------------------
 
 
@@ -101,13 +91,13 @@ class Difference:
 
 def seed_differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
     """A - B at every seed that both have, by seed."""
-    return _finite(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
+    return finite_values(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = CONFIDENCE) -> Difference:
     """A - B with the paired t interval, over the seeds that both have (`a` and `b` map a seed to its value)."""
     seeds = sorted(a.keys() & b.keys())
-    difference = _mean_difference(seed_differences(a, b), confidence)
+    difference = mean_difference(seed_differences(a, b), confidence)
     return replace(difference, correlation=_correlation([a[seed] for seed in seeds], [b[seed] for seed in seeds]))
 
 
@@ -119,7 +109,7 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
     94.1 to 96.5 %, as the spreads are to each other. Few against more cover less: down to 92 % with three, 87 with two,
     which `welch_covers` is asked for. All by quadrature in tests/reports/statistics/test_simulated_statistics.py.
     """
-    a, b = _finite(a), _finite(b)
+    a, b = finite_values(a), finite_values(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
     if n == 1:
         return Difference(mean, None, None, 1, None, False, None, confidence, None, None)
@@ -137,7 +127,7 @@ def welch_covers(n: int, m: int) -> bool:
     return min(n, m) >= 5 or n == m >= 3
 
 
-def _mean_difference(differences: Sequence[float], confidence: float) -> Difference:
+def mean_difference(differences: Sequence[float], confidence: float) -> Difference:
     mean, n = float(statistics.mean(differences)), len(differences)
     if n == 1:
         return Difference(mean, None, None, 1, None, True, None, confidence, None, None)
@@ -153,53 +143,13 @@ def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     return statistics.correlation(a, b)
 
 
-def _finite(values: Iterable[float]) -> list[float]:
+def finite_values(values: Iterable[float]) -> list[float]:
     found = [float(value) for value in values]
     if not found:
         raise ValueError("a difference over no seeds was asked for")
     if not all(map(math.isfinite, found)):
         raise ValueError(f"a value is not finite: {found}")
     return found
-
-
-# Tests ---------------------------------------------------------------------------------------------------------------
-
-
-# P(A > B) ------------------------------------------------------------------------------------------------------------
-
-
-# Equivalence ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Equivalence:
-    """Whether A and B differ by less than a margin. `p` is None at one seed.
-
-    `low` and `high` bound the difference with confidence 1 - 2 alpha.
-    """
-
-    equivalent: bool
-    p: float | None
-    margin: float
-    low: float | None
-    high: float | None
-    alpha: float
-
-
-def equivalence(difference: Difference, margin: float, alpha: float) -> Equivalence:
-    """Two one-sided t tests at `alpha` (Schuirmann 1987): whether the 1 - 2 alpha interval lies within ±margin.
-
-    Differences without spread are judged by their mean alone: p is the limit, 0 or 1.
-    """
-    if margin <= 0:
-        raise ValueError(f"a margin is above 0: {margin}")
-    inside = difference.at(1 - 2 * alpha)
-    error, freedom = difference.standard_error, difference.degrees_of_freedom
-    if error is None or freedom is None or inside.low is None or inside.high is None:
-        return Equivalence(False, None, margin, None, None, alpha)
-    room = margin - abs(difference.mean)
-    p = float(special.stdtr(freedom, -room / error)) if error > 0 else float(room <= 0)
-    return Equivalence(-margin < inside.low and inside.high < margin, p, margin, inside.low, inside.high, alpha)
 
 
 def least_wins(alpha: float) -> int:

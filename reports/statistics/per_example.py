@@ -15,7 +15,6 @@ from scipy import special
 
 from twinbench.reports.statistics.intervals import CONFIDENCE
 
-RESAMPLES = 10_000
 FEW_DISCORDANT = 25  # below, McNemar's test is exact: the usual rule of thumb for chi-square is b + c of 25 and more
 
 Correct = npt.NDArray[np.bool_]
@@ -45,24 +44,6 @@ class McNemar:
     c: int
     p: float
     method: str
-
-
-def bootstrap_interval(
-    correct: Correct, rng: np.random.Generator, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> ExampleInterval:
-    """Accuracy with its percentile bootstrap interval (Efron 1979) over test examples.
-
-    A resample is drawn as the counts of each value that examples have (right at 0, 1, ... seeds), which are
-    multinomial: the same distribution as drawing examples one by one, at a hundredth of the cost. For hundreds of
-    examples and more; where all are right, or none, the interval has no width and says too much.
-    """
-    hits, seeds = _hits(correct, "correct")
-    counts = np.bincount(hits, minlength=seeds + 1)  # how many examples were right at 0, 1, ... seeds
-    levels = np.arange(seeds + 1)
-    totals = rng.multinomial(len(hits), counts / len(hits), size=resamples) @ levels
-    low, high = np.quantile(totals / (seeds * len(hits)), [(1 - confidence) / 2, (1 + confidence) / 2])
-    estimate = int(hits.sum()) / (seeds * len(hits))
-    return ExampleInterval(estimate, float(low), float(high), len(hits), confidence, "percentile bootstrap")
 
 
 def paired_example_difference(

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, special  # and not scipy.stats, whose import is a tenth of a whole check
 
-from twinbench.reports.statistics.hypothesis_tests import Array, _sorted
-from twinbench.reports.statistics.intervals import CONFIDENCE, _finite, seed_differences
+from twinbench.reports.statistics.hypothesis_tests import Array, sorted_differences
+from twinbench.reports.statistics.intervals import CONFIDENCE, finite_values, seed_differences
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def probability_of_improvement(
     three times as far as the other, 92 % and more.
     """
     if paired:
-        differences, _ = _sorted(seed_differences(a, b))
+        differences, _ = sorted_differences(seed_differences(a, b))
         n = len(differences)
         wins = float(n + np.sign(differences).sum()) / 2
         return Probability(wins / n, *clopper_pearson(wins, n, confidence), n, True, confidence, "Clopper-Pearson")
-    of_a, of_b = np.array(_finite(a.values())), np.array(_finite(b.values()))
+    of_a, of_b = np.array(finite_values(a.values())), np.array(finite_values(b.values()))
     n, m, tail = len(of_a), len(of_b), (1 - confidence) / 2
     wins = float(np.sum(of_a[:, None] > of_b) + np.sum(of_a[:, None] == of_b) / 2)
     low = _least_probability(math.floor(wins), n, m, tail)

@@ -33,16 +33,11 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 MOST_SHOWN = 5  # of the cells that a table does not tell apart, in text
 
 
-def trace_table(table: Path, run_folders: Sequence[Path]) -> list[Traced]:
-    """Every number of the tables in a .tex or .csv file, in its order, traced to the records of the run folders.
-
-    InvalidInput for a file that cannot be read as tables, and for a folder that is no run folder.
-    """
-    return trace_tables([table], run_folders)
-
-
 def trace_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Traced]:
-    """The same for several files, whose records are read once."""
+    """Return every number of the tables in the .tex and .csv files, in order, traced to the records of the run folders.
+
+    InvalidInput for a file that cannot be read as tables, and for a folder that is not a run folder.
+    """
     printed, places = _read(files, run_folders)
     recorded = Recorded(places)
     published = _published()

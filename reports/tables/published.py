@@ -10,11 +10,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 from annotated_types import Ge, Gt, MinLen
 
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
@@ -23,10 +22,6 @@ from twinbench.sweeps.toml_reader import parse, read_toml
 
 SHIPPED = Path(__file__).parent.parent / "reported"
 ALWAYS_ASKED = ("epochs", "batch_size")  # settings that every row has, or that the table calls unknown
-WHAT = ("table", "method", "dataset", "metric", "value", "settings", "outcome", "spread", "previous")
-COST = ("minutes", "peak_memory_gb")
-WHENCE = ("note", "source", "n_seeds", "reported_on", "selected_on", "checkpoint", "tuned", "restated_by")
-COLUMNS = (*WHAT, *COST, *WHENCE)
 
 
 @dataclass(frozen=True)
@@ -157,19 +152,6 @@ def _cell(row: PublishedValue) -> tuple[str, str, str, str]:
 def settings_text(settings: Mapping[str, Scalar]) -> str:
     """Settings in their one spelling: by name, values as in JSON."""
     return ", ".join(f"{name} = {json.dumps(settings[name], ensure_ascii=False)}" for name in sorted(settings))
-
-
-def published_frame(tables: Mapping[str, PublishedTable]) -> pd.DataFrame:
-    """One row per published value: tables by name, rows in the source's order, COLUMNS. None is what nobody told."""
-    rows = [_frame_row(tables[name], value) for name in sorted(tables) for value in tables[name].values]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
-
-
-def _frame_row(table: PublishedTable, row: PublishedValue) -> dict[str, object]:
-    known = {**asdict(table.protocol), **asdict(row)}
-    told = {name: known[name] for name in COLUMNS if name in known}
-    whole = {"table": table.name, "source": str(table.source), "restated_by": ", ".join(table.restated_by)}
-    return {**told, **whole, "settings": settings_text(row.settings)}
 
 
 def find_reported(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twinbench.reports.statistics.per_example import bootstrap_interval, mcnemar, paired_example_difference
+from twinbench.reports.statistics.per_example import mcnemar, paired_example_difference
 
 
 def right(n, accuracy):
@@ -17,52 +17,6 @@ def drawn(n, seeds, seed=0, gain=0.02):
     rng = np.random.default_rng(seed)
     difficulty = rng.beta(0.8, 0.2, n)
     return rng.random((seeds, n)) < np.clip(difficulty + gain, 0, 1), rng.random((seeds, n)) < difficulty
-
-
-def test_ten_thousand_examples_at_ninety_percent_have_a_standard_error_of_0_3_points():
-    interval = bootstrap_interval(right(10_000, 0.9), np.random.default_rng(0), resamples=100_000)
-    assert interval.estimate == 0.9
-    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * 0.0030, rel=0.02)
-    assert (interval.n, interval.confidence, interval.method) == (10_000, 0.95, "percentile bootstrap")
-
-
-@pytest.mark.parametrize("seeds", [1, 4])
-def test_the_bootstrap_equals_scipys(seeds):
-    correct = drawn(1000, seeds)[0]
-    ours = bootstrap_interval(correct, np.random.default_rng(0), resamples=50_000, confidence=0.9)
-    theirs = stats.bootstrap(
-        (correct.mean(axis=0),),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        confidence_level=0.9,
-        rng=np.random.default_rng(1),
-        batch=1000,
-    ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.001)
-
-
-def test_the_bootstrap_of_many_examples_is_close_to_wilsons_interval():
-    wilson = stats.binomtest(9000, 10_000).proportion_ci(0.95, method="wilson")
-    ours = bootstrap_interval(right(10_000, 0.9), np.random.default_rng(0))
-    assert (ours.low, ours.high) == pytest.approx((wilson.low, wilson.high), abs=3e-4)
-
-
-def test_the_generator_decides_the_bootstrap_and_the_order_of_the_examples_does_not():
-    correct = drawn(500, 3)[0]
-    shuffled = correct[:, np.random.default_rng(5).permutation(500)]
-    first, again, other = (
-        bootstrap_interval(x, np.random.default_rng(s)) for x, s in ((correct, 1), (shuffled, 1), (correct, 2))
-    )
-    assert first == again != other
-
-
-def test_several_seeds_narrow_the_interval_only_as_far_as_the_examples_allow():
-    # All seeds right on the same examples: ten copies of one run say no more than one.
-    one = right(2000, 0.8)
-    assert bootstrap_interval(np.stack([one] * 10), np.random.default_rng(0)) == bootstrap_interval(
-        one, np.random.default_rng(0)
-    )
 
 
 def test_the_paired_difference_equals_scipys_t_interval_of_the_examples_means():
@@ -111,4 +65,4 @@ def test_wrong_inputs_are_named():
     with pytest.raises(ValueError, match="several seeds"):
         mcnemar(*drawn(10, 2))
     with pytest.raises(ValueError, match="not empty"):
-        bootstrap_interval(np.zeros(0, dtype=bool), np.random.default_rng(0))
+        mcnemar(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))

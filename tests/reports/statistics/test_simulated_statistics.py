@@ -11,13 +11,12 @@ from scipy import stats
 
 from twinbench.reports.statistics.hypothesis_tests import holm, paired_t_test, sign_flip_test, welch_test, wilcoxon_test
 from twinbench.reports.statistics.intervals import (
-    equivalence,
     paired_difference,
     t_interval,
     welch_covers,
     welch_difference,
 )
-from twinbench.reports.statistics.per_example import bootstrap_interval, mcnemar, paired_example_difference
+from twinbench.reports.statistics.per_example import mcnemar, paired_example_difference
 from twinbench.reports.statistics.power import best_of_curve, expected_best_of, power_of, seeds_needed
 from twinbench.reports.statistics.superiority import probability_of_improvement
 
@@ -209,34 +208,7 @@ def test_holm_errs_in_at_most_alpha_of_the_families(false_nulls):
         assert rejected[:, :false_nulls].mean() > 0.5
 
 
-def test_equivalence_is_found_in_at_most_alpha_of_sweeps_whose_difference_is_the_margin():
-    a, b = sweeps(3000, 5, 0.9, 1.0, np.random.default_rng(14))
-    found = [
-        equivalence(paired_difference(dict(enumerate(x)), dict(enumerate(y))), 1.0, ALPHA).equivalent
-        for x, y in zip(a.tolist(), b.tolist(), strict=True)
-    ]
-    assert 0.03 < np.mean(found) <= ALPHA + 2 * standard_error(ALPHA, 3000)
-
-
 # Test examples
-
-
-@pytest.mark.parametrize("accuracy", [0.6, 0.9, 0.98])
-def test_the_bootstrap_over_two_thousand_examples_covers_as_often_as_it_says(accuracy):
-    rng = np.random.default_rng([15, round(100 * accuracy)])
-    correct = rng.random((4000, 2000)) < accuracy  # blur .0034
-    found = [bootstrap_interval(row, rng, resamples=1000) for row in correct]
-    assert np.mean([one.low <= accuracy <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
-
-
-def test_the_bootstrap_of_three_seeds_covers_the_accuracy_of_these_three_networks():
-    rng = np.random.default_rng(16)
-    found = []
-    for _ in range(3000):
-        hardness = rng.random(2000)  # shared by the seeds, so that an example's seeds agree more than by chance
-        found.append(bootstrap_interval(hardness < rng.normal(0.7, 0.2, (3, 2000)), rng, resamples=1000))
-    truth = float(np.mean(stats.norm.sf((np.linspace(0, 1, 100_001) - 0.7) / 0.2)))
-    assert np.mean([one.low <= truth <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_paired_difference_over_examples_covers_and_mcnemar_rejects_at_most_at_its_level():

@@ -9,8 +9,6 @@ from twinbench.reports.statistics.hypothesis_tests import holm, paired_t_test, s
 from twinbench.reports.statistics.intervals import (
     Difference,
     Interval,
-    adjusted_confidence,
-    equivalence,
     paired_difference,
     seed_differences,
     t_interval,
@@ -161,13 +159,6 @@ def test_another_confidence_gives_what_asking_for_it_at_once_gives():
     assert paired_difference(a, b).at(0.99) == paired_difference(a, b, 0.99)
     with pytest.raises(ValueError, match="confidence"):
         paired_difference(a, b).at(95)
-
-
-def test_the_confidence_within_a_family_is_bonferronis():
-    assert adjusted_confidence(0.05, 1) == 0.95
-    assert adjusted_confidence(0.05, 21) == pytest.approx(1 - 0.05 / 21)
-    with pytest.raises(ValueError, match="family"):
-        adjusted_confidence(0.05, 0)
 
 
 # Tests
@@ -377,35 +368,6 @@ def test_swapping_the_methods_turns_the_interval_around():
     for paired in (True, False):
         ours, swapped = (probability_of_improvement(*x, paired=paired) for x in ((a, b), (b, a)))
         assert (ours.low, ours.high) == pytest.approx((1 - swapped.high, 1 - swapped.low), abs=1e-9)
-
-
-# Equivalence
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("margin", [0.005, 0.02, 0.1])
-def test_equivalence_equals_statsmodels_two_one_sided_tests(n, margin):
-    from statsmodels.stats.weightstats import ttost_ind, ttost_paired
-
-    a, b = drawn(n)
-    x, y = np.array(list(a.values())), np.array(list(b.values()))
-    ours = equivalence(paired_difference(a, b), margin, 0.05)
-    assert ours.p == pytest.approx(ttost_paired(x, y, -margin, margin)[0], rel=1e-9)
-    assert (ours.low, ours.high) == pytest.approx(tuple(stats.ttest_rel(x, y).confidence_interval(0.9)), abs=1e-12)
-    assert ours.equivalent == (ours.p < 0.05) == (-margin < ours.low and ours.high < margin)
-    unpaired = equivalence(welch_difference(x, y), margin, 0.05)
-    assert unpaired.p == pytest.approx(ttost_ind(x, y, -margin, margin, usevar="unequal")[0], rel=1e-9)
-
-
-def test_equivalence_of_one_seed_and_of_differences_without_spread():
-    one = equivalence(paired_difference({0: 0.9}, {0: 0.9}), 0.01, 0.05)
-    assert (one.equivalent, one.p, one.low) == (False, None, None)
-    same = paired_difference(seeds([0.9, 0.8]), seeds([0.9, 0.8]))
-    assert (equivalence(same, 0.01, 0.05).equivalent, equivalence(same, 0.01, 0.05).p) == (True, 0.0)
-    apart = paired_difference(seeds([2.0, 2.0]), seeds([1.0, 1.0]))
-    assert (equivalence(apart, 1.0, 0.05).equivalent, equivalence(apart, 1.0, 0.05).p) == (False, 1.0)
-    with pytest.raises(ValueError, match="above 0"):
-        equivalence(same, 0.0, 0.05)
 
 
 def test_the_worked_line_of_the_seed_claim_supported_by_t_at_five_seeds_but_not_by_signs():

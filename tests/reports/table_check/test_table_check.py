@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from twinbench.harness.cli import app
 from twinbench.reports.page.write import table_files
-from twinbench.reports.table_check.check import Traced, all_traced, trace_table, trace_tables, traced_json, traced_text
+from twinbench.reports.table_check.check import Traced, all_traced, trace_tables, traced_json, traced_text
 from twinbench.reports.table_check.labels import Words
 from twinbench.reports.table_check.latex_reader import MOST_DEPTH
 from twinbench.reports.table_check.numbers import numbers_in, roundings
@@ -62,7 +62,7 @@ def paper(whole_sweep, tmp_path_factory):
 def trace(run, text: str, name: str = "paper.tex") -> list[Traced]:
     path = run.folder.parent / name
     path.write_text(text, encoding="utf-8")
-    return trace_table(path, [run.folder])
+    return trace_tables([path], [run.folder])
 
 
 def trace_rows(run, *rows: str, head: str = "Method & Width & $k$-NN & Linear", caption: str = "") -> list[Traced]:
@@ -362,7 +362,7 @@ def test_several_run_folders_are_searched_and_evidence_names_its_own(paper, new_
     other.planned_and_recorded(0.65, method="raw_pixels")
     path = tmp_path / "paper.csv"
     path.write_text("method,linear\nraw pixels,65.0\nbyol,88.1\n")
-    traced = trace_table(path, [paper.folder, other.folder])
+    traced = trace_tables([path], [paper.folder, other.folder])
     assert [one.verdict for one in traced] == ["traced", "traced"]
     assert [one.evidence.run_folder for one in traced if one.evidence] == [str(other.folder), str(paper.folder)]
     assert round(by_query(traced[0]), 6) == 65.0
@@ -375,7 +375,7 @@ def test_two_folders_with_the_same_records_leave_nothing_ambiguous(paper, new_sy
         copy.planned_and_recorded(accuracy, **choices)
     path = tmp_path / "paper.csv"
     path.write_text("method,width,linear\nbyol,64,88.1\n")
-    (one,) = trace_table(path, [paper.folder, copy.folder])
+    (one,) = trace_tables([path], [paper.folder, copy.folder])
     assert (one.verdict, one.ambiguous) == ("traced", ())
 
 
@@ -445,12 +445,12 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, name, data, told):
 
 def test_a_missing_file_and_a_folder_that_is_no_run_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be read"):
-        trace_table(tmp_path / "absent.tex", [tmp_path])
+        trace_tables([tmp_path / "absent.tex"], [tmp_path])
     (tmp_path / "a.csv").write_text("method,linear\nbyol,1\n")
     with pytest.raises(InvalidInput, match="is no run folder"):
-        trace_table(tmp_path / "a.csv", [tmp_path])
+        trace_tables([tmp_path / "a.csv"], [tmp_path])
     with pytest.raises(InvalidInput, match="none is given"):
-        trace_table(tmp_path / "a.csv", [])
+        trace_tables([tmp_path / "a.csv"], [])
 
 
 def test_a_damaged_table_is_read_or_refused_and_never_raises_anything_else(tmp_path):

@@ -5,14 +5,11 @@ The numbers below were typed from the sources, in the sources' own form, not fro
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from twinbench.reports.tables.published import (
-    COLUMNS,
     PublishedTable,
     find_reported,
-    published_frame,
     published_tables,
     read_published,
     settings_text,
@@ -213,25 +210,6 @@ def test_all_that_is_wrong_is_told_at_once_and_the_name_is_the_files(tmp_path: P
 
 
 # --- using ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_frame_has_a_row_per_value_in_the_order_of_tables_and_sources() -> None:
-    frame = published_frame(TABLES)
-    assert tuple(frame.columns) == COLUMNS
-    assert len(frame) == sum(ROWS.values())
-    assert list(frame["table"].unique()) == sorted(ROWS)
-    pd.testing.assert_frame_equal(frame, published_frame(dict(reversed(TABLES.items()))))
-    first = frame[frame["table"] == "lightly-cifar10"].iloc[0]
-    assert (first["method"], first["value"], first["settings"]) == (
-        "barlow_twins",
-        0.842,
-        "batch_size = 128, epochs = 200",
-    )
-    assert first["source"].startswith(
-        "lightly-ai/lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, "
-    )
-    unknown = frame[frame["table"] == "barlow-twins-loss"].iloc[0]
-    assert unknown["n_seeds"] is None and unknown["selected_on"] is None
 
 
 def test_settings_have_one_spelling() -> None:
