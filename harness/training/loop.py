@@ -2,7 +2,6 @@
 
 import functools
 import math
-import time
 import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import generator
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.checkpoint import Progress, load_state, save_state
-from twinbench.harness.training.cuda_graphs import settle
 from twinbench.harness.training.kernels import as_it_is, compile_networks
 from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
+from twinbench.harness.training.pace import StateSaver, UpdateTimer
 from twinbench.harness.training.schedule import learning_rate_at
 from twinbench.harness.training.step import Update, make_views
 from twinbench.methods.method import LossTerms, Method, Step, Views
@@ -30,9 +29,6 @@ from twinbench.methods.ops.distributed import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
-SAVE_EVERY_SECONDS = 300.0
-SAVES_COST = 0.05  # of the time between them: a large network's state takes as long as a GPU's short epoch
-SOLO = range(32, 64)  # updates of an attempt that are timed: warm by then, and with one draw of batches among them
 LOOK_EVERY = 32  # updates that a GPU may be behind, or a diverged trial may go on in vain
 
 
@@ -132,37 +128,14 @@ def train(
         report(progress, begun, steps)
     batches = _batches(task, rank, ranks, progress)
     losses = Losses(training.batch_size, per_epoch, steps)
-    runs_ahead = task.device.type == "cuda" and ranks == 1
-
-    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
-        losses.keep(step.step, names, terms)
-        if not runs_ahead:
-            losses.look(progress)
-
-    update = Update(
-        method,
-        method.loss if ranks == 1 else _over_ranks(method, progress, task.device),
-        optimiser,
-        training,
-        task.views,
-        task.dataset,
-        task.image_size,
-        autocast=task.autocast,
-        ranks=ranks,
-        records=runs_ahead,
-        tell=tell,
-    )
-    saved_at, save_took, before_solo = time.monotonic(), 0.0, 0.0
+    update = _update(method, task, optimiser, progress, losses, ranks)
+    timer = UpdateTimer(progress, batches, task.device, task.keeps_its_turn)
+    saver = StateSaver(lambda: save_state(task.folder, progress, method, optimiser))
     while progress.epoch < training.epochs:
         method.train()
         while progress.step_in_epoch < per_epoch:
             number = progress.epoch * per_epoch + progress.step_in_epoch - begun
-            if number == SOLO[0]:
-                settle(task.device)
-                before_solo = progress.train_seconds
-                if task.keeps_its_turn:
-                    batches.forget()
-            started = time.perf_counter()
+            timer.start(number)
             batch = batches.at(progress.epoch, progress.step_in_epoch)
             step = _step(task, progress, steps, batch.ids)
             set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
@@ -172,40 +145,60 @@ def train(
 
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size
+            ends_epoch = progress.step_in_epoch == per_epoch
             stops = _agreed(rank == 0 and should_stop(), task.device)
-            saves = rank == 0 and (stops or time.monotonic() - saved_at > SAVE_EVERY_SECONDS)
-            if stops or saves or len(losses) >= LOOK_EVERY or progress.step_in_epoch == per_epoch:
+            saves = rank == 0 and (stops or saver.is_due())
+            if stops or saves or ends_epoch or len(losses) >= LOOK_EVERY:
                 losses.look(progress)
-            if number == SOLO[-1] or (number in SOLO and progress.step_in_epoch == per_epoch):
-                settle(task.device)
-            shared = batch.seconds if batch.is_shared else 0.0
-            progress.train_seconds += time.perf_counter() - started + shared
-            progress.shared_seconds += shared
-            if number == SOLO[-1]:
-                progress.solo_step_seconds = (progress.train_seconds - before_solo) / len(SOLO)
-                if task.keeps_its_turn:  # what was drawn on this training's stream is not for those of others
-                    batches.forget()
+            timer.stop(number, batch, ends_epoch)
             if rank == 0:
                 report(progress, step.step + 1, steps)
             if saves:
-                save_state(task.folder, progress, method, optimiser)
-                saved_at = time.monotonic()
+                saver.save()
             if stops:
                 raise Interrupted
-            if not (task.keeps_its_turn and number in SOLO[:-1]):
+            if timer.may_pause(number):
                 yield
         last_rate = learning_rate_at((progress.epoch + 1) * per_epoch - 1, steps, per_epoch, training)
         _close_epoch(progress, per_epoch, last_rate)
+        is_last = progress.epoch == training.epochs
         if rank == 0:
-            if progress.epoch % diagnose_every_epochs == 0 or progress.epoch == training.epochs:
+            if is_last or progress.epoch % diagnose_every_epochs == 0:
                 with as_it_is(task.compiles):
                     _append(progress, diagnose(method))
-            began = time.monotonic()
-            if progress.epoch == training.epochs or save_took <= SAVES_COST * (began - saved_at):
-                save_state(task.folder, progress, method, optimiser)
-                saved_at = time.monotonic()
-                save_took = saved_at - began
+            saver.end_epoch(is_last)
     return progress
+
+
+def _update(
+    method: Method,
+    task: Task,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    losses: Losses,
+    ranks: int,
+) -> Update:
+    """Return what makes an update and keeps its loss; only a single GPU runs ahead of the check that it is finite."""
+    runs_ahead = task.device.type == "cuda" and ranks == 1
+
+    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
+        losses.keep(step.step, names, terms)
+        if not runs_ahead:
+            losses.look(progress)
+
+    return Update(
+        method,
+        method.loss if ranks == 1 else _over_ranks(method, progress, task.device),
+        optimiser,
+        task.training,
+        task.views,
+        task.dataset,
+        task.image_size,
+        autocast=task.autocast,
+        ranks=ranks,
+        records=runs_ahead,
+        tell=tell,
+    )
 
 
 def check_finite(method: Method) -> None:

@@ -15,7 +15,7 @@ from twinbench.harness.monitor.status import log_lines
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.leases import Others, attempt_numbers, claim, last_attempt
 from twinbench.harness.system import memory
-from twinbench.harness.training import batches, loop
+from twinbench.harness.training import batches, loop, pace
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, train_and_evaluate
 from twinbench.harness.trial.packs import packs
@@ -96,10 +96,10 @@ def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(METHODS[name], "loss", taking(name, seconds, METHODS[name].loss))
     monkeypatch.setattr(loop, "make_views", taking("views", BATCH_TAKES, loop.make_views))
     told = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic)
-    monkeypatch.setattr(loop, "time", told)
+    monkeypatch.setattr(pace, "time", told)
     monkeypatch.setattr(batches, "time", told)
-    monkeypatch.setattr(loop, "SOLO", range(2, 6))
-    monkeypatch.setattr(loop, "settle", lambda device: made.append("wait"))
+    monkeypatch.setattr(pace, "SOLO", range(2, 6))
+    monkeypatch.setattr(pace, "settle", lambda device: made.append("wait"))
     return made
 
 
