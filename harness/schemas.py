@@ -1,17 +1,18 @@
 """What a sweep may set of each method and backbone, known without importing torch.
 
-To check a sweep takes the names, types, bounds and defaults of settings. They stand in the methods' own files, which
-import torch, and that takes seconds. So they are described once in the user's cache, and a process that finds the
-description builds equal dataclasses from it:
+To check a sweep, the names, types, bounds and defaults of settings are enough. They stand in the methods' files, which
+import torch, and that takes seconds. So they are described once in the user's cache, and later processes build equal
+dataclasses from the description:
 
     CACHE/schemas/shipped-KEY.json    the methods, baselines and backbones that come with twinbench
     CACHE/schemas/NAME-KEY.json       one method of another package
 
-A description cannot be out of date: KEY is a hash of the code that defines the settings, of this file, of Python's
+A description is never out of date: KEY is a hash of the code that defines the settings, of this file, of Python's
 version and of the names and versions of all installed packages. A class is described only if the dataclass that is
 built from the description has the same type hints and fields; a class that checks its settings in code of its own, or
-has types that are not listed here, is imported every time. Where torch is imported already, the classes themselves are
-used. A description that is damaged or cannot be written costs the import and no more.
+has types that are not listed here, is imported every time. A process that has imported torch already uses the classes
+themselves, since the files may have changed after it imported them. A description that is damaged or cannot be written
+costs the import and nothing else.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from twinbench.methods.backbones.registry import Backbone
     from twinbench.methods.method import Method
 
+METHODS_ROOM = Path(twinbench.methods.__file__).parent
 Json = dict[str, Any]
 SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 BOUNDS: dict[str, Any] = {"ge": Ge, "gt": Gt, "le": Le, "lt": Lt}
@@ -102,14 +104,20 @@ def _outside_methods() -> dict[str, EntryPoint]:
 @functools.cache
 def shipped() -> Shipped:
     """Return what comes with twinbench."""
-    if "torch" in sys.modules:
+    if _was_torch_imported():
         return _shipped_classes()
-    kept = _kept("shipped", [Path(twinbench.methods.__file__).parent], _describe_shipped)
+    kept = _kept("shipped", [METHODS_ROOM], _describe_shipped)
     return Shipped(
         {name: _method_from(name, one) for name, one in kept["methods"].items()},
         {name: _method_from(name, one) for name, one in kept["baselines"].items()},
         {name: _backbone_from(name, one) for name, one in kept["backbones"].items()},
     )
+
+
+@functools.cache
+def _was_torch_imported() -> bool:
+    """Return whether torch was imported before this process first asked for a schema."""
+    return "torch" in sys.modules
 
 
 def _shipped_classes() -> Shipped:
@@ -134,7 +142,7 @@ def _describe_shipped() -> Json:
 
 @functools.cache
 def _outside_schema(point: EntryPoint) -> MethodSchema:
-    if "torch" in sys.modules:
+    if _was_torch_imported() or point.module in sys.modules:
         return _imported_method(point.name)
     kept = _kept(
         point.name, _package(point), lambda: {"method": describe_method(_imported_method(point.name))}, _sources
@@ -286,8 +294,8 @@ def _kept(name: str, code: list[Path], describe: Callable[[], Json], sources: Ca
             return dict(description)
     description = describe()
     if code and _key(code) == key:  # no file was changed while it was imported
-        kept = {"description": description, "sources": sources()}
         with contextlib.suppress(OSError):
+            kept = {"description": description, "sources": sources()}
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomically(file, json.dumps(kept | {"digest": digest([*kept.values()])}).encode())
     return description
@@ -336,5 +344,6 @@ def _package(point: EntryPoint) -> list[Path]:
 def _sources() -> Json:
     """Files of loaded modules for which no version of Python or of an installed package stands, with their hashes."""
     installed = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    files = {str(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    return {file: _hash(Path(file)) for file in sorted(files) if not file.startswith(installed)}
+    files = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())}
+    ours = [file for file in sorted(files) if os.path.isabs(file) and not file.startswith(installed)]
+    return {file: _hash(Path(file)) for file in ours}

@@ -1,6 +1,6 @@
-"""`twinbench list`: the methods, backbones, datasets, protocols and sweeps that exist."""
+"""`twinbench list`: the methods, backbones, datasets, protocols and sweeps to choose from."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,27 +11,25 @@ KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
 
 def list_(what: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")]) -> None:
-    """List what is there to choose from."""
+    """List the available methods, backbones, datasets, protocols or sweeps."""
     from rich.table import Table
 
     if what not in KINDS:
-        raise InvalidInput([Mistake("list", "", "nothing of that name", what, ", ".join(KINDS), nearest(what, KINDS))])
+        raise InvalidInput([Mistake("list", "", "no such list", what, ", ".join(KINDS), nearest(what, KINDS))])
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, line in _listed(what):
-        table.add_row(name, line)
+    for name, summary in _entries(what):
+        table.add_row(name, summary)
     out().print(table)
 
 
-def _listed(what: str) -> list[tuple[str, str]]:
-    """Name and one line of each."""
+def _entries(what: str) -> list[tuple[str, str]]:
+    """Return the name and a one-line summary of each entry."""
+    from twinbench.harness.schemas import method_names, method_schema, shipped
+
     if what == "methods":
-        from twinbench.methods.registry import get_method, method_names
-
-        return [(name, _first_line(get_method(name))) for name in method_names()]
+        return [(name, method_schema(name).summary) for name in method_names()]
     if what == "backbones":
-        from twinbench.methods.backbones.registry import BACKBONES
-
-        return [(name, _first_line(backbone.options_class)) for name, backbone in BACKBONES.items()]
+        return [(name, backbone.summary) for name, backbone in shipped().backbones.items()]
     if what == "datasets":
         from twinbench.harness.data.datasets import DATASETS
 
@@ -41,7 +39,3 @@ def _listed(what: str) -> list[tuple[str, str]]:
     if what == "protocols":
         return [(name, read_protocol(name).summary) for name in shipped_protocols()]
     return [(name, read_sweep(name)[0].question) for name in shipped_sweeps()]
-
-
-def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""`twinbench plan`: which trials a sweep asks for, what they will cost, and what they will be able to tell."""
+"""`twinbench plan`: list a sweep's trials, what they cost, and which differences their seeds can detect."""
 
 import contextlib
 import shutil
@@ -6,205 +6,230 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinbench.harness.commands.bench import THREADS
+from twinbench.harness.commands.options import Data, Out, Set, SweepName
 from twinbench.harness.commands.protocol import columns
 from twinbench.sweeps.metrics import metric_names
 
 if TYPE_CHECKING:
     from twinbench.harness.performance.cost_estimate import Rate
     from twinbench.harness.planning import Plan
+    from twinbench.reports.claims.claim import Claim
     from twinbench.reports.claims.evidence import Folder
+    from twinbench.reports.tables.cells import Record
     from twinbench.reports.verdicts.prospects import Prospect
     from twinbench.sweeps.trial import Trial
 
 
 def plan(
-    sweep: Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")],
-    out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; by default runs/NAME.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE changes the sweep, as in `run`.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files.")] = None,
+    sweep: SweepName,
+    out_folder: Out = None,
+    changes: Set = None,
+    data: Data = None,
     claims: Annotated[
-        Path | None, typer.Option("--claims", help="A file of claims: which of them can this plan settle?")
+        Path | None, typer.Option("--claims", help="A file of claims: show which of them this plan can settle.")
     ] = None,
     seed_spread: Annotated[
         float | None,
         typer.Option(
-            min=0, help="A guess at the standard deviation between seeds, a fraction, where none is on record."
+            min=0,
+            help="A guess of the standard deviation between seeds (a fraction), used where no records give one.",
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Train for some seconds what neither records nor `bench` tell.")
+        bool,
+        typer.Option(
+            "--measure", help="Train each method for some seconds where no records or `bench` give its speed."
+        ),
     ] = False,
 ) -> None:
-    """List a sweep's trials, what they cost on this machine and what their seeds can detect. Records nothing."""
+    """List a sweep's trials, their cost on this machine and what their seeds can detect. Records nothing."""
     from twinbench.harness.planning import make_plan
-    from twinbench.reports.claims.claim import read_claims
+    from twinbench.results.record import record_files
 
-    read = read_claims(claims) if claims else ()
+    read: Sequence[Claim] = ()
+    if claims:
+        from twinbench.reports.claims.claim import read_claims
+
+        read = read_claims(claims)
     planned = make_plan(sweep, tuple(changes or ()), data)
-    folder = out_folder or Path("runs") / planned.name
-    with planned_folder(planned, folder) as asked:
-        _print_trials(planned, asked, folder)
-        rates = _rates(planned, asked, data, measure)
-        _print_hours(planned, asked, rates)
-        _print_detectable(planned, asked, seed_spread)
-        if read:
-            _print_prospects(planned, asked, read, seed_spread, rates)
+    run_folder = out_folder or Path("runs") / planned.name
+    with contextlib.ExitStack() as stack:
+        folder = None  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
+        if read or seed_spread is not None or record_files(run_folder):
+            folder = stack.enter_context(planned_folder(planned, run_folder))
+        _print_trials(planned, folder, run_folder)
+        rates = _rates(planned, folder, data, measure)
+        _print_hours(planned, folder, rates)
+        _print_detectable(planned, folder, seed_spread)
+        if folder and read:
+            _print_prospects(planned, folder, read, seed_spread, rates)
 
 
 @contextlib.contextmanager
 def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
-    """The run folder as it would be with this plan in it; nothing is written there."""
+    """Yield the run folder as it would be with this plan in it; nothing is written there."""
     from twinbench.harness.run_folder.layout import write_plan
     from twinbench.reports.claims.evidence import Folder
     from twinbench.results.record import ARTEFACTS, DECLARATIONS, RECORDS
     from twinbench.results.store import DATABASE
 
     with tempfile.TemporaryDirectory() as temporary:
-        beside = Path(temporary) / "run"
-        write_plan(beside, planned)
-        told = [run_folder / DECLARATIONS, *run_folder.glob("claims*.toml")]  # what `check` looks at too
-        for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *told):
+        copy = Path(temporary) / "run"
+        write_plan(copy, planned)
+        declared = [run_folder / DECLARATIONS, *run_folder.glob("claims*.toml")]  # what `check` reads too
+        for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *declared):
             if path.exists():
-                (beside / path.name).symlink_to(path.resolve())
-        if (run_folder / DATABASE).exists():  # so that only what is new is read
-            shutil.copy(run_folder / DATABASE, beside)
-        yield Folder(beside)
+                (copy / path.name).symlink_to(path.resolve())
+        if (run_folder / DATABASE).exists():  # so that only new records are read
+            shutil.copy(run_folder / DATABASE, copy)
+        yield Folder(copy)
 
 
 # --- trials and hours -------------------------------------------------------------------------------------------------
 
 
-def _trials(folder: "Folder") -> list[Mapping[str, Any]]:
-    return [trial for section in folder.sections for trial in section.trials]
+def _trials(folder: "Folder | None") -> "list[Record]":
+    return [trial for section in folder.sections for trial in section.trials] if folder else []
 
 
-def _print_trials(planned: "Plan", folder: "Folder", run_folder: Path) -> None:
+def _missing(planned: "Plan", folder: "Folder | None") -> "list[Trial]":
+    recorded = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] != "missing"}
+    return [trial for trial in planned.trials if trial.trial_id not in recorded]
+
+
+def _print_trials(planned: "Plan", folder: "Folder | None", run_folder: Path) -> None:
     from twinbench.harness.monitor.progress_bars import label
 
-    there = {str(trial["trial_id"]): trial for trial in _trials(folder)}
-    status = {trial.trial_id: str(there[trial.trial_id]["status"]) for trial in planned.trials}
+    found = {str(trial["trial_id"]): trial for trial in _trials(folder)}
+    status = {t.trial_id: str(found[t.trial_id]["status"]) if found else "missing" for t in planned.trials}
     rows = [(trial.trial_id, label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
     typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
     protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
     counts = Counter(status.values())
-    told = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
-    typer.echo(f"{len(status)} trials in {cells} cells, {told}; protocol {protocol}; run folder {run_folder}")
-    same = [_is_same_code(there[trial_id]) for trial_id, state in status.items() if state != "missing"]
+    states = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
+    typer.echo(f"{len(status)} trials in {cells} cells, {states}; protocol {protocol}; run folder {run_folder}")
+    _print_stale([found[trial_id] for trial_id, state in status.items() if state != "missing"])
+    if found and (other := len(found) - len(status)):
+        typer.echo(f"{other} more trials in the folder are not part of this plan")
+
+
+def _print_stale(recorded: "Sequence[Record]") -> None:
+    """Say how many records other code has made, as far as their code hashes show it."""
+    same = [_is_same_code(trial) for trial in recorded]
     if stale := same.count(False):
-        typer.echo(f"{stale} of them were made by other code than this, which their ids do not cover: stale, perhaps")
+        typer.echo(f"{stale} of them were recorded by other code; a trial's id does not cover the code")
     if unknown := same.count(None):
-        typer.echo(f"{unknown} of them have a code hash of an earlier kind: whether their code differs is not known")
-    if other := len(there) - len(status):
-        typer.echo(f"{other} more trials of the folder are not of this plan")
+        typer.echo(f"{unknown} of them have a code hash of an earlier kind: whether their code differs is unknown")
 
 
-def _is_same_code(trial: Mapping[str, Any]) -> bool | None:
-    """Whether a recorded trial was run by the code that is installed now; None if its record does not show it."""
+def _is_same_code(trial: "Record") -> bool | None:
+    """Return whether a trial was recorded by the code that is installed now; None if its record does not show it."""
     from twinbench.harness.system.provenance import code_hash, commit
     from twinbench.results.code_hash import is_same_code
 
     return is_same_code([(trial["code_hash"], trial["commit"]), (code_hash(), commit())])
 
 
-def _rates(planned: "Plan", folder: "Folder", data: Path | None, measure: bool) -> dict[str, "Rate"]:
-    """By trial id: from the records, else from what `bench` stored, else with `measure` from some seconds of training.
+def _rates(planned: "Plan", folder: "Folder | None", data: Path | None, measure: bool) -> "dict[str, Rate]":
+    """Return rates by trial id: from records, else from `bench`, else with `measure` from some seconds of training.
 
-    Records give a method's rate for all its trials, whatever their shapes.
+    Records give one rate for all trials of a method, whatever their settings.
     """
     from twinbench.harness.performance.cost_estimate import benched_rates, measured_rates, recorded_rates
-    from twinbench.harness.performance.measurements import stored, this_machine
+    from twinbench.harness.performance.measurements import any_stored, stored, this_machine
     from twinbench.harness.system.devices import choose_devices
 
-    recorded = recorded_rates(_trials(folder))
+    recorded = recorded_rates(_trials(folder)) if folder else {}
     rates = {trial.trial_id: recorded[trial.method] for trial in planned.trials if trial.method in recorded}
     unknown = [trial for trial in _missing(planned, folder) if trial.training and trial.trial_id not in rates]
-    if not unknown:
+    if not unknown or not (measure or any_stored()):
         return rates
-    device = choose_devices("auto")[0]
-    if found := stored(this_machine(device, THREADS)):
-        rates |= benched_rates(unknown, planned.image_size, found)
+    device = choose_devices("auto")[0]  # imports torch where there may be a GPU
+    if measurement := stored(this_machine(device, THREADS)):
+        rates |= benched_rates(unknown, planned.image_size, measurement)
     unknown = [trial for trial in unknown if trial.trial_id not in rates]
     if measure and unknown:
         from twinbench.harness.trial.execute import Surroundings
 
-        fresh = measured_rates(unknown, Surroundings(Path(), device=device, threads=THREADS, data=data, keep_log=True))
-        rates |= {trial.trial_id: fresh[trial.method] for trial in unknown if trial.method in fresh}
+        measured = measured_rates(
+            unknown, Surroundings(Path(), device=device, threads=THREADS, data=data, keep_log=True)
+        )
+        rates |= {trial.trial_id: measured[trial.method] for trial in unknown if trial.method in measured}
     return rates
 
 
-def _missing(planned: "Plan", folder: "Folder") -> list["Trial"]:
-    missing = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] == "missing"}
-    return [trial for trial in planned.trials if trial.trial_id in missing]
-
-
-def _print_hours(planned: "Plan", folder: "Folder", rates: Mapping[str, "Rate"]) -> None:
+def _print_hours(planned: "Plan", folder: "Folder | None", rates: "Mapping[str, Rate]") -> None:
     from twinbench.harness.performance.cost_estimate import hours
     from twinbench.harness.system.devices import cores
 
     cost = hours(_missing(planned, folder), planned.training_images, rates)
     if cost.trials:
-        typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has cores for {cores()}")
-        told = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
-        typer.echo(f"{told}; evaluations count where trials on record took them")
+        typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has {cores()} cores")
+        sources = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
+        typer.echo(f"{sources}; evaluation time is included only where it comes from records")
     if cost.without_rate:
         typer.echo(
-            f"not counted, since no throughput is known: trials of {', '.join(cost.without_rate)}; `twinbench bench` "
-            "measures what is shipped, once for all plans; --measure trains each method for some seconds"
+            f"not included, because their speed is unknown: trials of {', '.join(cost.without_rate)}; run `twinbench "
+            "bench` once to measure the shipped methods, or pass --measure to train each method for some seconds"
         )
 
 
-# --- what can be told -------------------------------------------------------------------------------------------------
+# --- power ------------------------------------------------------------------------------------------------------------
 
 
-def _print_detectable(planned: "Plan", folder: "Folder", guess: float | None) -> None:
-    from twinbench.reports.statistics.power import smallest_detectable_difference
-    from twinbench.reports.verdicts.prospects import seed_spread
-
+def _print_detectable(planned: "Plan", folder: "Folder | None", guess: float | None) -> None:
     seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
     for metric in [name for name in metric_names("probe") if name in planned.protocol.evaluation.metrics]:
-        spread = seed_spread(folder, metric, guess)
-        if spread is None:
-            typer.echo(f"{metric}: no spread between seeds is on record; --seed-spread takes a guess")
-            continue
-        least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
-        told = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
-        source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}"
-        typer.echo(f"{metric}: {told} between two methods, and less where their seeds go together ({source}; power .8)")
+        typer.echo(f"{metric}: {_detectable(folder, metric, guess, seeds)}")
+
+
+def _detectable(folder: "Folder | None", metric: str, guess: float | None, seeds: int) -> str:
+    """Return in words which difference of a metric so many seeds detect."""
+    if folder:
+        from twinbench.reports.statistics.power import smallest_detectable_difference
+        from twinbench.reports.verdicts.prospects import seed_spread
+
+        if spread := seed_spread(folder, metric, guess):
+            least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
+            found = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
+            source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}; power .8"
+            return f"{found} between two methods, or less if their results correlate over seeds ({source})"
+    return "no records give the spread between seeds; pass a guess with --seed-spread"
 
 
 def _print_prospects(
     planned: "Plan",
     folder: "Folder",
-    claims: Sequence[Any],
+    claims: "Sequence[Claim]",
     guess: float | None,
-    rates: Mapping[str, "Rate"],
+    rates: "Mapping[str, Rate]",
 ) -> None:
     from twinbench.reports.verdicts.prospects import prospects
 
     found = prospects(claims, folder, guess)
-    heads = ("claim", "seeds planned", "seeds needed", "detects", "asked", "")
+    heads = ("claim", "seeds planned", "seeds needed", "detects", "claimed", "")
     typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
-    typer.echo("needed: for power .8, where the truth lies as far as asked beyond the bound that is claimed")
-    to_come = [one for one in found if not one.verdict]
-    if judged := len(found) - len(to_come):
-        typer.echo(f"{judged} of {len(found)} claims are judged already: no trial of theirs is to come, see `check`")
-    if to_come:
-        can = sum(one.can_settle for one in to_come)
-        others = " others" if judged else " claims"
-        typer.echo(f"{can} of {len(to_come)}{others} can be settled by this plan")
+    typer.echo(
+        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed`"
+    )
+    open_ones = [one for one in found if not one.verdict]
+    if judged := len(found) - len(open_ones):
+        typer.echo(f"{judged} of {len(found)} claims are judged already: all their trials are recorded, see `check`")
+    if open_ones:
+        can = sum(one.can_settle for one in open_ones)
+        rest = "other claims" if judged else "claims"
+        typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
     _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
 
 
 def _is_settled(prospect: "Prospect") -> bool:
-    """Whether it is judged, and no more seeds could change that."""
+    """Return whether it is judged, and more seeds could not change the verdict."""
     from twinbench.reports.verdicts.verdict import INADMISSIBLE, OPEN
 
     return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, INADMISSIBLE))
@@ -213,8 +238,8 @@ def _is_settled(prospect: "Prospect") -> bool:
 def _row(prospect: "Prospect") -> tuple[str, ...]:
     detects = "" if prospect.detectable is None else f"{prospect.detectable:.4f}"
     needed = "" if _is_settled(prospect) else "?" if prospect.seeds is None else str(prospect.seeds)
-    asked = f"{prospect.size:.4f}" if prospect.size else ""
-    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, asked, _outlook(prospect)
+    claimed = f"{prospect.size:.4f}" if prospect.size else ""
+    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, claimed, _outlook(prospect)
 
 
 def _outlook(prospect: "Prospect") -> str:
@@ -223,12 +248,12 @@ def _outlook(prospect: "Prospect") -> str:
     if prospect.missing_cells:
         return f"no trial of {'; '.join(prospect.missing_cells)} is planned"
     if prospect.seeds is None:
-        return "no spread between seeds is known, or no number of seeds would do"
+        return "the spread between seeds is unknown, or no number of seeds is enough"
     return "can be settled" if prospect.can_settle else "too few seeds"
 
 
-def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[str, "Rate"]) -> None:
-    """The fewest further trials with which every claim that seeds can settle would be settled."""
+def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping[str, Rate]") -> None:
+    """Print the fewest additional trials with which every claim that seeds can settle would be settled."""
     from twinbench.harness.performance.cost_estimate import hours
 
     wanted: dict[str, int] = {}
@@ -236,14 +261,15 @@ def _print_cheapest(planned: "Plan", left: Sequence["Prospect"], rates: Mapping[
         if one.seeds is not None and not one.missing_cells:
             for cell in one.cell_ids:
                 wanted[cell] = max(wanted.get(cell, 0), one.seeds)
-    of_cell = {cell: [trial for trial in planned.trials if trial.cell_id == cell] for cell in wanted}
-    further = [
-        trials[0] for cell, trials in of_cell.items() if trials for _ in range(max(0, wanted[cell] - len(trials)))
+    by_cell = {cell: [trial for trial in planned.trials if trial.cell_id == cell] for cell in wanted}
+    additional = [
+        trials[0] for cell, trials in by_cell.items() if trials for _ in range(max(0, wanted[cell] - len(trials)))
     ]
-    if further:
-        cost = hours(further, planned.training_images, rates)
-        told = f", {cost} of one process" if cost.trials == len(further) else ""
+    if additional:
+        cost = hours(additional, planned.training_images, rates)
+        price = f", {cost} of one process" if cost.trials == len(additional) else ""
         seeds = max(wanted.values())
         typer.echo(
-            f"the cheapest plan that could: {seeds} seeds, {len(further)} more trials of {len(wanted)} cells{told}"
+            f"the smallest plan that settles them: {seeds} seeds, {len(additional)} more trials of {len(wanted)} cells"
+            f"{price}"
         )

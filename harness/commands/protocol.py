@@ -127,11 +127,13 @@ def _entries(lock: Mapping[str, Mapping[str, str]], but: Mapping[str, Mapping[st
 
 def method_defaults() -> dict[str, dict[str, Any]]:
     """The default of every setting that has one, by method."""
-    from twinbench.methods.registry import get_method, method_names
+    from twinbench.harness.schemas import method_names, method_schema
 
     return {
         name: {
-            field.name: field.default for field in fields(get_method(name).config_class) if field.default is not MISSING
+            field.name: field.default
+            for field in fields(method_schema(name).config_class)
+            if field.default is not MISSING
         }
         for name in method_names()
     }

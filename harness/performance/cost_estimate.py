@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.performance.measurements import Measurement, shape_of
 from twinbench.harness.run_folder.leases import trial_folder
-from twinbench.reports.tables.cells import has_own_seconds
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.trial import Trial
 
@@ -49,6 +48,8 @@ class Hours:
 
 def recorded_rates(trials: Iterable[Mapping[str, Any]]) -> dict[str, Rate]:
     """By method, from the done trials of a store whose seconds are their own."""
+    from twinbench.reports.tables.cells import has_own_seconds  # imports pandas
+
     of: dict[str, list[tuple[float, float]]] = {}
     for trial in trials:
         if trial["status"] == "done" and has_own_seconds(trial) and trial["train_seconds"] and trial["images_seen"]:

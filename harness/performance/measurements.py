@@ -148,6 +148,11 @@ def measurement_file(machine: Machine) -> Path:
     return cache_folder() / "bench" / f"{name}-{digest([LAYOUT, asdict(machine)])[:16]}.json"
 
 
+def any_stored() -> bool:
+    """Return whether `twinbench bench` has measured anything for this user."""
+    return (cache_folder() / "bench").is_dir()
+
+
 def store(found: Measurement) -> Path:
     """Writes the measurement, whole or not at all."""
     return write_json_atomically(measurement_file(found.machine), asdict(found) | {"layout": LAYOUT})

@@ -106,7 +106,7 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what
     ("code_hash", "says"),
     [
         ("d" * 64, " of them have a code hash of an earlier kind"),
-        ("2:" + "e" * 64, " of them were made by other code than this"),
+        ("2:" + "e" * 64, " of them were recorded by other code"),
         (provenance.code_hash(), ""),
     ],
 )
