@@ -1,87 +1,104 @@
 """`twinbench run`: train what is missing, then write the report."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinbench.harness.commands.options import INTERRUPTED, SOME_FAILED, Data, Out, Set, SweepName, out
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
-LAUNCHERS = ("local", "ray", "slurm")
+if TYPE_CHECKING:
+    from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
+
 AUTO = "auto"
+LauncherName = Annotated[str, typer.Option("--launcher", help="Where trials run: local, ray or slurm.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes at once; by default one per core or GPU.")]
+WorkersPerGPU = Annotated[int, typer.Option(min=1, help="Trials that share one GPU.")]
+Threads = Annotated[
+    str,
+    typer.Option(help="Threads per trial, or auto to measure. Results are bit-equal only at equal threads."),
+]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="Processes (ranks) that train one trial on one node; each on its own GPU if there are."),
+]
+Pack = Annotated[
+    str,
+    typer.Option(help="At most this many trials take turns in one process and share views; auto measures."),
+]
+Isolate = Annotated[
+    bool, typer.Option("--isolate", help="Run each trial in its own process, so that earlier trials leave nothing.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Mode = Annotated[str, typer.Option(help="GPU kernels: repro (bit-identical results) or fast (compiled, autotuned).")]
+TimeLimit = Annotated[
+    float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial is ended, even if it hangs.")
+]
+Retry = Annotated[str | None, typer.Option(help="`failed` runs failed trials again; their records are kept.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return once the cluster has the work.")]
+Site = Annotated[Path | None, typer.Option(help="A TOML file with the cluster's [slurm] or [ray] table.")]
+Slurm = Annotated[
+    list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Address of a running Ray cluster, or auto; by default Ray is started here.")
+]
+Ray = Annotated[
+    list[str] | None, typer.Option(help="KEY=VALUE of the [ray] table: gpus=0.5, labels.region=eu, dashboard=true")
+]
 
 
 def run(
     context: typer.Context,
     sweep: SweepName,
     out_folder: Out = None,
-    launcher: Annotated[str, typer.Option(help=f"Where trials run: {', '.join(LAUNCHERS)}.")] = "local",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes at once; by default one per core or GPU.")
-    ] = None,
-    workers_per_gpu: Annotated[int, typer.Option(min=1, help="Trials that share one GPU.")] = 1,
-    threads: Annotated[
-        str,
-        typer.Option(help="Threads per trial; auto measures. Results are bit-equal only at equal threads."),
-    ] = "1",
-    processes_per_trial: Annotated[
-        int,
-        typer.Option(min=1, help="Ranks that share each batch of a trial, on one node; a GPU each where there are."),
-    ] = 1,
-    pack: Annotated[
-        str,
-        typer.Option(help="Trials at most that take turns in one process, on views made once for all; auto measures."),
-    ] = "1",
-    isolate: Annotated[
-        bool,
-        typer.Option("--isolate", help="Give each trial a process of its own: nothing stays of those before."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    mode: Annotated[
-        str,
-        typer.Option(help="Of a GPU's kernels: repro, the same bits every time; fast, compiled and chosen by timing."),
-    ] = "repro",
-    trial_time_limit: Annotated[
-        float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial, hung or not, is ended.")
-    ] = None,
-    retry: Annotated[
-        str | None, typer.Option(help="`failed` runs failed trials again; their records stay with their attempts.")
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once the cluster has the work.")] = False,
-    site: Annotated[Path | None, typer.Option(help="A TOML file with the cluster's [slurm] or [ray] table.")] = None,
-    slurm: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster, or auto; without one Ray runs on this machine alone.")
-    ] = None,
-    ray: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE of the [ray] table: gpus=0.5, labels.region=eu, dashboard=true")
-    ] = None,
+    launcher_name: LauncherName = "local",
+    workers: Workers = None,
+    workers_per_gpu: WorkersPerGPU = 1,
+    threads: Threads = "1",
+    processes_per_trial: Processes = 1,
+    pack: Pack = "1",
+    isolate: Isolate = False,
+    device: Device = "auto",
+    mode: Mode = "repro",
+    trial_time_limit: TimeLimit = None,
+    retry: Retry = None,
+    detach: Detach = False,
+    site: Site = None,
+    slurm: Slurm = None,
+    address: Address = None,
+    ray: Ray = None,
     changes: Set = None,
     data: Data = None,
 ) -> None:
-    """Run what is missing of a sweep, then write its report. Run it again after an interruption to go on."""
+    """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
     from twinbench.harness.commands.command_text import as_given
-    from twinbench.harness.launchers.local import run_locally
-    from twinbench.harness.launchers.outcome import Outcome
-    from twinbench.harness.launchers.ray import run_on_ray
-    from twinbench.harness.launchers.slurm import run_on_slurm
+    from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.monitor.progress_bars import Watch
-    from twinbench.harness.monitor.status import counted
     from twinbench.harness.planning import check_ranks, make_plan
     from twinbench.harness.run_folder.layout import allow, set_failed_aside, write_plan
-    from twinbench.harness.system.devices import choose_devices, first_devices
 
-    _check_run_options(launcher, retry, detach, mode, isolate)
-    threads_per_trial = _threads(threads, launcher, processes_per_trial)
-    most_packed = _most_packed(pack, processes_per_trial, trial_time_limit)
-    devices = []
-    if launcher == "local":
-        devices = first_devices(choose_devices(device), processes_per_trial, workers_per_gpu)
-    on_ray = [*(ray or ()), *([f"address={address}"] if address else [])]
-    cluster = _cluster_site(launcher, site, slurm or [], on_ray, processes_per_trial)
+    options = LaunchOptions(
+        device=device,
+        workers=workers,
+        workers_per_gpu=workers_per_gpu,
+        processes_per_trial=processes_per_trial,
+        measures_threads=threads == AUTO,
+        measures_packs=pack == AUTO,
+        isolate=isolate,
+        detach=detach,
+        site=site,
+        slurm=tuple(slurm or ()),
+        ray=(*(ray or ()), *([f"address={address}"] if address else ())),
+    )
+    mistakes = [
+        *_mode_mistakes(mode),
+        *_retry_mistakes(retry),
+        *_thread_mistakes(threads, processes_per_trial),
+        *_pack_mistakes(pack, processes_per_trial, trial_time_limit),
+    ]
+    launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
@@ -93,31 +110,31 @@ def run(
 
     surroundings = Surroundings(
         folder,
-        threads=threads_per_trial,
+        threads=1 if threads == AUTO else int(threads),
         data=data,
         trial_time_limit=trial_time_limit,
-        where=launcher,
+        where=launcher_name,
         keep_log=True,
         processes=processes_per_trial,
-        pack=most_packed,
+        pack=_largest_pack() if pack == AUTO else int(pack),
         mode=mode,
         isolate=isolate,
     )
-    watch, measures_packs = Watch(folder, planned.axes, planned.trials, out()), pack == AUTO
-    outcome: Outcome | None
-    if launcher == "slurm":
-        outcome = run_on_slurm(planned, surroundings, cluster, device, workers_per_gpu, watch, detach, measures_packs)
-    elif launcher == "ray":
-        outcome = run_on_ray(planned, surroundings, cluster, workers, watch, detach, measures_packs)
-    else:
-        outcome = run_locally(planned, surroundings, devices, workers, watch, measures_packs, threads == AUTO)
-    if not outcome:
-        out().print(f"twinbench status {folder} says how far it is")
+    outcome = launcher.run(planned, surroundings, Watch(folder, planned.axes, planned.trials, out()))
+    _report(outcome, folder)
+
+
+def _report(outcome: "Outcome", folder: Path) -> None:
+    """Print how the run ended and write the report; exit with the code that says so."""
+    from twinbench.harness.monitor.status import counted
+
+    if outcome.is_detached:
+        out().print(f"twinbench status {folder} shows the progress")
         return
     out().print(counted(outcome.statuses))
     if outcome.stopped:
         out().print(outcome.stopped, markup=False)
-        raise typer.Exit(INTERRUPTED if outcome.stopped.startswith("interrupted") else SOME_FAILED)
+        raise typer.Exit(INTERRUPTED if outcome.is_interrupted else SOME_FAILED)
     from twinbench.reports.page.write import write_report
 
     out().print(f"report: {write_report(folder)}")
@@ -125,78 +142,71 @@ def run(
         raise typer.Exit(SOME_FAILED)
 
 
-def _check_run_options(launcher: str, retry: str | None, detach: bool, mode: str, isolate: bool) -> None:
-    from twinbench.harness.training.kernels import MODES
+def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake]) -> "Launcher":
+    """Return the launcher of that name. InvalidInput lists `mistakes` and those that the launcher finds."""
+    from twinbench.harness.launchers.registry import LAUNCHERS
 
-    mistakes = []
-    if mode not in MODES:
-        mistakes.append(Mistake("--mode", "", "no such mode", mode, ", ".join(MODES), nearest(mode, MODES)))
-    if launcher not in LAUNCHERS:
-        close = nearest(launcher, LAUNCHERS)
-        mistakes.append(Mistake("--launcher", "", "no such launcher", launcher, ", ".join(LAUNCHERS), close))
-    if isolate and launcher == "ray":
-        problem = "cannot fork a process for each trial off Ray's, which have threads"
-        mistakes.append(Mistake("--isolate", "", problem, launcher, "local, slurm"))
-    if retry not in (None, "failed"):
-        mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
-    if detach and launcher == "local":
-        mistakes.append(Mistake("--detach", "", "needs a cluster to leave the work with", launcher, "ray, slurm"))
+    if name not in LAUNCHERS:
+        names = ", ".join(LAUNCHERS)
+        unknown = Mistake("--launcher", "", "no such launcher", name, names, nearest(name, LAUNCHERS))
+        raise InvalidInput([*mistakes, unknown])
+    try:
+        launcher = LAUNCHERS[name](options)
+    except InvalidInput as error:
+        raise InvalidInput([*mistakes, *error.mistakes]) from None
     if mistakes:
         raise InvalidInput(mistakes)
+    return launcher
+
+
+def _mode_mistakes(mode: str) -> list[Mistake]:
+    if mode == "repro":  # without importing torch
+        return []
+    from twinbench.harness.training.kernels import MODES
+
+    if mode in MODES:
+        return []
+    return [Mistake("--mode", "", "no such mode", mode, ", ".join(MODES), nearest(mode, MODES))]
+
+
+def _retry_mistakes(retry: str | None) -> list[Mistake]:
+    if retry in (None, "failed"):
+        return []
+    return [Mistake("--retry", "", "cannot be run again", retry, "failed")]
+
+
+def _thread_mistakes(threads: str, processes_per_trial: int) -> list[Mistake]:
+    mistakes = []
+    if threads == AUTO and processes_per_trial > 1:
+        allowed = "a number: only trials of one process are measured"
+        mistakes.append(
+            Mistake("--threads", "--processes-per-trial", "cannot be measured", processes_per_trial, allowed)
+        )
+    if threads != AUTO and not _is_count(threads):
+        mistakes.append(Mistake("--threads", "", "is not a number of threads", threads, f"1 or more, or {AUTO}"))
+    return mistakes
+
+
+def _pack_mistakes(pack: str, processes_per_trial: int, trial_time_limit: float | None) -> list[Mistake]:
+    if pack == "1":
+        return []
+    mistakes = []
+    if pack != AUTO and not _is_count(pack):
+        mistakes.append(Mistake("--pack", "", "is not a number of trials", pack, f"1 or more, or {AUTO}"))
+    if processes_per_trial > 1:
+        allowed = "1: a pack is several trials in one process, not one trial in several processes"
+        mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
+    if trial_time_limit is not None:
+        allowed = "none: a trial that hangs is ended by ending its process, and so its whole pack"
+        mistakes.append(Mistake("--pack", "--trial-time-limit", "cannot be packed", trial_time_limit, allowed))
+    return mistakes
 
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) > 0
 
 
-def _threads(threads: str, launcher: str, processes_per_trial: int) -> int:
-    """The number that `--threads` says; 1 where it is measured, from which the measurement goes on."""
-    mistakes = []
-    if threads == AUTO and launcher != "local":
-        allowed = "a number: what a cluster is asked for depends on it"
-        mistakes.append(Mistake("--threads", "--launcher", "cannot be measured", launcher, allowed))
-    if threads == AUTO and processes_per_trial > 1:
-        allowed = "a number: trials of one process are measured"
-        mistakes.append(
-            Mistake("--threads", "--processes-per-trial", "cannot be measured", processes_per_trial, allowed)
-        )
-    if threads != AUTO and not _is_count(threads):
-        mistakes.append(Mistake("--threads", "", "is no number of threads", threads, f"1 or more, or {AUTO}"))
-    if mistakes:
-        raise InvalidInput(mistakes)
-    return 1 if threads == AUTO else int(threads)
-
-
-def _most_packed(pack: str, processes_per_trial: int, trial_time_limit: float | None) -> int:
-    """The number that `--pack` says, or the most that are measured."""
+def _largest_pack() -> int:
     from twinbench.harness.performance.pack_size import SIZES
 
-    if pack == "1":
-        return 1
-    mistakes = []
-    if pack != AUTO and not _is_count(pack):
-        mistakes.append(Mistake("--pack", "", "is no number of trials", pack, f"1 or more, or {AUTO}"))
-    if processes_per_trial > 1:
-        allowed = "1: a pack is several trials in one process, and these would be several processes for one trial"
-        mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
-    if trial_time_limit is not None:
-        allowed = "none: what ends a trial that hangs is the end of its process, and of its pack"
-        mistakes.append(Mistake("--pack", "--trial-time-limit", "cannot be packed", trial_time_limit, allowed))
-    if mistakes:
-        raise InvalidInput(mistakes)
-    return max(SIZES) if pack == AUTO else int(pack)
-
-
-def _cluster_site(launcher: str, file: Path | None, slurm: list[str], ray: list[str], processes_per_trial: int) -> Any:
-    """What the cluster is asked for, a SlurmSite or a RaySite; None on this machine alone."""
-    from twinbench.harness.launchers.site import RaySite, SlurmSite, read_site
-
-    if launcher == "local":
-        return None
-    site: Any = (
-        read_site(RaySite, "ray", file, ray) if launcher == "ray" else read_site(SlurmSite, "slurm", file, slurm)
-    )
-    if site.gpus and processes_per_trial > 1 and site.gpus < processes_per_trial:
-        allowed = f"at least {processes_per_trial}, a GPU for each process of a trial"
-        raise InvalidInput([Mistake(f"--{launcher}", "gpus", "are too few", site.gpus, allowed)])
-    return site
+    return max(SIZES)

@@ -31,6 +31,6 @@ def snapshot(run_folder: Path) -> Path:
     (temporary / "twinbench" / provenance.COMMIT).write_text(provenance.commit(), encoding="utf-8")
     try:
         os.rename(temporary, folder)
-    except OSError:  # another launcher was quicker, with the same content
+    except OSError:  # another launcher has made it first, with the same content
         shutil.rmtree(temporary)
     return folder

@@ -1,7 +1,7 @@
 """Runs trials in processes of their own, forked from a worker that has imported all they need and computed nothing.
 
 A fork costs milliseconds where an import of torch costs seconds. It is safe as long as the worker itself neither
-computes, which would start threads that a fork does not copy, nor speaks to a GPU.
+computes, which would start threads that a fork does not copy, nor uses a GPU.
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from twinbench.harness.run_folder.heartbeat import told_to_stop
 from twinbench.harness.run_folder.leases import Others, attempt_numbers, is_free, machine
@@ -23,86 +24,91 @@ from twinbench.sweeps.trial import Trial
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
 LOOK_EVERY_SECONDS = 0.2
-ENDING_SECONDS = 10.0  # that a process may take once it has said how its trials ended
+ENDING_SECONDS = 10.0  # that a process may take to end once it has sent its result
 
 
 @dataclass(frozen=True)
 class _Raised:
-    words: str
-    broken_device: bool = False
+    """An error on its way from the forked process: BrokenDevice or Unwritable."""
+
+    text: str
+    is_broken_device: bool = False
 
 
-def run_pack_apart(
+def run_pack_in_fork(
     trials: Sequence[Trial],
     surroundings: Surroundings,
     should_stop: ShouldStop,
-    others: Others,
+    leases: Others,
     execute: Execute | None = None,
 ) -> list[str]:
-    """`run_pack` in a process that ends with it. Trials whose process died count as interrupted: their leases tell.
+    """Run `run_pack` in a process that ends with it, and return the trials' statuses.
 
-    None is started for trials that others hold, of whom this process keeps what it has seen. Raises BrokenDevice also
-    where the device computes nothing, and where a process died before it began a trial.
+    If the process dies, its trials count as interrupted, and their leases show that it is gone. No process is started
+    for trials that other workers hold. Raises BrokenDevice if the device cannot compute, or if the process dies before
+    it begins a trial.
     """
-    if not any([is_free(surroundings.run_folder, trial.trial_id, others) for trial in trials]):
+    if not any([is_free(surroundings.run_folder, trial.trial_id, leases) for trial in trials]):
         return ["taken"] * len(trials)
 
     for fact in (code_hash, commit, versions, machine):
-        fact()  # kept here, or every process would find it out anew
+        fact()  # cached in this process, or every fork would compute it again
     for trial in trials:
-        with contextlib.suppress(Exception):  # the trial will say it
-            get_method(trial.method)  # its code stays what `code_hash` tells
+        with contextlib.suppress(Exception):  # the trial will fail and say why
+            get_method(trial.method)  # imported now, so that the method's code stays the one that was hashed
 
-    def begun() -> list[int]:
+    def count_attempts() -> list[int]:
         return [len(attempt_numbers(surroundings.run_folder, trial.trial_id)) for trial in trials]
 
     def run(should_stop: ShouldStop) -> list[str]:
         if reason := why_unusable(surroundings.device):
             raise BrokenDevice(reason)
-        return run_pack(trials, surroundings, should_stop, others, execute)
+        return run_pack(trials, surroundings, should_stop, leases, execute)
 
-    before = begun()
-    statuses = apart(run, should_stop)
-    if statuses is None and begun() == before:
+    attempts_before = count_attempts()
+    statuses = run_in_fork(run, should_stop)
+    if statuses is None and count_attempts() == attempts_before:
         raise BrokenDevice(f"a process on {surroundings.device} died before it began a trial")
     return statuses or ["interrupted"] * len(trials)
 
 
-def apart(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambda: False) -> T | None:
-    """What `work` returns in a process of its own; None where that died. BrokenDevice or Unwritable if it raised.
+def run_in_fork(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambda: False) -> T | None:
+    """Call `work` in a forked process and return its result; None if the process died.
 
-    Once `should_stop`, so does what `work` is given; this waits until it has ended.
+    Once `should_stop` is true, so is the function that `work` is given; this waits until the process has ended. Of
+    errors, BrokenDevice is raised again as it is, any other as Unwritable.
     """
     context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(there, work, os.getpid()))
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, work, os.getpid()))
     process.start()
-    there.close()
-    while process.is_alive() and not here.poll(LOOK_EVERY_SECONDS):
+    theirs.close()
+    while process.is_alive() and not ours.poll(LOOK_EVERY_SECONDS):
         if should_stop():
             process.terminate()
-    told: Any = None
+    result: T | _Raised | None = None
     with contextlib.suppress(EOFError):
-        if here.poll():
-            told = here.recv()
+        if ours.poll():
+            result = ours.recv()
     process.join(ENDING_SECONDS)
-    if process.is_alive():  # a thread that somebody left there
+    if process.is_alive():  # kept alive by a thread that the work left behind
         process.kill()
         process.join()
-    here.close()
-    if isinstance(told, _Raised):
-        raise BrokenDevice(told.words) if told.broken_device else Unwritable(told.words)
-    return told  # type: ignore[no-any-return]
+    ours.close()
+    if isinstance(result, _Raised):
+        raise BrokenDevice(result.text) if result.is_broken_device else Unwritable(result.text)
+    return result
 
 
-def _work(connection: Any, work: Callable[[ShouldStop], Any], parent: int) -> None:
+def _work(connection: Connection, work: Callable[[ShouldStop], object], parent: int) -> None:
+    result: object
     try:
-        told = work(told_to_stop(parent))  # a worker that was killed leaves its trials
+        result = work(told_to_stop(parent))  # also once the worker is gone, so that its trials become free
     except BrokenDevice as error:
-        told = _Raised(str(error), broken_device=True)
+        result = _Raised(str(error), is_broken_device=True)
     except Unwritable as error:
-        told = _Raised(str(error))
-    except Exception as error:  # no trial's fault, since those are recorded
-        told = _Raised(f"{type(error).__name__}: {error}")
-    close_other_ranks()  # which multiprocessing would ask to end, and wait for
-    connection.send(told)
+        result = _Raised(str(error))
+    except Exception as error:  # the trials' own errors are recorded
+        result = _Raised(f"{type(error).__name__}: {error}")
+    close_other_ranks()  # multiprocessing would ask them to end when this process does, and wait for them
+    connection.send(result)

@@ -1,4 +1,4 @@
-"""What a cluster wants to be asked for: the `[slurm]` and `[ray]` tables of a site file, changed by the command line.
+"""What is requested from a cluster: the `[slurm]` and `[ray]` tables of a site file, changed by the command line.
 
 [slurm]
 partition = "gpu"
@@ -8,7 +8,7 @@ cpus = 8
 memory = "32GB"
 setup = ["module load cuda"]
 
-[slurm.sbatch]          # any further parameter of sbatch, as sbatch spells it
+[slurm.sbatch]          # any other option of sbatch, by its name there
 licenses = "scratch"
 """
 
@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from annotated_types import Ge, Gt
 
@@ -32,10 +32,10 @@ TABLES = ("slurm", "ray")
 
 @dataclass(frozen=True)
 class SlurmSite(Section):
-    """One slot, which is one array task, and how many there may be. `time` is [days-]hours:minutes:seconds or minutes.
+    """What one slot, which is one array task, requests. `time` is [days-]hours:minutes:seconds or minutes.
 
     `slots` is the size of the array, by default enough for the missing trials and at most 16; each slot runs trials
-    until none is left, so fewer slots do the same work. `array_parallelism` caps how many run at once.
+    until none is left, so fewer slots do the same work. `array_parallelism` limits how many run at once.
     """
 
     partition: str | None = None
@@ -53,13 +53,13 @@ class SlurmSite(Section):
 
     @property
     def minutes(self) -> int:
-        """`time` in whole minutes, rounded up."""
+        """Return `time` in whole minutes, rounded up."""
         return _minutes(self.time)
 
 
 @dataclass(frozen=True)
 class RaySite(Section):
-    """What one worker asks of Ray. `gpus` may be a fraction; `labels` are those of the nodes that it may run on."""
+    """What one worker requests from Ray. `gpus` may be a fraction; `labels` are those of the nodes it may run on."""
 
     address: str | None = None
     cpus: Annotated[float, Gt(0)] | None = None
@@ -70,7 +70,7 @@ class RaySite(Section):
 
 
 def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str]) -> T:
-    """The table of the site file under the command line's KEY=VALUE changes. InvalidInput lists what is wrong."""
+    """Read a table of the site file and apply the KEY=VALUE changes to it. InvalidInput lists all mistakes."""
     content = read_toml(file) if file else {}
     where = str(file) if file else f"--{table}"
     unknown = [key for key in content if key not in TABLES]
@@ -79,8 +79,8 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
     ]
     read = content.get(table, {})
     if not isinstance(read, dict):
-        raise InvalidInput([*mistakes, Mistake(where, table, "is no table", read, f"[{table}]")])
-    values: dict[str, Any] = dict(read)
+        raise InvalidInput([*mistakes, Mistake(where, table, "is not a table", read, f"[{table}]")])
+    values: dict[str, object] = dict(read)
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator:
@@ -88,8 +88,8 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
             continue
         inner, dot, name = key.partition(".")
         if dot:
-            table_before = values.get(inner, {})
-            values[inner] = {**(table_before if isinstance(table_before, dict) else {}), name: _value(text)}
+            before = values.get(inner, {})
+            values[inner] = {**(before if isinstance(before, dict) else {}), name: _value(text)}
         else:
             values[key] = _value(text)
     if mistakes:
@@ -100,8 +100,8 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
     return site
 
 
-def _value(text: str) -> Any:
-    """What TOML makes of it; a text where it makes nothing."""
+def _value(text: str) -> object:
+    """Return the TOML value of the text; the text itself if it is not TOML."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -113,16 +113,16 @@ def _check_slurm(site: SlurmSite, where: str) -> None:
     try:
         site.minutes  # noqa: B018
     except ValueError:
-        mistakes.append(Mistake(where, "time", "is no time", site.time, "minutes, or [days-]hours:minutes:seconds"))
+        mistakes.append(Mistake(where, "time", "is not a time", site.time, "minutes, or [days-]hours:minutes:seconds"))
     name = str(site.sbatch.get("job-name", ""))
     if "," in name:
-        mistakes.append(Mistake(where, "sbatch.job-name", "has a comma, where squeue --name begins another name", name))
+        mistakes.append(Mistake(where, "sbatch.job-name", "has a comma, which separates names in squeue --name", name))
     if mistakes:
         raise InvalidInput(mistakes)
 
 
 def _minutes(time: str | int) -> int:
-    """SLURM's ways to write a time: 90, "90", "01:30:00", "1-12:00:00"."""
+    """Read SLURM's notations for a time: 90, "90", "01:30:00", "1-12:00:00"."""
     match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):(\d+):(\d+)|(\d+))", str(time))
     if not match:
         raise ValueError(time)
@@ -130,11 +130,11 @@ def _minutes(time: str | int) -> int:
     return alone or days * 1440 + hours * 60 + minutes + (seconds > 0)
 
 
-def described(site: object) -> dict[str, Any]:
-    """What differs from the defaults, for the run folder's launch file."""
+def described(site: SlurmSite | RaySite) -> dict[str, object]:
+    """Return the fields that differ from their defaults, for the launch file in the run folder."""
     default = type(site)()
     return {
         f.name: getattr(site, f.name)
-        for f in dataclasses.fields(site)  # type: ignore[arg-type]
+        for f in dataclasses.fields(site)
         if getattr(site, f.name) != getattr(default, f.name)
     }

@@ -1,11 +1,11 @@
-"""What every worker does, whoever started it: takes trial after trial from the run folder until none is left."""
+"""The loop that every worker runs under every launcher: it takes trials from the run folder until none is left."""
 
 import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from twinbench.harness.launchers.isolation import run_pack_apart
+from twinbench.harness.launchers.isolation import run_pack_in_fork
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import planned_trials
 from twinbench.harness.run_folder.leases import Others, is_recorded
@@ -21,39 +21,41 @@ LOOK_AGAIN_SECONDS = 0.5
 def drain(
     surroundings: Surroundings, should_stop: Callable[[], bool], stay: bool, execute: Execute | None = None
 ) -> None:
-    """Runs every planned trial that nobody else runs, in the plan's order.
+    """Run every planned trial that no other worker runs, in the plan's order.
 
-    With `stay` it waits for the trials of others, to take over those whose worker dies; without, it leaves when every
-    trial that is left has a living worker. Raises Unwritable when the run folder takes no more.
+    With `stay`, wait for the trials of other workers, to take over those whose worker dies; without, return when every
+    remaining trial has a living worker. Raises Unwritable when the run folder cannot be written.
     """
-    with contextlib.suppress(Exception):  # the trial will say it
-        import torchvision  # noqa: F401  (seconds, which would count as the first trial's)
+    with contextlib.suppress(Exception):  # the trial that needs it will fail and say why
+        import torchvision  # noqa: F401  (takes seconds, which would count as the first trial's)
 
     folder = surroundings.run_folder
-    others, run = Others(), run_pack_apart if surroundings.isolate else run_pack
-    given_up: set[str] = set()  # they run elsewhere
-    left = _missing(folder, given_up)
-    while left:
-        held = []
-        for pack in packs(left, surroundings):
+    leases = Others()
+    run = run_pack_in_fork if surroundings.isolate else run_pack
+    left_to_others: set[str] = set()
+    remaining = _without_record(folder, left_to_others)
+    while remaining:
+        unfinished = []
+        for pack in packs(remaining, surroundings):
             if should_stop() or is_cancelled(folder):
                 return
-            statuses = run(pack, surroundings, should_stop, others, execute)
-            held += [trial for trial, is_ in zip(pack, statuses, strict=True) if is_ in ("taken", "interrupted")]
-        left = [trial for trial in held if _is_worth_waiting_for(folder, trial, others, stay)]
-        if left:
+            statuses = run(pack, surroundings, should_stop, leases, execute)
+            ended = zip(pack, statuses, strict=True)
+            unfinished += [trial for trial, status in ended if status in ("taken", "interrupted")]
+        remaining = [trial for trial in unfinished if _should_wait_for(trial, folder, leases, stay)]
+        if remaining:
             time.sleep(LOOK_AGAIN_SECONDS)
-        else:
-            given_up |= {trial.trial_id for trial in held}
-            left = _missing(folder, given_up)  # a plan that grew meanwhile, a failed trial that is to run again
+        else:  # by now the plan may have grown, or a failed trial been set aside to run again
+            left_to_others |= {trial.trial_id for trial in unfinished}
+            remaining = _without_record(folder, left_to_others)
 
 
-def _missing(folder: Path, given_up: set[str]) -> list[Trial]:
-    done = given_up | recorded_ids(folder).keys()
-    return [trial for trial in planned_trials(folder) if trial.trial_id not in done]
+def _without_record(folder: Path, left_to_others: set[str]) -> list[Trial]:
+    excluded = left_to_others | recorded_ids(folder).keys()
+    return [trial for trial in planned_trials(folder) if trial.trial_id not in excluded]
 
 
-def _is_worth_waiting_for(folder: Path, trial: Trial, others: Others, stay: bool) -> bool:
+def _should_wait_for(trial: Trial, folder: Path, leases: Others, stay: bool) -> bool:
     if is_recorded(folder, trial.trial_id):
         return False
-    return stay or not others.beats(trial.trial_id)
+    return stay or not leases.beats(trial.trial_id)

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.performance.measurements import Measurement, PackSeconds, TrainingStep, pack_shape_of, shape_of
-from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_beside_each_other, measured_packs
-from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_of_a_step
+from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_concurrently, measured_packs
+from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_per_step
 from twinbench.harness.planning import check, trials_of_sweep
 from twinbench.harness.training.cuda_graphs import settle
 from twinbench.harness.training.loop import uses_bf16
@@ -110,7 +110,7 @@ def training_steps(device: torch.device, gflops: float) -> Iterator[TrainingStep
                 yield LeftOut(shape, batch_size, f"takes longer than the {most:.0f} s of a backbone")
                 continue
             try:
-                seconds = seconds_of_a_step(trial, image_size, device, min(SECONDS, left))
+                seconds = seconds_per_step(trial, image_size, device, min(SECONDS, left))
             except MemoryError:
                 torch.cuda.empty_cache()
                 yield LeftOut(shape, batch_size, "takes more memory than the device has")
@@ -128,14 +128,14 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
     processes = max(1, found.machine.cores // threads) if device == "cpu" else 1
     for (trial, *_), image_size in bench_trials():
         shape, batch_size = shape_of(trial, image_size), int(trial.training["batch_size"])
-        step = found.seconds_of_a_step(shape, batch_size)
+        step = found.seconds_per_step(shape, batch_size)
         if not step or 2 * ROUNDS * sum(SIZES) * step >= PACKS_SECONDS:
             continue
         if processes == 1:
             seconds = measured_packs(trial, image_size, device, threads)
         else:
             try:
-                seconds = measured_beside_each_other(trial, image_size, device, threads, processes)
+                seconds = measured_concurrently(trial, image_size, device, threads, processes)
             except BrokenProcessPool:
                 yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
                 continue

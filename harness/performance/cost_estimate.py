@@ -91,7 +91,7 @@ def benched_rates(trials: Iterable[Trial], image_size: int, found: Measurement) 
     for trial in trials:
         if trial.training:
             batch_size = int(trial.training["batch_size"])
-            seconds = found.seconds_of_a_step(shape_of(trial, image_size), batch_size)
+            seconds = found.seconds_per_step(shape_of(trial, image_size), batch_size)
             if seconds:
                 rates[trial.trial_id] = _exact(batch_size / seconds, f"`twinbench bench` of {found.time[:10]}")
     return rates

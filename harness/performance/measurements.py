@@ -84,7 +84,7 @@ class Measurement:
     views_per_second: float
     steps: tuple[TrainingStep, ...]
 
-    def seconds_of_a_step(self, shape: Mapping[str, Any], batch_size: int) -> float | None:
+    def seconds_per_step(self, shape: Mapping[str, Any], batch_size: int) -> float | None:
         """Between two batch sizes that were measured along the line through them; None where it is not known.
 
         Above the largest one images take as long as there, since more of them fill a device no better; below the

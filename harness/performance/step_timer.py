@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from twinbench.harness.data.images import Images
 from twinbench.harness.system.memory import Room, memory_that_ends_told
@@ -20,65 +20,65 @@ from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.trial import Trial
 
-SECONDS = 1.0  # that each thing is measured for, once it is warm
+SECONDS = 1.0  # for which each thing is measured, once it is warm
 MOST_STEPS = 100
 DRAWN = 256  # different images; then they repeat
 
 
-def noise(count: int, size: int) -> Any:
-    """uint8 [count, 3, size, size]; the pixels repeat after DRAWN images."""
+def noise(count: int, size: int) -> NDArray[np.uint8]:
+    """Return random images, uint8 [count, 3, size, size]; they repeat after DRAWN images."""
     drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, 3, size, size), dtype=np.uint8)
     return np.resize(drawn, (count, 3, size, size))
 
 
-def seconds_of_a_step(
+def seconds_per_step(
     trial: Trial,
     image_size: int,
     device: torch.device,
     seconds: float = SECONDS,
     pack: int = 1,
-    meet: Callable[[], object] = lambda: None,
+    wait_for_others: Callable[[], object] = lambda: None,
 ) -> float:
-    """One step of the trial's training on noise, the mean over `seconds` or MOST_STEPS once it is warm and `meet` met.
+    """Return the seconds of one step of the trial's training on noise: the mean over `seconds` or MOST_STEPS.
 
-    With `pack`, of so many such trainings that take turns: what each step of each adds to the time of all.
-    MemoryError where the device has too little for it.
+    Timing starts once the training is warm and `wait_for_others` has returned. With `pack`, so many such trainings take
+    turns, and the result is what each step of each adds to the time of all. MemoryError if the device has too little.
     """
-    warm = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of which is recorded
+    warm_up = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of them is recorded as a CUDA graph
     with memory_that_ends_told(), tempfile.TemporaryDirectory() as folder:
-        task = _task(trial, image_size, device, warm + MOST_STEPS + 1, Path(folder), pack)
+        task = _task(trial, image_size, device, warm_up + MOST_STEPS + 1, Path(folder), pack)
         trainings = [
             train(build_method(trial, device), task, lambda _: {}, 1, lambda *_: None, lambda: False)
             for _ in range(pack)
         ]
         streams, room = own_streams(device, pack), Room(device)
 
-        def turn(is_first: bool = False) -> None:
+        def step_each(is_first: bool = False) -> None:
             for training, stream in zip(trainings, streams, strict=True):
                 if is_first and not room.for_another():
-                    raise MemoryError(f"none is left for more than {room.begun} trials")
+                    raise MemoryError(f"there is none for more than {room.begun} trials")
                 with torch.cuda.stream(stream):
                     next(training)
 
-        for number in range(warm):
-            turn(number == 0)
+        for number in range(warm_up):
+            step_each(is_first=number == 0)
         settle(device)
-        meet()
-        begun, turns = time.perf_counter(), 0
-        while turns < MOST_STEPS and (not turns or time.perf_counter() - begun < seconds):
-            turn()
+        wait_for_others()
+        began, turns = time.perf_counter(), 0
+        while turns < MOST_STEPS and (not turns or time.perf_counter() - began < seconds):
+            step_each()
             turns += 1
         settle(device)
-        return (time.perf_counter() - begun) / (turns * pack)
+        return (time.perf_counter() - began) / (turns * pack)
 
 
 def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folder: Path, pack: int) -> Task:
-    """The trial's training on noise, at a rate that leaves the weights where they are: no loss diverges meanwhile."""
+    """Return the trial's training on noise, with a learning rate so small that no loss diverges while it is timed."""
     content = trial.protocol["content"]
     training = replace(Training(**trial.training), epochs=1, learning_rate=1e-9)
-    seen = np.arange(steps * training.batch_size) % DRAWN
+    positions = np.arange(steps * training.batch_size) % DRAWN
     return Task(
-        images=Images(noise(DRAWN, image_size), seen, device),
+        images=Images(noise(DRAWN, image_size), positions, device),
         dataset=DatasetRule(**content["dataset"]),
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         training=training,

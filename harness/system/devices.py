@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from twinbench.harness.system.cgroups import least_quota
@@ -46,6 +47,11 @@ def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) 
         allowed = f"at most {len(devices)}, the GPUs there are"
         raise InvalidInput([Mistake("--processes-per-trial", "", "needs a GPU each", processes, allowed)])
     return devices[: len(devices) // processes * processes : processes] * workers_per_gpu
+
+
+def spread(workers: int, devices: Sequence[str]) -> list[str]:
+    """Return the device of each worker: the devices in turn."""
+    return [devices[number % len(devices)] for number in range(workers)]
 
 
 def cores() -> int:

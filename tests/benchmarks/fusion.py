@@ -88,7 +88,7 @@ def fused_twins(trial: Trial, device: torch.device, count: int) -> FusedTwins:
 
 @contextmanager
 def fused(count: int) -> Iterator[None]:
-    """Meanwhile `bench.seconds_of_a_step` measures one step of `count` fused trainings."""
+    """Meanwhile `bench.seconds_per_step` measures one step of `count` fused trainings."""
     with mock.patch.object(bench, "build_method", lambda trial, device: fused_twins(trial, device, count)):
         yield
 

@@ -27,8 +27,8 @@ import torch
 from measuring import surroundings, there_and_back, write
 from rich.console import Console
 
-from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.launchers.outcome import count_statuses
+from twinbench.harness.launchers.launcher import count_statuses
+from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.monitor.progress_bars import Watch
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder.layout import write_plan
@@ -93,7 +93,7 @@ def local(count: int, folder: Path, isolate: bool = False) -> float:
     watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
     begun = time.time()
     here = Surroundings(folder, keep_log=True, isolate=isolate)
-    LocalLauncher(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.look)
+    WorkerPool(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.look)
     ended = time.time()
     finish(content, folder)
     return idle(folder, begun, ended)
@@ -112,7 +112,7 @@ def process_each(count: int, folder: Path) -> float:
 
 def on_ray(count: int, folder: Path) -> float:
     """The same with Ray's actors, in a Ray that runs already."""
-    from twinbench.harness.launchers.ray import Actors
+    from twinbench.harness.launchers.ray_actors import Actors
     from twinbench.harness.launchers.site import RaySite
 
     content = planned(count)

@@ -39,7 +39,7 @@ from training import WEIGHT, check
 
 from twinbench.harness import planning
 from twinbench.harness.performance import step_timer
-from twinbench.harness.performance.pack_size import EQUAL, measured_beside_each_other
+from twinbench.harness.performance.pack_size import EQUAL, measured_concurrently
 from twinbench.harness.system.memory import keep_freed_memory
 from twinbench.harness.training import step
 from twinbench.harness.training.kernels import choose_kernels
@@ -81,7 +81,7 @@ def _work(device: str, orders: Any, told: Any) -> None:
         rate, begun, taken = 0.0, time.perf_counter(), []
         with contextlib.suppress(MemoryError), fused(pack) if is_fused else contextlib.nullcontext():
             while time.perf_counter() - begun < seconds:
-                turn = step_timer.seconds_of_a_step(trial, size, torch.device(device), 1.0, 1 if is_fused else pack)
+                turn = step_timer.seconds_per_step(trial, size, torch.device(device), 1.0, 1 if is_fused else pack)
                 taken.append(turn / pack if is_fused else turn)
             rate = 1 / statistics.mean(taken)
         if device == "cuda":
@@ -133,7 +133,7 @@ def ways(device: str) -> dict[str, dict[str, Any]]:
 def chosen_by_measurement(shape: Any, device: str) -> int:
     """The pack that `--pack auto` takes of those that are measured here, for trials that come out even."""
     processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
-    seconds = measured_beside_each_other(*trial_of(*shape), device, 1, processes)
+    seconds = measured_concurrently(*trial_of(*shape), device, 1, processes)
     offered = {pack: seconds[pack] for pack in PACKS if pack in seconds}
     return max(pack for pack in offered if offered[pack] <= EQUAL * min(offered.values()))
 

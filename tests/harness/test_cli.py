@@ -135,8 +135,8 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
             ("run", "digits", "--pack", "4", "--processes-per-trial", "2", "--trial-time-limit", "60"),
             ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),
         ),
-        (("run", "digits", "--pack", "none"), ("is no number of trials", "1 or more, or auto")),
-        (("run", "digits", "--threads", "many"), ("is no number of threads", "1 or more, or auto")),
+        (("run", "digits", "--pack", "none"), ("is not a number of trials", "1 or more, or auto")),
+        (("run", "digits", "--threads", "many"), ("is not a number of threads", "1 or more, or auto")),
         (
             ("run", "digits", "--threads", "auto", "--launcher", "slurm", "--processes-per-trial", "2"),
             ("--launcher: cannot be measured", "--processes-per-trial: cannot be measured"),

@@ -115,7 +115,7 @@ def test_no_process_is_started_for_trials_that_others_hold(planned: Plan, tmp_pa
     assert all(held)
     others = Others()
     for trial in planned.trials:
-        assert isolation.run_pack_apart([trial], Surroundings(tmp_path), lambda: False, others, _fails) == ["taken"]
+        assert isolation.run_pack_in_fork([trial], Surroundings(tmp_path), lambda: False, others, _fails) == ["taken"]
 
 
 def _fails(*_: Any) -> Run:
@@ -153,7 +153,7 @@ def test_a_thread_that_is_left_behind_holds_nobody_up(monkeypatch: pytest.Monkey
         return "fine"
 
     begun = time.monotonic()
-    assert isolation.apart(leaves_a_thread) == "fine"
+    assert isolation.run_in_fork(leaves_a_thread) == "fine"
     assert time.monotonic() - begun < 30
 
 
@@ -165,9 +165,9 @@ def test_what_is_raised_apart_is_raised_here() -> None:
         raise BrokenDevice("an illegal access")
 
     with pytest.raises(Unwritable, match="the disk is full"):
-        isolation.apart(full)
+        isolation.run_in_fork(full)
     with pytest.raises(BrokenDevice, match="an illegal access"):
-        isolation.apart(broken)
+        isolation.run_in_fork(broken)
     with pytest.raises(Unwritable, match="ZeroDivisionError"):
-        isolation.apart(lambda _: 1 / 0)
-    assert isolation.apart(lambda _: "fine") == "fine"
+        isolation.run_in_fork(lambda _: 1 / 0)
+    assert isolation.run_in_fork(lambda _: "fine") == "fine"

@@ -17,13 +17,13 @@ import pytest
 from launching import PLUGINS
 from rich.console import Console
 
-from twinbench.harness.launchers import local, slurm
+from twinbench.harness.launchers import slurm_queue, slurm_slot, worker_pool
 from twinbench.harness.launchers.code_snapshot import snapshot
-from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.launchers.outcome import CannotStart
-from twinbench.harness.launchers.ray import Actors
+from twinbench.harness.launchers.launcher import CannotStart
+from twinbench.harness.launchers.ray_actors import Actors
 from twinbench.harness.launchers.site import RaySite
-from twinbench.harness.launchers.slurm import launched
+from twinbench.harness.launchers.slurm_queue import departed_slots, launched
+from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.monitor.progress_bars import Watch
 from twinbench.harness.monitor.status import Status, shown
 from twinbench.harness.planning import Plan
@@ -66,9 +66,9 @@ def test_a_queue_is_empty_after_two_answers_in_a_row_and_asked_less_often_while_
         asked.append(clock[0])
         return next(answers)
 
-    monkeypatch.setattr(slurm, "slots_in_queue", slots_in_queue)
-    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
-    queue = slurm.Queue({"7": "a"}, _asked_at=0.0)
+    monkeypatch.setattr(slurm_queue, "slots_in_queue", slots_in_queue)
+    monkeypatch.setattr(slurm_queue.time, "monotonic", lambda: clock[0])
+    queue = slurm_queue.Queue({"7": "a"}, _asked_at=0.0)
     while not queue.is_empty():
         clock[0] += 1
     pauses = [after - before for before, after in itertools.pairwise([0.0, *asked])]
@@ -98,14 +98,14 @@ def test_slots_count_that_take_trials_or_will(
     counted: int | None,
 ) -> None:
     told = iter(answers)
-    monkeypatch.setattr(slurm, "_states_of_slots", lambda jobs: next(told))
+    monkeypatch.setattr(slurm_queue, "_states_of_slots", lambda jobs: next(told))
     clock = [0.0]
-    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
-    slurm._left(tmp_path).mkdir(parents=True)
+    monkeypatch.setattr(slurm_queue.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slurm_queue.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
+    departed_slots(tmp_path).mkdir(parents=True)
     for slot in left:
-        (slurm._left(tmp_path) / slot).touch()
-    assert slurm.slots_to_count_on(tmp_path, {"7": "a"}) == counted
+        (departed_slots(tmp_path) / slot).touch()
+    assert slurm_queue.slots_to_count_on(tmp_path, {"7": "a"}) == counted
     assert next(told, "none") == "none"
 
 
@@ -114,7 +114,7 @@ def test_a_slot_goes_on_after_a_signal_that_nothing_follows_and_says_when_it_lea
 ) -> None:
     ran: list[bool] = []
 
-    class Launcher:
+    class Pool:
         """Is sent SIGTERM in its first run, and looks in the second whether the slot counts as one that works."""
 
         def __init__(self, *given: object, **named: object):
@@ -124,20 +124,20 @@ def test_a_slot_goes_on_after_a_signal_that_nothing_follows_and_says_when_it_lea
             if not ran:
                 os.kill(os.getpid(), signal.SIGTERM)
             ran.append(is_over())
-            assert not list(slurm._left(tmp_path).glob("*"))
+            assert not list(departed_slots(tmp_path).glob("*"))
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(slurm, "LocalLauncher", Launcher)
-    monkeypatch.setattr(slurm, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(slurm, "_requeue_if_preempted", lambda: None)
-    monkeypatch.setattr(slurm, "planned_trials", lambda folder: [])
+    monkeypatch.setattr(slurm_slot, "WorkerPool", Pool)
+    monkeypatch.setattr(slurm_slot, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm_slot, "_requeue_if_preempted", lambda: None)
+    monkeypatch.setattr(slurm_slot, "planned_trials", lambda folder: [])
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     try:
-        slurm.Slot(Surroundings(tmp_path), "cpu", 1, 1, 0)()
+        slurm_slot.Slot(Surroundings(tmp_path), "cpu", 1, 1, 0)()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ran == [True, False]
-    assert [path.name for path in slurm._left(tmp_path).iterdir()] == ["7"]
+    assert [path.name for path in departed_slots(tmp_path).iterdir()] == ["7"]
 
 
 def test_a_slot_that_finds_no_more_looks_once_more_and_takes_what_was_planned_since(
@@ -146,11 +146,11 @@ def test_a_slot_that_finds_no_more_looks_once_more_and_takes_what_was_planned_si
     planned = tiny_plan("methods=simclr", "baselines=false")
     write_plan(tmp_path, planned)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert slurm._leaves_work(tmp_path)
+    assert slurm_slot._leaves_work(tmp_path)
     held = [claim(tmp_path, trial.trial_id, Others()) for trial in planned.trials]
-    assert not slurm._leaves_work(tmp_path)
+    assert not slurm_slot._leaves_work(tmp_path)
     held[0].end("interrupted")
-    assert slurm._leaves_work(tmp_path)
+    assert slurm_slot._leaves_work(tmp_path)
 
 
 def test_a_slot_in_its_grace_ends_at_a_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +161,8 @@ def test_a_slot_in_its_grace_ends_at_a_cancel(tmp_path: Path, monkeypatch: pytes
         if len(slept) == 3:
             cancel(tmp_path)
 
-    monkeypatch.setattr(slurm.time, "sleep", sleep)
-    slurm._wait_for_the_end(tmp_path)
+    monkeypatch.setattr(slurm_slot.time, "sleep", sleep)
+    slurm_slot._wait_for_the_end(tmp_path)
     assert slept == [1, 1, 1]
 
 
@@ -196,8 +196,8 @@ def test_a_worker_that_its_slot_kills_does_not_count_as_one_that_died(
     assert child.stdout
     child.stdout.readline()
     monkeypatch.setattr(multiprocessing, "active_children", lambda: [Child()])
-    monkeypatch.setattr(slurm, "SAVING_SECONDS", 0.1)
-    slurm.stop_children(tmp_path)
+    monkeypatch.setattr(slurm_slot, "SAVING_SECONDS", 0.1)
+    slurm_slot.stop_children(tmp_path)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
     assert claim(tmp_path, "a", Others()) is not None
@@ -224,28 +224,28 @@ def test_last_words_of_a_worker_stay_until_its_launch_starts_others_and_are_told
 def test_a_device_that_computes_nothing_is_let_go_and_the_others_do_its_work(
     tiny_plan: Planner, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "FAILED_STARTS_ALLOWED", 1)
+    monkeypatch.setattr(worker_pool, "FAILED_STARTS_ALLOWED", 1)
     planned = tiny_plan("methods=simclr", "baselines=false")
     write_plan(tmp_path, planned)
     nowhere = "cuda:99"
     with pytest.raises(CannotStart, match="in a row ended as they started on cuda:99"):
-        LocalLauncher(Surroundings(tmp_path), 1, [nowhere]).run(lambda: False)
+        WorkerPool(Surroundings(tmp_path), 1, [nowhere]).run(lambda: False)
     assert not list(tmp_path.glob("trials/*")) and "cuda:99 cannot be used" in capfd.readouterr().err
-    LocalLauncher(Surroundings(tmp_path), 2, [nowhere, "cpu"], stay=False).run(lambda: False)
+    WorkerPool(Surroundings(tmp_path), 2, [nowhere, "cpu"], stay=False).run(lambda: False)
     assert len(record_files(tmp_path)) == len(planned.trials)
 
 
 def test_a_worker_that_has_worked_is_replaced_whatever_others_failed_to_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launcher = local.LocalLauncher(Surroundings(tmp_path), 2, ["cpu"])
+    pool = WorkerPool(Surroundings(tmp_path), 2, ["cpu"])
     started: list[str] = []
     ended = SimpleNamespace(is_alive=lambda: False, join=lambda: None, exitcode=-signal.SIGKILL)
     silent = SimpleNamespace(poll=lambda: False, close=lambda: None)
-    monkeypatch.setattr(launcher, "_start", lambda device: started.append(device))
-    launcher._failed_starts["cpu"] = local.FAILED_STARTS_ALLOWED
-    launcher._workers = [local._Worker(ended, silent, "cpu", ready=True)]  # type: ignore[arg-type]
-    launcher._mend()
+    monkeypatch.setattr(pool, "_start", lambda device: started.append(device))
+    pool._failed_starts["cpu"] = worker_pool.FAILED_STARTS_ALLOWED
+    pool._workers = [worker_pool._Worker(ended, silent, "cpu", is_ready=True)]  # type: ignore[arg-type]
+    pool._replace_ended()
     assert started == ["cpu"]
 
 
@@ -304,7 +304,7 @@ def test_trials_that_left_the_folders_plan_are_not_waited_for(tiny_plan: Planner
 )
 def test_a_node_has_room_for_as_many_actors_as_its_scarcest_resource(tmp_path: Path, site: RaySite, room: int) -> None:
     actors = Actors(Surroundings(tmp_path), site)
-    assert actors._room({"Resources": {"CPU": 4.0, "GPU": 1.0}, "Labels": {"region": "eu"}}) == room
+    assert actors._actors_on({"Resources": {"CPU": 4.0, "GPU": 1.0}, "Labels": {"region": "eu"}}) == room
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_packs_are_measured_by_as_many_as_a_node_or_a_gpu_will_have(
 ) -> None:
     nodes = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 16.0, "GPU": 8.0}}]
     monkeypatch.setattr(Actors, "_nodes", lambda self: nodes)
-    assert Actors(Surroundings(tmp_path), site)._beside_each_other(actors) == processes
+    assert Actors(Surroundings(tmp_path), site)._sharing(actors) == processes
 
 
 def test_the_code_of_other_packages_methods_is_kept_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_ctrl_c_saves_what_runs_and_the_next_run_goes_on_from_there(here: Twinbe
     command.send_signal(signal.SIGINT)
     output, errors = command.communicate(timeout=120)
     assert command.returncode == 130 and "Traceback" not in errors, output + errors
-    assert "goes on from here" in output
+    assert "run the same command again to continue" in output
     here.run("interrupted", ONE_TRIAL)
     assert here.digests("interrupted") == here.digests("one")
     assert here.attempt("interrupted", 2)["from_step"] > 0

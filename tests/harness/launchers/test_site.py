@@ -50,9 +50,9 @@ def test_every_mistake_is_told_at_once(file: Path) -> None:
         read_site(SlurmSite, "slurm", file, ["partitoin=x", "gpus=-1"])
     text = str(caught.value)
     assert "did you mean 'partition'?" in text and "gpus" in text and "at least 0" in text
-    with pytest.raises(InvalidInput, match="is no time"):
+    with pytest.raises(InvalidInput, match="is not a time"):
         read_site(SlurmSite, "slurm", None, ["time=soon"])
-    with pytest.raises(InvalidInput, match=r"is no time.*\n.*job-name: has a comma"):
+    with pytest.raises(InvalidInput, match=r"is not a time.*\n.*job-name: has a comma"):
         read_site(SlurmSite, "slurm", None, ["time=soon", 'sbatch.job-name="a,b"'])
     with pytest.raises(InvalidInput, match="KEY=VALUE"):
         read_site(SlurmSite, "slurm", None, ["gpus"])

@@ -29,7 +29,7 @@ from twinbench.harness.performance.measurements import (
     stored_packs,
     this_machine,
 )
-from twinbench.harness.performance.step_timer import seconds_of_a_step
+from twinbench.harness.performance.step_timer import seconds_per_step
 from twinbench.harness.planning import Plan
 from twinbench.harness.trial.execute import build_method
 from twinbench.methods.backbones.registry import BACKBONES
@@ -61,8 +61,8 @@ def test_a_step_takes_the_line_between_batches_and_images_as_long_above_them() -
     found = measurement(TrainingStep(SHAPE, 128, 0.5), TrainingStep(SHAPE, 32, 0.2))
     expected = {31: None, 32: 0.2, 80: 0.35, 128: 0.5, 256: 1.0}
     for batch_size, seconds in expected.items():
-        assert found.seconds_of_a_step(SHAPE, batch_size) == (seconds and pytest.approx(seconds)), batch_size
-    assert found.seconds_of_a_step(SHAPE | {"method": "byol"}, 64) is None
+        assert found.seconds_per_step(SHAPE, batch_size) == (seconds and pytest.approx(seconds)), batch_size
+    assert found.seconds_per_step(SHAPE | {"method": "byol"}, 64) is None
 
 
 def test_widths_and_precision_make_a_shape_and_weights_do_not(one_trial: Trial) -> None:
@@ -110,7 +110,7 @@ def test_a_measured_step_holds_all_of_the_loss_and_leaves_the_cache_alone(
 
     monkeypatch.setattr(step_timer, "build_method", slow)
     monkeypatch.setattr(step_timer.time, "perf_counter", lambda: clock[0])  # no other process's work counts
-    assert seconds_of_a_step(one_trial, 8, CPU, seconds=10) == 3
+    assert seconds_per_step(one_trial, 8, CPU, seconds=10) == 3
     assert not own_cache.exists()
 
 
@@ -120,7 +120,7 @@ def test_a_pack_that_memory_is_not_enough_for_is_no_measurement(
     free = iter([90, 50, 30, 10])
     monkeypatch.setattr("twinbench.harness.system.memory.available_bytes", lambda device: next(free))
     with pytest.raises(MemoryError, match="more than 3 trials"):
-        seconds_of_a_step(one_trial, 8, CPU, 0.01, pack=4)
+        seconds_per_step(one_trial, 8, CPU, 0.01, pack=4)
 
 
 def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too_long_is_left_out(
@@ -136,13 +136,13 @@ def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too
     taken = {32: 0.1, 128: measures.SHAPE_SECONDS["cpu"] / 2 + 1, 512: 0.0}
     monkeypatch.setattr(
         measures,
-        "seconds_of_a_step",
+        "seconds_per_step",
         lambda trial, *_: taken[int(trial.training["batch_size"])] or pytest.fail("asked"),
     )
     ended = list(training_steps(CPU, 1e9))
     assert {type(one).__name__: one.batch_size for one in ended} == {"TrainingStep": 128, "LeftOut": 512}
     assert len(ended) == (len(BACKBONES) + 1) * 4 * 3  # the small ResNet at two sizes of images
-    monkeypatch.setattr(measures, "seconds_of_a_step", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(measures, "seconds_per_step", lambda *_: pytest.fail("asked"))
     assert {type(one).__name__ for one in training_steps(CPU, 1e-3)} == {"LeftOut"}
 
 
@@ -211,7 +211,7 @@ def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(measures, "seconds_of_a_step", interrupt)
+        patch.setattr(measures, "seconds_per_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             bench()
     assert not list(quick.iterdir()) and "nothing is stored" in capsys.readouterr().err

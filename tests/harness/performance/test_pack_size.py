@@ -19,7 +19,8 @@ import torch
 from launching import wait_until
 from rich.console import Console
 
-from twinbench.harness.launchers.local import run_locally
+from twinbench.harness.launchers import local
+from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.monitor.progress_bars import Watch
 from twinbench.harness.performance import pack_size
 from twinbench.harness.performance.measurements import (
@@ -30,7 +31,13 @@ from twinbench.harness.performance.measurements import (
     stored_packs,
     this_machine,
 )
-from twinbench.harness.performance.pack_size import best_pack, fit_pack, fit_threads, measured_packs, seconds_in_packs
+from twinbench.harness.performance.pack_size import (
+    best_pack,
+    measured_packs,
+    seconds_in_packs,
+    with_best_pack,
+    with_best_threads,
+)
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial.execute import Surroundings
@@ -99,7 +106,7 @@ def test_a_shape_is_measured_once_on_a_machine(
     assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append, processes=2) == {1: 0.7}
     assert seconds_in_packs(trial, 32, "cpu", 1, 1, said.append) == {1: 5.0}
     assert said == [] and stored_packs(replace(HERE, threads=2)) == ()
-    monkeypatch.setattr(pack_size, "measured_beside_each_other", lambda *given: {1: 0.5, 2: 0.4, 4: 0.3})
+    monkeypatch.setattr(pack_size, "measured_concurrently", lambda *given: {1: 0.5, 2: 0.4, 4: 0.3})
     for _ in range(2):  # four were never asked for before
         assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
     assert len(said) == 1
@@ -117,18 +124,18 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
     untrained = replace(twelve[0], method="untrained", training={})
     asked, said = list[Trial](), list[str]()
 
-    def measure(trial: Trial, most: int) -> dict[int, float]:
+    def measure(trial: Trial, threads: int, most: int) -> dict[int, float]:
         asked.append(trial)
         assert most == 4  # of six that are alike, and then of three
         return {1: 1.0, 2: 0.4, 4: 0.9}
 
     todo = [untrained, rare, *twelve]
-    packed = fit_pack(Surroundings(tmp_path, pack=4), todo, 2, measure, said.append)
+    packed = with_best_pack(Surroundings(tmp_path, pack=4), todo, 2, measure, said.append)
     assert packed == Surroundings(tmp_path, pack=2) and "2 trials" in said[0]
     assert [trial.training["batch_size"] for trial in asked] == [twelve[0].training["batch_size"]]
-    assert fit_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
-    assert fit_pack(Surroundings(tmp_path, pack=4), [untrained, untrained], 2, measure, said.append).pack == 1
-    assert fit_pack(Surroundings(tmp_path, pack=4), twelve[:1], 2, measure, said.append).pack == 1
+    assert with_best_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
+    assert with_best_pack(Surroundings(tmp_path, pack=4), [untrained, untrained], 2, measure, said.append).pack == 1
+    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve[:1], 2, measure, said.append).pack == 1
     assert len(asked) == 1
 
 
@@ -150,11 +157,11 @@ def test_threads_are_those_by_which_the_sweep_ends_first(
         assert most == 1
         return {1: {1: 1.0, 2: 0.6, 4: 0.4}[threads], 2: 0.1}
 
-    fitted = fit_threads(
+    fitted = with_best_threads(
         Surroundings(tmp_path), twelve[:trials], 5, lambda threads: min(trials, 4 // threads), measure, said.append
     )
     assert fitted == Surroundings(tmp_path, threads=expected) and asked == [1, 2, 4]
-    assert said == [f"{expected} thread{'s' * (expected > 1)} a trial, by which the sweep ends soonest"]
+    assert said == [f"{expected} thread{'s' * (expected > 1)} per trial, with which the sweep ends soonest"]
 
 
 def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: list[Trial], tmp_path: Path) -> None:
@@ -164,27 +171,29 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
         return {1: 1.0 - 0.004 * threads}
 
     said = list[str]()
-    fitted = fit_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
-    assert fitted.threads == 1 and said[0] == "4 threads a trial could not be measured: a process died"
+    fitted = with_best_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
+    assert fitted.threads == 1 and said[0] == "4 threads per trial could not be measured: a process died"
 
     def dies(trial: Trial, threads: int, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
     said.clear()
     as_asked = Surroundings(tmp_path, threads=2)
-    assert fit_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, said.append) == as_asked
-    assert [line.partition(":")[0][2:] for line in said] == ["threads a trial could not be measured"] * 2
+    assert with_best_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, said.append) == as_asked
+    assert [line.partition(":")[0][2:] for line in said] == ["threads per trial could not be measured"] * 2
     untrained = replace(twelve[0], method="untrained", training={})
-    assert fit_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, said.append).threads == 1
+    assert (
+        with_best_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, said.append).threads == 1
+    )
 
 
 def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tmp_path: Path) -> None:
     said = list[str]()
 
-    def dies(trial: Trial, most: int) -> dict[int, float]:
+    def dies(trial: Trial, threads: int, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
-    assert fit_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
+    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
     assert said[0] == "packs could not be measured: a process died"
 
 
@@ -207,7 +216,7 @@ def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: 
     monkeypatch.setattr("twinbench.harness.performance.step_timer.own_streams", streams)
     monkeypatch.setattr(pack_size, "SECONDS", 0.01)
     assert list(measured_packs(twelve[0], 8, "cpu", 1)) == [1, 2]
-    assert list(measured_packs(twelve[0], 8, "cpu", 1, most=1)) == [1]
+    assert list(measured_packs(twelve[0], 8, "cpu", 1, largest=1)) == [1]
 
     def breaks(*given: object) -> list[None]:
         raise RuntimeError("a shape does not fit")
@@ -235,7 +244,7 @@ def test_sizes_are_measured_until_two_in_a_row_gain_nothing(
         asked.append(pack)
         return seconds[pack_size.SIZES.index(pack)] * (1.0 if pack in asked[:-1] else 1.001)
 
-    monkeypatch.setattr("twinbench.harness.performance.step_timer.seconds_of_a_step", step)
+    monkeypatch.setattr("twinbench.harness.performance.step_timer.seconds_per_step", step)
     sizes = list(pack_size.SIZES[:measured])
     assert measured_packs(twelve[0], 8, "cpu", 1) == dict(zip(sizes, seconds, strict=False))
     assert asked == sizes * pack_size.ROUNDS
@@ -260,8 +269,8 @@ def test_processes_that_measure_beside_each_other_are_timed_at_once_until_one_of
         met[name].append(time.monotonic())
         return 1 / pack
 
-    monkeypatch.setattr(pack_size, "_others", threading.Barrier(2))
-    monkeypatch.setattr("twinbench.harness.performance.step_timer.seconds_of_a_step", step)
+    monkeypatch.setattr(pack_size, "_barrier", threading.Barrier(2))
+    monkeypatch.setattr("twinbench.harness.performance.step_timer.seconds_per_step", step)
     slow = threading.Thread(target=measured_packs, args=(twelve[0], 8, "cpu", 1, 2), daemon=True)
     slow.start()
     assert measured_packs(twelve[0], 8, "cpu", 1, 2) == {1: 1.0, 2: 0.5}
@@ -273,17 +282,17 @@ def test_processes_that_measure_beside_each_other_are_timed_at_once_until_one_of
 @pytest.mark.parametrize(
     ("devices", "workers", "expected"),
     [
-        (["cuda:0"], 8, 8),  # all on the one that was asked for
-        (["cuda:0", "cuda:1"] * 2, 2, 1),
-        (["cuda:0", "cuda:1"] * 2, None, 2),
-        (["cpu"], 3, 3),
+        (("cuda:0",), 8, 8),  # all on the one that was asked for
+        (("cuda:0", "cuda:1") * 2, 2, 1),
+        (("cuda:0", "cuda:1") * 2, None, 2),
+        (("cpu",), 3, 3),
     ],
 )
 def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
     tiny_plan: Planner,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    devices: list[str],
+    devices: tuple[str, ...],
     workers: int | None,
     expected: int,
 ) -> None:
@@ -293,19 +302,20 @@ def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
         asked.append(given[-1])
         raise KeyboardInterrupt  # that is all there is to see
 
-    monkeypatch.setattr(pack_size, "seconds_in_packs", measured)
+    monkeypatch.setattr(local, "seconds_in_packs", measured)
     planned = tiny_plan("methods=simclr", "baselines=false", "projector_width=[16, 32]")
     write_plan(tmp_path, planned)
     watch = Watch(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
-        run_locally(planned, Surroundings(tmp_path, pack=2), devices, workers, watch, measures_packs=True)
+        launcher = LocalLauncher(devices, workers, measures_packs=True)
+        launcher.run(planned, Surroundings(tmp_path, pack=2), watch)
     assert asked == [expected]
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_while_others_wait_for_it_ends_their_measurement(twelve: list[Trial]) -> None:
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(pack_size.measured_beside_each_other, twelve[0], 8, "cpu", 1, 2, 4)
+        told = pool.submit(pack_size.measured_concurrently, twelve[0], 8, "cpu", 1, 2, 4)
         wait_until(lambda: len(multiprocessing.active_children()) == 2, "they do not start")
         time.sleep(1)
         os.kill(max(child.pid or 0 for child in multiprocessing.active_children()), signal.SIGKILL)  # begun last
@@ -333,12 +343,11 @@ def test_a_run_measures_threads_and_packs_and_trains_by_them(
     write_plan(folder, planned)
     told = io.StringIO()
     watch = Watch(folder, planned.axes, planned.trials, Console(file=told, width=200))
-    outcome = run_locally(
-        planned, Surroundings(folder, pack=4), ["cpu"], None, watch, measures_packs=True, measures_threads=True
-    )
+    launcher = LocalLauncher(("cpu",), measures_packs=True, measures_threads=True)
+    outcome = launcher.run(planned, Surroundings(folder, pack=4), watch)
     assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped
-    threads = int(re.search(r"(\d+) threads? a trial, by which the sweep ends soonest", told.getvalue())[1])  # type: ignore[index]
-    pack = int(re.search(r"(\d+) trials at most take turns", told.getvalue())[1])  # type: ignore[index]
+    threads = int(re.search(r"(\d+) threads? per trial, with which the sweep ends soonest", told.getvalue())[1])  # type: ignore[index]
+    pack = int(re.search(r"at most (\d+) trials take turns", told.getvalue())[1])  # type: ignore[index]
     ran = [read_record(file)["circumstance"] for file in record_files(folder)]
     assert {one["threads"] for one in ran} == {threads} and max(one["pack"] for one in ran) <= pack
     measured = {one.processes for count in (1, 2) for one in stored_packs(this_machine("cpu", count))}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twinbench.harness.launchers.local import run_locally
+from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.monitor.progress_bars import Watch
 from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_plan
@@ -97,7 +97,7 @@ def test_a_real_run_opens_from_disk_without_an_error_or_a_request(
     folder = tmp_path / "run"
     write_plan(folder, planned)
     watch = Watch(folder, planned.axes, planned.trials, Console(quiet=True))
-    run_locally(planned, Surroundings(folder), ["cpu"], 2, watch)
+    LocalLauncher(("cpu",), workers=2).run(planned, Surroundings(folder), watch)
     page_file = write_report(folder)
     for width in (1200, 400):
         opened = Opened(browser, page_file, width)

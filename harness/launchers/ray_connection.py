@@ -1,0 +1,79 @@
+"""Connects to a Ray cluster, or starts Ray on this machine, and finds out whether the cluster's head still answers."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+from twinbench.harness.launchers.site import RaySite
+from twinbench.harness.system.devices import cores
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+NAMESPACE = "twinbench"
+LOCAL = "local"  # the address of a Ray that this command starts on this machine
+RETRY_SECONDS = 2.0
+HEAD_SECONDS = 15.0  # that a head may be unreachable; after a minute Ray ends the driver's process without a message
+
+
+def address_of(site: RaySite) -> str:
+    """Return the cluster's address, or LOCAL for a Ray on this machine alone, which ends with the command."""
+    return site.address or os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+@contextlib.contextmanager
+def connected(site: RaySite) -> Iterator[None]:
+    """Connect to the cluster of `address_of`. InvalidInput if it does not answer."""
+    address = address_of(site)
+    own: dict[str, int | bool] = {}
+    if address == LOCAL:  # Ray's token authentication keeps its default, which in 2.60 is on
+        own = {"num_cpus": cores(), "include_dashboard": site.dashboard}
+        # With clusters enabled, Ray gives a node that is to listen on the loopback another address.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    _check_port_open(address)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def head_is_gone() -> bool:
+    """Return whether the cluster's head has stopped answering: then no call to Ray would return."""
+    import ray
+    from ray.util.client import ray as client
+
+    if client.is_connected():  # through a proxy, which may be the only way to reach the head
+        return False
+    deadline = time.monotonic() + HEAD_SECONDS
+    while True:
+        try:
+            _connect(ray.get_runtime_context().gcs_address)
+            return False
+        except OSError:
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(RETRY_SECONDS)
+
+
+def _check_port_open(address: str) -> None:
+    """Raise InvalidInput if nothing listens at HOST:PORT, since Ray itself would try for minutes."""
+    if not address.rpartition(":")[2].isdigit() or ":" not in address or "/" in address:
+        return
+    try:
+        _connect(address)
+    except OSError as error:
+        reason = f"no Ray answers there: {error.strerror or error}"
+        raise InvalidInput([Mistake("--address", "", reason, address)]) from None
+
+
+def _connect(address: str) -> None:
+    """Open and close a connection to HOST:PORT. OSError if nothing listens there."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
