@@ -75,9 +75,9 @@ class Asked:
         return content
 
 
-def running_attempt(folder: Path, trial_id: str, **told: Any) -> Attempt:
-    """An attempt of this living process at a trial."""
-    attempt = Attempt(folder, trial_id, 1, "slurm 7")
-    attempt.report(**told)
+def running_attempt(folder: Path, trial_id: str, number: int = 1, **progress: Any) -> Attempt:
+    """Write an attempt of this process, which is alive, at a trial."""
+    attempt = Attempt(folder, trial_id, number, "slurm 7")
+    attempt.report(**progress)
     attempt.beat()
     return attempt

@@ -103,11 +103,11 @@ def _missing(planned: "Plan", folder: "Folder | None") -> "list[Trial]":
 
 
 def _print_trials(planned: "Plan", folder: "Folder | None", run_folder: Path) -> None:
-    from twinbench.harness.monitor.progress_bars import label
+    from twinbench.harness.monitor.labels import trial_label
 
     found = {str(trial["trial_id"]): trial for trial in _trials(folder)}
     status = {t.trial_id: str(found[t.trial_id]["status"]) if found else "missing" for t in planned.trials}
-    rows = [(trial.trial_id, label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
+    rows = [(trial.trial_id, trial_label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
     typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
     protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"

@@ -75,7 +75,7 @@ def run(
     """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
     from twinbench.harness.commands.command_text import as_given
     from twinbench.harness.launchers.launcher import LaunchOptions
-    from twinbench.harness.monitor.progress_bars import Watch
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import check_ranks, make_plan
     from twinbench.harness.run_folder.layout import allow, set_failed_aside, write_plan
 
@@ -120,18 +120,18 @@ def run(
         mode=mode,
         isolate=isolate,
     )
-    outcome = launcher.run(planned, surroundings, Watch(folder, planned.axes, planned.trials, out()))
+    outcome = launcher.run(planned, surroundings, ProgressBars(folder, planned.axes, planned.trials, out()))
     _report(outcome, folder)
 
 
 def _report(outcome: "Outcome", folder: Path) -> None:
     """Print how the run ended and write the report; exit with the code that says so."""
-    from twinbench.harness.monitor.status import counted
+    from twinbench.harness.monitor.labels import counts_text
 
     if outcome.is_detached:
         out().print(f"twinbench status {folder} shows the progress")
         return
-    out().print(counted(outcome.statuses))
+    out().print(counts_text(outcome.statuses))
     if outcome.stopped:
         out().print(outcome.stopped, markup=False)
         raise typer.Exit(INTERRUPTED if outcome.is_interrupted else SOME_FAILED)

@@ -15,9 +15,9 @@ def status(
     """Say how far a run is, what runs where, and what failed: from the folder alone, while it runs or later."""
     if follow:
         return watch(folder)
-    from twinbench.harness.monitor.status import Status, shown
+    from twinbench.harness.monitor.terminal import status_text
 
-    out().print(shown(Status(folder)))
+    out().print(status_text(folder))
 
 
 def watch(folder: RunFolder) -> None:
@@ -51,7 +51,7 @@ def logs(
     trial: Annotated[str, typer.Argument(help="The beginning of a trial's id, as `status` and `plan` print it.")],
 ) -> None:
     """Print what a trial's attempts printed, and how each ended."""
-    from twinbench.harness.monitor.status import find_trial, log_lines
+    from twinbench.harness.monitor.logs import find_trial, log_lines
 
     for line in log_lines(folder, find_trial(folder, trial)):
         sys.stdout.write(line)

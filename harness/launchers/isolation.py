@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from twinbench.harness.run_folder.heartbeat import told_to_stop
-from twinbench.harness.run_folder.leases import Others, attempt_numbers, is_free, machine
+from twinbench.harness.run_folder.leases import LeaseObserver, attempt_numbers, is_free, machine
 from twinbench.harness.system.provenance import code_hash, commit, versions
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.ranks import close_other_ranks
@@ -39,7 +39,7 @@ def run_pack_in_fork(
     trials: Sequence[Trial],
     surroundings: Surroundings,
     should_stop: ShouldStop,
-    leases: Others,
+    leases: LeaseObserver,
     execute: Execute | None = None,
 ) -> list[str]:
     """Run `run_pack` in a process that ends with it, and return the trials' statuses.

@@ -12,7 +12,7 @@ from twinbench.results.record import recorded_ids
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
-    from twinbench.harness.monitor.progress_bars import Watch
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
     from twinbench.harness.trial.execute import Surroundings
 
@@ -56,7 +56,7 @@ class Outcome:
 class Launcher(Protocol):
     """Starts workers and hands them trials. All that comes back comes through the run folder."""
 
-    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "Watch") -> Outcome:
+    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Run the trials of the plan that have no record, and return how that ended."""
 
 
@@ -79,7 +79,7 @@ def cluster_mistakes(launcher: str, options: LaunchOptions, gpus: float) -> list
 def watched(
     planned: "Plan",
     run_folder: Path,
-    watch: "Watch",
+    watch: "ProgressBars",
     work: Callable[[], None],
     unknown_reason: str = "no worker left a reason",
 ) -> Outcome:
@@ -102,7 +102,9 @@ def watched(
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
         # A disk may be so full that no worker could leave its reason.
-        reason = watch.why_left() or why_unwritable(run_folder) or _why_unplanned(run_folder, planned) or unknown_reason
+        reason = (
+            watch.why_stopped() or why_unwritable(run_folder) or _why_unplanned(run_folder, planned) or unknown_reason
+        )
         stopped = f"stopped: no worker is left: {reason}"
     return Outcome(statuses, stopped and f"{stopped}; run the same command again to continue", is_interrupted)
 

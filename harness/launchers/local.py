@@ -12,7 +12,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
-    from twinbench.harness.monitor.progress_bars import Watch
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
     from twinbench.harness.trial.execute import Surroundings
 
@@ -29,7 +29,7 @@ class LocalLauncher:
     measures_packs: bool = False
     measures_threads: bool = False
 
-    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "Watch") -> Outcome:
+    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Run until every trial is recorded, by this command or by another on the same folder."""
         from twinbench.harness.launchers.worker_pool import WorkerPool
 
@@ -41,7 +41,7 @@ class LocalLauncher:
 
         def work() -> None:
             if todo:
-                pool.run(watch.look)
+                pool.run(watch.update)
 
         return watched(planned, folder, watch, work)
 
@@ -54,7 +54,7 @@ class LocalLauncher:
         return len(self.devices)
 
     def _tuned(
-        self, planned: "Plan", todo: Sequence[Trial], surroundings: "Surroundings", watch: "Watch"
+        self, planned: "Plan", todo: Sequence[Trial], surroundings: "Surroundings", watch: "ProgressBars"
     ) -> "Surroundings":
         """Return `surroundings` with the measured number of threads and the best size of packs."""
 

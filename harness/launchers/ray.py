@@ -24,7 +24,7 @@ from twinbench.harness.launchers.launcher import (
 )
 from twinbench.harness.launchers.ray_connection import LOCAL, address_of, connected
 from twinbench.harness.launchers.site import RaySite, read_site
-from twinbench.harness.monitor.progress_bars import LOOK_SECONDS
+from twinbench.harness.monitor.progress_bars import POLL_SECONDS
 from twinbench.harness.performance.pack_size import with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import missing
@@ -33,7 +33,7 @@ from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
     from twinbench.harness.launchers.ray_actors import Actors
-    from twinbench.harness.monitor.progress_bars import Watch
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
     from twinbench.harness.trial.execute import Surroundings
 
@@ -49,7 +49,7 @@ class RayLauncher:
     detach: bool = False
     measures_packs: bool = False
 
-    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "Watch") -> Outcome:
+    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Start the actors and wait until every trial is recorded, or return at once with `detach`."""
         from twinbench.harness.launchers.ray_actors import Actors
 
@@ -74,7 +74,7 @@ class RayLauncher:
                 actors.stop()
             return outcome
 
-    def _start(self, actors: "Actors", planned: "Plan", found_actors: bool, watch: "Watch") -> None:
+    def _start(self, actors: "Actors", planned: "Plan", found_actors: bool, watch: "ProgressBars") -> None:
         """Start actors for the missing trials, in packs of the best size.
 
         Packs are not measured while an earlier command's actors work: they hold the room that the task would wait for.
@@ -92,15 +92,15 @@ class RayLauncher:
         actors.surroundings = with_best_pack(actors.surroundings, todo, count, measure if measures else None, watch.say)
         actors.start(count, watch.say)
 
-    def _wait(self, actors: "Actors", planned: "Plan", watch: "Watch") -> None:
+    def _wait(self, actors: "Actors", planned: "Plan", watch: "ProgressBars") -> None:
         """Wait until every trial is recorded, and start actors again when all are gone.
 
         Raises CannotStart when the head is lost, or when new actors end without finishing a trial.
         """
         folder = actors.surroundings.run_folder
         last_missing, looked_at, rounds_without_progress = count_missing(planned, folder), time.monotonic(), 0
-        while not watch.look():
-            time.sleep(LOOK_SECONDS)
+        while not watch.update():
+            time.sleep(POLL_SECONDS)
             if time.monotonic() - looked_at < LOOK_EVERY_SECONDS:
                 continue
             looked_at = time.monotonic()

@@ -21,7 +21,7 @@ from twinbench.harness.run_folder.layout import (
     leave_last_words,
     write_launch,
 )
-from twinbench.harness.run_folder.progress import at_work
+from twinbench.harness.run_folder.progress import running_attempts
 from twinbench.harness.system.devices import choose_devices
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, Execute, why_unusable
@@ -255,7 +255,7 @@ def stop_named(prefix: str, run_folder: Path) -> None:
         with contextlib.suppress(ValueError):  # it has just ended
             ray.get_actor(name, NAMESPACE).stop.remote()
     _, silent = _ask_whether_ending(names)
-    busy = {str(attempt["where"]).rpartition(" ")[2] for attempt in at_work(run_folder)} if silent else set()
+    busy = {str(attempt["where"]).rpartition(" ")[2] for attempt in running_attempts(run_folder)} if silent else set()
     for name, handle in silent.items():
         if _number(name) not in busy:
             ray.kill(handle, no_restart=True)

@@ -27,13 +27,13 @@ from twinbench.harness.launchers.slurm_queue import (
     name_of,
     slots_to_count_on,
 )
-from twinbench.harness.monitor.progress_bars import LOOK_SECONDS
+from twinbench.harness.monitor.progress_bars import POLL_SECONDS
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import missing, write_launch
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
-    from twinbench.harness.monitor.progress_bars import Watch
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
     from twinbench.harness.trial.execute import Surroundings
 
@@ -51,7 +51,7 @@ class SlurmLauncher:
     detach: bool = False
     measures_packs: bool = False
 
-    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "Watch") -> Outcome:
+    def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Submit an array unless slots of an earlier one are left, and wait for the slots unless `detach`.
 
         Slots continue whatever happens to this process. If those of an earlier array end and leave trials, which were
@@ -74,7 +74,7 @@ class SlurmLauncher:
         def wait() -> None:
             may_submit = bool(slots)
             queue = Queue(launched(folder))
-            while not watch.look():
+            while not watch.update():
                 if is_cancelled(folder) and not watch.is_worked_on():  # and no slot will begin another trial
                     return
                 if queue.is_empty() and not watch.is_worked_on():
@@ -82,7 +82,7 @@ class SlurmLauncher:
                         return
                     self._submit_missing(planned, surroundings, watch)
                     queue, may_submit = Queue(launched(folder)), False
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
 
         outcome = watched(planned, folder, watch, wait, f"see {folder / 'slurm'}/*.err")
         if outcome.is_interrupted:
@@ -90,7 +90,7 @@ class SlurmLauncher:
             return replace(outcome, stopped=goes_on, is_interrupted=False)
         return outcome
 
-    def _submit_missing(self, planned: "Plan", surroundings: "Surroundings", watch: "Watch") -> None:
+    def _submit_missing(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> None:
         if todo := missing(planned, surroundings.run_folder):
             image_size = planned.image_size if self.measures_packs else 0
             watch.say(f"submitted SLURM job {self.submit(surroundings, len(todo), image_size)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from twinbench.harness.launchers.isolation import run_pack_in_fork
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import planned_trials
-from twinbench.harness.run_folder.leases import Others, is_recorded
+from twinbench.harness.run_folder.leases import LeaseObserver, is_recorded
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.packs import packs
 from twinbench.harness.trial.worker import Execute, run_pack
@@ -30,7 +30,7 @@ def drain(
         import torchvision  # noqa: F401  (takes seconds, which would count as the first trial's)
 
     folder = surroundings.run_folder
-    leases = Others()
+    leases = LeaseObserver()
     run = run_pack_in_fork if surroundings.isolate else run_pack
     left_to_others: set[str] = set()
     remaining = _without_record(folder, left_to_others)
@@ -55,7 +55,7 @@ def _without_record(folder: Path, left_to_others: set[str]) -> list[Trial]:
     return [trial for trial in planned_trials(folder) if trial.trial_id not in excluded]
 
 
-def _should_wait_for(trial: Trial, folder: Path, leases: Others, stay: bool) -> bool:
+def _should_wait_for(trial: Trial, folder: Path, leases: LeaseObserver, stay: bool) -> bool:
     if is_recorded(folder, trial.trial_id):
         return False
-    return stay or not leases.beats(trial.trial_id)
+    return stay or not leases.has_beaten(trial.trial_id)

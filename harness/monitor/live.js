@@ -4,12 +4,7 @@
 const LOOK_MS = 1000, HIDDEN_MS = 15000, AWAY_MS = 3000;
 const CARDS = 12, FAILURES = 20, SEEDS_OPENED = 12;
 const FIRST_CHARTS = ["loss", "validation/knn_top1", "diagnostics/feature_std", "diagnostics/rankme_backbone"];
-const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "planned"];
-const STATE_WORDS = {
-  waiting: "Waiting for the plan, which twinbench run writes", idle: "Planned, and nobody works on it yet", running: "Running",
-  stopped: "Stopped: no worker is seen; the same run command goes on", finished: "Finished",
-  cancelled: "Cancelled; the same run command goes on",
-};
+const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "queued", "planned"];
 
 const $ = (id) => document.getElementById(id);
 let state = null, etag = "", opened = null, allFailures = false, allRunning = false, announced = null, timer = 0;
@@ -106,10 +101,10 @@ function chart(title, lines, first = "", last = "") {
 
 function showHead() {
   $("question").replaceChildren(name(state.question || state.name || $("question").textContent));
-  document.title = `${state.planned ? `${recordedCount()}/${state.planned} ` : ""}${state.name || "twinbench"} – twinbench`;
+  document.title = `${state.planned ? `${state.recorded}/${state.planned} ` : ""}${state.name || "twinbench"} – twinbench`;
   const left = state.state === "running" && state.seconds_left ? `, about ${duration(state.seconds_left)} left` : "";
-  const parts = [make("strong", {}, STATE_WORDS[state.state] ?? state.state), left];
-  if (state.planned) parts.push(` · ${recordedCount()} of ${state.planned} trials recorded`);
+  const parts = [make("strong", {}, state.state_text), left];
+  if (state.planned) parts.push(` · ${state.recorded} of ${state.planned} trials recorded`);
   if (state.folder_has_report) parts.push(" · ", make("a", { href: "report/index.html" }, "the report"));
   $("state").replaceChildren(...parts);
   $("problem").textContent = state.problem;
@@ -117,16 +112,12 @@ function showHead() {
   const counts = STATES.filter((kind) => state.counts[kind]).map((kind) => [kind, state.counts[kind]]);
   const words = counts.map(([kind, count]) => `${count} ${kind}`).join(", ");
   $("bar").setAttribute("aria-label", words || "Nothing is known yet");
-  $("bar").replaceChildren(...counts.filter(([kind]) => kind !== "planned").map(([kind, count]) => {
+  $("bar").replaceChildren(...counts.filter(([kind]) => kind !== "planned" && kind !== "queued").map(([kind, count]) => {
     const part = mark(kind);
     part.style.width = percent(count / state.planned);
     return part;
   }));
   keyed($("counts"), counts, ([kind]) => kind, ([kind, count]) => make("li", {}, mark(kind), ` ${count} ${kind}`));
-}
-
-function recordedCount() {
-  return ["done", "collapsed", "diverged", "failed"].reduce((sum, kind) => sum + (state.counts[kind] ?? 0), 0);
 }
 
 const cellOf = (trialId) => state.cells.find((cell) => cell.trials.some(([, id]) => id === trialId));

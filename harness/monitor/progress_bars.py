@@ -1,37 +1,39 @@
-"""How a running sweep looks in a terminal: a bar for the sweep and one per running trial; plain lines elsewhere."""
+"""Progress of `twinbench run`: a bar for the sweep and one per running trial; plain lines if there is no terminal."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twinbench.harness.run_folder.leases import Others, last_attempt
-from twinbench.harness.run_folder.progress import Survey
+from twinbench.harness.monitor.labels import trial_label
+from twinbench.harness.run_folder.leases import LeaseObserver, is_running, last_attempt
+from twinbench.harness.run_folder.progress import RunProgress
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
+LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 
 
-class Watch:
-    """Shows the trials of one run as they start, advance and end, from the run folder alone. Use as a context.
+class ProgressBars:
+    """Shows the trials of a run as they start, advance and end, from the run folder alone. Use as a context.
 
-    To be made before any worker is started: what it finds then is of earlier runs.
+    Create it before any worker starts: it takes the attempts that it finds for those of earlier runs.
     """
 
     def __init__(self, run_folder: Path, axes: tuple[str, ...], trials: Iterable[Trial], console: "Console"):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._folder, self._axes, self._console = run_folder, axes, console
+        self._axes, self._console = axes, console
         self._trials = {trial.trial_id: trial for trial in trials}
-        self._survey, self._others = Survey(run_folder, self._trials), Others()
-        self._survey.look()
-        self._before = self._survey.started()
+        self._run, self._leases = RunProgress(run_folder, self._trials.keys()), LeaseObserver()
+        self._run.poll_records()
+        self._attempts_before = self._run.poll_attempts()
         self._running: dict[str, TaskID] = {}
-        self._looked_at, self._looking_costs = 0.0, 0.0
+        self._next_poll = 0.0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -41,85 +43,68 @@ class Watch:
         self._bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         self._sweep = self._bars.add_task("[bold]sweep", total=len(self._trials), note="trials")
 
-    def __enter__(self) -> "Watch":
-        if self._survey.recorded:
-            self._console.print(
-                f"{len(self._survey.recorded)} of {len(self._trials)} trials are recorded already", highlight=False
-            )
+    def __enter__(self) -> "ProgressBars":
+        if self._run.recorded:
+            self.say(f"{len(self._run.recorded)} of {len(self._trials)} trials are already recorded")
         self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.look(at_once=True)
+        self._next_poll = 0.0
+        self.update()
         self._bars.stop()
 
-    def look(self, at_once: bool = False) -> bool:
-        """Shows what is new, at most twice a second and never for long; whether every trial is recorded."""
-        if not at_once and time.monotonic() - self._looked_at < max(LOOK_SECONDS, 10 * self._looking_costs):
-            return not self._survey.missing
+    def update(self) -> bool:
+        """Show what is new, at most twice a second; return whether every trial is recorded."""
         began = time.monotonic()
-        before = len(self._survey.recorded)
-        for number, trial_id in enumerate(self._survey.look(), before + 1):
-            self._ended(self._trials[trial_id], number)
-        if not self._bars.disable:
-            self._show_running()
-        self._looked_at = time.monotonic()
-        self._looking_costs = self._looked_at - began
-        return not self._survey.missing
+        if began >= self._next_poll:
+            ended = self._run.poll_records()
+            for number, trial_id in enumerate(ended, len(self._run.recorded) - len(ended) + 1):
+                self._print_ended(self._trials[trial_id], number)
+            if not self._bars.disable:
+                self._show_running()
+            now = time.monotonic()
+            self._next_poll = now + max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (now - began))
+        return not self._run.missing
 
     def is_worked_on(self) -> bool:
-        """Whether any missing trial has a living worker, whichever command or launcher started it."""
-        return self._survey.is_worked_on(self._others)
+        """Whether a worker, started by any command or launcher, holds a trial without a record."""
+        return self._run.is_worked_on(self._leases)
 
-    def why_left(self) -> str:
-        """What workers said that left trials since this watch was made; empty where they said nothing."""
-        return self._survey.why_left(self._before)
+    def why_stopped(self) -> str:
+        """Return the last reason that a worker of this run gave for leaving a trial; empty if none did."""
+        return self._run.why_stopped(self._attempts_before)
 
     def say(self, text: str) -> None:
-        """Prints a line about the run."""
+        """Print a line about the run."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _ended(self, trial: Trial, number: int) -> None:
-        """The line of a trial that left a record; it stays."""
+    def _print_ended(self, trial: Trial, number: int) -> None:
+        """Print the line of a recorded trial, which stays above the bars."""
         from rich.markup import escape
 
         bar = self._running.pop(trial.trial_id, None)
         if bar is not None:
             self._bars.remove_task(bar)
         self._bars.update(self._sweep, completed=number)
-        status = self._survey.recorded[trial.trial_id]
-        attempt = last_attempt(self._folder, trial.trial_id)
+        record, attempt = self._run.recorded[trial.trial_id], last_attempt(self._run.folder, trial.trial_id)
         took = f" in {attempt['seconds']:.1f} s" if "seconds" in attempt else ""
-        reason = f": {attempt['reason']}" if status != "done" and attempt.get("reason") else ""
-        line = f"[{number}/{len(self._trials)}] {label(trial, self._axes)}: {status}{took}{reason}"
-        self._console.print(escape(line), style="" if status == "done" else "yellow", highlight=False, soft_wrap=True)
+        reason = f": {record.reason}" if record.status != "done" and record.reason else ""
+        line = f"[{number}/{len(self._trials)}] {trial_label(trial, self._axes)}: {record.status}{took}{reason}"
+        style = "" if record.status == "done" else "yellow"
+        self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
 
     def _show_running(self) -> None:
         from rich.markup import escape
 
-        running = self._survey.running()
+        running = {trial_id: one for trial_id, one in self._run.poll_attempts().items() if is_running(one)}
         for trial_id in set(self._running) - set(running):
             self._bars.remove_task(self._running.pop(trial_id))
         for trial_id, attempt in running.items():
             if trial_id not in self._running:
-                name = escape(label(self._trials[trial_id], self._axes))
-                self._running[trial_id] = self._bars.add_task(name, total=None, note="starting")
+                label = escape(trial_label(self._trials[trial_id], self._axes))
+                self._running[trial_id] = self._bars.add_task(label, total=None, note="starting")
             if attempt.get("steps"):
-                rate = f"{attempt['images_per_second']:.0f} images/s"
-                self._bars.update(self._running[trial_id], total=attempt["steps"], completed=attempt["step"], note=rate)
-
-
-def label(trial: Trial, axes: tuple[str, ...]) -> str:
-    """The method, the values of the moved axes, the seed."""
-    values = [f"{axis}={value}" for axis, value in moved(trial, axes).items()]
-    return " ".join([trial.method, *values, f"seed={trial.seed}"])
-
-
-def moved(trial: Trial, axes: tuple[str, ...]) -> dict[str, str]:
-    """The values of those of the moved axes that the trial has, as text."""
-    values: Mapping[str, Any] = {**trial.settings, **trial.training}
-    return {
-        axis: f"{values[axis]:g}" if isinstance(values[axis], float) else str(values[axis])
-        for axis in axes
-        if axis in values
-    }
+                note = f"{attempt.get('images_per_second', 0.0):.0f} images/s"
+                bar = self._running[trial_id]
+                self._bars.update(bar, total=attempt["steps"], completed=attempt.get("step", 0), note=note)

@@ -1,9 +1,9 @@
-"""`twinbench serve`: the live page of a run folder, on this machine's loopback alone. It reads, and only the folder.
+"""`twinbench serve`: the live page of a run folder, on 127.0.0.1 only. The server reads, and only from that folder.
 
-/                     the page; it asks for the rest itself
-/state.json           the run as it is now, with an ETag
+/                     the page, which fetches the rest
+/state.json           the latest snapshot of the run, with an ETag
 /trials/ID.json       one planned trial: settings, curves, how it ended, the end of its log
-/report/...           the files of the finished report, where there is one
+/report/...           the files of the report, once it is written
 """
 
 import asyncio
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import uvicorn
@@ -24,82 +23,82 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from twinbench.harness.monitor.overview import HEADINGS, Overview, Picture
+from twinbench.harness.monitor.cells import HEADINGS
 from twinbench.harness.monitor.request_guard import Guard
-from twinbench.harness.monitor.trial_details import details
+from twinbench.harness.monitor.snapshot import STATES, RunView, Snapshot
+from twinbench.harness.monitor.trial_details import trial_details
 from twinbench.reports.figures.panels import styles
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import to_utf8
 
 HOST = "127.0.0.1"
 USUAL_PORT = 8642
-LOOK_SECONDS = 0.5
-LEAST_TIMES_ITS_COST = 10  # a slow file system is asked less often
-PATIENCE_SECONDS = 0.1  # how long an answer waits for a look; then it gives what was seen before
+POLL_SECONDS = 0.5
+LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
+PATIENCE_SECONDS = 0.1  # how long a request waits for a poll before it gets the previous snapshot
 REPORT = "report"
 REPORT_FILES = (".html", ".csv", ".tex", ".md", ".pdf", ".svg", ".png", ".json", ".js")
 PAGE_FILES = {"live.js": "text/javascript", "live.css": "text/css", "icon.svg": "image/svg+xml"}
 
 
 class Feed:
-    """The run as bytes for any number of readers. One look at the folder serves them all; without readers, no looks."""
+    """The latest snapshot as JSON. All readers share one poll of the folder; without readers there are no polls."""
 
-    def __init__(self, overview: Overview):
-        self._overview = overview
-        self._looking: asyncio.Task[None] | None = None
-        self._next = 0.0
+    def __init__(self, run: RunView):
+        self._run = run
+        self._poll: asyncio.Task[None] | None = None
+        self._next_poll = 0.0
         self.body, self.etag = b"", ""
-        self._show(Picture("waiting"))
+        self._show(Snapshot("waiting"))
 
     async def current(self) -> tuple[bytes, str]:
-        """What was seen at the latest look, and its ETag."""
-        if self._looking is None and time.monotonic() >= self._next:
-            self._looking = asyncio.create_task(self._look())
-        if self._looking is not None:
-            await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
+        """Return the latest snapshot and its ETag."""
+        if self._poll is None and time.monotonic() >= self._next_poll:
+            self._poll = asyncio.create_task(self._start_poll())
+        if self._poll is not None:
+            await asyncio.wait({self._poll}, timeout=PATIENCE_SECONDS)
         return self.body, self.etag
 
-    async def _look(self) -> None:
+    async def _start_poll(self) -> None:
         began = time.monotonic()
         try:
-            await asyncio.to_thread(self._show_what_is_there)
+            await asyncio.to_thread(self._poll_and_show)
         finally:
             ended = time.monotonic()
-            self._next = ended + max(LOOK_SECONDS, LEAST_TIMES_ITS_COST * (ended - began))
-            self._looking = None
+            self._next_poll = ended + max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (ended - began))
+            self._poll = None
 
-    def _show_what_is_there(self) -> None:
+    def _poll_and_show(self) -> None:
         try:
-            picture = self._overview.look()
-        except Exception as error:  # whatever is in the folder, the page says so and looks again
-            picture = Picture("waiting", problem=f"the folder cannot be read: {error!r}")
-        self._show(picture)
+            snapshot = self._run.poll()
+        except Exception as error:  # whatever is wrong with the folder, the page says so and tries again
+            snapshot = Snapshot("waiting", problem=f"the folder cannot be read: {error!r}")
+        self._show(snapshot)
 
-    def _show(self, picture: Picture) -> None:
-        has_report = (self._overview.folder / REPORT / "index.html").is_file()
-        self.body = state_json(picture, has_report)
+    def _show(self, snapshot: Snapshot) -> None:
+        has_report = (self._run.folder / REPORT / "index.html").is_file()
+        self.body = state_json(snapshot, has_report)
         self.etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
 
 
-def state_json(picture: Picture, has_report: bool) -> bytes:
-    """The picture as the page reads it."""
-    looks = styles(cell.method for cell in picture.cells)
-    content = vars(picture) | {
-        "folder_has_report": has_report,
-        "counts": dict(picture.counts),
-        "headings": HEADINGS,
-        "looks": {cell.method: [looks[cell.method].colour, looks[cell.method].glyph] for cell in picture.cells},
-        "running": [vars(one) for one in picture.running],
-        "failures": [vars(one) for one in picture.failures],
-        "cells": [vars(cell) for cell in picture.cells],
-    }
-    return _json(content)
+def state_json(snapshot: Snapshot, has_report: bool) -> bytes:
+    """Return the snapshot as the page reads it."""
+    looks = styles(cell.method for cell in snapshot.cells)
+    return _json(
+        vars(snapshot)
+        | {
+            "state_text": STATES[snapshot.state],
+            "folder_has_report": has_report,
+            "headings": HEADINGS,
+            "looks": {cell.method: [looks[cell.method].colour, looks[cell.method].glyph] for cell in snapshot.cells},
+        }
+    )
 
 
 def make_app(folder: Path, hosts: frozenset[str]) -> Guard:
-    """The application. Requests for any other host than `hosts`, and any method but GET, are refused."""
-    overview = Overview(folder)
-    feed = Feed(overview)
+    """Return the application. It refuses requests for a host that is not in `hosts` and any method but GET."""
+    run = RunView(folder)
+    feed = Feed(run)
     page = _page(folder)
     files = {name: resources.files("twinbench.harness.monitor").joinpath(name).read_bytes() for name in PAGE_FILES}
 
@@ -117,11 +116,11 @@ def make_app(folder: Path, hosts: frozenset[str]) -> Guard:
             return Response(status_code=304, headers={"ETag": etag})
         return Response(body, media_type="application/json", headers={"ETag": etag})
 
-    def trial(request: Request) -> Response:  # not async: Starlette calls it in a thread, since it reads files
-        planned = overview.trial(request.path_params["trial_id"])
+    def trial(request: Request) -> Response:  # not async: it reads files, so Starlette must run it in a thread
+        planned = run.trial(request.path_params["trial_id"])
         if planned is None:
             return PlainTextResponse("no such trial in the plan\n", 404)
-        return Response(_json(details(folder, planned, overview.axes)), media_type="application/json")
+        return Response(_json(trial_details(folder, planned, run.axes)), media_type="application/json")
 
     def report(request: Request) -> Response:
         file = report_file(folder, request.path_params["path"] or "index.html")
@@ -144,21 +143,21 @@ def make_app(folder: Path, hosts: frozenset[str]) -> Guard:
 
 
 def report_file(folder: Path, path: str) -> Path | None:
-    """The file of the report at `path`; None where it is none, or lies elsewhere once links are followed."""
+    """Return the report's file at `path`; None if there is none or if it lies outside, links followed."""
     home = folder.resolve() / REPORT
     try:
         file = (home / path).resolve()
         return file if file.is_relative_to(home) and file.suffix in REPORT_FILES and file.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, links in a circle
+    except (OSError, ValueError, RuntimeError):  # a null byte, a name that is too long, circular links
         return None
 
 
 def serve(folder: Path, port: int | None, say: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C. InvalidInput where the port is taken."""
+    """Serve until Ctrl-C. InvalidInput if the port is taken."""
     listening = listen(port)
     address = f"{HOST}:{listening.getsockname()[1]}"
     app = make_app(folder, frozenset({address, address.replace(HOST, "localhost")}))
-    say(f"http://{address}/ shows {folder}; Ctrl-C ends it, and nothing else")
+    say(f"http://{address}/ shows {folder}; Ctrl-C stops the page, not the run")
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=1
     )
@@ -166,18 +165,19 @@ def serve(folder: Path, port: int | None, say: Callable[[str], None]) -> None:
 
 
 def listen(port: int | None) -> socket.socket:
-    """A socket on the loopback: at `port`, or else at the usual one, or else at any that is free."""
+    """Return a socket on 127.0.0.1, at `port`; without one at USUAL_PORT, or any free port if that is taken."""
     for wanted in (USUAL_PORT, 0) if port is None else (port,):
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, wanted))
-            listening.listen()  # before its address is told: who comes before the server is ready waits
+            listening.listen()  # before the address is printed: a browser that connects early waits for the server
             return listening
         except OSError as error:
             listening.close()
             reason = error.strerror
-    raise InvalidInput([Mistake("--port", "", f"cannot be used: {reason}", port, "another, or 0 for any that is free")])
+    allowed = "another port, or 0 for any free port"
+    raise InvalidInput([Mistake("--port", "", f"cannot be used: {reason}", port, allowed)])
 
 
 def _page(folder: Path) -> str:
@@ -186,5 +186,6 @@ def _page(folder: Path) -> str:
     return environment.from_string(source).render(folder=str(folder))
 
 
-def _json(content: Any) -> bytes:
-    return to_utf8(json.dumps(content, ensure_ascii=False, allow_nan=False))
+def _json(content: object) -> bytes:
+    """Return JSON; dataclasses become objects."""
+    return to_utf8(json.dumps(content, ensure_ascii=False, allow_nan=False, default=vars))

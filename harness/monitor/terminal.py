@@ -1,98 +1,124 @@
-"""`twinbench watch`: the run in a terminal, while it runs; plain lines where there is no terminal."""
+"""Text of `twinbench status` and `twinbench watch`: the renderer of snapshots for terminals."""
 
+import contextlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from twinbench.harness.monitor.overview import COLUMNS, HEADINGS, CellRow, Failure, Overview, Picture, Running
-from twinbench.harness.monitor.status import counted, duration
-from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.harness.monitor.labels import counts_text, duration_text
+from twinbench.harness.monitor.snapshot import STATES, Failure, Running, RunView, Snapshot
+from twinbench.harness.run_folder.layout import last_words, launch_notes
 
-LOOK_SECONDS = 1.0
-LEAST_TIMES_ITS_COST = 10
+if TYPE_CHECKING:
+    from twinbench.harness.monitor.cells import CellRow
+
+POLL_SECONDS = 1.0
+LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 FAILURES_SHOWN = 5
 CURVE_WIDTH = 16
 WIDE = 110
 HEADING_LINES = 3
-OTHER_COLUMNS = 60  # what those beside a trial's name take
+OTHER_COLUMNS = 60  # width of the columns next to a trial's label
 BARS = "▁▂▃▄▅▆▇█"
 MARKS = {"done": "■", "running": "◧", "silent": "◫", "interrupted": "‖", "planned": "□", "diverged": "∞"}
-ENDED = ("done", "collapsed", "diverged", "failed")
-STATES = {
-    "waiting": "waiting for the plan, which `run` writes",
-    "idle": "nobody works on it yet",
-    "stopped": "no worker is seen; the same `run` goes on",
-    "cancelled": "cancelled; the same `run` goes on",
-}
+
+
+# --- status: everything, once ---------------------------------------------------------------------------------------
+
+
+def status_text(folder: Path) -> RenderableType:
+    """Return everything that `twinbench status` prints. InvalidInput if the folder has no readable plan."""
+    run = RunView(folder, has_tables=False).read()
+    parts: list[RenderableType] = [counts_text(run.counts)]
+    if run.running:
+        parts.append(_running_table(run.running))
+    elif run.state not in ("cancelled", "finished"):
+        parts += [Text(f"submitted: {launch}") for launch in _launches(folder)]
+    for status in ("died", "failed", "unreadable"):
+        failures = [failure for failure in run.failures if failure.status == status]
+        parts += map(_failure, failures[:FAILURES_SHOWN])
+        if len(failures) > FAILURES_SHOWN:
+            parts.append(f"and {len(failures) - FAILURES_SHOWN} more {status}; `twinbench logs` shows each")
+    return Group(*parts)
+
+
+def _launches(folder: Path) -> Iterator[str]:
+    """Yield the jobs that were submitted to a cluster. Only the cluster knows whether they still wait in its queue."""
+    for file in launch_notes(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(file.read_bytes())
+            words = last_words(folder, file.stem)
+            error = f"; one of its workers ended with {words}" if words else ""
+            yield plain(f"{note['launcher']} {file.stem}, {note['submitted']}; none of its workers is running{error}")
+
+
+# --- watch: what fits the terminal, again and again -----------------------------------------------------------------
 
 
 def watch(folder: Path, console: Console) -> None:
-    """Shows the run until all of it is recorded. Raises KeyboardInterrupt, the terminal as it should be."""
-    overview = Overview(folder)
+    """Show the run until every trial is recorded. On KeyboardInterrupt the terminal is restored."""
+    run = RunView(folder)
     if not console.is_terminal:
-        _lines(overview, console)
+        _print_changes(run, console)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             began = time.monotonic()
-            picture = overview.look()
-            if picture.state == "finished":
+            snapshot = run.poll()
+            if snapshot.state == "finished":
                 break
-            live.update(view(picture, folder, console.width, console.height), refresh=True)
-            time.sleep(max(LOOK_SECONDS, LEAST_TIMES_ITS_COST * (time.monotonic() - began)))
-    console.print(view(picture, folder, console.width, None))
+            live.update(screen(snapshot, folder, console.width, console.height), refresh=True)
+            time.sleep(max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (time.monotonic() - began)))
+    console.print(screen(snapshot, folder, console.width, None))
 
 
-def _lines(overview: Overview, console: Console) -> None:
-    """A line whenever something changed, and the whole at the end."""
-    told, failed = "", 0
+def _print_changes(run: RunView, console: Console) -> None:
+    """Print a line whenever something changed, and the table at the end."""
+    printed, failures = "", 0
     while True:
-        picture = overview.look()
-        for failure in reversed(picture.failures[: len(picture.failures) - failed]):
+        snapshot = run.poll()
+        for failure in reversed(snapshot.failures[: len(snapshot.failures) - failures]):
             console.print(_failure(failure), soft_wrap=True)
-        failed = len(picture.failures)
-        told_of = picture.problem or counted(dict(picture.counts))
-        line = f"{plain(told_of)}; {STATES.get(picture.state, picture.state)}"
-        if line != told:
+        failures = len(snapshot.failures)
+        summary = snapshot.problem or counts_text(snapshot.counts)
+        line = f"{plain(summary)}; {STATES[snapshot.state]}"
+        if line != printed:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-            told = line
-        if picture.state == "finished":
-            console.print(cells_table(picture, picture.cells, console.width))
+            printed = line
+        if snapshot.state == "finished":
+            console.print(_cells_table(snapshot, snapshot.cells, console.width))
             return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def view(picture: Picture, folder: Path, width: int, height: int | None) -> RenderableType:
-    """All there is to see in less than `height` lines, or in as many as it takes."""
-    parts: list[RenderableType] = [_head(picture, folder)]
-    if picture.planned:
-        recorded = sum(count for state, count in picture.counts if state in ENDED)
-        parts += [_bar(recorded, picture.planned, width), Text(counted(dict(picture.counts)))]
+def screen(snapshot: Snapshot, folder: Path, width: int, height: int | None) -> RenderableType:
+    """Return the snapshot in less than `height` lines, or in as many as it needs if `height` is None."""
+    parts: list[RenderableType] = [_head(snapshot, folder)]
+    if snapshot.planned:
+        parts += [_bar(snapshot.recorded, snapshot.planned, width), Text(counts_text(snapshot.counts))]
     room = 10**9 if height is None else height - len(parts) - 1
-    failures = picture.failures[: max(1, min(FAILURES_SHOWN, room // 6))]
-    running = picture.running[: max(1, room // 3 - 3)]
+    failures = snapshot.failures[: max(1, min(FAILURES_SHOWN, room // 6))]
+    running = snapshot.running[: max(1, room // 3 - 3)]
     used = 0
     if running:
-        block: list[RenderableType] = [
-            Text(),
-            _running_table(running, width),
-            *_more(len(picture.running) - len(running), "that run"),
-        ]
-        parts += block
-        used += len(block) + len(running)
+        more = _more(len(snapshot.running) - len(running), "running")
+        parts += [Text(), _running_table(running, width), *more]
+        used += 2 + len(running) + len(more)
     if failures:
-        block = [Text(), *map(_failure, failures), *_more(len(picture.failures) - len(failures), "")]
-        parts += block
-        used += len(block)
-    if picture.cells:
-        heading = max(HEADING_LINES, *(axis.count("_") + 1 for axis in picture.axes), 1)
-        cells = _most_telling(picture.cells, max(1, room - used - heading - 2))
-        parts += [Text(), cells_table(picture, cells, width), *_more(len(picture.cells) - len(cells), "cells")]
+        more = _more(len(snapshot.failures) - len(failures), "failures")
+        parts += [Text(), *(_failure(failure, fits=True) for failure in failures), *more]
+        used += 1 + len(failures) + len(more)
+    if snapshot.cells:
+        heading = max(HEADING_LINES, *(axis.count("_") + 1 for axis in snapshot.axes), 1)
+        cells = _most_informative(snapshot.cells, max(1, room - used - heading - 2))
+        parts += [Text(), _cells_table(snapshot, cells, width), *_more(len(snapshot.cells) - len(cells), "cells")]
     return Group(*parts)
 
 
@@ -100,12 +126,13 @@ def _more(count: int, what: str) -> list[RenderableType]:
     return [Text(f"and {count} more {what}", "dim")] if count else []
 
 
-def _head(picture: Picture, folder: Path) -> Text:
-    told = STATES.get(picture.state, picture.state)
-    if picture.state == "running" and picture.seconds_left is not None:
-        told += f", about {duration(picture.seconds_left)} left"
-    text = Text.assemble((plain(picture.name or str(folder)), "bold"), f"  {told}", no_wrap=True, overflow="ellipsis")
-    return text.append(f"  {plain(picture.problem)}", "yellow") if picture.problem else text
+def _head(snapshot: Snapshot, folder: Path) -> Text:
+    state = STATES[snapshot.state]
+    if snapshot.state == "running" and snapshot.seconds_left is not None:
+        state += f", about {duration_text(snapshot.seconds_left)} left"
+    name = (plain(snapshot.name or str(folder)), "bold")
+    text = Text.assemble(name, f"  {state}", no_wrap=True, overflow="ellipsis")
+    return text.append(f"  {plain(snapshot.problem)}", "yellow") if snapshot.problem else text
 
 
 def _bar(recorded: int, planned: int, width: int) -> Text:
@@ -114,42 +141,16 @@ def _bar(recorded: int, planned: int, width: int) -> Text:
     return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"))
 
 
-def _running_table(running: Sequence[Running], width: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column(
-        "running",
-        no_wrap=True,
-        overflow="ellipsis",
-        max_width=max(24, width - OTHER_COLUMNS - (26 if width >= WIDE else 0)),
-    )
-    table.add_column("where", no_wrap=True, overflow="ellipsis", max_width=18)
-    for column in ("step", "images/s", "left"):
-        table.add_column(column, justify="right", no_wrap=True)
-    if width >= WIDE:
-        table.add_column("loss", no_wrap=True)
-    for one in running:
-        steps = f"{one.step}/{one.steps}" if one.steps and one.step is not None else "starting"
-        rate = f"{one.images_per_second:.0f}" if one.images_per_second else ""
-        where = Text(plain(f"{one.host} {one.where}"), "yellow" if one.state == "silent" else "")
-        left = "evaluating" if one.steps and one.step == one.steps else duration(one.seconds_left)
-        loss = [f"{sparkline(one.loss)} {one.loss[-1]:.4g}" if one.loss else ""] if width >= WIDE else []
-        table.add_row(Text(plain(one.label)), where, steps, rate, left, *loss)
-    return table
+def _cells_table(snapshot: Snapshot, cells: "Sequence[CellRow]", width: int) -> Table:
+    """Return the table of accuracies in per cent; a narrow terminal shows those on the test split alone."""
+    from twinbench.harness.monitor.cells import HEADINGS, TEST_COLUMNS
 
-
-def _failure(failure: Failure) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis").append(failure.status, "yellow")
-    return line.append(f" {plain(failure.label)}: {plain(failure.reason)}")
-
-
-def cells_table(picture: Picture, cells: Sequence[CellRow], width: int) -> Table:
-    """The table as it fills: accuracies in per cent, in a narrow terminal those on test alone."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("method", no_wrap=True, overflow="ellipsis", max_width=32)
-    for axis in picture.axes:
+    for axis in snapshot.axes:
         table.add_column(Text(plain(axis).replace("_", "_\n")), no_wrap=True, overflow="ellipsis")
     table.add_column("seeds", min_width=5)
-    shown = [place for place, (_, split) in enumerate(COLUMNS) if width >= WIDE or split == REPORTED_ON]
+    shown = range(len(HEADINGS)) if width >= WIDE else TEST_COLUMNS
     for place in shown:
         table.add_column(HEADINGS[place].replace(" ", "\n"), no_wrap=True, min_width=11)
     for cell in cells:
@@ -161,8 +162,8 @@ def cells_table(picture: Picture, cells: Sequence[CellRow], width: int) -> Table
     return table
 
 
-def _most_telling(cells: Sequence[CellRow], room: int) -> list[CellRow]:
-    """As many as there is room for: those that run first, then those with results, in the plan's order."""
+def _most_informative(cells: "Sequence[CellRow]", room: int) -> "list[CellRow]":
+    """Return at most `room` cells in the plan's order: first those that are running, then those with results."""
     if len(cells) <= room:
         return list(cells)
     states = [{state for _, _, state in cell.trials} for cell in cells]
@@ -170,8 +171,44 @@ def _most_telling(cells: Sequence[CellRow], room: int) -> list[CellRow]:
     return [cells[place] for place in sorted(order[:room])]
 
 
+# --- what both show -------------------------------------------------------------------------------------------------
+
+
+def _running_table(running: Sequence[Running], width: int | None = None) -> Table:
+    """Return the running trials, cut to fit `width` and with their loss if it is wide; without it uncut, with ids."""
+    fits, has_loss = width is not None, width is not None and width >= WIDE
+    table = Table(box=None, pad_edge=False, header_style="dim" if fits else "", padding=(0, 2 if fits else 1, 0, 0))
+    label_width = max(24, width - OTHER_COLUMNS - 26 * has_loss) if width is not None else None
+    table.add_column("running", no_wrap=fits, overflow="ellipsis", max_width=label_width)
+    table.add_column("where", no_wrap=fits, overflow="ellipsis", max_width=18 if fits else None)
+    for column in ("step", "images/s", "left"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if has_loss:
+        table.add_column("loss", no_wrap=True)
+    for one in running:
+        steps = f"{one.step}/{one.steps}" if one.steps and one.step is not None else "starting"
+        rate = f"{one.images_per_second:.0f}" if one.images_per_second else ""
+        left = "evaluating" if one.steps and one.step == one.steps else duration_text(one.seconds_left)
+        name, where = one.label, f"{one.host} {one.where}"
+        if not fits:
+            silence = f" (silent since {one.updated})" if one.state == "silent" else ""
+            name, where = f"{one.trial_id} {name}", f"{where}, attempt {one.attempt}{silence}"
+        style = "yellow" if one.state == "silent" else ""
+        loss = [f"{sparkline(one.loss)} {one.loss[-1]:.4g}" if one.loss else ""] if has_loss else []
+        table.add_row(Text(plain(name)), Text(plain(where), style), steps, rate, left, *loss)
+    return table
+
+
+def _failure(failure: Failure, fits: bool = False) -> Text:
+    """Return the line of a failure; if it `fits`, without the trial's id and cut at the terminal's width."""
+    attempts = f" after {failure.attempts} attempts" if failure.attempts > 1 else ""
+    name = failure.label if fits else f"{failure.trial_id} {failure.label}".strip()
+    line = Text(no_wrap=fits, overflow="ellipsis" if fits else None).append(failure.status, "yellow")
+    return line.append(f"{attempts} {plain(name)}: {plain(failure.reason)}")
+
+
 def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
-    """The curve in one line of characters: equal steps in between the least and the greatest value."""
+    """Return the curve as one line of characters, from the smallest to the largest value."""
     if len(values) > width:
         values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
     low, high = min(values), max(values)
@@ -180,5 +217,5 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
 
 
 def plain(text: str) -> str:
-    """One line that no terminal takes for a command."""
+    """Return the text on one line, with escapes for characters that could control a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))

@@ -1,52 +1,50 @@
-"""One trial as the live page opens it: its settings, its curves so far or whole, how it ended, what it printed last."""
+"""One trial as the live page shows it: settings, curves, how it ended, and the end of its log."""
 
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-from twinbench.harness.monitor.overview import checked_curves, read_curves
-from twinbench.harness.monitor.progress_bars import label
+from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, trial_folder
-from twinbench.harness.run_folder.live_curves import FILE_NAME
+from twinbench.harness.run_folder.live_curves import parse_curves, read_curves
 from twinbench.results.record import BrokenArtefact, TornRecord, read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
 
 LOG_BYTES = 4000
 
 
-def details(folder: Path, trial: Trial, axes: tuple[str, ...]) -> dict[str, Any]:
-    """What there is about a planned trial. Reads nothing outside of `folder`."""
-    curves = read_curves(trial_folder(folder, trial.trial_id) / FILE_NAME)
-    ended: dict[str, str] = {}
+def trial_details(folder: Path, trial: Trial, axes: tuple[str, ...]) -> dict[str, object]:
+    """Return what the folder holds about a planned trial. Reads nothing outside of `folder`.
+
+    `status`, `reason` and `traceback` are empty until it is recorded.
+    """
+    curves = read_curves(trial_folder(folder, trial.trial_id))
+    settings = {**trial.settings, **trial.training}
+    status = reason = traceback = ""
     try:
         record = read_record(record_path(folder, trial.trial_id))
         result = record["result"]
+        status, reason = result["status"], result["reason"]
         traceback = str(record["circumstance"].get("traceback", ""))
-        ended = {"status": result["status"], "reason": result["reason"], "traceback": traceback}
         if reference := result.get("curves"):
-            curves = checked_curves(json.loads(read_artefact(folder, reference)))
-    except (TornRecord, BrokenArtefact, ValueError, RecursionError):
-        pass  # it runs, or what it left is spoilt, which the overview says
+            curves = parse_curves(read_artefact(folder, reference))
+    except (TornRecord, BrokenArtefact):
+        pass  # the trial is running, or its files are damaged, which the page's list of failures says
     return {
         "trial_id": trial.trial_id,
-        "label": label(trial, axes),
+        "label": trial_label(trial, axes),
         "seed": trial.seed,
-        "settings": {name: json.dumps(value, ensure_ascii=False) for name, value in _settings(trial).items()},
-        "status": ended.get("status", ""),
-        "reason": ended.get("reason", ""),
-        "traceback": ended.get("traceback", ""),
+        "settings": {name: json.dumps(value, ensure_ascii=False) for name, value in settings.items()},
+        "status": status,
+        "reason": reason,
+        "traceback": traceback,
         "curves": curves,
         "log": _end_of_log(folder, trial.trial_id),
     }
 
 
-def _settings(trial: Trial) -> dict[str, Any]:
-    return {**trial.settings, **trial.training}
-
-
 def _end_of_log(folder: Path, trial_id: str) -> str:
-    """The last lines that the latest attempt printed. A log that is a link to elsewhere is none."""
+    """Return the last LOG_BYTES that the latest attempt printed; empty if the log is a link out of the folder."""
     numbers = attempt_numbers(folder, trial_id)
     if not numbers:
         return ""

@@ -1,13 +1,13 @@
-"""Attempts at a trial: who runs it, how far they are, how it ended. An attempt's file is also the lease on its trial.
+"""Attempts at a trial. The file of an attempt reports its progress and is the worker's lease on the trial.
 
-    trials/TRIAL_ID/attempt-0001.json    created by the one worker that claims the trial, then replaced as it goes on
-    trials/TRIAL_ID/attempt-0001.log     what was printed meanwhile
-    trials/TRIAL_ID/state.pt             what the next attempt goes on from
-    trials/TRIAL_ID/curves.json          the curves so far, for people who watch
+    trials/TRIAL_ID/attempt-0001.json    created by the worker that claims the trial, replaced with every heartbeat
+    trials/TRIAL_ID/attempt-0001.log     everything that the worker printed
+    trials/TRIAL_ID/state.pt             the checkpoint from which the next attempt continues
+    trials/TRIAL_ID/curves.json          the curves so far, for display only
 
-A trial is claimed by creating the file of the next number, which the file system lets one worker do: no lock, nothing
-to break, and no lease that could be deleted under somebody. Who finds a higher number than its own has lost the
-lease. All a lost lease can cost is a second run of a trial, whose state and record are written whole and equal.
+A worker claims a trial by creating the file with the next number. The file system lets only one worker do so, so no
+lock is needed and no lease is ever deleted. A worker that finds a higher number than its own has lost the lease. At
+worst a lost lease makes a trial run twice; both runs write the same state and record, each as a whole file.
 """
 
 import contextlib
@@ -19,40 +19,40 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, Unpack, cast, get_type_hints
 
 from twinbench.results.atomic_files import write_json_atomically
 from twinbench.results.record import TornRecord, read_record, record_path
 from twinbench.sweeps.hashing import canonical_json
 
 BEAT_SECONDS = 10.0
-# An NFS client may show a file for a minute as it was; a lease that is taken too early costs a duplicate run.
+# An NFS client may show an old version of a file for a minute. Taking a lease too early makes a trial run twice.
 STALE_SECONDS = 180.0
 REPORT_SECONDS = 1.0
-DEATHS_ALLOWED = 3  # attempts in a row whose process died where it began, and alone: the trial is what kills it
-ENDS_ALLOWED = 10  # attempts in a row that ended where they began, however: a node lost, a slot too short to evaluate
-DIED = "died"  # an attempt's end: its process died, or a rank's, or its process has lost its device
+DEATHS_ALLOWED = 3  # attempts in a row whose process died, alone and without progress: the trial itself kills it
+ENDS_ALLOWED = 10  # attempts in a row without progress for any cause: a lost node, a slot too short to evaluate in
+DIED = "died"  # status of an attempt whose process or rank died, or whose process has lost its device
 
 _NAME = re.compile(r"attempt-(\d{4,})\.json")
 
 
 def trial_folder(run_folder: Path, trial_id: str) -> Path:
-    """Where a trial keeps its attempts, logs and state."""
+    """Return the folder of a trial's attempts, logs and state."""
     return run_folder / "trials" / trial_id
 
 
 def attempt_file(run_folder: Path, trial_id: str, number: int, suffix: str = ".json") -> Path:
-    """The attempt's own file, or its log with suffix ".log"."""
+    """Return the path of an attempt's file, or of its log if `suffix` is ".log"."""
     return trial_folder(run_folder, trial_id) / f"attempt-{number:04d}{suffix}"
 
 
 def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
-    """The numbers of all attempts so far, ascending."""
+    """Return the numbers of all attempts so far, ascending."""
     try:
         names = os.listdir(trial_folder(run_folder, trial_id))
     except FileNotFoundError:
@@ -60,37 +60,76 @@ def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
-def read_attempt(run_folder: Path, trial_id: str, number: int) -> dict[str, Any]:
-    """What an attempt last told of itself; empty for a file that was created and not yet written."""
+class AttemptInfo(TypedDict, total=False):
+    """Content of an attempt's file. The process that started the worker is its `parent`."""
+
+    number: int
+    status: str  # running, interrupted, died, or that of the record
+    host: str
+    machine: str  # see `machine`
+    pid: int
+    process_start: str
+    parent: int
+    parent_start: str
+    where: str  # the launcher's name for the worker
+    started: str
+    updated: str
+    beat: int  # grows with every write
+    epoch: int
+    step: int
+    steps: int
+    from_step: int  # the step at which this attempt began
+    images_per_second: float
+    seconds: float
+    reason: str
+
+
+_KINDS = get_type_hints(AttemptInfo)
+
+
+def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
+    """Return the content of an attempt's file; empty if the worker has created the file and not yet written it.
+
+    Keys that are unknown or have an impossible value are left out.
+    """
     try:
-        told = json.loads(attempt_file(run_folder, trial_id, number).read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(attempt_file(run_folder, trial_id, number).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    items = content.items() if isinstance(content, dict) else ()
+    return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})
 
 
-def last_attempt(run_folder: Path, trial_id: str) -> dict[str, Any]:
-    """The latest attempt as it told of itself; empty where there was none."""
+def _is_possible(value: object, kind: type | None) -> bool:
+    if kind is None or kind is str:
+        return kind is str and isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < 2**53 and (kind is float or isinstance(value, int))  # NaN is not
+
+
+def last_attempt(run_folder: Path, trial_id: str) -> AttemptInfo:
+    """Return the content of the latest attempt's file; empty if there is no attempt."""
     return _latest(run_folder, trial_id)[1]
 
 
-def _latest(run_folder: Path, trial_id: str) -> tuple[int, dict[str, Any]]:
-    """The latest attempt's number, by its file's name, and what it told, which may be nothing yet; 0 for none."""
+def _latest(run_folder: Path, trial_id: str) -> tuple[int, AttemptInfo]:
+    """Return the number of the latest attempt (0 for none) and the content of its file, which may be empty."""
     last = max(attempt_numbers(run_folder, trial_id), default=0)
-    return last, read_attempt(run_folder, trial_id, last) if last else {}
+    return last, read_attempt(run_folder, trial_id, last) if last else AttemptInfo()
 
 
-def is_running(attempt: Mapping[str, Any]) -> bool:
-    """Whether the attempt has not said that it ended. It may have died since: `Others` tells."""
+def is_running(attempt: AttemptInfo) -> bool:
+    """Whether the attempt has not recorded an end. Its worker may have died: `LeaseObserver` detects that."""
     return attempt.get("status") == "running"
 
 
-# --- is the holder alive? -------------------------------------------------------------------------------------------
+# --- whether the holder is alive ------------------------------------------------------------------------------------
 
 
 @cache
 def machine() -> str:
-    """This boot of this machine, and the processes that are visible here: where process numbers mean something."""
+    """Return an id of this boot of this machine and its process namespace, within which process ids are comparable."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
@@ -99,7 +138,7 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine started, in the kernel's count; empty if it is gone or nothing can be known."""
+    """Return when a process of this machine started, in kernel ticks; empty if it is gone or cannot be seen."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -108,31 +147,33 @@ def process_start(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 
-def process_lives(attempt: Mapping[str, Any]) -> bool | None:
-    """Whether the attempt's process is still there; None where that cannot be seen, since it is another machine's."""
+def process_lives(attempt: AttemptInfo) -> bool | None:
+    """Whether the attempt's process exists; None if that cannot be seen, because it runs on another machine."""
     return _lives(attempt, "pid", "process_start")
 
 
-def died_alone(attempt: Mapping[str, Any]) -> bool:
-    """Whether the attempt's process is seen to be gone while the one that started it lives on.
+def died_alone(attempt: AttemptInfo) -> bool:
+    """Whether the attempt's process is gone and its parent process still lives.
 
-    Where both are gone a node was lost, a job was killed or the power cut: no fault of the trial.
+    If both are gone, a node was lost, a job was killed or the power failed: the trial did not cause it.
     """
     return process_lives(attempt) is False and _lives(attempt, "parent", "parent_start") is True
 
 
-def _lives(attempt: Mapping[str, Any], pid_key: str, start_key: str) -> bool | None:
+def _lives(
+    attempt: AttemptInfo, pid_key: Literal["pid", "parent"], start_key: Literal["process_start", "parent_start"]
+) -> bool | None:
     if not attempt.get("machine") or attempt["machine"] != machine():
         return None
-    pid = int(attempt.get(pid_key, 0))
+    pid = attempt.get(pid_key, 0)
     started = process_start(pid)
     if not started and _is_hidden(pid):
         return None
-    return bool(started) and started == str(attempt[start_key])
+    return bool(started) and started == attempt.get(start_key)
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether it is another user's, of which /proc may show nothing."""
+    """Whether the process belongs to another user, so that /proc may not show it."""
     try:
         os.kill(pid, 0)
     except OSError as error:
@@ -141,17 +182,18 @@ def _is_hidden(pid: int) -> bool:
 
 
 @dataclass
-class Others:
-    """What one watcher has seen of other workers' leases: a beat that stands still too long means that they are dead.
+class LeaseObserver:
+    """Decides whether other workers are alive, from the heartbeats that this process has seen of them.
 
-    Time is counted here, by this process's own clock, so that clocks which differ between machines do no harm.
+    A worker whose heartbeat does not change for `stale_seconds` is taken for dead. The time is measured with this
+    process's own clock, so clocks that differ between machines do no harm.
     """
 
     stale_seconds: float = STALE_SECONDS
-    _seen: dict[str, tuple[str, float, bool]] = field(default_factory=dict)
+    _seen: dict[str, tuple[str, float, bool]] = field(default_factory=dict)  # heartbeat, since when, whether it moved
 
-    def holds(self, trial_id: str, number: int, attempt: Mapping[str, Any]) -> bool:
-        """Whether the attempt's worker has to be taken for alive."""
+    def holds(self, trial_id: str, number: int, attempt: AttemptInfo) -> bool:
+        """Whether the worker of attempt `number` must be taken for alive."""
         if attempt and not is_running(attempt):
             return False
         beat = f"{number}:{attempt.get('beat')}"
@@ -162,15 +204,15 @@ class Others:
         lives = process_lives(attempt)
         return time.monotonic() - since < self.stale_seconds if lives is None else lives
 
-    def beats(self, trial_id: str) -> bool:
-        """Whether the holder was seen to beat: a process that is only not yet gone is not."""
+    def has_beaten(self, trial_id: str) -> bool:
+        """Whether the holder's heartbeat was seen to change. That of a dead process that still exists does not."""
         return self._seen.get(trial_id, ("", 0.0, False))[2]
 
 
-def is_free(run_folder: Path, trial_id: str, others: Others) -> bool:
-    """Whether a claim of the trial would be tried: it has no record, and nobody is seen to hold it."""
-    last, told = _latest(run_folder, trial_id)
-    held = last and others.holds(trial_id, last, told)
+def is_free(run_folder: Path, trial_id: str, leases: LeaseObserver) -> bool:
+    """Whether the trial can be claimed: it has no record and no living worker holds it."""
+    last, attempt = _latest(run_folder, trial_id)
+    held = last and leases.holds(trial_id, last, attempt)
     return not held and not is_recorded(run_folder, trial_id)
 
 
@@ -178,13 +220,13 @@ def is_free(run_folder: Path, trial_id: str, others: Others) -> bool:
 
 
 class Attempt:
-    """One worker's hold on one trial: tells how far it is, beats, and says how it ended."""
+    """One worker's attempt at one trial. Its file reports progress, shows the heartbeat and records how it ended."""
 
     def __init__(self, run_folder: Path, trial_id: str, number: int, where: str):
         self.run_folder, self.trial_id, self.number = run_folder, trial_id, number
-        self.started, self._began, self._told_at = now(), time.monotonic(), 0.0
-        self._writing = threading.Lock()  # the heart's thread beats while the trial's own reports
-        self._told: dict[str, Any] = {
+        self.started, self._began, self._written_at = now(), time.monotonic(), 0.0
+        self._writing = threading.Lock()  # the heartbeat thread writes while the trial's own thread reports
+        self._content: AttemptInfo = {
             "number": number,
             "status": "running",
             "host": socket.gethostname(),
@@ -200,92 +242,102 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long this attempt has been going on."""
+        """Time since this attempt began."""
         return time.monotonic() - self._began
 
     @property
     def log(self) -> Path:
-        """Where what is printed goes."""
+        """File for everything that the worker prints."""
         return attempt_file(self.run_folder, self.trial_id, self.number, ".log")
 
     def first_started(self) -> str:
-        """When the trial's first attempt began."""
-        first = read_attempt(self.run_folder, self.trial_id, 1) if self.number > 1 else {}
-        return str(first.get("started", self.started))
+        """Return the start time of the trial's first attempt."""
+        first = read_attempt(self.run_folder, self.trial_id, 1) if self.number > 1 else AttemptInfo()
+        return first.get("started", self.started)
 
-    def report(self, **values: Any) -> None:
-        """Takes `values` in, and writes them at most once a second: they are for looking at."""
+    def report(self, **progress: Unpack[AttemptInfo]) -> None:
+        """Update the progress. It is written at most once a second, since it is only for display."""
         with self._writing:
-            self._told |= values
-            if "step" in values:
-                self._told.setdefault("from_step", values["step"])
-        if time.monotonic() - self._told_at >= REPORT_SECONDS:
+            self._content |= progress
+            if "step" in progress:
+                self._content.setdefault("from_step", progress["step"])
+        if time.monotonic() - self._written_at >= REPORT_SECONDS:
             self.beat()
 
     def beat(self) -> None:
-        """Shows the others that this worker lives."""
+        """Write the file with a new heartbeat, which shows other workers that this one is alive."""
         with self._writing:
-            self._told_at = time.monotonic()
-            self._told |= {"beat": self._told["beat"] + 1, "updated": now()}
+            self._written_at = time.monotonic()
+            self._content |= {"beat": self._content["beat"] + 1, "updated": now()}
             file = attempt_file(self.run_folder, self.trial_id, self.number)
-            write_json_atomically(file, self._told, durable=False)
+            write_json_atomically(file, self._content, durable=False)
+
+    def create(self) -> bool:
+        """Create the file, which claims the trial; False if another worker has created it first."""
+        file = attempt_file(self.run_folder, self.trial_id, self.number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Exclusive creation is atomic on local file systems and on NFS from version 3 on.
+            with file.open("xb") as created:
+                created.write(canonical_json(self._content))
+        except FileExistsError:
+            return False
+        except OSError:  # a full disk: an empty lease would keep other workers away
+            file.unlink(missing_ok=True)
+            raise
+        return True
 
     def is_lost(self) -> bool:
-        """Whether another worker has taken this one for dead and gone on."""
+        """Whether another worker has taken this one for dead and started the next attempt."""
         return attempt_file(self.run_folder, self.trial_id, self.number + 1).exists()
 
     def end(self, status: str, reason: str = "") -> None:
-        """Gives the lease back and says why."""
+        """Release the lease and record how the attempt ended."""
         with self._writing:
-            self._told |= {"status": status, "seconds": round(self.seconds, 2)} | ({"reason": reason} if reason else {})
+            self._content |= {"status": status, "seconds": round(self.seconds, 2)}
+            if reason:
+                self._content["reason"] = reason
         self.beat()
 
 
-def claim(run_folder: Path, trial_id: str, others: Others, where: str = "") -> Attempt | None:
-    """The next attempt at a trial, or None where it is recorded already or another worker holds it."""
+def claim(run_folder: Path, trial_id: str, leases: LeaseObserver, where: str = "") -> Attempt | None:
+    """Return the next attempt at a trial; None if the trial is recorded or another worker holds it."""
     if is_recorded(run_folder, trial_id):
         return None
-    last, told = _latest(run_folder, trial_id)
-    if last and others.holds(trial_id, last, told):
+    last, before = _latest(run_folder, trial_id)
+    if last and leases.holds(trial_id, last, before):
         return None
-    if is_running(told) and died_alone(told):  # said now: who comes later may not see that machine
-        write_json_atomically(attempt_file(run_folder, trial_id, last), told | {"status": DIED}, durable=False)
+    if is_running(before) and died_alone(before):  # recorded now: later workers may be on another machine
+        write_json_atomically(attempt_file(run_folder, trial_id, last), before | {"status": DIED}, durable=False)
     attempt = Attempt(run_folder, trial_id, last + 1, where)
-    file = attempt_file(run_folder, trial_id, last + 1)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # Exclusive creation is atomic on local file systems and on NFS from version 3 on.
-        with file.open("xb") as created:
-            created.write(canonical_json(attempt._told))
-    except FileExistsError:
+    if not attempt.create():
         return None
-    except OSError:  # a full disk: an empty lease would keep everybody away
-        file.unlink(missing_ok=True)
-        raise
-    if is_recorded(run_folder, trial_id):  # once more: the last holder may have ended just before the claim
-        file.unlink()
+    if is_recorded(run_folder, trial_id):  # again: the last holder may have ended just before the claim
+        attempt_file(run_folder, trial_id, last + 1).unlink()
         return None
     return attempt
 
 
-def give_back(run_folder: Path, pids: Collection[int]) -> None:
-    """Ends the attempts of processes of this machine that were killed through no fault of their trials.
+def interrupt_attempts(run_folder: Path, pids: Collection[int]) -> None:
+    """Mark as interrupted the attempts of processes on this machine that were killed by no fault of their trials.
 
-    Processes that they had forked for their trials are killed with them.
+    Processes that they had forked for their trials are killed, too.
     """
     for name in os.listdir(run_folder / "trials"):
         with contextlib.suppress(OSError):
-            told = last_attempt(run_folder, name)
-            if not is_running(told) or told["machine"] != machine() or not {told["pid"], told["parent"]} & {*pids}:
+            attempt = last_attempt(run_folder, name)
+            if not is_running(attempt) or attempt["machine"] != machine():
                 continue
-            if process_lives(told):
-                os.kill(told["pid"], signal.SIGKILL)
-            file = attempt_file(run_folder, name, told["number"])
-            write_json_atomically(file, told | {"status": "interrupted"}, durable=False)
+            if not {attempt["pid"], attempt["parent"]} & {*pids}:
+                continue
+            if process_lives(attempt):
+                os.kill(attempt["pid"], signal.SIGKILL)
+            file = attempt_file(run_folder, name, attempt["number"])
+            write_json_atomically(file, attempt | {"status": "interrupted"}, durable=False)
 
 
 def is_recorded(run_folder: Path, trial_id: str) -> bool:
-    """Whether there is a whole record of the trial."""
+    """Whether the trial has a whole record."""
     path = record_path(run_folder, trial_id)
     if not path.exists():
         return False
@@ -297,35 +349,39 @@ def is_recorded(run_folder: Path, trial_id: str) -> bool:
 
 
 def why_hopeless(run_folder: Path, trial_id: str, number: int) -> str:
-    """Why attempt `number` at the trial should not be made, after those before it; empty where it should."""
-    ends = _ends_in_a_row(run_folder, trial_id, number)
-    deaths = list(itertools.takewhile(lambda told: told.get("status") == DIED, ends))
+    """Return why attempt `number` at the trial should not be made; empty if it should.
+
+    It should not if the attempts before it died, or made no progress, too many times in a row.
+    """
+    ends = _ends_without_progress(run_folder, trial_id, number)
+    deaths = list(itertools.takewhile(lambda attempt: attempt.get("status") == DIED, ends))
     if len(deaths) >= DEATHS_ALLOWED:
         last = deaths[0].get("reason", "")
         return f"its process died {len(deaths)} times in a row" + (f": {last}" if last else "")
     if len(ends) >= ENDS_ALLOWED:
-        told_to_end = ends[0].get("status") == "interrupted"
-        last = ends[0].get("reason") or ("its worker was told to end" if told_to_end else "its worker was gone")
-        return f"{len(ends)} attempts in a row ended where they began, at step {ends[0].get('from_step', 0)}: {last}"
+        was_interrupted = ends[0].get("status") == "interrupted"
+        last = ends[0].get("reason") or ("its worker was asked to stop" if was_interrupted else "its worker was lost")
+        return f"{len(ends)} attempts in a row made no progress after step {ends[0].get('from_step', 0)}: {last}"
     return ""
 
 
-def _ends_in_a_row(run_folder: Path, trial_id: str, number: int) -> list[dict[str, Any]]:
-    """Attempts before `number`, the last one first, as far back as all began at one step and left no record.
+def _ends_without_progress(run_folder: Path, trial_id: str, number: int) -> list[AttemptInfo]:
+    """Return the attempts before `number`, latest first, back to the last one that made progress or left a record.
 
-    Those that were interrupted for a reason (a full disk, a `cancel`, a lost lease) are none of the trial's doing.
+    Attempts made no progress if they all began at the same step. One that was interrupted with a reason (a full disk, a
+    `cancel`, a lost lease) also ends the list: the trial did not cause it.
     """
-    ends: list[dict[str, Any]] = []
+    ends: list[AttemptInfo] = []
     for before in range(number - 1, max(0, number - 1 - ENDS_ALLOWED), -1):
-        told = read_attempt(run_folder, trial_id, before)
-        place = [one["from_step"] for one in [*ends, told] if "from_step" in one]  # none: it did not come so far
-        has_a_reason = told.get("status") == "interrupted" and told.get("reason")
-        if has_a_reason or told.get("status") not in ("running", "interrupted", DIED) or len(set(place)) > 1:
+        attempt = read_attempt(run_folder, trial_id, before)
+        first_steps = {one["from_step"] for one in [*ends, attempt] if "from_step" in one}
+        has_a_reason = attempt.get("status") == "interrupted" and attempt.get("reason")
+        if has_a_reason or attempt.get("status") not in ("running", "interrupted", DIED) or len(first_steps) > 1:
             break
-        ends.append(told)
+        ends.append(attempt)
     return ends
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,30 +1,43 @@
-"""The curves of a trial that still runs, for people who watch: `trials/TRIAL_ID/curves.json`, gone once it is recorded.
+"""Curves of a trial that is running: `trials/TRIAL_ID/curves.json`, deleted once the trial is recorded.
 
-Nothing that is computed rests on this file: the state holds the curves that a trial goes on with.
+They are for display only: a trial that resumes takes its curves from its checkpoint.
 """
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import canonical_json
 
 FILE_NAME = "curves.json"
 LEAST_SECONDS = 1.0
-LEAST_TIMES_ITS_COST = 100  # one per cent of the training at most, however long the curves get
+LEAST_TIMES_ITS_COST = 100  # writing takes at most one per cent of the training, however long the curves get
 
 
-class ShownCurves:
-    """Shows a trial's finished epochs, now and then."""
+@dataclass(frozen=True)
+class Curves:
+    """Series by name, with a value per epoch: None where it was not measured."""
+
+    epoch: tuple[FiniteFloat | None, ...] = ()
+    series: Mapping[str, tuple[FiniteFloat | None, ...]] = field(default_factory=dict)
+
+
+_CURVES = TypeAdapter(Curves)
+
+
+class LiveCurves:
+    """Writes the curves of a trial's finished epochs from time to time."""
 
     def __init__(self, trial_folder: Path):
         self._file, self._next = trial_folder / FILE_NAME, 0.0
 
-    def show(self, finished: Callable[[], dict[str, Any]]) -> None:
-        """Writes what `finished` gives, unless that was done a moment ago. What cannot be written is not missed."""
+    def write(self, finished: Callable[[], Mapping[str, object]]) -> None:
+        """Write what `finished` returns, unless that was done a moment ago. Errors are ignored."""
         began = time.monotonic()
         if began < self._next:
             return
@@ -34,6 +47,22 @@ class ShownCurves:
         self._next = ended + max(LEAST_SECONDS, LEAST_TIMES_ITS_COST * (ended - began))
 
 
-def drop_curves(trial_folder: Path) -> None:
-    """Once the record is written, its artefact holds them."""
+def parse_curves(content: bytes) -> Curves:
+    """Return the curves in a JSON text; no curves if it holds anything else."""
+    try:
+        return _CURVES.validate_json(content)
+    except ValidationError:
+        return Curves()
+
+
+def read_curves(trial_folder: Path) -> Curves:
+    """Return the curves of a running trial; no curves if the file is missing or damaged."""
+    try:
+        return parse_curves((trial_folder / FILE_NAME).read_bytes())
+    except OSError:
+        return Curves()
+
+
+def delete_curves(trial_folder: Path) -> None:
+    """Delete the file, once the record's artefact holds the curves."""
     (trial_folder / FILE_NAME).unlink(missing_ok=True)

@@ -1,88 +1,194 @@
-"""What became of the planned trials so far, from the run folder alone: for people, and for launchers that wait."""
+"""Incremental reader of a run folder: each poll reads only the records and attempts that changed."""
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from twinbench.harness.run_folder.leases import DIED, STALE_SECONDS, Others, is_running, last_attempt, process_lives
-from twinbench.results.record import RECORDS, TornRecord, read_record, record_path
-
-
-def state_of(attempt: Mapping[str, Any]) -> str:
-    """Of a trial without a record: `running`, `silent` when nothing was heard for long, `died`, or `interrupted`."""
-    if not is_running(attempt):
-        return "died" if attempt.get("status") == DIED else "interrupted"
-    lives = process_lives(attempt)
-    if lives is None:
-        return "silent" if seconds_since(attempt.get("updated") or attempt["started"]) > STALE_SECONDS else "running"
-    return "running" if lives else "died"
-
-
-def seconds_since(time: str) -> float:
-    """From a time as attempts tell it until now."""
-    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+from twinbench.harness.run_folder.leases import (
+    DIED,
+    STALE_SECONDS,
+    AttemptInfo,
+    LeaseObserver,
+    attempt_file,
+    attempt_numbers,
+    is_running,
+    last_attempt,
+    process_lives,
+    read_attempt,
+)
+from twinbench.results.record import RECORDS, Record, TornRecord, read_record
 
 
-def at_work(run_folder: Path) -> list[dict[str, Any]]:
-    """The attempts in the folder that are seen to go on."""
-    found = [last_attempt(run_folder, name) for name in _names(run_folder / "trials")]
-    return [attempt for attempt in found if attempt and state_of(attempt) == "running"]
+@dataclass(frozen=True)
+class RecordSummary:
+    """The part of a record that progress views show. `seconds`: training and evaluation; metrics by (name, split)."""
+
+    status: str
+    reason: str
+    metrics: Mapping[tuple[str, str], float]
+    seconds: float
+    finished: str
+    attempts: int
 
 
-class Survey:
-    """Looks at a run folder again and again, and reads only what is new."""
+class RunProgress:
+    """Records and attempts of the `planned` trials in a run folder.
 
-    def __init__(self, run_folder: Path, trial_ids: Iterable[str]):
-        self._folder, self._planned = run_folder, frozenset(trial_ids)
-        self.recorded: dict[str, str] = {}
+    The caller may replace `planned` at any time, for example when the plan has grown. A folder that does not exist has
+    no records and no attempts.
+    """
+
+    def __init__(self, folder: Path, planned: Collection[str]):
+        self.folder, self.planned = folder, planned
+        self.recorded: dict[str, RecordSummary] = {}
+        self.unreadable: dict[str, str] = {}  # file name of a record: what is wrong with it
+        self._record_stamps: dict[str, object] = {}
+        self._attempts: dict[str, tuple[int, object, AttemptInfo]] = {}
 
     @property
     def missing(self) -> int:
-        """How many planned trials have no record."""
-        return len(self._planned) - len(self.recorded)
+        """The number of planned trials without a record."""
+        return len(self.planned) - len(self.recorded)
 
-    def look(self) -> list[str]:
-        """Takes in the records that came since the last look; their trials' ids, in no order that means anything."""
-        fresh = []
-        for trial_id in _names(self._folder / RECORDS, ".json"):
-            if trial_id in self.recorded or trial_id not in self._planned:
+    def poll_records(self) -> list[str]:
+        """Read new and changed records, forget removed ones; return the ids of the trials that were read."""
+        found = {
+            name: inode
+            for name, inode in _entries(self.folder / RECORDS)
+            if name.endswith(".json") and name.removesuffix(".json") in self.planned
+        }
+        self.recorded = {trial_id: one for trial_id, one in self.recorded.items() if f"{trial_id}.json" in found}
+        self.unreadable = {name: problem for name, problem in self.unreadable.items() if name in found}
+        read = []
+        for name, inode in found.items():
+            file, trial_id = self.folder / RECORDS / name, name.removesuffix(".json")
+            # Records are replaced, never edited, so a new one has another inode. An unreadable file may be edited.
+            if trial_id in self.recorded and self._record_stamps[name] == inode:
                 continue
+            stamp = file_stamp(file)
+            if name in self.unreadable and self._record_stamps[name] == stamp:
+                continue
+            self.recorded.pop(trial_id, None)
+            self.unreadable.pop(name, None)
             try:
-                self.recorded[trial_id] = read_record(record_path(self._folder, trial_id))["result"]["status"]
-            except TornRecord:
-                continue
-            fresh.append(trial_id)
-        return fresh
+                self.recorded[trial_id], self._record_stamps[name] = _summary(read_record(file)), inode
+                read.append(trial_id)
+            except TornRecord as error:
+                self.unreadable[name], self._record_stamps[name] = str(error), stamp
+        return read
 
-    def started(self) -> dict[str, dict[str, Any]]:
-        """The last attempt of every trial that was started and has no record."""
-        ids = [name for name in _names(self._folder / "trials") if name in self._planned and name not in self.recorded]
-        return {trial_id: attempt for trial_id in ids if (attempt := last_attempt(self._folder, trial_id))}
+    def poll_attempts(self) -> dict[str, AttemptInfo]:
+        """Return the last attempt of every started trial without a record; read those that changed."""
+        started = [name for name, _ in _entries(self.folder / "trials") if name in self.planned]
+        self._attempts = {
+            trial_id: self._latest_attempt(trial_id) for trial_id in started if trial_id not in self.recorded
+        }
+        return {trial_id: attempt for trial_id, (_, _, attempt) in self._attempts.items() if attempt}
 
-    def running(self) -> dict[str, dict[str, Any]]:
-        """Those of them that have not said that they ended."""
-        return {trial_id: attempt for trial_id, attempt in self.started().items() if is_running(attempt)}
+    def _latest_attempt(self, trial_id: str) -> tuple[int, object, AttemptInfo]:
+        number, stamp, attempt = self._attempts.get(trial_id, (0, None, AttemptInfo()))
+        is_latest = number and not attempt_file(self.folder, trial_id, number + 1).exists()
+        now = file_stamp(attempt_file(self.folder, trial_id, number)) if is_latest else None
+        if now is None:
+            number = max(attempt_numbers(self.folder, trial_id), default=0)
+            now = file_stamp(attempt_file(self.folder, trial_id, number))
+        if now != stamp:
+            attempt = read_attempt(self.folder, trial_id, number)
+        return number, now, attempt
 
-    def why_left(self, before: Mapping[str, dict[str, Any]]) -> str:
-        """What ended the latest attempt that left no record and could say why; empty where none could.
+    def is_worked_on(self, leases: LeaseObserver) -> bool:
+        """Whether a worker, started by any command, holds a trial without a record."""
+        attempts = self.poll_attempts().items()
+        held = [leases.holds(trial_id, self._attempts[trial_id][0], attempt) for trial_id, attempt in attempts]
+        return any(held)  # not lazily: `leases` must observe every attempt
 
-        Attempts that stand as they were `started` `before` tell nothing: they ended in an earlier run.
+    def why_stopped(self, before: Mapping[str, AttemptInfo]) -> str:
+        """Return the reason of the latest attempt that ended without a record; empty if none gave one.
+
+        Attempts that are equal to those in `before` ended in an earlier run and are ignored.
         """
-        started = self.started().items()
-        told = [attempt for name, attempt in started if attempt.get("reason") and attempt != before.get(name)]
-        return str(max(told, key=lambda attempt: str(attempt.get("updated")))["reason"]) if told else ""
-
-    def is_worked_on(self, others: Others) -> bool:
-        """Whether any trial without a record has a worker that has to be taken for alive, whoever started it."""
-        held = [others.holds(name, int(told["number"]), told) for name, told in self.running().items()]
-        return any(held)  # asked of each, since `others` learns from every look
+        attempts = self.poll_attempts().items()
+        ended = [one for trial_id, one in attempts if one.get("reason") and one != before.get(trial_id)]
+        return max(ended, key=lambda one: one.get("updated", ""))["reason"] if ended else ""
 
 
-def _names(folder: Path, suffix: str = "") -> list[str]:
+def _summary(record: Record) -> RecordSummary:
+    result, circumstance = record["result"], record["circumstance"]
+    seconds = [finite(circumstance.get(part)) or 0.0 for part in ("train_seconds", "evaluation_seconds")]
+    return RecordSummary(
+        status=result["status"],
+        reason=result["reason"],
+        metrics={(metric["name"], metric["split"]): float(metric["value"]) for metric in result["metrics"]},
+        seconds=sum(seconds),
+        finished=str(circumstance.get("finished", "")),
+        attempts=int(finite(circumstance.get("attempts")) or 1),
+    )
+
+
+def state_of(attempt: AttemptInfo) -> str:
+    """Return the state of a trial without a record from its last attempt.
+
+    `running`; `silent` if its worker, on another machine, has not reported for STALE_SECONDS; `died`; `interrupted`.
+    """
+    if not is_running(attempt):
+        return DIED if attempt.get("status") == DIED else "interrupted"
+    lives = process_lives(attempt)
+    if lives is None:
+        silence = seconds_since(attempt.get("updated") or attempt.get("started", ""))
+        return "interrupted" if silence is None else "silent" if silence > STALE_SECONDS else "running"
+    return "running" if lives else DIED
+
+
+def seconds_since(time: str) -> float | None:
+    """Return the seconds from an attempt's timestamp until now; None if the timestamp is malformed."""
     try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
+        return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def seconds_left(attempt: AttemptInfo) -> float | None:
+    """Return the remaining training time at the attempt's own pace so far; None before there is a pace."""
+    step, steps = attempt.get("step", 0), attempt.get("steps")
+    done = step - attempt.get("from_step", 0)
+    began, updated = seconds_since(attempt.get("started", "")), seconds_since(attempt.get("updated", ""))
+    if done <= 0 or steps is None or began is None or updated is None:
+        return None
+    return (began - updated) / done * (steps - step)
+
+
+def running_attempts(run_folder: Path) -> list[AttemptInfo]:
+    """Return the attempts in the folder that are running now."""
+    found = [last_attempt(run_folder, name) for name, _ in _entries(run_folder / "trials")]
+    return [attempt for attempt in found if attempt and state_of(attempt) == "running"]
+
+
+def file_stamp(file: Path) -> object:
+    """Return a value that changes when the file is rewritten; None if there is no such file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def finite(value: object) -> float | None:
+    """Return `value` if it is a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _entries(folder: Path) -> list[tuple[str, int]]:
+    """Return name and inode of each entry that is not hidden; nothing if the folder cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, entry.inode()) for entry in entries if not entry.name.startswith(".")]
+    except OSError:
         return []
-    return [name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")]

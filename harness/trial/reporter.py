@@ -3,7 +3,7 @@
 import time
 
 from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.loop import finished_curves
 from twinbench.harness.trial.execute import Report
@@ -16,7 +16,7 @@ def reporter(attempt: Attempt) -> Report:
     between epochs and the turns of a pack's other trials.
     """
     began, images_before = time.perf_counter(), 0
-    printed, shown = -1, ShownCurves(trial_folder(attempt.run_folder, attempt.trial_id))
+    printed, live_curves = -1, LiveCurves(trial_folder(attempt.run_folder, attempt.trial_id))
 
     def report(progress: Progress, step: int, steps: int) -> None:
         nonlocal printed, images_before
@@ -29,6 +29,6 @@ def reporter(attempt: Attempt) -> Report:
             loss = (progress.curves.get("loss") or [None])[-1]
             details = "" if loss is None else f", loss {loss:.5g}, {rate:.0f} images/s"
             print(f"{now()} epoch {progress.epoch}, step {step} of {steps}{details}", flush=True)
-            shown.show(lambda: finished_curves(progress))
+            live_curves.write(lambda: finished_curves(progress))
 
     return report

@@ -17,14 +17,14 @@ from twinbench.harness.run_folder.heartbeat import LOST, Heart
 from twinbench.harness.run_folder.leases import (
     DIED,
     Attempt,
-    Others,
+    LeaseObserver,
     claim,
     is_recorded,
     now,
     trial_folder,
     why_hopeless,
 )
-from twinbench.harness.run_folder.live_curves import drop_curves
+from twinbench.harness.run_folder.live_curves import delete_curves
 from twinbench.harness.system import provenance
 from twinbench.harness.system.memory import Room, has_run_out
 from twinbench.harness.training.checkpoint import drop_state, saved_progress
@@ -69,7 +69,7 @@ def run_trial(
     trial: Trial,
     surroundings: Surroundings,
     should_stop: Callable[[], bool] = lambda: False,
-    others: Others | None = None,
+    leases: LeaseObserver | None = None,
     execute: Execute | None = None,
 ) -> str:
     """Claims `trial`, runs it from where it stopped and writes its record last. Returns the status.
@@ -78,14 +78,14 @@ def run_trial(
     says that another worker holds it or that it is recorded already. Raises Unwritable, and BrokenDevice, after which
     the process must end.
     """
-    return run_pack([trial], surroundings, should_stop, others, execute)[0]
+    return run_pack([trial], surroundings, should_stop, leases, execute)[0]
 
 
 def run_pack(
     trials: Sequence[Trial],
     surroundings: Surroundings,
     should_stop: Callable[[], bool] = lambda: False,
-    others: Others | None = None,
+    leases: LeaseObserver | None = None,
     execute: Execute | None = None,
 ) -> list[str]:
     """Runs `trials` as `run_trial` does one, an update of each in turn. Returns their statuses.
@@ -102,7 +102,7 @@ def run_pack(
 
     device = torch.device(surroundings.device)
     room, streams = Room(device), own_streams(device, len(trials))
-    runs = {number: _run(trial, surroundings, stops, others, execute, room) for number, trial in enumerate(trials)}
+    runs = {number: _run(trial, surroundings, stops, leases, execute, room) for number, trial in enumerate(trials)}
     errors = []
     while runs:
         for number, run in list(runs.items()):
@@ -127,13 +127,13 @@ def _run(
     trial: Trial,
     surroundings: Surroundings,
     should_stop: Callable[[], bool],
-    others: Others | None,
+    leases: LeaseObserver | None,
     execute: Execute | None,
     room: Room,
 ) -> Generator[None, None, str]:
     folder = surroundings.run_folder
     with _unwritable_told(None):
-        attempt = claim(folder, trial.trial_id, others or Others(), surroundings.where)
+        attempt = claim(folder, trial.trial_id, leases or LeaseObserver(), surroundings.where)
     if attempt is None:
         return "taken"
     if reason := why_hopeless(folder, trial.trial_id, attempt.number):
@@ -334,7 +334,7 @@ def _write(
         "traceback": trace,
     }
     write_record(run_folder, result, circumstance)
-    drop_curves(trial_folder(run_folder, trial.trial_id))
+    delete_curves(trial_folder(run_folder, trial.trial_id))
 
 
 def _derived(trial: Trial) -> dict[str, object]:

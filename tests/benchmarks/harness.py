@@ -28,7 +28,7 @@ import torch
 from conftest import CLAIM, SyntheticRun, fill, invented_curves
 from measuring import in_turn, surroundings, write
 
-from twinbench.harness.run_folder.leases import Others, claim
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.loss_log import Losses
 from twinbench.harness.trial.reporter import reporter
@@ -91,7 +91,7 @@ def new_run(client: Any, name: str) -> str:
 
 def our_log(folder: Path) -> tuple[Log, Progress]:
     """All that a step on a CPU does with its loss: kept, looked at, added to the epoch's sums, reported."""
-    attempt = claim(folder, "0" * 16, Others())
+    attempt = claim(folder, "0" * 16, LeaseObserver())
     assert attempt is not None
     losses, progress = Losses(64, 10**9, 10**9), Progress()
     progress.train_seconds = 1.0

@@ -29,7 +29,7 @@ from rich.console import Console
 
 from twinbench.harness.launchers.launcher import count_statuses
 from twinbench.harness.launchers.worker_pool import WorkerPool
-from twinbench.harness.monitor.progress_bars import Watch
+from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial.execute import Surroundings
@@ -90,10 +90,10 @@ def local(count: int, folder: Path, isolate: bool = False) -> float:
     """Plan, claim, run, record, ingest under the local launcher; the seconds of starting and ending its workers."""
     content = planned(count)
     write_plan(folder, content)
-    watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
+    watch = ProgressBars(folder, content.axes, content.trials, Console(quiet=True))
     begun = time.time()
     here = Surroundings(folder, keep_log=True, isolate=isolate)
-    WorkerPool(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.look)
+    WorkerPool(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.update)
     ended = time.time()
     finish(content, folder)
     return idle(folder, begun, ended)
@@ -117,11 +117,11 @@ def on_ray(count: int, folder: Path) -> float:
 
     content = planned(count)
     write_plan(folder, content)
-    watch = Watch(folder, content.axes, content.trials, Console(quiet=True))
+    watch = ProgressBars(folder, content.axes, content.trials, Console(quiet=True))
     actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op_once_all_are_warm)
     begun = time.time()
     actors.start(WORKERS, print)
-    while not watch.look():
+    while not watch.update():
         time.sleep(0.05)
     ended = time.time()
     finish(content, folder)

@@ -30,7 +30,7 @@ from measuring import surroundings, write
 from twinbench.harness.planning import check, plan
 from twinbench.harness.run_folder.layout import planned_trials, write_plan
 from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.metrics import MetricValue
@@ -92,7 +92,7 @@ def record(folder: Path, trial: Trial) -> None:
 def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
     """Records come, PER_SECOND of them, while two trials run."""
     running = [Attempt(folder, trial.trial_id, 1, "here") for trial in trials[-2:]]
-    shown = [ShownCurves(trial_folder(folder, trial.trial_id)) for trial in trials[-2:]]
+    shown = [LiveCurves(trial_folder(folder, trial.trial_id)) for trial in trials[-2:]]
     began = time.monotonic()
     for number, trial in enumerate(trials[BEFORE:-2]):
         if (wait := began + number / PER_SECOND - time.monotonic()) > 0:
@@ -101,7 +101,7 @@ def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
             return
         for attempt, its in zip(running, shown, strict=True):
             attempt.report(step=number, steps=TRIALS, epoch=number, images_per_second=100.0)
-            its.show(lambda epochs=number: curves(epochs))  # type: ignore[misc]
+            its.write(lambda epochs=number: curves(epochs))  # type: ignore[misc]
         record(folder, trial)
 
 

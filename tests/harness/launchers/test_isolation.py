@@ -14,7 +14,7 @@ from twinbench.harness.launchers import isolation, worker_loop
 from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import write_plan
-from twinbench.harness.run_folder.leases import Others, attempt_file, claim, read_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, attempt_file, claim, read_attempt
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, Unwritable
@@ -111,11 +111,11 @@ def test_a_worker_that_is_told_to_stop_tells_the_trial_and_waits_for_it(planned:
 
 
 def test_no_process_is_started_for_trials_that_others_hold(planned: Plan, tmp_path: Path) -> None:
-    held = [claim(tmp_path, trial.trial_id, Others()) for trial in planned.trials]
+    held = [claim(tmp_path, trial.trial_id, LeaseObserver()) for trial in planned.trials]
     assert all(held)
-    others = Others()
+    leases = LeaseObserver()
     for trial in planned.trials:
-        assert isolation.run_pack_in_fork([trial], Surroundings(tmp_path), lambda: False, others, _fails) == ["taken"]
+        assert isolation.run_pack_in_fork([trial], Surroundings(tmp_path), lambda: False, leases, _fails) == ["taken"]
 
 
 def _fails(*_: Any) -> Run:
@@ -125,7 +125,7 @@ def _fails(*_: Any) -> Run:
 def test_a_lease_of_which_only_the_name_was_written_is_taken_over(
     planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_loop, "Others", lambda: Others(stale_seconds=0.5))
+    monkeypatch.setattr(worker_loop, "LeaseObserver", lambda: LeaseObserver(stale_seconds=0.5))
     first = planned.trials[0]
     torn = attempt_file(tmp_path, first.trial_id, 1)
     torn.parent.mkdir(parents=True)

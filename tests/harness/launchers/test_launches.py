@@ -24,8 +24,8 @@ from twinbench.harness.launchers.ray_actors import Actors
 from twinbench.harness.launchers.site import RaySite
 from twinbench.harness.launchers.slurm_queue import departed_slots, launched
 from twinbench.harness.launchers.worker_pool import WorkerPool
-from twinbench.harness.monitor.progress_bars import Watch
-from twinbench.harness.monitor.status import Status, shown
+from twinbench.harness.monitor.progress_bars import ProgressBars
+from twinbench.harness.monitor.terminal import status_text
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import (
     cancel,
@@ -38,8 +38,8 @@ from twinbench.harness.run_folder.layout import (
     write_launch,
     write_plan,
 )
-from twinbench.harness.run_folder.leases import Others, attempt_file, claim, read_attempt
-from twinbench.harness.run_folder.progress import at_work
+from twinbench.harness.run_folder.leases import LeaseObserver, attempt_file, claim, read_attempt
+from twinbench.harness.run_folder.progress import running_attempts
 from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.results.record import record_files
@@ -147,7 +147,7 @@ def test_a_slot_that_finds_no_more_looks_once_more_and_takes_what_was_planned_si
     write_plan(tmp_path, planned)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert slurm_slot._leaves_work(tmp_path)
-    held = [claim(tmp_path, trial.trial_id, Others()) for trial in planned.trials]
+    held = [claim(tmp_path, trial.trial_id, LeaseObserver()) for trial in planned.trials]
     assert not slurm_slot._leaves_work(tmp_path)
     held[0].end("interrupted")
     assert slurm_slot._leaves_work(tmp_path)
@@ -168,9 +168,9 @@ def test_a_slot_in_its_grace_ends_at_a_cancel(tmp_path: Path, monkeypatch: pytes
 
 STUBBORN = """
 import pathlib, signal, sys, time
-from twinbench.harness.run_folder.leases import Others, claim
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-claim(pathlib.Path(sys.argv[1]), sys.argv[2], Others())
+claim(pathlib.Path(sys.argv[1]), sys.argv[2], LeaseObserver())
 print(flush=True)
 time.sleep(60)
 """
@@ -200,7 +200,7 @@ def test_a_worker_that_its_slot_kills_does_not_count_as_one_that_died(
     slurm_slot.stop_children(tmp_path)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
-    assert claim(tmp_path, "a", Others()) is not None
+    assert claim(tmp_path, "a", LeaseObserver()) is not None
     assert read_attempt(tmp_path, "a", 1)["status"] == "interrupted"
 
 
@@ -214,8 +214,8 @@ def test_last_words_of_a_worker_stay_until_its_launch_starts_others_and_are_told
     write_plan(tmp_path, tiny_plan("methods=simclr"))
     write_launch(tmp_path, "ray-a", {"launcher": "ray"})
     console = Console(file=io.StringIO(), width=200)
-    console.print(shown(Status(tmp_path)))
-    assert "a worker of it ended with ValueError: no such thing, on node 7" in console.file.getvalue()
+    console.print(status_text(tmp_path))
+    assert "one of its workers ended with ValueError: no such thing, on node 7" in console.file.getvalue()
     forget_last_words(tmp_path, "ray-a")
     assert last_words(tmp_path, "ray-a") == ""
 
@@ -254,26 +254,26 @@ def test_what_was_given_up_before_a_run_is_not_told_as_its_end(tiny_plan: Planne
     write_plan(tmp_path, planned)
     first, second = [trial.trial_id for trial in planned.trials]
     _end(tmp_path, first, "cancelled")
-    watch = Watch(tmp_path, planned.axes, planned.trials, Console(quiet=True))
-    assert watch.why_left() == ""
+    watch = ProgressBars(tmp_path, planned.axes, planned.trials, Console(quiet=True))
+    assert watch.why_stopped() == ""
     _end(tmp_path, second, "the disk is full")
-    assert watch.why_left() == "the disk is full"
+    assert watch.why_stopped() == "the disk is full"
     _end(tmp_path, first, "its device is broken", later=True)
-    assert watch.why_left() == "its device is broken"
+    assert watch.why_stopped() == "its device is broken"
 
 
 def test_trials_are_at_work_whose_process_is_seen_to_live(tmp_path: Path) -> None:
-    held = claim(tmp_path, "held", Others(), "ray 12345678 actor 3")
+    held = claim(tmp_path, "held", LeaseObserver(), "ray 12345678 actor 3")
     assert held is not None
     for trial_id, told in [("ended", {"status": "interrupted"}), ("died", {"process_start": "gone"})]:
-        assert claim(tmp_path, trial_id, Others()) is not None
+        assert claim(tmp_path, trial_id, LeaseObserver()) is not None
         file = attempt_file(tmp_path, trial_id, 1)
         file.write_text(json.dumps(json.loads(file.read_text()) | told))
-    assert [attempt["where"] for attempt in at_work(tmp_path)] == ["ray 12345678 actor 3"]
+    assert [attempt["where"] for attempt in running_attempts(tmp_path)] == ["ray 12345678 actor 3"]
 
 
 def _end(folder: Path, trial_id: str, reason: str, later: bool = False) -> None:
-    attempt = claim(folder, trial_id, Others())
+    attempt = claim(folder, trial_id, LeaseObserver())
     assert attempt is not None
     attempt.end("interrupted", reason)
     if later:

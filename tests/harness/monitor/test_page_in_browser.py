@@ -15,7 +15,7 @@ from launching import Twinbench, end_well, wait_until
 from serving import running_attempt
 
 from twinbench.harness.run_folder.leases import trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.run_folder.live_curves import LiveCurves
 
 pytestmark = pytest.mark.browser
 
@@ -191,8 +191,8 @@ def test_a_thousand_cells_stay_fluid(
         synthetic_run.record(trial)
     for trial in trials[400:440]:
         running_attempt(synthetic_run.folder, trial["trial_id"], step=1, steps=2)
-        shown = ShownCurves(trial_folder(synthetic_run.folder, trial["trial_id"]))
-        shown.show(lambda: invented_curves("byol", 0))
+        shown = LiveCurves(trial_folder(synthetic_run.folder, trial["trial_id"]))
+        shown.write(lambda: invented_curves("byol", 0))
     with serving(Twinbench(tmp_path, dataset_cache), synthetic_run.folder, browser) as opened:
         page = opened()
         wait_for(page, "document.querySelectorAll('#cells tr').length === 1000")

@@ -21,7 +21,7 @@ from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import live_curves
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.leases import attempt_file, trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_trial
 from twinbench.reports.tables.cells import read_run, records, sections
@@ -42,7 +42,7 @@ NAMES = [
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Asked]]:
     """Makes an application that looks at its folder at every request."""
-    monkeypatch.setattr(server, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(server, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(server, "LEAST_TIMES_ITS_COST", 0.0)
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 60.0)
     made: list[Asked] = []
@@ -249,7 +249,7 @@ def test_what_runs_is_shown_with_its_pace_and_its_curve(
     attempt.report(step=10, steps=40, epoch=2, images_per_second=812.25)
     attempt.beat()
     finished = invented_curves("barlow_twins", 0, epochs=300)
-    ShownCurves(trial_folder(synthetic_run.folder, trial["trial_id"])).show(lambda: finished)
+    LiveCurves(trial_folder(synthetic_run.folder, trial["trial_id"])).write(lambda: finished)
     asked = ask(synthetic_run.folder)
     state = asked().json()
     assert state["state"] == "running" and state["counts"] == {"running": 1}
@@ -289,11 +289,11 @@ def test_readers_share_one_look_and_wait_for_none(
     def slow_look(self: Any) -> Any:
         looks.append(1)
         time.sleep(0.5)
-        return server.Picture("waiting")
+        return server.Snapshot("waiting")
 
-    monkeypatch.setattr(server.Overview, "look", slow_look)
+    monkeypatch.setattr(server.RunView, "poll", slow_look)
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.02)
-    feed = server.Feed(server.Overview(synthetic_run.folder))
+    feed = server.Feed(server.RunView(synthetic_run.folder))
 
     async def ten() -> float:
         began = time.monotonic()
@@ -457,7 +457,7 @@ def test_curves_are_written_at_most_once_a_second_and_what_fails_is_not_missed(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(live_curves.time, "monotonic", lambda: clock[0])
-    shown, asked = ShownCurves(tmp_path / "trial"), []
+    shown, asked = LiveCurves(tmp_path / "trial"), []
 
     def finished() -> dict[str, Any]:
         asked.append(clock[0])
@@ -465,13 +465,13 @@ def test_curves_are_written_at_most_once_a_second_and_what_fails_is_not_missed(
         return {"epoch": [len(asked)], "series": {"loss": [1.0]}}
 
     for _ in range(100):
-        shown.show(finished)
+        shown.write(finished)
         clock[0] += 0.1
     assert len(asked) == 2  # a hundredth of the time
     assert json.loads((tmp_path / "trial" / "curves.json").read_text())["epoch"] == [2]
     (tmp_path / "file").write_text("in the way of the folder")
-    ShownCurves(tmp_path / "file").show(dict)
-    ShownCurves(tmp_path / "nan").show(lambda: {"loss": float("nan")})
+    LiveCurves(tmp_path / "file").write(dict)
+    LiveCurves(tmp_path / "nan").write(lambda: {"loss": float("nan")})
     assert not (tmp_path / "nan" / "curves.json").exists()
 
 
@@ -481,13 +481,13 @@ def test_a_trial_that_is_recorded_leaves_no_curves_beside_its_attempts(
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr(live_curves, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(live_curves, "LEAST_TIMES_ITS_COST", 0)
-    show = ShownCurves.show
+    write = LiveCurves.write
 
-    def and_read(self: ShownCurves, finished: Any) -> None:
-        show(self, finished)
+    def and_read(self: LiveCurves, finished: Any) -> None:
+        write(self, finished)
         shown.append(json.loads(self._file.read_text()))
 
-    monkeypatch.setattr(ShownCurves, "show", and_read)
+    monkeypatch.setattr(LiveCurves, "write", and_read)
     planned = tiny_plan("methods=simclr", "baselines=false")
     write_plan(tmp_path, planned)
     trial = planned.trials[0]

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from twinbench.harness.launchers import local
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.monitor.progress_bars import Watch
+from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.performance import pack_size
 from twinbench.harness.performance.measurements import (
     PackSeconds,
@@ -305,7 +305,7 @@ def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
     monkeypatch.setattr(local, "seconds_in_packs", measured)
     planned = tiny_plan("methods=simclr", "baselines=false", "projector_width=[16, 32]")
     write_plan(tmp_path, planned)
-    watch = Watch(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
+    watch = ProgressBars(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
         launcher = LocalLauncher(devices, workers, measures_packs=True)
         launcher.run(planned, Surroundings(tmp_path, pack=2), watch)
@@ -342,7 +342,7 @@ def test_a_run_measures_threads_and_packs_and_trains_by_them(
     planned, folder = tiny_plan("baselines=false", "seeds=[0]"), tmp_path / "run"
     write_plan(folder, planned)
     told = io.StringIO()
-    watch = Watch(folder, planned.axes, planned.trials, Console(file=told, width=200))
+    watch = ProgressBars(folder, planned.axes, planned.trials, Console(file=told, width=200))
     launcher = LocalLauncher(("cpu",), measures_packs=True, measures_threads=True)
     outcome = launcher.run(planned, Surroundings(folder, pack=4), watch)
     assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped

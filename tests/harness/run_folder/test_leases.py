@@ -16,13 +16,20 @@ import pytest
 import torch
 
 from twinbench.harness.launchers.worker_loop import drain
-from twinbench.harness.monitor.status import log_lines
+from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import leases
 from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heart
 from twinbench.harness.run_folder.layout import allow, cancel, planned_trials, set_failed_aside, write_plan
-from twinbench.harness.run_folder.leases import Attempt, Others, attempt_file, attempt_numbers, claim, read_attempt
-from twinbench.harness.run_folder.progress import Survey
+from twinbench.harness.run_folder.leases import (
+    Attempt,
+    LeaseObserver,
+    attempt_file,
+    attempt_numbers,
+    claim,
+    read_attempt,
+)
+from twinbench.harness.run_folder.progress import RunProgress, state_of
 from twinbench.harness.training.checkpoint import Progress, save_state
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
@@ -62,7 +69,7 @@ def test_of_many_that_claim_at_once_one_gets_the_trial(tmp_path: Path) -> None:
 
     def compete() -> None:
         gate.wait()
-        got.append(claim(tmp_path, ID, Others()))
+        got.append(claim(tmp_path, ID, LeaseObserver()))
 
     threads = [threading.Thread(target=compete) for _ in range(8)]
     for thread in threads:
@@ -75,8 +82,8 @@ def test_of_many_that_claim_at_once_one_gets_the_trial(tmp_path: Path) -> None:
 
 HOLDS = """
 import pathlib, sys
-from twinbench.harness.run_folder.leases import Others, claim
-claim(pathlib.Path(sys.argv[1]), sys.argv[2], Others())
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
+claim(pathlib.Path(sys.argv[1]), sys.argv[2], LeaseObserver())
 print(flush=True)
 sys.stdin.read()
 """
@@ -90,42 +97,42 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once_and_that_of
     )
     assert process.stdout and process.stdin
     process.stdout.readline()
-    assert claim(tmp_path, ID, Others()) is None
+    assert claim(tmp_path, ID, LeaseObserver()) is None
     process.kill()
     process.communicate()
-    taken = claim(tmp_path, ID, Others())
+    taken = claim(tmp_path, ID, LeaseObserver())
     assert taken is not None and taken.number == 2
 
 
 def test_a_process_number_that_was_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
-    attempt = claim(tmp_path, ID, Others())
+    attempt = claim(tmp_path, ID, LeaseObserver())
     assert attempt is not None
     told = json.loads(attempt_file(tmp_path, ID, 1).read_text())
     attempt_file(tmp_path, ID, 1).write_text(json.dumps(told | {"process_start": "1"}))
-    assert claim(tmp_path, ID, Others()) is not None
+    assert claim(tmp_path, ID, LeaseObserver()) is not None
 
 
 def test_the_lease_of_another_machine_is_free_once_its_beat_stood_still_for_long(tmp_path: Path) -> None:
-    others = Others(stale_seconds=0.2)
+    leases = LeaseObserver(stale_seconds=0.2)
     _of_another_machine(tmp_path, updated="2001-01-01T00:00:00+00:00")  # its clock says nothing
     for beat in (1, 2, 3):
         _of_another_machine(tmp_path, beat)
-        assert claim(tmp_path, ID, others) is None
+        assert claim(tmp_path, ID, leases) is None
         time.sleep(0.15)
-    assert others.beats(ID)
+    assert leases.has_beaten(ID)
     time.sleep(0.3)
-    assert claim(tmp_path, ID, others) is not None
+    assert claim(tmp_path, ID, leases) is not None
 
 
 def test_a_lease_that_is_created_and_not_yet_written_is_held(tmp_path: Path) -> None:
     _of_another_machine(tmp_path)
     attempt_file(tmp_path, ID, 1).write_bytes(b"")
-    assert claim(tmp_path, ID, Others()) is None
+    assert claim(tmp_path, ID, LeaseObserver()) is None
 
 
 def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        attempt = claim(tmp_path, ID, Others())
+        attempt = claim(tmp_path, ID, LeaseObserver())
         assert attempt is not None and attempt.number == number
         attempt.end("interrupted", "preempted")
     assert [read_attempt(tmp_path, ID, number)["reason"] for number in (1, 2, 3)] == ["preempted"] * 3
@@ -166,7 +173,7 @@ def test_a_death_counts_where_what_started_the_process_lives_on(
 ) -> None:
     for number in range(1, leases.DEATHS_ALLOWED + 1):
         _left(tmp_path, number, 0, **told)
-        assert claim(tmp_path, ID, Others(stale_seconds=-1.0)) is not None
+        assert claim(tmp_path, ID, LeaseObserver(stale_seconds=-1.0)) is not None
         assert read_attempt(tmp_path, ID, number)["status"] == ("died" if counts else "running")
     assert bool(leases.why_hopeless(tmp_path, ID, leases.DEATHS_ALLOWED + 1)) == counts
 
@@ -176,12 +183,12 @@ def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(t
         assert leases.why_hopeless(tmp_path, ID, number) == ""
         _left(tmp_path, number, 100, status="interrupted")
     hopeless = leases.why_hopeless(tmp_path, ID, leases.ENDS_ALLOWED + 1)
-    assert hopeless == "10 attempts in a row ended where they began, at step 100: its worker was told to end"
+    assert hopeless == "10 attempts in a row made no progress after step 100: its worker was asked to stop"
 
 
 def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> None:
     for number in range(1, 2 * leases.ENDS_ALLOWED):
-        attempt = claim(tmp_path, ID, Others())
+        attempt = claim(tmp_path, ID, LeaseObserver())
         assert attempt is not None
         attempt.report(step=40, steps=100)
         with pytest.raises(worker.Unwritable), worker._unwritable_told(attempt):
@@ -201,7 +208,7 @@ def test_one_attempt_that_was_recorded_or_got_further_begins_the_count_anew(
 def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = tiny_plan("methods=simclr").trials[0]
     for number in (1, 2, 3):
-        attempt = claim(tmp_path, trial.trial_id, Others())
+        attempt = claim(tmp_path, trial.trial_id, LeaseObserver())
         assert attempt is not None and attempt.number == number
         told = read_attempt(tmp_path, trial.trial_id, number) | {"process_start": "gone"}
         attempt_file(tmp_path, trial.trial_id, number).write_text(json.dumps(told))
@@ -305,7 +312,7 @@ def test_cancel_ends_what_runs_as_interrupted(
 def test_the_heart_beats_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.01)
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.BEAT_SECONDS", 0.02)
-    attempt = claim(tmp_path, ID, Others())
+    attempt = claim(tmp_path, ID, LeaseObserver())
     assert attempt is not None
     with Heart(attempt, None, lambda reason: None):
         time.sleep(0.3)
@@ -416,19 +423,19 @@ def test_the_plan_reads_back_as_the_trials_that_were_planned(tiny_plan: Planner,
     assert planned_trials(tmp_path) == list(planned.trials)
 
 
-def test_a_survey_tells_recorded_running_and_interrupted_apart(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_progress_distinguishes_recorded_running_and_interrupted_trials(tiny_plan: Planner, tmp_path: Path) -> None:
     done, running, stopped, *_ = trials = tiny_plan("methods=simclr").trials
-    survey = Survey(tmp_path, [trial.trial_id for trial in trials])
-    assert survey.look() == [] and survey.missing == len(trials)
+    progress = RunProgress(tmp_path, [trial.trial_id for trial in trials])
+    assert progress.poll_records() == [] and progress.missing == len(trials)
     run_trial(done, Surroundings(tmp_path), execute=_execute())
-    claim(tmp_path, running.trial_id, Others())
-    interrupted = claim(tmp_path, stopped.trial_id, Others())
+    claim(tmp_path, running.trial_id, LeaseObserver())
+    interrupted = claim(tmp_path, stopped.trial_id, LeaseObserver())
     assert interrupted is not None
     interrupted.end("interrupted")
-    assert survey.look() == [done.trial_id] and survey.look() == []
-    assert survey.missing == len(trials) - 1
-    assert set(survey.started()) == {running.trial_id, stopped.trial_id}
-    assert set(survey.running()) == {running.trial_id}
+    assert progress.poll_records() == [done.trial_id] and progress.poll_records() == []
+    assert progress.missing == len(trials) - 1
+    states = {trial_id: state_of(attempt) for trial_id, attempt in progress.poll_attempts().items()}
+    assert states == {running.trial_id: "running", stopped.trial_id: "interrupted"}
 
 
 def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
@@ -495,9 +502,9 @@ def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp
         return "done", ""
 
     drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_whole(grow))
-    survey = Survey(tmp_path, [trial.trial_id for trial in both.trials])
-    survey.look()
-    assert survey.missing == 0
+    progress = RunProgress(tmp_path, [trial.trial_id for trial in both.trials])
+    progress.poll_records()
+    assert progress.missing == 0
 
 
 def test_a_worker_leaves_trials_that_others_run_and_stays_for_them_when_asked(
@@ -507,7 +514,7 @@ def test_a_worker_leaves_trials_that_others_run_and_stays_for_them_when_asked(
     planned = tiny_plan("methods=simclr", "baselines=false")
     write_plan(tmp_path, planned)
     trial_id = planned.trials[0].trial_id
-    held = claim(tmp_path, trial_id, Others())
+    held = claim(tmp_path, trial_id, LeaseObserver())
     assert held is not None
     beating = threading.Event()
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from twinbench.harness.monitor.status import log_lines
+from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
-from twinbench.harness.run_folder.leases import Others, attempt_numbers, claim, last_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, attempt_numbers, claim, last_attempt
 from twinbench.harness.system import memory
 from twinbench.harness.training import batches, loop, pace
 from twinbench.harness.trial import execute
@@ -164,7 +164,7 @@ def test_a_pack_whose_first_trial_another_worker_holds_is_left_to_it_whole(
 ) -> None:
     """Two workers that begin at one moment would else share a pack out between them, and make its views twice."""
     surroundings = Surroundings(tmp_path / "pack", pack=4)
-    first = claim(surroundings.run_folder, four[0].trial_id, Others(60.0), "")
+    first = claim(surroundings.run_folder, four[0].trial_id, LeaseObserver(60.0), "")
     assert first and run_pack(four, surroundings) == ["taken"] * 4
     assert not any(attempt_numbers(surroundings.run_folder, trial.trial_id) for trial in four[1:])
     first.end("interrupted", "")
@@ -282,12 +282,12 @@ def test_packs_hold_trials_that_see_the_same_views_and_were_not_begun(tiny_plan:
         assert len(pack) == 1 or all(t.training for t in pack)
     trained = [trial for trial in trials if trial.training and trial.seed == 0]
     assert any(len(pack) == 3 for pack in made)
-    assert claim(tmp_path, trained[0].trial_id, Others()) is not None
+    assert claim(tmp_path, trained[0].trial_id, LeaseObserver()) is not None
     assert [trained[0]] in packs(trials, Surroundings(tmp_path, pack=3))
     assert packs(trials, Surroundings(tmp_path)) == [[trial] for trial in trials]
 
 
 def test_two_workers_share_a_sweep_pack_by_pack(tiny_plan: Planner, four: list[Trial], tmp_path: Path) -> None:
     surroundings = Surroundings(tmp_path, pack=4)
-    assert claim(tmp_path, four[1].trial_id, Others()) is not None  # by this very process, which lives
+    assert claim(tmp_path, four[1].trial_id, LeaseObserver()) is not None  # by this very process, which lives
     assert run_pack(four, surroundings) == ["done", "taken", "done", "done"]

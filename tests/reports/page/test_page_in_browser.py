@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twinbench.harness.launchers.local import LocalLauncher
-from twinbench.harness.monitor.progress_bars import Watch
+from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial.execute import Surroundings
@@ -96,7 +96,7 @@ def test_a_real_run_opens_from_disk_without_an_error_or_a_request(
     planned = make_plan("digits", changes, None)
     folder = tmp_path / "run"
     write_plan(folder, planned)
-    watch = Watch(folder, planned.axes, planned.trials, Console(quiet=True))
+    watch = ProgressBars(folder, planned.axes, planned.trials, Console(quiet=True))
     LocalLauncher(("cpu",), workers=2).run(planned, Surroundings(folder), watch)
     page_file = write_report(folder)
     for width in (1200, 400):

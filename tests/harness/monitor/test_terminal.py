@@ -11,17 +11,17 @@ from rich.console import Console
 from serving import running_attempt
 
 from twinbench.harness.monitor import terminal
-from twinbench.harness.monitor.overview import Overview
-from twinbench.harness.monitor.terminal import sparkline, view, watch
+from twinbench.harness.monitor.snapshot import RunView
+from twinbench.harness.monitor.terminal import screen, sparkline, watch
 from twinbench.harness.run_folder.leases import trial_folder
-from twinbench.harness.run_folder.live_curves import ShownCurves
+from twinbench.harness.run_folder.live_curves import LiveCurves
 
 
 def printed(folder: Path, width: int, height: int | None) -> list[str]:
     """The view's lines."""
     file = io.StringIO()
     console = Console(file=file, width=width, height=height, force_terminal=False)
-    console.print(view(Overview(folder).look(), folder, width, height))
+    console.print(screen(RunView(folder).poll(), folder, width, height))
     return file.getvalue().splitlines()
 
 
@@ -31,7 +31,7 @@ def add_running(run: SyntheticRun, count: int, method: str = "byol") -> None:
         trial_id = run.plan(run.trial(method, 100 + seed))["trial_id"]
         running_attempt(run.folder, trial_id, step=3, steps=10, images_per_second=100.0)
         curves = invented_curves(method, seed)
-        ShownCurves(trial_folder(run.folder, trial_id)).show(lambda curves=curves: curves)  # type: ignore[misc]
+        LiveCurves(trial_folder(run.folder, trial_id)).write(lambda curves=curves: curves)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
@@ -46,7 +46,7 @@ def test_the_view_fits_its_terminal(width: int, height: int, filled_run: Synthet
 def test_the_view_shows_where_trials_stand_and_what_failed(filled_run: SyntheticRun) -> None:
     add_running(filled_run, 2)
     text = "\n".join(printed(filled_run.folder, 160, None))
-    assert "60 trials: 1 diverged, 55 done, 1 failed, 1 planned, 2 running" in text
+    assert "60 trials: 1 diverged, 55 done, 1 failed, 1 queued, 2 running" in text
     assert text.count("3/10") == 2 and text.count("slurm 7") == 2 and "█" in text
     assert "RuntimeError: invented" in text and "loss was nan at epoch 7" in text
     assert text.count("■■■") > 3  # the seeds of whole cells
@@ -63,7 +63,7 @@ def test_no_name_commands_the_terminal(synthetic_run: SyntheticRun) -> None:
 def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
     synthetic_run: SyntheticRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(terminal, "POLL_SECONDS", 0.01)
     file = io.StringIO()
     watching = threading.Thread(target=watch, args=(synthetic_run.folder, Console(file=file, width=120)))
     watching.start()
@@ -76,7 +76,7 @@ def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
     watching.join(timeout=30)
     assert not watching.is_alive()
     told = file.getvalue()
-    assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for the plan" in told
+    assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for `twinbench run`" in told
     assert "2 trials: 1 done, 1 failed; finished" in told
     assert told.count("RuntimeError: invented") == 1
 

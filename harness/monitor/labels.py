@@ -1,0 +1,35 @@
+"""Short texts that all views of a run share: labels of trials, counts, durations."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from twinbench.sweeps.trial import Trial
+
+
+def trial_label(trial: Trial, axes: tuple[str, ...]) -> str:
+    """Return the method, the values of the sweep's axes, and the seed."""
+    values = [f"{axis}={value}" for axis, value in axis_values(trial, axes).items()]
+    return " ".join([trial.method, *values, f"seed={trial.seed}"])
+
+
+def axis_values(trial: Trial, axes: tuple[str, ...]) -> dict[str, str]:
+    """Return the trial's values of those axes that it has, as text."""
+    values = {**trial.settings, **trial.training}
+    return {
+        axis: f"{values[axis]:g}" if isinstance(values[axis], float) else str(values[axis])
+        for axis in axes
+        if axis in values
+    }
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return the number of trials by state, in one line."""
+    present = {state: count for state, count in sorted(counts.items()) if count}
+    total = sum(present.values())
+    by_state = ", ".join(f"{count} {state}" for state, count in present.items())
+    return f"{total} trial{'s' * (total != 1)}: {by_state}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return hours, minutes and seconds; empty if the duration is unknown."""
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,263 @@
+"""A run at one moment, read from its folder alone, for `twinbench status`, `watch` and `serve`.
+
+`RunView.poll` returns a Snapshot; terminal.py renders it as text and server.py as JSON. Nothing here writes, locks or
+opens the database. A folder that does not exist yet, or that holds damaged files, gives a snapshot, too.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinbench.harness.monitor.labels import trial_label
+from twinbench.harness.run_folder.heartbeat import is_cancelled
+from twinbench.harness.run_folder.leases import DIED, AttemptInfo, trial_folder
+from twinbench.harness.run_folder.live_curves import FILE_NAME, read_curves
+from twinbench.harness.run_folder.progress import RunProgress, file_stamp, seconds_left, state_of
+from twinbench.results.plan import read_plan
+from twinbench.results.record import PLAN
+from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.protocol import CarriedProtocol
+from twinbench.sweeps.trial import Trial
+
+if TYPE_CHECKING:
+    from twinbench.harness.monitor.cells import CellRow  # needs the reports, whose imports take seconds
+
+STATES = {  # of a run
+    "waiting": "waiting for `twinbench run` to write the plan",
+    "idle": "planned; no worker has started yet",
+    "running": "running",
+    "stopped": "stopped: no worker is running; the same `run` command continues",
+    "cancelled": "cancelled; the same `run` command continues",
+    "finished": "finished",
+}
+HELD = ("running", "silent")  # states of a trial that a worker holds
+POINTS = 60  # of the loss curve of a running trial
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that a worker holds."""
+
+    trial_id: str
+    label: str
+    method: str
+    state: str  # one of HELD
+    host: str
+    where: str
+    attempt: int
+    updated: str
+    epoch: int | None
+    step: int | None
+    steps: int | None
+    images_per_second: float | None
+    seconds_left: float | None
+    loss: tuple[float, ...]  # of the finished epochs, at most POINTS
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that did not end as done, or a record that cannot be read (with its file's name as label)."""
+
+    trial_id: str
+    label: str
+    status: str
+    reason: str
+    finished: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run at one moment."""
+
+    state: str  # one of STATES
+    problem: str = ""
+    name: str = ""
+    question: str = ""
+    protocol: str = ""
+    axes: tuple[str, ...] = ()
+    planned: int = 0
+    recorded: int = 0
+    counts: Mapping[str, int] = field(
+        default_factory=dict
+    )  # trials by state; without a worker "planned", else "queued"
+    seconds_left: float | None = None
+    running: tuple[Running, ...] = ()
+    failures: tuple[Failure, ...] = ()  # latest first
+    cells: "tuple[CellRow, ...]" = ()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    summary: Snapshot  # with what the plan alone says
+    trials: dict[str, Trial]
+    labels: dict[str, str]
+    cells: dict[str, list[Trial]]  # by cell id, in the plan's order
+
+
+class RunView:
+    """Incremental view of a run folder: each poll reads only the files that changed.
+
+    Cells, loss curves and the remaining time are left out unless `has_tables`: they need imports that take seconds.
+    """
+
+    def __init__(self, folder: Path, has_tables: bool = True):
+        self.folder, self._has_tables = folder, has_tables
+        self._run = RunProgress(folder, ())
+        self._plan: _Plan | None = None
+        self._plan_stamp: object = None
+        self._losses: dict[str, tuple[object, tuple[float, ...]]] = {}
+
+    def trial(self, trial_id: str) -> Trial | None:
+        """Return the planned trial of that id, as of the last poll."""
+        return self._plan.trials.get(trial_id) if self._plan else None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that the plan varies."""
+        return self._plan.summary.axes if self._plan else ()
+
+    def poll(self) -> Snapshot:
+        """Return the run as it is now; a folder without a readable plan is `waiting`, with the problem as text."""
+        try:
+            return self.read()
+        except InvalidInput as error:
+            return Snapshot("waiting", problem="; ".join(map(str, error.mistakes)))
+
+    def read(self) -> Snapshot:
+        """Return the run as it is now. InvalidInput if the folder has no readable plan."""
+        plan = self._read_plan()
+        self._run.planned = plan.trials.keys()
+        self._run.poll_records()
+        recorded, attempts = self._run.recorded, self._run.poll_attempts()
+        states = {trial_id: state_of(attempt) for trial_id, attempt in attempts.items()}
+        held = [trial_id for trial_id in plan.trials if states.get(trial_id) in HELD]
+        self._losses = {trial_id: self._losses[trial_id] for trial_id in held if trial_id in self._losses}
+        running = tuple(self._running(plan, trial_id, attempts[trial_id], states[trial_id]) for trial_id in held)
+        counts = Counter([one.status for one in recorded.values()] + list(states.values()))
+        counts["queued" if running else "planned"] = len(plan.trials) - len(recorded) - len(states)
+        left, cells = self._tables(plan, running, states) if self._has_tables else (None, ())
+        return replace(
+            plan.summary,
+            state=self._state(bool(running), bool(states)),
+            recorded=len(recorded),
+            counts={state: count for state, count in sorted(counts.items()) if count},
+            seconds_left=left,
+            running=running,
+            failures=self._failures(plan, attempts, states),
+            cells=cells,
+        )
+
+    def _read_plan(self) -> _Plan:
+        stamp = file_stamp(self.folder / PLAN)
+        if self._plan is None or stamp != self._plan_stamp:
+            try:
+                self._plan, self._plan_stamp = _plan_of(self.folder), stamp
+            except InvalidInput:
+                self._plan, self._run = None, RunProgress(self.folder, ())
+                raise
+        return self._plan
+
+    def _state(self, is_worked_on: bool, was_started: bool) -> str:
+        if not self._run.missing:
+            return "finished"
+        if is_worked_on:
+            return "running"
+        if is_cancelled(self.folder):
+            return "cancelled"
+        return "stopped" if was_started or self._run.recorded else "idle"
+
+    def _running(self, plan: _Plan, trial_id: str, attempt: AttemptInfo, state: str) -> Running:
+        rate = attempt.get("images_per_second")
+        return Running(
+            trial_id=trial_id,
+            label=plan.labels[trial_id],
+            method=plan.trials[trial_id].method,
+            state=state,
+            host=attempt.get("host", ""),
+            where=attempt.get("where", ""),
+            attempt=attempt.get("number", 0),
+            updated=attempt.get("updated", attempt.get("started", "")),
+            epoch=attempt.get("epoch"),
+            step=attempt.get("step"),
+            steps=attempt.get("steps"),
+            images_per_second=round(rate, 1) if rate else None,
+            seconds_left=seconds_left(attempt),
+            loss=self._loss(trial_id) if self._has_tables else (),
+        )
+
+    def _loss(self, trial_id: str) -> tuple[float, ...]:
+        folder = trial_folder(self.folder, trial_id)
+        stamp = file_stamp(folder / FILE_NAME)
+        known, loss = self._losses.get(trial_id, (None, ()))
+        if stamp != known:
+            curve = read_curves(folder).series.get("loss", ())
+            loss = _thinned([value for value in curve if value is not None])
+            self._losses[trial_id] = stamp, loss
+        return loss
+
+    def _tables(
+        self, plan: _Plan, running: tuple[Running, ...], states: Mapping[str, str]
+    ) -> "tuple[float | None, tuple[CellRow, ...]]":
+        from twinbench.harness.monitor.cells import cell_row, sweep_seconds_left
+
+        recorded = self._run.recorded
+        shares = {one.trial_id: (one.step or 0) / one.steps if one.steps else 0.0 for one in running}
+        rows = tuple(cell_row(trials, plan.summary.axes, recorded, states) for trials in plan.cells.values())
+        return sweep_seconds_left(plan.trials, recorded, shares), rows
+
+    def _failures(
+        self, plan: _Plan, attempts: Mapping[str, AttemptInfo], states: Mapping[str, str]
+    ) -> tuple[Failure, ...]:
+        found = [
+            Failure(trial_id, plan.labels[trial_id], one.status, one.reason, one.finished, one.attempts)
+            for trial_id, one in self._run.recorded.items()
+            if one.status != "done"
+        ]
+        for trial_id in [trial_id for trial_id, state in states.items() if state == DIED]:
+            attempt = attempts[trial_id]
+            reason = attempt.get("reason") or f"worker lost on {attempt.get('host', '?')}; the next worker takes over"
+            number, updated = attempt.get("number", 1), attempt.get("updated", "")
+            found.append(Failure(trial_id, plan.labels[trial_id], DIED, reason, updated, number))
+        found += [Failure("", file, "unreadable", problem, "") for file, problem in self._run.unreadable.items()]
+        return tuple(sorted(found, key=lambda one: (one.finished, one.trial_id, one.label), reverse=True))
+
+
+def _plan_of(folder: Path) -> _Plan:
+    """Return the folder's plan. InvalidInput if there is none or it cannot be read."""
+    plan = read_plan(folder)
+    protocol = plan.protocol
+    trials = {trial.trial_id: trial for trial in plan.full_trials()}
+    cells: dict[str, list[Trial]] = {}
+    for trial in trials.values():
+        cells.setdefault(trial.cell_id, []).append(trial)
+    summary = Snapshot(
+        "idle",
+        name=plan.name,
+        question=plan.question,
+        protocol=f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{_deviations(protocol)})",
+        axes=plan.axes,
+        planned=len(trials),
+    )
+    return _Plan(summary, trials, {trial_id: trial_label(one, plan.axes) for trial_id, one in trials.items()}, cells)
+
+
+def _deviations(protocol: CarriedProtocol) -> str:
+    deviations = protocol.get("deviations")
+    if not deviations:
+        return ""
+    from twinbench.reports.tables.cells import deviations_text  # imports take seconds
+
+    try:
+        return f", deviating in {deviations_text(deviations)}"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ", with deviations that cannot be read"
+
+
+def _thinned(values: list[float]) -> tuple[float, ...]:
+    """Return at most POINTS of the values, evenly spaced, with the first and the last."""
+    if len(values) <= POINTS:
+        return tuple(values)
+    return tuple(values[round(place * (len(values) - 1) / (POINTS - 1))] for place in range(POINTS))

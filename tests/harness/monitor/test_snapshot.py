@@ -1,0 +1,115 @@
+"""Claims: a poll of a run folder reads only what changed, and all views of it show the same numbers."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SyntheticRun, invented_curves
+from rich.console import Console
+from serving import running_attempt
+
+from twinbench.harness.monitor.labels import counts_text
+from twinbench.harness.monitor.progress_bars import ProgressBars
+from twinbench.harness.monitor.server import state_json
+from twinbench.harness.monitor.snapshot import RunView
+from twinbench.harness.monitor.terminal import screen, status_text
+from twinbench.harness.run_folder.layout import planned_trials
+from twinbench.harness.run_folder.leases import trial_folder
+from twinbench.harness.run_folder.live_curves import LiveCurves
+from twinbench.results.record import record_path
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are read from now on."""
+    names: list[str] = []
+    for method in ("read_bytes", "read_text"):
+        original = getattr(Path, method)
+
+        def read(self: Path, *arguments: Any, original: Any = original, **options: Any) -> Any:
+            if not self.is_relative_to("/proc"):
+                names.append(self.name)
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, method, read)
+    return names
+
+
+def poll(view: RunView, times: int = 5) -> None:
+    for _ in range(times):
+        view.poll()
+
+
+def test_five_polls_after_one_change_read_one_file(filled_run: SyntheticRun, reads: list[str]) -> None:
+    run = filled_run
+    trials = [run.plan(run.trial(seed=seed)) for seed in range(50, 53)]
+    attempt = running_attempt(run.folder, trials[0]["trial_id"], step=1, steps=10)
+    running_attempt(run.folder, trials[1]["trial_id"]).end("interrupted")
+    curves = LiveCurves(trial_folder(run.folder, trials[0]["trial_id"]))
+    curves.write(lambda: invented_curves("byol", 0))
+    view = RunView(run.folder)
+    poll(view, 1)
+    assert sorted(reads) == sorted(
+        ["plan.json", "curves.json", *["attempt-0001.json"] * 2, *(file.name for file in run.folder.glob("records/*"))]
+    )
+
+    def read_by_polls() -> list[str]:
+        reads.clear()
+        poll(view)
+        return list(reads)
+
+    assert read_by_polls() == []
+    run.record(trials[2])
+    assert read_by_polls() == [f"{trials[2]['trial_id']}.json"]
+    attempt.beat()
+    assert read_by_polls() == ["attempt-0001.json"]
+    running_attempt(run.folder, trials[1]["trial_id"], number=2)
+    assert read_by_polls() == ["attempt-0002.json"]
+    curves.write(lambda: pytest.fail("written a moment ago"))
+    LiveCurves(trial_folder(run.folder, trials[0]["trial_id"])).write(lambda: invented_curves("byol", 1))
+    assert read_by_polls() == ["curves.json"]
+    record_path(run.folder, trials[2]["trial_id"]).write_text("torn")
+    assert read_by_polls() == []  # a readable record is replaced, never edited
+    (run.folder / "new.json").write_text("torn")
+    (run.folder / "new.json").replace(record_path(run.folder, run.planned[0]["trial_id"]))
+    assert read_by_polls() == [f"{run.planned[0]['trial_id']}.json"]
+    run.plan(run.trial(seed=60))
+    assert read_by_polls() == ["plan.json"]
+
+
+def test_progress_bars_read_each_record_once(synthetic_run: SyntheticRun, reads: list[str]) -> None:
+    for seed in range(3):
+        synthetic_run.planned_and_recorded(seed=seed)
+    left = synthetic_run.plan(synthetic_run.trial(seed=3))
+    trials = planned_trials(synthetic_run.folder)
+    file = io.StringIO()
+    bars = ProgressBars(synthetic_run.folder, (), trials, Console(file=file, width=120, force_terminal=True))
+    reads.clear()
+    with bars:
+        for _ in range(5):
+            bars._next_poll = 0.0
+            assert not bars.update()
+        synthetic_run.record(left, None, status="failed", reason="invented")
+        for _ in range(5):
+            bars._next_poll = 0.0
+            assert bars.update()
+    assert reads == [f"{left['trial_id']}.json"]
+    assert file.getvalue().count("[4/4] barlow_twins seed=3: failed: invented") == 1
+
+
+def test_terminal_status_and_page_show_the_same_counts(filled_run: SyntheticRun) -> None:
+    for seed in range(2):
+        trial_id = filled_run.plan(filled_run.trial("byol", 100 + seed))["trial_id"]
+        running_attempt(filled_run.folder, trial_id, step=3, steps=10)
+    counts = "60 trials: 1 diverged, 55 done, 1 failed, 1 queued, 2 running"
+    snapshot = RunView(filled_run.folder).poll()
+    file = io.StringIO()
+    console = Console(file=file, width=200)
+    console.print(screen(snapshot, filled_run.folder, 200, None))
+    console.print(status_text(filled_run.folder))
+    assert file.getvalue().count(counts) == 2
+    page = json.loads(state_json(snapshot, has_report=False))
+    assert counts_text(page["counts"]) == counts
+    assert (page["planned"], page["recorded"], len(page["running"]), len(page["failures"])) == (60, 57, 2, 2)
