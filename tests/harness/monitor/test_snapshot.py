@@ -25,15 +25,14 @@ from twinbench.results.record import record_path
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read from now on."""
     names: list[str] = []
-    for method in ("read_bytes", "read_text"):
-        original = getattr(Path, method)
+    original = Path.open
 
-        def read(self: Path, *arguments: Any, original: Any = original, **options: Any) -> Any:
-            if not self.is_relative_to("/proc"):
-                names.append(self.name)
-            return original(self, *arguments, **options)
+    def counting_open(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode.startswith("r") and not self.is_relative_to("/proc"):
+            names.append(self.name)
+        return original(self, mode, *arguments, **options)
 
-        monkeypatch.setattr(Path, method, read)
+    monkeypatch.setattr(Path, "open", counting_open)
     return names
 
 
