@@ -20,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
+from twinbench.results.attempts import TRIALS
 from twinbench.results.code_hash import is_same_code
 from twinbench.results.plan import PlanFile, PlannedTrial, read_plan
 from twinbench.results.record import (
@@ -41,7 +42,6 @@ from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.metrics import MetricValue
 
 DISAGREEMENTS = "disagreements"
-TRIALS = "trials"
 
 _STATE = "state.pt"  # only a trial that is still to be finished needs it, and it is large
 _MAY_EXPLAIN = {

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from twinbench.harness.run_folder.leases import is_running, last_attempt, read_attempt
+from twinbench.harness.run_folder.leases import is_running
+from twinbench.results.attempts import last_attempt, read_attempt
 from twinbench.results.record import read_record, record_files
 
 PLUGINS = Path(__file__).parent / "plugins"

@@ -13,12 +13,13 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from twinbench.harness.run_folder.heartbeat import told_to_stop
-from twinbench.harness.run_folder.leases import LeaseObserver, attempt_numbers, is_free, machine
+from twinbench.harness.run_folder.leases import LeaseObserver, is_free, machine
 from twinbench.harness.system.provenance import code_hash, commit, versions
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.ranks import close_other_ranks
 from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, run_pack, why_unusable
 from twinbench.methods.registry import get_method
+from twinbench.results.attempts import attempt_numbers
 from twinbench.sweeps.trial import Trial
 
 T = TypeVar("T")

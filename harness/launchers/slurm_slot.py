@@ -18,9 +18,10 @@ from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.performance.pack_size import seconds_in_packs, with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import look_anew, planned_trials
-from twinbench.harness.run_folder.leases import interrupt_attempts, is_running, last_attempt
+from twinbench.harness.run_folder.leases import interrupt_attempts, is_running
 from twinbench.harness.system.devices import choose_devices, first_devices
 from twinbench.harness.trial.execute import Surroundings
+from twinbench.results.attempts import last_attempt
 from twinbench.results.record import recorded_ids
 from twinbench.sweeps.trial import Trial
 

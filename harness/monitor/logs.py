@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, is_running, read_attempt
+from twinbench.harness.run_folder.leases import is_running
 from twinbench.harness.run_folder.progress import state_of
+from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
 from twinbench.results.plan import read_plan
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinbench.harness.monitor.labels import trial_label
-from twinbench.harness.run_folder.leases import LeaseObserver, is_running, last_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, is_running
 from twinbench.harness.run_folder.progress import RunProgress
+from twinbench.results.attempts import last_attempt
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.leases import DIED, AttemptInfo, trial_folder
+from twinbench.harness.run_folder.leases import DIED
 from twinbench.harness.run_folder.live_curves import FILE_NAME, read_curves
 from twinbench.harness.run_folder.progress import RunProgress, file_stamp, seconds_left, state_of
+from twinbench.results.attempts import AttemptInfo, trial_folder
 from twinbench.results.plan import read_plan
 from twinbench.results.record import PLAN
 from twinbench.sweeps.errors import InvalidInput

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from twinbench.harness.monitor.labels import trial_label
-from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, trial_folder
 from twinbench.harness.run_folder.live_curves import parse_curves, read_curves
+from twinbench.results.attempts import attempt_file, attempt_numbers, trial_folder
 from twinbench.results.record import BrokenArtefact, TornRecord, read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
 

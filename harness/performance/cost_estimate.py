@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.performance.measurements import Measurement, shape_of
-from twinbench.harness.run_folder.leases import trial_folder
+from twinbench.results.attempts import trial_folder
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.trial import Trial
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinbench.harness.run_folder.heartbeat import CANCELLED
-from twinbench.harness.run_folder.leases import attempt_file, attempt_numbers, now
+from twinbench.harness.run_folder.leases import now
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
+from twinbench.results.attempts import attempt_file, attempt_numbers
 from twinbench.results.plan import PlanFile, read_plan
 from twinbench.results.record import PLAN, TornRecord, read_record, record_path, recorded_ids
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest

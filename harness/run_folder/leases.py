@@ -12,9 +12,7 @@ worst a lost lease makes a trial run twice; both runs write the same state and r
 
 import contextlib
 import itertools
-import json
 import os
-import re
 import signal
 import socket
 import threading
@@ -24,9 +22,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, cast, get_type_hints
+from typing import Literal, Unpack
 
 from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.attempts import (
+    AttemptInfo,
+    attempt_file,
+    last_attempt,
+    latest_attempt,
+    read_attempt,
+)
 from twinbench.results.record import TornRecord, read_record, record_path
 from twinbench.sweeps.hashing import canonical_json
 
@@ -37,86 +42,6 @@ REPORT_SECONDS = 1.0
 DEATHS_ALLOWED = 3  # attempts in a row whose process died, alone and without progress: the trial itself kills it
 ENDS_ALLOWED = 10  # attempts in a row without progress for any cause: a lost node, a slot too short to evaluate in
 DIED = "died"  # status of an attempt whose process or rank died, or whose process has lost its device
-
-_NAME = re.compile(r"attempt-(\d{4,})\.json")
-
-
-def trial_folder(run_folder: Path, trial_id: str) -> Path:
-    """Return the folder of a trial's attempts, logs and state."""
-    return run_folder / "trials" / trial_id
-
-
-def attempt_file(run_folder: Path, trial_id: str, number: int, suffix: str = ".json") -> Path:
-    """Return the path of an attempt's file, or of its log if `suffix` is ".log"."""
-    return trial_folder(run_folder, trial_id) / f"attempt-{number:04d}{suffix}"
-
-
-def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
-    """Return the numbers of all attempts so far, ascending."""
-    try:
-        names = os.listdir(trial_folder(run_folder, trial_id))
-    except FileNotFoundError:
-        return []
-    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
-
-
-class AttemptInfo(TypedDict, total=False):
-    """Content of an attempt's file. The process that started the worker is its `parent`."""
-
-    number: int
-    status: str  # running, interrupted, died, or that of the record
-    host: str
-    machine: str  # see `machine`
-    pid: int
-    process_start: str
-    parent: int
-    parent_start: str
-    where: str  # the launcher's name for the worker
-    started: str
-    updated: str
-    beat: int  # grows with every write
-    epoch: int
-    step: int
-    steps: int
-    from_step: int  # the step at which this attempt began
-    images_per_second: float
-    seconds: float
-    reason: str
-
-
-_KINDS = get_type_hints(AttemptInfo)
-
-
-def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
-    """Return the content of an attempt's file; empty if the worker has created the file and not yet written it.
-
-    Keys that are unknown or have an impossible value are left out.
-    """
-    try:
-        content = json.loads(attempt_file(run_folder, trial_id, number).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    items = content.items() if isinstance(content, dict) else ()
-    return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})
-
-
-def _is_possible(value: object, kind: type | None) -> bool:
-    if kind is None or kind is str:
-        return kind is str and isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value < 2**53 and (kind is float or isinstance(value, int))  # NaN is not
-
-
-def last_attempt(run_folder: Path, trial_id: str) -> AttemptInfo:
-    """Return the content of the latest attempt's file; empty if there is no attempt."""
-    return _latest(run_folder, trial_id)[1]
-
-
-def _latest(run_folder: Path, trial_id: str) -> tuple[int, AttemptInfo]:
-    """Return the number of the latest attempt (0 for none) and the content of its file, which may be empty."""
-    last = max(attempt_numbers(run_folder, trial_id), default=0)
-    return last, read_attempt(run_folder, trial_id, last) if last else AttemptInfo()
 
 
 def is_running(attempt: AttemptInfo) -> bool:
@@ -211,7 +136,7 @@ class LeaseObserver:
 
 def is_free(run_folder: Path, trial_id: str, leases: LeaseObserver) -> bool:
     """Whether the trial can be claimed: it has no record and no living worker holds it."""
-    last, attempt = _latest(run_folder, trial_id)
+    last, attempt = latest_attempt(run_folder, trial_id)
     held = last and leases.holds(trial_id, last, attempt)
     return not held and not is_recorded(run_folder, trial_id)
 
@@ -304,7 +229,7 @@ def claim(run_folder: Path, trial_id: str, leases: LeaseObserver, where: str = "
     """Return the next attempt at a trial; None if the trial is recorded or another worker holds it."""
     if is_recorded(run_folder, trial_id):
         return None
-    last, before = _latest(run_folder, trial_id)
+    last, before = latest_attempt(run_folder, trial_id)
     if last and leases.holds(trial_id, last, before):
         return None
     if is_running(before) and died_alone(before):  # recorded now: later workers may be on another machine

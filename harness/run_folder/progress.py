@@ -7,18 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinbench.harness.run_folder.leases import (
-    DIED,
-    STALE_SECONDS,
-    AttemptInfo,
-    LeaseObserver,
-    attempt_file,
-    attempt_numbers,
-    is_running,
-    last_attempt,
-    process_lives,
-    read_attempt,
-)
+from twinbench.harness.run_folder.leases import DIED, STALE_SECONDS, LeaseObserver, is_running, process_lives
+from twinbench.results.attempts import AttemptInfo, attempt_file, attempt_numbers, last_attempt, read_attempt
 from twinbench.results.record import RECORDS, Record, TornRecord, read_record
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from twinbench.harness.run_folder.leases import attempt_numbers
 from twinbench.harness.trial.execute import Surroundings
+from twinbench.results.attempts import attempt_numbers
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.trial import Trial
 

@@ -2,11 +2,12 @@
 
 import time
 
-from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
+from twinbench.harness.run_folder.leases import Attempt, now
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.loop import finished_curves
 from twinbench.harness.trial.execute import Report
+from twinbench.results.attempts import trial_folder
 
 
 def reporter(attempt: Attempt) -> Report:

@@ -14,16 +14,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from twinbench.harness.run_folder.heartbeat import LOST, Heart
-from twinbench.harness.run_folder.leases import (
-    DIED,
-    Attempt,
-    LeaseObserver,
-    claim,
-    is_recorded,
-    now,
-    trial_folder,
-    why_hopeless,
-)
+from twinbench.harness.run_folder.leases import DIED, Attempt, LeaseObserver, claim, is_recorded, now, why_hopeless
 from twinbench.harness.run_folder.live_curves import delete_curves
 from twinbench.harness.system import provenance
 from twinbench.harness.system.memory import Room, has_run_out
@@ -36,6 +27,7 @@ from twinbench.harness.trial.execute import Found, Report, Surroundings, mode_of
 from twinbench.harness.trial.ranks import RankDied
 from twinbench.harness.trial.reporter import reporter
 from twinbench.results.atomic_files import is_storage_error
+from twinbench.results.attempts import trial_folder
 from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import Training

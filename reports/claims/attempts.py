@@ -1,15 +1,11 @@
 """Attempts at a trial, as their files say, and whether they agree with the trial's record."""
 
-import json
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinbench.results.attempts import attempt_numbers, read_attempt
 from twinbench.results.record import STATUSES
-
-_FILE = re.compile(r"attempt-(\d{4,})\.json")
 
 
 @dataclass(frozen=True)
@@ -28,24 +24,12 @@ class Attempt:
 
 def read_attempts(run_folder: Path, trial_id: str) -> tuple[Attempt, ...]:
     """Return every attempt at a trial, in order."""
-    folder = f"{run_folder}/trials/{trial_id}"
     try:
-        names = os.listdir(folder)
+        numbers = attempt_numbers(run_folder, trial_id)
     except OSError:
         return ()
-    attempts = [_read(f"{folder}/{name}", int(match[1])) for name in names if (match := _FILE.fullmatch(name))]
-    return tuple(sorted(attempts, key=lambda attempt: attempt.number))
-
-
-def _read(file: str, number: int) -> Attempt:
-    try:
-        with open(file, "rb") as opened:
-            content = json.loads(opened.read())
-    except (OSError, ValueError, RecursionError):
-        content = None  # the attempt ended before its file was written
-    if not isinstance(content, dict):
-        return Attempt(number, "", "")
-    return Attempt(number, str(content.get("status", "")), str(content.get("started", "")))
+    contents = {number: read_attempt(run_folder, trial_id, number) for number in numbers}
+    return tuple(Attempt(number, one.get("status", ""), one.get("started", "")) for number, one in contents.items())
 
 
 def attempt_conflicts(attempts: Sequence[Attempt], status: str, recorded: object) -> Iterator[str]:

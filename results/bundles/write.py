@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.results.attempts import TRIALS, attempt_file, attempt_numbers, read_attempt
 from twinbench.results.plan import plan_and_bytes
 from twinbench.results.record import (
     ARTEFACTS,
@@ -62,6 +63,7 @@ BLOCK = 512  # of a tar archive
 RENDERED_WITH = ("numpy", "pandas", "scipy", "duckdb", "plotly", "jinja2")
 _SURROUNDINGS = ("commit", "code_hash", "versions", *COMPUTED_WITH)
 
+_ID = re.compile(r"[0-9a-f]{16}")
 _CLAIMS = r"claims[A-Za-z0-9_.-]{0,60}"
 _MIB = 2**20
 
@@ -216,27 +218,22 @@ def _checked(run_folder: Path, record: Record) -> list[Reference]:
 
 
 def attempts_of(run_folder: Path) -> list[BundledAttempt]:
-    """Every attempt that was made: trial_id, number, status, reason, started. Not where: that is nobody's business."""
+    """Return every attempt at every trial, by trial and number. One that could not write its file has empty values."""
     found = []
-    for path in (run_folder / "trials").glob("*/attempt-*.json"):
-        number = re.fullmatch(r"attempt-(\d{4,})\.json", path.name)
-        if not number or not re.fullmatch(r"[0-9a-f]{16}", path.parent.name):
-            continue
-        try:
-            told = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            told = {}  # one that began and could not say more
-        content = told if isinstance(told, dict) else {}
-        found.append(
-            BundledAttempt(
-                trial_id=path.parent.name,
-                number=int(number[1]),
-                status=str(content.get("status", "")),
-                reason=str(content.get("reason", "")),
-                started=str(content.get("started", "")),
+    folders = (path for path in (run_folder / TRIALS).glob("*") if _ID.fullmatch(path.name) and path.is_dir())
+    for trial_id in sorted(path.name for path in folders):
+        for number in attempt_numbers(run_folder, trial_id):
+            attempt = read_attempt(run_folder, trial_id, number)
+            found.append(
+                BundledAttempt(
+                    trial_id=trial_id,
+                    number=number,
+                    status=attempt.get("status", ""),
+                    reason=attempt.get("reason", ""),
+                    started=attempt.get("started", ""),
+                )
             )
-        )
-    return sorted(found, key=lambda attempt: (attempt["trial_id"], attempt["number"]))
+    return found
 
 
 def environment(records: list[Record]) -> list[dict[str, object]]:
@@ -251,7 +248,7 @@ def environment(records: list[Record]) -> list[dict[str, object]]:
 def place_attempts(run_folder: Path, attempts: list[BundledAttempt]) -> None:
     """Puts the attempts where a run folder has them: what is made of it counts those that left no record."""
     for attempt in attempts:
-        path = run_folder / "trials" / attempt["trial_id"] / f"attempt-{attempt['number']:04d}.json"
+        path = attempt_file(run_folder, attempt["trial_id"], attempt["number"])
         write_bytes_atomically(path, json_bytes(attempt), durable=False)
 
 

@@ -32,10 +32,10 @@ from safetensors.numpy import save
 
 from twinbench.harness.planning import check, plan
 from twinbench.harness.run_folder.layout import write_plan
-from twinbench.harness.run_folder.leases import attempt_file
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.declarations import declare
 from twinbench.results.atomic_files import write_json_atomically
+from twinbench.results.attempts import attempt_file
 from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.results.store import DATABASE
 from twinbench.sweeps.metrics import MetricValue

@@ -30,11 +30,11 @@ from twinbench.harness.evaluation.features import extract
 from twinbench.harness.evaluation.linear import linear_predictions, standardiser
 from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.planning import make_plan
-from twinbench.harness.run_folder.leases import trial_folder
 from twinbench.harness.training.loop import train
 from twinbench.harness.trial.execute import Surroundings, _evaluator, _task
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method
+from twinbench.results.attempts import trial_folder
 
 LAMBDAS = (0.002, 0.0051, 0.02)
 SPLITS = ("train", "test")

@@ -29,8 +29,9 @@ from measuring import surroundings, write
 
 from twinbench.harness.planning import check, plan
 from twinbench.harness.run_folder.layout import planned_trials, write_plan
-from twinbench.harness.run_folder.leases import Attempt, now, trial_folder
+from twinbench.harness.run_folder.leases import Attempt, now
 from twinbench.harness.run_folder.live_curves import LiveCurves
+from twinbench.results.attempts import trial_folder
 from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.metrics import MetricValue

@@ -14,10 +14,11 @@ from twinbench.harness.launchers import isolation, worker_loop
 from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import write_plan
-from twinbench.harness.run_folder.leases import LeaseObserver, attempt_file, claim, read_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, Unwritable
+from twinbench.results.attempts import attempt_file, read_attempt
 from twinbench.results.record import read_record, record_files
 
 Run = Generator[None, None, tuple[str, str]]

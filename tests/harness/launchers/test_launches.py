@@ -38,10 +38,11 @@ from twinbench.harness.run_folder.layout import (
     write_launch,
     write_plan,
 )
-from twinbench.harness.run_folder.leases import LeaseObserver, attempt_file, claim, read_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
 from twinbench.harness.run_folder.progress import running_attempts
 from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
+from twinbench.results.attempts import attempt_file, read_attempt
 from twinbench.results.record import record_files
 
 Planner = Callable[..., Plan]

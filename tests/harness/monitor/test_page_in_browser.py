@@ -14,8 +14,8 @@ from conftest import SyntheticRun, invented_curves
 from launching import Twinbench, end_well, wait_until
 from serving import running_attempt
 
-from twinbench.harness.run_folder.leases import trial_folder
 from twinbench.harness.run_folder.live_curves import LiveCurves
+from twinbench.results.attempts import trial_folder
 
 pytestmark = pytest.mark.browser
 

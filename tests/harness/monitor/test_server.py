@@ -20,12 +20,12 @@ from twinbench.harness.monitor import server
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import live_curves
 from twinbench.harness.run_folder.layout import write_plan
-from twinbench.harness.run_folder.leases import attempt_file, trial_folder
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_trial
 from twinbench.reports.tables.cells import read_run, records, sections
 from twinbench.reports.tables.frames import cells_table, display
+from twinbench.results.attempts import attempt_file, trial_folder
 from twinbench.results.record import record_path
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput

@@ -16,8 +16,8 @@ from twinbench.harness.monitor.server import state_json
 from twinbench.harness.monitor.snapshot import RunView
 from twinbench.harness.monitor.terminal import screen, status_text
 from twinbench.harness.run_folder.layout import planned_trials
-from twinbench.harness.run_folder.leases import trial_folder
 from twinbench.harness.run_folder.live_curves import LiveCurves
+from twinbench.results.attempts import trial_folder
 from twinbench.results.record import record_path
 
 

@@ -11,7 +11,7 @@ from serving import running_attempt
 
 from twinbench.harness.monitor.terminal import FAILURES_SHOWN, status_text
 from twinbench.harness.run_folder.layout import cancel, write_launch
-from twinbench.harness.run_folder.leases import attempt_file
+from twinbench.results.attempts import attempt_file
 
 
 def printed(folder: Path) -> str:

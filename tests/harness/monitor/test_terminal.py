@@ -13,8 +13,8 @@ from serving import running_attempt
 from twinbench.harness.monitor import terminal
 from twinbench.harness.monitor.snapshot import RunView
 from twinbench.harness.monitor.terminal import screen, sparkline, watch
-from twinbench.harness.run_folder.leases import trial_folder
 from twinbench.harness.run_folder.live_curves import LiveCurves
+from twinbench.results.attempts import trial_folder
 
 
 def printed(folder: Path, width: int, height: int | None) -> list[str]:

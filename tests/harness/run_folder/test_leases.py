@@ -21,20 +21,14 @@ from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import leases
 from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heart
 from twinbench.harness.run_folder.layout import allow, cancel, planned_trials, set_failed_aside, write_plan
-from twinbench.harness.run_folder.leases import (
-    Attempt,
-    LeaseObserver,
-    attempt_file,
-    attempt_numbers,
-    claim,
-    read_attempt,
-)
+from twinbench.harness.run_folder.leases import Attempt, LeaseObserver, claim
 from twinbench.harness.run_folder.progress import RunProgress, state_of
 from twinbench.harness.training.checkpoint import Progress, save_state
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
 from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.harness.trial.worker import run_trial
+from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.errors import InvalidInput
 

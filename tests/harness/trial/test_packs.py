@@ -13,7 +13,7 @@ import torch
 
 from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
-from twinbench.harness.run_folder.leases import LeaseObserver, attempt_numbers, claim, last_attempt
+from twinbench.harness.run_folder.leases import LeaseObserver, claim
 from twinbench.harness.system import memory
 from twinbench.harness.training import batches, loop, pace
 from twinbench.harness.trial import execute
@@ -21,6 +21,7 @@ from twinbench.harness.trial.execute import Surroundings, train_and_evaluate
 from twinbench.harness.trial.packs import packs
 from twinbench.harness.trial.worker import run_pack, run_trial
 from twinbench.methods.registry import METHODS
+from twinbench.results.attempts import attempt_numbers, last_attempt
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.trial import Trial
 

@@ -1,0 +1,91 @@
+"""Attempts at trials, as their files in a run folder say. harness/run_folder/leases.py writes the files."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TypedDict, cast, get_type_hints
+
+TRIALS = "trials"
+
+_NAME = re.compile(r"attempt-(\d{4,})\.json")
+
+
+def trial_folder(run_folder: Path, trial_id: str) -> Path:
+    """Return the folder of a trial's attempts, logs and state."""
+    return run_folder / TRIALS / trial_id
+
+
+def attempt_file(run_folder: Path, trial_id: str, number: int, suffix: str = ".json") -> Path:
+    """Return the path of an attempt's file, or of its log if `suffix` is ".log"."""
+    return trial_folder(run_folder, trial_id) / f"attempt-{number:04d}{suffix}"
+
+
+def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
+    """Return the numbers of all attempts so far, ascending."""
+    try:
+        names = os.listdir(trial_folder(run_folder, trial_id))
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+
+class AttemptInfo(TypedDict, total=False):
+    """Content of an attempt's file. The process that started the worker is its `parent`."""
+
+    number: int
+    status: str  # running, interrupted, died, or that of the record
+    host: str
+    machine: str  # boot and process namespace in which process numbers mean something
+    pid: int
+    process_start: str
+    parent: int
+    parent_start: str
+    where: str  # the launcher's name for the worker
+    started: str
+    updated: str
+    beat: int  # grows with every write
+    epoch: int
+    step: int
+    steps: int
+    from_step: int  # the step at which this attempt began
+    images_per_second: float
+    seconds: float
+    reason: str
+
+
+_KINDS = get_type_hints(AttemptInfo)
+
+
+def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
+    """Return the content of an attempt's file; empty if the worker has created the file and not yet written it.
+
+    Keys that are unknown or have an impossible value are left out.
+    """
+    try:
+        # A string costs a tenth of a Path, and reports read thousands of attempts.
+        with open(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json", "rb") as file:
+            content = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    items = content.items() if isinstance(content, dict) else ()
+    return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})
+
+
+def _is_possible(value: object, kind: type | None) -> bool:
+    if kind is None or kind is str:
+        return kind is str and isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < 2**53 and (kind is float or isinstance(value, int))  # NaN is not
+
+
+def last_attempt(run_folder: Path, trial_id: str) -> AttemptInfo:
+    """Return the content of the latest attempt's file; empty if there is no attempt."""
+    return latest_attempt(run_folder, trial_id)[1]
+
+
+def latest_attempt(run_folder: Path, trial_id: str) -> tuple[int, AttemptInfo]:
+    """Return the number of the latest attempt (0 for none) and the content of its file, which may be empty."""
+    last = max(attempt_numbers(run_folder, trial_id), default=0)
+    return last, read_attempt(run_folder, trial_id, last) if last else AttemptInfo()
