@@ -1,16 +1,16 @@
-"""Claims: sentences with a comparison behind them, read from a TOML file. `claims.toml`, in short:
+"""Claims: sentences with a comparison behind them, read from a TOML file. An example of `claims.toml`:
 
-    protocol = "cifar10-small"              # or reported = "lightly-cifar10": about a published table's numbers
+    protocol = "cifar10-small"              # or reported = "lightly-cifar10" for the numbers of a published table
 
     [[claims]]
     name = "simclr-beats-byol"
     sentence = "On CIFAR-10 SimCLR is at least one point better than BYOL in linear accuracy."
     kind = "better"
-    a = { method = "simclr" }               # and settings, where a cell is meant: batch_size = 128
+    a = { method = "simclr" }               # settings select a cell: { method = "simclr", batch_size = 128 }
     b = { method = "byol" }
     at_least = 0.01
 
-Sizes of accuracies are fractions: 0.01 is one point. KINDS says what each kind takes.
+Sizes of accuracies are fractions: 0.01 is one point. KINDS lists the keys of each kind.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ from twinbench.sweeps.protocol import Scalar, Section
 from twinbench.sweeps.toml_reader import parse, read_toml
 
 Kind = Literal["better", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"]
-Selector = dict[str, Scalar]  # a method, and the settings that single out a cell of it
+Selector = dict[str, Scalar]  # a method and the settings that select a cell of it
 
 ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope", "seeds")
-# What a kind must have, and what it may have beside that and ALWAYS.
+# The keys that each kind requires, and those that it allows besides these and ALWAYS.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "better": (("b",), ("at_least", "by")),  # A exceeds B, by at least so much, or by so much
-    "best_of": ((), ("among",)),  # A exceeds every one of these; without `among`, every other method there is
-    "not_worse": (("b", "within"), ()),  # A is at most so much below B
-    "insensitive": (("axis", "values", "within"), ()),  # A at any two of these values differs by less than so much
-    "monotone": (("axis", "values"), ("direction",)),  # A grows, or falls, from each value to the next
-    "equals": (("reported", "within"), ()),  # A's mean is within so much of what the published table says of it
+    "better": (("b",), ("at_least", "by")),  # A exceeds B, by at least this much, or by this much
+    "best_of": ((), ("among",)),  # A exceeds each of these; without `among`, every other method in the run
+    "not_worse": (("b", "within"), ()),  # A is at most this much below B
+    "insensitive": (("axis", "values", "within"), ()),  # A differs by less than this between any two of the values
+    "monotone": (("axis", "values"), ("direction",)),  # A increases, or decreases, from each value to the next
+    "equals": (("reported", "within"), ()),  # A's mean is within this much of the published table's value
     "collapses": ((), ()),
     "does_not_collapse": ((), ()),
 }
@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Claim(Section):
-    """One `[[claims]]` table; see KINDS. `scope` holds at each of its points: {"batch_size": [64, 256]} is two."""
+    """One `[[claims]]` table; see KINDS. It is claimed at each point of `scope`: {"batch_size": [64, 256]} has two."""
 
     name: Annotated[str, MinLen(1)]
     sentence: Annotated[str, MinLen(1)]
@@ -56,8 +56,8 @@ class Claim(Section):
     a: Selector
     metric: str = LINEAR.name
     family: str = "claims"  # claims that are judged together: each must be clearer where there are more
-    protocol: str = ""  # left out: the file's
-    reported: str = ""  # left out: the file's
+    protocol: str = ""  # the file's where it is left out
+    reported: str = ""  # the file's where it is left out
     b: Selector = field(default_factory=dict)
     among: tuple[Selector, ...] = ()
     at_least: Annotated[float, Ge(0)] = 0.0
@@ -67,19 +67,19 @@ class Claim(Section):
     values: tuple[Scalar, ...] = ()
     direction: Literal["increasing", "decreasing"] = "increasing"
     scope: dict[str, list[Scalar]] = field(default_factory=dict)
-    seeds: Annotated[int, Ge(1)] | None = None  # at how many it is to be judged; left out: at as many as there are
+    seeds: Annotated[int, Ge(1)] | None = None  # at how many it is to be judged; where left out, at all that were run
 
     @cached_property
     def hash(self) -> str:
-        """sha256 of all that was claimed, the sentence with it: what a declaration puts on record."""
+        """Return the sha256 of the whole claim with its sentence, which a declaration records."""
         content = asdict(self)
-        if self.seeds is None:  # claims without it keep the hash they had before it could be said
+        if self.seeds is None:  # so that older claims, which could not give it, keep their hash
             del content["seeds"]
         return digest(content)
 
     @property
     def is_about_a_table(self) -> bool:
-        """Whether its numbers are a published table's own, and not measured ones."""
+        """Whether the claim is about the numbers of a published table rather than measured ones."""
         return bool(self.reported) and self.kind != "equals"
 
     @property
@@ -89,7 +89,7 @@ class Claim(Section):
 
     @property
     def claimed_size(self) -> float:
-        """The least difference that the sentence speaks of; 0 where it names none."""
+        """Return the size of the difference that is claimed; 0 where there is none."""
         return self.by or self.at_least
 
 
@@ -104,7 +104,7 @@ class _File(Section):
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
-    """The claims of a file, in its order. InvalidInput lists every mistake in it."""
+    """Return the claims of a file, in its order. InvalidInput lists every mistake in it."""
     data = read_toml(path)
     if "claims" not in data:
         raise InvalidInput([Mistake(str(path), "claims", "is missing: each claim is a [[claims]] table")])
@@ -123,7 +123,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
             *_kind_mistakes(claim, {*given}, f"{path}: claims.{claim.name}"),
             *_selector_mistakes(claim, f"{path}: claims.{claim.name}"),
         ]
-        # Which rows of a published table are meant can only be asked of a claim that is itself in order.
+        # The rows of a published table can only be looked up for a claim without mistakes of its own.
         mistakes += own or _source_mistakes(claim, tables, f"{path}: claims.{claim.name}")
     if mistakes:
         raise InvalidInput(mistakes)
@@ -131,7 +131,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
 
 
 def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
-    """The claims of a file with mistakes that are in order by themselves: theirs are to be told as well."""
+    """Return the well-formed claims of a file with mistakes, so that further mistakes in them are listed too."""
     tables = data.get("claims")
     found = []
     for table in tables if isinstance(tables, list) else ():
@@ -142,33 +142,37 @@ def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
 
 
 def _with_source(claim: Claim, data: Mapping[str, Any]) -> Claim:
-    """With the file's protocol and published table where the claim names none."""
+    """Return the claim with the file's protocol and published table where it names none."""
     protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
     return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)
 
 
 def _double_names(claims: Iterable[Claim], where: str) -> Iterable[Mistake]:
     names = [claim.name for claim in claims]
-    return [Mistake(where, "claims.name", "stands twice", name) for name in sorted(set(names)) if names.count(name) > 1]
+    return [
+        Mistake(where, "claims.name", "is given twice", name) for name in sorted(set(names)) if names.count(name) > 1
+    ]
 
 
 def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
-    """What its kind lacks, and what says nothing in it."""
+    """Return the keys that its kind requires and lacks, those without meaning in it, and impossible values."""
     needed, taken = KINDS[claim.kind]
     filled = {f.name for f in fields(claim) if getattr(claim, f.name) not in ("", None, (), {})}
-    mistakes = [Mistake(where, key, f"is missing: {claim.kind} needs it") for key in needed if key not in filled]
+    mistakes = [
+        Mistake(where, key, f"is missing: claims of kind {claim.kind} need it") for key in needed if key not in filled
+    ]
     allowed = (*needed, *taken, *ALWAYS)
     mistakes += [
-        Mistake(where, key, f"says nothing in a claim of kind {claim.kind}", getattr(claim, key), ", ".join(allowed))
+        Mistake(where, key, f"has no meaning in a claim of kind {claim.kind}", getattr(claim, key), ", ".join(allowed))
         for key in sorted(given - set(allowed))
     ]
     if claim.axis and len(set(claim.values)) < 2:
-        mistakes.append(Mistake(where, "values", "needs two different values at least", list(claim.values)))
+        mistakes.append(Mistake(where, "values", "needs at least two different values", list(claim.values)))
     elif claim.axis and list(claim.values) != in_order(claim.values):
         allowed_order = ", ".join(map(str, in_order(claim.values)))
-        mistakes.append(Mistake(where, "values", "are not in order, each once", list(claim.values), allowed_order))
+        mistakes.append(Mistake(where, "values", "must be in order, each once", list(claim.values), allowed_order))
     if claim.by is not None and claim.at_least:
-        mistakes.append(Mistake(where, "by", "stands beside at_least: a claim has one size", claim.by))
+        mistakes.append(Mistake(where, "by", "cannot be combined with at_least: a claim has one size", claim.by))
     if claim.metric.endswith("top1"):
         sizes = {key: getattr(claim, key) for key in ("at_least", "by", "within")}
         mistakes += [
@@ -180,14 +184,14 @@ def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
 
 
 def in_order(values: Iterable[Scalar]) -> list[Scalar]:
-    """Numbers from the least up, each once; the order of words is the author's."""
+    """Return the values, each once: numbers in ascending order, anything else in the order given."""
     once = list(dict.fromkeys(values))
     numbers = [value for value in once if isinstance(value, int | float) and not isinstance(value, bool)]
     return [*sorted(numbers)] if len(numbers) == len(once) else once
 
 
 def _selector_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
-    """Sides without a method, or the same twice; and what is fixed in two places, of which one would be overruled."""
+    """Yield sides without a method, sides equal to A, and settings that both a side and the axis or scope give."""
     sides = {"a": claim.a, "b": claim.b} | {f"among.{number}": side for number, side in enumerate(claim.among)}
     for key, side in sides.items():
         if (side or key == "a") and not isinstance(side.get("method"), str):
@@ -196,23 +200,23 @@ def _selector_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
             yield Mistake(where, key, "is the same as a", side)
         for setting in [*claim.scope, *([claim.axis] if claim.axis else [])]:
             if setting in side:
-                moved = "axis" if setting == claim.axis else "scope"
-                yield Mistake(where, f"{key}.{setting}", f"is fixed, and moved by {moved}", side[setting])
+                varied_by = "axis" if setting == claim.axis else "scope"
+                yield Mistake(where, f"{key}.{setting}", f"is fixed here but varied by {varied_by}", side[setting])
     for setting, values in claim.scope.items():
         if not values or len(set(values)) < len(values):
             yield Mistake(where, f"scope.{setting}", "needs values, each once", values)
 
 
 def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: str) -> list[Mistake]:
-    """Whether it says whose numbers it is about, and whether a published table has them."""
+    """Return a missing or unknown source of the numbers, and rows that the published table lacks."""
     if not claim.reported:
-        return [] if claim.protocol else [Mistake(where, "protocol", "is missing, and so is reported")]
+        return [] if claim.protocol else [Mistake(where, "protocol", "is missing: give protocol or reported")]
     if claim.reported not in tables:
         names = ", ".join(tables)
         close = nearest(claim.reported, tables)
         return [Mistake(where, "reported", "no such published table", claim.reported, names, close)]
     if claim.kind == "equals" and not claim.protocol:
-        return [Mistake(where, "protocol", "is missing: under which the number was measured")]
+        return [Mistake(where, "protocol", "is missing: give the protocol that the number was measured under")]
     mistakes: list[Mistake] = []
     for selector in [side | point for point in points(claim) for side in all_selectors(claim)]:
         try:
@@ -222,31 +226,31 @@ def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: 
     return mistakes
 
 
-# --- what a claim speaks of -------------------------------------------------------------------------------------------
+# --- what a claim compares -------------------------------------------------------------------------------------------
 
 
 def reported_value(table: PublishedTable, claim: Claim, selector: Mapping[str, Scalar]) -> PublishedValue:
-    """The one row that a published table has for the selector. InvalidInput where there is none, or several."""
+    """Return the one row of a published table for the selector. InvalidInput where there is none, or several."""
     settings = {key: value for key, value in selector.items() if key != "method"}
-    metric = "" if claim.lower_is_better else claim.metric  # minutes and memory stand in every row
+    metric = "" if claim.lower_is_better else claim.metric  # every row has minutes and memory
     return find_reported(table, str(selector["method"]), metric or table.values[0].metric, settings)
 
 
 def all_selectors(claim: Claim) -> list[Selector]:
-    """Every cell that the claim speaks of, its scope aside."""
+    """Return the selectors of all compared cells, without the scope."""
     if claim.axis:
         return [claim.a | {claim.axis: value} for value in claim.values]
     return [side for side in (claim.a, claim.b, *claim.among) if side]
 
 
 def points(claim: Claim) -> list[Selector]:
-    """The points of the claim's scope: one without settings where it has none."""
+    """Return the points of the claim's scope; a claim without scope has one point without settings."""
     found: list[Selector] = [{}]
     for key, values in claim.scope.items():
         found = [point | {key: value} for point in found for value in values]
     return found
 
 
-def selector_text(selector: Mapping[str, Any]) -> str:
-    """ "simclr, batch_size 128": how a cell is called in sentences."""
+def selector_text(selector: Mapping[str, Scalar]) -> str:
+    """Return "simclr, batch_size 128"."""
     return ", ".join(str(value) if key == "method" else f"{key} {value}" for key, value in selector.items())

@@ -1,8 +1,8 @@
 """The statistics of claims: each comparison of two sides over seeds, and Holm's correction within a family of claims.
 
-A contrast asks one of two things of its difference: that it lies `above` a bound, or `within` plus and minus one. Its
-p is the smallest level at which the t interval of confidence 1 - p shows that, so that a test and the interval printed
-beside it never disagree. Holm's procedure then sets the confidence at which each interval of the family is judged.
+A contrast has one of two criteria: its difference lies `above` a bound, or `within` plus and minus a bound. Its p is
+the smallest level at which the t interval of confidence 1 - p meets the criterion, so that the test never disagrees
+with the interval printed next to it. Holm's procedure sets the confidence at which each interval is judged.
 """
 
 import dataclasses
@@ -32,20 +32,20 @@ from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
 Criterion = Literal["above", "within"]
 COLLAPSE_KINDS = ("collapses", "does_not_collapse")
-SIGN_RESAMPLES = 9_999  # of the sign-flip test above 16 pairs, drawn from SIGN_SEED
+SIGN_RESAMPLES = 9_999  # resamples of the sign-flip test above 16 pairs, drawn from SIGN_SEED
 SIGN_SEED = 20_260_101
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A less B, or A less a fixed number, in the direction in which more is better. Fractions where the metric is one.
+    """A minus B, or A minus a fixed number, with the sign such that more is better. Accuracies are fractions.
 
-    `difference` is judged at its own confidence, which `adjust` sets. What needs two seeds is None below.
+    `difference` is judged at its own confidence, which `adjust` sets. Statistics that need two seeds are None below.
     """
 
     a: Side
     b: Side | None
-    point: str  # of the claim's scope, in words; empty where it has none
+    point: str  # of the claim's scope, as text; empty where it has none
     criterion: Criterion
     bound: float
     difference: Difference | None = None
@@ -53,43 +53,43 @@ class Contrast:
     holm_p: float | None = None
     wins: Probability | None = None  # P(A > B) over seeds
     sign_flip: Test | None = None
-    examples: ExampleInterval | None = None  # over test examples, the networks as they are
-    detectable: float | None = None  # the least true difference found with power .8 at the judged confidence
+    examples: ExampleInterval | None = None  # over test examples, for the networks as trained
+    detectable: float | None = None  # the smallest true difference found with power 0.8 at the judged confidence
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """What the sides are called within the comparison, and the settings that both have, which go without saying."""
+        """Return the names of A and B within the comparison, and the settings that both share."""
         if self.b is None:
             return self.a.label, "the reported value", ""
-        one, other = self.a.selector, self.b.selector
-        shared = {key: value for key, value in one.items() if key != "method" and other.get(key) == value}
-        if one.get("method") == other.get("method") and len(shared) + 1 < len(one):
-            shared = {"method": one["method"]} | shared
-        left, right = ({k: v for k, v in side.items() if k not in shared} for side in (one, other))
+        a, b = self.a.selector, self.b.selector
+        shared = {key: value for key, value in a.items() if key != "method" and b.get(key) == value}
+        if a.get("method") == b.get("method") and len(shared) + 1 < len(a):
+            shared = {"method": a["method"]} | shared
+        left, right = ({k: v for k, v in side.items() if k not in shared} for side in (a, b))
         return selector_text(left), selector_text(right), selector_text(shared)
 
     @property
     def label(self) -> str:
-        """What is compared with what, and where: "simclr against byol (both batch_size 128)"."""
+        """Return "simclr against byol (both batch_size 128)"."""
         a, b, shared = self.names
         return f"{a} against {b}" + (f" (both {shared})" if shared else "")
 
     @property
     def low(self) -> float | None:
-        """The judged interval's lower end."""
+        """Return the judged interval's lower end."""
         return self.difference.low if self.difference else None
 
     @property
     def high(self) -> float | None:
-        """Its upper end."""
+        """Return the judged interval's upper end."""
         return self.difference.high if self.difference else None
 
     @property
     def is_informative(self) -> bool:
-        """Whether the interval says anything of seeds to come.
+        """Whether the interval says anything about further seeds.
 
-        Without spread it has no width, and no t test. Then the seeds themselves must be many enough to agree by chance
-        less often than the level allows: a sign test.
+        Without spread it has no width and there is no t test. Then a sign test applies: there must be so many seeds
+        that they agree by chance less often than the level allows.
         """
         difference = self.difference
         if difference is None or difference.low is None:
@@ -98,22 +98,22 @@ class Contrast:
 
 
 def contrasts_of(evidence: Evidence) -> tuple[Contrast, ...]:
-    """One per pair of sides, at 95 %. Claims of collapse have none: they count trials."""
+    """Return one contrast per pair of sides, at 95 %; none for claims of collapse, which count trials."""
     if evidence.claim.kind in COLLAPSE_KINDS:
         return ()
     return tuple(_contrast(evidence, a, b, point) for a, b, point in evidence.pairs)
 
 
 def sign_of(claim: Claim) -> float:
-    """1 where the metric itself is compared, -1 where less of it is better and `better` turns it around."""
+    """Return -1 for a cost, so that more is better, else 1. `monotone` compares costs as they are measured."""
     return -1.0 if claim.lower_is_better and claim.kind != "monotone" else 1.0
 
 
 def bound_of(claim: Claim) -> tuple[Criterion, float]:
-    """What the claim asks of each difference. A claimed least size is what has to be exceeded, as it stands.
+    """Return the criterion and bound of each difference. A claimed least size is itself the bound.
 
-    Holm's intervals cover at once only what they are tested for: with 0 tested, and the size then read off the
-    interval, a family of 15 claims of sizes would err in 8 % of cases.
+    Holm's intervals jointly cover only what is tested: testing against 0 and then reading the size off the interval
+    would err in 8 % of cases in a family of 15 claims with sizes.
     """
     if claim.kind in ("insensitive", "equals"):
         return "within", claim.within or 0.0
@@ -145,7 +145,7 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
 
 
 def _values(evidence: Evidence, a: Side, b: Side | None) -> tuple[dict[int, float], dict[int, float]]:
-    """By seed, more being better. A fixed number stands beside every seed of A."""
+    """Return the values of A and B by seed, with more being better. A fixed number counts at every seed of A."""
     claim = evidence.claim
     sign = sign_of(claim)
     of_a = {seed: sign * value for seed, value in a.values.items()}
@@ -156,7 +156,7 @@ def _values(evidence: Evidence, a: Side, b: Side | None) -> tuple[dict[int, floa
         return of_a, dict.fromkeys(of_a, sign * fixed)
     if claim.kind != "equals" or evidence.table is None:
         return of_a, {}
-    reported = reported_value(evidence.table, claim, dict(a.selector)).value
+    reported = reported_value(evidence.table, claim, a.selector).value
     return of_a, {} if reported is None else dict.fromkeys(of_a, reported)
 
 
@@ -167,7 +167,7 @@ def _over_examples(a: Side, b: Side | None) -> ExampleInterval | None:
 
 
 def _p(difference: Difference, criterion: Criterion, bound: float) -> float | None:
-    """The level at which the interval touches what is criterion; None where nothing tells it."""
+    """Return the level at which the interval just meets the criterion; None where it cannot be computed."""
     error, freedom = difference.standard_error, difference.degrees_of_freedom
     if error is None or freedom is None:
         return None
@@ -189,23 +189,23 @@ def _detectable(difference: Difference) -> float | None:
 
 
 def adjust(
-    families: Mapping[str, Sequence[Contrast]], beside: Mapping[str, int] | None = None
+    families: Mapping[str, Sequence[Contrast]], further_tests: Mapping[str, int] | None = None
 ) -> dict[str, list[Contrast]]:
-    """The contrasts of each family at the confidence that Holm's procedure judges them at, with their Holm p.
+    """Return the contrasts of each family at the confidence that Holm's procedure gives them, with their Holm p.
 
-    `beside`: how many tests each family holds beside its contrasts, which are judged at alpha over all of them.
+    `further_tests` counts the tests of each family that are no contrasts; those are judged at alpha over all tests.
     """
-    return {family: _holm(contrasts, (beside or {}).get(family, 0)) for family, contrasts in families.items()}
+    return {family: _holm(contrasts, (further_tests or {}).get(family, 0)) for family, contrasts in families.items()}
 
 
-def _holm(contrasts: Sequence[Contrast], beside: int) -> list[Contrast]:
-    """Holm (1979): the smallest of m p's is held against alpha / m, the next against alpha / (m - 1), until one fails.
+def _holm(contrasts: Sequence[Contrast], further_tests: int) -> list[Contrast]:
+    """Apply Holm (1979): compare the smallest of m p's with alpha / m, the next with alpha / (m - 1), until one fails.
 
-    All after that one fail with it, and are shown at its level. A contrast without p counts, and fails.
+    All after that one fail too and are shown at its level. A contrast without p counts as a test and fails.
     """
     order = sorted(range(len(contrasts)), key=lambda place: _p_or_one(contrasts[place]))
     adjusted = list(contrasts)
-    size = divisor = len(contrasts) + beside
+    size = divisor = len(contrasts) + further_tests
     highest, failed = 0.0, False
     for rank, place in enumerate(order):
         contrast = contrasts[place]

@@ -1,9 +1,9 @@
-"""Declarations: which claims stood before which results. An append-only log in the run folder, `declarations.jsonl`.
+"""Declarations: which claims were made before which results. An append-only log, `declarations.jsonl`.
 
-Each line holds a claim's hash, that of the protocol it names, the time, how many records the folder held then, and the
-digest of the line before, so that an entry which is edited, moved or dropped breaks the chain. Whoever rewrites the
-whole file makes a whole chain: only a copy of the last line's digest with somebody else (a commit, a mail, a registry)
-shows that. `declare` prints it.
+Each line holds the hash of a claim, the hash of the protocol it names, the time, the number of records in the folder at
+that time, and the digest of the line before, so that an entry which is edited, moved or removed breaks the chain.
+Rewriting the whole file still gives a valid chain. Only a copy of the last line's digest kept elsewhere (in a commit,
+an e-mail or a registry) reveals that; `declare` prints it.
 """
 
 import contextlib
@@ -25,35 +25,35 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
-NOTHING_BEFORE = ""
+FIRST = ""  # stands for the digest of the line before the first
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One line. `time` is in UTC to the second, `recorded` counts the folder's records at that time."""
+    """One line of the log. `time` is in UTC to the second; `recorded` counts the folder's records at that time."""
 
     name: str
     claim: str  # the claim's hash
     time: str
     recorded: int
     previous: str  # digest of the line before
-    digest: str = ""  # of this line without this key
-    protocol: str = ""  # the content hash of the protocol that the claim names; lines of earlier versions have none
+    digest: str = ""  # of this line without the digest itself
+    protocol: str = ""  # content hash of the protocol that the claim names; empty in lines of earlier versions
 
     def is_under(self, protocols: Iterable[Collection[str]]) -> bool:
-        """Whether the protocols are the declared one, each told by its hash and by that without its deviations."""
+        """Whether all protocols are the declared one; each is given by its hash and its hash without deviations."""
         return not self.protocol or all(self.protocol in hashes for hashes in protocols)
 
 
 @dataclass(frozen=True)
 class Log:
-    """All declarations in order. `problem` says where the chain is broken; nothing after that place counts."""
+    """All declarations in order. `problem` says where the chain is broken; entries after that do not count."""
 
     entries: tuple[Declaration, ...] = ()
     problem: str = ""
 
     def of(self, claim: Claim, protocols: Sequence[Collection[str]] = ()) -> Declaration | None:
-        """The first declaration of this very claim under these protocols."""
+        """Return the first declaration of exactly this claim under these protocols; None without one."""
         return next((entry for entry in self._of.get(claim.hash, ()) if entry.is_under(protocols)), None)
 
     @cached_property
@@ -64,12 +64,12 @@ class Log:
         return found
 
     def named(self, name: str) -> list[Declaration]:
-        """Whatever was declared under the name."""
+        """Return all declarations under the name."""
         return [entry for entry in self.entries if entry.name == name]
 
 
 def read_log(run_folder: Path) -> Log:
-    """The folder's declarations, up to the first line that does not follow from those before."""
+    """Return the folder's declarations, up to the first line that does not continue the chain."""
     try:
         text = (run_folder / DECLARATIONS).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -77,13 +77,13 @@ def read_log(run_folder: Path) -> Log:
     except (OSError, UnicodeDecodeError) as error:
         return Log((), f"{DECLARATIONS} cannot be read: {error}")
     entries: list[Declaration] = []
-    # JSON leaves U+2028 and its like as they are, at which str.splitlines would part a line.
+    # Not splitlines: it also splits at U+2028 and similar characters, which JSON leaves unescaped.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         entry = _entry(line)
         if entry is None:
-            return Log(tuple(entries), f"{DECLARATIONS}: line {number} is no declaration")
+            return Log(tuple(entries), f"{DECLARATIONS}: line {number} is not a declaration")
         if entry.previous != _head(entries) or entry.digest != _digest(entry):
-            return Log(tuple(entries), f"{DECLARATIONS}: line {number} was changed, or one before it is gone")
+            return Log(tuple(entries), f"{DECLARATIONS}: line {number} was changed, or a line before it was removed")
         entries.append(entry)
     return Log(tuple(entries))
 
@@ -91,21 +91,21 @@ def read_log(run_folder: Path) -> Log:
 def declare(
     claims: Iterable[Claim], run_folder: Path, now: datetime, protocols: Mapping[str, str] | None = None
 ) -> tuple[list[Declaration], str]:
-    """Adds the claims that are not in the log yet; the new entries, and the digest of the last line.
+    """Add the claims that are not in the log yet; return the new entries and the digest of the last line.
 
-    `now` is in UTC; `protocols` are hashes by name, beside those of `known_protocols`. A claim whose protocol was
-    changed since is declared anew. InvalidInput where the log is broken: what would follow could not be trusted.
+    `now` is in UTC; `protocols` gives hashes by name in addition to `known_protocols`. A claim whose protocol was
+    changed since is declared again. InvalidInput where the log is broken, since later entries could not be trusted.
     """
     claims = list(claims)
     hashes = known_protocols(run_folder, {claim.protocol for claim in claims}) | dict(protocols or {})
     if run_folder.exists() and not run_folder.is_dir():
-        raise InvalidInput([Mistake(str(run_folder), "", "is no folder")])
+        raise InvalidInput([Mistake(str(run_folder), "", "is not a folder")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
         with (run_folder / DECLARATIONS).open("ab") as file:
-            _take_turns(file)
-            entries = _known(run_folder, now)
-            held = len(entries)
+            _lock(file)
+            entries = _entries_before(run_folder, now)
+            count = len(entries)
             recorded = len(record_files(run_folder))
             for claim in claims:
                 protocol = hashes.get(claim.protocol, "")
@@ -113,61 +113,61 @@ def declare(
                     time = now.isoformat(timespec="seconds")
                     entry = Declaration(claim.name, claim.hash, time, recorded, _head(entries), protocol=protocol)
                     entries.append(replace(entry, digest=_digest(entry)))
-            file.write(b"".join(canonical_json(_content(entry)) + b"\n" for entry in entries[held:]))
+            file.write(b"".join(canonical_json(_content(entry)) + b"\n" for entry in entries[count:]))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise InvalidInput(
             [Mistake(str(run_folder / DECLARATIONS), "", f"cannot be written: {error.strerror}")]
         ) from None
-    return entries[held:], _head(entries)
+    return entries[count:], _head(entries)
 
 
 def known_protocols(run_folder: Path, names: Collection[str]) -> dict[str, str]:
-    """Content hashes by name: of the shipped protocols among the names, and of the one in the folder's plan."""
+    """Return content hashes by name: of the shipped protocols among the names, and of the one in the folder's plan."""
     hashes = {name: read_protocol(name).hash for name in shipped_protocols() if name in names}
     try:
         planned = read_plan(run_folder).protocol
         return hashes | {planned["name"]: planned["hash"]}
-    except InvalidInput:  # no plan yet, or none that can be read, of which `run` tells
+    except InvalidInput:  # no plan yet, or an unreadable one, which `run` reports
         return hashes
 
 
 def _is_declared(claim: Claim, protocol: str, entries: Iterable[Declaration]) -> bool:
-    """Whether the log has it, under this protocol where both are known."""
+    """Whether the log has the claim; under this protocol, where both protocols are known."""
     return any(entry.claim == claim.hash and (not protocol or entry.is_under([[protocol]])) for entry in entries)
 
 
 def copy_claims(file: Path, run_folder: Path) -> Path | None:
-    """Keeps the declared claims' own text in the run folder, as `claims*.toml`; None where it is there already.
+    """Copy the claims file into the run folder as `claims*.toml` and return the copy; None where it is there already.
 
-    A copy of which the file has all claims gives way to it: no claim stands twice. Else it stands beside the others.
+    It replaces an earlier copy whose claims it all holds, so that no claim is kept twice; other copies stay.
     """
-    content, there = file.read_bytes(), sorted(run_folder.glob("claims*.toml"))
-    if any(other.read_bytes() == content for other in there):
+    content, copies = file.read_bytes(), sorted(run_folder.glob("claims*.toml"))
+    if any(other.read_bytes() == content for other in copies):
         return None
     hashes = {claim.hash for claim in read_claims(file)}
-    older = [other for other in there if {claim.hash for claim in read_claims(other)} <= hashes]
-    name = "claims.toml" if not there else f"claims-{sha256(content).hexdigest()[:8]}.toml"
+    older = [other for other in copies if {claim.hash for claim in read_claims(other)} <= hashes]
+    name = "claims.toml" if not copies else f"claims-{sha256(content).hexdigest()[:8]}.toml"
     return write_bytes_atomically(older[0] if older else run_folder / name, content)
 
 
-def _known(run_folder: Path, now: datetime) -> list[Declaration]:
-    """What stands in the log, which must be whole, and older than `now`."""
+def _entries_before(run_folder: Path, now: datetime) -> list[Declaration]:
+    """Return the entries of the log. InvalidInput where it is broken, or its last entry is later than `now`."""
     log = read_log(run_folder)
     if log.problem:
-        raise InvalidInput([Mistake(str(run_folder), "", f"takes no declaration: {log.problem}")])
+        raise InvalidInput([Mistake(str(run_folder), "", f"cannot take declarations: {log.problem}")])
     last = log.entries[-1].time if log.entries else ""
     if now.isoformat(timespec="seconds") < last:
-        problem, time = "the clock stands before the last declaration", now.isoformat(timespec="seconds")
+        problem, time = "the clock is earlier than the last declaration", now.isoformat(timespec="seconds")
         raise InvalidInput([Mistake(str(run_folder), DECLARATIONS, problem, time, f"{last} or later")])
     return list(log.entries)
 
 
-def _take_turns(file: IO[bytes]) -> None:
-    """Waits for another `declare` on the folder: two that follow the same line would break the chain for good.
+def _lock(file: IO[bytes]) -> None:
+    """Wait for another `declare` on the folder: two entries after the same line would break the chain for good.
 
-    Where the file system knows no locks there is no waiting.
+    On file systems without locks this does nothing.
     """
     with contextlib.suppress(ImportError, OSError):
         import fcntl
@@ -182,15 +182,15 @@ def _entry(line: str) -> Declaration | None:
     except (ValueError, TypeError, RecursionError):
         return None
     is_whole = all(type(getattr(entry, field.name)) is field.type for field in fields(Declaration))
-    return entry if is_whole and data.get("protocol") != "" else None  # no digest would tell that from an absent one
+    return entry if is_whole and data.get("protocol") != "" else None  # an empty protocol has the same digest as none
 
 
 def _head(entries: list[Declaration]) -> str:
-    return entries[-1].digest if entries else NOTHING_BEFORE
+    return entries[-1].digest if entries else FIRST
 
 
 def _content(entry: Declaration) -> dict[str, Any]:
-    """What its line holds: those without a protocol are as they were before it could be said, so that digests stay."""
+    """Return the content of the entry's line; without the key `protocol` if it is empty, so that old digests hold."""
     return {key: value for key, value in asdict(entry).items() if key != "protocol" or value}
 
 

@@ -1,7 +1,7 @@
-"""What a claim rests on: for each side of its comparisons the cell, its trials, and what they measured, seed by seed.
+"""The evidence for a claim: for each side of its comparisons the cell, its trials, and their values by seed.
 
-A selector may leave settings open. Then validation chooses among the cells that match, as in the methods table, and how
-many there were is part of the evidence.
+A selector may leave settings open. Then validation selects among the cells that match, as in the methods table, and the
+number of candidates is part of the evidence.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from twinbench.reports.claims.claim import Claim, all_selectors, points, reported_value, selector_text
+from twinbench.reports.claims.claim import Claim, Selector, all_selectors, points, reported_value, selector_text
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
 from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import RunContext, attempts_at_unknown_trials
@@ -45,81 +45,86 @@ FROM curves GROUP BY trial_id
 
 @dataclass(frozen=True)
 class Side:
-    """One cell of a comparison. `candidates`: cells that the selector left open and that ran to their end; `tried`: all
-    such that this folder holds of the method at the settings that every side of the claim fixes alike. `values`: the
-    metric by seed, of trials that are done. `reported` in place of all that where the number is a published one."""
+    """One cell of a comparison, or one published number.
+
+    `candidates` counts the cells that match the selector and whose trials all ended; `tried` counts all such cells of
+    the method at the settings that every side of the claim shares. `values` holds the metric of done trials by seed.
+    """
 
     label: str
-    selector: Mapping[str, Any]
+    selector: Selector
     section: Section | None = None
     cell: Cell | None = None
     candidates: int = 0
     tried: int = 0
     values: Mapping[int, float] = field(default_factory=dict)
-    measurements: tuple[Record, ...] = ()  # rows of the metrics table behind `values`
+    measurements: tuple[Record, ...] = ()  # rows of the metrics table that hold `values`
     correct: Correct | None = None  # bool [seeds, test examples], where the records have them
-    reported: PublishedValue | None = None
+    reported: PublishedValue | None = None  # instead of a cell, where the number is published
 
     @property
     def trials(self) -> tuple[Record, ...]:
-        """All planned trials of the cell, whatever became of them."""
+        """Return all planned trials of the cell, whatever their status."""
         return self.cell.trials if self.cell else ()
 
     @property
-    def is_there(self) -> bool:
-        """Whether there is any number at all."""
+    def has_values(self) -> bool:
+        """Whether the side has any number."""
         return bool(self.values) or (self.reported is not None and self.reported.value is not None)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a claim's rules and statistics look at. `pairs`: which side is compared with which, at which point of
-    the scope; the other side is None where the comparison is with a fixed number."""
+    """All that the rules and statistics of a claim use.
+
+    `pairs` gives the compared sides and the point of the scope; the second side is None where A is compared with a
+    fixed number.
+    """
 
     claim: Claim
     sides: tuple[Side, ...]
     pairs: tuple[tuple[Side, Side | None, str], ...]
     log: Log
-    declared: Declaration | None  # under the protocol that the trials ran under
-    table: PublishedTable | None  # of a claim about a published table, or equal to one
-    versions: Mapping[str, Mapping[str, str]]  # package to version, by trial
+    declared: Declaration | None  # under the protocol of the trials
+    table: PublishedTable | None  # of claims about a published table, or that equal one
+    versions: Mapping[str, Mapping[str, str]]  # by trial, versions by package
     feature_std: Mapping[str, float]  # at the end of training, by trial
     locked: Mapping[tuple[str, int], str]  # hashes of the shipped protocols by name and version
     context: RunContext = field(default_factory=RunContext)
-    files: Mapping[str, TrialFiles] = field(default_factory=dict)  # of the sides' trials that are recorded
-    # Of all claims that were asked of the folder so far, this one among them.
+    files: Mapping[str, TrialFiles] = field(default_factory=dict)  # by trial, of the recorded trials of the sides
+    # The evidence of all claims judged from the folder so far, including this one.
     judged_together: Sequence["Evidence"] = field(default=(), compare=False, repr=False)
 
     @property
     def measured(self) -> tuple[Side, ...]:
-        """The sides that records stand behind."""
+        """Return the sides with a cell of the run."""
         return tuple(side for side in self.sides if side.cell is not None)
 
     @cached_property
     def trials(self) -> tuple[Record, ...]:
-        """The trials of all sides."""
+        """Return the trials of all sides."""
         return tuple(trial for side in self.sides for trial in side.trials)
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """The protocol's content; of the first side where they differ, which rule A1 tells."""
+        """Return the protocol's content; of the first side where they differ, which rule A1 reports."""
         return next((side.section.content for side in self.sides if side.section), {})
 
     @property
     def margin(self) -> float:
-        """The least difference that matters; of a published table there is none declared, so any."""
+        """Return the smallest difference that matters, from the protocol; 0 for other metrics and published tables."""
         return float(self.content.get("margin", 0.0)) if self.claim.metric.endswith("top1") else 0.0
 
     @cached_property
     def withdrawn(self) -> tuple[str, ...]:
-        """Names of claims that were declared, and are neither judged now nor on file any more."""
+        """Return the names of claims that were declared but are neither judged now nor in a file of the folder."""
         judged = {other.claim.hash for other in self.judged_together} | {self.claim.hash}
         absent = [entry for entry in self.log.entries if entry.claim not in judged]
         return tuple(entry.name for entry in absent if entry.claim not in self.context.claims_on_file)
 
 
 def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]:
-    """Of each protocol that the sides ran under by the name that the claim gives: its hash, and without deviations."""
+    """Return hash and hash without deviations of each protocol of the sides that has the name the claim gives."""
     named = [side.section for side in sides if side.section and side.section.protocol_name == claim.protocol]
     return list(
         {section.protocol_hash: frozenset({section.protocol_hash, section.base_hash}) for section in named}.values()
@@ -127,7 +132,7 @@ def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]
 
 
 class Folder:
-    """A run folder ready to be asked for the evidence of many claims: read once, indexed by method."""
+    """A run folder that gives the evidence of many claims; it is read once."""
 
     def __init__(self, run_folder: Path):
         self._folder, self._log = run_folder, read_log(run_folder)
@@ -158,7 +163,7 @@ class Folder:
         )
 
     def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:
-        """InvalidInput where the claim names what nothing here knows: a method, a metric, a setting, a protocol."""
+        """Return a claim's evidence. InvalidInput where it names an unknown method, metric, setting or protocol."""
         if not claim.is_about_a_table:
             selectors = [one for point in points(claim) for one in self._selectors(claim, point)]
             if mistakes := self._names.mistakes(claim, selectors):
@@ -207,19 +212,19 @@ class Folder:
                 pairs.append((here[0], None, at))
         return tuple(sides), tuple(pairs)
 
-    def _selectors(self, claim: Claim, point: dict[str, Any]) -> list[dict[str, Any]]:
-        """What is compared at a point of the scope; where the best of all is claimed, the other methods too."""
+    def _selectors(self, claim: Claim, point: Selector) -> list[Selector]:
+        """Return the selectors at a point of the scope; for `best_of` without `among`, also all other methods'."""
         selectors = [selector | point for selector in all_selectors(claim)]
         if claim.kind == "best_of" and not claim.among:
             selectors += [point | {"method": name} for name in self._methods if name != claim.a["method"]]
         return selectors
 
     def _side(
-        self, claim: Claim, selector: Mapping[str, Any], selectors: Sequence[Mapping[str, Any]], table: Any
+        self, claim: Claim, selector: Selector, selectors: Sequence[Selector], table: PublishedTable | None
     ) -> Side:
         label = selector_text(selector)
-        if claim.is_about_a_table:
-            row = reported_value(table, claim, dict(selector))
+        if claim.is_about_a_table and table is not None:
+            row = reported_value(table, claim, selector)
             value = getattr(row, claim.metric) if claim.metric in metric_names("published_cost") else row.value
             return Side(label, selector, values={} if value is None else {0: float(value)}, reported=row)
         matching = self._matching(claim, selector)
@@ -242,17 +247,17 @@ class Folder:
             self._correctness(claim, section, cell),
         )
 
-    def _matching(self, claim: Claim, selector: Mapping[str, Any]) -> list[tuple[Section, Cell]]:
-        """The cells of the selector under the claim's protocol; under any, where that protocol has none of the method.
+    def _matching(self, claim: Claim, selector: Selector) -> list[tuple[Section, Cell]]:
+        """Return the cells that match under the claim's protocol, or under any where that protocol has none.
 
-        Then rule A1 says so, which is better than that nothing was found.
+        In that case rule A1 names the other protocol, which says more than that nothing was found.
         """
         found = [(section, cell) for section in self.sections for cell in section.having(selector)]
         under = [one for one in found if one[0].protocol_name == claim.protocol]
         return under or found
 
     def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[Record, ...]]:
-        """By seed; measured on test."""
+        """Return the metric on test by seed, and the rows that hold it."""
         done = [trial for trial in cell.trials if trial["status"] == "done"]
         if claim.metric in metric_names("trial_cost"):
             return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
@@ -262,10 +267,12 @@ class Folder:
             if (found := self._reported.get((trial["trial_id"], claim.metric)))
         }
         values = {seed: float(found[-1]["value"]) for seed, found in rows.items()}
-        return values, tuple(row for found in rows.values() for row in found)  # more than one a seed is for A1 to tell
+        return values, tuple(
+            row for found in rows.values() for row in found
+        )  # rule A1 reports several rows of one seed
 
     def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
-        """Which test examples were right, of every done trial that has them; None unless all have."""
+        """Return which test examples were right for every done trial; None unless all have such outputs."""
         probe = get_metric(claim.metric).probe
         done = [self._files_of(section, trial) for trial in cell.trials if trial["status"] == "done"]
         rows = [trace.correct[probe] for trace in done if probe in trace.correct]
@@ -285,5 +292,5 @@ def _is_recorded(trial: Record) -> bool:
 
 
 def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:
-    """How many of the cells ran at all their seeds: one that was only planned was no candidate."""
+    """Count the cells that ran at all their seeds: a cell that was only planned is no candidate."""
     return sum(cell.is_recorded for _, cell in cells)

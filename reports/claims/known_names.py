@@ -1,10 +1,10 @@
-"""Names in claims that nothing here knows. What is planned, or shipped, and has not run yet is no mistake."""
+"""Unknown names in claims. A name that is planned or shipped is known, even if it has not run yet."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from twinbench.reports.claims.claim import Claim
+from twinbench.reports.claims.claim import Claim, Selector
 from twinbench.reports.tables.cells import BASELINES, Section
 from twinbench.sweeps.errors import Mistake, nearest
 from twinbench.sweeps.metrics import metric_names
@@ -12,7 +12,7 @@ from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
 
 class Names:
-    """What claims about the trials of these sections may name."""
+    """The names that claims about these sections may use."""
 
     def __init__(self, sections: Sequence[Section]):
         cells = [cell for section in sections for cell in section.cells]
@@ -22,29 +22,29 @@ class Names:
         for cell in cells:
             self._settings.setdefault(cell.method, set()).update(cell.values)
 
-    def mistakes(self, claim: Claim, selectors: Iterable[Mapping[str, Any]]) -> list[Mistake]:
-        """Protocol, metric, methods and settings that there are not, each with the nearest that there is."""
+    def mistakes(self, claim: Claim, selectors: Iterable[Selector]) -> list[Mistake]:
+        """Return each unknown protocol, metric, method and setting, with the nearest known name."""
         place = f"claims.{claim.name}"
         found: list[Mistake] = []
-        if claim.protocol not in self._contents:  # else the shipped ones need not be read
-            problem = "no such protocol is planned here, or shipped"
+        if claim.protocol not in self._contents:  # otherwise the shipped protocols need not be read
+            problem = "no such protocol is planned in this folder or shipped"
             found += _unknown(place, "protocol", problem, claim.protocol, self._protocols)
         problem = f"no such metric is measured under {claim.protocol}"
         found += _unknown(place, "metric", problem, claim.metric, self._metrics(claim.protocol))
         for selector in selectors:
             method = str(selector["method"])
             if method not in self._settings:
-                problem = "no such method is planned here, or in a shipped protocol"
+                problem = "no such method is planned in this folder or in a shipped protocol"
                 found += _unknown(place, "method", problem, method, self._methods)
             known = self._settings.get(method, set())
             for key, value in selector.items() if known else ():
                 if key != "method":
-                    found += _unknown(place, key, f"is no setting of {method}", key, known, value)
+                    found += _unknown(place, key, f"is not a setting of {method}", key, known, value)
         return [*dict.fromkeys(found)]
 
     @cached_property
     def _protocols(self) -> Mapping[str, Mapping[str, Any]]:
-        """Their content by name."""
+        """Return the content of all known protocols by name."""
         return {name: read_protocol(name).content for name in shipped_protocols()} | self._contents
 
     @cached_property
@@ -53,7 +53,7 @@ class Names:
         return {*self._settings, *named, *BASELINES}
 
     def _metrics(self, protocol: str) -> set[str]:
-        """Under the protocol; under any, where there is none of that name."""
+        """Return the metrics of the protocol; of all protocols where there is none of that name."""
         content = self._contents.get(protocol) or self._protocols.get(protocol)
         contents = [content] if content else self._protocols.values()
         named = {metric for one in contents for metric in one.get("evaluation", {}).get("metrics", {})}
@@ -61,8 +61,8 @@ class Names:
 
 
 def _unknown(
-    place: str, key: str, problem: str, name: str, known: Collection[str], seen: object = None
+    place: str, key: str, problem: str, name: str, known: Collection[str], value: object = None
 ) -> Iterator[Mistake]:
     if name not in known:
         allowed = sorted(known)
-        yield Mistake(place, key, problem, name if seen is None else seen, ", ".join(allowed), nearest(name, allowed))
+        yield Mistake(place, key, problem, name if value is None else value, ", ".join(allowed), nearest(name, allowed))

@@ -1,7 +1,6 @@
-"""What one trial's own files say, and whether they agree: its record, its outputs by example, its attempts.
+"""The files of one trial, and whether they agree: its record, its per-example outputs, its attempts.
 
-The database takes a record at its word. Here it is held against its id, the content of its protocol, what its outputs
-give, and how its attempts ended.
+The database takes a record as it is. Here it is checked against its id, the content of its protocol and its outputs.
 """
 
 import json
@@ -20,18 +19,18 @@ from twinbench.sweeps.metrics import PROBES
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
 
-ROUNDING = 1e-8  # of a value that was rounded when it was written
+ROUNDING = 1e-8  # tolerance for values that were rounded when written
 _OF_A_TRIAL = {field.name for field in fields(Trial)}
 
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What a trial's files say. `record` and `outputs` are empty where nothing contradicts anything."""
+    """The contents of a trial's files. `record` and `outputs` describe contradictions; empty where there are none."""
 
-    record: str = ""  # how the record contradicts its own id or its protocol
+    record: str = ""  # how the record contradicts its id or its protocol
     outputs: str = ""  # how the outputs contradict the metrics, or why they cannot be read
     status: str = ""
-    values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of the metrics, by name and split
+    values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # metrics by name and split
     correct: Mapping[str, Correct] = field(default_factory=dict)  # by probe: which test examples were right
     labels: str = ""  # digest of the test labels
     curves_file: str = ""
@@ -41,13 +40,13 @@ class TrialFiles:
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> TrialFiles:
-    """The trace of a trial that has a record. `content` is what the database holds of its protocol."""
+    """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
     attempts = read_attempts(run_folder, trial_id)
-    try:  # whole and of its digest it was when the database took it in
+    try:  # the database checked its form and digest when it was read in
         record: Record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        return TrialFiles(record=f"cannot be read any more: {error}", attempts=attempts)
+        return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
     curves, outputs = result.get("curves"), result.get("outputs")
     arrays, problem = _arrays(run_folder, outputs)
     probes = [metric.probe for metric in PROBES]
@@ -73,19 +72,19 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _record_problem(result: Result, content: Mapping[str, Any]) -> str:
-    told, protocol = result["trial"], result["trial"]["protocol"]
-    if told.keys() != _OF_A_TRIAL:
-        return "its trial has not the keys of one"
-    trial = Trial(**told)
+    content_of_trial, protocol = result["trial"], result["trial"]["protocol"]
+    if content_of_trial.keys() != _OF_A_TRIAL:
+        return "its trial does not have the keys of a trial"
+    trial = Trial(**content_of_trial)
     if (trial.trial_id, trial.cell_id) != (result["trial_id"], result["cell_id"]):
-        return f"what it says it ran is trial {trial.trial_id} of cell {trial.cell_id}"
+        return f"its content is that of trial {trial.trial_id} of cell {trial.cell_id}"
     for key in ("name", "version"):
         if protocol["content"].get(key) != protocol[key]:
             return (
-                f"the {key} of its protocol is {protocol[key]!r}, and by its content {protocol['content'].get(key)!r}"
+                f"the {key} of its protocol is {protocol[key]!r}, but by its content {protocol['content'].get(key)!r}"
             )
     if _without_prose(protocol["content"]) != _without_prose(content):
-        return "it carries another content of its protocol than others of that hash"
+        return "the content of its protocol differs from that of other records with the same hash"
     return ""
 
 
@@ -94,7 +93,7 @@ def _without_prose(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrays(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:
-    """The outputs by name, one number per example, and why there are none where the record names some."""
+    """Return the outputs by name, one number per example, and why they cannot be used; empty without a problem."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -110,21 +109,21 @@ def _arrays(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str
 
 
 def _outputs_problem(result: Result, arrays: Outputs) -> str:
-    """The first accuracy on test that its outputs do not give."""
+    """Return the first contradiction between an accuracy on test and the outputs; empty where there is none."""
     of_test = {str(metric["name"]): metric for metric in result["metrics"] if metric["split"] == REPORTED_ON}
     for name, probe in ((metric.name, metric.probe) for metric in PROBES):
         metric, correct = of_test.get(name), arrays.get(f"{probe}_correct")
         if metric is None or correct is None:
             continue
         labels, predicted = arrays.get("labels"), arrays.get(f"{probe}_prediction")
-        given = float((correct != 0).mean())
-        if abs(given - metric["value"]) > ROUNDING:
-            return f"{metric['name']} is {metric['value']:.4f} in its record, and {given:.4f} by its outputs"
+        from_outputs = float((correct != 0).mean())
+        if abs(from_outputs - metric["value"]) > ROUNDING:
+            return f"{metric['name']} is {metric['value']:.4f} in its record but {from_outputs:.4f} by its outputs"
         if metric.get("n_examples") not in (None, len(correct)):
-            return f"{metric['name']} is of {metric['n_examples']} examples, and its outputs are of {len(correct)}"
+            return f"{metric['name']} is of {metric['n_examples']} examples, but its outputs have {len(correct)}"
         if labels is not None and predicted is not None:
             if len({len(labels), len(predicted), len(correct)}) > 1:
-                return "its outputs are of unequal length"
+                return "its outputs differ in length"
             if ((predicted == labels) != (correct != 0)).any():
-                return f"{probe}_correct is not where {probe}_prediction equals the labels"
+                return f"{probe}_correct does not mark where {probe}_prediction equals the labels"
     return ""

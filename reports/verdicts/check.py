@@ -27,9 +27,9 @@ def check_claims(claims_file: Path, run_folder: Path) -> Checked:
     except InvalidInput as error:
         mistakes += error.mistakes
     if not run_folder.is_dir():
-        mistakes.append(Mistake(str(run_folder), "", "is no folder"))
+        mistakes.append(Mistake(str(run_folder), "", "is not a folder"))
     elif not any(claim.is_about_a_table for claim in claims) and not any((run_folder / one).exists() for one in MARKS):
-        mistakes.append(Mistake(str(run_folder), "", f"is no run folder: it has none of {', '.join(MARKS)}"))
+        mistakes.append(Mistake(str(run_folder), "", f"is not a run folder: it has none of {', '.join(MARKS)}"))
     if mistakes:
         raise InvalidInput(mistakes)
     folder = Folder(run_folder)

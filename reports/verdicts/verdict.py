@@ -121,7 +121,7 @@ def _without_statistics(case: Case, failed: Sequence[Finding]) -> Judged | None:
         return Judged(INADMISSIBLE, "; ".join(f"{finding.rule}: {finding.text}" for finding in stopping))
     if unverified := [finding for finding in failed if finding.weight == "unverified"]:
         return Judged(UNVERIFIABLE, unverified[0].text)
-    if absent := [side.label for side in evidence.sides if not side.is_there and not _counts_trials(case, side)]:
+    if absent := [side.label for side in evidence.sides if not side.has_values and not _counts_trials(case, side)]:
         return Judged(UNVERIFIABLE, f"no result of {', '.join(dict.fromkeys(absent))}")
     if any(other is None for _, other, _ in evidence.pairs) and evidence.claim.kind == "best_of":
         return Judged(UNVERIFIABLE, "no other method is there to compare with")
@@ -380,7 +380,7 @@ def _settling(case: Case, judged: Judged, parts: Sequence[Part], stopping: str) 
         few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
         return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
     if judged.word == UNVERIFIABLE:
-        absent = dict.fromkeys(side.label for side in evidence.sides if not side.is_there)
+        absent = dict.fromkeys(side.label for side in evidence.sides if not side.has_values)
         return [f"trials of {label}" for label in absent] or ["trials of one's own under one protocol"]
     open_parts = [part for part in parts if part.judged.word in OPEN]
     if judged.word not in (*OPEN, NARROWED) or not open_parts:

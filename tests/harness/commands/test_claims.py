@@ -135,9 +135,9 @@ def test_a_changed_log_is_printed_as_far_as_it_holds_and_ends_with_2(call: Call)
     file.write_text(file.read_text().replace("by-six", "by-ten"))
     log = call("claim", "log", "run")
     assert (log.code, len(log.out.splitlines())) == (2, 1)
-    assert log.err == f"error: run: {DECLARATIONS}: line 2 was changed, or one before it is gone\n"
+    assert log.err == f"error: run: {DECLARATIONS}: line 2 was changed, or a line before it was removed\n"
     (error,) = call("claim", "declare", claims(CLAIM, ABSENT), "run").errors
-    assert "takes no declaration" in error
+    assert "cannot take declarations" in error
 
 
 def test_an_empty_folder_has_no_declarations_and_a_missing_one_is_named(call: Call) -> None:
@@ -150,7 +150,7 @@ def test_an_empty_folder_has_no_declarations_and_a_missing_one_is_named(call: Ca
 
 def test_declare_refuses_a_file_in_place_of_a_folder_and_writes_nothing_for_a_wrong_claim(call: Call) -> None:
     file = claims(CLAIM)
-    assert call("claim", "declare", file, file).errors == ["claims.toml: is no folder"]
+    assert call("claim", "declare", file, file).errors == ["claims.toml: is not a folder"]
     (error,) = call("claim", "declare", file, "claims.toml/run").errors
     assert "cannot be written: Not a directory" in error
     call("claim", "declare", claims(CLAIM, FALSE.replace('"better"', '"beter"')), "run")
@@ -223,7 +223,7 @@ def test_a_run_without_records_is_unverifiable_and_a_folder_that_is_no_run_stays
     assert (done.code, done.out.split()[0]) == (1, "UNVERIFIABLE")
     Path("empty").mkdir()
     (error,) = call("check", file, "empty").errors
-    assert error == f"empty: is no run folder: it has none of plan.json, records, {DECLARATIONS}"
+    assert error == f"empty: is not a run folder: it has none of plan.json, records, {DECLARATIONS}"
     assert not Path("empty", DATABASE).exists()
 
 
@@ -282,7 +282,7 @@ def test_file_and_folder_in_each_others_place_are_both_named(call: Call, run: Pa
     assert [error.split(": ")[0] for error in call("check", run, file).errors] == [str(run), "claims.toml"]
     assert call("check", "nowhere.toml", "nowhere").errors == [
         "nowhere.toml: cannot be read: No such file or directory",
-        "nowhere: is no folder",
+        "nowhere: is not a folder",
     ]
 
 

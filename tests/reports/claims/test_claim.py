@@ -68,7 +68,7 @@ def test_every_kind_is_read_with_what_it_needs_and_refused_without(tmp_path, kin
     assert (claim.kind, claim.protocol, claim.family) == (kind, "cifar10-small", "claims")
     for key in KINDS[kind][0]:
         mistakes = mistakes_of(written(tmp_path, claim_text(kind, **keys | {key: ""})))
-        assert (f"claims.one: {key}: is missing: {kind} needs it") in "\n".join(map(str, mistakes))
+        assert (f"claims.one: {key}: is missing: claims of kind {kind} need it") in "\n".join(map(str, mistakes))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +77,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path, kind):
     for key, value in others.items():
         if key not in (*KINDS[kind][0], *KINDS[kind][1]):
             mistake = the_mistake(tmp_path, claim_text(kind, **LEAST[kind] | {key: value}))
-            assert (mistake.key, mistake.problem) == (key, f"says nothing in a claim of kind {kind}")
+            assert (mistake.key, mistake.problem) == (key, f"has no meaning in a claim of kind {kind}")
             assert key not in mistake.allowed.split(", ") and "family" in mistake.allowed
 
 
@@ -109,7 +109,7 @@ def test_a_wrong_kind_key_and_table_are_told_with_the_nearest_name(tmp_path):
 
 
 def test_a_claim_has_one_name_one_size_and_a_source(tmp_path):
-    assert "stands twice" in str(the_mistake(tmp_path, claim_text(), claim_text()))
+    assert "is given twice" in str(the_mistake(tmp_path, claim_text(), claim_text()))
     assert "a claim has one size" in str(the_mistake(tmp_path, claim_text(at_least="0.01", by="0.01")))
     assert the_mistake(tmp_path, claim_text(), head="").key == "protocol"
     assert the_mistake(tmp_path, claim_text(sentence="")).key == "claims.0.sentence"
@@ -125,9 +125,9 @@ def test_points_in_place_of_a_fraction_are_refused_for_accuracies_alone(tmp_path
 def test_what_is_fixed_in_two_places_is_refused(tmp_path):
     fixed = '{ method = "simclr", batch_size = 64 }'
     axis = claim_text("monotone", a=fixed, axis='"batch_size"', values="[64, 128]")
-    assert the_mistake(tmp_path, axis).problem == "is fixed, and moved by axis"
+    assert the_mistake(tmp_path, axis).problem == "is fixed here but varied by axis"
     scope = claim_text(a=fixed, scope="{ batch_size = [64, 128] }")
-    assert the_mistake(tmp_path, scope).problem == "is fixed, and moved by scope"
+    assert the_mistake(tmp_path, scope).problem == "is fixed here but varied by scope"
     told = mistakes_of(written(tmp_path, claim_text(scope='{ method = ["dino"] }')))
     assert [mistake.key for mistake in told] == ["a.method", "b.method"]
 

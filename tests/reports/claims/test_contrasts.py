@@ -118,13 +118,13 @@ def test_the_judged_confidence_steps_up_until_one_fails_and_stays_there():
     assert [contrast.detectable > before.detectable for contrast, before in zip(found, nothing + clear, strict=True)]
 
 
-def test_tests_beside_the_contrasts_count_in_their_family():
+def test_further_tests_of_a_family_count_in_its_correction():
     contrast = the_contrast(claim_of(), *differing([0.01, 0.02, 0.03, 0.04, 0.05]))
     ((alone,),) = adjust({"f": [contrast]}).values()
-    ((beside,),) = adjust({"f": [contrast]}, {"f": 2, "other": 5}).values()
+    ((adjusted,),) = adjust({"f": [contrast]}, {"f": 2, "other": 5}).values()
     assert alone.difference.confidence == pytest.approx(0.95)
-    assert beside.difference.confidence == pytest.approx(1 - 0.05 / 3)
-    assert beside.holm_p == pytest.approx(3 * contrast.p)
+    assert adjusted.difference.confidence == pytest.approx(1 - 0.05 / 3)
+    assert adjusted.holm_p == pytest.approx(3 * contrast.p)
 
 
 def test_families_do_not_touch_one_another():
@@ -180,7 +180,7 @@ def test_a_reported_value_is_a_fixed_number_for_every_seed_and_each_point_has_it
     assert first.wins is None and first.label.endswith("against the reported value")
 
 
-def test_raw_pixels_have_no_seeds_and_stand_beside_every_one():
+def test_raw_pixels_have_no_seeds_and_are_compared_at_every_seed():
     contrast = the_contrast(claim_of(b={"method": "raw_pixels"}), [0.6, 0.61, 0.62], [0.5])
     one_sample = stats.ttest_1samp([0.6, 0.61, 0.62], 0.5)
     assert (contrast.difference.n, contrast.p) == (3, pytest.approx(one_sample.pvalue))
@@ -201,14 +201,14 @@ def test_seeds_are_compared_in_pairs_where_half_of_the_smaller_side_is_in_one(of
 def test_differences_without_spread_tell_something_from_six_seeds_on():
     five, six = (the_contrast(claim_of(), [0.6] * n, [0.5] * n) for n in (5, 6))
     assert (five.p, six.p) == (2 / 2**5, 2 / 2**6)  # the chance that all fall on one side
-    assert not five.tells and six.tells
+    assert not five.is_informative and six.is_informative
     assert the_contrast(claim_of(), [0.5] * 6, [0.6] * 6).p == 1.0
     assert the_contrast(claim_of(), [0.5] * 6, [0.5] * 6).p == 1.0
     apart = the_contrast(claim_of(), [0.6] * 6, dict.fromkeys(range(6, 12), 0.5))
-    assert apart.p is None and not apart.tells
+    assert apart.p is None and not apart.is_informative
     (judged, _) = adjust({"f": [six, six]})["f"]
-    assert not judged.tells  # of two comparisons six are not enough
-    assert the_contrast(claim_of(), [0.6, 0.601, 0.602], [0.5] * 3).tells
+    assert not judged.is_informative  # of two comparisons six are not enough
+    assert the_contrast(claim_of(), [0.6, 0.601, 0.602], [0.5] * 3).is_informative
 
 
 @pytest.mark.parametrize(("alpha", "least"), [(0.05, 6), (ALPHA, 6), (2 / 2**6, 6), (0.025, 7), (0.05 / 15, 10)])
@@ -225,7 +225,7 @@ def test_seventeen_pairs_are_more_than_are_gone_through_and_still_have_their_tes
 
 def test_sides_without_numbers_leave_a_bare_contrast_and_claims_of_collapse_have_none():
     bare = the_contrast(claim_of(), [0.6], [])
-    assert (bare.difference, bare.p, bare.low, bare.tells) == (None, None, None, False)
+    assert (bare.difference, bare.p, bare.low, bare.is_informative) == (None, None, None, False)
     ((after,),) = adjust({"f": [bare]}).values()
     assert after == bare
     assert contrasts_of(evidence_of(claim_of("collapses"), [[]])) == ()

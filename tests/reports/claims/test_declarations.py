@@ -118,7 +118,7 @@ def test_a_protocol_that_is_taken_out_of_a_line_or_emptied_shows(tmp_path):
     rewrite(tmp_path, [json.dumps(without)])
     assert "line 1 was changed" in read_log(tmp_path).problem
     rewrite(tmp_path, [json.dumps(entry | {"protocol": ""})])
-    assert "line 1 is no declaration" in read_log(tmp_path).problem
+    assert "line 1 is not a declaration" in read_log(tmp_path).problem
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_edited_line_breaks_the_chain_from_there_on(tmp_path, key, value):
     rewrite(tmp_path, [rows[0], json.dumps(json.loads(rows[1]) | {key: value}), rows[2]])
     log = read_log(tmp_path)
     assert [entry.name for entry in log.entries] == ["one"]
-    assert log.problem == f"{DECLARATIONS}: line 2 was changed, or one before it is gone"
+    assert log.problem == f"{DECLARATIONS}: line 2 was changed, or a line before it was removed"
 
 
 def test_a_dropped_moved_or_doubled_line_breaks_the_chain(tmp_path):
@@ -146,7 +146,7 @@ def test_a_dropped_moved_or_doubled_line_breaks_the_chain(tmp_path):
     one, two, three = lines(tmp_path)
     for rows in ([two, three], [one, three], [two, one, three], [one, one, two, three]):
         rewrite(tmp_path, rows)
-        assert "was changed, or one before it is gone" in read_log(tmp_path).problem
+        assert "was changed, or a line before it was removed" in read_log(tmp_path).problem
     rewrite(tmp_path, [one, two])  # the end may be cut off: only a copy of the last digest shows that
     assert read_log(tmp_path).problem == ""
 
@@ -160,7 +160,7 @@ def test_what_is_no_declaration_is_named_and_nothing_after_it_counts(tmp_path, l
     one, two = lines(tmp_path)
     rewrite(tmp_path, [one, line, two])
     log = read_log(tmp_path)
-    assert log.problem == f"{DECLARATIONS}: line 2 is no declaration"
+    assert log.problem == f"{DECLARATIONS}: line 2 is not a declaration"
     assert len(log.entries) == 1
 
 
@@ -169,20 +169,20 @@ def test_a_value_of_another_type_is_no_declaration(tmp_path):
     entry = json.loads(lines(tmp_path)[0])
     for key, value in (("recorded", True), ("recorded", "0"), ("name", None), ("extra", 1)):
         rewrite(tmp_path, [json.dumps(entry | {key: value})])
-        assert "is no declaration" in read_log(tmp_path).problem
+        assert "is not a declaration" in read_log(tmp_path).problem
 
 
 def test_a_broken_log_takes_no_declaration_and_stays_as_it_is(tmp_path):
     declare([claim()], tmp_path, NOW)
     rewrite(tmp_path, ["rubbish"])
-    with pytest.raises(InvalidInput, match="takes no declaration"):
+    with pytest.raises(InvalidInput, match="cannot take declarations"):
         declare([claim("two")], tmp_path, NOW)
     assert lines(tmp_path) == ["rubbish"]
 
 
 def test_a_clock_that_went_back_is_refused(tmp_path):
     declare([claim()], tmp_path, NOW)
-    with pytest.raises(InvalidInput, match="the clock stands before the last declaration"):
+    with pytest.raises(InvalidInput, match="the clock is earlier than the last declaration"):
         declare([claim("two")], tmp_path, NOW - timedelta(seconds=1))
 
 

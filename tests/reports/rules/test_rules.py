@@ -290,9 +290,9 @@ def test_a_seed_that_disagrees_with_another_in_few_examples_is_a_copy_unless_the
     ("change", "text"),
     [
         (lambda lines: [lines[0].replace("2026-01-01", "2025-01-01"), *lines[1:]], "line 1 was changed"),
-        (lambda lines: [lines[0], lines[2]], "line 2 was changed, or one before it is gone"),
-        (lambda lines: [lines[1], lines[0], lines[2]], "line 1 was changed, or one before it is gone"),
-        (lambda lines: [*lines, '{"name": "torn'], "line 4 is no declaration"),
+        (lambda lines: [lines[0], lines[2]], "line 2 was changed, or a line before it was removed"),
+        (lambda lines: [lines[1], lines[0], lines[2]], "line 1 was changed, or a line before it was removed"),
+        (lambda lines: [*lines, '{"name": "torn'], "line 4 is not a declaration"),
     ],
     ids=["edited", "removed", "reordered", "torn"],
 )

@@ -454,7 +454,7 @@ def a_shipped_name_is_given_a_version_of_ones_own(study: Study) -> None:
         rewrite(study, trial, lambda record: None, under(trial, carried))
 
 
-@cheat("A1", "another content of its protocol")
+@cheat("A1", "the content of its protocol differs")
 def the_content_of_the_protocol_is_edited_and_its_hash_kept(study: Study) -> None:
     carried = otherwise(study.protocol, evaluation__linear_epochs=100, hash=study.protocol["hash"])
     trial = study.of("simclr", 0)[0]
@@ -474,7 +474,7 @@ def a_deviation_is_not_named(study: Study) -> None:
         move(study, method, carried)
 
 
-@cheat("A1", "is trial")
+@cheat("A1", "is that of trial")
 def settings_are_edited_and_the_id_kept(study: Study) -> None:
     rewrite(study, study.of("byol", 5)[0], lambda record: record["result"]["trial"]["training"].update({"epochs": 10}))
 
@@ -661,7 +661,7 @@ def the_protocol_is_changed_after_the_claim_was_declared(study: Study) -> None:
     declare(read_claims(study.claims_file), study.folder, BEGAN - timedelta(days=2), {"cifar10-small": earlier["hash"]})
 
 
-@cheat("A24", "one before it is gone", "EXPLORATORY")
+@cheat("A24", "a line before it was removed", "EXPLORATORY")
 def a_line_of_the_log_is_removed(study: Study) -> None:
     study.write_claims(CLAIMS + other_claim("second") + other_claim("third"), DECLARED)
     (study.folder / DECLARATIONS).write_text("".join(log_lines(study)[:1] + log_lines(study)[2:]))

@@ -418,7 +418,7 @@ def test_an_edited_declaration_is_named_by_its_line(tampered, tmp_path):
     first = tampered(
         lambda members: members.update({"declarations.jsonl": members["declarations.jsonl"].split(b"\n")[1]})
     )
-    assert "declarations.jsonl: line 1 was changed, or one before it is gone" in faults_of(first, tmp_path)
+    assert "declarations.jsonl: line 1 was changed, or a line before it was removed" in faults_of(first, tmp_path)
 
 
 def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, honest_run, tmp_path):
@@ -636,7 +636,7 @@ STRANGE = {
     "a protocol that is none": ("protocols/", b'{"hash": 3}', "is not the protocol of that hash"),
     "curves of infinite numbers": ("artefacts/", b'{"epoch": [1e999], "series": {}}', "too large"),
     "a log that is none": ("declarations.jsonl", b"\xff\xfe", "cannot be read"),
-    "a log of lists": ("declarations.jsonl", b"[[[]]]", "is no declaration"),
+    "a log of lists": ("declarations.jsonl", b"[[[]]]", "is not a declaration"),
 }
 
 
