@@ -77,7 +77,7 @@ def run(
     from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import check_ranks, make_plan
-    from twinbench.harness.run_folder.layout import allow, set_failed_aside, write_plan
+    from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
 
     options = LaunchOptions(
         device=device,
@@ -103,9 +103,9 @@ def run(
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned, as_given(context))
-    allow(folder)
+    undo_cancel(folder)
     if retry:
-        out().print(f"{set_failed_aside(folder, planned)} failed trials run again")
+        out().print(f"{retry_failed(folder, planned)} failed trials run again")
     from twinbench.harness.trial.execute import Surroundings
 
     surroundings = Surroundings(

@@ -23,9 +23,9 @@ def status(
 def watch(folder: RunFolder) -> None:
     """Show a run in the terminal until all is recorded: before it starts, while it runs, and after an interruption."""
     from twinbench.harness.monitor.terminal import watch as watch_folder
-    from twinbench.harness.run_folder.layout import check_is_folder
+    from twinbench.harness.run_folder.layout import check_folder_exists
 
-    check_is_folder(folder)
+    check_folder_exists(folder)
     watch_folder(folder, out())
 
 
@@ -39,9 +39,9 @@ def serve(
     import contextlib
 
     from twinbench.harness.monitor.server import serve as serve_folder
-    from twinbench.harness.run_folder.layout import check_is_folder
+    from twinbench.harness.run_folder.layout import check_folder_exists
 
-    check_is_folder(folder)
+    check_folder_exists(folder)
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         serve_folder(folder, port, lambda text: out().print(text, markup=False))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from twinbench.harness.run_folder.heartbeat import told_to_stop
+from twinbench.harness.run_folder.heartbeat import stop_requested
 from twinbench.harness.run_folder.leases import LeaseObserver, is_free, machine
 from twinbench.harness.system.provenance import code_hash, commit, versions
 from twinbench.harness.trial.execute import Surroundings
@@ -104,7 +104,7 @@ def run_in_fork(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambd
 def _work(connection: Connection, work: Callable[[ShouldStop], object], parent: int) -> None:
     result: object
     try:
-        result = work(told_to_stop(parent))  # also once the worker is gone, so that its trials become free
+        result = work(stop_requested(parent))  # also once the worker is gone, so that its trials become free
     except BrokenDevice as error:
         result = _Raised(str(error), is_broken_device=True)
     except Unwritable as error:

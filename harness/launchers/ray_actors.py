@@ -16,9 +16,9 @@ from twinbench.harness.launchers.site import RaySite, described
 from twinbench.harness.run_folder.layout import (
     LAUNCHES,
     cancellations,
-    forget_last_words,
-    last_words,
-    leave_last_words,
+    clear_worker_error,
+    note_worker_error,
+    worker_error,
     write_launch,
 )
 from twinbench.harness.run_folder.progress import running_attempts
@@ -69,7 +69,7 @@ class Worker:
         except BrokenDevice:
             os._exit(1)  # Ray restarts the actor in a new process, which can use the device again
         except Exception as error:  # the trials' own errors are recorded, so another actor would fare no better
-            leave_last_words(self._surroundings.run_folder, self._launch, error, f"node {_node()}")
+            note_worker_error(self._surroundings.run_folder, self._launch, error, f"node {_node()}")
         finally:
             self._is_ending = True
             # Frees the actor's resources even when no driver is left to do so. If the process simply exited, Ray
@@ -96,7 +96,7 @@ class Actors:
 
         existing, folder = self._alive_once_settled(), self.surroundings.run_folder
         if not existing:
-            forget_last_words(folder, self._launch)  # of earlier actors
+            clear_worker_error(folder, self._launch)  # of earlier actors
         if not existing or not (folder / LAUNCHES / f"{self._launch}.json").exists():
             self._write_launch(count)  # before any actor exists, so that `cancel` finds those of a driver that died
         options = {
@@ -168,7 +168,7 @@ class Actors:
         """Return the reason that an actor left, or Ray's reason why one could not be made; "" if there is none."""
         import ray
 
-        if words := last_words(self.surroundings.run_folder, self._launch):
+        if words := worker_error(self.surroundings.run_folder, self._launch):
             return words
         for handle in self._handles.values():
             try:

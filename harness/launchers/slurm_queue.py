@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from twinbench.harness.run_folder.layout import LAUNCHES, launch_notes, look_anew
+from twinbench.harness.run_folder.layout import LAUNCHES, launch_notes, refresh_listing
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 ENDING_SECONDS = 30.0  # that a slot may take to leave the queue, or to be back in it
@@ -85,7 +85,7 @@ def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
             return None
         folder = departed_slots(run_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        look_anew(folder)
+        refresh_listing(folder)
         departed = {path.name for path in folder.glob("*")}
         counted = [state for slot, state in states.items() if slot not in departed]
         empty_answers = 0 if states else empty_answers + 1

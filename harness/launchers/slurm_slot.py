@@ -17,7 +17,7 @@ from twinbench.harness.launchers.slurm_queue import departed_slots, output_of
 from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.performance.pack_size import seconds_in_packs, with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import look_anew, planned_trials
+from twinbench.harness.run_folder.layout import planned_trials, refresh_listing
 from twinbench.harness.run_folder.leases import interrupt_attempts, is_running
 from twinbench.harness.system.devices import choose_devices, first_devices
 from twinbench.harness.trial.execute import Surroundings
@@ -102,7 +102,7 @@ def _leaves_work(run_folder: Path) -> bool:
     """
     departed_slots(run_folder).mkdir(parents=True, exist_ok=True)
     (departed_slots(run_folder) / job_name()).touch()
-    look_anew(run_folder)
+    refresh_listing(run_folder)
     recorded = recorded_ids(run_folder)
     todo = [trial.trial_id for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
     return any(not is_running(last_attempt(run_folder, trial_id)) for trial_id in todo)

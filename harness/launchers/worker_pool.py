@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from twinbench.harness.launchers.launcher import CannotStart
-from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, told_to_stop
+from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, stop_requested
 from twinbench.harness.system.devices import spread
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, why_unusable
@@ -160,7 +160,7 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
     from twinbench.harness.launchers.isolation import run_in_fork
     from twinbench.harness.launchers.worker_loop import drain
 
-    should_stop = told_to_stop(parent)  # the worker of a pool that was killed ends too
+    should_stop = stop_requested(parent)  # the worker of a pool that was killed ends too
     for ignored in (signal.SIGINT, signal.SIGUSR2):  # Ctrl-C and SLURM's warning also reach the pool, which decides
         signal.signal(ignored, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""The heart of a running attempt: a thread that beats, and looks whether the attempt should end."""
+"""Heartbeat thread of a running attempt: renews the lease and checks whether the attempt should stop."""
 
 import contextlib
 import os
@@ -7,82 +7,79 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from twinbench.harness.run_folder.leases import BEAT_SECONDS, Attempt
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 TIME_LIMIT_EXIT = 75
 CANCELLED = "cancelled"
 LOST = "another worker took the trial over"
 
 
 def is_cancelled(run_folder: Path) -> bool:
-    """Whether `twinbench cancel` was called since the last `run`."""
+    """Whether `twinbench cancel` was called after the last `run`."""
     return (run_folder / CANCELLED).exists()
 
 
-def told_to_stop(parent: int) -> Callable[[], bool]:
-    """From here on, whether this process was sent SIGTERM, or the `parent` that started it is gone."""
-    told = False
+def stop_requested(parent: int) -> Callable[[], bool]:
+    """Handle SIGTERM from now on; return a function that says whether one came or the `parent` process has ended."""
+    terminated = False
 
-    def note(*_: object) -> None:
-        nonlocal told
-        told = True
+    def handle(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
 
-    signal.signal(signal.SIGTERM, note)
-    return lambda: told or os.getppid() != parent
+    signal.signal(signal.SIGTERM, handle)
+    return lambda: terminated or os.getppid() != parent
 
 
-class Heart:
-    """Use as a context. `asks_to_stop` turns true when the lease is lost or the sweep is cancelled.
+class Heartbeat:
+    """Use as a context around an attempt. `reason` says why the attempt should stop, once it should.
 
-    An attempt over its time limit may hang in a call that nothing can interrupt, so the heart records the failure and
-    ends the whole process; whoever started it starts another.
+    An attempt over its time limit may hang in a call that cannot be interrupted. The thread then records the failure
+    with `fail` and ends the whole process; the launcher starts another worker.
     """
 
     def __init__(self, attempt: Attempt, time_limit: float | None, fail: Callable[[str], None]):
         self._attempt, self._limit, self._fail = attempt, time_limit, fail
         self._ended = threading.Event()
-        self._ending = threading.Lock()  # whoever gets it writes the record
-        self._thread = threading.Thread(target=self._live, daemon=True, name="heart")
+        self._writes_record = threading.Lock()  # acquired once, by the thread that writes the trial's record
+        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
         self.reason = ""
 
     @property
-    def asks_to_stop(self) -> bool:
-        """Whether the trial should save its state and end."""
+    def should_stop(self) -> bool:
+        """Whether the trial should save its state and end: its lease is lost or the sweep is cancelled."""
         return bool(self.reason)
 
-    def __enter__(self) -> "Heart":
+    def __enter__(self) -> "Heartbeat":
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
 
-    def let_end(self) -> None:
-        """From here on the trial itself writes its record, and no time limit does."""
-        self._ending.acquire()
+    def disarm_time_limit(self) -> None:
+        """Let the trial itself write its record from now on, whatever its time limit."""
+        self._writes_record.acquire()
 
-    def _live(self) -> None:
-        beaten = time.monotonic()
-        while not self._ended.wait(LOOK_SECONDS):
-            with contextlib.suppress(OSError):  # a file system that is away for a moment stops no trial
+    def _run(self) -> None:
+        last_beat = time.monotonic()
+        while not self._ended.wait(CHECK_SECONDS):
+            with contextlib.suppress(OSError):  # a file system that fails for a moment must not stop the trial
                 if self._attempt.is_lost():
                     self.reason = LOST
                 elif self._limit is not None and self._attempt.seconds > self._limit:
-                    self._end_everything()
+                    self._end_process()
                 elif is_cancelled(self._attempt.run_folder):
                     self.reason = "cancelled"
-                if time.monotonic() - beaten >= BEAT_SECONDS:
-                    beaten = time.monotonic()
+                if time.monotonic() - last_beat >= BEAT_SECONDS:
+                    last_beat = time.monotonic()
                     self._attempt.beat()
 
-    def _end_everything(self) -> None:
-        if not self._ending.acquire(blocking=False):
+    def _end_process(self) -> None:
+        if not self._writes_record.acquire(blocking=False):
             return
         try:
             self._fail(f"it ran longer than its time limit of {self._limit:g} s")

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from twinbench.harness.run_folder.heartbeat import LOST, Heart
+from twinbench.harness.run_folder.heartbeat import LOST, Heartbeat
 from twinbench.harness.run_folder.leases import DIED, Attempt, LeaseObserver, claim, is_recorded, now, why_hopeless
 from twinbench.harness.run_folder.live_curves import delete_curves
 from twinbench.harness.system import provenance
@@ -131,7 +131,7 @@ def _run(
     if reason := why_hopeless(folder, trial.trial_id, attempt.number):
         record_failure(trial, surroundings, attempt, reason)
         return "failed"
-    heart = Heart(
+    heart = Heartbeat(
         attempt, surroundings.trial_time_limit, lambda reason: record_failure(trial, surroundings, attempt, reason)
     )
     with _unwritable_told(attempt), heart:
@@ -148,7 +148,7 @@ def _attempt(
     trial: Trial,
     surroundings: Surroundings,
     attempt: Attempt,
-    heart: Heart,
+    heart: Heartbeat,
     should_stop: Callable[[], bool],
     execute: Execute,
     room: Room,
@@ -165,7 +165,7 @@ def _attempt(
             surroundings,
             trial_folder(surroundings.run_folder, trial.trial_id),
             reporter(attempt),
-            lambda: heart.asks_to_stop or should_stop(),
+            lambda: heart.should_stop or should_stop(),
             found,
             attempt.log if surroundings.keep_log else None,
         )
@@ -191,7 +191,7 @@ def _attempt(
             return "interrupted"
         reason, trace = f"{type(error).__name__}: {_told(error)}", traceback.format_exc()
         traceback.print_exc()
-    heart.let_end()
+    heart.disarm_time_limit()
     if status == "failed" and _is_anothers(attempt):
         attempt.end("interrupted", LOST)
         return "interrupted"

@@ -190,7 +190,7 @@ def test_a_slip_in_the_name_of_a_folder_is_told_and_not_waited_for(
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     done = call(tmp_path, command[0], "runs/digts", *command[1:])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: runs/digts: is no folder; allowed: ")
+    assert done.stderr.startswith("error: runs/digts: no such folder; allowed: ")
     assert done.stderr.endswith("; did you mean 'runs/digits'?\n")
     assert call(tmp_path, command[0], "rums/digits", *command[1:]).returncode == 2  # nor where nothing is beside it
 

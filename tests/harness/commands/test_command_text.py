@@ -125,7 +125,7 @@ def test_a_run_whose_plan_is_overtaken_by_another_sweeps_says_so(
 ) -> None:
     planned, other = tiny_plan("methods=simclr", "seeds=[0]"), tiny_plan("methods=byol", "seeds=[0]")
     _overtake(monkeypatch, tmp_path, other)
-    with pytest.raises(InvalidInput, match="another run has planned the folder anew since, without"):
+    with pytest.raises(InvalidInput, match="another run has replaced the plan, without"):
         write_plan(tmp_path, planned, "twinbench run early")
     assert {trial.trial_id for trial in read_plan(tmp_path).trials} == {trial.trial_id for trial in other.trials}
 

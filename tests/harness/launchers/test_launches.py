@@ -29,12 +29,12 @@ from twinbench.harness.monitor.terminal import status_text
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.layout import (
     cancel,
-    forget_last_words,
-    last_words,
+    clear_worker_error,
     launch_notes,
-    leave_last_words,
     missing,
+    note_worker_error,
     why_unplanned,
+    worker_error,
     write_launch,
     write_plan,
 )
@@ -208,17 +208,17 @@ def test_a_worker_that_its_slot_kills_does_not_count_as_one_that_died(
 def test_last_words_of_a_worker_stay_until_its_launch_starts_others_and_are_told_by_status(
     tiny_plan: Planner, tmp_path: Path
 ) -> None:
-    assert last_words(tmp_path, "ray-a") == ""
-    leave_last_words(tmp_path, "ray-a", ValueError("no such thing"), "node 7")
-    assert last_words(tmp_path, "ray-b") == "" and launch_notes(tmp_path) == []
-    assert last_words(tmp_path, "ray-a") == "ValueError: no such thing, on node 7"
+    assert worker_error(tmp_path, "ray-a") == ""
+    note_worker_error(tmp_path, "ray-a", ValueError("no such thing"), "node 7")
+    assert worker_error(tmp_path, "ray-b") == "" and launch_notes(tmp_path) == []
+    assert worker_error(tmp_path, "ray-a") == "ValueError: no such thing, on node 7"
     write_plan(tmp_path, tiny_plan("methods=simclr"))
     write_launch(tmp_path, "ray-a", {"launcher": "ray"})
     console = Console(file=io.StringIO(), width=200)
     console.print(status_text(tmp_path))
     assert "one of its workers ended with ValueError: no such thing, on node 7" in console.file.getvalue()
-    forget_last_words(tmp_path, "ray-a")
-    assert last_words(tmp_path, "ray-a") == ""
+    clear_worker_error(tmp_path, "ray-a")
+    assert worker_error(tmp_path, "ray-a") == ""
 
 
 @pytest.mark.slow

@@ -25,14 +25,17 @@ from twinbench.results.record import record_path
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are read from now on."""
     names: list[str] = []
-    original = Path.open
 
-    def counting_open(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if mode.startswith("r") and not self.is_relative_to("/proc"):
-            names.append(self.name)
-        return original(self, mode, *arguments, **options)
+    def counting(original: Any) -> Any:
+        def open_and_count(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+            if mode.startswith("r") and not str(file).startswith("/proc"):
+                names.append(Path(file).name)
+            return original(file, mode, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", counting_open)
+        return open_and_count
+
+    monkeypatch.setattr(Path, "open", counting(Path.open))
+    monkeypatch.setattr("builtins.open", counting(open))
     return names
 
 

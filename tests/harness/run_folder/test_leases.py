@@ -19,8 +19,8 @@ from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import leases
-from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heart
-from twinbench.harness.run_folder.layout import allow, cancel, planned_trials, set_failed_aside, write_plan
+from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heartbeat
+from twinbench.harness.run_folder.layout import cancel, planned_trials, retry_failed, undo_cancel, write_plan
 from twinbench.harness.run_folder.leases import Attempt, LeaseObserver, claim
 from twinbench.harness.run_folder.progress import RunProgress, state_of
 from twinbench.harness.training.checkpoint import Progress, save_state
@@ -266,7 +266,7 @@ def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> 
 def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.02)
     trial = tiny_plan("methods=simclr").trials[0]
 
     def slow(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Any:
@@ -290,7 +290,7 @@ def _until(should_stop: Callable[[], bool]) -> Any:
 def test_cancel_ends_what_runs_as_interrupted(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.02)
     trial = tiny_plan("methods=simclr").trials[0]
 
     def slow(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Any:
@@ -299,16 +299,16 @@ def test_cancel_ends_what_runs_as_interrupted(
 
     assert run_trial(trial, Surroundings(tmp_path), execute=_whole(slow)) == "interrupted"
     assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == "cancelled"
-    allow(tmp_path)
+    undo_cancel(tmp_path)
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
 
 
 def test_the_heart_beats_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.01)
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.BEAT_SECONDS", 0.02)
     attempt = claim(tmp_path, ID, LeaseObserver())
     assert attempt is not None
-    with Heart(attempt, None, lambda reason: None):
+    with Heartbeat(attempt, None, lambda reason: None):
         time.sleep(0.3)
     assert read_attempt(tmp_path, ID, 1)["beat"] >= 3
 
@@ -344,13 +344,13 @@ def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_at
     trial = planned.trials[0]
     write_plan(tmp_path, planned)
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute("failed")) == "failed"
-    assert set_failed_aside(tmp_path, planned) == 1
+    assert retry_failed(tmp_path, planned) == 1
     aside = attempt_file(tmp_path, trial.trial_id, 1, ".record.json")
     assert json.loads(aside.read_text())["result"]["status"] == "failed"
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
     record = read_record(record_path(tmp_path, trial.trial_id))
     assert record["result"]["status"] == "done" and record["circumstance"]["attempts"] == 2
-    assert set_failed_aside(tmp_path, planned) == 0
+    assert retry_failed(tmp_path, planned) == 0
 
 
 def test_planned_trials_without_a_record_do_not_leave_the_plan_once_anything_was_begun(
