@@ -134,6 +134,7 @@ _ANYWHERE = ["images", "crop_top", "crop_left", "crop_height", "crop_width", "fl
 _ANYWHERE += ["brightness", "contrast", "saturation", "hue", "greyscale", "blur", "blur_sigma", "solarise"]
 
 
+# Longer than 60 lines: the entry of a kernel names every array and constant, and loads what its parts share.
 @triton.jit(do_not_specialize_on_alignment=_ANYWHERE)
 def _view(
     images,  # [N, 3, H, W]
@@ -163,7 +164,7 @@ def _view(
     bright = tl.load(brightness + image)
     saturated = tl.load(saturation + image)
     turn = tl.load(hue + image)
-    # which places of its order come before the contrast and which behind: none where an image is not jittered
+    # the places of its order before the contrast, and those after it; none where an image is not jittered
     before = 0
     behind = 4
     contrasted = 1.0
@@ -174,7 +175,6 @@ def _view(
                 before = place
                 behind = place + 1
 
-    grey = tl.zeros([BLOCK], tl.float32)
     if RESIZES:
         top = tl.load(crop_top + image).to(tl.int32)
         left = tl.load(crop_left + image).to(tl.int32)
@@ -183,49 +183,16 @@ def _view(
         row_taps = _lay_weights(of_rows, height, 0, SIZE, CUBIC, LINE)
         column_taps = _lay_weights(of_columns, width, flipped, SIZE, CUBIC, LINE)
         tl.debug_barrier()
-        for begin in range(0, SIZE, STRIP):
-            end = tl.minimum(begin + STRIP, SIZE)
-            # the crop's rows that this strip of the view is made of
-            lowest = tl.maximum(tl.load(of_rows + begin).to(tl.int32), 0)
-            highest = tl.minimum(tl.load(of_rows + end - 1).to(tl.int32) + row_taps, height) - 1
-            last = (highest - lowest + 1) * SIZE
-            for at in range(0, last, BLOCK):
-                spot = at + lane
-                column = spot % SIZE
-                line = pixels + (top + lowest + spot // SIZE) * WIDTH + left
-                red, green, blue = _resample(
-                    line, HEIGHT * WIDTH, 1, width, of_columns + column, column_taps, spot < last, SIZE, BLOCK, UNROLLED
-                )
-                _keep(strip + spot, STRIP_PLANE, red, green, blue, spot < last)
-            tl.debug_barrier()
-            last = end * SIZE
-            for at in range(begin * SIZE, last, BLOCK):
-                spot = at + lane
-                inside = spot < last
-                line = strip + spot % SIZE - lowest * SIZE
-                red, green, blue = _resample(
-                    line, STRIP_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK, UNROLLED
-                )
-                red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
-                green = _clamp(green * (1 / WHITE))
-                blue = _clamp(blue * (1 / WHITE))
-                red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
-                grey += tl.where(inside, _luma(red, green, blue), 0.0)
-                _keep(planes + spot, PLANE, red, green, blue, inside)
-            tl.debug_barrier()
+        grey = _resize_and_jitter(
+            pixels + top * WIDTH + left, planes, strip, of_rows, of_columns, row_taps, column_taps, height, width,
+            order, before, bright, saturated, turn,
+            HEIGHT, WIDTH, SIZE, WHITE, STRIP_PLANE, PLANE, STRIP, BLOCK, UNROLLED,
+        )  # fmt: skip
     else:
-        for at in range(0, SIZE * SIZE, BLOCK):
-            spot = at + lane
-            inside = spot < SIZE * SIZE
-            source = pixels + spot + flipped * (SIZE - 1 - 2 * (spot % SIZE))
-            red, green, blue = _planar(source, HEIGHT * WIDTH, inside)
-            red = tl.div_rn(red, WHITE)
-            green = tl.div_rn(green, WHITE)
-            blue = tl.div_rn(blue, WHITE)
-            red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
-            grey += tl.where(inside, _luma(red, green, blue), 0.0)
-            _keep(planes + spot, PLANE, red, green, blue, inside)
-        tl.debug_barrier()
+        grey = _flip_and_jitter(
+            pixels, planes, flipped, order, before, bright, saturated, turn,
+            HEIGHT, WIDTH, SIZE, WHITE, PLANE, BLOCK,
+        )  # fmt: skip
 
     rest = (1 - contrasted) * (tl.sum(grey, 0) / (SIZE * SIZE))
     blurred = False
@@ -252,27 +219,103 @@ def _view(
 
     if BLURS:  # noqa: SIM102  (this is decided when the kernel is compiled, the other for each image)
         if blurred:
-            sigma = tl.load(blur_sigma + image)
-            tap = tl.arange(0, LINE)
-            total = tl.sum(tl.where(tap <= 2 * RADIUS, _bell(tap - RADIUS, sigma), 0.0), 0)
-            tl.debug_barrier()
-            for at in range(0, SIZE * SIZE, BLOCK):
-                spot = at + lane
-                inside = spot < SIZE * SIZE
-                red, green, blue = _blur(
-                    planes + spot, spot % SIZE, 1, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK
-                )
-                _keep(strip + spot, PLANE, red, green, blue, inside)
-            tl.debug_barrier()
-            for at in range(0, SIZE * SIZE, BLOCK):
-                spot = at + lane
-                inside = spot < SIZE * SIZE
-                red, green, blue = _blur(
-                    strip + spot, spot // SIZE, SIZE, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK
-                )
-                _write(view + 3 * spot, red, mean_red, std_red, solarised, threshold, inside)
-                _write(view + 3 * spot + 1, green, mean_green, std_green, solarised, threshold, inside)
-                _write(view + 3 * spot + 2, blue, mean_blue, std_blue, solarised, threshold, inside)
+            _blur_and_write(
+                view, planes, strip, tl.load(blur_sigma + image), solarised, threshold,
+                mean_red, mean_green, mean_blue, std_red, std_green, std_blue, SIZE, RADIUS, PLANE, BLOCK, LINE,
+            )  # fmt: skip
+
+
+@triton.jit
+def _resize_and_jitter(
+    crop, planes, strip, of_rows, of_columns, row_taps, column_taps, height, width,
+    order, before, bright, saturated, turn,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, STRIP_PLANE: tl.constexpr,
+    PLANE: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr, UNROLLED: tl.constexpr,
+):  # fmt: skip
+    """Resize the crop strip by strip into `planes`, jitter it up to the contrast, and sum its luma by lane."""
+    lane = tl.arange(0, BLOCK)
+    grey = tl.zeros([BLOCK], tl.float32)
+    for begin in range(0, SIZE, STRIP):
+        end = tl.minimum(begin + STRIP, SIZE)
+        # the crop's rows that this strip of the view is made of
+        lowest = tl.maximum(tl.load(of_rows + begin).to(tl.int32), 0)
+        highest = tl.minimum(tl.load(of_rows + end - 1).to(tl.int32) + row_taps, height) - 1
+        last = (highest - lowest + 1) * SIZE
+        for at in range(0, last, BLOCK):
+            spot = at + lane
+            column = spot % SIZE
+            line = crop + (lowest + spot // SIZE) * WIDTH
+            red, green, blue = _resample(
+                line, HEIGHT * WIDTH, 1, width, of_columns + column, column_taps, spot < last, SIZE, BLOCK, UNROLLED
+            )
+            _keep(strip + spot, STRIP_PLANE, red, green, blue, spot < last)
+        tl.debug_barrier()
+        last = end * SIZE
+        for at in range(begin * SIZE, last, BLOCK):
+            spot = at + lane
+            inside = spot < last
+            line = strip + spot % SIZE - lowest * SIZE
+            red, green, blue = _resample(
+                line, STRIP_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK, UNROLLED
+            )
+            red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
+            green = _clamp(green * (1 / WHITE))
+            blue = _clamp(blue * (1 / WHITE))
+            red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
+            grey += tl.where(inside, _luma(red, green, blue), 0.0)
+            _keep(planes + spot, PLANE, red, green, blue, inside)
+        tl.debug_barrier()
+    return grey
+
+
+@triton.jit
+def _flip_and_jitter(
+    pixels, planes, flipped, order, before, bright, saturated, turn,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, PLANE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Copy the whole image, flipped or not, into `planes`, jitter it up to the contrast, and sum its luma by lane."""
+    lane = tl.arange(0, BLOCK)
+    grey = tl.zeros([BLOCK], tl.float32)
+    for at in range(0, SIZE * SIZE, BLOCK):
+        spot = at + lane
+        inside = spot < SIZE * SIZE
+        source = pixels + spot + flipped * (SIZE - 1 - 2 * (spot % SIZE))
+        red, green, blue = _planar(source, HEIGHT * WIDTH, inside)
+        red = tl.div_rn(red, WHITE)
+        green = tl.div_rn(green, WHITE)
+        blue = tl.div_rn(blue, WHITE)
+        red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
+        grey += tl.where(inside, _luma(red, green, blue), 0.0)
+        _keep(planes + spot, PLANE, red, green, blue, inside)
+    tl.debug_barrier()
+    return grey
+
+
+@triton.jit
+def _blur_and_write(
+    view, planes, blurred, sigma, solarised, threshold,
+    mean_red, mean_green, mean_blue, std_red, std_green, std_blue,
+    SIZE: tl.constexpr, RADIUS: tl.constexpr, PLANE: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr,
+):  # fmt: skip
+    """Blur `planes` along the rows into the planes `blurred`, then along the columns into the view."""
+    lane = tl.arange(0, BLOCK)
+    tap = tl.arange(0, LINE)
+    total = tl.sum(tl.where(tap <= 2 * RADIUS, _bell(tap - RADIUS, sigma), 0.0), 0)
+    tl.debug_barrier()
+    for at in range(0, SIZE * SIZE, BLOCK):
+        spot = at + lane
+        inside = spot < SIZE * SIZE
+        red, green, blue = _blur(planes + spot, spot % SIZE, 1, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK)
+        _keep(blurred + spot, PLANE, red, green, blue, inside)
+    tl.debug_barrier()
+    for at in range(0, SIZE * SIZE, BLOCK):
+        spot = at + lane
+        inside = spot < SIZE * SIZE
+        red, green, blue = _blur(blurred + spot, spot // SIZE, SIZE, sigma, total, inside, SIZE, RADIUS, PLANE, BLOCK)
+        _write(view + 3 * spot, red, mean_red, std_red, solarised, threshold, inside)
+        _write(view + 3 * spot + 1, green, mean_green, std_green, solarised, threshold, inside)
+        _write(view + 3 * spot + 2, blue, mean_blue, std_blue, solarised, threshold, inside)
 
 
 @triton.jit
