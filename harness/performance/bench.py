@@ -1,16 +1,22 @@
-"""Measures this machine: matrix products, copies, views, and steps of training through the loop that trials use."""
+"""Measures this machine: matrix products, copies, views, and training steps through the loop that trials use."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from twinbench.harness.data.augmentation import draw_parameters, training_view
-from twinbench.harness.performance.measurements import Measurement, PackSeconds, TrainingStep, pack_shape_of, shape_of
+from twinbench.harness.performance.measurements import (
+    Measurement,
+    PackSeconds,
+    Shape,
+    TrainingStep,
+    pack_shape_of,
+    shape_of,
+)
 from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_concurrently, measured_packs
 from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_per_step
 from twinbench.harness.planning import check, trials_of_sweep
@@ -19,7 +25,7 @@ from twinbench.harness.training.loop import uses_bf16
 from twinbench.harness.training.step import kernel_of_views
 from twinbench.methods.backbones.registry import BACKBONES, build_backbone
 from twinbench.methods.backbones.vision_transformer import ViTOptions
-from twinbench.sweeps.protocol import BackboneRule, Protocol
+from twinbench.sweeps.protocol import BackboneRule, Protocol, Scalar
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
@@ -35,7 +41,7 @@ VIEWS = 256
 class LeftOut:
     """A training step, or its packs, that was not measured, and why."""
 
-    shape: dict[str, Any]
+    shape: Shape
     batch_size: int
     reason: str
 
@@ -44,7 +50,7 @@ class LeftOut:
 
 
 def gemm_gflops(device: torch.device) -> dict[str, float]:
-    """Thousand million operations per second of a square product, by dtype; bf16 on a GPU alone."""
+    """Return 10^9 operations per second of a square matrix product, by dtype; bf16 on a GPU only."""
     n = GEMM_SIZE[device.type]
     dtypes = [torch.float32] + ([torch.bfloat16] if device.type == "cuda" else [])
     found = {}
@@ -55,14 +61,14 @@ def gemm_gflops(device: torch.device) -> dict[str, float]:
 
 
 def copy_gigabytes_per_second(device: torch.device) -> float:
-    """From memory to memory of the device: bytes read and bytes written."""
-    here = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
-    there = torch.empty_like(here)
-    return 2 * COPIED_BYTES * per_second(lambda: there.copy_(here), device) / 1e9
+    """Return the speed of copies within the device's memory: bytes read and bytes written."""
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED_BYTES * per_second(lambda: target.copy_(source), device) / 1e9
 
 
 def views_per_second(device: torch.device) -> float:
-    """Views of 32 pixels, by the recipe of cifar10-small: parameters drawn, pixels distorted and normalised."""
+    """Return views of 32 pixels per second by the recipe of cifar10-small: drawn, distorted and normalised."""
     protocol = read_protocol("cifar10-small")
     recipe, rule = protocol.views[0], protocol.dataset
     images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
@@ -76,38 +82,38 @@ def views_per_second(device: torch.device) -> float:
 
 
 def per_second(run: Callable[[], object], device: torch.device) -> float:
-    """How often a second `run` runs, once warm."""
+    """Return how often per second `run` runs, once warm."""
     for _ in range(3):
         run()
     settle(device)
-    begun, count = time.perf_counter(), 0
-    while time.perf_counter() - begun < SECONDS:
-        for _ in range(1 if device.type == "cpu" else 10):  # a GPU is waited for seldom
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        for _ in range(1 if device.type == "cpu" else 10):  # between waits for a GPU
             run()
             count += 1
         settle(device)
-    return count / (time.perf_counter() - begun)
+    return count / (time.perf_counter() - began)
 
 
 # --- what a training does --------------------------------------------------------------------------------------------
 
 
 def training_steps(device: torch.device, gflops: float) -> Iterator[TrainingStep | LeftOut]:
-    """Steps of every shipped method on every shipped backbone, the cheap ones first, each as soon as it is measured.
+    """Yield steps of every shipped method on every shipped backbone, small batches first, each as it is measured.
 
-    What would take longer than there is time for is left out, and so is what the device has no memory for. `gflops`
-    are the device's fastest products, by which nothing is begun that cannot end.
+    Steps that would exceed SHAPE_SECONDS or the device's memory are yielded as LeftOut. `gflops` is the speed of the
+    device's fastest matrix products, from which the time of the first step is estimated before it is begun.
     """
-    most = SHAPE_SECONDS[device.type]
+    limit = SHAPE_SECONDS[device.type]
     for trials, image_size in bench_trials():
-        begun = time.perf_counter()
-        seconds_per_image = operations_of_an_image(trials[0], image_size) / (1e9 * gflops)  # then of the step before
+        began = time.perf_counter()
+        seconds_per_image = operations_of_an_image(trials[0], image_size) / (1e9 * gflops)  # later: of the last step
         for trial in trials:
             batch_size = int(trial.training["batch_size"])
             shape = shape_of(trial, image_size)
-            left = most - (time.perf_counter() - begun)
+            left = limit - (time.perf_counter() - began)
             if 2 * batch_size * seconds_per_image > left:
-                yield LeftOut(shape, batch_size, f"takes longer than the {most:.0f} s of a backbone")
+                yield LeftOut(shape, batch_size, f"takes longer than the {limit:.0f} s of a backbone")
                 continue
             try:
                 seconds = seconds_per_step(trial, image_size, device, min(SECONDS, left))
@@ -120,9 +126,9 @@ def training_steps(device: torch.device, gflops: float) -> Iterator[TrainingStep
 
 
 def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
-    """Of every shipped backbone's first method at its smallest batch, where PACKS_SECONDS are enough.
+    """Yield packs of every shipped backbone's first method at its smallest batch, if PACKS_SECONDS suffice.
 
-    On a CPU in as many processes at once as `run` starts there unless it is told otherwise.
+    On a CPU as many processes measure at once as `run` starts there by default.
     """
     threads = found.machine.threads
     processes = max(1, found.machine.cores // threads) if device == "cpu" else 1
@@ -139,12 +145,12 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
             except BrokenProcessPool:
                 yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
                 continue
-        if seconds:  # none where memory ends at one
+        if seconds:  # empty if there is no memory for one trial
             yield PackSeconds(pack_shape_of(trial, image_size), batch_size, processes, SIZES[-1], seconds)
 
 
 def operations_of_an_image(trial: Trial, image_size: int) -> int:
-    """Of the backbone's products in a training step, forwards and twice that backwards, on all views of an image."""
+    """Return a backbone's operations per image and training step: all views, forward once and backward twice."""
     content = trial.protocol["content"]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         backbone = build_backbone(content["backbone"]["name"], content["backbone"]["options"]).eval()
@@ -153,17 +159,20 @@ def operations_of_an_image(trial: Trial, image_size: int) -> int:
 
 
 def bench_trials() -> Iterator[tuple[list[Trial], int]]:
-    """By backbone: trials of all the protocol's methods, from the smallest batch to the largest, and the image's side.
+    """Yield, for each backbone, trials of all its protocol's methods, small batches first, and the image size.
 
-    Each is a shipped protocol's own; the backbones that no protocol has stand in the CIFAR-10 protocol of ResNet-18.
+    Backbones come with their shipped protocol; those that no protocol uses are put into the CIFAR-10 protocol of
+    ResNet-18.
     """
     resnet18 = read_protocol("cifar10-r18-200ep")
     shapes: list[tuple[Protocol, int]] = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32)]
     shapes.append((resnet18, 32))
-    there = {protocol.backbone.name for protocol, _ in shapes}
+    used = {protocol.backbone.name for protocol, _ in shapes}
     for name, backbone in BACKBONES.items():
-        if name not in there:
-            options: dict[str, Any] = {"patch_size": 4} if backbone.options_class is ViTOptions else {"stem": "cifar"}
+        if name not in used:
+            options: dict[str, Scalar] = (
+                {"patch_size": 4} if backbone.options_class is ViTOptions else {"stem": "cifar"}
+            )
             shapes.append((replace(resnet18, backbone=BackboneRule(name, options)), 32))
     for protocol, image_size in shapes:
         grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})

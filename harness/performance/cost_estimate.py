@@ -1,10 +1,10 @@
-"""What a plan will cost on this machine: from throughput on record, from `twinbench bench`, or measured just now."""
+"""Estimates the hours of a plan, from recorded throughput, from `twinbench bench`, or from a measurement just now."""
 
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,63 +21,65 @@ MEASURED_SECONDS = 10.0  # of training, once per method
 
 @dataclass(frozen=True)
 class Rate:
-    """Training images per second of one process, and seconds that an evaluation takes: mean, least and most."""
+    """Training images per second of one process (mean, slowest and fastest) and the mean seconds of an evaluation."""
 
     images_per_second: float
     slowest: float
     fastest: float
     evaluation_seconds: float
-    trials: int  # behind it; 0 where it was measured without any
+    trials: int  # that it is the mean of; 0 if it was measured without any
     source: str = "trials on record"
 
 
 @dataclass(frozen=True)
 class Hours:
-    """Of one process: the estimate, and what the slowest and the fastest trials of each method would make of it."""
+    """The estimated hours of one process, and those at the fastest (`low`) and slowest rates of each method."""
 
     expected: float
     low: float
     high: float
     trials: int
-    without_rate: tuple[str, ...]  # methods of whose trials some are not in the sum, since nothing is known of them
-    sources: Mapping[str, int]  # what the estimate rests on, and for how many of the trials
+    without_rate: tuple[str, ...]  # methods with trials that are not in the sum, since their rate is unknown
+    sources: Mapping[str, int]  # number of trials by the source of their rate
 
     def __str__(self) -> str:
         return f"{self.expected:.2g} hours ({self.low:.2g} to {self.high:.2g})"
 
 
 def recorded_rates(trials: Iterable[Mapping[str, Any]]) -> dict[str, Rate]:
-    """By method, from the done trials of a store whose seconds are their own."""
+    """Return rates by method, from the done trials of a store that did not share a process or GPU with others."""
     from twinbench.reports.tables.cells import has_own_seconds  # imports pandas
 
-    of: dict[str, list[tuple[float, float]]] = {}
+    by_method: dict[str, list[tuple[float, float]]] = {}
     for trial in trials:
         if trial["status"] == "done" and has_own_seconds(trial) and trial["train_seconds"] and trial["images_seen"]:
             rate = float(trial["images_seen"]) / float(trial["train_seconds"])
-            of.setdefault(str(trial["method"]), []).append((rate, float(trial["evaluation_seconds"] or 0)))
-    return {method: _rate(pairs) for method, pairs in of.items()}
+            evaluation = float(trial["evaluation_seconds"] or 0)
+            by_method.setdefault(str(trial["method"]), []).append((rate, evaluation))
+    return {method: _rate(pairs) for method, pairs in by_method.items()}
 
 
 def _rate(pairs: Sequence[tuple[float, float]]) -> Rate:
     rates, evaluations = zip(*pairs, strict=True)
-    mean = len(rates) / sum(1 / rate for rate in rates)  # of the times, which add up
+    mean = len(rates) / sum(1 / rate for rate in rates)  # harmonic, since times add up
     return Rate(mean, min(rates), max(rates), sum(evaluations) / len(evaluations), len(rates))
 
 
 def measured_rates(trials: Sequence[Trial], surroundings: "Surroundings") -> dict[str, Rate]:
-    """By method: its first trial trains for some seconds in a folder that is thrown away. Evaluations are not timed."""
-    from dataclasses import replace
+    """Train each method's first trial for MEASURED_SECONDS in a temporary folder; return rates by method.
 
+    Evaluations are not timed.
+    """
     from twinbench.harness.trial.worker import run_trial
 
     found = {}
     for trial in {trial.method: trial for trial in reversed(trials) if trial.training}.values():
         with tempfile.TemporaryDirectory() as folder:
-            begun = time.monotonic()
+            deadline = time.monotonic() + MEASURED_SECONDS
             run_trial(
                 trial,
                 replace(surroundings, run_folder=Path(folder)),
-                lambda begun=begun: time.monotonic() - begun > MEASURED_SECONDS,  # type: ignore[misc]
+                lambda deadline=deadline: time.monotonic() > deadline,  # type: ignore[misc]
             )
             images, seconds = _images_and_seconds(Path(folder), trial.trial_id)
         if seconds:
@@ -86,7 +88,7 @@ def measured_rates(trials: Sequence[Trial], surroundings: "Surroundings") -> dic
 
 
 def benched_rates(trials: Iterable[Trial], image_size: int, found: Measurement) -> dict[str, Rate]:
-    """By trial id, where the stored measurement covers the trial's shape. Evaluations were not timed."""
+    """Return rates by trial id for the trials whose shape was measured. Evaluations were not timed."""
     rates = {}
     for trial in trials:
         if trial.training:
@@ -102,7 +104,7 @@ def _exact(images_per_second: float, source: str) -> Rate:
 
 
 def _images_and_seconds(run_folder: Path, trial_id: str) -> tuple[int, float]:
-    """Of training: from the saved state, or from the record of a trial that was done before its seconds were over."""
+    """Return images seen and seconds of training, from the saved state or from the record of a trial that finished."""
     from twinbench.harness.training.checkpoint import saved_progress
 
     if record_path(run_folder, trial_id).exists():
@@ -115,9 +117,9 @@ def _images_and_seconds(run_folder: Path, trial_id: str) -> tuple[int, float]:
 
 
 def hours(trials: Iterable[Trial], training_images: int, rates: Mapping[str, Rate]) -> Hours:
-    """What these trials take one after the other, by the rate of each trial's id.
+    """Return what these trials take one after the other, with `rates` by trial id.
 
-    `training_images` is the size of the split that they train on.
+    `training_images` is the number of images that each trains on.
     """
     expected = low = high = 0.0
     sources: Counter[str] = Counter()

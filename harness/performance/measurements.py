@@ -1,9 +1,9 @@
-"""What a device does in a second, as `twinbench bench` measured it: one JSON file per device in the user's cache.
+"""The speed of a device as `twinbench bench` measured it, in one JSON file per device in the user's cache.
 
-    CACHE/bench/NAME-DIGEST.json         the digest covers device, cores, threads and torch's version
-    CACHE/bench/NAME-DIGEST.packs.json   how many trials should take turns, as `run --pack auto` found
+    CACHE/bench/NAME-DIGEST.json         speeds; the digest covers device, cores, threads and torch's version
+    CACHE/bench/NAME-DIGEST.packs.json   seconds per step by size of pack, also from `run --pack auto`
 
-Keys that are not known here are left alone, so that more can be measured and stored later.
+Unknown keys are ignored, so that later versions can store more.
 """
 
 import importlib.metadata
@@ -11,22 +11,38 @@ import itertools
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.results.atomic_files import write_json_atomically
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.protocol import BackboneContent
 from twinbench.sweeps.trial import Trial
 
-LAYOUT = 1  # of the file; with a new number nothing that was stored before is read
+LAYOUT = 1  # of the files; a new number makes all earlier files unknown
+
+
+class Shape(TypedDict):
+    """What the time of a training step depends on, besides the batch size.
+
+    `views` is their number and in a pack, which shares them, their recipes; `optimizer` counts in a pack only.
+    """
+
+    backbone: BackboneContent
+    image_size: int
+    method: str
+    settings: Mapping[str, object]
+    precision: str
+    views: int | Sequence[Mapping[str, object]]
+    optimizer: NotRequired[str]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a measurement holds for. `cores` are those that a process may use, `threads` those that one trial does."""
+    """The machine that a measurement is valid for, with `cores` for a process and `threads` for a trial."""
 
     device: str
     cores: int
@@ -36,44 +52,42 @@ class Machine:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One update of a training: `seconds` of the whole step, on a batch of `batch_size` images.
+    """The time of one training step on a batch of `batch_size` images; `shape` is from `shape_of`."""
 
-    `shape` is what the time depends on beside the batch: see `shape_of`.
-    """
-
-    shape: Mapping[str, Any]
+    shape: Shape
     batch_size: int
     seconds: float
 
     @property
     def images_per_second(self) -> float:
-        """Training images, each of which is seen in all its views."""
+        """Return training images per second; each image counts once, whatever its number of views."""
         return self.batch_size / self.seconds
 
 
 @dataclass(frozen=True)
 class PackSeconds:
-    """What one step of a training adds to the time of all that take turns in a process, by how many they are.
+    """Seconds that a step of one trial takes when trials take turns in a process, by the size of such packs.
 
-    With so many `processes` beside each other: they share a CPU's memory's bandwidth, or the GPU. Packs of up to `most`
-    were asked for; larger ones than there are here would gain nothing, or have no memory. `shape` is `pack_shape_of`'s.
+    `processes` were measured at once, which share a CPU's memory bandwidth or one GPU. Sizes up to `most` were wanted;
+    those missing from `seconds` gain nothing or need too much memory. `shape` is from `pack_shape_of`.
     """
 
-    shape: Mapping[str, Any]
+    shape: Shape
     batch_size: int
     processes: int
     most: int
     seconds: Mapping[int, float]
 
-    def is_of(self, shape: Mapping[str, Any], batch_size: int, processes: int) -> bool:
-        """Whether it was measured of that."""
+    def is_of(self, shape: Shape, batch_size: int, processes: int) -> bool:
+        """Return whether this is the measurement for that shape, batch size and number of processes."""
         return (self.batch_size, self.processes) == (batch_size, processes) and digest(self.shape) == digest(shape)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one machine, at one `time`. Products n x n x n count 2 n^3 operations; a copy counts what is read and written.
+    """Speeds of one machine at one `time`.
 
+    A matrix product n x n x n counts 2 n^3 operations, and a copy counts the bytes read and the bytes written.
     `views_per_second` are views of 32 pixels by the recipe of cifar10-small.
     """
 
@@ -84,11 +98,11 @@ class Measurement:
     views_per_second: float
     steps: tuple[TrainingStep, ...]
 
-    def seconds_per_step(self, shape: Mapping[str, Any], batch_size: int) -> float | None:
-        """Between two batch sizes that were measured along the line through them; None where it is not known.
+    def seconds_per_step(self, shape: Shape, batch_size: int) -> float | None:
+        """Return the seconds of a step at any batch size, linear between measured ones; None if unknown.
 
-        Above the largest one images take as long as there, since more of them fill a device no better; below the
-        smallest nothing is known.
+        Above the largest measured batch the time per image stays the same, since the device is full; below the smallest
+        it is unknown.
         """
         known = sorted((step.batch_size, step.seconds) for step in self.steps if step.shape == shape)
         if not known or batch_size < known[0][0]:
@@ -100,8 +114,8 @@ class Measurement:
         return seconds * batch_size / largest
 
 
-def shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
-    """What a trial's step takes its time for, the batch aside. Weights and temperatures, being floats, cost nothing."""
+def shape_of(trial: Trial, image_size: int) -> Shape:
+    """Return the shape of a trial's step. Settings that are floats (weights, temperatures) do not count."""
     return {
         "backbone": trial.protocol["content"]["backbone"],
         "image_size": image_size,
@@ -112,16 +126,17 @@ def shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
     }
 
 
-def pack_shape_of(trial: Trial, image_size: int) -> dict[str, Any]:
-    """What a step in a pack takes its time for, the batch aside: the views, which a pack shares, and the update too."""
-    return shape_of(trial, image_size) | {
+def pack_shape_of(trial: Trial, image_size: int) -> Shape:
+    """Return the shape of a trial's step in a pack."""
+    return {
+        **shape_of(trial, image_size),
         "views": trial.protocol["content"]["views"],
         "optimizer": trial.training["optimizer"],
     }
 
 
 def this_machine(device: str, threads: int) -> Machine:
-    """This machine with that device."""
+    """Return this machine with that device, `cpu` or `cuda:N`."""
     from twinbench.harness.system.devices import cores
 
     name = processor()
@@ -133,7 +148,7 @@ def this_machine(device: str, threads: int) -> Machine:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -143,7 +158,7 @@ def processor() -> str:
 
 
 def measurement_file(machine: Machine) -> Path:
-    """Where the machine's measurement stands, or would."""
+    """Return the path of the machine's measurement, which may not exist."""
     name = re.sub(r"[^a-z0-9]+", "-", machine.device.lower()).strip("-")
     return cache_folder() / "bench" / f"{name}-{digest([LAYOUT, asdict(machine)])[:16]}.json"
 
@@ -154,54 +169,60 @@ def any_stored() -> bool:
 
 
 def store(found: Measurement) -> Path:
-    """Writes the measurement, whole or not at all."""
+    """Write the measurement atomically and return its file."""
     return write_json_atomically(measurement_file(found.machine), asdict(found) | {"layout": LAYOUT})
 
 
 def stored(machine: Machine) -> Measurement | None:
-    """The machine's measurement; None where there is none or it cannot be read."""
+    """Read the machine's measurement; None if there is none or it cannot be read."""
     try:
-        told = json.loads(measurement_file(machine).read_bytes())
-        steps = tuple(TrainingStep(s["shape"], int(s["batch_size"]), float(s["seconds"])) for s in told["steps"])
+        content = json.loads(measurement_file(machine).read_bytes())
+        steps = [
+            TrainingStep(step["shape"], int(step["batch_size"]), float(step["seconds"])) for step in content["steps"]
+        ]
         return Measurement(
             machine,
-            str(told["time"]),
-            told["gemm_gflops"],
-            float(told["copy_gigabytes_per_second"]),
-            float(told["views_per_second"]),
-            steps,
+            str(content["time"]),
+            content["gemm_gflops"],
+            float(content["copy_gigabytes_per_second"]),
+            float(content["views_per_second"]),
+            tuple(steps),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def packs_file(machine: Machine) -> Path:
-    """Where stands which packs were measured on the machine."""
+    """Return the path of the packs measured on the machine."""
     return measurement_file(machine).with_suffix(".packs.json")
 
 
 def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
-    """All that were measured; none where the file cannot be read."""
+    """Read the packs measured on the machine; none if the file cannot be read."""
     try:
-        told = json.loads(packs_file(machine).read_bytes())["packs"]
+        content = json.loads(packs_file(machine).read_bytes())
         return tuple(
             PackSeconds(
-                one["shape"],
-                int(one["batch_size"]),
-                int(one["processes"]),
-                int(one["most"]),
-                {int(n): float(s) for n, s in one["seconds"].items()},
+                pack["shape"],
+                int(pack["batch_size"]),
+                int(pack["processes"]),
+                int(pack["most"]),
+                {int(size): float(seconds) for size, seconds in pack["seconds"].items()},
             )
-            for one in told
+            for pack in content["packs"]
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ()
 
 
 def store_packs(machine: Machine, found: PackSeconds) -> Path:
-    """Adds to what was measured, in the place of the same. One that is added meanwhile may be lost."""
-    place = found.shape, found.batch_size, found.processes
-    others = [one for one in stored_packs(machine) if not one.is_of(*place)]
+    """Add to the machine's packs, replacing an earlier measurement of the same, and return the file.
+
+    A measurement that another process adds at the same moment may be lost.
+    """
+    others = [pack for pack in stored_packs(machine) if not pack.is_of(found.shape, found.batch_size, found.processes)]
     file = packs_file(machine)
     file.parent.mkdir(parents=True, exist_ok=True)
-    return write_json_atomically(file, {"machine": asdict(machine), "packs": [asdict(one) for one in [*others, found]]})
+    return write_json_atomically(
+        file, {"machine": asdict(machine), "packs": [asdict(pack) for pack in [*others, found]]}
+    )

@@ -1,4 +1,4 @@
-"""Time training steps on random images, through the same loop that trials use."""
+"""Times training steps on random images, through the loop that trials use."""
 
 import tempfile
 import time
