@@ -250,13 +250,13 @@ def _describe_field(one: "Field[Any]", hint: Any) -> Json:
 
 
 def _describe_type(hint: Any) -> Json:
-    """Of a scalar, of a scalar with bounds, or of a choice of values. ValueError for any other."""
+    """Describe a scalar, a scalar with bounds or a choice of values; ValueError for other types. Drops other bounds."""
     if get_origin(hint) is Literal:
         return {"values": list(get_args(hint))}
     base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     scalar = next((name for name, scalar in SCALARS.items() if scalar is base), None)
     known = [[name, getattr(one, name)] for one in bounds for name, bound in BOUNDS.items() if type(one) is bound]
-    if scalar is None or len(known) < len(bounds):
+    if scalar is None:
         raise ValueError(f"a type that is not described: {hint}")
     return {"scalar": scalar, "bounds": known}
 

@@ -183,12 +183,17 @@ def test_a_description_is_made_once_and_keeps_its_order(described: Described) ->
     "name", ["package/__init__.py", "package/inner/method.py", "package/defaults.json", "helper.py"]
 )
 def test_a_change_of_any_file_behind_a_description_makes_it_anew(described: Described, name: str) -> None:
+    file = described.package.parent / name
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     described.kept()
-    (described.package.parent / name).write_text("22")
-    described.kept()
-    assert described.made == 2
-    described.kept()
-    assert described.made == 2
+    if file.suffix == ".py":  # of code the content counts, even where size and time of change are the same
+        file.write_text("2")
+        os.utime(file, ns=times)
+    else:
+        file.write_text("22")
+    for _ in range(2):
+        described.kept()
+        assert described.made == 2
 
 
 def test_a_new_version_of_an_installed_package_makes_it_anew(
@@ -203,12 +208,16 @@ def test_a_new_version_of_an_installed_package_makes_it_anew(
 
 
 def test_a_file_that_changes_while_it_is_imported_leaves_no_description(described: Described) -> None:
-    def describe() -> dict[str, Any]:
-        (described.package / "inner" / "method.py").write_text("changed")
-        return {"from": "the old code"}
+    file = described.package / "inner" / "method.py"
 
-    assert _kept("mine", [described.package], describe) == {"from": "the old code"}
-    assert described.kept() == {"b": "1", "a": 1}
+    def describe() -> dict[str, Any]:
+        file.write_text("changed")
+        return {"from": "the old code or the new"}
+
+    assert _kept("mine", [described.package], describe) == {"from": "the old code or the new"}
+    assert described.kept()["a"] == 1
+    file.write_text("1")
+    assert described.kept()["a"] == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"digest": 1}', b"\xff"])
