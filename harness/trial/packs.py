@@ -13,10 +13,11 @@ T = TypeVar("T")
 
 
 def packs(trials: Sequence[Trial], surroundings: Surroundings) -> list[list[Trial]]:
-    """`trials` in packs of at most `surroundings.pack`, in the order of the first of each.
+    """Return `trials` in packs of at most `surroundings.pack`, ordered by the first trial of each.
 
-    In a pack are trials that see the same images in the same order: equal in dataset, recipe, batch size, epochs and
-    seed. A trial that was begun before goes on alone: it stands somewhere else, and may be what killed its process.
+    The trials of a pack see the same images in the same order: they are equal in dataset, recipe, batch size, epochs
+    and seed. A trial that was started before runs alone: it resumes at another step, and it may be what killed its
+    process.
     """
     if surroundings.pack == 1:
         return [[trial] for trial in trials]
@@ -24,12 +25,15 @@ def packs(trials: Sequence[Trial], surroundings: Surroundings) -> list[list[Tria
 
 
 def pack_keys(trials: Sequence[Trial], run_folder: Path) -> list[bytes | None]:
-    """Equal for trials that can be packed; None for one that goes alone. Looks into the folder of each."""
+    """Return keys that are equal for trials that can share a pack, None for a trial that runs alone.
+
+    Lists the folder of each trial.
+    """
     return [None if attempt_numbers(run_folder, trial.trial_id) else _views_key(trial) for trial in trials]
 
 
 def cut(trials: Sequence[T], keys: Sequence[bytes | None], size: int) -> list[list[T]]:
-    """`trials`, or what stands for them, in packs of at most `size`, by their `pack_keys`."""
+    """Return `trials` (or anything in their place) in packs of at most `size`, by their `pack_keys`."""
     made: list[list[T]] = []
     open_packs: dict[bytes, list[T]] = {}
     for trial, key in zip(trials, keys, strict=True):
@@ -45,7 +49,7 @@ def cut(trials: Sequence[T], keys: Sequence[bytes | None], size: int) -> list[li
 
 
 def _views_key(trial: Trial) -> bytes | None:
-    """Equal for trials that train on the same views; None for one that is not trained."""
+    """Return a key that is equal for trials that train on the same views; None for a trial without training."""
     if not trial.training:
         return None
     content = trial.protocol["content"]

@@ -160,7 +160,7 @@ def test_a_file_among_the_commands_that_holds_none_is_named(
 ) -> None:
     (tmp_path / layout.COMMANDS).mkdir()
     (tmp_path / layout.COMMANDS / "0.json").write_text(content)
-    with pytest.raises(InvalidInput, match=r"commands/0\.json: is no command"):
+    with pytest.raises(InvalidInput, match=r"commands/0\.json: not a command"):
         write_plan(tmp_path, tiny_plan("methods=simclr"), "twinbench run a")
 
 

@@ -185,7 +185,7 @@ def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> N
         attempt = claim(tmp_path, ID, LeaseObserver())
         assert attempt is not None
         attempt.report(step=40, steps=100)
-        with pytest.raises(worker.Unwritable), worker._unwritable_told(attempt):
+        with pytest.raises(worker.Unwritable), worker._storage_errors_as_unwritable(attempt):
             raise OSError(errno.ENOSPC, "No space left on device")
         assert leases.why_hopeless(tmp_path, ID, number + 1) == ""
 

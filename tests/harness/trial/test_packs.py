@@ -19,7 +19,7 @@ from twinbench.harness.training import batches, loop, pace
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, train_and_evaluate
 from twinbench.harness.trial.packs import packs
-from twinbench.harness.trial.worker import run_pack, run_trial
+from twinbench.harness.trial.worker import NO_MEMORY, run_pack, run_trial
 from twinbench.methods.registry import METHODS
 from twinbench.results.attempts import attempt_numbers, last_attempt
 from twinbench.results.record import read_record, record_path
@@ -211,7 +211,7 @@ def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
     monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
     surroundings = Surroundings(tmp_path / "pack", pack=4)
     assert run_pack(four, surroundings) == ["done", "done", "done", "interrupted"]
-    assert last_attempt(surroundings.run_folder, four[3].trial_id)["reason"] == "its pack left no memory for it"
+    assert last_attempt(surroundings.run_folder, four[3].trial_id)["reason"] == NO_MEMORY
     monkeypatch.undo()
     assert run_trial(four[3], surroundings) == "done"
     assert _digests(tmp_path / "pack", four) == alone

@@ -21,7 +21,7 @@ from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial import rerun as harness_rerun
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.rerun import _unlike, compared, drawn, rerun
+from twinbench.harness.trial.rerun import _other_differences, compared, drawn, rerun
 from twinbench.reports.verification.integrity import Level, integrity
 from twinbench.reports.verification.levels import aggregate, rendered
 from twinbench.results.bundles.contents import Contents
@@ -74,7 +74,7 @@ def test_trials_of_a_real_run_come_to_the_very_same_results(contents, tmp_path):
     said: list[str] = []
     level = rerun(contents, tmp_path / "again", 4, 0, None, 0.0, said.append)
     assert level.outcome == "passed", level.faults
-    assert sum(note.endswith("the very same result, bit for bit") for note in level.notes) == 4
+    assert sum(note.endswith("bit-identical result") for note in level.notes) == 4
     assert said[0] == f"drawn with seed 0 from 4 trials: {', '.join(drawn(contents.records, 4, 0))}"
     own = {record["result_digest"] for path in record_files(tmp_path / "again") if (record := read_record(path))}
     assert own == {record["result_digest"] for record in contents.records.values()}
@@ -107,7 +107,7 @@ def test_results_that_were_made_up_with_every_digest_right_are_found_by_running_
     level = run_again(forged, tmp_path)
     assert level.outcome == "failed"
     (fault,) = level.faults
-    assert "(simclr seed 0)" in fault and "here and 1 in the record, further apart than 0.01" in fault
+    assert "(simclr seed 0)" in fault and "here and 1 in the record, which differ by more than 0.01" in fault
 
 
 def test_the_draw_follows_from_the_seed_and_leaves_failures_out(contents):
@@ -147,7 +147,7 @@ def test_a_margin_of_the_authors_own_is_no_tolerance_without_end(contents, tmp_p
             metric["value"] = 0.1
 
     (fault,) = run_again(only(contents, "simclr", generous), tmp_path).faults
-    assert "further apart than 0.02" in fault
+    assert "differ by more than 0.02" in fault
 
 
 # --- how results are compared ---------------------------------------------------------------------------------------
@@ -162,15 +162,15 @@ def result(status: str = "done", value: float = 0.9, reason: str = "", name: str
 @pytest.mark.parametrize(
     ("here", "fault", "note"),
     [
-        (result(), "", "the very same result, bit for bit"),
-        (result(value=0.905), "", "at most, knn_top1 on test is 0.905 here and 0.9 in the record"),
-        (result(value=0.92), "knn_top1 on test is 0.92 here and 0.9 in the record, further apart than 0.01", ""),
+        (result(), "", "bit-identical result"),
+        (result(value=0.905), "", "largest difference: knn_top1 on test is 0.905 here and 0.9 in the record"),
+        (result(value=0.92), "knn_top1 on test is 0.92 here and 0.9 in the record, which differ by more than 0.01", ""),
         (result("failed", reason="no memory"), "ended as failed (no memory), the record says done", ""),
         (result(name="linear_top1"), "measured other metrics: knn_top1 v test, linear_top1 v test", ""),
-        (result(reason="other words"), "", "equal in every metric, not in every bit"),
+        (result(reason="other words"), "", "equal metrics, but the result is not bit-identical"),
     ],
 )
-def test_results_agree_within_the_tolerance_or_the_difference_is_told(here, fault, note):
+def test_results_agree_within_the_tolerance_or_the_fault_names_the_difference(here, fault, note):
     found, told = compared(result(), here, 0.01)
     assert found == fault
     assert note in told and bool(note) == bool(told)
@@ -195,11 +195,11 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
     "a setting of the wrong kind": (lambda t: t["settings"].update(temperature="hot"), "temperature"),
     "a setting that is lacking": (
         lambda t: t["settings"].pop("temperature"),
-        "is none that a sweep under its protocol",
+        "has settings that no sweep under its protocol can have",
     ),
     "an unknown method": (lambda t: t.update(method="\x1b[2J"), "method"),
-    "another version": (lambda t: t.update(method_version=99), "is of another version of simclr"),
-    "other data": (lambda t: t.update(dataset_fingerprint="sha256:0"), "is not the one that the trials ran on"),
+    "another version": (lambda t: t.update(method_version=99), "version of simclr that is not installed (seen: 99)"),
+    "other data": (lambda t: t.update(dataset_fingerprint="sha256:0"), "not the data that the trials ran on"),
     "unknown data": (lambda t: t["protocol"]["content"]["dataset"].update(name="../etc"), "unknown dataset"),
     "data from a folder": (lambda t: t["protocol"]["content"]["dataset"].update(name="cifar10"), "--data: is missing"),
     "huge images": (lambda t: t["protocol"]["content"]["dataset"].update(image_size=10**6), "image_size: is too large"),
@@ -213,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_trial_that_no_sweep_here_could_ask_for_is_not_run(contents, tmp_path, name):
+def test_a_trial_that_no_sweep_here_could_contain_is_not_run(contents, tmp_path, name):
     change, said = REFUSED[name]
 
     def changed(result: Record) -> None:
@@ -273,10 +273,10 @@ def test_what_is_no_bundle_and_what_is_no_option_is_invalid_input(bundle, tmp_pa
 @pytest.mark.parametrize(
     ("code_hash", "commit", "said"),
     [
-        ("2:b", "c", "; other than there: code_hash, threads"),
-        ("2:a", "d", "; other than there: threads"),
-        ("a", "c", "; other than there: threads"),
-        ("a", "d", "; other than there: threads; whether the code is the same is not known"),
+        ("2:b", "c", "; also different: code_hash, threads"),
+        ("2:a", "d", "; also different: threads"),
+        ("a", "c", "; also different: threads"),
+        ("a", "d", "; also different: threads; whether the code differs is unknown"),
     ],
 )
 def test_what_may_explain_a_difference_is_named_and_code_only_where_it_is_known_to_differ(
@@ -284,4 +284,4 @@ def test_what_may_explain_a_difference_is_named_and_code_only_where_it_is_known_
 ) -> None:
     there: dict[str, Any] = dict.fromkeys(COMPUTED_WITH, "") | {"versions": {}, "code_hash": "2:a", "commit": "c"}
     here = there | {"code_hash": code_hash, "commit": commit, "threads": 2}
-    assert _unlike({"circumstance": there}, {"circumstance": here}) == said
+    assert _other_differences({"circumstance": there}, {"circumstance": here}) == said
