@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from twinbench.reports.table_check.latex_reader import GREEK
+from twinbench.reports.table_check.latex_text import GREEK
 from twinbench.reports.tables.cells import Section
 
 Settings = tuple[tuple[tuple[str, ...], str], ...]  # the names that a word may stand for, and the value it is given

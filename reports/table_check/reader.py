@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, LatexError, Line, latex_tables
+from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, Line, latex_tables
+from twinbench.reports.table_check.latex_tokens import LatexError
 from twinbench.reports.table_check.numbers import clean, is_value
 from twinbench.sweeps.errors import InvalidInput, Mistake
 

@@ -15,7 +15,7 @@ from twinbench.harness.cli import app
 from twinbench.reports.page.write import table_files
 from twinbench.reports.table_check.check import Traced, all_traced, trace_tables, traced_json, traced_text
 from twinbench.reports.table_check.labels import Words
-from twinbench.reports.table_check.latex_reader import MOST_DEPTH
+from twinbench.reports.table_check.latex_tokens import MOST_DEPTH
 from twinbench.reports.table_check.numbers import numbers_in, roundings
 from twinbench.reports.table_check.reader import MOST_BYTES, read_tables
 from twinbench.reports.table_check.recorded import Place, Recorded
@@ -405,6 +405,10 @@ RUBBISH = {
     ),
     "deep nesting": (r"\begin{tabular}{l}" + "{" * (MOST_DEPTH + 9), ":1: is nested"),
     "a span of a billion": (r"\begin{tabular}{l} \multicolumn{999999999}{c}{x} \end{tabular}", ":1: "),
+    "a caption's short form that is not closed": (
+        r"\begin{table} \caption[Short.{x} \begin{tabular}{l} a \end{tabular} \end{table}",
+        ":1: [ is not closed",
+    ),
     "many columns": (r"\begin{tabular}{l}" + "&" * 300 + r"x \end{tabular}", ":1: has more than"),
     "verbatim to the end": (r"\begin{verbatim} \begin{tabular}", ":1: "),
     "no table": ("Some text with 92.1 and $x_{2}$.", "holds no table"),
@@ -441,6 +445,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, name, data, told):
     with pytest.raises(InvalidInput) as error:
         read_tables(path)
     assert told in str(error.value)
+
+
+def test_repeated_columns_take_no_more_memory_than_a_table_may_have_columns(tmp_path):
+    path = tmp_path / "paper.tex"
+    columns = "*{200}{" * 6 + "c" + "}" * 6
+    path.write_text(rf"\begin{{tabular}}{{{columns}}} a & 1 \\ b & 2 \end{{tabular}}")
+    (table,) = read_tables(path).tables
+    assert [row.cells for row in table.rows] == [("b", "2")]
 
 
 def test_a_missing_file_and_a_folder_that_is_no_run_are_refused(tmp_path):
