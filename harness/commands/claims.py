@@ -134,15 +134,15 @@ def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
 
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
-    from twinbench.reports.table_check.check import all_traced, trace_tables, traced_json, traced_text
+    from twinbench.reports.table_check.check import all_traced, check_json, check_tables, check_text
 
     _check_form(form, ("terminal", "json"))
-    traced = trace_tables(tables, folders)
+    traced = check_tables(tables, folders)
     if not traced:  # which is no success: what was meant to be traced is not there
         raise InvalidInput(Mistake(str(table), "", "holds no numbers") for table in tables)
     if form == "json":
-        return json.dumps(traced_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
-    return traced_text(traced), all_traced(traced)
+        return json.dumps(check_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
+    return check_text(traced), all_traced(traced)
 
 
 def _check_form(form: str, allowed: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""`twinbench check --table`: each number of an author's table, traced to records."""
+"""`twinbench check --table`: trace each number of a paper's table to its records."""

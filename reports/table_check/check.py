@@ -1,16 +1,16 @@
-"""Traces every number of a printed table to the records behind it, or says what is wrong with it.
+"""Check the numbers of printed tables against the records of run folders.
 
-A number is looked up by what its row, its column and the caption say (labels.py), compared with what the records
-give (values.py) at the digits that are printed, and gets one verdict:
+Each number is looked up by its row, its column and the caption (labels.py, lookups.py), compared at its printed
+digits with the recorded number (recorded.py, explanations.py), and gets one verdict (verdicts.py):
 
-    traced                  it is the value; `evidence` has cell, trials, and the SQL that gives it again
-    rounded wrongly         one unit of the last printed place away from the value, or cut off
-    wrong                   row and column lead to a cell with another value; where it is a number of the records all
-                            the same (of the best seed, of validation, of another cell), `reason` says which
-    from another protocol   the value under another protocol or dataset than the caption says, or most of the table
-    reported                nothing measured, but a published value of that method
-    untraceable             nothing of the records answers to it
-    not followed            no number: a command outside tables that would bring in another file
+    traced                  it equals the recorded number; `evidence` has cell, trials and an SQL query for it
+    rounded wrongly         it is truncated, or off by one in its last decimal
+    wrong                   the cell that row and column name has another value; if the number is recorded elsewhere
+                            (best seed, validation, another cell), `reason` says where
+    from another protocol   it was recorded under another protocol or dataset than the caption, or most of the table
+    reported                it was not measured, but is a published value of that method
+    untraceable             not traced: no record matches it
+    not followed            not a number: a command outside tables that would include another file
 """
 
 import functools
@@ -21,25 +21,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from twinbench.reports.table_check.labels import Words
+from twinbench.reports.table_check.checked_number import ACCEPTED, VERDICTS, CheckedNumber, Verdict
+from twinbench.reports.table_check.labels import Vocabulary
 from twinbench.reports.table_check.reader import NotFollowed, PrintedFile, read_tables
-from twinbench.reports.table_check.recorded import Place, Recorded, read_places
-from twinbench.reports.table_check.verdicts import FINE, VERDICTS, Traced, Tracer, Verdict
+from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
+from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.published import PublishedTable, published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
-MOST_SHOWN = 5  # of the cells that a table does not tell apart, in text
+MOST_SHOWN = 5  # cells with the same number, in text
 
 
-def trace_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Traced]:
-    """Return every number of the tables in the .tex and .csv files, in order, traced to the records of the run folders.
+def check_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[CheckedNumber]:
+    """Return every number of the tables in the .tex and .csv files, in order, checked against the run folders.
 
     InvalidInput for a file that cannot be read as tables, and for a folder that is not a run folder.
     """
-    printed, places = _read(files, run_folders)
-    recorded = Recorded(places)
+    printed, run_sections = _read(files, run_folders)
+    recorded = Recorded(run_sections)
     published = _published()
     rows = [row for one in published.values() for row in one.values]
     names = {
@@ -47,19 +47,19 @@ def trace_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Tra
         "datasets": {row.dataset for row in rows},
         "metrics": {row.metric for row in rows},
     }
-    words = Words([place.section for place in places], names, recorded.metrics)
-    traced: list[Traced] = []
+    vocabulary = Vocabulary([run_section.section for run_section in run_sections], names, recorded.metrics)
+    numbers: list[CheckedNumber] = []
     for file, found in printed.items():
         for table in found.tables:
-            traced += Tracer(str(file), table, recorded, published, words).traced()
-        traced += [_not_followed(str(file), one) for one in found.not_followed]
-    return traced
+            numbers += TableChecker(str(file), table, recorded, published, vocabulary).check()
+        numbers += [_not_followed(str(file), one) for one in found.not_followed]
+    return numbers
 
 
-def _read(files: Sequence[Path], run_folders: Sequence[Path]) -> tuple[dict[Path, PrintedFile], list[Place]]:
-    """InvalidInput with the mistakes of all files and folders."""
+def _read(files: Sequence[Path], run_folders: Sequence[Path]) -> tuple[dict[Path, PrintedFile], list[RunSection]]:
+    """Return the tables by file, and the sections of all folders. InvalidInput names the mistakes of all of them."""
     printed: dict[Path, PrintedFile] = {}
-    places: list[Place] = []
+    run_sections: list[RunSection] = []
     mistakes: list[Mistake] = []
     for file in files:
         try:
@@ -67,59 +67,61 @@ def _read(files: Sequence[Path], run_folders: Sequence[Path]) -> tuple[dict[Path
         except InvalidInput as error:
             mistakes += error.mistakes
     try:
-        places = read_places(run_folders)
+        run_sections = read_run_sections(run_folders)
     except InvalidInput as error:
         mistakes += error.mistakes
     if mistakes:
         raise InvalidInput(mistakes)
-    return printed, places
+    return printed, run_sections
 
 
-@functools.cache  # some forty files, which come with the package
+@functools.cache  # about forty files in the package
 def _published() -> dict[str, PublishedTable]:
     return published_tables()
 
 
-def _not_followed(file: str, one: NotFollowed) -> Traced:
-    """Inside a table numbers are missed by it, so that the table is not traced; elsewhere it is only told."""
+def _not_followed(file: str, one: NotFollowed) -> CheckedNumber:
+    """Return the result for an include command: "untraceable" inside a table, whose numbers it may hide."""
     verdict: Verdict = "untraceable" if one.table else "not followed"
-    reason = "is not followed: check the file that it names by itself"
-    return Traced(file, one.line, one.table, "", "", one.text, "file", verdict, reason)
+    reason = "is not followed: check the included file by itself"
+    return CheckedNumber(file, one.line, one.table, "", "", one.text, "file", verdict, reason)
 
 
-def all_traced(traced: Sequence[Traced]) -> bool:
-    """Whether every number is traced: what a check ends with 0 for."""
-    return all(one.verdict in FINE for one in traced)
+def all_traced(numbers: Sequence[CheckedNumber]) -> bool:
+    """Return whether every number is traced; the command then exits with 0."""
+    return all(one.verdict in ACCEPTED for one in numbers)
 
 
-# --- what is shown --------------------------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------------------------
 
 
-def traced_text(traced: Sequence[Traced], queries: bool = False) -> str:
-    """A number a line, its reason below it, and how many of each verdict at the end. `queries`: with the SQL."""
+def check_text(numbers: Sequence[CheckedNumber], queries: bool = False) -> str:
+    """Return the numbers, one a line with its reason below, and the count of each verdict. `queries`: add the SQL."""
     lines = []
-    for one in traced:
+    for one in numbers:
         where = " | ".join(filter(None, [one.row, one.column]))
         verdict = f"{one.verdict}, but ambiguous" if one.ambiguous and one.verdict == "traced" else one.verdict
         lines.append(f"{one.file}:{one.line}: {one.printed}  [{where}]  {verdict}")
         lines += [f"    {line}" for line in _details(one, queries)]
-    counts = Counter(one.verdict for one in traced)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    numbers = _counted(len(traced) - counts["not followed"], "number")
-    return "\n".join([*lines, f"{numbers}: {told}" if told else "no numbers", ""])
+    counts = Counter(one.verdict for one in numbers)
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    total = _counted(len(numbers) - counts["not followed"], "number")
+    return "\n".join([*lines, f"{total}: {summary}" if summary else "no numbers", ""])
 
 
-def _details(one: Traced, queries: bool) -> list[str]:
+def _details(one: CheckedNumber, queries: bool) -> list[str]:
     evidence = one.evidence
-    lines = [one.reason + (f"; {one.correct} would be right" if one.correct else "")]
+    lines = [one.reason + (f"; {one.correct} would be correct" if one.correct else "")]
     if evidence is not None:
         digests = len(set(evidence.record_digests))
         of = [f"cell {evidence.cell_id}"] if evidence.cell_id else []
         of += [_counted(evidence.n, "trial"), _counted(digests, "record digest"), f"protocol {evidence.protocol}"]
-        lines.append(f"by the records {evidence.exact!r}: {', '.join(of)}")
+        lines.append(f"recorded as {evidence.exact!r}: {', '.join(of)}")
     if one.ambiguous:
         more = f"; and {len(one.ambiguous) - MOST_SHOWN} more" if len(one.ambiguous) > MOST_SHOWN else ""
-        lines.append(f"so is, and the table does not tell which: {'; '.join(one.ambiguous[:MOST_SHOWN])}{more}")
+        lines.append(
+            f"the labels also match these, which have the same number: {'; '.join(one.ambiguous[:MOST_SHOWN])}{more}"
+        )
     if evidence is not None and queries:
         lines.append(f"twinbench query {shlex.quote(evidence.run_folder)} {_quoted(evidence.query)}")
     return lines
@@ -130,18 +132,18 @@ def _counted(count: int, thing: str) -> str:
 
 
 def _quoted(sql: str) -> str:
-    """For a shell: in double quotes, which keep SQL's single ones readable, where nothing in it is special there."""
+    """Return the SQL quoted for a shell, in double quotes if possible: they keep its single quotes readable."""
     return shlex.quote(sql) if re.search(r'["$`\\!]', sql) else f'"{sql}"'
 
 
-def traced_json(traced: Sequence[Traced]) -> dict[str, Any]:
-    """The same for programs: plain JSON types, a schema number, and every field of Traced and Evidence."""
-    counts = Counter(one.verdict for one in traced)
-    told = {
+def check_json(numbers: Sequence[CheckedNumber]) -> dict[str, object]:
+    """Return the same as plain JSON types, with a schema number and all fields of CheckedNumber and Evidence."""
+    counts = Counter(one.verdict for one in numbers)
+    result = {
         "schema": 1,
-        "all_traced": all_traced(traced),
+        "all_traced": all_traced(numbers),
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
-        "numbers": [asdict(one) for one in traced],
+        "numbers": [asdict(one) for one in numbers],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(told))
+    plain: dict[str, object] = json.loads(json.dumps(result))
     return plain

@@ -1,6 +1,6 @@
-"""What the labels of a printed table mean in the words of the records: method, metric, split, settings, dataset.
+"""Find methods, metrics, splits, settings and datasets of the records in the labels of a printed table.
 
-A label is read from left to right; each part that is understood is taken out of it, and what is left is `unknown`.
+Each part of a label that is understood is removed from it; the words that remain are `unknown`.
 """
 
 import re
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from twinbench.reports.table_check.latex_text import GREEK
 from twinbench.reports.tables.cells import Section
 
-Settings = tuple[tuple[tuple[str, ...], str], ...]  # the names that a word may stand for, and the value it is given
+Settings = tuple[tuple[tuple[str, ...], str], ...]  # each: the settings that a word may mean, and the printed value
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one label says. Everything may be empty."""
+    """The content of one label. Every field may be empty."""
 
     methods: frozenset[str] = frozenset()  # of the records or of published tables
     version: int | None = None  # of the method
@@ -24,7 +24,7 @@ class Facts:
     splits: frozenset[str] = frozenset()
     statistics: frozenset[str] = frozenset()  # of STATISTICS
     settings: Settings = ()
-    named: tuple[str, ...] = ()  # settings that are named without a value
+    named: tuple[str, ...] = ()  # settings without a value
     datasets: frozenset[str] = frozenset()
     protocols: frozenset[tuple[str, int | None]] = frozenset()
     hashes: frozenset[str] = frozenset()  # of protocols
@@ -36,13 +36,13 @@ class Facts:
     unknown: tuple[str, ...] = ()
 
     @property
-    def names_a_place(self) -> bool:
+    def names_protocol_or_dataset(self) -> bool:
         return bool(self.datasets or self.protocols or self.hashes)
 
 
-NOTHING_SAID = Facts()
+NO_FACTS = Facts()
 
-# Phrases, longest first, and the statistic over seeds that they stand for.
+# Phrases, longest first, and the statistic over seeds that each means.
 STATISTICS = {
     r"half width|± ?95 ?%|(?:95 ?% ?)?(?:confidence interval|\bci\b)|(?:95 ?% )?t interval": "half width",
     r"standard errors?|\bsem\b|\bstd ?err(?:or)?\b": "standard error",
@@ -79,7 +79,7 @@ _SETTING_PHRASES = {
 }  # fmt: skip
 _GREEK = dict(zip("αβγδεηλμνρστ", GREEK, strict=True))
 _DATASETS = ("cifar10", "cifar100", "imagenet", "imagenet100", "imagenette", "stl10", "mnist", "svhn", "tinyimagenet")
-# Words that change nothing about which number is meant.
+# Words that do not affect which number is meant.
 _NOISE = (
     "a an the of on in at by for and or with without to from our ours we us this is are as all each per over under vs "
     "method methods model result results score performance evaluation evaluated eval probe probing classifier readout "
@@ -90,13 +90,13 @@ _NOISE = (
 _NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.?\d+)?(?:e[-+−]?\d{1,3})?"
 
 
-class Words:
-    """The names that the records and the published tables know, and how to find them in a label."""
+class Vocabulary:
+    """The names in the records and the published tables; finds them in labels."""
 
     def __init__(
         self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], metrics: Iterable[str] = ()
     ):
-        """`published`: methods, datasets and metrics of the published tables, under these keys."""
+        """`published`: the published tables' names under the keys "methods", "datasets" and "metrics"."""
         cells = [cell for section in sections for cell in section.cells]
         self.labels = {cell.label: cell.method for cell in cells}
         self.metrics = {name: frozenset(name.split("_")) for name in sorted({*metrics, *published["metrics"]})}
@@ -107,12 +107,12 @@ class Words:
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
         self._noise = frozenset(_NOISE.split())
-        self._seen: dict[str, Facts] = {}
+        self._facts: dict[str, Facts] = {}
 
     def _all_names(
         self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], methods: set[str]
     ) -> dict[str, list[tuple[str, str]]]:
-        """Kind and name by the name without its spaces and hyphens."""
+        """Return lists of (kind, name), by the name without spaces, hyphens and underscores."""
         pairs = [("method", name, name) for name in sorted({*methods, *published["methods"]})]
         known = {name for _, name, _ in pairs}
         pairs += [("method", name, phrase) for phrase, name in _METHOD_PHRASES.items() if name in known]
@@ -123,16 +123,16 @@ class Words:
         pairs += [("metric", word, phrase) for phrase, word in _METRIC_PHRASES.items()]
         names: dict[str, list[tuple[str, str]]] = {}
         for kind, name, spelled in pairs:
-            if (kind, name) not in (found := names.setdefault(squashed(spelled), [])):
+            if (kind, name) not in (found := names.setdefault(compact(spelled), [])):
                 found.append((kind, name))
         return names
 
     def _setting_pattern(self) -> re.Pattern[str]:
         self._phrases: dict[str, tuple[str, ...]] = {name.replace("_", " "): (name,) for name in self.known_settings}
         for phrase, names in _SETTING_PHRASES.items():
-            there = tuple(name for name in names if name in self.known_settings)
-            if there:
-                self._phrases.setdefault(phrase, there)
+            known = tuple(name for name in names if name in self.known_settings)
+            if known:
+                self._phrases.setdefault(phrase, known)
         phrases = "|".join(map(re.escape, sorted(self._phrases, key=lambda phrase: (-len(phrase), phrase)))) or "(?!)"
         value = rf"\s*[=:]\s*(?P<given>\[[^\]]*\]|\{{[^}}]*\}}|{_NUMBER}(?=$|[\s,;()%])|[^\s,;()]+)"
         return re.compile(
@@ -140,15 +140,15 @@ class Words:
         )
 
     def facts(self, label: str) -> Facts:
-        """What `label` says."""
-        if label not in self._seen:
-            self._seen[label] = self._read(label)
-        return self._seen[label]
+        """Return the facts in a label."""
+        if label not in self._facts:
+            self._facts[label] = self._read(label)
+        return self._facts[label]
 
     def _read(self, label: str) -> Facts:
         text = _normalised(label)
         facts = Facts(percent="%" in text or "percent" in text, spread="±" in text)
-        if label in self.labels:  # our own spelling leaves no doubt
+        if label in self.labels:  # as reports print it: unambiguous
             version = re.search(r"\(version (\d+)\)$", label)
             return replace(facts, methods=frozenset([self.labels[label]]), version=int(version[1]) if version else None)
         ids = frozenset(one for one in re.findall(r"\b[0-9a-f]{16}\b", text) if one in self.ids)
@@ -160,7 +160,7 @@ class Words:
         return self._take_names(text, facts)
 
     def _take_phrases(self, text: str, facts: Facts) -> tuple[str, Facts]:
-        """Statistics, splits and counts of seeds."""
+        """Move statistics, splits and counts of seeds from the text to the facts."""
         text = _CHOSEN_ON.sub(" ", _CITATIONS.sub(" ", text))
         statistics, splits = set(), set()
         for phrase, statistic in STATISTICS.items():
@@ -180,6 +180,7 @@ class Words:
         )
 
     def _take_settings(self, text: str, facts: Facts) -> tuple[str, Facts]:
+        """Move settings, with and without values, from the text to the facts."""
         settings: list[tuple[tuple[str, ...], str]] = []
         named: list[str] = []
         if "epochs" in self.known_settings:
@@ -194,7 +195,7 @@ class Words:
         return self._settings.sub(" ", text), replace(facts, settings=tuple(settings), named=tuple(named))
 
     def _take_names(self, text: str, facts: Facts) -> Facts:
-        """Methods, datasets, protocols and metrics, the longest names first; the rest is unknown."""
+        """Add methods, datasets, protocols and metrics, trying the longest names first; other words are unknown."""
         words = re.findall(r"[a-z]+\d*\+?|\d+(?:\.\d+)?[a-z]*\+?|\+", text)
         found: dict[str, set[str]] = {"method": set(), "dataset": set(), "metric": set()}
         protocols: set[tuple[str, int | None]] = set()
@@ -220,40 +221,40 @@ class Words:
             facts,
             methods=frozenset(found["method"]),
             version=version,
-            metric=_without_doubt(frozenset(found["metric"])),
+            metric=_unambiguous(frozenset(found["metric"])),
             datasets=frozenset(found["dataset"]),
             protocols=frozenset(_most_exact(protocols)),
             unknown=tuple(unknown),
         )
 
     def metrics_of(self, scopes: Iterable[frozenset[str]]) -> list[str]:
-        """The metrics that have the words of the nearest scope, and of the further ones as far as they agree.
+        """Return the metrics with the words of the nearest scope, and of further scopes as long as one metric has all.
 
-        Where no scope names one: all accuracies, since tables of one metric often leave it to the text.
+        If no scope names a metric, return all accuracies: papers often name the only metric of a table in the text.
         """
         words: frozenset[str] = frozenset()
         for scope in scopes:
-            together = words | scope
-            if not words or any(together <= of for of in self.metrics.values()):
-                words = together
+            combined = words | scope
+            if not words or any(combined <= metric_words for metric_words in self.metrics.values()):
+                words = combined
         words = words or frozenset(["top1"])
-        fitting = {name: len(of - words) for name, of in self.metrics.items() if words <= of}
+        fitting = {name: len(own - words) for name, own in self.metrics.items() if words <= own}
         return [name for name, more in fitting.items() if more == min(fitting.values())]
 
 
 def dataset_of(section: Section) -> str:
-    """The name of the section's dataset, or an empty string."""
+    """Return the name of the section's dataset, or an empty string."""
     dataset = section.content.get("dataset")
     return str(dataset.get("name", "")) if isinstance(dataset, dict) else ""
 
 
-def squashed(name: str) -> str:
-    """Lower case, without spaces, hyphens and underscores."""
+def compact(name: str) -> str:
+    """Return the name in lower case, without spaces, hyphens and underscores."""
     return re.sub(r"[\s_\-]+", "", name.lower())
 
 
 def _normalised(label: str) -> str:
-    """Lower case, Greek letters by name, hyphens and underscores between words as spaces."""
+    """Return the label in lower case, Greek letters spelled out, hyphens and underscores between words as spaces."""
     text = unicodedata.normalize("NFKC", label).lower().replace("µ", "μ")
     text = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in text)
     text = re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
@@ -262,7 +263,7 @@ def _normalised(label: str) -> str:
 
 
 def _version(words: Sequence[str]) -> tuple[int | None, int]:
-    """The version that a name is followed by, "v2" or "version 2", and how many words that took."""
+    """Return the version at the start of `words`, as "v2" or "version 2", and how many words it takes; or None, 0."""
     if words and re.fullmatch(r"v\d{1,6}", words[0]):
         return int(words[0][1:]), 1
     if len(words) > 1 and words[0] == "version" and words[1].isdigit():
@@ -271,12 +272,12 @@ def _version(words: Sequence[str]) -> tuple[int | None, int]:
 
 
 def _most_exact(protocols: set[tuple[str, int | None]]) -> set[tuple[str, int | None]]:
-    """A protocol that is named with its version is not any version, however often its name stands alone."""
+    """Remove names without a version of protocols that are also named with one."""
     return {
         (name, v) for name, v in protocols if v is not None or all(o == (name, None) for o in protocols if o[0] == name)
     }
 
 
-def _without_doubt(words: frozenset[str]) -> frozenset[str]:
-    """ "Top-5 accuracy" is top-5: "accuracy" alone would say top-1."""
+def _unambiguous(words: frozenset[str]) -> frozenset[str]:
+    """Remove top-1, which "accuracy" means, where top-5 is named as in "top-5 accuracy"."""
     return words - {"top1"} if "top5" in words else words

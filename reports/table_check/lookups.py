@@ -1,10 +1,10 @@
-"""What a printed table says of each of its numbers: by its column, its row, the group above it and the caption."""
+"""Combine what column, row, group and caption say about each number of a printed table."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from twinbench.reports.table_check.labels import NOTHING_SAID, Facts, Settings, Words, squashed
+from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, compact
 from twinbench.reports.table_check.numbers import PrintedNumber, is_value, numbers_in
 from twinbench.reports.table_check.reader import PrintedRow, PrintedTable
 from twinbench.reports.table_check.recorded import COSTS
@@ -15,8 +15,8 @@ BLANK = ("", "-", "–", "—", "n/a", "N/A")
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One printed number, and what the table says of it. `problem`: why it cannot be looked up at all."""
+class Lookup:
+    """A printed number and what the table says about it. `problem`: why it cannot be looked up, or empty."""
 
     line: int
     row_number: int
@@ -24,22 +24,22 @@ class Ask:
     row: str  # as printed
     column: str
     number: PrintedNumber
-    what: str  # a statistic over seeds ("mean"), or the name of a count or cost ("seeds done", "candidates")
-    spread: str = "half width"  # what stands behind ±
+    statistic: str  # a statistic over seeds ("mean"), or the name of a count or cost ("seeds done", "candidates")
+    spread: str = "half width"  # the statistic after ±
     methods: frozenset[str] = frozenset()
     version: int | None = None
     settings: Settings = ()
-    of_caption: Settings = ()  # which hold only where a cell has them
+    of_caption: Settings = ()  # from the caption; they apply only to cells that have them
     ids: frozenset[str] = frozenset()
     metrics: tuple[str, ...] = ()
     split: str = REPORTED_ON
-    place: Facts | None = None  # the nearest label that names a protocol or a dataset
+    scope: Facts | None = None  # the nearest label that names a protocol or a dataset
     percent: bool = False
-    unknown: tuple[str, ...] = ()  # words of the row that nobody knows
+    unknown: tuple[str, ...] = ()  # words of the row that no record explains
     problem: str = ""
 
 
-# Heads by what stands below them.
+# Column heads by what the column holds.
 _LABELS = re.compile(
     "methods?|model|approach|algorithm|cellid|trialid|dataset|protocol|settings?|metric|split|statistic|chosen|"
     "configuration"
@@ -54,38 +54,38 @@ _COUNTS = {
     "seedsdone": "seeds done",
     "seedsplanned": "seeds planned",
     "candidates": "candidates",
-    **{squashed(name): name for name in COSTS},
+    **{compact(name): name for name in COSTS},
 }
 _PROVENANCE = ("what", "value", "trials", "differs")
 _SEEDS = re.compile(r"(\d+)(?: ?(?:of|/) ?(\d+))?((?:, \d+ [a-z]+)*)")
 
 
-def asks(table: PrintedTable, words: Words) -> Iterator[Ask]:
-    """Every number of the table's body, row by row. Labels, settings and ids are no numbers to trace."""
+def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
+    """Yield every number of the table's body, row by row, without labels, settings and ids."""
     if table.heads == _PROVENANCE:
         yield from _provenance(table)
         return
-    caption = words.facts(table.caption)
-    columns = [_kind(table, number, words) for number in range(len(table.heads))]
+    caption = vocabulary.facts(table.caption)
+    columns = [_kind(table, number, vocabulary) for number in range(len(table.heads))]
     for row_number, row in enumerate(table.rows):
-        shown, of_row = _row(row, table.heads, columns, words)
+        shown, of_row = _row(row, table.heads, columns, vocabulary)
         for number, kind in enumerate(columns):
             if kind not in ("value", "count") or row.cells[number] in BLANK:
                 continue
-            start = Ask(row.line, row_number, number, shown, table.heads[number], _nothing(), "")
+            start = Lookup(row.line, row_number, number, shown, table.heads[number], _placeholder(), "")
             if kind == "count":
-                found = _counts(start, row.cells[number], words.facts(table.heads[number]))
+                found = _counts(start, row.cells[number], vocabulary.facts(table.heads[number]))
             else:
-                found = _values(start, row.cells[number], words)
-            for ask in found:
-                head = words.facts(ask.column)
-                yield _resolved(ask, (head, of_row, words.facts(row.group), caption), words)
+                found = _values(start, row.cells[number], vocabulary)
+            for lookup in found:
+                head = vocabulary.facts(lookup.column)
+                yield _resolved(lookup, (head, of_row, vocabulary.facts(row.group), caption), vocabulary)
 
 
-def _kind(table: PrintedTable, number: int, words: Words) -> str:
-    """What a column holds: "label", "setting", "seed", "count", "value", or what is "ignored"."""
+def _kind(table: PrintedTable, number: int, vocabulary: Vocabulary) -> str:
+    """Return what a column holds: "label", "setting", "seed", "count", "value" or "ignored"."""
     head = table.heads[number]
-    name, facts = squashed(head), words.facts(head)
+    name, facts = compact(head), vocabulary.facts(head)
     if _IGNORED.fullmatch(name):
         return "ignored"
     if name in _COUNTS:
@@ -98,127 +98,130 @@ def _kind(table: PrintedTable, number: int, words: Words) -> str:
     return "label" if _LABELS.fullmatch(name) or not any(map(is_value, texts)) else "value"
 
 
-def _row(row: PrintedRow, heads: Sequence[str], columns: Sequence[str], words: Words) -> tuple[str, Facts]:
-    """The row's labels as printed, and what they say together."""
-    labels, said = [], []
+def _row(row: PrintedRow, heads: Sequence[str], columns: Sequence[str], vocabulary: Vocabulary) -> tuple[str, Facts]:
+    """Return the row's labels as printed, and the facts in them."""
+    labels, facts = [], []
     for text, head, kind in zip(row.cells, heads, columns, strict=True):
         if text in BLANK or kind not in ("label", "setting", "seed"):
             continue
         labels.append(text if kind == "label" else f"{head} = {text}")
-        if squashed(head) in _IDS:
-            said.append(Facts(ids=frozenset([text])))
+        if compact(head) in _IDS:
+            facts.append(Facts(ids=frozenset([text])))
         elif kind == "label":
-            said.append(words.facts(text))
+            facts.append(vocabulary.facts(text))
         elif kind == "setting":
-            said.append(Facts(settings=((words.facts(head).named, text),)))
+            facts.append(Facts(settings=((vocabulary.facts(head).named, text),)))
         elif text.isdigit():
-            said.append(Facts(seed=int(text)))
-    return ", ".join(labels), _together(said)
+            facts.append(Facts(seed=int(text)))
+    return ", ".join(labels), _combined(facts)
 
 
-def _together(said: Sequence[Facts]) -> Facts:
-    """What several labels of one row say."""
+def _combined(all_facts: Sequence[Facts]) -> Facts:
+    """Return the facts of several labels of one row as one."""
 
     def union(name: str) -> frozenset[str]:
-        return frozenset().union(*(getattr(facts, name) for facts in said))
+        return frozenset().union(*(getattr(facts, name) for facts in all_facts))
 
     return Facts(
         methods=union("methods"),
-        version=next((facts.version for facts in said if facts.version is not None), None),
+        version=next((facts.version for facts in all_facts if facts.version is not None), None),
         metric=union("metric"),
         splits=union("splits"),
         statistics=union("statistics"),
-        settings=tuple(one for facts in said for one in facts.settings),
+        settings=tuple(one for facts in all_facts for one in facts.settings),
         datasets=union("datasets"),
-        protocols=frozenset().union(*(facts.protocols for facts in said)),
+        protocols=frozenset().union(*(facts.protocols for facts in all_facts)),
         hashes=union("hashes"),
         ids=union("ids"),
-        seed=next((facts.seed for facts in said if facts.seed is not None), None),
-        percent=any(facts.percent for facts in said),
-        spread=any(facts.spread for facts in said),
-        unknown=tuple(word for facts in said for word in facts.unknown),
+        seed=next((facts.seed for facts in all_facts if facts.seed is not None), None),
+        percent=any(facts.percent for facts in all_facts),
+        spread=any(facts.spread for facts in all_facts),
+        unknown=tuple(word for facts in all_facts for word in facts.unknown),
     )
 
 
 # --- numbers of a cell ----------------------------------------------------------------------------------------------
 
 
-def _nothing() -> PrintedNumber:
+def _placeholder() -> PrintedNumber:
     (number,) = numbers_in("0")
     return number
 
 
-def _values(start: Ask, text: str, words: Words) -> Iterator[Ask]:
+def _values(start: Lookup, text: str, vocabulary: Vocabulary) -> Iterator[Lookup]:
     heads = start.column.split("/")
     numbers = numbers_in(text)
-    if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": what cannot be read must not pass unseen
+    if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": text that cannot be read must be reported
         yield replace(start, number=replace(start.number, text=text, role="unclear"))
     for number in numbers:
         several = number.parts > 1 and len(heads) == number.parts
         yield replace(start, number=number, column=heads[number.part].strip() if several else start.column)
 
 
-def _counts(start: Ask, text: str, head: Facts) -> Iterator[Ask]:
-    """The numbers of "3", "3 of 3" and "2 of 4, 1 diverged", each with what it counts."""
-    what = _COUNTS[squashed(start.column)]
+def _counts(start: Lookup, text: str, head: Facts) -> Iterator[Lookup]:
+    """Yield the numbers of "3", "3 of 3" and "2 of 4, 1 diverged", each with the name of its count."""
+    statistic = _COUNTS[compact(start.column)]
     numbers = [replace(number, role="count") for number in numbers_in(text) if number.role != "difference"]
     match = _SEEDS.fullmatch(text)
-    if what != "seeds" or match is None:
-        whats = [what if what != "seeds" else "seeds done"] * (len(numbers) if len(numbers) == 1 else 0)
+    if statistic != "seeds" or match is None:
+        statistics = [statistic if statistic != "seeds" else "seeds done"] * (len(numbers) if len(numbers) == 1 else 0)
     else:
-        whats = ["seeds done", *(["seeds planned"] if match[2] else [])]
-        whats += [f"seeds {status}" for status in re.findall(r", \d+ ([a-z]+)", match[3])]
-    if len(whats) != len(numbers):
+        statistics = ["seeds done", *(["seeds planned"] if match[2] else [])]
+        statistics += [f"seeds {status}" for status in re.findall(r", \d+ ([a-z]+)", match[3])]
+    if len(statistics) != len(numbers):
         yield from (replace(start, number=number, problem="is in a text that cannot be read") for number in numbers)
         return
-    for number, counted in zip(numbers, whats, strict=True):
-        yield replace(start, number=number, what=counted)
+    for number, counted in zip(numbers, statistics, strict=True):
+        yield replace(start, number=number, statistic=counted)
 
 
-def _provenance(table: PrintedTable) -> Iterator[Ask]:
-    """A report's provenance table: how many trials ran with what."""
+def _provenance(table: PrintedTable) -> Iterator[Lookup]:
+    """Yield the counts of a report's provenance table: trials by commit, device or package version."""
     for row_number, row in enumerate(table.rows):
-        what, value, trials, _ = row.cells
+        statistic, value, trials, _ = row.cells
         for number in numbers_in(trials):
-            place = Ask(row.line, row_number, 2, f"{what}, {value}", "trials", replace(number, role="count"), "")
-            yield replace(place, what="provenance", ids=frozenset(), settings=(((what,), value),))
+            scope = Lookup(
+                row.line, row_number, 2, f"{statistic}, {value}", "trials", replace(number, role="count"), ""
+            )
+            yield replace(scope, statistic="provenance", ids=frozenset(), settings=(((statistic,), value),))
 
 
-# --- what the labels say together -----------------------------------------------------------------------------------
+# --- all labels of a number -----------------------------------------------------------------------------------------
 
 
-def _resolved(ask: Ask, scopes: tuple[Facts, Facts, Facts, Facts], words: Words) -> Ask:
-    """`scopes`: column, row, group, caption. What stands nearer to the number goes before what stands further away."""
+def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabulary: Vocabulary) -> Lookup:
+    """Return the lookup with the facts of `scopes`: column, row, group, caption. The nearest that has a fact wins."""
     column, row, group, caption = scopes
-    named = next((facts for facts in (row, column, group, caption) if facts.methods), NOTHING_SAID)
+    named = next((facts for facts in (row, column, group, caption) if facts.methods), NO_FACTS)
     splits = next((facts.splits for facts in scopes if facts.splits), frozenset([REPORTED_ON]))
     seed = next((facts.seed for facts in scopes if facts.seed is not None), None)
-    what, spread = _statistics(scopes)
+    statistic, spread = _statistics(scopes)
     resolved = replace(
-        ask,
-        what=ask.what or ("n" if _is_n(ask.column, column) else f"seed {seed}" if seed is not None else what),
+        lookup,
+        statistic=lookup.statistic
+        or ("n" if _is_n(lookup.column, column) else f"seed {seed}" if seed is not None else statistic),
         spread=spread,
         methods=named.methods,
         version=named.version,
         settings=_settings([column, row, group]),
         of_caption=caption.settings,
         ids=row.ids | column.ids,
-        metrics=tuple(words.metrics_of(facts.metric for facts in scopes)),
+        metrics=tuple(vocabulary.metrics_of(facts.metric for facts in scopes)),
         split=min(splits) if len(splits) == 1 else REPORTED_ON,
-        place=next((facts for facts in scopes if facts.names_a_place), None),
-        percent=ask.number.percent or any(facts.percent for facts in scopes[:3]),
+        scope=next((facts for facts in scopes if facts.names_protocol_or_dataset), None),
+        percent=lookup.number.percent or any(facts.percent for facts in scopes[:3]),
         unknown=row.unknown + group.unknown if named is not column else column.unknown,
     )
-    return replace(resolved, problem=ask.problem or _problem(resolved, scopes))
+    return replace(resolved, problem=lookup.problem or _problem(resolved, scopes))
 
 
 def _statistics(scopes: Sequence[Facts]) -> tuple[str, str]:
-    """What the number is over the seeds, and what a ± behind it is."""
-    said = next((facts for facts in scopes if facts.statistics), NOTHING_SAID)
+    """Return the statistic of the number, and that of a ± after it."""
+    nearest = next((facts for facts in scopes if facts.statistics), NO_FACTS)
     of_spread = (sorted(facts.statistics & set(SPREADS)) for facts in scopes)
     spread = next((found[0] for found in of_spread if found), "half width")
-    is_mean = said is NOTHING_SAID or "mean" in said.statistics or said.spread
-    value = [one for one in sorted(said.statistics) if one not in SPREADS or said is not scopes[-1]]
+    is_mean = nearest is NO_FACTS or "mean" in nearest.statistics or nearest.spread
+    value = [one for one in sorted(nearest.statistics) if one not in SPREADS or nearest is not scopes[-1]]
     return "mean" if is_mean or not value else value[0], spread
 
 
@@ -236,25 +239,25 @@ def _settings(scopes: Iterable[Facts]) -> Settings:
     return tuple(settings)
 
 
-def _problem(ask: Ask, scopes: tuple[Facts, Facts, Facts, Facts]) -> str:
-    """Why the number cannot be looked up, or an empty string."""
+def _problem(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts]) -> str:
+    """Return why the number cannot be looked up, or an empty string."""
     column, row, _, _ = scopes
-    if ask.number.role == "difference":
-        return "is a difference, which no record holds"
-    if ask.number.role == "unclear":
+    if lookup.number.role == "difference":
+        return "is a difference; records hold none"
+    if lookup.number.role == "unclear":
         return "is in a text that cannot be read as a value"
-    if not ask.methods and not ask.ids:
-        return f"no method of the records or of published tables is named by {ask.row!r}"
-    if ask.number.role == "count":
+    if not lookup.methods and not lookup.ids:
+        return f"{lookup.row!r} names no method of the records or of published tables"
+    if lookup.number.role == "count":
         return ""
-    if _is_stranger(column):
-        return f"{ask.column!r} names no metric of the records"
-    if not row.methods and _is_stranger(row):
-        return f"{ask.row!r} names no metric of the records"
-    return "" if ask.metrics else f"no metric of the records is named by {ask.column!r}, {ask.row!r} and the caption"
+    if _is_not_understood(column):
+        return f"{lookup.column!r} names no metric of the records"
+    if not row.methods and _is_not_understood(row):
+        return f"{lookup.row!r} names no metric of the records"
+    return "" if lookup.metrics else f"{lookup.column!r}, {lookup.row!r} and the caption name no metric of the records"
 
 
-def _is_stranger(facts: Facts) -> bool:
-    """Whether a label says something, and nothing that is understood."""
-    understood = facts.metric or facts.methods or facts.settings or facts.names_a_place or facts.ids
+def _is_not_understood(facts: Facts) -> bool:
+    """Return whether the label has words and none of them is understood."""
+    understood = facts.metric or facts.methods or facts.settings or facts.names_protocol_or_dataset or facts.ids
     return bool(facts.unknown) and not understood

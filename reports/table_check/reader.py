@@ -1,6 +1,6 @@
-"""Reads the tables of a .tex or .csv file as authors write them: captions, heads and rows, in plain text.
+"""Read the tables of a .tex, .csv or .tsv file: captions, heads and rows, in plain text.
 
-Nothing is run and no other file is opened: a command that would bring one in is named in `not_followed`.
+Nothing is run and no other file is opened: commands that would include one are listed in `not_followed`.
 """
 
 import csv
@@ -21,7 +21,7 @@ MOST_BYTES = {".tex": 1_000_000, ".csv": 20_000_000, ".tsv": 20_000_000}
 
 @dataclass(frozen=True)
 class PrintedRow:
-    """One row of a body. `group`: the rows above it that hold one text and only say what follows."""
+    """One row of a body. `group`: the text of the heading rows above it, such as "Decorrelation"."""
 
     line: int
     cells: tuple[str, ...]  # as many as the table has columns
@@ -30,7 +30,7 @@ class PrintedRow:
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """One table. `heads`: by column, the texts of all rows of the head above it."""
+    """One table. `heads`: for each column, the texts of all head rows above it."""
 
     number: int
     line: int
@@ -41,7 +41,7 @@ class PrintedTable:
 
 @dataclass(frozen=True)
 class NotFollowed:
-    """A command that would bring in another file; `table` is the number of the table it stands in, or 0."""
+    """A command that would include another file; `table` is the number of the table it is in, or 0."""
 
     line: int
     text: str
@@ -50,23 +50,25 @@ class NotFollowed:
 
 @dataclass(frozen=True)
 class PrintedFile:
-    """What a file holds."""
+    """The tables of a file."""
 
     tables: tuple[PrintedTable, ...]
     not_followed: tuple[NotFollowed, ...] = ()
 
 
 def read_tables(path: Path) -> PrintedFile:
-    """All tables of the file, in its order. InvalidInput, with file and line, for what cannot be read."""
+    """Return all tables of the file, in order. InvalidInput, with file and line, for what cannot be read."""
     readers = {".tex": _read_latex, ".csv": _read_csv, ".tsv": _read_csv}
     if path.suffix.lower() not in readers:
-        raise InvalidInput([Mistake(str(path), "", "is no table by its name", path.suffix, ", ".join(readers))])
+        raise InvalidInput(
+            [Mistake(str(path), "", "is not a table file by its suffix", path.suffix, ", ".join(readers))]
+        )
     text = _text_of(path, MOST_BYTES[path.suffix.lower()])
     found = readers[path.suffix.lower()](text, str(path))
     if not found.tables:
-        elsewhere = ", ".join(one.text for one in found.not_followed[:5])
-        hint = f"; {elsewhere} is not followed: name the file with the table" if elsewhere else ""
-        raise InvalidInput([Mistake(str(path), "", f"holds no table{hint}")])
+        included = ", ".join(one.text for one in found.not_followed[:5])
+        hint = f"; {included} is not followed: give the file that contains the table" if included else ""
+        raise InvalidInput([Mistake(str(path), "", f"contains no table{hint}")])
     return found
 
 
@@ -83,7 +85,7 @@ def _text_of(path: Path, most: int) -> str:
     except UnicodeDecodeError as error:
         _refuse(str(path), data.count(b"\n", 0, error.start) + 1, "is not UTF-8")
     if "\0" in text:
-        _refuse(str(path), text.count("\n", 0, text.index("\0")) + 1, "holds a zero byte")
+        _refuse(str(path), text.count("\n", 0, text.index("\0")) + 1, "contains a zero byte")
     return re.sub("\r\n?", "\n", text)
 
 
@@ -101,7 +103,7 @@ def _read_latex(text: str, where: str) -> PrintedFile:
 
 
 def _read_csv(text: str, where: str) -> PrintedFile:
-    """One table. Lines above the head that begin with # are its caption."""
+    """Return the one table of a CSV file. Lines above the head that begin with # are its caption."""
     lines = text.split("\n")
     above = 0
     while above < len(lines) and (lines[above].startswith("# ") or not lines[above].strip()):
@@ -121,7 +123,7 @@ def _read_csv(text: str, where: str) -> PrintedFile:
 
 
 def _csv_rows(text: str, above: int, where: str) -> list[Line]:
-    """The rows that are not empty. A text that a guard against formulas begins with ' loses it again."""
+    """Return the rows that are not empty, without the ' that guards cells against being run as formulas."""
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True, skipinitialspace=True)
     rows, line = [], above + 1
@@ -137,7 +139,7 @@ def _csv_rows(text: str, above: int, where: str) -> list[Line]:
 
 
 def _table(number: int, line: int, caption: str, head: Sequence[Line], body: Sequence[Line]) -> PrintedTable:
-    """Heads joined by column; a row of the body with one text that is no value becomes the group of those below."""
+    """Return the table. Head rows are joined by column; a body row of one text names the group of the rows below."""
     width = len(head[0].texts) if head else 0
     heads = tuple(" ".join(dict.fromkeys(row.texts[i] for row in head if row.texts[i])) for i in range(width))
     rows: list[PrintedRow] = []

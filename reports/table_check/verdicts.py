@@ -1,98 +1,61 @@
-"""The verdict on each number of one printed table: what it should be by its labels, and what else it may be."""
+"""Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
+from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
 from twinbench.reports.table_check.explanations import (
     cell_text,
-    chosen_on_test,
+    chosen_on_test_reason,
     fitting_scale,
-    is_named,
-    nearest_meaning,
-    of_another_row,
-    others,
-    otherwise,
-    published_as,
+    is_in_scope,
+    nearest_candidate,
+    no_cell_reason,
+    other_row_reason,
+    published_matches,
+    same_cell_candidates,
+    same_cell_reason,
     scales,
-    without_cell,
 )
-from twinbench.reports.table_check.labels import Words, dataset_of
-from twinbench.reports.table_check.lookups import Ask, asks
-from twinbench.reports.table_check.numbers import as_fraction, is_cut_off, off_by, right_text
+from twinbench.reports.table_check.labels import Vocabulary, dataset_of
+from twinbench.reports.table_check.lookups import Lookup, lookups
+from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
     COSTS,
-    Meaning,
+    Candidate,
     Pair,
-    Place,
     Recorded,
-    count_of_seeds,
-    of_method,
-    with_provenance,
+    RunSection,
+    count_or_cost,
+    provenance_count,
+    seed_count,
 )
 from twinbench.reports.tables.cells import SELECTED_BY
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 
-Verdict = Literal[
-    "traced", "rounded wrongly", "wrong", "from another protocol", "reported", "untraceable", "not followed"
-]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-FINE: tuple[Verdict, ...] = ("traced", "not followed")
-Key = tuple[str, str]  # of a place: protocol hash and dataset fingerprint
+Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The records behind a number. `exact` is in the store's unit: accuracies are fractions."""
+class _Match:
+    """The recorded number, times `scale`, or the published value that a printed number was compared with.
 
-    run_folder: str
-    protocol: str
-    dataset_fingerprint: str
-    method: str
-    cell_id: str  # empty for what is of more than one cell
-    what: str  # "mean of knn_top1 on test over 3 seeds"
-    n: int  # trials
-    exact: float
-    trial_ids: tuple[str, ...]
-    record_digests: tuple[str, ...]  # of the trials' results
-    query: str  # gives the number in the printed unit: `twinbench query RUN_FOLDER QUERY`
+    `elsewhere`: it was recorded under another protocol or dataset than the table names.
+    """
 
-
-@dataclass(frozen=True)
-class Traced:
-    """One printed number and its verdict. `correct`: what should stand there, where that is known."""
-
-    file: str
-    line: int
-    table: int
-    row: str
-    column: str
-    printed: str
-    kind: str  # "mean", "half width", "seeds done"
-    verdict: Verdict
-    reason: str
-    correct: str = ""
-    evidence: Evidence | None = None
-    ambiguous: tuple[str, ...] = ()  # what else has the number, where the table does not tell them apart
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a number was taken for: a meaning at a scale, or a published value. `elsewhere`: of another protocol."""
-
-    meaning: Meaning | None = None
+    candidate: Candidate | None = None
     scale: int = 1
     published: PublishedValue | None = None
     elsewhere: bool = False
 
 
-_LOST = _Found()
+_NO_MATCH = _Match()
 
 
-class Tracer:
-    """One table: first what each number may be, then which protocol the table is of, then the verdicts."""
+class TableChecker:
+    """Checks one table: collects what each number may be, finds the table's protocol, then judges each number."""
 
     def __init__(
         self,
@@ -100,312 +63,324 @@ class Tracer:
         table: PrintedTable,
         recorded: Recorded,
         published: dict[str, PublishedTable],
-        words: Words,
+        vocabulary: Vocabulary,
     ):
-        self.file, self.table, self.recorded, self.published, self.words = file, table, recorded, published, words
-        self.asks = [self._of_one_trial(ask) for ask in asks(table, words)]
-        self.home: Key | None = None  # what most of the table is of
-        self.votes: Counter[tuple[int, str]] = Counter()  # how many numbers of a row are a cell's
+        self.file, self.table, self.vocabulary = file, table, vocabulary
+        self.recorded, self.published = recorded, published
+        self.lookups = [self._of_one_trial(lookup) for lookup in lookups(table, vocabulary)]
+        self.home: Key | None = None  # the protocol and dataset of most numbers of the table
+        self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: how many numbers of the row the cell has
 
-    def traced(self) -> list[Traced]:
-        """Every number of the table, in its order; then the count of seeds that the caption gives."""
+    def check(self) -> list[CheckedNumber]:
+        """Return every number of the table, in order, then the number of seeds that the caption gives."""
         self._vote()
-        done: list[Traced] = []
-        before: tuple[int, int, int] | None = None
-        leading = _LOST  # what the value before a ± in the same cell was taken for
-        for ask in self.asks:
-            place = (ask.row_number, ask.column_number, ask.number.part)
-            if place != before:
-                before, leading = place, _LOST
-            one, found = self._judged(ask, leading)
-            leading = found if ask.number.role == "value" else leading
-            done.append(one)
-        return [*done, *self._seeds_of_caption(done)]
+        checked: list[CheckedNumber] = []
+        previous: tuple[int, int, int] | None = None
+        preceding = _NO_MATCH  # the match of the value before a ± in the same cell
+        for lookup in self.lookups:
+            position = (lookup.row_number, lookup.column_number, lookup.number.part)
+            if position != previous:
+                previous, preceding = position, _NO_MATCH
+            number, match = self._judge(lookup, preceding)
+            preceding = match if lookup.number.role == "value" else preceding
+            checked.append(number)
+        return [*checked, *self._seeds_of_caption(checked)]
 
-    def _of_one_trial(self, ask: Ask) -> Ask:
-        """A row that gives a trial's id shows that trial, not the mean of its cell."""
-        seeds = [self.recorded.seeds[one] for one in ask.ids if one in self.recorded.seeds]
-        return replace(ask, what=f"seed {seeds[0]}") if seeds and ask.what == "mean" else ask
+    def _of_one_trial(self, lookup: Lookup) -> Lookup:
+        """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""
+        seeds = [self.recorded.seeds[one] for one in lookup.ids if one in self.recorded.seeds]
+        return replace(lookup, statistic=f"seed {seeds[0]}") if seeds and lookup.statistic == "mean" else lookup
 
-    # What each number may be ----------------------------------------------------------------------------------------
+    # The cells that match a number's labels -------------------------------------------------------------------------
 
     def _vote(self) -> None:
-        """Find the protocol that most of the table is of, and how many numbers of each row are of each cell."""
+        """Find the protocol of most numbers, and count the numbers of each row that each cell has."""
         keys: Counter[Key] = Counter()
-        for ask in self.asks:
-            if ask.problem or ask.number.role != "value":
+        for lookup in self.lookups:
+            if lookup.problem or lookup.number.role != "value":
                 continue
-            fitting = [found.meaning for pair in self._pairs(ask) for found in self._fits(ask, pair)]
-            keys.update({meaning.place.key for meaning in fitting if meaning})
+            fitting = [found.candidate for pair in self._pairs(lookup) for found in self._fits(lookup, pair)]
+            keys.update({candidate.run_section.key for candidate in fitting if candidate})
             self.votes.update(
-                {(ask.row_number, meaning.cell.cell_id) for meaning in fitting if meaning and meaning.cell}
+                {(lookup.row_number, candidate.cell.cell_id) for candidate in fitting if candidate and candidate.cell}
             )
-        sizes = Counter({place.key: len(place.section.trials) for place in self.recorded.places})
+        sizes = Counter(
+            {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
+        )
         self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
 
-    def _pairs(self, ask: Ask) -> list[Pair]:
-        """The cells that the labels lead to, under any protocol. The caption's settings count where a cell has them."""
-        settings = ask.settings
-        pairs = self.recorded.cells(self._methods(ask), ask.version, settings, ask.ids)
+    def _pairs(self, lookup: Lookup) -> list[Pair]:
+        """Return the cells that match the labels, under any protocol. A caption's settings apply if a cell has them."""
+        settings = lookup.settings
+        pairs = self.recorded.cells(self._methods(lookup), lookup.version, settings, lookup.ids)
         named = {name for names, _ in settings for name in names}
-        for one in ask.of_caption:
-            having = self.recorded.cells(self._methods(ask), ask.version, (*settings, one), ask.ids)
-            if having and not named & set(one[0]):
-                pairs, settings = having, (*settings, one)
+        for one in lookup.of_caption:
+            with_setting = self.recorded.cells(self._methods(lookup), lookup.version, (*settings, one), lookup.ids)
+            if with_setting and not named & set(one[0]):
+                pairs, settings = with_setting, (*settings, one)
         return pairs
 
-    def _here(self, ask: Ask) -> list[Pair]:
-        """Those of them under the protocol and on the dataset that the number should be of."""
-        keys = self._keys(ask)
-        return [pair for pair in self._pairs(ask) if pair[0].key in keys]
+    def _pairs_in_scope(self, lookup: Lookup) -> list[Pair]:
+        """Return the matching cells under the protocol and dataset of the number."""
+        keys = self._keys(lookup)
+        return [pair for pair in self._pairs(lookup) if pair[0].key in keys]
 
-    def _methods(self, ask: Ask) -> frozenset[str]:
-        return ask.methods or frozenset(self.recorded.by_method if ask.ids else ())
+    def _methods(self, lookup: Lookup) -> frozenset[str]:
+        return lookup.methods or frozenset(self.recorded.by_method if lookup.ids else ())
 
-    def _keys(self, ask: Ask) -> set[Key]:
-        if ask.place is None and self.home is not None:
+    def _keys(self, lookup: Lookup) -> set[Key]:
+        if lookup.scope is None and self.home is not None:
             return {self.home}
-        return {place.key for place in self.recorded.places if is_named(ask, place)}
+        return {run_section.key for run_section in self.recorded.run_sections if is_in_scope(lookup, run_section)}
 
-    def _fits(self, ask: Ask, pair: Pair) -> list[_Found]:
-        """Everything of the cell that the number may be and is."""
+    def _fits(self, lookup: Lookup, pair: Pair) -> list[_Match]:
+        """Return the numbers of the cell that match the labels and equal the printed number."""
         found = []
-        for metric in ask.metrics:
-            meaning = self.recorded.meaning(pair, metric, ask.split, ask.what)
-            if meaning is not None and (scale := fitting_scale(ask, meaning)):
-                found.append(_Found(meaning, scale))
+        for metric in lookup.metrics:
+            candidate = self.recorded.candidate(pair, metric, lookup.split, lookup.statistic)
+            if candidate is not None and (scale := fitting_scale(lookup, candidate)):
+                found.append(_Match(candidate, scale))
         return found
 
-    def _lead(self, ask: Ask, pairs: Sequence[Pair]) -> Pair:
-        """The cell that the labels lead to: of several the one that most of the row is of, else validation's choice."""
+    def _most_likely(self, lookup: Lookup, pairs: Sequence[Pair]) -> Pair:
+        """Return the cell with most numbers of the row, then the best on validation, if several match."""
         chosen = self.recorded.chosen(pairs)[1].cell_id
-        votes = {pair[1].cell_id: self.votes[ask.row_number, pair[1].cell_id] for pair in pairs}
+        votes = {pair[1].cell_id: self.votes[lookup.row_number, pair[1].cell_id] for pair in pairs}
         return max(pairs, key=lambda pair: (votes[pair[1].cell_id], pair[1].cell_id == chosen, pair[1].cell_id))
 
     # Verdicts -------------------------------------------------------------------------------------------------------
 
-    def _judged(self, ask: Ask, leading: _Found) -> tuple[Traced, _Found]:
-        """The verdict, and what the number was taken for, which what stands behind it is held against."""
-        if ask.problem:
-            return self._told(ask, "untraceable", ask.problem), _LOST
-        if ask.number.role == "value":
-            return self._value(ask)
-        if ask.what == "provenance":
-            (((name,), text),) = ask.settings
-            return self._one_of(ask, [with_provenance(place, name, text) for place in self.recorded.places]), _LOST
-        if ask.what in ("candidates", *COSTS):
-            labels = [(place, label) for place in self.recorded.places for label in place.section.methods]
-            asked = [of_method(*one, ask.what) for one in labels if self._is_asked(ask, *one)]
-            return self._one_of(ask, asked), _LOST
-        if ask.what.startswith("seeds "):
-            return self._seeds(ask), _LOST
-        if leading.published is not None:
-            return self._behind_published(ask, leading.published, leading.scale), _LOST
-        return self._behind(ask, leading), _LOST
+    def _judge(self, lookup: Lookup, preceding: _Match) -> tuple[CheckedNumber, _Match]:
+        """Return the verdict, and the match that a spread or count after the number is compared with."""
+        if lookup.problem:
+            return self._result(lookup, "untraceable", lookup.problem), _NO_MATCH
+        if lookup.number.role == "value":
+            return self._value(lookup)
+        if lookup.statistic == "provenance":
+            (((name,), text),) = lookup.settings
+            return self._count_or_cost(
+                lookup, [provenance_count(run_section, name, text) for run_section in self.recorded.run_sections]
+            ), _NO_MATCH
+        if lookup.statistic in ("candidates", *COSTS):
+            labels = [
+                (run_section, label)
+                for run_section in self.recorded.run_sections
+                for label in run_section.section.methods
+            ]
+            candidates = [count_or_cost(*one, lookup.statistic) for one in labels if self._is_labelled(lookup, *one)]
+            return self._count_or_cost(lookup, candidates), _NO_MATCH
+        if lookup.statistic.startswith("seeds "):
+            return self._seed_count(lookup), _NO_MATCH
+        if preceding.published is not None:
+            return self._published_spread(lookup, preceding.published, preceding.scale), _NO_MATCH
+        return self._spread_or_count(lookup, preceding), _NO_MATCH
 
-    def _is_asked(self, ask: Ask, place: Place, label: str) -> bool:
-        first = place.section.methods[label][0]
-        return first.method in ask.methods and ask.version in (None, first.trials[0]["method_version"])
+    def _is_labelled(self, lookup: Lookup, run_section: RunSection, label: str) -> bool:
+        first = run_section.section.methods[label][0]
+        return first.method in lookup.methods and lookup.version in (None, first.trials[0]["method_version"])
 
-    def _one_of(self, ask: Ask, meanings: Sequence[Meaning]) -> Traced:
-        """A count or a cost, which has one value under each protocol."""
-        keys = self._keys(ask)
-        here = [meaning for meaning in meanings if meaning.place.key in keys] or list(meanings)
+    def _count_or_cost(self, lookup: Lookup, candidates: Sequence[Candidate]) -> CheckedNumber:
+        """Judge a count or a cost, which has one value under each protocol."""
+        keys = self._keys(lookup)
+        here = [candidate for candidate in candidates if candidate.run_section.key in keys] or list(candidates)
         if not here:
-            return self._told(ask, "untraceable", f"no record is of {ask.row!r}")
-        right = next((meaning for meaning in here if off_by(ask.number, meaning.exact, 1) == 0), here[0])
-        return self._compared(ask, right)
+            return self._result(lookup, "untraceable", f"no record belongs to {lookup.row!r}")
+        expected = next((candidate for candidate in here if off_by(lookup.number, candidate.exact, 1) == 0), here[0])
+        return self._compare(lookup, expected)
 
-    def _seeds(self, ask: Ask) -> Traced:
-        pairs = self._here(ask)
+    def _seed_count(self, lookup: Lookup) -> CheckedNumber:
+        pairs = self._pairs_in_scope(lookup)
         if not pairs:
-            return self._told(ask, "untraceable", without_cell(ask, self.recorded, self._methods(ask)))
-        return self._compared(ask, count_of_seeds(self._lead(ask, pairs), ask.what))
+            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
+        return self._compare(lookup, seed_count(self._most_likely(lookup, pairs), lookup.statistic))
 
-    def _behind(self, ask: Ask, leading: _Found) -> Traced:
-        """What stands behind a value in its cell: a half width, the ends of an interval, the count of seeds."""
-        role = ask.number.role
-        leading = leading if leading.meaning else self._led(ask)
-        ask, of = replace(ask, what={"spread": ask.spread, "count": "n"}.get(role, role)), leading.meaning
+    def _spread_or_count(self, lookup: Lookup, preceding: _Match) -> CheckedNumber:
+        """Judge what follows a value in its cell: a half width, the ends of an interval, the number of seeds."""
+        role = lookup.number.role
+        preceding = preceding if preceding.candidate else self._unprinted_mean(lookup)
+        of = preceding.candidate
+        lookup = replace(lookup, statistic={"spread": lookup.spread, "count": "n"}.get(role, role))
         if of is None or of.cell is None:
-            return self._told(ask, "untraceable", without_cell(ask, self.recorded, self._methods(ask)))
-        right = self.recorded.meaning((of.place, of.cell), of.metric, of.split, ask.what)
-        if right is None:
-            return self._told(ask, "wrong", f"one seed has no {ask.what}")
-        scale = leading.scale if role != "count" else 1
-        is_right = off_by(ask.number, right.exact, scale) == 0
-        if is_right and leading.elsewhere:
-            return self._found(ask, "from another protocol", "is of the same cell as the value before it", right, scale)
+            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
+        expected = self.recorded.candidate((of.run_section, of.cell), of.metric, of.split, lookup.statistic)
+        if expected is None:
+            return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
+        scale = preceding.scale if role != "count" else 1
+        is_right = off_by(lookup.number, expected.exact, scale) == 0
+        if is_right and preceding.elsewhere:
+            return self._with_evidence(
+                lookup, "from another protocol", "is of the same cell as the value before it", expected, scale
+            )
         if not is_right:
-            for other in others(self.recorded, right):
-                if off_by(ask.number, other.exact, scale) == 0:
-                    return self._mistaken(ask, right, scale, f"is the {other}, not the {right}")
-        return self._compared(ask, right, scale)
+            for other in same_cell_candidates(self.recorded, expected):
+                if off_by(lookup.number, other.exact, scale) == 0:
+                    return self._wrong(lookup, expected, scale, f"is the {other}, not the {expected}")
+        return self._compare(lookup, expected, scale)
 
-    def _led(self, ask: Ask) -> _Found:
-        """What the labels lead to, for a spread or an interval that stands without its value."""
-        here = self._here(ask)
-        mean = nearest_meaning(replace(ask, what="mean"), self.recorded, self._lead(ask, here)) if here else None
-        return _Found(mean, 100 if mean and 100 in scales(ask, mean.metric) else 1)
+    def _unprinted_mean(self, lookup: Lookup) -> _Match:
+        """Return the mean that the labels name, for a spread or an interval printed without its value."""
+        here = self._pairs_in_scope(lookup)
+        if not here:
+            return _NO_MATCH
+        of_mean = replace(lookup, statistic="mean")
+        mean = nearest_candidate(of_mean, self.recorded, self._most_likely(lookup, here))
+        return _Match(mean, 100 if mean and 100 in scales(lookup, mean.metric) else 1)
 
-    def _behind_published(self, ask: Ask, row: PublishedValue, scale: int) -> Traced:
-        if ask.number.role == "spread" and row.spread is not None and off_by(ask.number, row.spread, scale) == 0:
-            return self._told(ask, "reported", "is published with the value before it")
-        return self._told(ask, "untraceable", "is not published with the value before it")
+    def _published_spread(self, lookup: Lookup, row: PublishedValue, scale: int) -> CheckedNumber:
+        if lookup.number.role == "spread" and row.spread is not None and off_by(lookup.number, row.spread, scale) == 0:
+            return self._result(lookup, "reported", "is published with the value before it")
+        return self._result(lookup, "untraceable", "is not published with the value before it")
 
-    def _value(self, ask: Ask) -> tuple[Traced, _Found]:
-        here = self._here(ask)
-        fits = _by_cell(found for pair in here for found in self._fits(ask, pair))
+    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, _Match]:
+        """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
+        here = self._pairs_in_scope(lookup)
+        fits = _by_cell(found for pair in here for found in self._fits(lookup, pair))
         if fits:
-            return self._fitting(ask, here, fits)
-        right = nearest_meaning(ask, self.recorded, self._lead(ask, here)) if here else None
-        if right is not None:
-            scale = scales(ask, right.metric)[0]
-            also = otherwise(ask, self.recorded, right)
-            if off_by(ask.number, right.exact, scale) == 1:
-                one = self._compared(ask, right, scale)
-                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), _Found(right, scale)
+            return self._fitting(lookup, here, fits)
+        expected = nearest_candidate(lookup, self.recorded, self._most_likely(lookup, here)) if here else None
+        if expected is not None:
+            scale = scales(lookup, expected.metric)[0]
+            also = same_cell_reason(lookup, self.recorded, expected)
+            if off_by(lookup.number, expected.exact, scale) == 1:
+                one = self._compare(lookup, expected, scale)
+                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), _Match(expected, scale)
             if also:
-                return self._mistaken(ask, right, scale, also), _Found(right, scale)
-        elsewhere = self._elsewhere(ask)
+                return self._wrong(lookup, expected, scale, also), _Match(expected, scale)
+        elsewhere = self._elsewhere(lookup)
         if elsewhere is not None:
-            return self._from_another_protocol(ask, elsewhere, right), elsewhere
-        datasets = set(ask.place.datasets) if ask.place else {dataset_of(place.section) for place, _ in here}
-        published = published_as(ask, self.published, datasets)
+            return self._from_another_protocol(lookup, elsewhere, expected), elsewhere
+        datasets = (
+            set(lookup.scope.datasets) if lookup.scope else {dataset_of(run_section.section) for run_section, _ in here}
+        )
+        published = published_matches(lookup, self.published, datasets)
         if published:
-            return self._reported(ask, published)
-        if right is None:
-            return self._without_value(ask, here), _LOST
-        return self._unexplained(ask, here, right), _Found(right, scales(ask, right.metric)[0])
+            return self._reported(lookup, published)
+        if expected is None:
+            return self._without_value(lookup, here), _NO_MATCH
+        return self._unexplained(lookup, here, expected), _Match(expected, scales(lookup, expected.metric)[0])
 
-    def _fitting(self, ask: Ask, here: Sequence[Pair], fits: Sequence[_Found]) -> tuple[Traced, _Found]:
-        """The number is of at least one cell that the labels lead to: of validation's choice, if it may be."""
-        chosen, lead = self.recorded.chosen(here), self._lead(ask, here)
-        by_id = {found.meaning.cell.cell_id: found for found in fits if found.meaning and found.meaning.cell}
-        ids = [pair[1].cell_id for pair in (chosen, lead) if pair[1].cell_id in by_id] or list(by_id)
+    def _fitting(self, lookup: Lookup, here: Sequence[Pair], fits: Sequence[_Match]) -> tuple[CheckedNumber, _Match]:
+        """Judge a number that at least one matching cell has; prefer the cell that is best on validation."""
+        chosen, likely = self.recorded.chosen(here), self._most_likely(lookup, here)
+        by_id = {found.candidate.cell.cell_id: found for found in fits if found.candidate and found.candidate.cell}
+        ids = [pair[1].cell_id for pair in (chosen, likely) if pair[1].cell_id in by_id] or list(by_id)
         found, is_chosen = by_id[ids[0]], ids[0] == chosen[1].cell_id
-        meaning = found.meaning
-        assert meaning is not None
-        right = nearest_meaning(ask, self.recorded, chosen)
-        if right is not None and not is_chosen and not ask.unknown:
-            reason = chosen_on_test(self.recorded, here, meaning, right)
+        candidate = found.candidate
+        assert candidate is not None
+        expected = nearest_candidate(lookup, self.recorded, chosen)
+        if expected is not None and not is_chosen and not lookup.unknown:
+            reason = chosen_on_test_reason(self.recorded, here, candidate, expected)
             if reason:
-                return self._mistaken(ask, right, found.scale, reason), _Found(right, found.scale)
-        reason, count = str(meaning), len({pair[1].cell_id for pair in here})
+                return self._wrong(lookup, expected, found.scale, reason), _Match(expected, found.scale)
+        reason, count = str(candidate), len({pair[1].cell_id for pair in here})
         if count > 1:
             which = "this one" if is_chosen else "another"
-            reason += f"; the labels fit {count} cells, of which {SELECTED_BY[1]} chose {which}"
-        also = [f.meaning for f in by_id.values() if f is not found and f.meaning and not is_chosen]
-        one = self._found(ask, "traced", reason, meaning, found.scale)
+            reason += f"; {count} cells match the labels, of which {SELECTED_BY[1]} selects {which}"
+        also = [f.candidate for f in by_id.values() if f is not found and f.candidate and not is_chosen]
+        one = self._with_evidence(lookup, "traced", reason, candidate, found.scale)
         return replace(one, ambiguous=tuple(cell_text(self.recorded, other) for other in also)), found
 
-    def _elsewhere(self, ask: Ask) -> _Found | None:
-        """The same under another protocol: of a cell that agrees with the labels, or where none does, of the chosen."""
-        keys, pairs = self._keys(ask), self._pairs(ask)
-        others = [pair for pair in pairs if pair[0].key not in keys]
-        if not others and (pairs or not ask.settings):
-            loose = self.recorded.cells(self._methods(ask), ask.version)
-            for key in sorted({pair[0].key for pair in loose} - keys):
-                others.append(self.recorded.chosen([pair for pair in loose if pair[0].key == key]))
-        fits = [found for pair in others for found in self._fits(ask, pair)]
+    def _elsewhere(self, lookup: Lookup) -> _Match | None:
+        """Return a match under another protocol: in a cell that matches the labels, else in the selected cell."""
+        keys, pairs = self._keys(lookup), self._pairs(lookup)
+        other_pairs = [pair for pair in pairs if pair[0].key not in keys]
+        if not other_pairs and (pairs or not lookup.settings):
+            of_method = self.recorded.cells(self._methods(lookup), lookup.version)
+            for key in sorted({pair[0].key for pair in of_method} - keys):
+                other_pairs.append(self.recorded.chosen([pair for pair in of_method if pair[0].key == key]))
+        fits = [found for pair in other_pairs for found in self._fits(lookup, pair)]
         return replace(fits[0], elsewhere=True) if fits else None
 
-    def _from_another_protocol(self, ask: Ask, found: _Found, right: Meaning | None) -> Traced:
-        assert found.meaning is not None
-        section = found.meaning.place.section
+    def _from_another_protocol(self, lookup: Lookup, found: _Match, expected: Candidate | None) -> CheckedNumber:
+        assert found.candidate is not None
+        section = found.candidate.run_section.section
         dataset = f"dataset {dataset_of(section) or 'unnamed'} ({section.dataset_fingerprint[:19]})"
-        than = "than the table says" if ask.place else "than most of the table"
+        than = "than the table names" if lookup.scope else "than most of the table"
         reason = f"is under another protocol or dataset {than}: {section.protocol_id}, {dataset}"
-        one = self._found(ask, "from another protocol", reason, found.meaning, found.scale)
-        return replace(one, correct=right_text(ask.number, right.exact, found.scale) if right else "")
+        one = self._with_evidence(lookup, "from another protocol", reason, found.candidate, found.scale)
+        return replace(one, correct=rounded_text(lookup.number, expected.exact, found.scale) if expected else "")
 
     def _reported(
-        self, ask: Ask, published: Sequence[tuple[PublishedTable, PublishedValue, int]]
-    ) -> tuple[Traced, _Found]:
+        self, lookup: Lookup, published: Sequence[tuple[PublishedTable, PublishedValue, int]]
+    ) -> tuple[CheckedNumber, _Match]:
         sources = list(dict.fromkeys(f"{table.name} ({row.dataset}; {table.source})" for table, row, _ in published))
-        one = self._told(ask, "reported", f"is nothing measured, but published: {sources[0]}")
+        one = self._result(lookup, "reported", f"is not measured but published: {sources[0]}")
         _, row, scale = published[0]
-        return replace(one, ambiguous=tuple(sources[1:])), _Found(published=row, scale=scale)
+        return replace(one, ambiguous=tuple(sources[1:])), _Match(published=row, scale=scale)
 
-    def _without_value(self, ask: Ask, here: Sequence[Pair]) -> Traced:
-        """Nothing of the kind was measured on the cell that the labels lead to, if they lead to one."""
+    def _without_value(self, lookup: Lookup, here: Sequence[Pair]) -> CheckedNumber:
+        """Judge a number of a kind that was not measured on the matching cell, or that no cell matches."""
         if not here:
-            return self._told(ask, "untraceable", without_cell(ask, self.recorded, self._methods(ask)))
-        lead = self._lead(ask, here)
-        name, what = self.recorded.name(lead), f"{ask.what} of {' or '.join(ask.metrics)} on {ask.split}"
-        if lead[1].done == 0:
-            return self._told(ask, "wrong", f"no seed of {name} is done: {lead[1].seeds_text}")
-        variants = {one.variant for metric in ask.metrics for one in lead[1].measured.get((metric, ask.split), ())}
+            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
+        pair = self._most_likely(lookup, here)
+        name, cell = self.recorded.name(pair), pair[1]
+        statistic = f"{lookup.statistic} of {' or '.join(lookup.metrics)} on {lookup.split}"
+        if cell.done == 0:
+            return self._result(lookup, "wrong", f"no seed of {name} is done: {cell.seeds_text}")
+        variants = {one.variant for metric in lookup.metrics for one in cell.measured.get((metric, lookup.split), ())}
         if len(variants) == 1:
-            return self._told(ask, "wrong", f"{name} has no {what}: {lead[1].seeds_text} done")
+            return self._result(lookup, "wrong", f"{name} has no {statistic}: {cell.seeds_text} done")
         how = f"was measured in several ways ({', '.join(sorted(variants))}), so that it" if variants else ""
-        return self._told(ask, "untraceable", f"{name} {how} has no {what}".replace("  ", " "))
+        return self._result(lookup, "untraceable", f"{name} {how} has no {statistic}".replace("  ", " "))
 
-    def _unexplained(self, ask: Ask, here: Sequence[Pair], right: Meaning) -> Traced:
-        scale = scales(ask, right.metric)[0]
-        if ask.unknown:
-            also = f"is not the {right}, and no record knows what the row also says: {' '.join(ask.unknown)}"
-            return self._told(ask, "untraceable", also)
-        reason = of_another_row(ask, self.recorded, right) or f"is not the {right}"
+    def _unexplained(self, lookup: Lookup, here: Sequence[Pair], expected: Candidate) -> CheckedNumber:
+        scale = scales(lookup, expected.metric)[0]
+        if lookup.unknown:
+            also = f"is not the {expected}, and no record explains these words of the row: {' '.join(lookup.unknown)}"
+            return self._result(lookup, "untraceable", also)
+        reason = other_row_reason(lookup, self.recorded, expected) or f"is not the {expected}"
         count = len({pair[1].cell_id for pair in here})
         if count > 1:
-            reason += f"; nor is it of another of the {count} cells that the labels fit"
-        return self._mistaken(ask, right, scale, reason)
+            reason += f"; none of the {count} cells that match the labels has it"
+        return self._wrong(lookup, expected, scale, reason)
 
-    def _seeds_of_caption(self, done: Sequence[Traced]) -> Iterator[Traced]:
-        """ "Mean over 5 seeds", held against the seeds behind the means that were traced."""
-        told = self.words.facts(self.table.caption).n_seeds
-        counts = {one.evidence.n for one in done if one.evidence and (one.verdict, one.kind) == ("traced", "mean")}
-        if told is None or not counts:
+    def _seeds_of_caption(self, checked: Sequence[CheckedNumber]) -> Iterator[CheckedNumber]:
+        """Judge a caption's "mean over 5 seeds" by the seeds of the means that were traced."""
+        n_seeds = self.vocabulary.facts(self.table.caption).n_seeds
+        counts = {one.evidence.n for one in checked if one.evidence and (one.verdict, one.kind) == ("traced", "mean")}
+        if n_seeds is None or not counts:
             return
-        verdict: Verdict = "traced" if counts == {told} else "wrong"
-        seen = ", ".join(map(str, sorted(counts)))
-        start = (self.file, self.table.line, self.table.number, "caption", "", str(told), "seeds done", verdict)
-        yield Traced(*start, f"the means of the table are over {seen} seeds", "" if verdict == "traced" else seen)
+        verdict: Verdict = "traced" if counts == {n_seeds} else "wrong"
+        actual = ", ".join(map(str, sorted(counts)))
+        start = (self.file, self.table.line, self.table.number, "caption", "", str(n_seeds), "seeds done", verdict)
+        yield CheckedNumber(
+            *start, f"the means of the table are over {actual} seeds", "" if verdict == "traced" else actual
+        )
 
-    # What is told ---------------------------------------------------------------------------------------------------
+    # Results --------------------------------------------------------------------------------------------------------
 
-    def _told(self, ask: Ask, verdict: Verdict, reason: str) -> Traced:
-        start = (self.file, ask.line, self.table.number, ask.row, ask.column, ask.number.text)
-        return Traced(*start, ask.what or ask.number.role, verdict, reason)
+    def _result(self, lookup: Lookup, verdict: Verdict, reason: str) -> CheckedNumber:
+        start = (self.file, lookup.line, self.table.number, lookup.row, lookup.column, lookup.number.text)
+        return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason)
 
-    def _found(self, ask: Ask, verdict: Verdict, reason: str, meaning: Meaning, scale: int) -> Traced:
-        return replace(self._told(ask, verdict, reason), evidence=_evidence(meaning, scale))
+    def _with_evidence(
+        self, lookup: Lookup, verdict: Verdict, reason: str, candidate: Candidate, scale: int
+    ) -> CheckedNumber:
+        return replace(self._result(lookup, verdict, reason), evidence=evidence_of(candidate, scale))
 
-    def _mistaken(self, ask: Ask, right: Meaning, scale: int, reason: str) -> Traced:
-        one = self._found(ask, "wrong", reason, right, scale)
-        return replace(one, correct=right_text(ask.number, right.exact, scale))
+    def _wrong(self, lookup: Lookup, expected: Candidate, scale: int, reason: str) -> CheckedNumber:
+        one = self._with_evidence(lookup, "wrong", reason, expected, scale)
+        return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
 
-    def _compared(self, ask: Ask, right: Meaning, scale: int = 1) -> Traced:
-        """The verdict of a number that can be one thing only."""
-        off = off_by(ask.number, right.exact, scale)
+    def _compare(self, lookup: Lookup, expected: Candidate, scale: int = 1) -> CheckedNumber:
+        """Judge a number by its difference from the one recorded number that it can be."""
+        off = off_by(lookup.number, expected.exact, scale)
         if off == 0:
-            return self._found(ask, "traced", str(right), right, scale)
-        if off > 1 or isinstance(right.exact, int):
-            return self._mistaken(ask, right, scale, f"is not the {right}")
-        how = "is cut off" if is_cut_off(ask.number, right.exact, scale) else "is one off in its last place"
-        exact = f"{float(as_fraction(right.exact) * scale):.8g}"
-        one = self._found(ask, "rounded wrongly", f"{how}: the {right} is {exact}", right, scale)
-        return replace(one, correct=right_text(ask.number, right.exact, scale))
+            return self._with_evidence(lookup, "traced", str(expected), expected, scale)
+        if off > 1 or isinstance(expected.exact, int):
+            return self._wrong(lookup, expected, scale, f"is not the {expected}")
+        how = (
+            "is truncated"
+            if is_truncated(lookup.number, expected.exact, scale)
+            else "is off by one in its last decimal"
+        )
+        exact = f"{float(as_fraction(expected.exact) * scale):.8g}"
+        one = self._with_evidence(lookup, "rounded wrongly", f"{how}: the {expected} is {exact}", expected, scale)
+        return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
 
 
-def _by_cell(found: Iterable[_Found]) -> list[_Found]:
-    """One of each cell and metric: two folders may hold the same records."""
-    return list({(f.meaning.cell.cell_id, f.meaning.metric): f for f in found if f.meaning and f.meaning.cell}.values())
-
-
-def _evidence(meaning: Meaning, scale: int) -> Evidence:
-    section = meaning.place.section
-    return Evidence(
-        str(meaning.place.folder),
-        section.protocol_id,
-        section.dataset_fingerprint,
-        meaning.label,
-        meaning.cell.cell_id if meaning.cell else "",
-        str(meaning),
-        len(meaning.trials),
-        meaning.exact,
-        tuple(trial["trial_id"] for trial in meaning.trials),
-        tuple(trial["result_digest"] for trial in meaning.trials if trial["result_digest"]),
-        meaning.query(scale),
+def _by_cell(found: Iterable[_Match]) -> list[_Match]:
+    """Return one match for each cell and metric: two folders may contain the same records."""
+    return list(
+        {(f.candidate.cell.cell_id, f.candidate.metric): f for f in found if f.candidate and f.candidate.cell}.values()
     )

@@ -15,7 +15,7 @@ from twinbench.reports.paper.latex import latex
 from twinbench.reports.paper.parts import PaperTable, frame
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.paper.write import markdown, preview, read_sources, write_paper
-from twinbench.reports.table_check.check import trace_tables
+from twinbench.reports.table_check.check import check_tables
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
 
@@ -188,7 +188,7 @@ def test_ties_are_rounded_by_the_query_as_in_the_table(synthetic_run):
 def test_the_tables_are_traced_whole_by_the_check_of_a_papers_numbers(whole_sweep, whole_tables, tmp_path):
     for table in whole_tables.values():
         (tmp_path / f"{table.key}.tex").write_text(latex(table, NEURIPS), "utf-8")
-    traced = trace_tables(sorted(tmp_path.glob("*.tex")), [whole_sweep.folder])
+    traced = check_tables(sorted(tmp_path.glob("*.tex")), [whole_sweep.folder])
     assert len(traced) > 100
     assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set()
 
@@ -320,7 +320,7 @@ def test_names_longer_than_a_column_are_broken_which_changes_no_number_and_no_tr
             text = latex(table, style)
             assert (r"\arraybackslash}p{" in text) == (style is not WIDE), key
             (tmp_path / f"{key}.tex").write_text(text, "utf-8")
-        found = trace_tables(sorted(tmp_path.glob("*.tex")), [long_run.folder])
+        found = check_tables(sorted(tmp_path.glob("*.tex")), [long_run.folder])
         traced.append({(Path(one.file).name, one.printed, one.verdict, one.reason) for one in found})
     assert traced[0] == traced[1] and len(traced[0]) > 20
 

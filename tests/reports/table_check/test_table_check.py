@@ -1,4 +1,4 @@
-"""Every number here is invented, and every expected value worked out by hand from the accuracies in `paper`."""
+"""All numbers are invented; the expected values were computed by hand from the accuracies in `paper`."""
 
 import json
 import random
@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from twinbench.harness.cli import app
 from twinbench.reports.page.write import table_files
-from twinbench.reports.table_check.check import Traced, all_traced, trace_tables, traced_json, traced_text
-from twinbench.reports.table_check.labels import Words
+from twinbench.reports.table_check.check import CheckedNumber, all_traced, check_json, check_tables, check_text
+from twinbench.reports.table_check.labels import Vocabulary
 from twinbench.reports.table_check.latex_tokens import MOST_DEPTH
 from twinbench.reports.table_check.numbers import numbers_in, roundings
 from twinbench.reports.table_check.reader import MOST_BYTES, read_tables
-from twinbench.reports.table_check.recorded import Place, Recorded
-from twinbench.reports.table_check.verdicts import Tracer
+from twinbench.reports.table_check.recorded import Recorded, RunSection
+from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.cells import Cell, Measured, Section, Value, read_run, sections
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
@@ -59,32 +59,34 @@ def paper(whole_sweep, tmp_path_factory):
     return run
 
 
-def trace(run, text: str, name: str = "paper.tex") -> list[Traced]:
+def check(run, text: str, name: str = "paper.tex") -> list[CheckedNumber]:
     path = run.folder.parent / name
     path.write_text(text, encoding="utf-8")
-    return trace_tables([path], [run.folder])
+    return check_tables([path], [run.folder])
 
 
-def trace_rows(run, *rows: str, head: str = "Method & Width & $k$-NN & Linear", caption: str = "") -> list[Traced]:
+def check_rows(
+    run, *rows: str, head: str = "Method & Width & $k$-NN & Linear", caption: str = ""
+) -> list[CheckedNumber]:
     body = " \\\\\n".join(rows)
     table = rf"\begin{{tabular}}{{llrr}} \toprule {head} \\ \midrule {body} \\ \bottomrule \end{{tabular}}"
-    return trace(run, rf"\begin{{table}} \caption{{{caption}}} {table} \end{{table}}")
+    return check(run, rf"\begin{{table}} \caption{{{caption}}} {table} \end{{table}}")
 
 
-def verdicts(traced: list[Traced]) -> list[tuple[str, str]]:
-    return [(one.printed, one.verdict) for one in traced]
+def verdicts(checked: list[CheckedNumber]) -> list[tuple[str, str]]:
+    return [(one.printed, one.verdict) for one in checked]
 
 
-def by_query(one: Traced) -> float:
-    """The number that the evidence's SQL gives on the command line."""
+def by_query(one: CheckedNumber) -> float:
+    """Return the number that the evidence's SQL gives on the command line."""
     assert one.evidence is not None
-    asked = ["query", one.evidence.run_folder, one.evidence.query, "--format", "csv"]
-    answer = CliRunner().invoke(app, asked)
+    arguments = ["query", one.evidence.run_folder, one.evidence.query, "--format", "csv"]
+    answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
     return float(answer.stdout.splitlines()[1])
 
 
-# --- tables that are right ------------------------------------------------------------------------------------------
+# --- correct tables ------------------------------------------------------------------------------------------
 
 BOOKTABS = r"""
 \newcommand{\ours}[1][SimCLR]{#1 (ours)}
@@ -115,17 +117,17 @@ BOOKTABS = r"""
 
 
 def test_a_booktabs_table_in_many_spellings_is_traced(paper):
-    traced = trace(paper, BOOKTABS)
-    assert [one for one in traced if one.verdict != "traced"] == []
+    checked = check(paper, BOOKTABS)
+    assert [one for one in checked if one.verdict != "traced"] == []
     printed = "89.1 91.1 2.4 3 86.5 88.5 3 3 86.1 88.13 0.55 3 3 85.2 87.2 0.30 3 79.3 81.2 1 1"
-    assert [one.printed for one in traced] == printed.split()
-    assert all_traced(traced)
-    first = traced[0]
+    assert [one.printed for one in checked] == printed.split()
+    assert all_traced(checked)
+    first = checked[0]
     assert (first.line, first.row, first.column) == (15, "Barlow Twins, Projector width = 64", "Top-1 (%) k-NN")
 
 
 def test_evidence_names_the_cell_the_trials_and_the_protocol(paper):
-    (one, *_) = trace_rows(paper, "Barlow Twins & 64 & 89.1 & 91.1")
+    (one, *_) = check_rows(paper, "Barlow Twins & 64 & 89.1 & 91.1")
     evidence = one.evidence
     assert evidence is not None
     assert evidence.exact == pytest.approx(0.8911666667)
@@ -138,8 +140,8 @@ def test_evidence_names_the_cell_the_trials_and_the_protocol(paper):
 
 
 def test_the_query_of_a_number_gives_the_number(paper):
-    traced = [one for one in trace(paper, BOOKTABS) if one.row.startswith(("BYOL", "Barlow"))]
-    printed = {(one.printed, round(by_query(one), 4)) for one in traced}
+    checked = [one for one in check(paper, BOOKTABS) if one.row.startswith(("BYOL", "Barlow"))]
+    printed = {(one.printed, round(by_query(one), 4)) for one in checked}
     assert {("89.1", 89.1167), ("91.1", 91.1167), ("2.4", 2.4287), ("88.13", 88.13), ("0.55", 0.5482)} <= printed
 
 
@@ -166,35 +168,35 @@ STYLES = {
 
 @pytest.fixture(scope="module")
 def in_other_styles(paper):
-    """By style, the numbers traced."""
+    """Return the checked numbers by style."""
     files = {style: paper.folder.parent / f"{style}.tex" for style in STYLES}
     for style, file in files.items():
         file.write_text(STYLES[style], encoding="utf-8")
-    traced = trace_tables(list(files.values()), [paper.folder])
-    return {style: [one for one in traced if one.file == str(file)] for style, file in files.items()}
+    checked = check_tables(list(files.values()), [paper.folder])
+    return {style: [one for one in checked if one.file == str(file)] for style, file in files.items()}
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_table_of_another_style_is_traced(in_other_styles, style):
-    traced = in_other_styles[style]
-    assert traced and all_traced(traced), traced_text(traced)
+    checked = in_other_styles[style]
+    assert checked and all_traced(checked), check_text(checked)
 
 
 def test_a_csv_table_of_percent_and_of_fractions_is_traced(paper):
     csv = "# linear, in percent\nMethod;width;value;fraction\nByol;64;88,1;0,8813\n\n'barlow twins';256;88,5;.8845\n"
-    assert verdicts(trace(paper, csv, "paper.csv")) == [
+    assert verdicts(check(paper, csv, "paper.csv")) == [
         (printed, "traced") for printed in ("88,1", "0,8813", "88,5", ".8845")
     ]
 
 
 def test_a_table_in_long_form_is_traced(paper):
     rows = ("byol,knn_top1,test,mean,0.8613", "byol,linear_top1,validation,mean,0.8713", "vicreg,linear,test,,81.25 %")
-    traced = trace(paper, "\n".join(["method,metric,split,statistic,value", *rows]), "long.csv")
-    assert verdicts(traced) == [("0.8613", "traced"), ("0.8713", "traced"), ("81.25", "traced")]
+    checked = check(paper, "\n".join(["method,metric,split,statistic,value", *rows]), "long.csv")
+    assert verdicts(checked) == [("0.8613", "traced"), ("0.8713", "traced"), ("81.25", "traced")]
 
 
 def report_files(run, folder):
-    """The tables of a report, without its page, which takes seconds."""
+    """Write the tables of a report, without its page, which takes seconds."""
     with ResultStore(run.folder) as store:
         store.ingest()
         read = read_run(store)
@@ -207,35 +209,35 @@ def report_files(run, folder):
 @pytest.mark.parametrize("run", ["whole_sweep", "paper"])
 def test_the_tables_of_a_report_are_traced_whole_and_their_queries_give_their_numbers(run, request, tmp_path):
     run = request.getfixturevalue(run)
-    traced = trace_tables(report_files(run, tmp_path), [run.folder])
-    assert all_traced(traced), traced_text([one for one in traced if one.verdict != "traced"])
-    files = Counter(Path(one.file).name.split("-")[0] + Path(one.file).suffix for one in traced)
+    checked = check_tables(report_files(run, tmp_path), [run.folder])
+    assert all_traced(checked), check_text([one for one in checked if one.verdict != "traced"])
+    files = Counter(Path(one.file).name.split("-")[0] + Path(one.file).suffix for one in checked)
     assert set(files) == {"cells.csv", "methods.csv", "costs.csv", "provenance.csv"}
     store = ResultStore(run.folder)
-    for one in {(one.table, one.column, one.kind): one for one in traced}.values():
+    for one in {(one.table, one.column, one.kind): one for one in checked}.values():
         assert one.evidence is not None
         answer = float(store.query(one.evidence.query)["value"][0])
         assert abs(answer - float(one.printed)) <= 0.5 * 10.0 ** -len(one.printed.partition(".")[2]) + 1e-9, one
 
 
-# --- each fault once ------------------------------------------------------------------------------------------------
+# --- faults ------------------------------------------------------------------------------------------------
 
 
-def test_wrong_rounding_is_told_from_a_wrong_number(paper):
-    traced = trace_rows(paper, "Barlow Twins & 64 & 89.11 & 91.2", "BYOL & 64 & 86.2 & 88.7")
-    assert [(one.printed, one.verdict, one.correct) for one in traced] == [
+def test_a_wrong_rounding_differs_from_a_wrong_number(paper):
+    checked = check_rows(paper, "Barlow Twins & 64 & 89.11 & 91.2", "BYOL & 64 & 86.2 & 88.7")
+    assert [(one.printed, one.verdict, one.correct) for one in checked] == [
         ("89.11", "rounded wrongly", "89.12"),
         ("91.2", "rounded wrongly", "91.1"),
         ("86.2", "rounded wrongly", "86.1"),
         ("88.7", "wrong", "88.1"),
     ]
-    assert traced[0].reason.startswith("is cut off: the mean of knn_top1 on test over 3 seeds is 89.116667")
-    assert traced[1].reason.startswith("is one off in its last place")
+    assert checked[0].reason.startswith("is truncated: the mean of knn_top1 on test over 3 seeds is 89.116667")
+    assert checked[1].reason.startswith("is off by one in its last decimal")
 
 
-def test_both_roundings_of_a_tie_are_right(paper):
-    traced = trace_rows(paper, "VICReg & 64 & 79.2 & 81.2", "VICReg & 64 & 79.3 & 81.3", "VICReg & 64 & 79.25 & 81.4")
-    assert [one.verdict for one in traced] == ["traced"] * 5 + ["rounded wrongly"]
+def test_both_roundings_of_a_tie_are_correct(paper):
+    checked = check_rows(paper, "VICReg & 64 & 79.2 & 81.2", "VICReg & 64 & 79.3 & 81.3", "VICReg & 64 & 79.25 & 81.4")
+    assert [one.verdict for one in checked] == ["traced"] * 5 + ["rounded wrongly"]
     assert roundings(0.9215, 100, 1) == (921, 922)  # whatever the last bits of 92.15 are
     assert roundings(-0.05, 1, 1) == (-1, 0)
     assert roundings(0.92149, 100, 1) == (921,)
@@ -246,14 +248,14 @@ FAULTS = {
     "one seed": ("Barlow Twins & 64 & & 90.10", "wrong", "linear_top1 on test of seed 0 alone", "91.12"),
     "validation": ("Barlow Twins & 64 & & 90.5", "wrong", "mean of linear_top1 on validation", "91.1"),
     "another metric": ("Barlow Twins & 64 & & 89.1", "wrong", "mean of knn_top1 on test", "91.1"),
-    "another row": ("BYOL & 64 & & 91.1", "wrong", "is that of barlow_twins, projector_width = 64", "88.1"),
-    "another cell": ("Barlow Twins & 256 & & 91.1", "wrong", "is that of barlow_twins, projector_width = 64", "88.5"),
+    "another row": ("BYOL & 64 & & 91.1", "wrong", "belongs to barlow_twins, projector_width = 64", "88.1"),
+    "another cell": ("Barlow Twins & 256 & & 91.1", "wrong", "belongs to barlow_twins, projector_width = 64", "88.5"),
     "the best cell on test": ("SimCLR & -- & & 88.3", "wrong", "highest of 2 cells on test", "87.2"),
     "a fraction under a percent sign": (r"BYOL & 64 & & 0.881\%", "wrong", "is a fraction", "88.130"),
     "another protocol": ("Barlow Twins & 64 & & 71.1", "from another protocol", "other-protocol v2 (7777", "91.1"),
-    "a setting that was not run": ("Barlow Twins & 96 & & 91.1", "untraceable", "there are 256, 64", ""),
-    "a method that was not run": ("SwAV & -- & & 91.1", "untraceable", "no record is of swav", ""),
-    "a version that was not run": ("BYOL v2 & 64 & & 88.1", "untraceable", "no record is of byol version 2", ""),
+    "a setting that was not run": ("Barlow Twins & 96 & & 91.1", "untraceable", "the records have 256, 64", ""),
+    "a method that was not run": ("SwAV & -- & & 91.1", "untraceable", "no record belongs to swav", ""),
+    "a version that was not run": ("BYOL v2 & 64 & & 88.1", "untraceable", "no record belongs to byol version 2", ""),
     "no method at all": ("Supervised & -- & & 95.1", "untraceable", "no method of the records", ""),
     "a variant nobody knows": ("BYOL w/o predictor & 64 & & 12.1", "untraceable", "w o predictor", ""),
     "nothing": ("BYOL & 64 & & 12.3", "wrong", "is not the mean of linear_top1 on test", "88.1"),
@@ -267,18 +269,18 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def faulty(paper):
-    """All faults in one table, below rows that are right."""
+    """Return all faults in one table, below rows that are correct."""
     fine = ["SimCLR & 64 & 85.2 & 87.2", "BYOL & 64 & 86.1 & 88.1", "Barlow Twins & 64 & 89.1 & 91.1"]
-    return trace_rows(paper, *fine, *(row for row, *_ in FAULTS.values()))
+    return check_rows(paper, *fine, *(row for row, *_ in FAULTS.values()))
 
 
-def test_faults_leave_the_rows_that_are_right_alone(faulty):
+def test_faults_do_not_affect_the_correct_rows(faulty):
     assert [one.verdict for one in faulty[:6]] == ["traced"] * 6
     assert len(faulty) == 6 + len(FAULTS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_named(faulty, fault):
+def test_each_planted_fault_gets_its_verdict_and_reason(faulty, fault):
     _, verdict, reason, correct = FAULTS[fault]
     planted = faulty[6 + list(FAULTS).index(fault)]
     assert (planted.verdict, planted.correct) == (verdict, correct), planted
@@ -286,21 +288,21 @@ def test_a_planted_fault_is_named(faulty, fault):
     assert not all_traced([planted])
 
 
-def test_a_spread_is_held_against_the_half_width(paper):
+def test_a_spread_is_compared_with_the_half_width(paper):
     rows = [f"Barlow Twins & 64 & & 91.1 $\\pm$ {spread}" for spread in ("2.43", "2.42", "0.98", "0.56", "7.77")]
-    spreads = [one for one in trace_rows(paper, *rows) if one.printed != "91.1"]
+    spreads = [one for one in check_rows(paper, *rows) if one.printed != "91.1"]
     assert [one.verdict for one in spreads] == ["traced", "rounded wrongly", "wrong", "wrong", "wrong"]
     assert "standard deviation" in spreads[2].reason and "standard error" in spreads[3].reason
-    (_, single) = trace_rows(paper, "VICReg & 64 & & 81.25 $\\pm$ 0.1")
+    (_, single) = check_rows(paper, "VICReg & 64 & & 81.25 $\\pm$ 0.1")
     assert (single.verdict, single.reason) == ("wrong", "one seed has no half width")
-    (_, named) = trace_rows(paper, rows[2], caption=r"Mean $\pm$ standard deviation over 3 seeds")[:2]
+    (_, named) = check_rows(paper, rows[2], caption=r"Mean $\pm$ standard deviation over 3 seeds")[:2]
     assert (named.printed, named.verdict, named.kind) == ("0.98", "traced", "standard deviation")
 
 
 def test_seeds_that_were_not_run_are_not_counted(paper):
     head = "Method & Width & Seeds & Linear"
-    traced = trace_rows(paper, "BYOL & 64 & 5 & 88.1 (n = 4)", "BYOL & 256 & 0 of 2, 2 diverged & --", head=head)
-    assert [(one.printed, one.verdict, one.correct) for one in traced] == [
+    checked = check_rows(paper, "BYOL & 64 & 5 & 88.1 (n = 4)", "BYOL & 256 & 0 of 2, 2 diverged & --", head=head)
+    assert [(one.printed, one.verdict, one.correct) for one in checked] == [
         ("5", "wrong", "3"),
         ("88.1", "traced", ""),
         ("4", "wrong", "3"),
@@ -308,92 +310,92 @@ def test_seeds_that_were_not_run_are_not_counted(paper):
         ("2", "traced", ""),
         ("2", "traced", ""),
     ]
-    *_, caption = trace_rows(paper, "BYOL & 64 & & 88.1", caption="Means over 5 seeds.")
+    *_, caption = check_rows(paper, "BYOL & 64 & & 88.1", caption="Means over 5 seeds.")
     assert (caption.printed, caption.verdict, caption.correct) == ("5", "wrong", "3")
 
 
-def test_the_caption_says_which_protocol_or_dataset_is_meant(paper):
+def test_the_caption_selects_the_protocol_or_dataset(paper):
     row = "Barlow Twins & 64 & 89.1 & 71.1"
-    by_majority = trace_rows(paper, row, "BYOL & 64 & 86.1 & 88.1")
+    by_majority = check_rows(paper, row, "BYOL & 64 & 86.1 & 88.1")
     assert [one.verdict for one in by_majority[:2]] == ["traced", "from another protocol"]
     for caption in ("Results on CIFAR-10.", "Protocol other-protocol v2.", "Protocol 777777777777."):
-        assert [one.verdict for one in trace_rows(paper, row, caption=caption)] == ["from another protocol", "traced"]
-    assert [one.verdict for one in trace_rows(paper, row, caption="Protocol other-protocol v1.")] == [
+        assert [one.verdict for one in check_rows(paper, row, caption=caption)] == ["from another protocol", "traced"]
+    assert [one.verdict for one in check_rows(paper, row, caption="Protocol other-protocol v1.")] == [
         "from another protocol"
     ] * 2
     head = "& Width & linear, synthetic & linear, CIFAR10"
-    by_column = trace_rows(paper, "Barlow & 64 & 91.1 & 71.1", head=head)
+    by_column = check_rows(paper, "Barlow & 64 & 91.1 & 71.1", head=head)
     assert [one.verdict for one in by_column] == ["traced", "traced"]
 
 
 def test_a_published_value_is_reported_and_not_measured(paper):
     row = "DINO & -- & 84.0 &"  # lightly's CIFAR-10 table, 200 epochs
-    (one,) = trace_rows(paper, row, caption="CIFAR-10")
+    (one,) = check_rows(paper, row, caption="CIFAR-10")
     assert (one.verdict, one.evidence) == ("reported", None)
     assert "lightly-cifar10" in one.reason and "lightly-ai/lightly" in one.reason
     assert not all_traced([one])
-    assert trace_rows(paper, row, caption="ImageNet")[0].verdict == "untraceable"
-    assert trace_rows(paper, row, caption="CIFAR-10", head="DINO & width & kNN, 800 epochs &")[0].verdict != "traced"
+    assert check_rows(paper, row, caption="ImageNet")[0].verdict == "untraceable"
+    assert check_rows(paper, row, caption="CIFAR-10", head="DINO & width & kNN, 800 epochs &")[0].verdict != "traced"
 
 
-def test_cells_that_the_table_does_not_tell_apart_stay_several(synthetic_run):
+def test_a_number_of_several_matching_cells_is_ambiguous(synthetic_run):
     for width, validation in ((64, 0.9), (128, 0.8), (256, 0.7), (512, 0.6)):
         accuracy = {64: 0.91, 128: 0.85, 256: 0.85, 512: 0.95}[width]
         synthetic_run.planned_and_recorded(accuracy, validation=validation, settings={"projector_width": width})
     rows = [f"barlow & & & {value}" for value in ("91.0", "85.0", "95.0")]
-    chosen, several, highest = trace_rows(synthetic_run, *rows)
+    chosen, several, highest = check_rows(synthetic_run, *rows)
     assert (chosen.verdict, chosen.ambiguous) == ("traced", ())
-    assert "validation chose this one" in chosen.reason
+    assert "validation selects this one" in chosen.reason
     assert (several.verdict, len(several.ambiguous)) == ("traced", 1)
-    assert "validation chose another" in several.reason
+    assert "validation selects another" in several.reason
     assert (highest.verdict, highest.correct) == ("wrong", "91.0")
 
 
-def test_a_row_that_gives_an_id_is_of_that_cell_or_trial(paper):
+def test_a_row_with_an_id_is_compared_with_that_cell_or_trial(paper):
     text = (paper.folder / "plan.json").read_text()
     trial = json.loads(text)["trials"][1]  # barlow_twins 64, seed 1: 91.20
     rows = f"{trial['cell_id']},91.12\n{trial['trial_id']},91.20\n{trial['trial_id']},91.12\n{'0' * 16},91.12"
-    traced = trace(paper, f"cell_id,linear_top1_test\n{rows}", "ids.csv")
-    assert [one.verdict for one in traced] == ["traced", "traced", "wrong", "untraceable"]
+    checked = check(paper, f"cell_id,linear_top1_test\n{rows}", "ids.csv")
+    assert [one.verdict for one in checked] == ["traced", "traced", "wrong", "untraceable"]
 
 
-def test_several_run_folders_are_searched_and_evidence_names_its_own(paper, new_synthetic_run, tmp_path):
+def test_several_run_folders_are_searched_and_evidence_names_the_right_one(paper, new_synthetic_run, tmp_path):
     other = new_synthetic_run(tmp_path / "o'ther")
     other.planned_and_recorded(0.65, method="raw_pixels")
     path = tmp_path / "paper.csv"
     path.write_text("method,linear\nraw pixels,65.0\nbyol,88.1\n")
-    traced = trace_tables([path], [paper.folder, other.folder])
-    assert [one.verdict for one in traced] == ["traced", "traced"]
-    assert [one.evidence.run_folder for one in traced if one.evidence] == [str(other.folder), str(paper.folder)]
-    assert round(by_query(traced[0]), 6) == 65.0
+    checked = check_tables([path], [paper.folder, other.folder])
+    assert [one.verdict for one in checked] == ["traced", "traced"]
+    assert [one.evidence.run_folder for one in checked if one.evidence] == [str(other.folder), str(paper.folder)]
+    assert round(by_query(checked[0]), 6) == 65.0
 
 
-def test_two_folders_with_the_same_records_leave_nothing_ambiguous(paper, new_synthetic_run, tmp_path):
+def test_two_folders_with_the_same_records_are_not_ambiguous(paper, new_synthetic_run, tmp_path):
     copy = new_synthetic_run(tmp_path / "copy")
     for seed, accuracy in enumerate((0.8790, 0.8815, 0.8834)):
         choices = {"method": "byol", "seed": seed, "settings": NARROW, "training": TRAINING}
         copy.planned_and_recorded(accuracy, **choices)
     path = tmp_path / "paper.csv"
     path.write_text("method,width,linear\nbyol,64,88.1\n")
-    (one,) = trace_tables([path], [paper.folder, copy.folder])
+    (one,) = check_tables([path], [paper.folder, copy.folder])
     assert (one.verdict, one.ambiguous) == ("traced", ())
 
 
-def test_names_with_quotes_and_markup_do_no_harm(synthetic_run, tmp_path):
+def test_names_with_quotes_and_markup_are_escaped(synthetic_run, tmp_path):
     name = "x'); drop table trials; --"
     synthetic_run.planned_and_recorded(0.7, method=name, settings={"a'b": 1})
     (folder := tmp_path / "tables").mkdir()
-    traced = trace_tables(report_files(synthetic_run, folder), [synthetic_run.folder])
-    assert all_traced(traced), traced_text(traced)
-    for one in {one.kind: one for one in traced if one.kind in ("mean", "candidates")}.values():
+    checked = check_tables(report_files(synthetic_run, folder), [synthetic_run.folder])
+    assert all_traced(checked), check_text(checked)
+    for one in {one.kind: one for one in checked if one.kind in ("mean", "candidates")}.values():
         assert by_query(one) == pytest.approx(float(one.printed))
-    (one, *_) = trace(synthetic_run, "method,linear\n\x1b[31mbyol\x1b[0m,70.0\n", "colours.csv")
-    assert "\x1b" not in traced_text([one])
+    (one, *_) = check(synthetic_run, "method,linear\n\x1b[31mbyol\x1b[0m,70.0\n", "colours.csv")
+    assert "\x1b" not in check_text([one])
 
 
-# --- what cannot be read --------------------------------------------------------------------------------------------
+# --- unreadable files --------------------------------------------------------------------------------------------
 
-RUBBISH = {
+UNREADABLE = {
     "a brace that is not closed": (r"\begin{tabular}{l} a & {b \\ \end{tabular}", ":1: "),
     "a table that is not ended": ("\n\n" + r"\begin{tabular}{l} a & b", ":3: "),
     "an environment that ends another": (r"\begin{tabular}{l} \begin{x} \end{y} \end{tabular}", ":1: "),
@@ -411,40 +413,40 @@ RUBBISH = {
     ),
     "many columns": (r"\begin{tabular}{l}" + "&" * 300 + r"x \end{tabular}", ":1: has more than"),
     "verbatim to the end": (r"\begin{verbatim} \begin{tabular}", ":1: "),
-    "no table": ("Some text with 92.1 and $x_{2}$.", "holds no table"),
+    "no table": ("Some text with 92.1 and $x_{2}$.", "contains no table"),
     "only another file": (r"\input{tables/methods}", r"\input{tables/methods} is not followed"),
-    "only a comment": (r"% \begin{tabular}{l} a \\ \end{tabular}", "holds no table"),
+    "only a comment": (r"% \begin{tabular}{l} a \\ \end{tabular}", "contains no table"),
 }
 
 
-@pytest.mark.parametrize("rubbish", RUBBISH)
-def test_rubbish_is_refused_with_its_line(tmp_path, rubbish):
-    text, told = RUBBISH[rubbish]
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_an_unreadable_table_is_refused_with_its_line(tmp_path, case):
+    text, message = UNREADABLE[case]
     path = tmp_path / "paper.tex"
     path.write_text(text)
     with pytest.raises(InvalidInput) as error:
         read_tables(path)
-    assert f"{path}" in str(error.value) and told in str(error.value)
+    assert f"{path}" in str(error.value) and message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "message"),
     [
         ("paper.csv", b"a,b\n1,2\n1,2,3\n", ":3: the row has 3 fields, the head 2"),
         ("paper.csv", b'a,b\n"1,2\n', ":2: is not CSV"),
         ("paper.csv", b"a,b\n\n\xff,2\n", ":3: is not UTF-8"),
-        ("paper.csv", b"a,b\n1,\x002\n", ":2: holds a zero byte"),
-        ("paper.csv", b"", "holds no table"),
+        ("paper.csv", b"a,b\n1,\x002\n", ":2: contains a zero byte"),
+        ("paper.csv", b"", "contains no table"),
         ("paper.tex", b" " * (MOST_BYTES[".tex"] + 1), "is larger than"),
-        ("paper.pdf", b"%PDF", "is no table by its name"),
+        ("paper.pdf", b"%PDF", "is not a table file"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path, name, data, told):
+def test_a_file_that_is_not_a_table_is_refused(tmp_path, name, data, message):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(InvalidInput) as error:
         read_tables(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_repeated_columns_take_no_more_memory_than_a_table_may_have_columns(tmp_path):
@@ -455,14 +457,14 @@ def test_repeated_columns_take_no_more_memory_than_a_table_may_have_columns(tmp_
     assert [row.cells for row in table.rows] == [("b", "2")]
 
 
-def test_a_missing_file_and_a_folder_that_is_no_run_are_refused(tmp_path):
+def test_a_missing_file_and_a_folder_that_is_not_a_run_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be read"):
-        trace_tables([tmp_path / "absent.tex"], [tmp_path])
+        check_tables([tmp_path / "absent.tex"], [tmp_path])
     (tmp_path / "a.csv").write_text("method,linear\nbyol,1\n")
-    with pytest.raises(InvalidInput, match="is no run folder"):
-        trace_tables([tmp_path / "a.csv"], [tmp_path])
+    with pytest.raises(InvalidInput, match="is not a run folder"):
+        check_tables([tmp_path / "a.csv"], [tmp_path])
     with pytest.raises(InvalidInput, match="none is given"):
-        trace_tables([tmp_path / "a.csv"], [])
+        check_tables([tmp_path / "a.csv"], [])
 
 
 def test_a_damaged_table_is_read_or_refused_and_never_raises_anything_else(tmp_path):
@@ -482,18 +484,18 @@ def test_a_damaged_table_is_read_or_refused_and_never_raises_anything_else(tmp_p
     assert outcomes["read"] > 30 and outcomes["refused"] > 30
 
 
-def test_no_other_file_is_opened_and_what_would_be_is_named(paper):
+def test_no_other_file_is_opened_and_commands_that_would_are_listed(paper):
     (paper.folder.parent / "more.tex").write_text(r"BYOL & 12.3 \\")
     table = r"\begin{tabular}{lc} & Linear \\ \hline BYOL & 88.1 \\ \input{more} \end{tabular}"
-    outside = trace(paper, table.replace(r"\input{more}", "") + r"\include{more}")
+    outside = check(paper, table.replace(r"\input{more}", "") + r"\include{more}")
     assert verdicts(outside) == [("88.1", "traced"), (r"\include{more}", "not followed")]
     assert all_traced(outside)
-    inside = trace(paper, table)
+    inside = check(paper, table)
     assert verdicts(inside) == [("88.1", "traced"), (r"\input{more}", "untraceable")]
     assert not all_traced(inside)
 
 
-def test_what_is_only_shown_is_no_table(tmp_path):
+def test_a_table_in_verbatim_hidden_or_macro_text_is_not_read(tmp_path):
     path = tmp_path / "paper.tex"
     table = r"\begin{tabular}{l} a \\ b \\ \end{tabular}"
     hidden = rf"\begin{{verbatim}}{table}\end{{verbatim}} \iffalse {table} \fi \newcommand{{\t}}{{{table}}}"
@@ -525,35 +527,35 @@ def test_what_is_only_shown_is_no_table(tmp_path):
         ("92.1 or 93", [("92.1", "unclear"), ("93", "unclear")]),
     ],
 )
-def test_the_numbers_of_a_cell_are_told_apart_by_what_they_are(text, numbers):
+def test_each_number_of_a_cell_has_its_role(text, numbers):
     assert [(one.text, one.role) for one in numbers_in(text)] == numbers
 
 
-def test_a_number_in_the_last_digits_counts_from_the_last_place():
+def test_a_spread_in_parentheses_counts_in_units_of_the_last_decimal():
     (mean, spread) = numbers_in("92.10(12)")
     assert (str(mean.value), str(spread.value)) == ("92.10", "0.12")
 
 
-def test_thousands_and_decimal_commas_are_told_apart():
+def test_thousands_separators_differ_from_decimal_commas():
     values = [str(numbers_in(text)[0].value) for text in ("10,000", "1,234.5", "92,1", "0,921", "10'000")]
     assert values == ["10000", "1234.5", "92.1", "0.921", "10000"]
 
 
-def test_text_and_json_say_the_same(paper):
-    traced = trace_rows(paper, "BYOL & 64 & 86.1 & 99.9", "DINO & -- & 84.0 &")
-    text, data = traced_text(traced, queries=True), traced_json(traced)
+def test_text_and_json_have_the_same_content(paper):
+    checked = check_rows(paper, "BYOL & 64 & 86.1 & 99.9", "DINO & -- & 84.0 &")
+    text, data = check_text(checked, queries=True), check_json(checked)
     assert json.loads(json.dumps(data)) == data
     assert data["counts"] == {"traced": 1, "wrong": 1, "reported": 1} | dict.fromkeys(
         ["rounded wrongly", "from another protocol", "untraceable", "not followed"], 0
     )
     assert data["all_traced"] is False
     assert text.endswith("3 numbers: 1 traced, 1 wrong, 1 reported\n")
-    assert "is not the mean of linear_top1 on test over 3 seeds; 88.1 would be right" in text
+    assert "is not the mean of linear_top1 on test over 3 seeds; 88.1 would be correct" in text
     assert f'twinbench query {paper.folder} "select 100 * avg(value) as value from metrics' in text
 
 
 def large_section() -> Section:
-    """10,002 trials in 3,334 cells of four methods."""
+    """Return a section of 10,002 trials in 3,334 cells of four methods."""
     cells, draw = [], random.Random(5)
     for number in range(3334):
         width, rate = 16 * (1 + number // 4 % 29), 0.001 * (1 + number // 116)
@@ -583,11 +585,11 @@ def test_two_hundred_numbers_over_ten_thousand_trials_take_about_a_second(tmp_pa
     rows += ["byol,,,80.1,80.2", "simclr,,,79.9,80.0"] * 25  # of each method 800 cells
     (tmp_path / "paper.csv").write_text("\n".join(rows))
     (table,) = read_tables(tmp_path / "paper.csv").tables
-    recorded = Recorded([Place(tmp_path, None, section)])
-    words = Words([section], {"methods": [], "datasets": [], "metrics": []}, recorded.metrics)
+    recorded = Recorded([RunSection(tmp_path, None, section)])
+    words = Vocabulary([section], {"methods": [], "datasets": [], "metrics": []}, recorded.metrics)
     begun = time.process_time()
-    traced = Tracer("paper.csv", table, recorded, {}, words).traced()
+    checked = TableChecker("paper.csv", table, recorded, {}, words).check()
     seconds = time.process_time() - begun
-    assert len(traced) == 200
-    assert [one.verdict for one in traced[:100]] == ["traced"] * 100
+    assert len(checked) == 200
+    assert [one.verdict for one in checked[:100]] == ["traced"] * 100
     assert seconds < 4, seconds  # about one on a core of its own
