@@ -1,257 +1,291 @@
-"""Turn records into rows of the database's tables."""
+"""Bring the database of a run folder up to date: find what changed in the folder, then replace the rows of that."""
 
-import json
-import math
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
+import duckdb
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
+from pydantic_core import from_json
 
-from twinbench.results.plan import PlannedTrial
-from twinbench.results.record import Record
-from twinbench.sweeps.metrics import MetricValue
-from twinbench.sweeps.protocol import CarriedProtocol
+from twinbench.results.plan import BrokenPlan, PlanFile, parse_plan
+from twinbench.results.record import (
+    PLAN,
+    RECORDS,
+    BrokenArtefact,
+    Record,
+    Reference,
+    TornRecord,
+    parse_record,
+    read_artefact,
+    record_files,
+)
+from twinbench.results.rows import (
+    TEXT,
+    Batch,
+    Curves,
+    Row,
+    arrow_table,
+    as_mapping,
+    metric_row,
+    missing_row,
+    protocol_row,
+    setting_rows,
+    to_json,
+    to_text,
+    trial_row,
+)
 
-_S, _I, _F, _B, _T = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
-_FILES = {"file": _S, "trial_id": _S, "digest": _S, "signature": _S, "curves_file": _S, "outputs_file": _S}
-_IDENTITY = {
-    "trial_id": _S,
-    "cell_id": _S,
-    "method": _S,
-    "method_version": _I,
-    "seed": _I,
-    "status": _S,
-    "reason": _S,
-    "planned": _B,
-    "protocol_name": _S,
-    "protocol_version": _I,
-    "protocol_hash": _S,
-    "dataset_fingerprint": _S,
-    "result_digest": _S,
-}
-_CIRCUMSTANCE = {
-    "started": _T,
-    "finished": _T,
-    "attempts": _I,
-    "train_seconds": _F,
-    "shared_seconds": _F,
-    "solo_step_seconds": _F,
-    "evaluation_seconds": _F,
-    "images_seen": _I,
-    "peak_memory_bytes": _I,
-    "commit": _S,
-    "code_hash": _S,
-    "device": _S,
-    "precision": _S,
-    "mode": _S,
-    "threads": _I,
-    "ranks": _I,
-    "pack": _I,
-    "cuda_graph": _B,
-    "host": _S,
-    "traceback": _S,
-}
-_TRIALS = _IDENTITY | _CIRCUMSTANCE
-_SETTINGS = {"trial_id": _S, "source": _S, "name": _S, "number": _F, "text": _S}
-_METRICS = {
-    "trial_id": _S,
-    "name": _S,
-    "variant": _S,
-    "split": _S,
-    "value": _F,
-    "n_examples": _I,
-    "selected_on": _S,
-    "candidates": _I,
-    "selected": _S,
-}
-_SET_ASIDE = {"file": _S, "reason": _S, "record": _S}
-_COLUMNS = {
-    "files": _FILES,
-    "trials": _TRIALS,
-    "settings": _SETTINGS,
-    "metrics": _METRICS,
-    "versions": {"trial_id": _S, "package": _S, "version": _S},
-    "protocols": {"hash": _S, "name": _S, "version": _I, "content": _S, "deviations": _S, "base_hash": _S},
-}
-_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes one anew for every value
+RECORDS_AT_ONCE = 500  # limits memory: only so many records, with their curves, are held as Python lists
+
+# The tables with the content of records; all have a trial_id.
+_RECORD_TABLES = ("trials", "settings", "metrics", "curves", "versions")
 
 
-def _table(columns: Mapping[str, Any], rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    return pa.table({name: _column(column, kind) for (name, kind), column in zip(columns.items(), values, strict=True)})
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingestion did: the number of records of each kind, and (file, reason) of every file set aside."""
+
+    new: int
+    unchanged: int
+    replaced: int
+    removed: int
+    set_aside: list[tuple[str, str]]
 
 
-def _column(values: Sequence[Any], kind: Any) -> pa.Array:
-    if kind != _S:
-        return pa.array(values, kind)
-    try:
-        return pa.array(values, kind)
-    except (UnicodeEncodeError, pa.ArrowException):  # almost never, and then one by one
-        return pa.array([_text(value) for value in values], kind)
+@dataclass
+class _Known:
+    """A record file as it was when it was last ingested."""
+
+    digest: str
+    signature: str
+    trial_id: str
+    curves_file: str | None
+    outputs_file: str | None
 
 
-class _Curves:
-    """The curves of many trials, column by column."""
+@dataclass
+class _Changes:
+    """What differs between the folder and the database, found before anything is written."""
 
-    def __init__(self) -> None:
-        self.series: list[tuple[str, str | None, int]] = []  # trial, name and number of points
-        self.epochs: list[NDArray[np.float64]] = []  # of the points, series by series
-        self.values: list[NDArray[np.float64]] = []
-
-    def add(self, trial_id: str, curves: Mapping[str, Any]) -> None:
-        """Take the curves of one trial, all or none. Points that were not measured (null) leave no row."""
-        epochs = np.array(curves["epoch"], np.float64)
-        taken = []
-        for name, points in sorted(curves["series"].items()):
-            values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
-            if values.shape != epochs.shape:
-                raise ValueError(f"{name} has other than {len(epochs)} points")
-            taken.append((_text(name), values, ~np.isnan(values)))
-        for name, values, measured in taken:
-            self.series.append((trial_id, name, int(measured.sum())))
-            self.epochs.append(epochs[measured])
-            self.values.append(values[measured])
-
-    def table(self) -> pa.Table:
-        trials, names, counts = zip(*self.series, strict=True) if self.series else ((), (), ())
-        of_point = pa.array(np.repeat(np.arange(len(counts)), counts))
-        return pa.table(
-            {
-                "trial_id": pa.array(trials, _S).take(of_point),
-                "epoch": pa.array(np.concatenate([np.empty(0), *self.epochs]), _F),
-                "name": pa.array(names, _S).take(of_point),
-                "value": pa.array(np.concatenate([np.empty(0), *self.values]), _F),
-            }
-        )
+    fresh: list[dict[str, pa.Table]] = field(default_factory=list)  # rows of new and changed records, by table
+    gone: list[str] = field(default_factory=list)  # ids of trials whose rows are replaced or removed
+    set_aside: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, record
+    new: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    removed: int = 0
 
 
-class _Batch:
-    """The rows of some records."""
-
-    def __init__(self) -> None:
-        kinds = ("files", "trials", "settings", "metrics", "versions")
-        self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
-        self.protocols: dict[str, CarriedProtocol] = {}  # by hash
-        self.curves = _Curves()
-
-    def tables(self) -> dict[str, pa.Table]:
-        """By the name of the table."""
-        rows = self.rows | {"protocols": [_protocol_row(protocol) for protocol in self.protocols.values()]}
-        return {name: _table(_COLUMNS[name], of) for name, of in rows.items()} | {"curves": self.curves.table()}
-
-
-def _trial_row(record: Record) -> tuple[Any, ...]:
-    result, circumstance = record["result"], record["circumstance"]
-    trial, protocol = result["trial"], result["trial"]["protocol"]
-    identity = (
-        result["trial_id"],
-        result["cell_id"],
-        trial["method"],
-        trial["method_version"],
-        trial["seed"],
-        result["status"],
-        result["reason"],
-        False,
-        protocol["name"],
-        protocol["version"],
-        protocol["hash"],
-        trial["dataset_fingerprint"],
-        record["result_digest"],
-    )
-    return identity + tuple(_convert(circumstance.get(name), kind) for name, kind in _CIRCUMSTANCE.items())
+def ingest(run_folder: Path, connection: duckdb.DuckDBPyConnection) -> Ingested:
+    """Bring the database up to date with the folder in one transaction; see `ResultStore.ingest`."""
+    known = _known_files(connection)
+    kept_problems = select(connection, "SELECT file, reason, record FROM set_aside")
+    changes = _compare(run_folder, known, kept_problems)
+    ((plan_before,),) = select(connection, "SELECT plan_digest FROM run")
+    changed = bool(changes.fresh or changes.gone)
+    plan, plan_digest = _read_plan(run_folder, changes, None if changed else plan_before)
+    changed = changed or plan_digest != plan_before
+    connection.execute("BEGIN")
+    if changed:
+        _delete(connection, changes.gone)
+        _delete_missing(connection)
+    for tables in changes.fresh:
+        _insert_records(connection, tables)
+    if changed:
+        _insert_plan(connection, plan, plan_digest)
+    set_aside = sorted(set(changes.set_aside))
+    if set_aside != sorted(kept_problems):
+        connection.execute("DELETE FROM set_aside")
+        _insert(connection, "set_aside", arrow_table("set_aside", set_aside))
+    connection.execute("COMMIT")
+    named = [(file, reason) for file, reason, _ in set_aside]
+    return Ingested(changes.new, changes.unchanged, changes.replaced, changes.removed, named)
 
 
-def _missing_row(trial: PlannedTrial, protocol: CarriedProtocol) -> tuple[Any, ...]:
-    identity = (
-        trial.trial_id,
-        trial.cell_id,
-        trial.method,
-        _convert(trial.method_version, _I),
-        _convert(trial.seed, _I),
-        "missing",
-        "planned, not recorded",
-        True,
-        protocol["name"],
-        _convert(protocol["version"], _I),
-        protocol["hash"],
-        trial.dataset_fingerprint,
-        None,
-    )
-    return identity + (None,) * len(_CIRCUMSTANCE)
+def select(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, ...]]:
+    """Return all rows that a query gives. Columns are texts in all queries made here."""
+    rows: list[tuple[str, ...]] = connection.execute(sql).fetchall()
+    return rows
 
 
-def _setting_rows(trial_id: str, sources: Mapping[str, object]) -> list[tuple[Any, ...]]:
-    """Rows of the table `settings`; `sources` holds the values by where they come from."""
-    return [
-        (trial_id, source, name, _convert(value, _F), _setting_text(value))
-        for source, values in sources.items()
-        for name, value in sorted(_table_of(values).items())
-    ]
+def _known_files(connection: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
+    sql = "SELECT file, digest, signature, trial_id, curves_file, outputs_file FROM files"
+    return {file: _Known(*rest) for file, *rest in select(connection, sql)}
 
 
-def _setting_text(value: object) -> str:
-    """A text as it is, all else as JSON has it: of a finite number that is its repr."""
-    if isinstance(value, str):
-        return value
-    return repr(value) if type(value) in (int, float) and math.isfinite(value) else _json(value)  # type: ignore[arg-type]
+# --- what changed in the folder -------------------------------------------------------------------------------------
 
 
-def _metric_row(trial_id: str, metric: MetricValue) -> tuple[Any, ...]:
-    selected = metric.get("selected")
-    return (
-        trial_id,
-        metric["name"],
-        metric["variant"],
-        metric["split"],
-        float(metric["value"]),
-        _convert(metric.get("n_examples"), _I),
-        _convert(metric.get("selected_on"), _S),
-        _convert(metric.get("candidates"), _I),
-        None if selected is None else _json(selected),
-    )
+def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Sequence[tuple[str, ...]]) -> _Changes:
+    """Read the records that are new or changed. Problems of unchanged ones are taken from `kept_problems`."""
+    changes, batch = _Changes(), Batch()
+    present = set()
+    kept: dict[str, list[tuple[str, str, str]]] = {}
+    for file, reason, record_file in kept_problems:
+        kept.setdefault(record_file, []).append((file, reason, record_file))
+    for path in record_files(run_folder):
+        file = f"{RECORDS}/{path.name}"
+        before = known.get(file)
+        if before and _signature(run_folder, path, before.curves_file, before.outputs_file) == before.signature:
+            present.add(file)
+            changes.unchanged += 1
+            changes.set_aside += kept.get(file, [])
+            continue
+        try:
+            data = path.read_bytes()
+            record = parse_record(path.name, data)
+        except TornRecord as error:
+            changes.set_aside.append((file, _reason(path.name, error), file))
+            continue
+        except OSError as error:
+            changes.set_aside.append((file, f"cannot be read ({error.strerror})", file))
+            continue
+        present.add(file)
+        digest = hashlib.sha256(data).hexdigest()
+        _take(run_folder, path, digest, record, batch, changes)
+        if len(batch.rows["files"]) == RECORDS_AT_ONCE:
+            changes.fresh.append(batch.tables())
+            batch = Batch()
+        if before is None:
+            changes.new += 1
+        else:
+            changes.gone.append(before.trial_id)
+            changes.replaced += digest != before.digest
+            changes.unchanged += digest == before.digest
+    for file in known.keys() - present:
+        changes.gone.append(known[file].trial_id)
+        changes.removed += 1
+    if batch.rows["files"]:
+        changes.fresh.append(batch.tables())
+    return changes
 
 
-def _protocol_row(protocol: CarriedProtocol) -> tuple[Any, ...]:
-    version, base = _convert(protocol.get("version"), _I), _convert(protocol.get("base_hash"), _S)
-    content, deviations = _json(protocol.get("content", {})), _json(protocol.get("deviations", []))
-    return protocol["hash"], protocol["name"], version, content, deviations, base
+def _signature(run_folder: Path, path: Path, curves_file: str | None, outputs_file: str | None) -> str:
+    """Return size and modification time of a record and its artefacts, which change when they are rewritten."""
+    parts = []
+    for file in (str(path), *(f"{run_folder}/{name}" for name in (curves_file, outputs_file) if name)):
+        try:
+            state = os.stat(file)
+        except OSError:
+            parts.append("absent")
+        else:
+            parts.append(f"{state.st_size}:{state.st_mtime_ns}")
+    return " ".join(parts)
 
 
-def _convert(value: object, kind: Any) -> Any:
-    """`value` if it is of the column's kind, else None: a strange circumstance must not keep a result out."""
-    if kind == _S:
-        return value if isinstance(value, str) else None
-    if kind == _T:
-        return _moment(value)
-    if kind == _B:
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if kind == _F:
-        return float(value)
-    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+def _take(run_folder: Path, path: Path, digest: str, record: Record, batch: Batch, changes: _Changes) -> None:
+    """Add one record's rows to the batch; set its artefacts aside where something is wrong with them."""
+    file, result, rows = f"{RECORDS}/{path.name}", record["result"], batch.rows
+    trial_id, trial = result["trial_id"], result["trial"]
+    curves, outputs = result.get("curves"), result.get("outputs")
+    names = [reference["file"] if reference else None for reference in (curves, outputs)]
+    # The signature is taken before the artefacts are read, so that the next ingestion sees a change in between.
+    rows["files"].append((file, trial_id, digest, _signature(run_folder, path, *names), *names))
+    for reference, series in ((curves, batch.curves), (outputs, None)):
+        if problem := _take_artefact(run_folder, trial_id, reference, series):
+            changes.set_aside.append((*problem, file))
+    rows["trials"].append(trial_row(record))
+    values = {"settings": trial["settings"], "training": trial["training"], "derived": result.get("derived")}
+    rows["settings"] += setting_rows(trial_id, values)
+    rows["metrics"] += [metric_row(trial_id, metric) for metric in result["metrics"]]
+    versions = as_mapping(record["circumstance"].get("versions"))
+    rows["versions"] += [(trial_id, name, to_text(version)) for name, version in sorted(versions.items())]
+    batch.protocols[trial["protocol"]["hash"]] = trial["protocol"]
 
 
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
+def _take_artefact(
+    run_folder: Path, trial_id: str, reference: Reference | None, curves: Curves | None
+) -> tuple[str, str] | None:
+    """Check one artefact, and add it to `curves` if given. Return (file, reason) if something is wrong with it."""
+    if reference is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        data = read_artefact(run_folder, reference)
+    except BrokenArtefact as error:
+        return reference["file"], f"of trial {trial_id}: {_reason(reference['file'], error)}"
+    if curves is not None:
+        try:
+            curves.add(trial_id, from_json(data))  # takes an eighth of json's time and gives the same bits
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            return reference["file"], f"of trial {trial_id}: not curves ({type(error).__name__}: {error})"
+    return None
 
 
-def _text(value: object) -> str | None:
-    """As text that UTF-8 can hold: a lone surrogate, from an undecodable file name, is spelled out."""
-    if value is None:
-        return None
-    text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _reason(file: str, error: Exception) -> str:
+    return str(error).removeprefix(f"{file}: ")
 
 
-def _table_of(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _read_plan(run_folder: Path, changes: _Changes, known: str | None) -> tuple[PlanFile | None, str]:
+    """Return the plan and its digest. A plan of the digest `known`, which the database holds, is not parsed again."""
+    try:
+        data = (run_folder / PLAN).read_bytes()
+    except FileNotFoundError:
+        return None, ""
+    found = hashlib.sha256(data).hexdigest()
+    if found == known:
+        return None, found
+    try:
+        return parse_plan(data), found
+    except BrokenPlan as error:
+        changes.set_aside.append((PLAN, f"not a plan ({error})", PLAN))
+        return None, ""
+
+
+# --- rows out and in ------------------------------------------------------------------------------------------------
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, trial_ids: list[str]) -> None:
+    if not trial_ids:
+        return
+    for name in (*_RECORD_TABLES, "files"):
+        connection.execute(f"DELETE FROM {name} WHERE trial_id IN (SELECT unnest(?))", [trial_ids])
+
+
+def _delete_missing(connection: duckdb.DuckDBPyConnection) -> None:
+    """Delete the rows of planned trials without a record; `_insert_plan` adds those that are still missing."""
+    missing = "(SELECT trial_id FROM trials WHERE status = 'missing')"
+    connection.execute(f"DELETE FROM settings WHERE trial_id IN {missing}")
+    connection.execute("DELETE FROM trials WHERE status = 'missing'")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    if table.num_rows == 0:
+        return
+    connection.register("incoming", table)
+    connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+    connection.unregister("incoming")
+
+
+def _insert_records(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> None:
+    """Insert the rows of one batch, and those of its protocols that the database does not hold yet."""
+    for name, table in tables.items():
+        if name == "protocols":
+            known = pa.array([hash_ for (hash_,) in select(connection, "SELECT hash FROM protocols")], TEXT)
+            table = table.filter(pc.invert(pc.is_in(table["hash"], known)))
+        _insert(connection, name, table)
+
+
+def _insert_plan(connection: duckdb.DuckDBPyConnection, plan: PlanFile | None, plan_digest: str) -> None:
+    """Mark the planned trials, and give each without a record a row of status "missing"."""
+    columns = "plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?"
+    texts = (plan.name, plan.question, to_json(plan.protocol)) if plan else ("", "", "{}")
+    lists = (plan.axes, plan.commands) if plan else ((), ())
+    values = [plan_digest, *map(to_text, texts), *(list(map(to_text, one)) for one in lists)]
+    connection.execute(f"UPDATE run SET {columns}", values)
+    planned = {trial.trial_id: trial for trial in plan.trials} if plan else {}
+    connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [list(planned)])
+    if plan:
+        recorded = {trial_id for (trial_id,) in select(connection, "SELECT trial_id FROM trials")}
+        missing = [trial for trial_id, trial in planned.items() if trial_id not in recorded]
+        settings: list[Row] = []
+        for trial in missing:
+            settings += setting_rows(trial.trial_id, {"settings": trial.settings, "training": trial.training})
+        _insert(connection, "trials", arrow_table("trials", [missing_row(trial, plan.protocol) for trial in missing]))
+        _insert(connection, "settings", arrow_table("settings", settings))
+        # The protocol is also inserted if only missing trials have it.
+        _insert_records(connection, {"protocols": arrow_table("protocols", [protocol_row(plan.protocol)])})
+    connection.execute("DELETE FROM protocols WHERE hash NOT IN (SELECT protocol_hash FROM trials)")
