@@ -10,9 +10,11 @@ from twinbench.harness.commands.options import RunFolder, out
 
 def status(
     folder: RunFolder,
-    follow: Annotated[bool, typer.Option("--watch", help="Go on until all is recorded, as `watch` does.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Follow the run until every trial is recorded, as `watch` does.")
+    ] = False,
 ) -> None:
-    """Say how far a run is, what runs where, and what failed: from the folder alone, while it runs or later."""
+    """Show a run's progress: what is running where, and what failed. Reads only the run folder."""
     if follow:
         return watch(folder)
     from twinbench.harness.monitor.terminal import status_text
@@ -21,7 +23,7 @@ def status(
 
 
 def watch(folder: RunFolder) -> None:
-    """Show a run in the terminal until all is recorded: before it starts, while it runs, and after an interruption."""
+    """Follow a run in the terminal until every trial is recorded. It may start later or be interrupted."""
     from twinbench.harness.monitor.terminal import watch as watch_folder
     from twinbench.harness.run_folder.layout import check_folder_exists
 
@@ -32,25 +34,26 @@ def watch(folder: RunFolder) -> None:
 def serve(
     folder: RunFolder,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Of 127.0.0.1; by default 8642, or any other if it is taken.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port on 127.0.0.1. Default: 8642, or any free port if that is taken."),
     ] = None,
 ) -> None:
-    """Show a run as a page on this machine, which follows it: before it starts, while it runs, and afterwards."""
+    """Serve a live page of a run on 127.0.0.1 only, before, during and after the run."""
     import contextlib
 
     from twinbench.harness.monitor.server import serve as serve_folder
     from twinbench.harness.run_folder.layout import check_folder_exists
 
     check_folder_exists(folder)
-    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+    with contextlib.suppress(KeyboardInterrupt):  # stops the server
         serve_folder(folder, port, lambda text: out().print(text, markup=False))
 
 
 def logs(
     folder: RunFolder,
-    trial: Annotated[str, typer.Argument(help="The beginning of a trial's id, as `status` and `plan` print it.")],
+    trial: Annotated[str, typer.Argument(help="First characters of a trial's id, as `status` and `plan` print it.")],
 ) -> None:
-    """Print what a trial's attempts printed, and how each ended."""
+    """Print the logs of a trial's attempts, and how each ended."""
     from twinbench.harness.monitor.logs import find_trial, log_lines
 
     for line in log_lines(folder, find_trial(folder, trial)):
@@ -58,7 +61,7 @@ def logs(
 
 
 def cancel(folder: RunFolder) -> None:
-    """Ask every worker of a run, wherever it is, to save its trial and end. `run` goes on from there."""
+    """Ask all workers of a run, on any machine, to save their trials and stop. `run` continues from there."""
     from twinbench.harness.run_folder.layout import cancel as cancel_folder
     from twinbench.results.plan import read_plan
 
@@ -68,4 +71,6 @@ def cancel(folder: RunFolder) -> None:
 
         slurm.cancel_waiting(launches)
         ray.cancel_waiting(folder, launches)
-    out().print("cancelled: workers save their trials and end within seconds; the same `run` goes on from there")
+    out().print(
+        "cancelled: workers save their trials and stop within seconds; the same `run` command continues from there"
+    )

@@ -1,7 +1,7 @@
-// Asks for the run again and again, and changes what differs. Names and reasons reach the page as text alone.
+// Polls the state of the run and updates what changed. Names and reasons from the run are inserted as text, never as HTML.
 "use strict";
 
-const LOOK_MS = 1000, HIDDEN_MS = 15000, AWAY_MS = 3000;
+const POLL_MS = 1000, HIDDEN_MS = 15000, OFFLINE_MS = 3000;
 const CARDS = 12, FAILURES = 20, SEEDS_OPENED = 12;
 const FIRST_CHARTS = ["loss", "validation/knn_top1", "diagnostics/feature_std", "diagnostics/rankme_backbone"];
 const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverged", "failed", "died", "queued", "planned"];
@@ -9,7 +9,7 @@ const STATES = ["done", "running", "silent", "interrupted", "collapsed", "diverg
 const $ = (id) => document.getElementById(id);
 let state = null, etag = "", opened = null, allFailures = false, allRunning = false, announced = null, timer = 0;
 
-// --- pieces ---------------------------------------------------------------------------------------------------------
+// --- helpers --------------------------------------------------------------------------------------------------------
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -36,17 +36,17 @@ function duration(seconds) {
   return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// Brings the children of `parent` into line with `items`: makes those whose content is new, moves those that are not.
+// Makes the children of `parent` match `items`: creates an element with `create` for new content, keeps or moves the others.
 const contents = new WeakMap();
-function keyed(parent, items, key, fill) {
-  const there = contents.get(parent) ?? new Map(), now = new Map();
+function updateChildren(parent, items, key, create) {
+  const previous = contents.get(parent) ?? new Map(), current = new Map();
   let place = parent.firstElementChild;
   for (const item of items) {
-    const id = key(item), content = JSON.stringify(item), before = there.get(id);
+    const id = key(item), content = JSON.stringify(item), before = previous.get(id);
     let element = before?.element;
     if (before?.content !== content) {
       const focused = element?.contains(document.activeElement);
-      const fresh = fill(item);
+      const fresh = create(item);
       if (element === place) place = place?.nextElementSibling ?? null;
       element?.remove();
       element = fresh;
@@ -54,16 +54,16 @@ function keyed(parent, items, key, fill) {
       if (focused) element.querySelector("button")?.focus();
     } else if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
-    there.delete(id);
-    now.set(id, { element, content });
+    previous.delete(id);
+    current.set(id, { element, content });
   }
-  for (const { element } of there.values()) element.remove();
-  contents.set(parent, now);
+  for (const { element } of previous.values()) element.remove();
+  contents.set(parent, current);
 }
 
 // --- curves ---------------------------------------------------------------------------------------------------------
 
-// `lines`: [{xs, ys, colour, faint}]. Drawn to the width of its place; the numbers stand in words below.
+// `lines`: [{xs, ys, colour, faint}]. The chart fills the width of its container; the text below gives the range.
 function chart(title, lines, first = "", last = "") {
   const ys = lines.flatMap((line) => line.ys).filter((y) => y !== null);
   const xs = lines.flatMap((line) => line.xs);
@@ -80,7 +80,7 @@ function chart(title, lines, first = "", last = "") {
   for (const line of lines) {
     let path = "", pen = "M";
     line.ys.forEach((y, place) => {
-      if (y === null) return; // not measured at this epoch: the line goes on to the next that was
+      if (y === null) return; // not measured at this epoch: the line continues to the next value
       const across = right > left ? (100 * (line.xs[place] - left)) / (right - left) : 50;
       path += `${pen}${across.toFixed(2)} ${(high > low ? 98 - (96 * (y - low)) / (high - low) : 50).toFixed(2)}`;
       pen = "L";
@@ -103,26 +103,26 @@ function showHead() {
   $("question").replaceChildren(name(state.question || state.name || $("question").textContent));
   document.title = `${state.planned ? `${state.recorded}/${state.planned} ` : ""}${state.name || "twinbench"} – twinbench`;
   const left = state.state === "running" && state.seconds_left ? `, about ${duration(state.seconds_left)} left` : "";
-  const parts = [make("strong", {}, state.state_text), left];
+  const parts = [make("strong", {}, state.state_text.replaceAll("`", "")), left];
   if (state.planned) parts.push(` · ${state.recorded} of ${state.planned} trials recorded`);
-  if (state.folder_has_report) parts.push(" · ", make("a", { href: "report/index.html" }, "the report"));
+  if (state.folder_has_report) parts.push(" · ", make("a", { href: "report/index.html" }, "open the report"));
   $("state").replaceChildren(...parts);
   $("problem").textContent = state.problem;
   $("facts").textContent = state.protocol ? `Protocol ${state.protocol}` : "";
   const counts = STATES.filter((kind) => state.counts[kind]).map((kind) => [kind, state.counts[kind]]);
   const words = counts.map(([kind, count]) => `${count} ${kind}`).join(", ");
-  $("bar").setAttribute("aria-label", words || "Nothing is known yet");
+  $("bar").setAttribute("aria-label", words || "No data yet");
   $("bar").replaceChildren(...counts.filter(([kind]) => kind !== "planned" && kind !== "queued").map(([kind, count]) => {
     const part = mark(kind);
     part.style.width = percent(count / state.planned);
     return part;
   }));
-  keyed($("counts"), counts, ([kind]) => kind, ([kind, count]) => make("li", {}, mark(kind), ` ${count} ${kind}`));
+  updateChildren($("counts"), counts, ([kind]) => kind, ([kind, count]) => make("li", {}, mark(kind), ` ${count} ${kind}`));
 }
 
 const cellOf = (trialId) => state.cells.find((cell) => cell.trials.some(([, id]) => id === trialId));
 
-function opener(label, trialId) {
+function trialButton(label, trialId) {
   return make("button", { type: "button", class: "link", onclick: () => open(cellOf(trialId)?.cell_id, trialId) }, name(label));
 }
 
@@ -131,17 +131,17 @@ function showRunning() {
   const shown = allRunning ? state.running : state.running.slice(0, CARDS);
   $("running-all").hidden = shown.length === state.running.length;
   $("running-all").textContent = `Show all ${state.running.length}`;
-  keyed($("running"), shown, (one) => one.trial_id, (one) => {
+  updateChildren($("running"), shown, (one) => one.trial_id, (one) => {
     const where = [one.host, one.where, one.attempt > 1 ? `attempt ${one.attempt}` : ""].filter(Boolean).join(" · ");
-    const card = make("li", {}, make("h3", {}, opener(one.label, one.trial_id)), make("p", { class: "quiet" }, name(where)));
-    if (one.state === "silent") card.append(make("p", { class: "alert" }, "silent for minutes"));
+    const card = make("li", {}, make("h3", {}, trialButton(one.label, one.trial_id)), make("p", { class: "quiet" }, name(where)));
+    if (one.state === "silent") card.append(make("p", { class: "alert" }, "no report from its worker for minutes"));
     if (one.steps && one.step !== null) {
       card.append(make("progress", { max: one.steps, value: one.step, "aria-label": `steps of ${one.label}` }));
-      const told = [`step ${one.step} of ${one.steps}`, one.epoch === null ? "" : `epoch ${one.epoch}`];
-      if (one.images_per_second) told.push(`${Math.round(one.images_per_second)} images/s`);
-      if (one.step === one.steps) told.push("evaluating");
-      else if (one.seconds_left !== null) told.push(`${duration(one.seconds_left)} left`);
-      card.append(make("p", { class: "figures" }, ...told.filter(Boolean).map((text) => make("span", {}, text))));
+      const figures = [`step ${one.step} of ${one.steps}`, one.epoch === null ? "" : `epoch ${one.epoch}`];
+      if (one.images_per_second) figures.push(`${Math.round(one.images_per_second)} images/s`);
+      if (one.step === one.steps) figures.push("evaluating");
+      else if (one.seconds_left !== null) figures.push(`${duration(one.seconds_left)} left`);
+      card.append(make("p", { class: "figures" }, ...figures.filter(Boolean).map((text) => make("span", {}, text))));
     } else card.append(make("p", { class: "quiet" }, "starting"));
     if (one.loss.length > 1) {
       const line = { xs: one.loss.map((_, place) => place), ys: one.loss, colour: colour(one.method) };
@@ -158,10 +158,10 @@ function showFailures() {
   $("failures-none").hidden = state.failures.length > 0;
   $("failures-all").hidden = shown.length === state.failures.length;
   $("failures-all").textContent = `Show all ${state.failures.length}`;
-  keyed($("failures"), shown, (one) => `${one.trial_id} ${one.label}`, (one) => {
+  updateChildren($("failures"), shown, (one) => `${one.trial_id} ${one.label}`, (one) => {
     const time = one.finished ? new Date(one.finished) : null;
     const when = time && !Number.isNaN(time.getTime()) ? ` · ${time.toLocaleString()}` : "";
-    const label = one.trial_id ? opener(one.label, one.trial_id) : name(one.label);
+    const label = one.trial_id ? trialButton(one.label, one.trial_id) : name(one.label);
     return make("li", {}, mark(one.status), ` ${one.status} `, label, make("span", { class: "quiet" }, when), make("span", { class: "reason" }, name(one.reason)));
   });
   const ids = new Set(state.failures.map((one) => `${one.trial_id} ${one.status}`));
@@ -170,21 +170,21 @@ function showFailures() {
     const more = fresh.length > 1 ? ` and ${fresh.length - 1} more` : "";
     $("announced").textContent = `New failure: ${fresh[0].label}, ${fresh[0].status}: ${fresh[0].reason}${more}`;
   }
-  if (state.planned) announced = ids; // what is there when a plan is first seen is not new
+  if (state.planned) announced = ids; // failures that are there when the page first sees a plan are not new
 }
 
 function showCells() {
   const columns = ["method", ...state.axes, "seeds", ...state.headings];
-  keyed($("head"), columns, (column) => column, (column) => make("th", { scope: "col" }, name(column)));
-  // a changed axis is a change of every row
+  updateChildren($("head"), columns, (column) => column, (column) => make("th", { scope: "col" }, name(column)));
+  // the axes are part of every row, so that all rows are rebuilt when they change
   const rows = state.cells.map((cell) => ({ ...cell, axes: state.axes, look: state.looks[cell.method] }));
-  keyed($("cells"), rows, (cell) => cell.cell_id, (cell) => {
+  updateChildren($("cells"), rows, (cell) => cell.cell_id, (cell) => {
     const glyph = make("span", { "aria-hidden": "true" }, cell.look[1]);
     glyph.style.color = cell.look[0];
     const button = make("button", { type: "button", class: "link", onclick: () => open(cell.cell_id) }, name(cell.method));
     const of = (kind) => cell.trials.filter(([, , its]) => its === kind).length;
-    const others = STATES.slice(1).filter((kind) => of(kind)).map((kind) => `, ${of(kind)} ${kind}`).join("");
-    const seeds = make("span", { class: "seeds", role: "img", "aria-label": `${of("done")} of ${cell.trials.length} done${others}` },
+    const notDone = STATES.slice(1).filter((kind) => of(kind)).map((kind) => `, ${of(kind)} ${kind}`).join("");
+    const seeds = make("span", { class: "seeds", role: "img", "aria-label": `${of("done")} of ${cell.trials.length} done${notDone}` },
       ...cell.trials.map(([seed, , kind]) => { const one = mark(kind); one.title = `seed ${seed}: ${kind}`; return one; }));
     const row = make("tr", { class: cell.is_baseline ? "baseline" : "" },
       make("th", { scope: "row" }, glyph, " ", button, cell.is_baseline ? " (baseline)" : ""),
@@ -204,11 +204,11 @@ function filter() {
     row.hidden = !words.every((word) => row.dataset.text.includes(word));
     shown += !row.hidden;
   }
-  const told = words.length ? `${shown} of ${$("cells").rows.length} cells` : "";
-  if ($("filtered").textContent !== told) $("filtered").textContent = told;
+  const text = words.length ? `${shown} of ${$("cells").rows.length} cells` : "";
+  if ($("filtered").textContent !== text) $("filtered").textContent = text;
 }
 
-// --- one cell, opened -----------------------------------------------------------------------------------------------
+// --- the dialog of one cell -----------------------------------------------------------------------------------------
 
 async function open(cellId, trialId = "") {
   if (!cellId) return;
@@ -229,7 +229,7 @@ async function showOpened() {
   $("opened-heading").replaceChildren(name(cell.method + values));
   const wanted = cell.trials.filter(([, id], place) => place < SEEDS_OPENED || id === trialId);
   const answers = await Promise.all(wanted.map(([, id]) => fetch(`trials/${id}.json`).then((got) => (got.ok ? got.json() : null))));
-  if (opened?.cellId !== cellId || opened.trialId !== trialId) return; // closed, or another was opened meanwhile
+  if (opened?.cellId !== cellId || opened.trialId !== trialId) return; // the dialog was closed, or opened for another cell
   const trials = answers.filter(Boolean).map((trial) => ({ ...trial, status: cell.trials.find(([, id]) => id === trial.trial_id)[2] }));
   const content = JSON.stringify(trials);
   if (content === opened.content) return;
@@ -238,28 +238,28 @@ async function showOpened() {
   const order = [...FIRST_CHARTS.filter((one) => names.has(one)), ...[...names].filter((one) => !FIRST_CHARTS.includes(one)).sort()];
   const charts = order.map((series) => chart(series, trials.filter((trial) => trial.curves.series?.[series]?.length).map((trial) => (
     { xs: trial.curves.epoch, ys: trial.curves.series[series], colour: colour(cell.method), faint: Boolean(trialId) && trial.trial_id !== trialId }))));
-  $("opened-charts").replaceChildren(...(charts.length ? charts : [make("p", { class: "quiet" }, "No epoch is finished yet, or nothing is trained here.")]));
+  $("opened-charts").replaceChildren(...(charts.length ? charts : [make("p", { class: "quiet" }, "No epoch has finished yet, or this cell is not trained.")]));
   const left = cell.trials.length - trials.length;
-  keyed($("opened-trials"), trials.map(({ curves, ...trial }) => trial), (trial) => trial.trial_id, (trial) => {
+  updateChildren($("opened-trials"), trials.map(({ curves, ...trial }) => trial), (trial) => trial.trial_id, (trial) => {
     const before = document.getElementById(`trial-${trial.trial_id}`);
     const box = make("details", { id: `trial-${trial.trial_id}` }, make("summary", {}, mark(trial.status), ` seed ${trial.seed}: ${trial.status}`, " ", make("span", { class: "quiet" }, trial.trial_id)));
     box.open = before ? before.open : trial.trial_id === trialId || trials.length === 1;
     if (trial.reason) box.append(make("p", { class: "alert" }, name(trial.reason)));
     if (trial.traceback) box.append(make("pre", { tabindex: "0", role: "region", "aria-label": "traceback" }, trial.traceback));
-    if (trial.log) box.append(make("p", { class: "quiet" }, "What it printed last"), make("pre", { tabindex: "0", role: "region", "aria-label": "end of the log" }, trial.log));
+    if (trial.log) box.append(make("p", { class: "quiet" }, "End of the log"), make("pre", { tabindex: "0", role: "region", "aria-label": "end of the log" }, trial.log));
     const list = make("dl");
     for (const [key, value] of Object.entries(trial.settings)) list.append(make("dt", {}, name(key)), make("dd", {}, name(value)));
     box.append(list);
     return box;
   });
-  if (left > 0) $("opened-charts").append(make("p", { class: "quiet" }, `The first ${trials.length} seeds; ${left} more are in the table.`));
+  if (left > 0) $("opened-charts").append(make("p", { class: "quiet" }, `Showing the first ${trials.length} seeds; ${left} more are in the table.`));
 }
 
-// --- again and again ------------------------------------------------------------------------------------------------
+// --- polling --------------------------------------------------------------------------------------------------------
 
-async function look() {
+async function poll() {
   clearTimeout(timer);
-  let wait = document.hidden ? HIDDEN_MS : LOOK_MS;
+  let wait = document.hidden ? HIDDEN_MS : POLL_MS;
   try {
     const answer = await fetch("state.json", { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {} });
     if (answer.status === 200) {
@@ -268,15 +268,15 @@ async function look() {
       showHead(); showRunning(); showFailures(); showCells();
       if (opened) await showOpened();
     } else if (answer.status !== 304) throw new Error(`answer ${answer.status}`);
-    if (away) { away = false; $("problem").textContent = state?.problem ?? ""; }
+    if (offline) { offline = false; $("problem").textContent = state?.problem ?? ""; }
   } catch (error) {
-    if (!away) $("problem").textContent = `No answer since ${new Date().toLocaleTimeString()} (${error.message}). What is shown is what was seen before.`;
-    away = true;
-    wait = AWAY_MS;
+    if (!offline) $("problem").textContent = `No answer from the server since ${new Date().toLocaleTimeString()} (${error.message}). The page shows the last state it received.`;
+    offline = true;
+    wait = OFFLINE_MS;
   }
-  timer = setTimeout(look, wait);
+  timer = setTimeout(poll, wait);
 }
-let away = false;
+let offline = false;
 
 addEventListener("DOMContentLoaded", () => {
   $("filter").addEventListener("input", filter);
@@ -284,6 +284,6 @@ addEventListener("DOMContentLoaded", () => {
   $("failures-all").addEventListener("click", () => { allFailures = true; showFailures(); });
   $("close").addEventListener("click", () => $("opened").close());
   $("opened").addEventListener("close", () => { opened = null; });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-  look();
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+  poll();
 });

@@ -1,4 +1,4 @@
-"""What stands between a browser and the live page: which requests are answered at all, and what answers allow."""
+"""Security of the live page: which requests are answered, and the security headers of every answer."""
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +15,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-# The report is one file with its scripts inside, made to be opened from a disk. It asks nothing of anyone.
+# The report is one file with inline scripts, made to be opened from disk. It makes no requests.
 _REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,17 +23,17 @@ _REPORT_POLICY = (
 
 
 class Guard:
-    """Lets GET requests through that are meant for one of `hosts`, and sets the security headers of every answer.
+    """Passes on GET requests for one of `hosts`, refuses others, and sets the security headers of every answer.
 
-    The host is looked at because a page from elsewhere can bring its own name to point at this machine (DNS rebinding),
-    and would then read what is served here as its own.
+    The host is checked because of DNS rebinding: a page from elsewhere can let its own name point to this machine, and
+    its browser would then let it read what is served here.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]):
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -53,8 +53,8 @@ class Guard:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self._hosts:
-            told = " or ".join(f"http://{host}/" for host in sorted(self._hosts))
-            return PlainTextResponse(f"this is served as {told} alone\n", 421)
+            addresses = " or ".join(f"http://{host}/" for host in sorted(self._hosts))
+            return PlainTextResponse(f"wrong host; use {addresses}\n", 421)
         if scope["method"] != "GET":
-            return PlainTextResponse("only GET is answered\n", 405, {"Allow": "GET"})
+            return PlainTextResponse("only GET requests are answered\n", 405, {"Allow": "GET"})
         return None

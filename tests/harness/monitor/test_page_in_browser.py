@@ -94,7 +94,7 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
     (tmp_path / "run").mkdir()
     with serving(twinbench, "run", browser) as opened:
         page = opened(color_scheme="dark")
-        page.get_by_text("Waiting for the plan").wait_for()
+        page.get_by_text("Waiting for twinbench run").wait_for()
         page.get_by_text("run: not a run folder: it has no plan.json").wait_for()
         assert grave_faults(page) == []
         run = twinbench.start_run("run", SWEEP, "--workers", 1)
@@ -105,7 +105,7 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
         assert grave_faults(page) == []
         run.send_signal(signal.SIGKILL)
         run.communicate()
-        page.get_by_text("Stopped: no worker is seen").wait_for(timeout=60_000)
+        page.get_by_text("Stopped: no worker is running").wait_for(timeout=60_000)
         run = twinbench.start_run("run", SWEEP)
         page.get_by_text("Finished").wait_for(timeout=240_000)
         end_well(run)
@@ -151,7 +151,7 @@ def test_a_new_failure_is_announced_and_an_old_one_is_not(
     new = synthetic_run.plan(synthetic_run.trial(seed=1))
     with serving(Twinbench(tmp_path, dataset_cache), synthetic_run.folder, browser) as opened:
         page = opened()
-        page.get_by_text("Waiting for the plan").wait_for()  # as a page is at first where looking takes long
+        page.get_by_text("Waiting for twinbench run").wait_for()  # as a page is at first where looking takes long
         synthetic_run.write_plan()
         page.locator("#failures").get_by_text("the old one").wait_for()
         assert page.locator("[aria-live=polite]").inner_text() == ""
