@@ -44,7 +44,7 @@ class Images:
         return int(self._images.shape[-2] * self._images.shape[-1])
 
     @property
-    def asked_on(self) -> torch.device:
+    def positions_device(self) -> torch.device:
         """Where the positions are wanted: asked from elsewhere, they are moved first."""
         return torch.device("cpu") if self._resident is None else self._device
 

@@ -53,24 +53,24 @@ class Evaluator:
             raise InvalidInput(mistakes)
 
     def evaluate(
-        self, method: Method, curves: Curves = MappingProxyType({}), look_up: Callable[[], None] = lambda: None
+        self, method: Method, curves: Curves = MappingProxyType({}), check_stop: Callable[[], None] = lambda: None
     ) -> tuple[list[registry.MetricValue], dict[str, Tensor]]:
         """Metrics of the probes as records have them, and per-example outputs of the test split by name.
 
         `curves` holds what `diagnose` measured while the method trained. Of a maximum over epochs there are no outputs
-        by example: those of that epoch are gone. `look_up` is called again and again, and may raise to end it.
+        by example: those of that epoch are gone. `check_stop` is called again and again, and may raise to end it.
         """
         metrics: list[registry.MetricValue] = []
         outputs = {"labels": self.test.labels}
         if self.checkpoint == "best_on_test":
             return self._maximum(method, curves), outputs
         parts = self._splits().items()
-        features = {name: extract(method, part.images, self.dataset, look_up) for name, part in parts}
+        features = {name: extract(method, part.images, self.dataset, check_stop) for name, part in parts}
         probes = ((registry.KNN, self._knn), (registry.LINEAR, self._linear), (registry.RIDGE, self._ridge))
         for metric, measure in probes:
             if metric.name not in self.rules.metrics:
                 continue
-            candidates, predictions = measure(features, look_up)
+            candidates, predictions = measure(features, check_stop)
             metrics += self._chosen(metric, candidates, predictions)
             outputs[f"{metric.probe}_prediction"] = predictions["test"][self._best(predictions)]
             outputs[f"{metric.probe}_correct"] = outputs[f"{metric.probe}_prediction"] == self.test.labels
@@ -88,9 +88,9 @@ class Evaluator:
         return [(k, t) for k in self.rules.knn_neighbours for t in self.rules.knn_temperatures]
 
     def _knn(
-        self, features: dict[str, Tensor], look_up: Callable[[], None]
+        self, features: dict[str, Tensor], check_stop: Callable[[], None]
     ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        look_up()
+        check_stop()
         grid = self._knn_grid()
         predictions = {
             split: knn.knn_predictions(features["train"], self.train.labels, features[split], self.classes, grid)
@@ -99,7 +99,7 @@ class Evaluator:
         return [{"k": k, "temperature": t} for k, t in grid], predictions
 
     def _linear(
-        self, features: dict[str, Tensor], look_up: Callable[[], None]
+        self, features: dict[str, Tensor], check_stop: Callable[[], None]
     ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         rules = self.rules
         grid = [(rate, decay) for rate in rules.linear_learning_rates for decay in rules.linear_weight_decays]
@@ -112,15 +112,15 @@ class Evaluator:
             rules.linear_epochs,
             rules.linear_batch_size,
             self.seed,
-            look_up,
+            check_stop,
         )
         predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
         return [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
 
     def _ridge(
-        self, features: dict[str, Tensor], look_up: Callable[[], None]
+        self, features: dict[str, Tensor], check_stop: Callable[[], None]
     ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        look_up()
+        check_stop()
         penalties = list(self.rules.ridge_penalties or RIDGE_PENALTIES)
         scaled = _standardised(features)
         probes = ridge.ridge_probes(scaled["train"], self.train.labels, self.classes, penalties)

@@ -20,18 +20,18 @@ def extract(
     method: Method,
     images: Images,
     rule: DatasetRule,
-    look_up: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
     places: Tensor | None = None,
 ) -> Tensor:
     """float32 [n, feature_dim] on the images' device, the method in evaluation mode; of those at `places`, or of all.
 
-    `look_up` is called before every batch, and may raise.
+    `check_stop` is called before every batch, and may raise.
     """
     method.eval()
     parts = []
     batches = in_batches(torch.arange(len(images)) if places is None else places, images)
     for batch, following in itertools.zip_longest(batches, batches[1:]):
-        look_up()
+        check_stop()
         pixels = images.batch(batch)
         if following is not None:
             images.prefetch(following)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twinbench.harness.data.random_streams import key, permutation
-from twinbench.harness.training.cuda_graphs import recorded
+from twinbench.harness.training.cuda_graphs import captured
 
 MOMENTUM = 0.9
 EXAMPLES_AT_ONCE = 1024  # scores of all candidates are kept for so many
@@ -30,16 +30,16 @@ def linear_probes(
     epochs: int,
     batch_size: int,
     seed: int,
-    look_up: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """Weights [classes, K, D] and biases [classes, K] after `epochs`, one probe per (learning rate, weight decay).
 
     features [n, D] are standardised already. Weights start at zero and the rate follows half a cosine to zero, so the
-    only chance is the order of the samples, which is keyed by `seed` and equal for all candidates. `look_up` is called
-    every epoch, and may raise.
+    only randomness is the order of the samples, which is keyed by `seed` and equal for all candidates. `check_stop` is
+    called every epoch, and may raise.
 
-    A step costs one product forward and one backward for all candidates. Classes stand first, and samples last, for
-    the softmax: over ten neighbouring numbers it took as long as both products.
+    A step costs one product forward and one backward for all candidates. Classes are the first dimension and samples
+    the last, for the softmax: over ten adjacent numbers it took as long as both products.
     """
     n, width = features.shape
     batch_size, probes, device = min(batch_size, n), len(candidates), features.device
@@ -65,9 +65,9 @@ def linear_probes(
 
     run: Callable[[], None] = epoch
     for number in range(epochs):
-        look_up()
+        check_stop()
         if number == 1 and device.type == "cuda":  # a step is a dozen launches, and nearly all of its time
-            run = recorded(epoch)
+            run = captured(epoch)
         order = permutation(key(seed, "probe", number), n, device)
         shuffled.copy_(order[: per_epoch * batch_size].view(per_epoch, batch_size))
         steps = range(number * per_epoch, (number + 1) * per_epoch)

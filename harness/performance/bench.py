@@ -20,9 +20,9 @@ from twinbench.harness.performance.measurements import (
 from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_concurrently, measured_packs
 from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_per_step
 from twinbench.harness.planning import check, trials_of_sweep
-from twinbench.harness.training.cuda_graphs import settle
+from twinbench.harness.training.cuda_graphs import synchronise
 from twinbench.harness.training.loop import uses_bf16
-from twinbench.harness.training.step import kernel_of_views
+from twinbench.harness.training.step import gpu_view_function
 from twinbench.methods.backbones.registry import BACKBONES, build_backbone
 from twinbench.methods.backbones.vision_transformer import ViTOptions
 from twinbench.sweeps.protocol import BackboneRule, Protocol, Scalar
@@ -72,7 +72,7 @@ def views_per_second(device: torch.device) -> float:
     protocol = read_protocol("cifar10-small")
     recipe, rule = protocol.views[0], protocol.dataset
     images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
-    make = kernel_of_views() if device.type == "cuda" else training_view
+    make = gpu_view_function() if device.type == "cuda" else training_view
     dtype = torch.bfloat16 if uses_bf16("auto", device) else torch.float32
 
     def views() -> None:
@@ -85,13 +85,13 @@ def per_second(run: Callable[[], object], device: torch.device) -> float:
     """Return how often per second `run` runs, once warm."""
     for _ in range(3):
         run()
-    settle(device)
+    synchronise(device)
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
         for _ in range(1 if device.type == "cpu" else 10):  # between waits for a GPU
             run()
             count += 1
-        settle(device)
+        synchronise(device)
     return count / (time.perf_counter() - began)
 
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from twinbench.harness.data.images import Images
-from twinbench.harness.system.memory import Room, memory_that_ends_told
-from twinbench.harness.training.cuda_graphs import own_streams, settle
+from twinbench.harness.system.memory import Room, oom_as_memory_error
+from twinbench.harness.training.cuda_graphs import own_streams, synchronise
 from twinbench.harness.training.loop import Task, train
-from twinbench.harness.training.step import AS_IT_IS
+from twinbench.harness.training.step import EAGER_UPDATES
 from twinbench.harness.trial.execute import build_method
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
@@ -44,8 +44,8 @@ def seconds_per_step(
     Timing starts once the training is warm and `wait_for_others` has returned. With `pack`, so many such trainings take
     turns, and the result is what each step of each adds to the time of all. MemoryError if the device has too little.
     """
-    warm_up = AS_IT_IS + 1 if device.type == "cuda" else 1  # the last of them is recorded as a CUDA graph
-    with memory_that_ends_told(), tempfile.TemporaryDirectory() as folder:
+    warm_up = EAGER_UPDATES + 1 if device.type == "cuda" else 1  # the last of them is recorded as a CUDA graph
+    with oom_as_memory_error(), tempfile.TemporaryDirectory() as folder:
         task = _task(trial, image_size, device, warm_up + MOST_STEPS + 1, Path(folder), pack)
         trainings = [
             train(build_method(trial, device), task, lambda _: {}, 1, lambda *_: None, lambda: False)
@@ -55,20 +55,20 @@ def seconds_per_step(
 
         def step_each(is_first: bool = False) -> None:
             for training, stream in zip(trainings, streams, strict=True):
-                if is_first and not room.for_another():
+                if is_first and not room.has_room_for_another():
                     raise MemoryError(f"there is none for more than {room.begun} trials")
                 with torch.cuda.stream(stream):
                     next(training)
 
         for number in range(warm_up):
             step_each(is_first=number == 0)
-        settle(device)
+        synchronise(device)
         wait_for_others()
         began, turns = time.perf_counter(), 0
         while turns < MOST_STEPS and (not turns or time.perf_counter() - began < seconds):
             step_each()
             turns += 1
-        settle(device)
+        synchronise(device)
         return (time.perf_counter() - began) / (turns * pack)
 
 

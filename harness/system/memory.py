@@ -45,7 +45,7 @@ def give_back_freed_memory() -> None:
         library.malloc_trim(0)
 
 
-def has_run_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ended. torch has an exception of its own for that only where its GPU allocator finds none."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -53,12 +53,12 @@ def has_run_out(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def memory_that_ends_told() -> Iterator[None]:
+def oom_as_memory_error() -> Iterator[None]:
     """Turns whatever says that memory ended into MemoryError."""
     try:
         yield
     except RuntimeError as error:
-        if not has_run_out(error):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(str(error)) from error
 
@@ -75,7 +75,7 @@ class Room:
         self._taken = self._before = 0
         self._is_full = False
 
-    def for_another(self) -> bool:
+    def has_room_for_another(self) -> bool:
         """Asked before each trial begins. The first always may; what it takes counts until the second's is known.
 
         Once there was none there is none: what the trial that was refused took, nothing, tells of no other.

@@ -106,14 +106,14 @@ def host() -> str:
     return socket.gethostname()
 
 
-def forget_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """From here on `peak_memory_bytes` counts anew, where the system can do that."""
     with contextlib.suppress(OSError):
         CLEAR.write_text("5")  # proc(5): the most memory held is what is held now
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process has held since `forget_peak_memory`; None where the system cannot tell."""
+    """The most memory this process has held since `reset_peak_memory`; None where the system cannot tell."""
     if not os.access(CLEAR, os.W_OK):
         return None
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()

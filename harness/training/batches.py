@@ -117,7 +117,7 @@ class Batches:
         """int64 [steps, n]: this rank's rows of every whole batch of the epoch."""
         steps = len(self._images) // self._batch_size
         batches = order(self._seed, epoch, len(self._images))[: steps * self._batch_size].view(steps, -1)
-        return batches.chunk(self._ranks, dim=1)[self._rank].to(self._images.asked_on)
+        return batches.chunk(self._ranks, dim=1)[self._rank].to(self._images.positions_device)
 
     def _draw(self, block: int, height: int, width: int) -> tuple[ViewParameters, ...]:
         """The parameters of all views of the block's batches, one batch after the other."""

@@ -41,7 +41,7 @@ def compile_networks(method: nn.Module) -> None:
         network.compile(dynamic=False)
 
 
-def as_it_is(compiled: bool) -> AbstractContextManager[None]:
+def uncompiled(compiled: bool) -> AbstractContextManager[None]:
     """Within it the whole process runs compiled networks as they are; nothing changes where none are `compiled`.
 
     An evaluation's batches have sizes that training's have not, and each would be compiled for.

@@ -18,7 +18,7 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import generator
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.checkpoint import Progress, load_state, save_state
-from twinbench.harness.training.kernels import as_it_is, compile_networks
+from twinbench.harness.training.kernels import compile_networks, uncompiled
 from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.pace import StateSaver, UpdateTimer
@@ -141,7 +141,7 @@ def train(
             set_learning_rate(optimiser, learning_rate_at(step.step, steps, per_epoch, training))
             update(batch, step)
             method.after_update(step)
-            progress.cuda_graph = update.is_recorded if task.device.type == "cuda" else None
+            progress.cuda_graph = update.is_captured if task.device.type == "cuda" else None
 
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size
@@ -164,7 +164,7 @@ def train(
         is_last = progress.epoch == training.epochs
         if rank == 0:
             if is_last or progress.epoch % diagnose_every_epochs == 0:
-                with as_it_is(task.compiles):
+                with uncompiled(task.compiles):
                     _append(progress, diagnose(method))
             saver.end_epoch(is_last)
     return progress
@@ -181,7 +181,7 @@ def _update(
     """Return what makes an update and keeps its loss; only a single GPU runs ahead of the check that it is finite."""
     runs_ahead = task.device.type == "cuda" and ranks == 1
 
-    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
+    def log_loss(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
         losses.keep(step.step, names, terms)
         if not runs_ahead:
             losses.look(progress)
@@ -196,8 +196,8 @@ def _update(
         task.image_size,
         autocast=task.autocast,
         ranks=ranks,
-        records=runs_ahead,
-        tell=tell,
+        captures=runs_ahead,
+        log_loss=log_loss,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 
 from twinbench.harness.training.batches import Batch, Batches
 from twinbench.harness.training.checkpoint import Progress
-from twinbench.harness.training.cuda_graphs import settle
+from twinbench.harness.training.cuda_graphs import synchronise
 
 SAVE_EVERY_SECONDS = 300.0
 SAVES_COST = 0.05  # of the time between saves: saving a large network can take as long as a short epoch on a GPU
@@ -29,7 +29,7 @@ class UpdateTimer:
     def start(self, number: int) -> None:
         """Start timing update `number` of this attempt, before its batch is made."""
         if number == SOLO[0]:
-            settle(self._device)
+            synchronise(self._device)
             self._before_solo = self._progress.train_seconds
             if self._keeps_its_turn:
                 self._batches.forget()
@@ -39,7 +39,7 @@ class UpdateTimer:
         """Add the update's seconds, and those of making its batch, to the progress."""
         progress = self._progress
         if number == SOLO[-1] or (number in SOLO and ends_epoch):
-            settle(self._device)
+            synchronise(self._device)
         shared = batch.seconds if batch.is_shared else 0.0
         progress.train_seconds += time.perf_counter() - self._started + shared
         progress.shared_seconds += shared

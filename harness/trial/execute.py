@@ -25,7 +25,7 @@ from twinbench.harness.evaluation.evaluate import Evaluator, Part
 from twinbench.harness.system import provenance
 from twinbench.harness.system.memory import give_back_freed_memory, keep_freed_memory
 from twinbench.harness.training.checkpoint import Progress
-from twinbench.harness.training.kernels import FAST, REPRO, as_it_is, choose_kernels
+from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels, uncompiled
 from twinbench.harness.training.loop import Interrupted, Task, check_finite, train
 from twinbench.harness.training.loss_log import Diverged
 from twinbench.harness.trial.ranks import other_ranks
@@ -104,7 +104,7 @@ def train_and_evaluate(
         torch.cuda.reset_peak_memory_stats(device)
     else:
         give_back_freed_memory()
-        provenance.forget_peak_memory()
+        provenance.reset_peak_memory()
     ranks = ranks_of(trial, surroundings)
     others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data
     evaluator = _evaluator(trial, surroundings, device)
@@ -121,7 +121,7 @@ def train_and_evaluate(
             yield from train(method, task, evaluator.diagnose, every, keep_and_report, should_stop)
         check_finite(method)
     started = time.perf_counter()
-    with as_it_is(mode_of(surroundings) == FAST):
+    with uncompiled(mode_of(surroundings) == FAST):
         found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
     found.evaluation_seconds = time.perf_counter() - started
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
@@ -142,11 +142,11 @@ def mode_of(surroundings: Surroundings) -> str:
 def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
     """Ends an evaluation as training is ended; the next attempt finds it trained, and evaluates again."""
 
-    def look_up() -> None:
+    def check_stop() -> None:
         if should_stop():
             raise Interrupted
 
-    return look_up
+    return check_stop
 
 
 def ranks_of(trial: Trial, surroundings: Surroundings) -> int:

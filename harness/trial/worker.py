@@ -16,7 +16,7 @@ import torch
 
 from twinbench.harness.run_folder.heartbeat import LOST, Heartbeat
 from twinbench.harness.run_folder.leases import DIED, Attempt, LeaseObserver, claim, now, why_hopeless
-from twinbench.harness.system.memory import Room, has_run_out
+from twinbench.harness.system.memory import Room, is_out_of_memory
 from twinbench.harness.training.checkpoint import drop_state
 from twinbench.harness.training.cuda_graphs import own_streams
 from twinbench.harness.training.loop import Interrupted
@@ -138,7 +138,7 @@ def _run(
     with _storage_errors_as_unwritable(attempt), heartbeat:
         if surroundings.pack > 1:
             yield  # until all trials of the pack are claimed, so that no other worker claims some of them
-            if not room.for_another():
+            if not room.has_room_for_another():
                 attempt.end("interrupted", NO_MEMORY)
                 return "interrupted"
         run = _attempt(trial, surroundings, attempt, heartbeat, should_stop, execute, room)
@@ -176,7 +176,7 @@ def _attempt(
         status, reason = "diverged", str(error)
     except Exception as error:  # a failed trial is a result, too: it must not stop the sweep
         _raise_unless_of_the_trial(error, attempt)
-        if has_run_out(error) and surroundings.pack > 1:  # it continues alone, where it may fit
+        if is_out_of_memory(error) and surroundings.pack > 1:  # it continues alone, where it may fit
             attempt.end("interrupted", NO_MEMORY)
             return "interrupted"
         traceback.print_exc()
@@ -197,7 +197,7 @@ def _raise_unless_of_the_trial(error: Exception, attempt: Attempt) -> None:
     """Raise what the trial did not cause: storage errors as they are, a broken device as BrokenDevice."""
     if isinstance(error, OSError) and is_storage_error(error):
         raise error
-    if isinstance(error, torch.AcceleratorError) and not has_run_out(error):
+    if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
         traceback.print_exc()
         attempt.end(DIED, _message(error))
         raise BrokenDevice(_message(error)) from error

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import in_turn, rates, seconds, settle, surroundings, write
+from measuring import in_turn, rates, seconds, surroundings, synchronise, write
 from peers import (
     SIMCLR,
     Pictures,
@@ -236,8 +236,8 @@ class Trainer:
             RULE,
             size,
             autocast=autocast and device.type == "cuda",
-            tell=lambda step, names, terms: self.told.append(terms),
-            records=records and device.type == "cuda",
+            log_loss=lambda step, names, terms: self.told.append(terms),
+            captures=records and device.type == "cuda",
         )
 
     def run(self, updates: int) -> None:
@@ -265,8 +265,8 @@ def steps(bench: Bench, batch_size: int, compiles: bool, peak: float) -> Found:
     for name, (records, compiled) in makers.items():
         trainers[name] = Trainer(bench, batch_size, records, compiles=compiled)
         trainers[name].run(6)
-        settle(bench.device)
-        found[f"{name}, is recorded"] = trainers[name].update.is_recorded
+        synchronise(bench.device)
+        found[f"{name}, is recorded"] = trainers[name].update.is_captured
     runs = {name: (lambda trainer=trainer: trainer.run(updates)) for name, trainer in trainers.items()}
     found["rates"] = rates(in_turn(runs, bench.device), updates * batch_size)
     tell_shares(bench, f"CIFAR ResNet-18, {bench.width} wide", found, batch_size, peak)
@@ -287,10 +287,10 @@ def where_the_time_goes(bench: Bench) -> Found:
     """The kernels of three recorded updates at batch 256, by their time."""
     trainer = Trainer(bench, 32 if bench.small else 256, True)
     trainer.run(6)
-    settle(bench.device)
+    synchronise(bench.device)
     with torch.profiler.profile() as profile:
         trainer.run(3)
-        settle(bench.device)
+        synchronise(bench.device)
     on_gpu = bench.device.type == "cuda"
     rows = sorted(
         (
@@ -312,10 +312,10 @@ def same_as_eager(bench: Bench, autocast: bool, backbone: Backbone | None = None
         trainer.run(12)
         losses = torch.stack([terms[0] for terms in trainer.told]).cpu()
         weights = {name: value.detach().clone() for name, value in trainer.method.state_dict().items()}
-        results.append((losses, weights, trainer.update.is_recorded))
-    (losses, weights, _), (again, weights_again, _), (recorded, recorded_weights, is_recorded) = results
+        results.append((losses, weights, trainer.update.is_captured))
+    (losses, weights, _), (again, weights_again, _), (recorded, recorded_weights, is_captured) = results
     found = {
-        "is_recorded": is_recorded,
+        "is_recorded": is_captured,
         "losses_are_finite": bool(losses.isfinite().all()),
         "eager_repeats_to_the_bit": all(torch.equal(weights[k], weights_again[k]) for k in weights),
         "recorded_is_eager_to_the_bit": all(torch.equal(weights[k], recorded_weights[k]) for k in weights),
@@ -394,7 +394,7 @@ def vision_transformer(bench: Bench, peak: float) -> Found:
         trainer = Trainer(bench, batch_size, records, compiles=mode == FAST, backbone=backbone, size=size)
         trainer.run(6)
         runs[name] = _by(mode, functools.partial(trainer.run, updates))
-        found[f"{name}, is recorded"] = trainer.update.is_recorded
+        found[f"{name}, is recorded"] = trainer.update.is_captured
     chain = kornia_chain(size, RULE.mean, RULE.std).to(bench.device)  # type: ignore[attr-defined]
     method, images = network(bench, backbone), bench.images(batch_size, size)
     optimiser = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)

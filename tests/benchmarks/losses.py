@@ -289,7 +289,7 @@ def peak_bytes(kind: str, name: str, shape: tuple[int, int], device: str) -> int
         before = torch.cuda.memory_allocated()
         value_and_gradients(loss, views)
         return torch.cuda.max_memory_allocated() - before
-    provenance.forget_peak_memory()
+    provenance.reset_peak_memory()
     at_first = provenance.peak_memory_bytes()
     value_and_gradients(loss, views)
     after = provenance.peak_memory_bytes()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from twinbench.harness.training.cuda_graphs import settle as settle
+from twinbench.harness.training.cuda_graphs import synchronise as synchronise
 
 LIBRARIES = (
     *("torch", "torchvision", "triton", "kornia", "lightly", "numpy", "pillow", "scikit-learn", "duckdb", "pyarrow"),
@@ -47,11 +47,11 @@ def _processor() -> str:
 
 def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> float:
     """One call's share of `calls` in a row, the device's work included."""
-    settle(device)
+    synchronise(device)
     begun = time.perf_counter()
     for _ in range(calls):
         run()
-    settle(device)
+    synchronise(device)
     return (time.perf_counter() - begun) / calls
 
 

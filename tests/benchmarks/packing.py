@@ -74,9 +74,9 @@ def _work(device: str, orders: Any, told: Any) -> None:
     """A process that measures what it is asked to until it is asked nothing."""
     torch.set_num_threads(1)
     choose_kernels("repro")
-    recorded_after = step.AS_IT_IS
+    recorded_after = step.EAGER_UPDATES
     for shape, pack, recorded, is_fused, seconds in iter(orders.get, None):
-        step.AS_IT_IS = recorded_after if recorded else 10**9
+        step.EAGER_UPDATES = recorded_after if recorded else 10**9
         trial, size = trial_of(*shape)
         rate, begun, taken = 0.0, time.perf_counter(), []
         with contextlib.suppress(MemoryError), fused(pack) if is_fused else contextlib.nullcontext():

@@ -56,13 +56,13 @@ def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
     per_epoch = len(pixels) // chosen.batch
     losses, progress = Losses(chosen.batch, per_epoch, 10**9), Progress()
 
-    def tell(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
+    def log_loss(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
         losses.keep(step.step, names, terms)
         if not on_gpu:
             losses.look(progress)
 
     update = Update(
-        method, method.loss, optimiser, training, recipes, RULE, 32, autocast=on_gpu, tell=tell, records=on_gpu
+        method, method.loss, optimiser, training, recipes, RULE, 32, autocast=on_gpu, log_loss=log_loss, captures=on_gpu
     )
 
     def epoch() -> None:

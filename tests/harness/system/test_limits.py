@@ -40,7 +40,7 @@ def test_what_others_on_a_gpu_take_and_leave_is_not_what_a_trial_took(monkeypatc
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (next(free), 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: next(reserved))
     room = memory.Room(torch.device("cuda"))
-    assert [room.for_another() for _ in range(5)] == [True, True, True, True, False]
+    assert [room.has_room_for_another() for _ in range(5)] == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_what_others_on_a_gpu_take_and_leave_is_not_what_a_trial_took(monkeypatc
     ],
 )
 def test_memory_that_ends_is_told_from_what_else_goes_wrong_on_a_device(words: str, expected: bool) -> None:
-    assert memory.has_run_out(RuntimeError(words)) is expected
-    assert memory.has_run_out(torch.OutOfMemoryError("")) and not memory.has_run_out(ValueError(words))
+    assert memory.is_out_of_memory(RuntimeError(words)) is expected
+    assert memory.is_out_of_memory(torch.OutOfMemoryError("")) and not memory.is_out_of_memory(ValueError(words))
 
 
 class _Glibc:
@@ -83,13 +83,13 @@ def test_memory_is_kept_by_an_older_glibc_too(most: int, kept: int, monkeypatch:
 def test_the_peak_of_a_small_trial_after_a_large_one_is_its_own() -> None:
     memory.keep_freed_memory()
     memory.give_back_freed_memory()  # what other tests left would be taken anew, and add nothing
-    provenance.forget_peak_memory()
+    provenance.reset_peak_memory()
     before, large = provenance.peak_memory_bytes(), 2**29
     assert before
     del (held := [torch.ones(2**20) for _ in range(2**7)])[:]  # kept by the process, block by block
     after = provenance.peak_memory_bytes()
     assert after and after > before + 0.9 * large
     memory.give_back_freed_memory()
-    provenance.forget_peak_memory()
+    provenance.reset_peak_memory()
     ended = provenance.peak_memory_bytes()
     assert ended and ended < before + 0.1 * large and not held

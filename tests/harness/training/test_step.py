@@ -1,4 +1,4 @@
-"""Claims: what is kept on a device until it is looked at changes no result; a recording repeats no moving number."""
+"""Losses kept on a device until they are needed change no result, and a captured update repeats no changing number."""
 
 import functools
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from twinbench.harness.training import batches as batches_module
 from twinbench.harness.training import step as update_module
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.checkpoint import Progress, load_state, save_state
-from twinbench.harness.training.cuda_graphs import NotRecordable, StandingStep, kept_by, moved_since
+from twinbench.harness.training.cuda_graphs import CaptureStep, NotCapturable, first_change, python_state
 from twinbench.harness.training.kernels import compile_networks
 from twinbench.harness.training.loop import precision_on
 from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
-from twinbench.harness.training.step import AS_IT_IS, Update, make_views
+from twinbench.harness.training.step import EAGER_UPDATES, Update, make_views
 from twinbench.harness.trial.execute import build_method
 from twinbench.methods.method import LossTerms, Step
 from twinbench.methods.registry import METHODS
@@ -120,11 +120,11 @@ def test_a_loss_that_is_not_finite_is_found_later_at_its_own_step_and_nothing_af
     assert (progress.step_in_epoch, progress.images_seen) == (4, 44)
 
 
-def test_a_step_that_is_recorded_gives_its_samples_and_refuses_what_moves() -> None:
-    step: Any = StandingStep(torch.arange(3))
+def test_the_step_of_a_capture_gives_its_samples_and_refuses_what_changes() -> None:
+    step: Any = CaptureStep(torch.arange(3))
     assert torch.equal(step.sample_indices, torch.arange(3))
     for name in ("epoch", "step", "steps", "generator"):
-        with pytest.raises(NotRecordable, match=name):
+        with pytest.raises(NotCapturable, match=name):
             getattr(step, name)
 
 
@@ -133,7 +133,7 @@ GRAPHS_OWN = torch.AcceleratorError("CUDA error: out of memory")  # of an instan
 
 
 def _fails_at_its_end(batch: Any) -> None:
-    """As a recording does: what ran out within it is the context of what its end raises."""
+    """Fail as a capture does: running out of memory is the context of the error that its end raises."""
     try:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     finally:
@@ -147,12 +147,12 @@ def _raises(error: Exception) -> Callable[..., Any]:
     return fails
 
 
-def _recording_that_fails(
+def _update_whose_capture_fails(
     fails: Callable[..., Any], packed: bool, monkeypatch: pytest.MonkeyPatch, afterwards: Callable[..., Any] = int
 ) -> Update:
-    """An update after the call that would have recorded it, on a GPU that works `afterwards` or does not."""
-    monkeypatch.setattr(update_module, "beside_the_default_stream", lambda work: work())
-    monkeypatch.setattr(update_module, "RecordedUpdate", lambda update, batch: fails(batch))
+    """Return an update after the call that would have captured it, on a GPU that works `afterwards` or does not."""
+    monkeypatch.setattr(update_module, "on_side_stream", lambda work: work())
+    monkeypatch.setattr(update_module, "CapturedUpdate", lambda update, batch: fails(batch))
     monkeypatch.setattr(torch.cuda, "synchronize", afterwards)
     make = functools.partial(make_views, recipes=RECIPES, rule=RULE, image_size=8, dtype=torch.float32)
     batches = Batches(_images(), RECIPES, 0, 10, CPU, 0, 1, make if packed else None)
@@ -167,63 +167,65 @@ def _recording_that_fails(
         RULE,
         8,
         autocast=False,
-        tell=lambda step, names, terms: None,
-        records=True,
+        log_loss=lambda step, names, terms: None,
+        captures=True,
     )
-    for step in range(AS_IT_IS + 1):
-        update(batches.at(0, step), StandingStep(torch.arange(10)))  # type: ignore[arg-type]
+    for step in range(EAGER_UPDATES + 1):
+        update(batches.at(0, step), CaptureStep(torch.arange(10)))  # type: ignore[arg-type]
     return update
 
 
 @pytest.mark.parametrize(
     "fails", [_raises(torch.OutOfMemoryError("CUDA out of memory.")), _raises(GRAPHS_OWN), _fails_at_its_end]
 )
-def test_memory_that_ends_while_an_update_is_recorded_ends_a_packed_trial_and_no_other(
+def test_running_out_of_memory_during_a_capture_ends_a_packed_trial_and_no_other(
     fails: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        _recording_that_fails(fails, True, monkeypatch)
-    assert not _recording_that_fails(fails, False, monkeypatch).is_recorded
+        _update_whose_capture_fails(fails, True, monkeypatch)
+    assert not _update_whose_capture_fails(fails, False, monkeypatch).is_captured
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_device_that_breaks_while_an_update_is_recorded_is_told_and_another_mistake_is_not(
+def test_a_device_that_breaks_during_a_capture_is_an_error_and_a_failed_capture_is_not(
     packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = _raises(torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing"))
-    assert not _recording_that_fails(waits, packed, monkeypatch).is_recorded
+    assert not _update_whose_capture_fails(waits, packed, monkeypatch).is_captured
     broken = _raises(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
     with pytest.raises(torch.AcceleratorError, match="illegal"):
-        _recording_that_fails(broken, packed, monkeypatch, broken)
+        _update_whose_capture_fails(broken, packed, monkeypatch, broken)
 
 
-def test_what_a_part_of_a_module_keeps_is_seen_to_move() -> None:
+def test_the_first_change_in_what_a_module_keeps_is_found() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     network[0].place = 0  # type: ignore[assignment]
     network[0].register_buffer("centre", torch.zeros(2))
-    before = kept_by(network)
+    before = python_state(network)
     network(torch.ones(3, 2)).sum().backward()
     network[0].centre += 1
-    assert moved_since(before, network) == ""  # in place: a recording repeats it
+    assert first_change(before, network) == ""  # in place: a graph repeats it
     network[0].centre = 0.9 * network[0].centre
-    assert moved_since(before, network) == "0.centre"
+    assert first_change(before, network) == "0.centre"
     network[0].place = 5  # type: ignore[assignment]
-    assert moved_since(before, network) == "0.place"
+    assert first_change(before, network) == "0.place"
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_stands_still_so_that_its_updates_are_recorded(name: str, tiny_plan: Callable[..., Plan]) -> None:
+def test_no_method_keeps_a_changing_number_so_updates_can_be_captured(
+    name: str, tiny_plan: Callable[..., Plan]
+) -> None:
     trial, *_ = tiny_plan(f"methods={name}", "epochs=2", "batch_size=32", "baselines=false", "seeds=[0]").trials
     method, before = build_method(trial, CPU), {}
     optimiser = build_optimiser(method.parameters(), Training(**trial.training))
     for _ in range(2):
-        before = kept_by(method)
+        before = python_state(method)
         views = [torch.rand(32, 3, 8, 8) for _ in range(2)]
-        step = StandingStep(torch.arange(32))
+        step = CaptureStep(torch.arange(32))
         method.loss(views, step).total.backward()  # type: ignore[arg-type, no-untyped-call]
         optimiser.step()
         method.after_update(Step(0, 0, 2, torch.arange(32), lambda purpose: torch.Generator()))
-    assert moved_since(before, method) == ""
+    assert first_change(before, method) == ""
 
 
 def _network() -> nn.Module:

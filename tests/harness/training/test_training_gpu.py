@@ -1,4 +1,4 @@
-"""Claims that need a CUDA device: a recorded update is the eager one; a GPU's views are a CPU's; divergence is told."""
+"""Claims that need a CUDA device: a captured update is the eager one; a GPU's views are a CPU's; divergence is told."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -106,13 +106,13 @@ def test_a_recorded_training_is_the_eager_one(
 ) -> None:
     name, _, on_a_transformer = name.partition(" on a ")
     backbone = {"backbone": ("vit_tiny", {"patch_size": 8})} if on_a_transformer else {}
-    recorded, eager = (_method(name, **backbone) for _ in range(2))
-    curves = _train(recorded, _task(tmp_path / "recorded", precision)).curves
-    assert "not recorded" not in capsys.readouterr().out
-    monkeypatch.setattr(step, "AS_IT_IS", 10**9)
+    captured, eager = (_method(name, **backbone) for _ in range(2))
+    curves = _train(captured, _task(tmp_path / "captured", precision)).curves
+    assert "not captured" not in capsys.readouterr().out
+    monkeypatch.setattr(step, "EAGER_UPDATES", 10**9)
     assert _train(eager, _task(tmp_path / "eager", precision)).curves == curves
     for key, value in _weights(eager).items():
-        assert torch.equal(recorded.state_dict()[key], value), key
+        assert torch.equal(captured.state_dict()[key], value), key
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
@@ -197,7 +197,7 @@ def test_every_backbone_trains_to_the_same_bits_again(
 def test_where_memory_ends_while_an_update_is_recorded_a_training_goes_on_as_it_is_or_leaves_its_pack(
     shares_views: bool, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nearly all of the GPU's memory is filled as the recording begins."""
+    """Nearly all of the GPU's memory is filled as the capture begins."""
     usual = step.Update._record
 
     def record(self: Any, batch: Any) -> Any:
@@ -219,9 +219,9 @@ def test_where_memory_ends_while_an_update_is_recorded_a_training_goes_on_as_it_
     curves = _train(method, task).curves
     assert "out of memory" in capsys.readouterr().out
     monkeypatch.undo()
-    recorded = _method("barlow_twins", width=2048)
-    assert _train(recorded, _task(tmp_path / "enough")).curves == curves
-    for key, value in _weights(recorded).items():
+    captured = _method("barlow_twins", width=2048)
+    assert _train(captured, _task(tmp_path / "enough")).curves == curves
+    for key, value in _weights(captured).items():
         assert torch.equal(method.state_dict()[key], value), key
 
 
@@ -230,14 +230,14 @@ def test_probes_that_are_recorded_are_those_that_are_not(monkeypatch: pytest.Mon
     features = torch.randn(1000, 64, generator=generator).cuda()
     labels = torch.randint(0, 10, (1000,), generator=generator).cuda()
     asked: Any = (features, labels, 10, [(0.1, 0.0), (0.3, 0.01)], 5, 96, 3)
-    recorded = linear.linear_probes(*asked)
-    monkeypatch.setattr(linear, "recorded", lambda work: work)
-    for one, other in zip(recorded, linear.linear_probes(*asked), strict=True):
+    captured = linear.linear_probes(*asked)
+    monkeypatch.setattr(linear, "captured", lambda work: work)
+    for one, other in zip(captured, linear.linear_probes(*asked), strict=True):
         assert torch.equal(one, other) and (one != 0).any()
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights of a recorded training are spoiled after its eighth update, of twelve."""
+    """The weights of a captured training are spoiled after its eighth update, of twelve."""
     method = _method("simclr")
     calls = itertools.count(1)
 
@@ -284,7 +284,7 @@ def test_the_loop_waits_for_a_gpu_once_in_many_updates(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("by_kernel", [False, True])
 def test_a_gpus_views_are_a_cpus_whatever_batch_they_are_in(by_kernel: bool) -> None:
-    make: Any = step.kernel_of_views() if by_kernel else training_view
+    make: Any = step.gpu_view_function() if by_kernel else training_view
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
     there = draw_parameters(torch.arange(48, device="cuda"), RECIPE, 0, 0, 0, 32, 32)

@@ -100,7 +100,7 @@ def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(pace, "time", told)
     monkeypatch.setattr(batches, "time", told)
     monkeypatch.setattr(pace, "SOLO", range(2, 6))
-    monkeypatch.setattr(pace, "settle", lambda device: made.append("wait"))
+    monkeypatch.setattr(pace, "synchronise", lambda device: made.append("wait"))
     return made
 
 
@@ -200,7 +200,7 @@ def test_a_pack_that_was_refused_memory_once_takes_no_other_trial(monkeypatch: p
     free = iter([10, 4, 4, 4])
     monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
     room = memory.Room(torch.device("cpu"))
-    assert [room.for_another() for _ in range(4)] == [True, False, False, False]
+    assert [room.has_room_for_another() for _ in range(4)] == [True, False, False, False]
 
 
 def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
