@@ -1,4 +1,4 @@
-"""Accuracy against what it cost, with the Pareto front of the means; and how diagnostics go with accuracy."""
+"""Accuracy against cost, with the Pareto front of the means; rank correlations of diagnostics with accuracy."""
 
 import math
 import statistics
@@ -23,12 +23,12 @@ from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Secti
 from twinbench.reports.tables.frames import NOTHING, estimate_text
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS, get_metric, metric_names
 
-LEAST_TRIALS = 4  # below, a rank correlation is 1 or -1 by chance too often to be shown
+LEAST_TRIALS = 4  # with fewer, a rank correlation is 1 or -1 by chance too often
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One thing a trial costs: a name with its unit, and the amount in the trial's record."""
+    """One kind of cost: its name with the unit, and a function that returns a trial's amount."""
 
     name: str
     of: Callable[[Record], float | None]
@@ -50,7 +50,7 @@ MEMORY = Cost("Peak memory (GiB)", _per("peak_memory_bytes", 2**30))
 
 
 def _costs(section: Section) -> tuple[Cost, ...]:
-    """In units in which the largest is a number that people read."""
+    """Return the costs in units that suit the largest amounts."""
     seconds = max((trial["train_seconds"] or 0 for trial in section.trials), default=0)
     images = max((trial["images_seen"] or 0 for trial in section.trials), default=0)
     return (MINUTES if seconds < 3600 else HOURS, FEWER_IMAGES if images < 1e6 else IMAGES, MEMORY)
@@ -61,7 +61,7 @@ def _costs(section: Section) -> tuple[Cost, ...]:
 
 @dataclass(frozen=True)
 class Point:
-    """One cell: what its trials cost on average, and its mean accuracy."""
+    """One cell: the mean cost of its completed trials, and its mean accuracy."""
 
     cell: Cell
     cost: float
@@ -69,7 +69,7 @@ class Point:
 
 
 def cost_panels(section: Section, metric: str) -> list[Panel]:
-    """One panel each: a mark per cell, the chosen with intervals. A cost that nobody has, or all alike, gives none."""
+    """Return one panel per cost that differs between cells: a marker per cell, with intervals for chosen cells."""
     panels = []
     for cost in _costs(section):
         points = _points(section, cost, metric)
@@ -79,7 +79,7 @@ def cost_panels(section: Section, metric: str) -> list[Panel]:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in both mean accuracy and cost, from the cheapest on."""
+    """Return the Pareto front: points that no other beats in both accuracy and cost, from the cheapest on."""
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.accuracy, p.cell.cell_id)):
         if not best or point.accuracy > best[-1].accuracy:
@@ -88,7 +88,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def devices(section: Section) -> list[str]:
-    """Where the trials ran: hours on different devices are not the same hours."""
+    """Return the devices the trials ran on; hours on different devices are not comparable."""
     return sorted({str(trial["device"]) for trial in section.trials if trial["device"]})
 
 
@@ -117,7 +117,7 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
     labels = dict.fromkeys(point.cell.label for point in points)
     marks = [
         _marks(section, own, looks, filled, metric)
-        for filled in (False, True)  # the chosen ones on top
+        for filled in (False, True)  # chosen cells on top
         for label in labels
         if (own := [p for p in points if p.cell.label == label and (p.cell.cell_id in chosen) == filled])
     ]
@@ -125,14 +125,16 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
     amounts = [point.cost for point in points]
     if max(amounts) >= 10 * min(amounts):
         figure.update_xaxes(type="log")
-    said = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
+    on_front = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
     return Panel(
-        "", cost.name, figure, f"Mean {METRICS[metric].heading} against {cost.name}. On the Pareto front: {said}."
+        "", cost.name, figure, f"Mean {METRICS[metric].heading} against {cost.name}. On the Pareto front: {on_front}."
     )
 
 
 def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], filled: bool, metric: str) -> go.Scatter:
-    """A trace of its own for what has intervals: plotly draws a missing one as a bar without length."""
+    """Return the markers of some cells as one trace. Cells with intervals need a trace of their own: plotly draws a
+    missing interval as a bar of length 0.
+    """
     cells = [point.cell for point in points]
     style = looks[cells[0].method]
     return go.Scatter(
@@ -155,8 +157,8 @@ def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], f
 
 
 def _named(section: Section, cell: Cell) -> str:
-    moved = [f"{axis} = {cell.values[axis].text}" for axis in section.moved(cell.label) if axis in cell.values]
-    return ", ".join([cell.label, *moved])
+    varied = [f"{axis} = {cell.values[axis].text}" for axis in section.varied(cell.label) if axis in cell.values]
+    return ", ".join([cell.label, *varied])
 
 
 # --- diagnostics and accuracy ---------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class Correlation:
 
     @property
     def text(self) -> str:
-        """ "−0.82 (n = 12)"."""
+        """Return the correlation as text: "−0.82 (n = 12)"."""
         if self.rho is None:
             return f"{NOTHING} (n = {self.n})"
         sign = "−" if self.rho < -0.005 else ""
@@ -179,7 +181,7 @@ class Correlation:
 
 
 def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
-    """Pearson's correlation of the ranks, ties at their mean rank (Spearman 1904)."""
+    """Return Pearson's correlation of the ranks, ties at their mean rank (Spearman 1904)."""
     n = len(pairs)
     if n < LEAST_TRIALS:
         return Correlation(None, n)
@@ -190,7 +192,7 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
 
 
 def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
-    """One row per method and diagnostic: how its value at the end ranks with accuracy on test, over the trials done."""
+    """Return one row per method and diagnostic: its rank correlation at the end of training with test accuracy."""
     accuracy = {}
     for cell in section.cells:
         by_seed = {one.seed: one.value for one in cell.measured.get((metric, REPORTED_ON), ())}
@@ -217,11 +219,11 @@ def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
 
 
 def display_correlations(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per method, a column per diagnostic."""
+    """Return the correlations as printed: one row per method, one column per diagnostic."""
     diagnostics = list(dict.fromkeys(frame["diagnostic"]))
-    told = {
+    texts = {
         (row["method"], row["diagnostic"]): Correlation(row["spearman"], row["trials"]).text for row in records(frame)
     }
-    rows = [[label, *(told.get((label, n), NOTHING) for n in diagnostics)] for label in dict.fromkeys(frame["method"])]
+    rows = [[label, *(texts.get((label, n), NOTHING) for n in diagnostics)] for label in dict.fromkeys(frame["method"])]
     titles = [get_metric(name).title for name in diagnostics]
     return pd.DataFrame(rows, columns=pd.Index(["Method", *titles]), dtype=object)

@@ -1,4 +1,4 @@
-"""Learning curves and diagnostics over the epochs."""
+"""Learning curves and collapse diagnostics by epoch."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from twinbench.reports.tables.cells import Cell, Record, Run, Section
 from twinbench.sweeps.metrics import DIAGNOSTICS, KNN, VALIDATION_CURVE, get_metric, metric_names
 
 LOSS_CURVE = "loss"
-MANY_TRIALS = 100  # above this, curves of the chosen cells and of failed trials only: the page must stay small
+MANY_TRIALS = 100  # with more, only the chosen cells and failed trials have curves, to keep the page small
 
 
 class Drawn:
-    """The curves of a section that are drawn, read once: of the chosen cells and of trials that did not end well.
+    """The curves that are drawn, read once: those of the chosen cells and of trials that did not complete.
 
-    Of all trials where they are few.
+    In a section of at most MANY_TRIALS trials, those of all trials.
     """
 
     def __init__(self, run: Run, section: Section):
@@ -39,14 +39,14 @@ class Drawn:
 
     @property
     def diagnostic_names(self) -> list[str]:
-        """Those there are, the known ones first."""
+        """Return the names of the diagnostics' curves, registered ones first."""
         found = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
         order = [DIAGNOSTICS + name for name in metric_names("diagnostic")]
         return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def learning_curves(drawn: Drawn) -> list[Panel]:
-    """Validation kNN by epoch with all methods in one panel, then the training loss, which is each method's own."""
+    """Return validation kNN by epoch with all methods in one panel, then the training loss, one panel per method."""
     panels = [_curve_panel(drawn, VALIDATION_CURVE, f"{KNN.title} on validation ({KNN.unit})", KNN.scale)]
     for label in drawn.section.methods:
         panels.append(_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", 1.0, only=label))
@@ -54,36 +54,36 @@ def learning_curves(drawn: Drawn) -> list[Panel]:
 
 
 def diagnostics(drawn: Drawn) -> list[Panel]:
-    """Collapse diagnostics by epoch, a panel per quantity."""
+    """Return collapse diagnostics by epoch, one panel per quantity."""
     bare = {name: name.removeprefix(DIAGNOSTICS) for name in drawn.diagnostic_names}
     panels = [_curve_panel(drawn, name, get_metric(short_name).title, 1.0) for name, short_name in bare.items()]
     return [panel for panel in panels if panel.figure.data]
 
 
 def _curve_panel(drawn: Drawn, name: str, title: str, factor: float, only: str | None = None) -> Panel:
-    """One quantity by epoch, a line per trial: chosen cells strong, other cells faint, trials that failed dashed."""
+    """Return one quantity by epoch, one line per trial: chosen cells strong, others faint, failed trials dotted."""
     section = drawn.section
     looks = styles(cell.method for cell in section.cells)
     chosen = {cell.cell_id for cell in section.chosen.values()}
-    traces, said = [], []
+    traces, descriptions = [], []
     for cell in section.cells:
         if only is not None and cell.label != only:
             continue
         ends = []
         for trial in cell.trials:
             points = [(x, y) for x, y in drawn.by_trial.get(trial["trial_id"], {}).get(name, []) if math.isfinite(y)]
-            # In a panel of several methods, cells that were not chosen would hide the comparison.
+            # In a panel of several methods, other cells would hide the comparison.
             if not points or (only is None and cell.cell_id not in chosen and trial["status"] == "done"):
                 continue
             is_chosen = cell.cell_id in chosen
             traces.append(_curve(section, cell, trial, points, factor, looks[cell.method], is_chosen))
             ends.append(factor * points[-1][1])
         if ends and cell.cell_id in chosen:
-            said.append(f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {len(ends)} trials")
+            descriptions.append(f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {len(ends)} trials")
     figure = go.Figure(traces, layout("", "epoch"))
-    # Lines from the faint to the strong, so that the chosen ones lie on top.
+    # Faint lines first, so that the chosen cells are on top.
     figure.data = sorted(figure.data, key=lambda trace: (trace.opacity, trace.line.dash == "solid"))
-    return Panel("", title, figure, f"{title} by epoch. " + "; ".join(said))
+    return Panel("", title, figure, f"{title} by epoch. " + "; ".join(descriptions))
 
 
 def _curve(
@@ -96,9 +96,9 @@ def _curve(
     is_chosen: bool,
 ) -> go.Scatter:
     done = trial["status"] == "done"
-    moved = [f"{axis} = {cell.values[axis].text}" for axis in section.moved(cell.label) if axis in cell.values]
-    about = (cell.label, ", ".join(moved), f"seed {trial['seed']}" + ("" if done else f", {trial['status']}"))
-    # One marker per line, at its end: the method's, or a cross where the trial broke off.
+    varied = [f"{axis} = {cell.values[axis].text}" for axis in section.varied(cell.label) if axis in cell.values]
+    about = (cell.label, ", ".join(varied), f"seed {trial['seed']}" + ("" if done else f", {trial['status']}"))
+    # One marker at the end of each line: the method's, or a cross if the trial did not complete.
     symbols = [style.symbol if done else "x"] * len(points)
     return go.Scatter(
         x=[x for x, _ in points],
@@ -117,6 +117,6 @@ def _curve(
             "size": [0] * (len(points) - 1) + [7],
             "line": {"width": 0},
         },
-        # One template per line: a text per point would be most of the page.
+        # One template per line: a text for each point would be most of the page's size.
         hovertemplate=hover(*about).replace("%", "&#37;") + "<br>epoch %{x}: %{y:.4~g}<extra></extra>",
     )

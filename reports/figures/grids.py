@@ -1,4 +1,4 @@
-"""What a grid of cells shows beyond single axes: heat maps of pairs of axes, and how much each axis matters."""
+"""Heat maps of pairs of axes, and the importance of each axis."""
 
 import itertools
 import math
@@ -17,11 +17,11 @@ from twinbench.sweeps.metrics import METRICS
 
 @dataclass(frozen=True)
 class Grid:
-    """A complete crossing: a cell with a mean for every combination of the values of `axes`, all else being equal."""
+    """A complete grid: one measured cell for every combination of the values of `axes`, all else equal."""
 
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
-    fixed: str  # the other axes that the method moved, and where they stand here
+    fixed: str  # the other varied axes with their values here
 
 
 # --- heat maps ------------------------------------------------------------------------------------------------------
@@ -29,18 +29,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plane:
-    """A method's cells by two axes, all other axes as in the chosen cell."""
+    """A method's cells by two axes, with all other axes as in the chosen cell."""
 
     axes: tuple[str, str]
     values: tuple[tuple[Value, ...], tuple[Value, ...]]  # of each axis, in order
     cells: dict[tuple[Value, Value], Cell]
-    others: str  # where the other axes that the method moved stand
+    fixed: str  # the other varied axes with their values
 
 
 def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
-    """None where the method did not cross the two: of a cross of two one-axis sweeps all corners would be empty."""
-    moved, chosen = section.moved(label), section.chosen[label]
-    rest = [axis for axis in moved if axis not in axes]
+    """Return the cells by two axes; None if the method did not cross them, since all corners would be empty."""
+    varied, chosen = section.varied(label), section.chosen[label]
+    rest = [axis for axis in varied if axis not in axes]
     cells = {
         (cell.values[axes[0]], cell.values[axes[1]]): cell
         for cell in section.methods[label]
@@ -54,13 +54,13 @@ def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
 
 
 def heat_maps(section: Section, metric: str) -> list[Panel]:
-    """A panel per method and pair of axes that it crossed."""
-    pairs = [(label, axes) for label in section.methods for axes in itertools.combinations(section.moved(label), 2)]
+    """Return one panel per method and pair of crossed axes."""
+    pairs = [(label, axes) for label in section.methods for axes in itertools.combinations(section.varied(label), 2)]
     return [panel for label, axes in pairs if (panel := heat_map(section, label, axes, metric))]
 
 
 def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -> Panel | None:
-    """A method's mean accuracy by two axes; None where it did not cross them, or nothing was measured there."""
+    """Return a method's mean accuracy by two axes; None if it did not cross them or nothing was measured."""
     found = plane(section, label, axes)
     if found is None:
         return None
@@ -78,7 +78,7 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
             customdata=[[estimate_text(i) for i in row] for row in rows],
             texttemplate="%{text}",
             hovertemplate="%{x}, %{y}: %{customdata}<extra></extra>",
-            colorscale="Cividis",  # even in lightness, and the same to colour-blind eyes
+            colorscale="Cividis",  # perceptually uniform, also for colour-blind readers
             showscale=False,
             xgap=2,
             ygap=2,
@@ -88,10 +88,12 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     figure.update_xaxes(type="category", showline=False)
     figure.update_yaxes(type="category", showgrid=False)
     ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
-    said = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
+    extremes = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
     title = f"{label}: {axes[0]} × {axes[1]}"
-    where = f", at {found.others}" if found.others else ""
-    return Panel("", title, figure, f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {said}.")
+    where = f", at {found.fixed}" if found.fixed else ""
+    return Panel(
+        "", title, figure, f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
+    )
 
 
 def _place(cell: Cell, axes: Sequence[str]) -> str:
@@ -108,17 +110,17 @@ COLUMNS = ("method", "axis", "values", "range", "share", "interactions", "noise"
 
 
 def importance(section: Section, metric: str) -> pd.DataFrame:
-    """One row per method and axis: the range of means along it, and its share of the variance in a complete grid.
+    """Return one row per method and axis: the range of means along it, and its share of the variance in a grid.
 
-    `range`: highest less lowest mean, as a fraction, the other axes as in the chosen cell. `share`: variance of the
-    axis's level means over that of all cell means of the largest complete grid with it (functional ANOVA's main
-    effect). `interactions`: what main effects leave. `noise`: what the seeds alone are expected to give of that
-    variance, the mean of s²/n over the grid's cells. None where there is no such grid: nothing is filled in.
+    `range`: largest minus smallest mean, as a fraction, with the other axes as in the chosen cell. `share`: variance
+    of the axis's level means divided by that of all cell means, in the largest complete grid with the axis (main effect
+    of a functional ANOVA). `interactions`: 1 minus the shares of all axes. `noise`: the share expected from the seeds
+    alone, which is the mean of s²/n over the grid's cells. All three are None without a complete grid.
     """
     rows = []
     for label in section.methods:
-        moved = section.moved(label)
-        for axis, values in moved.items():
+        varied = section.varied(label)
+        for axis, values in varied.items():
             line = _along(section, label, axis)
             means = [i.mean for cell in line if (i := cell.interval(metric, REPORTED_ON))]
             row = {
@@ -133,7 +135,7 @@ def importance(section: Section, metric: str) -> pd.DataFrame:
 
 
 def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same for people: points and percent."""
+    """Return the importance as printed, in points and percent."""
 
     def share(value: float | None) -> str:
         return NOTHING if value is None else f"{100 * value:.0f}"
@@ -146,7 +148,7 @@ def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
             "Range of means (points)": [NOTHING if v is None else f"{100 * v:.1f}" for v in frame["range"]],
             "Share of variance (%)": [share(value) for value in frame["share"]],
             "Interactions (%)": [share(value) for value in frame["interactions"]],
-            "Seeds' noise (%)": [share(value) for value in frame["noise"]],
+            "Seed noise (%)": [share(value) for value in frame["noise"]],
             "Grid": frame["grid"],
         },
         dtype=object,
@@ -154,8 +156,9 @@ def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _along(section: Section, label: str, axis: str) -> list[Cell]:
+    """Return the method's cells that differ from its chosen cell only in the axis."""
     chosen = section.chosen[label]
-    rest = [name for name in section.moved(label) if name != axis]
+    rest = [name for name in section.varied(label) if name != axis]
     return [
         cell
         for cell in section.methods[label]
@@ -164,19 +167,19 @@ def _along(section: Section, label: str, axis: str) -> list[Cell]:
 
 
 def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid | None:
-    """The complete crossing of `axis` with others that has most cells; None where there is none of two axes."""
-    moved = list(section.moved(label))
+    """Return the complete grid of `axis` and others with the most cells; None if no two axes are crossed."""
+    varied = list(section.varied(label))
     cells = [
         cell
         for cell in section.methods[label]
-        if cell.interval(metric, REPORTED_ON) and all(name in cell.values for name in moved)
+        if cell.interval(metric, REPORTED_ON) and all(name in cell.values for name in varied)
     ]
     best: Grid | None = None
-    for size in range(min(len(moved), 4), 1, -1):  # of more axes at once no sweep is crossed
-        for axes in itertools.combinations(moved, size):
+    for size in range(min(len(varied), 4), 1, -1):  # no sweep crosses more axes
+        for axes in itertools.combinations(varied, size):
             if axis not in axes:
                 continue
-            rest = [name for name in moved if name not in axes]
+            rest = [name for name in varied if name not in axes]
             groups: dict[tuple[str, ...], list[Cell]] = {}
             for cell in cells:
                 groups.setdefault(tuple(cell.values[name].text for name in rest), []).append(cell)
@@ -188,7 +191,10 @@ def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid |
 
 
 def _trimmed(cells: Sequence[Cell], axes: Sequence[str]) -> list[Cell]:
-    """The cells without the values that lack combinations, the emptiest first; nothing if no crossing is left."""
+    """Return the largest complete grid found by removing values with missing combinations, the emptiest first.
+
+    Empty if no grid of two values per axis remains.
+    """
     left = list(cells)
     while True:
         counts = [(axis, value, _values(left, axis)) for axis in axes for value in _values(left, axis)]
@@ -216,14 +222,14 @@ def _shares(grid: Grid | None, axis: str, metric: str) -> dict[str, object]:
     means = {cell.cell_id: _mean(cell, metric) for cell in grid.cells}
     total = statistics.pvariance(means.values())
     sizes = " × ".join(f"{name} ({len(_values(grid.cells, name))})" for name in grid.axes)
-    told = f"{sizes}{f', {grid.fixed}' if grid.fixed else ''}"
+    description = f"{sizes}{f', {grid.fixed}' if grid.fixed else ''}"
     if total <= 1e-18:
-        return {"share": None, "interactions": None, "noise": None, "grid": f"{told}; all means are equal"}
+        return {"share": None, "interactions": None, "noise": None, "grid": f"{description}; all means are equal"}
     main = {name: _main_effect(grid, name, means) / total for name in grid.axes}
     spreads = [_variance_of_mean(cell, metric) for cell in grid.cells]
     noise = None if None in spreads else statistics.mean(v for v in spreads if v is not None) / total
     rest = max(0.0, 1 - sum(main.values()))
-    return {"share": main[axis], "interactions": rest, "noise": noise, "grid": told}
+    return {"share": main[axis], "interactions": rest, "noise": noise, "grid": description}
 
 
 def _main_effect(grid: Grid, axis: str, means: dict[str, float]) -> float:

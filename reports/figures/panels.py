@@ -1,8 +1,8 @@
-"""The figures of a report as plotly objects: a panel per method or quantity, so that a page lays them out at any width.
+"""What all figures share: panels as plotly objects, styles of methods, layout, and ranges.
 
-A method has one colour and one marker in every figure: Okabe and Ito's palette (https://jfly.uni-koeln.de/color/),
-which colour-blind eyes tell apart; baselines are grey. Figures carry no text colour: the page sets it, for light and
-dark.
+A method has one colour and one marker in every figure. Colours are from Okabe and Ito's palette for colour-blind
+readers (https://jfly.uni-koeln.de/color/); baselines are grey. Figures set no text colour: the page does, for its light
+and dark themes.
 """
 
 import html
@@ -17,7 +17,7 @@ from twinbench.reports.statistics.intervals import Interval
 
 @dataclass(frozen=True)
 class Style:
-    """How a method looks in every figure."""
+    """Colour, marker and line style of a method in every figure."""
 
     colour: str
     symbol: str  # plotly's name of the marker
@@ -27,7 +27,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure with its heading, and in words what it shows."""
+    """One figure with its heading and a description in words."""
 
     key: str  # letters, digits and hyphens: the id on the page
     title: str
@@ -43,7 +43,7 @@ _STYLES = {
     "raw_pixels": Style("#8C8C8C", "x-thin-open", "×", "dash"),
     "untrained": Style("#8C8C8C", "cross-thin-open", "+", "dot"),
 }
-_OTHERS = (
+_MORE_STYLES = (
     Style("#E69F00", "triangle-down", "▼"),
     Style("#56B4E9", "pentagon", "⬟"),
     Style("#B8860B", "star", "★"),
@@ -52,27 +52,19 @@ _OTHERS = (
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """The style of each method: ours have their own, others take what is left in the order of their names."""
-    others = sorted(set(methods) - _STYLES.keys())
-    return _STYLES | {name: _OTHERS[index % len(_OTHERS)] for index, name in enumerate(others)}
-
-
-# --- sensitivity ----------------------------------------------------------------------------------------------------
+    """Return the style of each method: fixed for shipped methods, by alphabetical order for all others."""
+    added = sorted(set(methods) - _STYLES.keys())
+    return _STYLES | {name: _MORE_STYLES[index % len(_MORE_STYLES)] for index, name in enumerate(added)}
 
 
 def faint(colour: str) -> str:
-    """ "#0072B2" as an area that lets what lies below through."""
+    """Return a colour such as "#0072B2" as a transparent fill colour."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"
 
 
-# --- curves ---------------------------------------------------------------------------------------------------------
-
-
-# --- pieces ---------------------------------------------------------------------------------------------------------
-
-
 def layout(y_title: str, x_title: str) -> go.Layout:
+    """Return the layout of a panel with these axis titles."""
     return go.Layout(
         template="none",
         height=280,
@@ -84,23 +76,23 @@ def layout(y_title: str, x_title: str) -> go.Layout:
         yaxis={"title": {"text": safe(y_title)}, "zeroline": False, "showgrid": True, "automargin": True},
         showlegend=False,  # the page has one legend for all panels
         hovermode="closest",
-        dragmode=False,  # a finger that scrolls the page must not zoom a figure
+        dragmode=False,  # scrolling the page by touch must not zoom a figure
     )
 
 
-def _span(values: Sequence[float], levels: Sequence[float]) -> tuple[float, float]:
-    """One range for all panels, in percent: all `values`, and `levels` that are near (half of the values' spread)."""
+def span_of(values: Sequence[float], levels: Sequence[float]) -> tuple[float, float]:
+    """Return one range for all panels, in percent: `values`, and `levels` within half of the values' spread."""
     if not values:
         return 0.0, 100.0
     spread = max(max(values) - min(values), 2.0)
     near = [level for level in levels if min(values) - spread / 2 <= level <= max(values) + spread / 2]
     low, high = min([*values, *near]), max([*values, *near])
-    air = max(0.1 * (high - low), 0.5)
-    return round(low - air, 6), round(high + air, 6)
+    margin = max(0.1 * (high - low), 0.5)
+    return round(low - margin, 6), round(high + margin, 6)
 
 
 def error_bars(intervals: Iterable[Interval | None]) -> dict[str, Any] | None:
-    """A bar per interval that has a width; None where none has."""
+    """Return plotly's error bars, in percent, for the intervals that have a width; None if none has."""
     halves = [None if i is None or i.half_width is None else percent(i.half_width) for i in intervals]
     if all(half is None for half in halves):
         return None
@@ -108,18 +100,20 @@ def error_bars(intervals: Iterable[Interval | None]) -> dict[str, Any] | None:
 
 
 def percent(fraction: float) -> float:
+    """Return the fraction in percent, rounded to 6 decimals."""
     return round(100 * fraction, 6)
 
 
 def short(value: float) -> float:
-    """Six digits: more cannot be seen, and curves are most of the page's data."""
+    """Return the value with 6 significant digits: more cannot be seen, and curves are most of the page's data."""
     return float(f"{value:.6g}")
 
 
 def safe(text: str) -> str:
-    """plotly reads a few HTML tags in its labels; a name must not be one."""
+    """Return the text escaped, since plotly interprets some HTML tags in labels."""
     return html.escape(text, quote=False)
 
 
 def hover(*lines: str) -> str:
+    """Return the text shown on hover, without empty lines."""
     return "<br>".join(safe(line) for line in lines if line)

@@ -1,19 +1,20 @@
 """Sensitivity panels: accuracy against the values of one swept axis."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from twinbench.reports.figures.panels import (
     Panel,
     Style,
-    _span,
     error_bars,
     faint,
     hover,
     layout,
     percent,
     safe,
+    span_of,
     styles,
 )
 from twinbench.reports.statistics.intervals import Interval
@@ -21,23 +22,26 @@ from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value
 from twinbench.reports.tables.frames import estimate_text
 from twinbench.sweeps.metrics import METRICS
 
+Fixed = tuple[tuple[str, str], ...]  # names and values of axes
+
 
 def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
-    """Test accuracy against one axis, a panel per method that moved it: every seed a point, mean and interval beside.
+    """Return test accuracy against one axis, one panel per method for which it was varied.
 
-    Points are joined where nothing but the axis differs. The line through the chosen cell is strong, the others faint.
+    A panel shows every seed as a point, and means with intervals. Means are joined where cells differ only in the axis.
+    The line through the chosen cell is strong, other lines are faint.
     """
-    moved = [label for label in section.methods if axis in section.moved(label)]
+    varied = [label for label in section.methods if axis in section.varied(label)]
     baselines = [cell for cell in section.chosen.values() if cell.is_baseline]
-    shown = [cell for label in moved for cell in section.methods[label]]
+    shown = [cell for label in varied for cell in section.methods[label]]
     levels = [100 * mean for _, mean in _levels(baselines, metric)]
-    span = _span([100 * value for cell in shown for value in _extent(cell, metric)], levels)
+    span = span_of([100 * value for cell in shown for value in _extent(cell, metric)], levels)
     looks = styles(cell.method for cell in section.cells)
-    return [_sensitivity_panel(section, label, axis, metric, baselines, span, looks) for label in moved]
+    return [_sensitivity_panel(section, label, axis, metric, baselines, span, looks) for label in varied]
 
 
 def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) -> str:
-    """The baselines that lie outside the panels' range, in words: drawn to scale they would flatten the methods."""
+    """Return a sentence on baselines outside the panels' range, which would flatten the methods if drawn to scale."""
     if not panels:
         return ""
     low, high = panels[0].figure.layout.yaxis.range
@@ -47,6 +51,7 @@ def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) ->
 
 
 def _levels(baselines: Sequence[Cell], metric: str) -> list[tuple[Cell, float]]:
+    """Return the baselines that were measured, with their means."""
     intervals = [(cell, cell.interval(metric, REPORTED_ON)) for cell in baselines]
     return [(cell, interval.mean) for cell, interval in intervals if interval is not None]
 
@@ -61,16 +66,16 @@ def _sensitivity_panel(
     looks: dict[str, Style],
 ) -> Panel:
     cells = [cell for cell in section.methods[label] if axis in cell.values]
-    ticks = section.moved(label)[axis]
+    ticks = section.varied(label)[axis]
     chosen = section.chosen[label]
-    lines: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    lines: dict[Fixed, list[Cell]] = {}
     for cell in cells:
-        lines.setdefault(_others(section, label, cell, axis), []).append(cell)
-    strong = _others(section, label, chosen, axis)
+        lines.setdefault(_fixed(section, label, cell, axis), []).append(cell)
+    strong = _fixed(section, label, chosen, axis)
     traces = []
     # The strong line last, above the faint ones.
-    for others, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
-        traces += _line(members, others, axis, metric, looks[chosen.method], others == strong, ticks)
+    for fixed, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
+        traces += _Line(members, fixed, axis, metric, looks[chosen.method], fixed == strong, ticks).traces()
     figure = go.Figure(traces, layout(f"{METRICS[metric].heading} on {REPORTED_ON}", axis))
     figure.update_layout(yaxis_range=span)
     scale(figure, ticks)
@@ -82,85 +87,100 @@ def _sensitivity_panel(
                 annotation={"text": safe(baseline.label), "font": {"size": 10}, "xanchor": "left", "x": 0},
                 annotation_position="top left",
             )
-    said = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric, REPORTED_ON))}" for cell in lines[strong]]
+    values = [
+        f"{cell.values[axis].text}: {estimate_text(cell.interval(metric, REPORTED_ON))}" for cell in lines[strong]
+    ]
     alternative = (
         f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
-        + "; ".join(said)
+        + "; ".join(values)
     )
     return Panel("", label, figure, alternative)
 
 
-def _line(
-    cells: Sequence[Cell],
-    others: tuple[tuple[str, str], ...],
-    axis: str,
-    metric: str,
-    style: Style,
-    strong: bool,
-    ticks: Sequence[Value],
-) -> list[go.Scatter]:
-    """One combination of the other axes: its seeds as points, its means joined, with their intervals if strong."""
+@dataclass(frozen=True)
+class _Line:
+    """The cells of a method that differ only in the axis: their seeds as points, their means joined by a line."""
 
-    categories, logarithmic, width = _kind_of_axis(ticks)
+    cells: Sequence[Cell]
+    fixed: Fixed  # the values of the other varied axes
+    axis: str
+    metric: str
+    style: Style
+    is_strong: bool  # whether the chosen cell is on it
+    ticks: Sequence[Value]
 
-    def place(cell: Cell) -> float | str:
-        value = cell.values[axis]
-        return safe(value.text) if categories or value.number is None else value.number
+    def traces(self) -> list[go.Scatter]:
+        """Return the traces from bottom to top. Only the strong line shows intervals: a band, or error bars."""
+        found = [(cell, i) for cell in self.cells if (i := cell.interval(self.metric, REPORTED_ON)) is not None]
+        points, mean = self._seeds(), self._means(found)
+        if not self.is_strong:
+            return [points, mean]
+        with_width = [(self._x(cell), i) for cell, i in found if i.half_width is not None]
+        if len(with_width) > 1 and not self._kind[0]:
+            return [_band(with_width, self.style.colour), points, mean]
+        mean.error_y = error_bars(i for _, i in found)
+        return [points, mean]
 
-    def beside(x: float | str) -> float | str:
-        """A little to the right, so that the mean does not hide its seeds."""
+    def _seeds(self) -> go.Scatter:
+        seeds = [(cell, one) for cell in self.cells for one in cell.measured.get((self.metric, REPORTED_ON), ())]
+        return go.Scatter(
+            name=self._name("seeds"),
+            x=[self._right_of(self._x(cell)) for cell, _ in seeds],
+            y=[percent(one.value) for _, one in seeds],
+            mode="markers",
+            opacity=0.75 if self.is_strong else 0.35,
+            marker={"color": self.style.colour, "symbol": "circle", "size": 5, "line": {"width": 0}},
+            hoverinfo="text",
+            hovertext=[self._hover(cell, f"seed {one.seed}: {100 * one.value:.1f}%") for cell, one in seeds],
+        )
+
+    def _means(self, found: Sequence[tuple[Cell, Interval]]) -> go.Scatter:
+        symbol = self.style.symbol
+        return go.Scatter(
+            name=self._name("mean"),
+            x=[self._x(cell) for cell, _ in found],
+            y=[percent(interval.mean) for _, interval in found],
+            mode="lines+markers" if self.is_strong else "lines",
+            opacity=1.0 if self.is_strong else 0.4,
+            line={"color": self.style.colour, "width": 2 if self.is_strong else 1},
+            marker={
+                # Hollow: some of the planned seeds are missing or failed.
+                "symbol": [symbol if cell.is_complete else f"{symbol}-open" for cell, _ in found],
+                "size": 9,
+                "color": self.style.colour,
+            },
+            hoverinfo="text",
+            hovertext=[self._hover(cell, f"{estimate_text(i)}, seeds {cell.seeds_text}") for cell, i in found],
+        )
+
+    @property
+    def _kind(self) -> tuple[bool, bool, float]:
+        return _kind_of_axis(self.ticks)
+
+    def _x(self, cell: Cell) -> float | str:
+        value = cell.values[self.axis]
+        return safe(value.text) if self._kind[0] or value.number is None else value.number
+
+    def _right_of(self, x: float | str) -> float | str:
+        """Return a position slightly to the right, so that the mean does not hide its seeds."""
+        _, logarithmic, width = self._kind
         if isinstance(x, str):
             return x
         return float(f"{x * width**0.03 if logarithmic else x + 0.03 * width:.6g}")
 
-    rest = ", ".join(f"{name} = {text}" for name, text in others)
-    seeds = [(place(cell), cell, one) for cell in cells for one in cell.measured.get((metric, REPORTED_ON), ())]
-    means = [(place(cell), cell, cell.interval(metric, REPORTED_ON)) for cell in cells]
-    found = [(x, cell, interval) for x, cell, interval in means if interval is not None]
-    opacity = 1.0 if strong else 0.4
-    points = go.Scatter(
-        name=f"seeds{f', {safe(rest)}' if rest else ''}",
-        x=[beside(x) for x, _, _ in seeds],
-        y=[percent(one.value) for _, _, one in seeds],
-        mode="markers",
-        opacity=0.75 if strong else 0.35,
-        marker={"color": style.colour, "symbol": "circle", "size": 5, "line": {"width": 0}},
-        hoverinfo="text",
-        hovertext=[
-            hover(f"{axis} = {cell.values[axis].text}", rest, f"seed {one.seed}: {100 * one.value:.1f}%")
-            for _, cell, one in seeds
-        ],
-    )
-    mean = go.Scatter(
-        name=f"mean{f', {safe(rest)}' if rest else ''}",
-        x=[x for x, _, _ in found],
-        y=[percent(interval.mean) for _, _, interval in found],
-        mode="lines+markers" if strong else "lines",
-        opacity=opacity,
-        line={"color": style.colour, "width": 2 if strong else 1},
-        marker={
-            # Hollow: some of the seeds that were planned are missing or failed.
-            "symbol": [style.symbol if cell.is_complete else f"{style.symbol}-open" for _, cell, _ in found],
-            "size": 9,
-            "color": style.colour,
-        },
-        hoverinfo="text",
-        hovertext=[
-            hover(f"{axis} = {cell.values[axis].text}", rest, f"{estimate_text(interval)}, seeds {cell.seeds_text}")
-            for _, cell, interval in found
-        ],
-    )
-    if not strong:
-        return [points, mean]
-    whole = [(x, i) for x, _, i in found if i.half_width is not None]
-    if len(whole) > 1 and not categories:
-        return [_band(whole, style.colour), points, mean]
-    mean.error_y = error_bars(i for _, _, i in found)
-    return [points, mean]
+    def _name(self, what: str) -> str:
+        return f"{what}, {safe(self._fixed_text)}" if self.fixed else what
+
+    def _hover(self, cell: Cell, text: str) -> str:
+        return hover(f"{self.axis} = {cell.values[self.axis].text}", self._fixed_text, text)
+
+    @property
+    def _fixed_text(self) -> str:
+        return ", ".join(f"{name} = {text}" for name, text in self.fixed)
 
 
 def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scatter:
-    """The t intervals from value to value of the axis, as an area; a value with one seed has none and is bridged."""
+    """Return the t intervals along the axis as one area; values with a single seed have none and are bridged."""
     upper = [percent(i.mean + (i.half_width or 0.0)) for _, i in found]
     lower = [percent(i.mean - (i.half_width or 0.0)) for _, i in found]
     places = [x for x, _ in found]
@@ -176,13 +196,15 @@ def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scat
     )
 
 
-def _others(section: Section, label: str, cell: Cell, axis: str) -> tuple[tuple[str, str], ...]:
+def _fixed(section: Section, label: str, cell: Cell, axis: str) -> Fixed:
+    """Return the cell's values of the varied axes other than `axis`."""
     return tuple(
-        (name, cell.values[name].text) for name in section.moved(label) if name != axis and name in cell.values
+        (name, cell.values[name].text) for name in section.varied(label) if name != axis and name in cell.values
     )
 
 
 def _extent(cell: Cell, metric: str) -> list[float]:
+    """Return the values and the ends of the interval, which a panel must include."""
     interval = cell.interval(metric, REPORTED_ON)
     if interval is None:
         return []
@@ -192,9 +214,9 @@ def _extent(cell: Cell, metric: str) -> list[float]:
 
 
 def _kind_of_axis(ticks: Sequence[Value]) -> tuple[bool, bool, float]:
-    """Whether the values are categories, whether the axis is logarithmic (a spread of ten times or more), its width.
+    """Return whether the values are categories, whether the axis is logarithmic (ratio of 10 or more), and its width.
 
-    The width of a logarithmic axis is the quotient of its ends, that of a linear one their difference.
+    The width is the ratio of the ends of a logarithmic axis, and the difference of those of a linear one.
     """
     numbers = [value.number for value in ticks if value.number is not None]
     if len(numbers) < len(ticks) or not numbers:
@@ -205,7 +227,7 @@ def _kind_of_axis(ticks: Sequence[Value]) -> tuple[bool, bool, float]:
 
 
 def scale(figure: go.Figure, ticks: Sequence[Value]) -> None:
-    """Marks stand at the values that were tried."""
+    """Set the ticks of the x axis at the values of the sweep, if there are at most 7."""
     categories, logarithmic, _ = _kind_of_axis(ticks)
     if categories:
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=[safe(t.text) for t in ticks])

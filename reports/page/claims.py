@@ -1,4 +1,4 @@
-"""The claims of a run folder on its page: those of its `claims*.toml`, judged; those only in its log, named."""
+"""The claims of a run folder for its page: verdicts for those in `claims*.toml`, names of those only in the log."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ from twinbench.sweeps.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Claims:
-    """Verdicts in the order of files and claims. `problems`: files that cannot be judged, and a broken log."""
+    """Verdicts in the order of files and claims. `problems`: files that could not be judged, and a broken log."""
 
     verdicts: tuple[Verdict, ...] = ()
     files: tuple[str, ...] = ()
-    without_file: tuple[str, ...] = ()  # declared, and the folder holds no file of them
+    without_file: tuple[str, ...] = ()  # declared claims that are in no file of the folder
     problems: tuple[str, ...] = ()
 
 
 def read_folder_claims(run_folder: Path) -> Claims:
-    """Each file is judged by itself, as `twinbench check` does, so that page and command agree."""
+    """Return the verdicts, each file judged by itself as `twinbench check` does, so that page and command agree."""
     files = tuple(sorted(run_folder.glob("claims*.toml")))
     verdicts: list[Verdict] = []
     problems = []
@@ -31,7 +31,7 @@ def read_folder_claims(run_folder: Path) -> Claims:
         try:
             verdicts += check_claims(path, run_folder).verdicts
         except InvalidInput as error:
-            # The path begins with that of the folder, which is no part of what the page says.
+            # The page must not depend on where the folder is.
             problems += [f"{path.name}: {mistake}".replace(f"{run_folder}/", "") for mistake in error.mistakes]
     log = read_log(run_folder)
     if log.problem:
@@ -42,7 +42,7 @@ def read_folder_claims(run_folder: Path) -> Claims:
 
 
 def entries(claims: Claims) -> list[dict[str, object]]:
-    """What the template needs of each verdict."""
+    """Return the values of each verdict for the template."""
     return [
         {
             "name": verdict.claim.name,
@@ -56,7 +56,7 @@ def entries(claims: Claims) -> list[dict[str, object]]:
 
 
 def rows(claims: Claims) -> list[dict[str, str]]:
-    """The verdicts as a table for programs."""
+    """Return the verdicts as rows of a CSV table."""
     return [
         {
             "name": verdict.claim.name,

@@ -1,4 +1,4 @@
-"""Runs side by side: a table per protocol and dataset, a column per run. Nothing is pooled; no protocols share one."""
+"""Runs side by side: one table per protocol and dataset, one column per run and metric. Runs are never pooled."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Key = tuple[str, str]  # protocol hash, dataset fingerprint
 
 
 def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
-    """One entry per protocol and dataset, in the order of the first run that has it."""
+    """Return one table per protocol and dataset, in the order of the first run that has it."""
     found: dict[Key, list[tuple[int, Section]]] = {}
     for number, one in enumerate(shown):
         for section in one.sections:
@@ -27,7 +27,7 @@ def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
 def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, Any]:
     labels = dict.fromkeys(label for _, section in members for label in section.methods)
     names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
-    metrics = members[0][1].metrics  # of one protocol, all
+    metrics = members[0][1].metrics  # the same for all members, which share a protocol
     columns = ["Method", *(f"{name}: {METRICS[m].phrase} ({METRICS[m].unit})" for name in names for m in metrics)]
     rows = [
         [label, *(_cell(section, label, metric) for _, section in members for metric in metrics)] for label in labels

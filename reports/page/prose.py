@@ -1,4 +1,4 @@
-"""The protocol in words, and how to cite and to make again what a page shows."""
+"""The protocol in words, the citation, and the commands that reproduce what a page shows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 
 def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Heading and sentence for each part that the content has; what it lacks is left out, never assumed."""
-    told = [
+    """Return heading and sentence for each part that the content has. Missing parts are left out, never assumed."""
+    parts = [
         ("Data", _data(content.get("dataset") or {})),
         ("Views", _views(content.get("views") or [])),
         ("Backbone", _backbone(content.get("backbone") or {})),
@@ -20,10 +20,10 @@ def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Evaluation", _evaluation(content.get("evaluation") or {})),
         ("Selection", _selection(content)),
         ("Seeds and margin", _demands(content)),
-        ("May be moved", ", ".join(sorted(content.get("movable") or {}))),
+        ("May be varied", ", ".join(sorted(content.get("movable") or {}))),
         ("Not restated", "; ".join(map(str, content.get("not_restated") or []))),
     ]
-    return [(name, text) for name, text in told if text]
+    return [(name, text) for name, text in parts if text]
 
 
 def _data(dataset: Mapping[str, Any]) -> str:
@@ -74,40 +74,41 @@ def _training(training: Mapping[str, Any]) -> str:
         ("weight_decay", "weight decay {}"),
         ("warmup_epochs", "{} epochs of warm-up"),
     )
-    told = [words.format(_plain(training[name])) for name, words in known if training.get(name) is not None]
-    return f"{', '.join(told)}; values that a sweep moved stand with its cells." if told else ""
+    parts = [words.format(_plain(training[name])) for name, words in known if training.get(name) is not None]
+    return f"{', '.join(parts)}; values varied by the sweep are given with its cells." if parts else ""
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> str:
     metrics = evaluation.get("metrics") or {}
-    told = []
+    probes = []
     if KNN.name in metrics or evaluation.get("knn_neighbours"):
-        told.append(f"weighted kNN with k out of {_plain(evaluation.get('knn_neighbours', '–'))}")
+        probes.append(f"weighted kNN with k from {_plain(evaluation.get('knn_neighbours', '–'))}")
     if LINEAR.name in metrics or evaluation.get("linear_epochs"):
-        told.append(f"a linear probe of {_plain(evaluation.get('linear_epochs', '–'))} epochs")
+        probes.append(f"a linear probe of {_plain(evaluation.get('linear_epochs', '–'))} epochs")
     if RIDGE.name in metrics:
-        told.append(f"ridge regression with {len(evaluation.get('ridge_penalties') or RIDGE_PENALTIES)} penalties")
-    return f"On frozen features: {and_(told)}." if told else ""
+        probes.append(f"ridge regression with {len(evaluation.get('ridge_penalties') or RIDGE_PENALTIES)} penalties")
+    return f"On frozen features: {and_(probes)}." if probes else ""
 
 
 def _selection(content: Mapping[str, Any]) -> str:
     if "selected_on" not in content:
         return ""
-    weights = {"last": "the weights after the last epoch", "best_on_test": "the weights that were best on test"}
+    weights = {"last": "after the last epoch", "best_on_test": "that are best on test"}
     checkpoint = str(content.get("checkpoint", "last"))
     return (
-        f"Among candidates {content['selected_on']} data selects; reported are {weights.get(checkpoint, checkpoint)}."
+        f"Candidates are selected on {content['selected_on']} data; results are of the weights "
+        f"{weights.get(checkpoint, checkpoint)}."
     )
 
 
 def _demands(content: Mapping[str, Any]) -> str:
-    told = []
+    demands = []
     if "minimum_seeds" in content:
-        told.append(f"at least {content['minimum_seeds']} {plural('seed', int(content['minimum_seeds']))} per cell")
+        demands.append(f"at least {content['minimum_seeds']} {plural('seed', int(content['minimum_seeds']))} per cell")
     if content.get("margin") is not None:
         points = 100 * content["margin"]
-        told.append(f"a difference below {points:g} {plural('point', points)} in top-1 does not matter")
-    return f"{'; '.join(told)}." if told else ""
+        demands.append(f"a difference below {points:g} {plural('point', points)} in top-1 does not matter")
+    return f"{'; '.join(demands)}." if demands else ""
 
 
 def _plain(value: Any) -> str:
@@ -116,11 +117,11 @@ def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-# --- citing and making again ----------------------------------------------------------------------------------------
+# --- citing and reproducing -------------------------------------------------------------------------------------------
 
 
 def citation(run_name: str, section: Section) -> str:
-    """What a paper has to name so that its reader finds these numbers."""
+    """Return what a paper must name so that its readers can find these numbers."""
     return (
         f"{run_name or 'This run'} under protocol {section.protocol_id}, dataset {section.dataset_fingerprint}, "
         f"{and_([f'commit {commit}' for commit in _commits(section)]) or 'commit unknown'}, twinbench."
@@ -128,27 +129,35 @@ def citation(run_name: str, section: Section) -> str:
 
 
 def commands(given: Sequence[str], section: Section) -> list[tuple[str, str]]:
-    """What each is for, and the command; DIR is the run folder. `given`: those that the folder was run by."""
-    told = [_checkout(commit) for commit in _commits(section)]
-    if any(trial["planned"] for trial in section.trials):  # else the plan, and its commands, are of another protocol
+    """Return purpose and command, with DIR for the run folder. `given`: the commands that made the run folder."""
+    made = [_checkout(commit) for commit in _commits(section)]
+    if any(
+        trial["planned"] for trial in section.trials
+    ):  # otherwise the plan and its commands belong to another protocol
         for number, command in enumerate(given, 1):
             counted = f", {number} of {len(given)} commands" if len(given) > 1 else ""
-            withheld = f"; {WITHHELD} stands for what may be a secret" if WITHHELD in command else ""
-            told.append((f"The run, as it was asked for{counted}{withheld}", command))
+            withheld = f"; {WITHHELD} replaces what may be a secret" if WITHHELD in command else ""
+            made.append((f"Run the sweep{counted}{withheld}", command))
     return [
-        *told,
-        ("This page and its tables from the records", "twinbench report DIR"),
-        ("One archive with all that is behind it", "twinbench bundle DIR --out run.bundle.tar.gz"),
-        ("The accuracies from the outputs of every example", "twinbench verify run.bundle.tar.gz --level aggregate"),
-        ("Trials again, drawn by a seed of your choice", "twinbench verify run.bundle.tar.gz --level rerun --seed 1"),
+        *made,
+        ("Make this page and its tables from the records", "twinbench report DIR"),
+        ("Pack everything behind it into one archive", "twinbench bundle DIR --out run.bundle.tar.gz"),
+        (
+            "Recompute the accuracies from the per-example outputs",
+            "twinbench verify run.bundle.tar.gz --level aggregate",
+        ),
+        (
+            "Run trials again, drawn with a seed of your choice",
+            "twinbench verify run.bundle.tar.gz --level rerun --seed 1",
+        ),
     ]
 
 
 def _checkout(commit: str) -> tuple[str, str]:
-    """Of a checkout that differed from its commit, git knows the commit alone."""
+    """Return purpose and command for one commit; uncommitted changes cannot be checked out."""
     known = commit.removesuffix("+changes")
-    told = "The code that ran" if known == commit else "The code that ran, but for changes that are in no commit"
-    return told, f"git checkout {known}"
+    purpose = "Check out the code" if known == commit else "Check out the code, without its uncommitted changes"
+    return purpose, f"git checkout {known}"
 
 
 def _commits(section: Section) -> list[str]:

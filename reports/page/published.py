@@ -1,4 +1,4 @@
-"""Published numbers of the same dataset and metric, for the page: beside the measured ones, and never among them."""
+"""Published numbers for the same dataset and metrics, for the page; kept apart from measured numbers."""
 
 import pandas as pd
 
@@ -8,11 +8,11 @@ from twinbench.reports.tables.published import PublishedTable, PublishedValue, p
 from twinbench.sweeps.metrics import METRICS, metric_names
 
 COLUMNS = ("Method", "Metric", "Reported (%)", "Settings", "Seeds", "Selected on", "Source", "File")
-FOLDER = "twinbench/reports/reported"  # of the installed package; the column File names the files in it
+FOLDER = "twinbench/reports/reported"  # in the installed package; the column File gives the names of its files
 
 
 def reported(section: Section) -> pd.DataFrame:
-    """One row per published value that is of the section's dataset and of a metric that it measures."""
+    """Return one row per published value of the section's dataset and of a probe metric."""
     dataset = str((section.content.get("dataset") or {}).get("name", ""))
     rows = [
         _row(name, table, value)
@@ -24,7 +24,7 @@ def reported(section: Section) -> pd.DataFrame:
 
 
 def files(frame: pd.DataFrame) -> str:
-    """The files that the rows are from, a line each."""
+    """Return the paths of the rows' files, one per line."""
     return "\n".join(f"{FOLDER}/{name}" for name in dict.fromkeys(frame["File"]))
 
 

@@ -1,4 +1,4 @@
-"""What the page's template needs of a run and of each of its sections: plain values, in the order of the page."""
+"""The values that the page's templates take for a run and for each of its sections, in the order of the page."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from twinbench.sweeps.metrics import METRICS, VALIDATION_CURVE
 
 @dataclass(frozen=True)
 class ShownRun:
-    """One run folder as the page takes it in. `logs`: the end of each trial's log, by trial."""
+    """One run folder as read for the page. `logs`: the last lines of each trial's log, by trial id."""
 
     run: Run
     sections: tuple[Section, ...]
@@ -32,7 +32,7 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class Group:
-    """Panels under one heading, and the query that gives their numbers."""
+    """Panels under one heading, with the query that gives their numbers."""
 
     key: str
     title: str
@@ -44,7 +44,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, with the same as CSV and what is behind it: the query, or else what `behind` names."""
+    """A table of texts, the same table as CSV, and the query that gives it. `source` is the label of `query`."""
 
     key: str
     caption: str
@@ -52,11 +52,11 @@ class Table:
     rows: list[list[Any]]
     csv: str
     query: str
-    behind: str = "Query"
+    source: str = "Query"
 
 
 def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
-    """One run: its question, answer, claims and sections."""
+    """Return the values for one run: its question, summary, claims and sections."""
     prefix = f"r{number}" if several else ""
     claims = shown.claims
     heading = shown.run.name or f"run {number}"
@@ -74,7 +74,7 @@ def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
         "without_file": list(claims.without_file),
         "set_aside": _plain_table(
             f"{prefix}set-aside-table",
-            "Files in the run folder that could not be taken in; their numbers are not in this report",
+            "Files in the run folder that could not be read; their numbers are not in this report",
             shown.run.set_aside,
             queries.SET_ASIDE,
         ),
@@ -85,32 +85,40 @@ def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
 
 
 def _answer(shown: ShownRun) -> list[str]:
-    """One paragraph. With claims their verdicts and nothing else; without, what the seeds of each protocol tell."""
+    """Return the sentences of the summary: the verdicts of claims, or else what the seeds of each protocol show."""
     if shown.claims.verdicts:
         return summary.from_verdicts(shown.claims.verdicts)
-    told = [summary.from_seeds(section) for section in shown.sections]
-    if len(told) < 2:
-        return told[0] if told else []
-    sentences = told[0][:1]  # that no claim was declared; it is said once
-    for section, one in zip(shown.sections, told, strict=True):
+    found = [summary.from_seeds(section) for section in shown.sections]
+    if len(found) < 2:
+        return found[0] if found else []
+    sentences = found[0][:1]  # that no claims were declared, which all sections begin with
+    for section, one in zip(shown.sections, found, strict=True):
         sentences += [f"Under protocol {section.protocol_id}:", *one[1:]]
     return sentences
 
 
 def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
-    """One protocol and dataset: every part of the page in its order."""
-    run, metric = shown.run, section.selected_by[0]
-    groups = {name: grouping(section, name) for name in section.metrics}
-    provenance = frames.provenance(run, section)
-    drawn = curves.Drawn(run, section)
-    room = len(section.trials) / max(1, len(run.trials))
+    """Return the values for one protocol and dataset."""
     return {
         "id": key,
         "heading": section.protocol_id,
         "fingerprint": section.dataset_fingerprint,
+        "axes": list(section.axes),
         "facts": summary.facts(section),
         "selection": summary.selection_words(section),
         "notes": summary.notes(section),
+        **_accuracy_part(shown.run, section, key),
+        **_trials_part(shown, section, key),
+        **_protocol_part(shown.run, section, key),
+    }
+
+
+def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, Any]:
+    """Return the tables and figures of accuracy, cost and diagnostics."""
+    metric = section.selected_by[0]
+    groups = {name: grouping(section, name) for name in section.metrics}
+    drawn = curves.Drawn(run, section)
+    return {
         "methods": methods_table(section, groups, key),
         "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
         "metric": METRICS[metric].phrase,
@@ -121,12 +129,26 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "importance": _importance(section, metric, key),
         "cost": _keyed(key, [_cost(section, metric)]),
         "devices": cost.devices(section),
+        "costs": _table(
+            f"{key}-costs",
+            "Cost of the recorded trials, including failed ones",
+            frames.display_costs(frames.costs(section)),
+            frames.costs(section),
+            queries.costs(section),
+        ),
         "learning": _keyed(key, [_learning(section, drawn)]),
         "diagnostics": _keyed(key, [_diagnostics(section, drawn)]),
         "correlations": _correlations(run, section, metric, key),
         "least_trials": cost.LEAST_TRIALS,
         "cells": cells_table(section, key),
-        "trials": trials_data(run, section, shown.logs, room),
+    }
+
+
+def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
+    """Return the table of all trials, and those that failed or have no record."""
+    share = len(section.trials) / max(1, len(shown.run.trials))
+    return {
+        "trials": trials_data(shown.run, section, shown.logs, share),
         "colours": {label: style.colour for label, style in _looks(section).items()},
         "trials_query": queries.command(queries.trials(section)),
         "failures": records(frames.failures(section)),
@@ -134,22 +156,29 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "failures_query": queries.command(queries.ended(section, NOT_DONE)),
         "missing": _plain_table(
             f"{key}-missing-table",
-            "Trials that were planned and have no record",
+            "Planned trials without a record",
             frames.missing(section),
             queries.ended(section, ("missing",)),
         ),
+    }
+
+
+def _protocol_part(run: Run, section: Section, key: str) -> dict[str, Any]:
+    """Return how the numbers were made: protocol, deviations, selection, environment, and how to reproduce them."""
+    provenance = frames.provenance(run, section)
+    return {
         "deviations": _deviations(section, key),
         "reported": _reported(section, key),
         "measurements": _plain_table(
             f"{key}-measurements",
-            "What was measured, how, and what selected it",
+            "Metrics, their variants, and the splits they were selected on",
             frames.measurements(run, section),
             queries.measurements(section),
         ),
         "words": prose.protocol_in_words(section.content),
         "protocol": _plain_table(
             f"{key}-protocol-table",
-            "The protocol's content",
+            "Content of the protocol",
             frames.protocol_values(section),
             queries.protocol(section),
         ),
@@ -158,21 +187,13 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
         "provenance_query": queries.command(queries.provenance(section)),
         "differing": list(dict.fromkeys(row["what"] for row in records(provenance) if row["differs"] == "differs")),
         "code_is_unknown": any(row["differs"] == NOT_COMPARABLE for row in records(provenance)),
-        "costs": _table(
-            f"{key}-costs",
-            "What the recorded trials cost, failed ones included",
-            frames.display_costs(frames.costs(section)),
-            frames.costs(section),
-            queries.costs(section),
-        ),
         "citation": prose.citation(run.name, section),
         "commands": prose.commands(run.commands, section),
-        "axes": list(section.axes),
     }
 
 
 def _holds_out(section: Section) -> bool:
-    """Whether there are validation images; a protocol of which nothing is known is taken to have some."""
+    """Return whether the protocol holds out validation images; an unknown protocol is assumed to do so."""
     return bool(section.content.get("dataset", {}).get("validation_fraction", True))
 
 
@@ -180,7 +201,7 @@ def _holds_out(section: Section) -> bool:
 
 
 def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) -> dict[str, Any]:
-    """The methods, baselines apart; beside each value the letters of its groups, bold where the seeds separate it."""
+    """Return the table of methods: baselines separate, letters of the groups, bold for a significant leader."""
     frame = frames.methods_table(section)
     shown = frames.display(frame)
     of_column = {METRICS[name].heading: one for name, one in groups.items() if len(one.order) > 1}
@@ -208,7 +229,7 @@ def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) ->
 
 
 def cells_table(section: Section, key: str) -> dict[str, Any]:
-    """Every cell, baselines apart."""
+    """Return the table of all cells, with the baselines in a group of their own."""
     splits = sorted({section.selected_by[1], REPORTED_ON})
     frame = frames.cells_table(section)
     shown = frames.display(frame)
@@ -228,23 +249,23 @@ def cells_table(section: Section, key: str) -> dict[str, Any]:
 
 
 def _groups_text(groups: Grouping) -> str:
-    """ "Linear top-1: simclr lies above every other; a and b cannot be told apart." """
+    """Return "Linear top-1: simclr is significantly above every other; a and b are not significantly different." """
     name = METRICS[groups.metric].title
     if len(groups.order) < 2:
         return f"{name}: one method, nothing to compare."
-    told = [f"{groups.leader} lies above every other"] if groups.leader else []
-    told += [f"{summary.and_(group)} cannot be told apart" for group in groups.groups]
-    return f"{name}: {'; '.join(told) or 'every pair is told apart'}."
+    found = [f"{groups.leader} is significantly above every other"] if groups.leader else []
+    found += [f"{summary.and_(group)} are not significantly different" for group in groups.groups]
+    return f"{name}: {'; '.join(found) or 'every pair is significantly different'}."
 
 
 def _importance(section: Section, metric: str, key: str) -> Table | None:
     frame = grids.importance(section, metric)
     if frame.empty:
         return None
-    axes = [axis for axis in section.axes if any(axis in section.moved(label) for label in section.methods)]
+    axes = [axis for axis in section.axes if any(axis in section.varied(label) for label in section.methods)]
     return _table(
         f"{key}-importance-table",
-        f"How much each axis matters to {METRICS[metric].phrase} on {REPORTED_ON}",
+        f"Importance of each axis for {METRICS[metric].phrase} on {REPORTED_ON}",
         grids.display_importance(frame),
         frame,
         queries.against_axis(section, axes, metric),
@@ -257,7 +278,7 @@ def _correlations(run: Run, section: Section, metric: str, key: str) -> Table | 
         return None
     return _table(
         f"{key}-correlations-table",
-        f"Spearman's rank correlation of each diagnostic at the end of training with {METRICS[metric].phrase} on "
+        f"Spearman rank correlation of each diagnostic at the end of training with {METRICS[metric].phrase} on "
         f"{REPORTED_ON}, over the trials of a method",
         cost.display_correlations(frame),
         frame,
@@ -269,16 +290,16 @@ def _reported(section: Section, key: str) -> Table | None:
     frame = published.reported(section)
     if frame.empty:
         return None
-    caption = "Reported by others, not measured here: one dataset and metric, other protocols"
+    caption = "Published numbers for this dataset, measured elsewhere under other protocols"
     table = _table(f"{key}-reported-table", caption, frame, frame, "")
-    return replace(table, query=published.files(frame), behind="Files")
+    return replace(table, query=published.files(frame), source="Files")
 
 
 def _deviations(section: Section, key: str) -> Table:
     names = ["key", "value", "protocol_value", "reason"]
     rows = [[frames.plain_text(one[name]) for name in names] for one in section.deviations]
     frame = pd.DataFrame(rows, columns=pd.Index(names), dtype=object)
-    caption = "Every number above carries these deviations from the protocol"
+    caption = "Deviations from the protocol, which apply to every number above"
     return _plain_table(f"{key}-deviations-table", caption, frame, queries.deviations(section))
 
 
@@ -350,7 +371,7 @@ def _diagnostics(section: Section, drawn: curves.Drawn) -> Group:
 
 
 def _legend(section: Section) -> list[tuple[str, Style]]:
-    """Label and look of every method that trains; baselines have no curves."""
+    """Return label and style of every trained method; baselines have no curves."""
     return [(label, style) for label, style in _looks(section).items() if not section.chosen[label].is_baseline]
 
 
@@ -360,14 +381,14 @@ def _looks(section: Section) -> dict[str, Style]:
 
 
 def _curve_note(section: Section) -> str:
-    shown = "all trials; those of cells that were not chosen are faint"
+    shown = "all trials, with those of other cells faint"
     if len(section.trials) > curves.MANY_TRIALS:
         shown = "the trials of the chosen cells"
-    return f"A line per trial, one per seed. The losses show {shown}; the panel of all methods shows the chosen cells."
+    return f"One line per trial. The panel of all methods shows the chosen cells; the panels of losses show {shown}."
 
 
 def _keyed(key: str, groups: Iterable[Group]) -> list[Group]:
-    """The groups with an id for every panel: by place, so that no name gets into one."""
+    """Return the groups with an id for every panel, numbered by position so that no name can enter an id."""
     return [
         replace(
             group,

@@ -1,7 +1,7 @@
-"""Every trial of a section for the page's table: columns that a script sorts and filters, and what a trial opens to.
+"""The trials of a section for the page's script: the columns of its table, and the details of each trial.
 
-The columns stand once, each as its distinct values and a number per trial, so that a thousand trials stay small.
-Curves are thinned to what fits; the database has them whole.
+Columns are stored as their distinct values and one index per trial, so that a thousand trials stay small. Curves are
+thinned to fit the page; the database has every point.
 """
 
 import math
@@ -17,9 +17,9 @@ from twinbench.reports.tables.frames import PROVENANCE
 from twinbench.results.bundles.write import blacked_out
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
-CURVE_POINTS = 200_000  # of all trials of a page together: at most 2 MB
-FEWEST_POINTS = 5  # a curve of fewer says nothing; then the trials open without
-MOST_LOGS = 1_000  # trials of which the page shows the end of the log
+CURVE_POINTS = 200_000  # in all curves of a page together, about 2 MB at most
+FEWEST_POINTS = 5  # if curves must be thinned to fewer, the page has none
+MOST_LOGS = 1_000  # with more trials, the page shows no logs
 LOG_LINES, LOG_BYTES = 12, 1_500
 
 _ATTEMPT_LOG = re.compile(r"attempt-(\d{4,})\.log")
@@ -28,7 +28,7 @@ Column = dict[str, Any]
 
 
 def read_log_tails(run_folder: Path, trial_ids: Sequence[str]) -> dict[str, str]:
-    """The last lines that the last attempt at each trial printed; nothing where trials are too many to show."""
+    """Return the end of the log of each trial's last attempt, by trial id; empty if there are more than MOST_LOGS."""
     if len(trial_ids) > MOST_LOGS:
         return {}
     tails = {trial_id: _log_tail(run_folder / "trials" / trial_id) for trial_id in trial_ids}
@@ -47,11 +47,11 @@ def _log_tail(folder: Path) -> str:
     except OSError:
         return ""
     lines = text.splitlines()[-LOG_LINES:]
-    return str(blacked_out("\n".join(lines)))  # a page is passed on more lightly than a log is
+    return str(blacked_out("\n".join(lines)))  # pages are shared more freely than logs
 
 
 def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: float = 1.0) -> dict[str, Any]:
-    """What the page's script needs, as plain JSON types. `share`: of the page's room for curves."""
+    """Return the data for the page's script as JSON types. `share`: the section's fraction of CURVE_POINTS."""
     trials = [(cell, trial) for cell in section.cells for trial in cell.trials]
     ids = [str(trial["trial_id"]) for _, trial in trials]
     return {
@@ -72,9 +72,9 @@ def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: floa
 
 
 def column(name: str, values: Sequence[Any], filtered: bool = False, digits: int | None = None) -> Column:
-    """`all` of one value, or distinct values `of` and places `at` them, or `each`: whichever is shortest.
+    """Return a column in its shortest form: `all` (one value), `of` and `at` (distinct values, indices), or `each`.
 
-    `digits`: how many are shown after the point.
+    `digits`: the number of decimals shown.
     """
     distinct = list(dict.fromkeys(values))
     head: Column = {"name": name} | ({"filter": True} if filtered else {})
@@ -94,9 +94,9 @@ Trials = Sequence[tuple[Cell, Record]]
 
 def _main(section: Section, trials: Trials) -> list[Column]:
     chosen = {cell.cell_id for cell in section.chosen.values()}
-    moved = [axis for axis in section.axes if any(axis in section.moved(label) for label in section.methods)]
+    varied = [axis for axis in section.axes if any(axis in section.varied(label) for label in section.methods)]
     columns = [column("Method", [cell.label for cell, _ in trials], filtered=True)]
-    columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in moved]
+    columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in varied]
     columns.append(column("Seed", [trial["seed"] for _, trial in trials]))
     columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
     for metric in section.metrics:
@@ -111,7 +111,7 @@ def _main(section: Section, trials: Trials) -> list[Column]:
 
 
 def _value(cell: Cell, axis: str) -> float | str | None:
-    """Numbers as such, so that they sort by size."""
+    """Return the value of an axis, as a number where it is one, so that it sorts by size."""
     value = cell.values.get(axis)
     if value is None:
         return None
@@ -144,9 +144,8 @@ def _measured(run: Run, ids: Sequence[str]) -> list[Column]:
     for trial_id, name, variant, split, value, on, candidates, selected in metrics.itertuples(index=False, name=None):
         if trial_id not in known:
             continue
-        how = f"; {selected}, on {on} out of {candidates}" if isinstance(on, str) and on else ""
-        told = f"{value:.4f}, {variant}{how}"
-        found.setdefault(f"{name}, {split}", {})[trial_id] = told
+        how = f"; {selected}, selected on {on} from {candidates} candidates" if isinstance(on, str) and on else ""
+        found.setdefault(f"{name}, {split}", {})[trial_id] = f"{value:.4f}, {variant}{how}"
     return [column(name, [values.get(trial_id) for trial_id in ids]) for name, values in sorted(found.items())]
 
 
@@ -154,7 +153,7 @@ def _cost(trials: Trials) -> list[Column]:
     return [
         column("training (s)", [_rounded(trial["train_seconds"], 1, 1) for _, trial in trials]),
         column("one update alone (ms)", [_rounded(trial["solo_step_seconds"], 1e-3, 3) for _, trial in trials]),
-        column("trials in its process", [trial["pack"] for _, trial in trials]),
+        column("trials in the same process", [trial["pack"] for _, trial in trials]),
         column("evaluation (s)", [_rounded(trial["evaluation_seconds"], 1, 1) for _, trial in trials]),
         column("images seen", [trial["images_seen"] for _, trial in trials]),
         column("peak memory (GiB)", [_rounded(trial["peak_memory_bytes"], 2**30, 3) for _, trial in trials]),
@@ -189,9 +188,9 @@ def _texts(trials: Trials, name: str) -> dict[str, str]:
 
 
 def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
-    """By name: for each trial that has it, its place in `ids`, that of its epochs in `epochs`, and its values.
+    """Return curves by name as triples: the trial's index in `ids`, the index of its epochs in `epochs`, its values.
 
-    `thinned` where some were left out.
+    `thinned` says whether points were left out, `left_out` that there are no curves for lack of room.
     """
     frame = run.curves[run.curves["trial_id"].isin(set(ids))]
     names = sorted(set(frame["name"]), key=lambda name: (name.startswith(DIAGNOSTICS), name))

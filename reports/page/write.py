@@ -1,4 +1,4 @@
-"""`write_report`: one page that opens from a disk, and its tables as CSV. Equal records, equal bytes."""
+"""`write_report` writes one self-contained HTML page and its tables as CSV. Equal records give equal bytes."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ __all__ = ["csv_text", "page", "table_files", "write_report", "write_reports"]
 
 REPORT = "report"
 
-# Nothing on the page may ask anything of anyone: no logo that links out, no button that uploads the data.
+# The page must make no network request: no logo that links out, no button that uploads the data.
 PLOTLY_CONFIG = {
     "displaylogo": False,
     "showSendToCloud": False,
@@ -39,14 +39,14 @@ PLOTLY_CONFIG = {
     "displayModeBar": False,
 }
 
-# Those in LaTeX are of earlier versions.
+# Files this module may delete. LaTeX tables were written here by earlier versions.
 _OURS = re.compile(r"(methods|cells|failures|missing|provenance|costs)(-[0-9a-f]{8})?\.(csv|tex)")
 
 
 def write_report(run_folder: Path | str, logs: bool = True) -> Path:
-    """Ingest what is new, write report/index.html and report/tables/, and return the page's path.
+    """Ingest new records, write report/index.html and report/tables/, and return the path of the page.
 
-    `logs`: whether trials open to the end of their log, which is no record. Without, the page follows from records,
+    `logs`: whether the page includes the end of each trial's log. Without logs, the page is determined by records,
     claims and declarations alone.
     """
     run_folder = Path(run_folder)
@@ -60,18 +60,18 @@ def write_report(run_folder: Path | str, logs: bool = True) -> Path:
             written.add(name)
     for path in (folder / "tables").glob("*"):
         if _OURS.fullmatch(path.name) and path.name not in written:
-            path.unlink()  # of a protocol that is no longer in the folder: stale numbers get pasted into papers
+            path.unlink()  # the protocol is no longer in the folder; a stale table could end up in a paper
     return write_bytes_atomically(folder / "index.html", page([shown]).encode("utf-8"))
 
 
 def write_reports(run_folders: Sequence[Path | str], out_folder: Path | str) -> Path:
-    """One page of several runs side by side, in `out_folder`; each run's own report stays as it is."""
+    """Write one page of several runs side by side into `out_folder`; the runs' own reports are not changed."""
     shown = [read_shown(Path(folder), logs=True) for folder in run_folders]
     return write_bytes_atomically(Path(out_folder) / "index.html", page(shown).encode("utf-8"))
 
 
 def read_shown(run_folder: Path, logs: bool) -> ShownRun:
-    """All that the page shows of one run folder."""
+    """Return everything the page shows of one run folder, after ingesting new records."""
     with ResultStore(run_folder) as store:
         store.ingest()
         run = read_run(store)
@@ -85,7 +85,7 @@ def read_shown(run_folder: Path, logs: bool) -> ShownRun:
 
 
 def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
-    """The contents of the CSV files of one section, by file name. `twinbench paper` writes the tables for LaTeX."""
+    """Return the content of the section's CSV files by file name."""
     return {f"{name}{suffix}.csv": csv_text(frame) for name, frame in frames.exact(run, section).items()}
 
 
@@ -93,7 +93,7 @@ def table_files(run: Run, section: Section, suffix: str = "") -> dict[str, str]:
 
 
 def page(shown: Sequence[ShownRun]) -> str:
-    """The whole page as text, of one run or of several side by side."""
+    """Return the HTML of the page for one run, or for several runs side by side."""
     several = len(shown) > 1
     runs = [run_part(one, number, several) for number, one in enumerate(shown, 1)]
     title = shown[0].run.question or shown[0].run.name or "twinbench report"
@@ -111,12 +111,12 @@ def page(shown: Sequence[ShownRun]) -> str:
 
 
 def _figure_json(panel: Panel) -> str:
-    # engine="json": plotly takes orjson where it is installed, whose bytes differ.
+    # By default plotly uses orjson if it is installed, which writes other bytes.
     return _escaped(plotly.io.to_json(panel.figure, validate=False, engine="json"))
 
 
 def for_script(content: Any) -> str:
-    """JSON that may stand inside a <script> element: nothing in it can end that element or begin another."""
+    """Return JSON that is safe inside a <script> element: it cannot end that element or begin another."""
     return _escaped(json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
@@ -126,11 +126,11 @@ def _escaped(text: str) -> str:
 
 
 def _short_id(section: Section) -> str:
-    """Eight hex digits that tell sections apart by protocol and dataset."""
+    """Return eight hex digits that identify the section's protocol and dataset."""
     return digest([section.protocol_hash, section.dataset_fingerprint])[:8]
 
 
-@functools.cache  # compiling it takes longer than filling it in
+@functools.cache  # compiling the template takes longer than rendering it
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),

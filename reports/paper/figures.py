@@ -1,4 +1,4 @@
-"""Which figures a paper gets, each a row of the page's panels."""
+"""The figures of a paper, each made of panels of the page."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -13,7 +13,7 @@ from twinbench.sweeps.metrics import METRICS
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """Panels under one key; `title` says in a few words what they show, `note` what they rest on."""
+    """Panels under one key. `title` says what they show, `note` how to read them."""
 
     key: str
     title: str
@@ -23,14 +23,15 @@ class PaperFigure:
 
     @property
     def alternative(self) -> str:
+        """Return a description of the panels in words."""
         return " ".join(f"{panel.alternative.rstrip('. ')}." for panel in self.panels)
 
 
 def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
-    """Every figure that the section gives."""
+    """Return every figure of the section that has panels."""
     legend, n, metric = tuple(_legend(section)), _seeds(section), section.selected_by[0]
     bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({n})."
-    lines = "A line per trial, one per seed; its end is marked."
+    lines = "One line per trial, with a marker at its end."
     made = [
         PaperFigure(
             f"sensitivity-{axis}",
@@ -46,7 +47,7 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
             "cost",
             "Accuracy against cost",
             tuple(cost.cost_panels(section, metric)),
-            f"{bars} Unfilled, without theirs: cells that were not chosen. Dotted: the Pareto front of the means."
+            f"{bars} Unfilled markers, without intervals: other cells. Dotted: the Pareto front of the means."
             f"{_devices(section)}",
             legend,
         )
@@ -58,21 +59,21 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     made += [
         PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, legend),
         PaperFigure("curves-loss", "Training loss by epoch", tuple(losses), lines),
-        PaperFigure("diagnostics", "Collapse by epoch", tuple(curves.diagnostics(drawn)), lines, legend),
+        PaperFigure("diagnostics", "Collapse diagnostics by epoch", tuple(curves.diagnostics(drawn)), lines, legend),
     ]
     made += heat_maps(section, metric)
     return [figure for figure in made if figure.panels]
 
 
 def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
-    """For each pair of axes, a panel per method that crossed them."""
+    """Return one figure per pair of axes, with a panel per method that crossed them."""
     made = []
     for axes in combinations(section.axes, 2):
-        labels = [label for label in section.methods if set(axes) <= section.moved(label).keys()]
+        labels = [label for label in section.methods if set(axes) <= section.varied(label).keys()]
         found = {label: grids.heat_map(section, label, axes, metric) for label in labels}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
         title = f"{METRICS[metric].heading} on {REPORTED_ON} by {axes[0]} and {axes[1]}"
-        note = f"Means over seeds ({_seeds(section)}). Each panel has its own range of colours."
+        note = f"Means over seeds ({_seeds(section)}). Each panel has its own colour scale."
         made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, tuple(panels), note))
     return made
 

@@ -56,7 +56,7 @@ def query_of(number: Number) -> str:
 
 
 def _head(table: PaperTable) -> str:
-    lines = [f"% Made by twinbench from records alone. Needs {PACKAGES}"]
+    lines = [f"% Made by twinbench from records. Needs {PACKAGES}"]
     lines += ["% Above each row: the queries that give its numbers again, where the shell knows the run folders:"]
     lines += [f"%   {source.variable}=...  # {escape(source.words)}" for source in table.sources]
     return "\n".join([*lines, ""])

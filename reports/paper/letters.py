@@ -1,4 +1,4 @@
-"""Which numbers of a table the statistics tell apart, marked in the table: letters, daggers, bold; and heat shades."""
+"""Marks on the numbers of a table: letters, daggers and bold for significant differences; shades for heat maps."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -8,11 +8,11 @@ from twinbench.reports.statistics import separation
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
 
-MOST_COMPARED = 26  # rows with letters of their own: a table of more says nothing by them
+MOST_COMPARED = 26  # rows; in a longer table letters would not be readable
 
 
 def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
-    """Letters in each column for methods that were not told apart; bold for one that leads them all."""
+    """Return the table with letters per column, shared by methods that do not differ significantly; leaders in bold."""
     baselines = {label for section in sections for label, cell in section.chosen.items() if cell.is_baseline}
     rows = [list(row.numbers) for row in table.rows]
     found = False
@@ -26,15 +26,15 @@ def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
             continue
         found = True
         order = separation.by_mean((name, number.interval.mean) for name, number in places.items() if number.interval)
-        apart = separation.told_apart({name: _by_seed(number) for name, number in places.items()})
-        for name, group in separation.letters(apart, order).items():
-            leads = separation.leads(apart, order) and name == order[0]
+        different = separation.significantly_different({name: _by_seed(number) for name, number in places.items()})
+        for name, group in separation.letters(different, order).items():
+            leads = separation.leads(different, order) and name == order[0]
             rows[int(name)][column] = replace(places[name], group=group, leads=leads)
     return _renumbered(table, rows, _LETTERS_NOTE if found else "")
 
 
 def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
-    """A dagger at each cell that was not told apart from the chosen one, in each metric."""
+    """Return the table with a dagger, per metric, at each cell not significantly different from the chosen one."""
     rows = [list(row.numbers) for row in table.rows]
     for metric in {number.metric for row in table.rows for number in row.numbers}:
         places = {
@@ -46,9 +46,11 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
         names = {"chosen" if number.cell is chosen else f"{r},{c}": (r, c) for (r, c), number in places.items()}
         if "chosen" not in names:
             continue
-        apart = separation.told_apart({name: _by_seed(places[at]) for name, at in names.items()}, "chosen")
+        different = separation.significantly_different(
+            {name: _by_seed(places[at]) for name, at in names.items()}, "chosen"
+        )
         for name, (r, c) in names.items():
-            if name != "chosen" and not apart[frozenset(("chosen", name))]:
+            if name != "chosen" and not different[frozenset(("chosen", name))]:
                 rows[r][c] = replace(rows[r][c], group="†")
             elif name == "chosen":
                 rows[r][c] = replace(rows[r][c], group="*" if not table.tail else "")
@@ -56,12 +58,13 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
 
 
 _LETTERS_NOTE = (
-    f"Methods that share a letter were not told apart at {1 - CONFIDENCE:.0%}: t tests of all pairs of methods of a "
-    "column, paired by seed where they share seeds, Holm-adjusted. Bold: told apart from every other method."
+    f"Methods that share a letter are not significantly different at {1 - CONFIDENCE:.0%}: t tests of all pairs of "
+    "methods in a column, paired by seed where they share seeds, Holm-adjusted. Bold: significantly different from "
+    "every other method."
 )
 _DAGGER_NOTE = (
-    f"† Not told apart from the chosen cell at {1 - CONFIDENCE:.0%}: t tests of it against every other cell, paired by "
-    "seed, Holm-adjusted."
+    f"† Not significantly different from the chosen cell at {1 - CONFIDENCE:.0%}: t tests of the chosen cell against "
+    "every other cell, paired by seed, Holm-adjusted."
 )
 
 
@@ -76,6 +79,7 @@ def _by_seed(number: Number) -> dict[int, float]:
 
 
 def shaded(rows: Sequence[Row]) -> Iterable[Row]:
+    """Return the rows with each number's shade: 0 at the smallest mean of the table, 1 at the largest."""
     means = [number.interval.mean for row in rows for number in row.numbers if number.interval]
     low, spread = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the tables of a paper are made of, and such a table as a frame."""
+"""The parts of a paper's tables, and a table as a data frame."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ DATASET = "dataset"
 
 @dataclass(frozen=True)
 class Source:
-    """A section, and which of the run folders it is from."""
+    """A section, and the run folder it is from."""
 
     run: str
     section: Section
     number: int = 1
-    variable: str = "DIR"  # of a shell, that the queries take for the run folder
+    variable: str = "DIR"  # the shell variable for the run folder in printed queries
 
     @property
     def words(self) -> str:
@@ -32,17 +32,17 @@ class Source:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that any cell has."""
+        """Return the probe metrics that were measured in any cell."""
         found = {key for cell in self.section.cells for key in cell.measured}
         return [metric for metric in metric_names("probe") if (metric, REPORTED_ON) in found]
 
 
 @dataclass(frozen=True)
 class Number:
-    """A mean over a cell's seeds with its interval, as a fraction. Without a cell or an interval: nothing was measured.
+    """A mean over a cell's seeds with its interval, as a fraction; nothing was measured if there is no interval.
 
-    `group`: letters or a dagger, explained in the notes. `leads`: told apart from every other row of its column.
-    `shade`: from 0 to 1, the place between the least and the greatest of a heat map.
+    `group`: letters or a dagger, explained in the notes. `leads`: significantly different from every other row of its
+    column. `shade`: from 0 (smallest mean of a heat map) to 1 (largest).
     """
 
     cell: Cell | None
@@ -59,6 +59,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
+    """A row of a table: labels, numbers, and texts after the numbers."""
+
     labels: tuple[str, ...]
     numbers: tuple[Number, ...]
     tail: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """`key` is its file's name and the end of its label. `spanning` stands over all columns of numbers."""
+    """A table of a paper. `key`: name of its file and end of its label. `spanning`: a head over all number columns."""
 
     key: str
     caption: str
@@ -81,7 +83,7 @@ class PaperTable:
 
 
 def suffix_of(source: Source, sources: int) -> str:
-    """What tells a section's files from those of the others, where there are several: run folder, protocol, data."""
+    """Return what distinguishes the file names of a section: empty if it is the only one."""
     section = source.section
     return (
         "" if sources == 1 else f"-{source.number}-{digest([section.protocol_hash, section.dataset_fingerprint])[:8]}"
@@ -89,13 +91,13 @@ def suffix_of(source: Source, sources: int) -> str:
 
 
 def key_of(name: str) -> str:
-    """`name` as part of a file's name and of a LaTeX label: nothing that either takes for more than a letter."""
+    """Return `name` in characters that are safe in file names and LaTeX labels."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip("-.")
     return kept[:100].replace(".", "-") or "unnamed"
 
 
 def frame(table: PaperTable) -> pd.DataFrame:
-    """A row per number, exact: fractions, half of the interval (empty for one seed), n, the group, and the cell."""
+    """Return one row per number with exact values: mean and half width as fractions (None for one seed), n, cell."""
     rows = []
     for row in table.rows:
         for column, number in zip(table.columns, row.numbers, strict=True):
@@ -109,14 +111,14 @@ def frame(table: PaperTable) -> pd.DataFrame:
 
 
 def shown(table: PaperTable, number_text: Callable[[Number], str]) -> pd.DataFrame:
-    """The table as it is read, with numbers as `number_text` writes them."""
+    """Return the table as printed, with numbers formatted by `number_text`."""
     columns = [*table.stub, *table.columns, *table.tail]
     rows = [[*row.labels, *map(number_text, row.numbers), *row.tail] for row in table.rows]
     return pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)
 
 
 def texts(number: Number) -> Mapping[str, str]:
-    """Mean and half width in percent with one decimal, empty where there is none."""
+    """Return mean and half width in percent with one decimal; empty texts where there is none."""
     interval = number.interval
     if interval is None:
         return {"mean": "", "half_width": ""}

@@ -1,7 +1,6 @@
-"""The tables of a paper, in the shapes that authors need: what stands in them, before it is LaTeX, Markdown or CSV.
+"""The content of a paper's tables, from which LaTeX, Markdown and CSV are written.
 
-Baselines stand first, and are compared with nothing. A number keeps the cell it came from, so that each can be asked of
-the database again.
+Baselines come first and are not tested. Every number keeps its cell, so that a query can be printed for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,7 @@ from twinbench.sweeps.protocol import PROSE
 
 
 def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
-    """Every table that the sections give, each with a key of its own. Protocols that differ share none."""
+    """Return every table of the sections, with unique keys. Different protocols never share a table."""
     made: list[PaperTable] = []
     for source in sources:
         tables = [methods_table(source), *axis_tables(source), *ablation_tables(source), *grid_tables(source)]
@@ -29,14 +28,14 @@ def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
         made += [replace(table, key=f"{table.key}{suffix}") for table in tables if table.rows]
     for number, group in enumerate(alike(sources), 1):
         made += datasets_tables(group, f"-{number}" if number > 1 else "")
-    return _with_keys_of_their_own(made)
+    return _with_unique_keys(made)
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
 
 
 def methods_table(source: Source) -> PaperTable:
-    """A row per method, a column per metric: the cell that the protocol's selection chose."""
+    """Return the chosen cells: one row per method, one column per metric."""
     section, metrics = source.section, source.metrics
     rows = [
         Row(
@@ -63,14 +62,14 @@ def methods_table(source: Source) -> PaperTable:
 
 
 def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
-    """Methods by datasets, a table per metric, of sections whose protocols differ in the dataset alone."""
+    """Return methods by datasets, one table per metric, for sections whose protocols differ only in the dataset."""
     if len(sources) < 2:
         return []
     labels = list(dict.fromkeys(label for source in sources for label in source.section.chosen))
     names = [source.dataset for source in sources]
     titles = [name if names.count(name) == 1 else f"{name} ({s.run})" for name, s in zip(names, sources, strict=True)]
-    told = [(title, against_baselines(source.section)) for title, source in zip(titles, sources, strict=True)]
-    above = [f"{title}: {words}" for title, words in told if words]
+    compared = [(title, against_baselines(source.section)) for title, source in zip(titles, sources, strict=True)]
+    above = [f"{title}: {words}" for title, words in compared if words]
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
         rows = [
@@ -87,7 +86,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             ("Method",),
             tuple(titles),
             tuple(rows),
-            (*protocols, *_notes(sources), *_lacking(rows, titles), *above),
+            (*protocols, *_notes(sources), *_incomplete(rows, titles), *above),
             tuple(sources),
             spanning=f"{METRICS[metric].heading} by dataset",
             rule_before=_baselines(rows, *(source.section for source in sources)),
@@ -97,18 +96,18 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
 
 
 def axis_tables(source: Source) -> list[PaperTable]:
-    """Methods by the values of an axis, a table per metric and per axis that two methods or more have moved."""
+    """Return methods by the values of an axis, one table per metric and per axis varied for two or more methods."""
     section, made = source.section, []
     for axis in section.axes:
-        moved = [label for label in section.methods if axis in section.moved(label)]
-        if len(moved) < 2:
+        varied = [label for label in section.methods if axis in section.varied(label)]
+        if len(varied) < 2:
             continue
-        values = sorted({value for label in moved for value in section.moved(label)[axis]}, key=value_order)
+        values = sorted({value for label in varied for value in section.varied(label)[axis]}, key=value_order)
         titles = tuple(value.text for value in values)
         for metric in source.metrics:
             rows = [
                 Row((label,), tuple(Number(_at(section, label, axis, v), metric, source) for v in values))
-                for label in moved
+                for label in varied
             ]
             table = PaperTable(
                 f"by-{axis}-{metric}",
@@ -118,7 +117,7 @@ def axis_tables(source: Source) -> list[PaperTable]:
                 ("Method",),
                 titles,
                 tuple(rows),
-                (*_notes([source]), *_lacking(rows, titles)),
+                (*_notes([source]), *_incomplete(rows, titles)),
                 (source,),
                 spanning=f"{METRICS[metric].heading} by {axis}",
             )
@@ -127,10 +126,10 @@ def axis_tables(source: Source) -> list[PaperTable]:
 
 
 def ablation_tables(source: Source) -> list[PaperTable]:
-    """One method's cells, a row each, held against the chosen one."""
+    """Return one table per method with a row per cell, each tested against the chosen cell."""
     section, made = source.section, []
     for label, cells in section.methods.items():
-        axes, chosen = tuple(section.moved(label)), section.chosen[label]
+        axes, chosen = tuple(section.varied(label)), section.chosen[label]
         if len(cells) < 2:
             continue
         rows = [
@@ -157,12 +156,12 @@ def ablation_tables(source: Source) -> list[PaperTable]:
 
 
 def grid_tables(source: Source) -> list[PaperTable]:
-    """Heat maps: one method's accuracy by two of its axes, the others as in the chosen cell."""
+    """Return heat maps: a method's accuracy by two of its axes, the other axes as in the chosen cell."""
     section, made = source.section, []
     metric = section.selected_by[0]
     for label in section.methods if metric in source.metrics else ():
         chosen = section.chosen[label]
-        for down, across in combinations(section.moved(label), 2):
+        for down, across in combinations(section.varied(label), 2):
             grid = plane(section, label, (down, across))
             if grid is None:
                 continue
@@ -171,15 +170,15 @@ def grid_tables(source: Source) -> list[PaperTable]:
                 for row in grid.values[0]
             ]
             titles = tuple(column.text for column in grid.values[1])
-            others = f", at {grid.others}" if grid.others else ""
+            fixed = f", at {grid.fixed}" if grid.fixed else ""
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
                 f"{label}: {METRICS[metric].heading} on {REPORTED_ON} by {down} and {across}"
-                f"{others}. {_selection(section)} Protocol {section.protocol_id}.",
+                f"{fixed}. {_selection(section)} Protocol {section.protocol_id}.",
                 (down,),
                 titles,
                 tuple(shaded(rows)),
-                (*_notes([source]), "Shading: darker from the least mean to the greatest.", *_lacking(rows, titles)),
+                (*_notes([source]), "Shading: darker for larger means.", *_incomplete(rows, titles)),
                 (source,),
                 spanning=f"{METRICS[metric].heading} by {across}",
             )
@@ -191,12 +190,12 @@ def grid_tables(source: Source) -> list[PaperTable]:
 
 
 def alike(sources: Sequence[Source]) -> list[list[Source]]:
-    """The sources in groups whose protocols are equal but for the dataset, its name and other prose."""
+    """Return groups of sources whose protocols are equal except for the dataset, name, version and prose."""
     groups: list[tuple[Any, list[Source]]] = []
     for source in sources:
         content = {k: v for k, v in source.section.content.items() if k not in (*PROSE, DATASET, "name", "version")}
         if not content:
-            continue  # a protocol that is not known may differ in anything
+            continue  # an unknown protocol could differ in anything
         for other, members in groups:
             if other == content:
                 members.append(source)
@@ -211,46 +210,47 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
 
 def _selection(section: Section, where: str = "") -> str:
     metric, split = section.selected_by
-    return f"Of each method{where}, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
+    return f"For each method{where}, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
 
 
 def _notes(sources: Sequence[Source]) -> list[str]:
     cells = [cell for source in sources for cell in source.section.cells if not cell.is_baseline]
     seeds = sorted({cell.done for cell in cells if cell.done})
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
-    said = [
-        f"Mean over seeds ± half of the {CONFIDENCE:.0%} t interval over seeds (n = {n}), which covers the variation "
-        f"between seeds only, not that of the {REPORTED_ON} sample; without ±: one seed."
+    notes = [
+        f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds (n = {n}), which covers the "
+        f"variation between seeds only, not the sampling of the {REPORTED_ON} images; without ±: one seed."
     ]
     if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
-        said.append(f"The protocol selects on {REPORTED_ON}: the numbers are those of the very images that chose.")
-    return said
+        notes.append(f"The protocol selects on {REPORTED_ON}: accuracy is on the images used for selection.")
+    return notes
 
 
 def _chosen_words(section: Section) -> list[str]:
-    told = [
-        f"{label}: {', '.join(f'{axis} = {_text(cell, axis)}' for axis in section.moved(label))}"
+    chosen = [
+        f"{label}: {', '.join(f'{axis} = {_text(cell, axis)}' for axis in section.varied(label))}"
         for label, cell in section.chosen.items()
-        if section.moved(label)
+        if section.varied(label)
     ]
-    return [f"Chosen: {'; '.join(told)}."] if told else []
+    return [f"Chosen: {'; '.join(chosen)}."] if chosen else []
 
 
-def _lacking(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """The numbers whose seeds are not all done, where no column of the table says so."""
-    told = [
+def _incomplete(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Return a note on numbers with unfinished seeds, for tables without a column of seeds."""
+    incomplete = [
         f"{row.labels[0]} at {column}: {number.cell.seeds_text}"
         for row in rows
         for column, number in zip(columns, row.numbers, strict=True)
         if number.cell and not number.cell.is_complete
     ]
-    return [f"Seeds done of those planned: {'; '.join(told)}; all others have all of theirs."] if told else []
+    return [f"Completed seeds: {'; '.join(incomplete)}; all other cells are complete."] if incomplete else []
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
 def _at(section: Section, label: str, axis: str, value: Value) -> Cell | None:
+    """Return the method's cell chosen among those with this value of the axis."""
     cells = [cell for cell in section.methods[label] if cell.values.get(axis) == value]
     return choose(cells, section.selected_by) if cells else None
 
@@ -271,8 +271,8 @@ def _baselines(rows: Sequence[Row], *sections: Section) -> int:
     return sum(_is_baseline(row.labels[0], sections) for row in rows)
 
 
-def _with_keys_of_their_own(tables: Iterable[PaperTable]) -> list[PaperTable]:
-    """Keys of letters, digits, hyphens and underscores; names that come to the same are counted."""
+def _with_unique_keys(tables: Iterable[PaperTable]) -> list[PaperTable]:
+    """Return the tables with unique keys of letters, digits, hyphens and underscores; equal keys are numbered."""
     made: dict[str, PaperTable] = {}
     for table in tables:
         key = key_of(table.key)

@@ -1,6 +1,6 @@
-"""`write_paper`: what goes into a paper, from one run folder or several. Equal records and style give equal bytes.
+"""`write_paper` writes tables and figures for a paper from one or more run folders. Equal records give equal bytes.
 
-paper/tables/NAME.tex, .csv, .md     paper/figures/NAME.pdf, .svg, .tex     paper/preview.tex, which shows them all
+paper/tables/NAME.tex, .csv, .md     paper/figures/NAME.pdf, .svg, .tex     paper/preview.tex with all of them
 """
 
 import html
@@ -26,7 +26,7 @@ _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
 
 
 def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
-    """Every section of the run folders, each with its run, after taking in what is new."""
+    """Return every section of the run folders with its run, after ingesting new records."""
     found = []
     for number, folder in enumerate(folders, 1):
         with ResultStore(folder) as store:
@@ -38,7 +38,7 @@ def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
 
 
 def write_paper(folders: Sequence[Path | str], out: Path | str, style: PaperStyle) -> Path:
-    """Write the tables and figures into `out`, and return the path of the document that shows them all."""
+    """Write the tables and figures into `out`, and return the path of preview.tex, which includes all of them."""
     found = read_sources(folders)
     tables = paper_tables([source for _, source in found])
     files = {f"tables/{name}": data.encode("utf-8") for t in tables for name, data in table_files(t, style).items()}
@@ -56,7 +56,7 @@ def write_paper(folders: Sequence[Path | str], out: Path | str, style: PaperStyl
 
 
 def table_files(table: PaperTable, style: PaperStyle) -> dict[str, str]:
-    """The table as LaTeX, as CSV with exact values, and as Markdown, by file name."""
+    """Return the table as LaTeX, as CSV with exact values, and as Markdown, by file name."""
     return {
         f"{table.key}.tex": latex(table, style),
         f"{table.key}.csv": csv_text(frame(table)),
@@ -65,12 +65,12 @@ def table_files(table: PaperTable, style: PaperStyle) -> dict[str, str]:
 
 
 def markdown(table: PaperTable) -> str:
-    """The table as GitHub reads it, under its caption and above its notes."""
+    """Return the table in GitHub's Markdown, with its caption and notes."""
     whole = shown(table, _in_markdown)
     lines = [_row(map(_marked, whole.columns)), _row("---" for _ in whole.columns)]
     at = len(table.stub), len(table.stub) + len(table.columns)
     for row in whole.itertuples(index=False, name=None):
-        # Numbers are marked up already; a bold one must stay so.
+        # Numbers are already Markdown, some of them bold.
         lines.append(_row([*map(_marked, row[: at[0]]), *row[at[0] : at[1]], *map(_marked, row[at[1] :])]))
     over = f"\n\nColumns: {_marked(table.spanning)}." if table.spanning else ""
     notes = "\n\n".join(map(_marked, table.notes))
@@ -78,7 +78,7 @@ def markdown(table: PaperTable) -> str:
 
 
 def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) -> str:
-    """A document of all tables and figures, at the widths of the style: to look at, and to copy from."""
+    """Return a LaTeX document that includes all tables and figures at the widths of the style."""
     columns = "twocolumn," if style.text_width > style.width else ""
     gap = f",columnsep={style.text_width - 2 * style.width:g}in" if columns else ""
     lines = [
@@ -97,12 +97,14 @@ def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) ->
 
 
 def _figure_float(key: str, figure: PaperFigure, source: Source, shortened: Mapping[str, str]) -> str:
-    """The figure in a float. What it shows in words stands in a comment, for a description or an alternative text."""
+    """Return the LaTeX float of a figure, with its description in words as a comment, for use as alternative text."""
     caption = f"{figure.title}. {figure.note} Protocol {source.section.protocol_id}."
     if shortened:
-        caption += f" Shortened: {'; '.join(f'{short} is {whole}' for short, whole in sorted(shortened.items()))}."
+        caption += (
+            f" Shortened names: {'; '.join(f'{short} is {whole}' for short, whole in sorted(shortened.items()))}."
+        )
     lines = [
-        "% Made by twinbench from records alone. Needs \\usepackage{graphicx}. In words:",
+        "% Made by twinbench from records. Needs \\usepackage{graphicx}. In words:",
         *(f"% {escape(panel.alternative)}" for panel in figure.panels),
         r"\begin{figure}",
         r"\centering",
@@ -125,18 +127,18 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _marked(text: str) -> str:
-    """`text` with nothing in it that Markdown or HTML takes for more than a letter."""
+    """Return `text` with every character that Markdown or HTML would interpret escaped."""
     return _MARKED.sub(r"\\\1", plain(html.escape(text))).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _write(files: dict[str, bytes], out: Path) -> Path:
-    """Every file, whole. Of an earlier writing, what is not among them goes: stale numbers get pasted into papers."""
+    """Write every file, and delete files of an earlier call that are no longer made: stale numbers must not remain."""
     for name, data in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(out / name, data)
     listed = out / "files.txt"
-    before = listed.read_text("utf-8").splitlines() if listed.exists() else []
-    for name in before:
+    earlier = listed.read_text("utf-8").splitlines() if listed.exists() else []
+    for name in earlier:
         if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(tex|csv|md|pdf|svg)", name):
             (out / name).unlink(missing_ok=True)
     write_bytes_atomically(listed, "".join(f"{name}\n" for name in sorted(files)).encode("utf-8"))

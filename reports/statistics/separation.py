@@ -16,7 +16,7 @@ Values = Mapping[int, float]  # by seed
 Pair = frozenset[str]
 
 
-def told_apart(rows: Mapping[str, Values], reference: str | None = None) -> dict[Pair, bool]:
+def significantly_different(rows: Mapping[str, Values], reference: str | None = None) -> dict[Pair, bool]:
     """Whether each pair of rows is told apart, all pairs being one family; with `reference`, those that it is in."""
     pairs = [frozenset(pair) for pair in combinations(sorted(rows), 2) if reference is None or reference in pair]
     adjusted = holm([_p(*(rows[name] for name in sorted(pair))) for pair in pairs])

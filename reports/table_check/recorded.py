@@ -158,7 +158,7 @@ class Recorded:
         section, cell = pair[0].section, pair[1]
         key = (id(section), cell.label)
         if key not in self._varied:
-            self._varied[key] = tuple(section.moved(cell.label))
+            self._varied[key] = tuple(section.varied(cell.label))
         values = [f"{axis} = {cell.values[axis].text}" for axis in self._varied[key] if axis in cell.values]
         return ", ".join([cell.label, *values])
 

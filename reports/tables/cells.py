@@ -233,15 +233,15 @@ class Section:
         places = set.intersection(*(self._places.get(one, set()) for one in asked))
         return [self.cells[place] for place in sorted(places)]
 
-    def moved(self, label: str) -> dict[str, tuple[Value, ...]]:
+    def varied(self, label: str) -> dict[str, tuple[Value, ...]]:
         """The axes on which the cells of a method differ, with their values in order."""
-        return self._moved[label]
+        return self._varied[label]
 
     @cached_property
-    def _moved(self) -> dict[str, dict[str, tuple[Value, ...]]]:
-        return {label: self._axes_moved(label) for label in self.methods}
+    def _varied(self) -> dict[str, dict[str, tuple[Value, ...]]]:
+        return {label: self._varied_axes(label) for label in self.methods}
 
-    def _axes_moved(self, label: str) -> dict[str, tuple[Value, ...]]:
+    def _varied_axes(self, label: str) -> dict[str, tuple[Value, ...]]:
         values = {axis: {cell.values.get(axis) for cell in self.methods[label]} for axis in self.axes}
         return {
             axis: tuple(sorted((value for value in seen if value is not None), key=value_order))
@@ -320,8 +320,8 @@ def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict
         for name in names:
             value = values.get(name)
             seen.setdefault(name, {}).setdefault(method, set()).add(value.text if value else None)
-    moved = [name for name, methods in seen.items() if any(len(texts) > 1 for texts in methods.values())]
-    return (*named, *(name for name in moved if name not in named))
+    varied = [name for name, methods in seen.items() if any(len(texts) > 1 for texts in methods.values())]
+    return (*named, *(name for name in varied if name not in named))
 
 
 def _cells(

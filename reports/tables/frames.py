@@ -51,7 +51,7 @@ def methods_table(section: Section) -> pd.DataFrame:
     """
     rows: list[Record] = []
     for label, cell in section.chosen.items():
-        moved = section.moved(label)
+        varied = section.varied(label)
         rows.append(
             {"method": label, "kind": _kind(cell), "cell_id": cell.cell_id}
             | _intervals(section, cell, REPORTED_ON)
@@ -59,9 +59,9 @@ def methods_table(section: Section) -> pd.DataFrame:
                 "seeds_done": cell.done,
                 "seeds_planned": cell.planned,
                 "seeds": cell.seeds_text,
-                "chosen": ", ".join(f"{axis} = {_text(cell, axis)}" for axis in moved),
+                "chosen": ", ".join(f"{axis} = {_text(cell, axis)}" for axis in varied),
                 "candidates": len(section.methods[label]),
-                "varied": ", ".join(f"{axis} ({len(values)} values)" for axis, values in moved.items()),
+                "varied": ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items()),
             }
         )
     return _frame(rows, ["method", "kind", "cell_id", "seeds_done", "seeds_planned", "seeds"])

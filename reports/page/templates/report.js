@@ -32,7 +32,7 @@
     for (const entry of entries) if (entry.isIntersecting) drawPlot(entry.target);
   }, { rootMargin: "300px" });
   plots.forEach(plot => whenSeen.observe(plot));
-  // The others while nothing else is to be done, so that a search or a print finds them.
+  // Draw the remaining figures when the page is idle, so that search and print find them.
   const waiting = [...plots];
   const idle = window.requestIdleCallback || (work => setTimeout(work, 30));
   const next = () => {
@@ -55,12 +55,12 @@
   const cell = value => {
     if (value === null || value === undefined) return "";
     if (typeof value === "number") return String(value);
-    const text = String(value).replace(/^[=+\-@\t\r]/, "'$&").replace(/\r/g, "\n");  // no formula for a spreadsheet
+    const text = String(value).replace(/^[=+\-@\t\r]/, "'$&").replace(/\r/g, "\n");  // a spreadsheet must not read it as a formula
     return /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
   };
   const csv = rows => rows.map(row => row.map(cell).join(",") + "\n").join("");
   const plainText = html => {
-    const area = document.createElement("textarea");  // entities alone: no tag in it is ever made
+    const area = document.createElement("textarea");  // decodes entities without creating elements
     area.innerHTML = html;
     return area.value;
   };
@@ -87,7 +87,7 @@
     link.remove();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   };
-  const tables = new Map();  // of trials, by the id of their table
+  const tables = new Map();  // tables of trials, by the id of the table
   document.addEventListener("click", event => {
     const button = event.target.closest("[data-csv]");
     if (!button) return;
@@ -107,13 +107,13 @@
     const value = at(column, row);
     return typeof value === "number" && "digits" in column ? value.toFixed(column.digits) : shown(value);
   };
-  const STEP = 500;  // rows that are in the page at once, until more are asked for
+  const STEP = 500;  // rows shown at first, and added by each click on "more"
 
   class Trials {
     constructor(section) {
       this.id = section.dataset.trials;
       this.data = read(this.id + "-trials-data");
-      this.colours = read(this.id + "-colours");  // of the methods, as in every figure
+      this.colours = read(this.id + "-colours");  // of the methods, the same as in the figures
       this.section = section;
       this.body = section.querySelector("tbody");
       this.status = section.querySelector("[role=status]");
@@ -150,7 +150,7 @@
       const bar = this.section.querySelector(".controls");
       const field = (name, control) => {
         const label = element("label", name);
-        control.setAttribute("aria-label", name);  // else the options would be part of the name
+        control.setAttribute("aria-label", name);  // without this, the options would be part of the name
         label.append(control);
         bar.append(label);
       };
@@ -159,7 +159,7 @@
         this.words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
         this.show();
       });
-      field("Search in all of a trial", search);
+      field("Search all fields of a trial", search);
       this.data.main.forEach((column, place) => {
         const values = column.of || (column.each && [...new Set(column.each)]);
         if (!column.filter || !values || values.length > 40) return;
@@ -183,7 +183,7 @@
       const missing = one => one === null || one === undefined || one === "";
       this.order.sort((a, b) => {
         const x = value(a), y = value(b);
-        if (missing(x) || missing(y)) return missing(x) - missing(y) || a - b;  // last either way
+        if (missing(x) || missing(y)) return missing(x) - missing(y) || a - b;  // missing values are last in both directions
         const both = typeof x === "number" && typeof y === "number";
         const compared = both ? x - y : String(x) < String(y) ? -1 : String(x) > String(y) ? 1 : 0;
         return (descending ? -compared : compared) || a - b;
@@ -282,9 +282,9 @@
         figures.push([plot, { data: [trace], layout: layout() }]);
       }
       content.append(panels);
-      if (data.curves.thinned) content.append(element("p", "Long curves are thinned; the query has every point.", { class: "quiet" }));
+      if (data.curves.thinned) content.append(element("p", "Long curves are thinned; the query gives every point.", { class: "quiet" }));
     } else if (data.curves.left_out) {
-      content.append(element("p", "So many trials leave the page no room for curves; the query has them.", { class: "quiet" }));
+      content.append(element("p", "There are too many trials to include curves in the page; the query gives them.", { class: "quiet" }));
     }
     for (const [name, columns] of Object.entries(data.details)) {
       content.append(element("h3", name), pairs(columns, row));

@@ -1,4 +1,4 @@
-"""Claims of the page's parts: what the opening may say, groups, grids, costs, correlations, queries."""
+"""The parts of the page: summary, groups, grids, costs, correlations, trials, queries, commands."""
 
 import csv
 import io
@@ -46,59 +46,59 @@ def fill_methods(run, seeds: int, levels=FAR) -> None:
             run.planned_and_recorded(level + 0.003 * seed + wiggle, method=method, seed=seed)
 
 
-# --- the opening ----------------------------------------------------------------------------------------------------
+# --- the summary ----------------------------------------------------------------------------------------------------
 
 
-def test_without_claims_the_opening_says_so_and_names_groups_and_no_winner(synthetic_run):
+def test_without_claims_the_summary_says_so_and_names_groups_but_no_winner(synthetic_run):
     fill_methods(synthetic_run, 6)
     _, section = only_section(synthetic_run)
-    told = " ".join(from_seeds(section))
-    assert told.startswith("No claim was declared")
-    assert "Not told apart: vicreg and simclr." in told
-    assert "vicreg and simclr lie above barlow_twins." in told
-    assert "best" not in told and "better" not in told
+    text = " ".join(from_seeds(section))
+    assert text.startswith("Exploratory: no claims were declared.")
+    assert "Not significantly different: vicreg and simclr." in text
+    assert "vicreg and simclr are significantly above barlow_twins." in text
+    assert "best" not in text and "better" not in text
 
 
-def test_with_few_seeds_the_opening_says_that_no_claim_of_it_would_be_supported(synthetic_run):
+def test_with_few_seeds_the_summary_says_that_a_claim_would_not_be_supported(synthetic_run):
     fill_methods(synthetic_run, 4)
     _, section = only_section(synthetic_run)
-    assert "As a claim this would not be supported: with fewer than 6 pairs" in " ".join(from_seeds(section))
+    assert "would not be supported: fewer than 6 pairs" in " ".join(from_seeds(section))
 
 
-def test_what_methods_share_with_a_seed_is_told_as_a_correlation(synthetic_run):
+def test_the_notes_give_the_correlation_of_two_methods_over_seeds(synthetic_run):
     accuracies = {"byol": (0.80, 0.83, 0.81, 0.86), "simclr": (0.70, 0.74, 0.70, 0.75), "vicreg": (0.6, 0.6, 0.6, 0.6)}
     for method, values in accuracies.items():
         for seed, value in enumerate(values):
             synthetic_run.planned_and_recorded(value, method=method, seed=seed)
     _, section = only_section(synthetic_run)
-    (told,) = shared_seeds(section)
+    (note,) = shared_seeds(section)
     r = np.corrcoef(accuracies["byol"], accuracies["simclr"])[0, 1]  # the third does not vary
-    assert f"of two methods correlates by {r:.2f} (pair: 1)" in told
-    assert told in report(synthetic_run).text
+    assert f"of two methods has a correlation of {r:.2f} (pair: 1)" in note
+    assert note in report(synthetic_run).text
 
 
-def test_of_one_methods_sweep_it_is_told_of_its_cells(synthetic_run):
+def test_in_a_sweep_of_one_method_the_correlation_is_between_its_cells(synthetic_run):
     accuracies = {0.1: (0.80, 0.83, 0.81, 0.86), 0.2: (0.70, 0.74, 0.70, 0.75), 0.5: (0.61, 0.60, 0.64, 0.66)}
     for temperature, values in accuracies.items():
         for seed, value in enumerate(values):
             synthetic_run.planned_and_recorded(value, method="simclr", seed=seed, settings={"temperature": temperature})
     _, section = only_section(synthetic_run)
-    (told,) = shared_seeds(section)
+    (note,) = shared_seeds(section)
     r = np.corrcoef(list(accuracies.values()))[0, 1:]  # the first is selected
-    assert f"of the selected cell of simclr and another correlates by {np.median(r):.2f} (pairs: 2, " in told
-    assert f"{r.min():.2f} to {r.max():.2f})" in told
+    assert f"of the chosen cell of simclr and another cell has a correlation of {np.median(r):.2f} (pairs: 2, " in note
+    assert f"{r.min():.2f} to {r.max():.2f})" in note
 
 
-def test_of_two_seeds_no_correlation_is_told(synthetic_run):
+def test_two_seeds_give_no_correlation(synthetic_run):
     fill_methods(synthetic_run, 2)
     _, section = only_section(synthetic_run)
     assert shared_seeds(section) == []
 
 
-def test_one_seed_tells_no_methods_apart(synthetic_run):
+def test_with_one_seed_no_methods_are_significantly_different(synthetic_run):
     fill_methods(synthetic_run, 1)
     _, section = only_section(synthetic_run)
-    assert "barlow_twins cannot be told apart (a single seed shows no spread" in " ".join(from_seeds(section))
+    assert "barlow_twins are not significantly different (one seed has no spread" in " ".join(from_seeds(section))
 
 
 def test_methods_tuned_unequally_are_named(synthetic_run):
@@ -108,7 +108,7 @@ def test_methods_tuned_unequally_are_named(synthetic_run):
     assert "tuned unequally" in " ".join(from_seeds(section))
 
 
-def test_bold_is_only_what_is_told_apart_from_every_other(synthetic_run, new_synthetic_run, tmp_path):
+def test_only_a_value_significantly_different_from_every_other_is_bold(synthetic_run, new_synthetic_run, tmp_path):
     fill_methods(synthetic_run, 6)
     tags = [tag for tag, _ in report(synthetic_run).tags]
     assert "strong" not in tags
@@ -117,13 +117,13 @@ def test_bold_is_only_what_is_told_apart_from_every_other(synthetic_run, new_syn
     assert [tag for tag, _ in report(clear).tags].count("strong") == 2  # of kNN and of linear accuracy
 
 
-def test_baselines_take_no_part_in_the_groups(synthetic_run):
+def test_baselines_are_not_in_the_groups(synthetic_run):
     fill_methods(synthetic_run, 3, {"simclr": 0.9, "untrained": 0.1})
     _, section = only_section(synthetic_run)
     assert grouping(section, "linear_top1").order == ("simclr",)
 
 
-def test_with_claims_the_opening_says_what_the_verdicts_say_and_no_more(synthetic_run):
+def test_with_claims_the_summary_says_what_the_verdicts_say_and_nothing_else(synthetic_run):
     fill_methods(synthetic_run, 6)
     (synthetic_run.folder / "claims.toml").write_text(
         'protocol = "synthetic"\n[[claims]]\nname = "ahead"\nsentence = "On invented data SimCLR is better."\n'
@@ -131,16 +131,16 @@ def test_with_claims_the_opening_says_what_the_verdicts_say_and_no_more(syntheti
     )
     page = report(synthetic_run)
     assert "Of 1 claim, none is supported." in page.text
-    assert "No claim was declared" not in page.text and "lie above" not in page.text
+    assert "no claims were declared" not in page.text and "significantly above" not in page.text
     (verdict,) = csv.DictReader(io.StringIO(page.data("verdicts-csv")))
     assert verdict["name"] == "ahead" and verdict["verdict"] in page.text
 
 
-def test_a_file_of_claims_that_cannot_be_read_is_named_and_the_page_written(synthetic_run):
+def test_an_unreadable_claims_file_is_named_and_the_page_is_written(synthetic_run):
     fill_methods(synthetic_run, 3)
     (synthetic_run.folder / "claims.toml").write_text("nonsense")
     page = report(synthetic_run)
-    assert "claims.toml" in page.text and "No claim was declared" in page.text
+    assert "claims.toml" in page.text and "no claims were declared" in page.text
     assert str(synthetic_run.folder) not in page.text
 
 
@@ -154,7 +154,7 @@ def crossed(run, values, seeds: int = 2) -> None:
             run.planned_and_recorded(value + 0.001 * (seed - 0.5), method="simclr", seed=seed, settings=settings)
 
 
-def test_an_axis_has_the_share_of_variance_that_a_two_way_analysis_gives_it(synthetic_run):
+def test_shares_of_variance_equal_a_two_way_analysis_of_variance(synthetic_run):
     table = np.array([[0.70, 0.72, 0.75], [0.80, 0.86, 0.84]])
     crossed(
         synthetic_run, {(w, d): float(table[i, j]) for i, w in enumerate((64, 128)) for j, d in enumerate((1, 2, 3))}
@@ -177,7 +177,7 @@ def test_axes_that_were_not_crossed_have_no_share_and_no_heat_map(synthetic_run)
     assert heat_maps(section, "linear_top1") == []
 
 
-def test_a_share_is_of_the_largest_part_of_the_grid_that_is_complete(synthetic_run):
+def test_shares_are_computed_on_the_largest_complete_grid(synthetic_run):
     values = {(w, d): 0.7 + 0.01 * d + 0.001 * w for w, d in itertools.product((1, 2, 3), (1, 2))}
     crossed(synthetic_run, values | {(4, 1): 0.9})
     _, section = only_section(synthetic_run)
@@ -186,7 +186,7 @@ def test_a_share_is_of_the_largest_part_of_the_grid_that_is_complete(synthetic_r
     assert {cell.values["projector_width"].text for cell in grid.cells} == {"1", "2", "3"}
 
 
-def test_a_heat_map_leaves_blank_what_was_not_run(synthetic_run):
+def test_a_heat_map_is_blank_where_a_cell_was_not_run(synthetic_run):
     crossed(synthetic_run, {(64, 1): 0.7, (128, 1): 0.8, (64, 2): 0.75, (128, 2): 0.7, (256, 1): 0.8})
     _, section = only_section(synthetic_run)
     (panel,) = heat_maps(section, "linear_top1")
@@ -198,7 +198,7 @@ def test_a_heat_map_leaves_blank_what_was_not_run(synthetic_run):
 # --- costs and diagnostics ------------------------------------------------------------------------------------------
 
 
-def test_the_front_holds_what_no_other_beats_in_both(whole_sweep):
+def test_the_front_holds_points_that_no_other_beats_in_both_cost_and_accuracy(whole_sweep):
     _, section = only_section(whole_sweep)
     cells = section.cells
     points = [
@@ -207,7 +207,7 @@ def test_the_front_holds_what_no_other_beats_in_both(whole_sweep):
     assert [(point.cost, point.accuracy) for point in front(points)] == [(1, 5), (3, 7)]
 
 
-def test_cost_is_that_of_the_trials_that_are_done_and_the_chosen_cell_has_its_interval(synthetic_run):
+def test_cost_is_of_completed_trials_and_the_chosen_cell_has_an_interval(synthetic_run):
     for width, minutes in ((64, (1, 3)), (128, (4, 6))):
         for seed, amount in enumerate(minutes):
             synthetic_run.planned_and_recorded(
@@ -235,7 +235,7 @@ def test_cost_is_that_of_the_trials_that_are_done_and_the_chosen_cell_has_its_in
     assert other.error_y.array is None
 
 
-def test_a_packs_seconds_stand_in_no_panel_of_costs(synthetic_run):
+def test_seconds_of_packed_trials_are_in_no_panel_of_costs(synthetic_run):
     for width, seconds in ((64, 60.0), (128, 240.0)):
         for seed, pack in ((0, 1), (1, 4)):
             circumstance = {"train_seconds": seconds * pack, "pack": pack}
@@ -247,7 +247,7 @@ def test_a_packs_seconds_stand_in_no_panel_of_costs(synthetic_run):
     assert sorted(x for trace in panel.figure.data[1:] for x in trace.x) == [1.0, 4.0]
 
 
-def test_a_packs_seconds_are_no_trials_minutes_and_what_its_update_takes_alone_is_told(synthetic_run):
+def test_a_packed_trial_has_no_minutes_but_the_time_of_one_update_alone(synthetic_run):
     for seed, pack in ((0, 1), (1, 4)):
         circumstance = {"train_seconds": 60.0 * pack, "pack": pack, "solo_step_seconds": 0.01 + seed / 1000}
         synthetic_run.planned_and_recorded(seed=seed, circumstance=circumstance)
@@ -262,7 +262,7 @@ def test_a_packs_seconds_are_no_trials_minutes_and_what_its_update_takes_alone_i
         assert list(store.query(query).train_seconds) == [(60.0 + 50.0) / 2]
 
 
-def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spread():
+def test_the_rank_correlation_equals_scipys_and_needs_four_trials_and_some_spread():
     pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
     assert spearman(pairs).rho == pytest.approx(stats.spearmanr(pairs).statistic)
     assert spearman(pairs[:LEAST_TRIALS]).rho is not None
@@ -270,7 +270,7 @@ def test_rank_correlation_is_scipys_and_there_is_none_below_four_or_without_spre
     assert spearman([(1.0, y) for _, y in pairs]).rho is None
 
 
-def test_correlations_are_of_the_last_value_within_a_method(whole_sweep):
+def test_correlations_use_the_last_value_of_each_trial_of_a_method(whole_sweep):
     run, section = only_section(whole_sweep)
     found = correlations(run, section, "linear_top1").set_index(["method", "diagnostic"])
     with ResultStore(whole_sweep.folder) as store:
@@ -285,15 +285,18 @@ def test_correlations_are_of_the_last_value_within_a_method(whole_sweep):
     assert found.loc[("barlow_twins", "alignment"), "trials"] == 26
 
 
-def test_a_shipped_protocol_is_told_in_words_and_a_bare_one_without_guesses():
-    told = dict(protocol_in_words(read_protocol("digits-small").content))
-    assert told["Data"].startswith("digits; 20 % of the training images are held out for validation")
-    assert "at least 3 seeds per cell; a difference below 1 point in top-1" in told["Seeds and margin"]
-    assert "linear probe of 50 epochs" in told["Evaluation"] and "validation data selects" in told["Selection"]
+def test_a_protocol_in_words_states_what_it_has_and_guesses_nothing():
+    words = dict(protocol_in_words(read_protocol("digits-small").content))
+    assert words["Data"].startswith("digits; 20 % of the training images are held out for validation")
+    assert "at least 3 seeds per cell; a difference below 1 point in top-1" in words["Seeds and margin"]
+    assert "linear probe of 50 epochs" in words["Evaluation"]
+    assert words["Selection"] == (
+        "Candidates are selected on validation data; results are of the weights after the last epoch."
+    )
     assert protocol_in_words({}) == []
 
 
-def test_published_numbers_are_of_the_same_dataset_and_stand_apart(synthetic_run):
+def test_published_numbers_are_of_the_same_dataset_and_apart_from_measured_ones(synthetic_run):
     content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
     protocol = synthetic_run.trial()["protocol"] | {"content": content}
     synthetic_run.planned_and_recorded(0.9, method="simclr", protocol=protocol)
@@ -310,7 +313,7 @@ def test_published_numbers_are_of_the_same_dataset_and_stand_apart(synthetic_run
 
 
 @pytest.mark.parametrize("values", [[1, 1, 1], [1, 2, 1, 2, 1], [1, 2, 3], ["a", None, "a", None]])
-def test_a_column_gives_its_values_back(values):
+def test_a_column_can_be_decoded_to_its_values(values):
     one = column("x", values)
     back = [
         one["all"] if "all" in one else one["each"][n] if "each" in one else one["of"][one["at"][n]]
@@ -319,7 +322,7 @@ def test_a_column_gives_its_values_back(values):
     assert back == values
 
 
-def test_curves_are_thinned_to_their_room_with_both_ends_kept(whole_sweep):
+def test_curves_are_thinned_to_fit_and_keep_both_ends(whole_sweep):
     run, section = only_section(whole_sweep)
     whole = trials_data(run, section, {})["curves"]
     thin = trials_data(run, section, {}, share=3000 / CURVE_POINTS)["curves"]
@@ -331,7 +334,7 @@ def test_curves_are_thinned_to_their_room_with_both_ends_kept(whole_sweep):
     assert trials_data(run, section, {}, share=0.0)["curves"]["left_out"]
 
 
-def test_a_log_tail_is_the_end_of_the_last_attempt_without_secrets(tmp_path: Path):
+def test_a_log_tail_is_the_end_of_the_last_attempts_log_without_secrets(tmp_path: Path):
     folder = tmp_path / "trials" / "abc"
     folder.mkdir(parents=True)
     (folder / "attempt-0001.log").write_text("first")
@@ -345,7 +348,7 @@ def test_a_log_tail_is_the_end_of_the_last_attempt_without_secrets(tmp_path: Pat
 # --- queries, and the page as a whole -------------------------------------------------------------------------------
 
 
-def test_every_query_on_the_page_runs_and_that_of_the_methods_gives_their_numbers(whole_sweep):
+def test_every_query_on_the_page_runs_and_the_methods_query_gives_their_numbers(whole_sweep):
     text = write_report(whole_sweep.folder).read_text("utf-8")
     page = Page(text)
     queries = re.findall("twinbench query DIR .*", page.text)
@@ -365,7 +368,7 @@ def test_every_query_on_the_page_runs_and_that_of_the_methods_gives_their_number
 
 
 def with_tools(page: Page) -> set[str]:
-    """The ids of all figures and tables, each of which has a link, a download and what is behind it below it."""
+    """Return the ids of all figures and tables, after checking that each has a link, a download and a source."""
     tags = [
         (tag, a) for tag, a in page.tags if tag in ("table", "a", "button", "details") or a.get("class") == "panels"
     ]
@@ -379,7 +382,7 @@ def with_tools(page: Page) -> set[str]:
     return shown
 
 
-def test_every_figure_and_table_has_a_link_a_download_and_what_is_behind_it(whole_sweep, synthetic_run):
+def test_every_figure_and_table_has_a_link_a_download_and_its_query(whole_sweep, synthetic_run):
     assert len(with_tools(report(whole_sweep))) >= 14
     deviations = [
         {"key": "training.epochs", "value": 20, "protocol_value": 40, "reason": "It's <late>"},
@@ -405,7 +408,7 @@ def test_every_figure_and_table_has_a_link_a_download_and_what_is_behind_it(whol
     assert list(aside["file"]) == ["records/stray.txt"]
 
 
-def test_reported_numbers_name_the_files_that_they_are_from(synthetic_run):
+def test_published_numbers_name_their_files(synthetic_run):
     content = synthetic_run.trial()["protocol"]["content"] | {"dataset": {"name": "cifar10"}}
     synthetic_run.planned_and_recorded(0.9, protocol=synthetic_run.trial()["protocol"] | {"content": content})
     page = report(synthetic_run)
@@ -432,7 +435,7 @@ def test_the_queries_of_runs_side_by_side_give_each_runs_numbers(new_synthetic_r
         assert found.loc["linear_top1", "mean"] == pytest.approx(1.0 - 0.1 * number)
 
 
-def test_a_query_survives_names_of_quotes(synthetic_run):
+def test_a_printed_query_runs_for_names_with_quotes(synthetic_run):
     name = 'it\'s "$x" `y` \\'
     for value in ("one", "two"):
         synthetic_run.planned_and_recorded(0.9, method=name, settings={name: value})
@@ -488,41 +491,40 @@ def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders
 # --- how to reproduce -----------------------------------------------------------------------------------------------
 
 
-def asked_for(page: Page) -> list[str]:
-    """Of the part on reproducing, what stands before each command that the run was asked for by, and the command."""
-    return [line for line in page.text.splitlines() if line.startswith("The run, as it was asked for")]
+def run_commands(page: Page) -> list[str]:
+    """Return the lines on reproducing that give the commands the run was made with."""
+    return [line for line in page.text.splitlines() if line.startswith("Run the sweep")]
 
 
-def test_the_page_gives_the_commands_that_made_the_run_as_they_stand(synthetic_run):
+def test_the_page_gives_the_commands_that_made_the_run_unchanged(synthetic_run):
     synthetic_run.commands = ["twinbench run 'a  b.toml' --set 'x=<b>&'", "twinbench run c --slurm setup=WITHHELD"]
     fill_methods(synthetic_run, 1)
-    assert asked_for(report(synthetic_run)) == [
-        "The run, as it was asked for, 1 of 2 commandstwinbench run 'a  b.toml' --set 'x=<b>&'",
-        "The run, as it was asked for, 2 of 2 commands; WITHHELD stands for what may be a secret"
-        "twinbench run c --slurm setup=WITHHELD",
+    assert run_commands(report(synthetic_run)) == [
+        "Run the sweep, 1 of 2 commandstwinbench run 'a  b.toml' --set 'x=<b>&'",
+        "Run the sweep, 2 of 2 commands; WITHHELD replaces what may be a secrettwinbench run c --slurm setup=WITHHELD",
     ]
 
 
-def test_a_checkout_with_changes_gives_the_commit_that_git_knows_and_says_that_there_were_some(synthetic_run):
+def test_uncommitted_changes_are_named_beside_the_commit(synthetic_run):
     synthetic_run.planned_and_recorded(0.9, seed=0)
     synthetic_run.planned_and_recorded(0.9, seed=1, circumstance={"commit": "b" * 40 + "+changes"})
     lines = [line for line in report(synthetic_run).text.splitlines() if "git checkout" in line]
     assert lines == [
-        f"The code that ran, but for changes that are in no commitgit checkout {'b' * 40}",
-        f"The code that rangit checkout {'c' * 40}",
+        f"Check out the code, without its uncommitted changesgit checkout {'b' * 40}",
+        f"Check out the codegit checkout {'c' * 40}",
     ]
 
 
-def test_a_folder_that_does_not_say_how_it_was_made_has_the_other_commands_alone(synthetic_run):
+def test_a_folder_without_recorded_commands_shows_only_the_other_commands(synthetic_run):
     fill_methods(synthetic_run, 1)
     page = report(synthetic_run)
-    assert asked_for(page) == [] and "twinbench report DIR" in page.text
+    assert run_commands(page) == [] and "twinbench report DIR" in page.text
 
 
-def test_records_of_another_protocol_than_the_plans_are_not_said_to_be_made_by_its_commands(synthetic_run):
+def test_the_plans_commands_are_not_shown_for_records_of_another_protocol(synthetic_run):
     synthetic_run.commands = ["twinbench run a"]
     fill_methods(synthetic_run, 1)
     other = synthetic_run.trial()["protocol"] | {"hash": "6" * 64}
     synthetic_run.record(synthetic_run.trial(protocol=other), 0.8)
     page = report(synthetic_run)
-    assert "2 different protocols" in page.text and len(asked_for(page)) == 1
+    assert "2 different protocols" in page.text and len(run_commands(page)) == 1

@@ -39,9 +39,9 @@ CURVES = {"loss": [1.0], "diagnostics/feature_std": [0.1]}
 def test_a_number_that_test_data_selected_says_so_and_not_the_contrary(synthetic_run):
     content = {"selected_on": "test", "checkpoint": "best_on_test", "dataset": {"validation_fraction": 0.0}}
     page = under(synthetic_run, content=content, hash="f" * 64)
-    assert "Test data selected nothing" not in page.text
-    assert "the highest mean test linear top-1" in page.text and "a look at the answers" in page.text
-    assert "the best epoch on them" in page.text and "the cell that test chose" in page.text
+    assert "No test data was used for selection" not in page.text
+    assert "the highest mean test linear top-1" in page.text and "so it is optimistic" in page.text
+    assert "the best over the epochs measured" in page.text and "each method's cell chosen on test" in page.text
     assert "features of training images" in page.text and "features of validation" not in page.text
     assert not any("validation" in name for name in pd.read_csv(synthetic_run.folder / "report/tables/cells.csv"))
 
@@ -201,7 +201,7 @@ def test_a_run_with_nothing_recorded_yet_gives_a_page(synthetic_run):
     synthetic_run.plan(synthetic_run.trial())
     page = report(synthetic_run)
     assert "1 trial: 0 done, 1 missing." in page.text
-    assert "No trial left curves." in page.text
+    assert "No curves were recorded." in page.text
 
 
 def test_set_aside_files_are_named_on_the_page(synthetic_run):

@@ -161,7 +161,7 @@ def test_shortened_names_stay_apart_and_their_whole_is_in_the_caption(long_names
     assert len(short) == len(set(short)) == 3 and all("…" in name for name in short)
     ((_, source),) = read_sources([long_names.folder])
     caption = _figure_float(grid.key, grid, source, drawing.shortened).split("caption")[1]
-    assert "Shortened: " in caption
+    assert "Shortened names: " in caption
     assert all(name in caption.replace(r"\allowbreak", "").replace("{}", "") for name in VALUES)
 
 

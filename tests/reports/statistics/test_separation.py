@@ -2,7 +2,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from twinbench.reports.statistics.separation import leads, letters, told_apart
+from twinbench.reports.statistics.separation import leads, letters, significantly_different
 
 HIGH = {0: 0.950, 1: 0.952, 2: 0.951, 3: 0.953}
 NEAR = {0: 0.949, 1: 0.953, 2: 0.950, 3: 0.953}
@@ -10,11 +10,11 @@ LOW = {0: 0.800, 1: 0.803, 2: 0.800, 3: 0.804}
 
 
 def test_rows_far_apart_are_told_apart_and_near_ones_are_not():
-    apart = told_apart({"a": HIGH, "b": NEAR, "c": LOW})
+    apart = significantly_different({"a": HIGH, "b": NEAR, "c": LOW})
     assert apart == {frozenset("ab"): False, frozenset("ac"): True, frozenset("bc"): True}
     assert letters(apart, ["a", "b", "c"]) == {"a": "a", "b": "a", "c": "b"}
     assert not leads(apart, ["a", "b", "c"])
-    assert leads(told_apart({"a": HIGH, "c": LOW}), ["a", "c"])
+    assert leads(significantly_different({"a": HIGH, "c": LOW}), ["a", "c"])
 
 
 def test_pairs_are_judged_by_paired_t_tests_that_holm_adjusts():
@@ -22,23 +22,23 @@ def test_pairs_are_judged_by_paired_t_tests_that_holm_adjusts():
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     p = [stats.ttest_rel(list(rows[x].values()), list(rows[y].values())).pvalue for x, y in pairs]
     expected, *_ = multipletests(p, 0.05, "holm")
-    assert told_apart(rows) == {frozenset(pair): bool(e) for pair, e in zip(pairs, expected, strict=True)}
+    assert significantly_different(rows) == {frozenset(pair): bool(e) for pair, e in zip(pairs, expected, strict=True)}
     assert p[0] < 0.05 < p[1]
 
 
 def test_more_rows_make_it_harder_to_tell_two_apart():
     a, b = {0: 0.90, 1: 0.91, 2: 0.92}, {0: 0.885, 1: 0.897, 2: 0.902}
-    assert told_apart({"a": a, "b": b})[frozenset("ab")]
+    assert significantly_different({"a": a, "b": b})[frozenset("ab")]
     others = {f"z{n}": {0: 0.7, 1: 0.9, 2: 0.8} for n in range(4)}
-    assert not told_apart({"a": a, "b": b} | others)[frozenset("ab")]
+    assert not significantly_different({"a": a, "b": b} | others)[frozenset("ab")]
 
 
 def test_one_seed_tells_nothing_apart():
-    assert told_apart({"a": {0: 0.9}, "b": {0: 0.1}}) == {frozenset("ab"): False}
+    assert significantly_different({"a": {0: 0.9}, "b": {0: 0.1}}) == {frozenset("ab"): False}
 
 
 def test_with_a_reference_only_its_own_pairs_are_a_family():
-    assert set(told_apart({"a": HIGH, "b": NEAR, "c": LOW}, "b")) == {frozenset("ab"), frozenset("bc")}
+    assert set(significantly_different({"a": HIGH, "b": NEAR, "c": LOW}, "b")) == {frozenset("ab"), frozenset("bc")}
 
 
 @pytest.mark.parametrize(
