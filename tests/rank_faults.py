@@ -1,4 +1,4 @@
-"""What the tests let the other ranks of a trial do: functions that their processes can import."""
+"""Work for the other ranks in tests, in a module that their processes can import."""
 
 import json
 import os
@@ -19,13 +19,13 @@ Run = Callable[[], None]
 
 
 def note_ids(folder: Path, name: str) -> Run:
-    """From here on this process writes down which images it makes views of, step by step; what is returned ends it."""
-    original, seen = Batches.at, []
+    """Write the images of each step of this process to a file from now on; return a function that ends this."""
+    original, batches_seen = Batches.at, []
 
     def at(batches: Batches, epoch: int, step_in_epoch: int) -> Batch:
         batch = original(batches, epoch, step_in_epoch)
-        seen.append({"ids": batch.ids.tolist(), "images": len(batch.images)})
-        (folder / f"{name}.json").write_text(json.dumps(seen))
+        batches_seen.append({"ids": batch.ids.tolist(), "images": len(batch.images)})
+        (folder / f"{name}.json").write_text(json.dumps(batches_seen))
         return batch
 
     def end() -> None:
@@ -36,7 +36,7 @@ def note_ids(folder: Path, name: str) -> Run:
 
 
 def noting(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
-    """Trains, and notes its images in the run folder."""
+    """Train, and write the images of each step to the run folder."""
     run = other_rank(device, trial, surroundings, folder)
 
     def run_and_note() -> None:
@@ -48,12 +48,12 @@ def noting(device: torch.device, trial: Trial, surroundings: Surroundings, folde
 
 
 def raising_early(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
-    """Cannot even prepare the trial."""
+    """Raise while the trial is prepared."""
     raise FileNotFoundError("no data here")
 
 
 def raising(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
-    """Raises at the sixth step, in the second epoch."""
+    """Raise at the sixth step, in the second epoch."""
     run, original = other_rank(device, trial, surroundings, folder), loop._step
 
     def step(*arguments: Any) -> Any:
@@ -70,7 +70,7 @@ def raising(device: torch.device, trial: Trial, surroundings: Surroundings, fold
 
 
 def leaving_late(device: torch.device, trial: Trial, surroundings: Surroundings, folder: Path) -> Run:
-    """Trains, leaves half a second late, and notes in the run folder whether the ranks' own folder is still there."""
+    """Train, leave the group half a second late, and write whether the rendezvous folder still exists."""
     run, leave = other_rank(device, trial, surroundings, folder), ranks._leave
 
     def leave_late() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the live page share: the application asked without a socket, and attempts that were never made."""
+"""Helpers for tests of the live page: a client without a socket, and attempts that run nothing."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ HOSTS = frozenset({"127.0.0.1:8642", "localhost:8642"})
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,8 +26,8 @@ class Answer:
         return json.loads(self.body)
 
 
-class Asked:
-    """The application of a run folder, in a loop of its own."""
+class Client:
+    """A client of the application of a run folder, with its own event loop."""
 
     def __init__(self, folder: Path):
         self.app = make_app(folder, HOSTS)
@@ -41,7 +41,7 @@ class Asked:
         kind: str = "http",
         **headers: str,
     ) -> Answer:
-        """Sends one request, the path decoded once as a server does."""
+        """Send one request; the path is decoded once, as a server does."""
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         scope = {
             "type": kind,
@@ -56,7 +56,7 @@ class Asked:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            await asyncio.Event().wait()  # the client stays, and says nothing more
+            await asyncio.Event().wait()  # the client stays connected and sends nothing
             return {}
 
         async def send(message: Any) -> None:
@@ -70,7 +70,7 @@ class Asked:
         return Answer(sent[0]["status"], dict(answered), b"".join(part.get("body", b"") for part in sent[1:]))
 
     def state(self) -> dict[str, Any]:
-        """The run as the page reads it."""
+        """Return the run's state as the page reads it."""
         content: dict[str, Any] = self().json()
         return content
 

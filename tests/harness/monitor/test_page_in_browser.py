@@ -1,4 +1,4 @@
-"""Claims: the live page follows a real sweep through start, death and end, asks nothing of anyone, and is usable."""
+"""Claims: the live page follows a real sweep from start to end, makes no outside requests, and is accessible."""
 
 import re
 import shutil
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWEEP = ("methods=byol", "seeds=[0, 1]", "epochs=12", "byol.projector_width=32")
 NAMES = ("<img src=x onerror=alert(1)>", "\"quoted' & \\textbf{x}_$^", "\u202eright-to-left", "x" * 120)
-GRAVE = ("serious", "critical")
+SERIOUS = ("serious", "critical")
 
 
 @contextmanager
 def serving(twinbench: Twinbench, folder: object, browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages of the live view of `folder`: `open(path, ...)`. Ctrl-C ends the server without a word.
+    """Yield a function that opens pages of the live view of `folder`. Ctrl-C ends the server without output.
 
     Holds at the end that no page had an error, a warning, a dialog, or a request to anywhere else.
     """
@@ -35,26 +35,26 @@ def serving(twinbench: Twinbench, folder: object, browser: Any) -> Iterator[Call
     assert server.stdout is not None
     found = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
     assert found, server.communicate(timeout=5)
-    address, troubles, pages = found[0], [], []
+    address, problems, pages = found[0], [], []
 
     def open_page(path: str = "", **options: Any) -> Any:
         page = browser.new_page(**options)
         pages.append(page)
-        page.on("request", lambda one: None if one.url.startswith((address, "blob:")) else troubles.append(one.url))
-        page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", lambda dialog: troubles.append(dialog.message))
+        page.on("request", lambda one: None if one.url.startswith((address, "blob:")) else problems.append(one.url))
+        page.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
         page.goto(address + path)
         return page
 
     try:
         yield open_page
     finally:
-        for page in pages:  # before the server goes, which they would say
+        for page in pages:  # before the server ends, which would be an error on them
             page.close()
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=30)
-    assert troubles == []
+    assert problems == []
     assert server.returncode == 0 and errors == ""
 
 
@@ -72,19 +72,19 @@ def browser() -> Iterator[Any]:
 
 
 def wait_for(page: Any, expression: str) -> None:
-    """Until the expression is true on the page. Not by Playwright's own way, which the page's policy forbids."""
+    """Wait until the expression is true on the page. The page's policy forbids Playwright's own way."""
     wait_until(lambda: page.evaluate(expression), f"never true: {expression}")
 
 
-def grave_faults(page: Any) -> list[str]:
-    """What axe-core finds serious or critical."""
+def accessibility_faults(page: Any) -> list[str]:
+    """Return the faults that axe-core calls serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
     violations = Axe().run(page).response["violations"]
     return [
         f"{fault['id']}: {node['html'][:120]}"
         for fault in violations
-        if fault["impact"] in GRAVE
+        if fault["impact"] in SERIOUS
         for node in fault["nodes"]
     ]
 
@@ -96,13 +96,13 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
         page = opened(color_scheme="dark")
         page.get_by_text("Waiting for twinbench run").wait_for()
         page.get_by_text("run: not a run folder: it has no plan.json").wait_for()
-        assert grave_faults(page) == []
+        assert accessibility_faults(page) == []
         run = twinbench.start_run("run", SWEEP, "--workers", 1)
-        page.locator("#running .chart path").first.wait_for(timeout=120_000)  # a curve that grows
+        page.locator("#running .chart path").first.wait_for(timeout=120_000)  # a growing curve
         drawn = page.locator("#running .chart path").first.get_attribute("d")
         wait_for(page, f"document.querySelector('#running .chart path')?.getAttribute('d') !== '{drawn}'")
         assert page.locator("#running progress").first.get_attribute("max") == "96"
-        assert grave_faults(page) == []
+        assert accessibility_faults(page) == []
         run.send_signal(signal.SIGKILL)
         run.communicate()
         page.get_by_text("Stopped: no worker is running").wait_for(timeout=60_000)
@@ -117,7 +117,7 @@ def test_the_page_follows_a_sweep_that_is_killed_and_resumed(tmp_path: Path, dat
         assert page.locator("#problem").inner_text() == ""
 
 
-def test_a_cell_is_found_opened_and_closed_by_keyboard(
+def test_a_cell_can_be_found_opened_and_closed_by_keyboard(
     filled_run: SyntheticRun, tmp_path: Path, dataset_cache: Path, browser: Any
 ) -> None:
     with serving(Twinbench(tmp_path, dataset_cache), filled_run.folder, browser) as opened:
@@ -128,7 +128,7 @@ def test_a_cell_is_found_opened_and_closed_by_keyboard(
             page.keyboard.type("byol failed")
             assert page.locator("#cells tr:visible").count() == 1
             assert page.locator("#filtered").inner_text() == "1 of 20 cells"
-            page.keyboard.press("Tab")  # the scrolling region
+            page.keyboard.press("Tab")  # the scrollable region
             page.keyboard.press("Tab")
             page.keyboard.press("Enter")
             page.locator("dialog .chart path").first.wait_for()
@@ -136,7 +136,7 @@ def test_a_cell_is_found_opened_and_closed_by_keyboard(
             page.locator("dialog summary", has_text="failed").focus()
             page.keyboard.press("Enter")
             page.get_by_text("RuntimeError: invented", exact=False).last.wait_for()
-            assert grave_faults(page) == []
+            assert accessibility_faults(page) == []
             page.keyboard.press("Escape")
             assert not page.locator("dialog").is_visible()
             assert page.evaluate("document.activeElement.innerText") == "byol"
@@ -151,7 +151,7 @@ def test_a_new_failure_is_announced_and_an_old_one_is_not(
     new = synthetic_run.plan(synthetic_run.trial(seed=1))
     with serving(Twinbench(tmp_path, dataset_cache), synthetic_run.folder, browser) as opened:
         page = opened()
-        page.get_by_text("Waiting for twinbench run").wait_for()  # as a page is at first where looking takes long
+        page.get_by_text("Waiting for twinbench run").wait_for()  # the first state if the first poll takes long
         synthetic_run.write_plan()
         page.locator("#failures").get_by_text("the old one").wait_for()
         assert page.locator("[aria-live=polite]").inner_text() == ""
@@ -160,7 +160,7 @@ def test_a_new_failure_is_announced_and_an_old_one_is_not(
         assert "the old one" not in page.locator("[aria-live=polite]").text_content()
 
 
-def test_odd_names_change_nothing_but_their_own_label(
+def test_odd_names_change_only_their_own_label(
     synthetic_run: SyntheticRun, tmp_path: Path, dataset_cache: Path, browser: Any
 ) -> None:
     for name in NAMES:
@@ -181,7 +181,7 @@ def test_odd_names_change_nothing_but_their_own_label(
             assert len(set(places)) == 1
 
 
-def test_a_thousand_cells_stay_fluid(
+def test_the_page_stays_responsive_with_a_thousand_cells(
     synthetic_run: SyntheticRun, tmp_path: Path, dataset_cache: Path, browser: Any
 ) -> None:
     synthetic_run.later = True
@@ -205,4 +205,4 @@ def test_a_thousand_cells_stay_fluid(
             time.sleep(0.02)
         wait_for(page, "document.querySelectorAll('#cells .mark.done').length === 560")
         frames = sorted(page.evaluate("frames_"))
-        assert frames[-1] < 500, frames[-5:]  # milliseconds in which the page stood still, this browser's start and all
+        assert frames[-1] < 500, frames[-5:]  # milliseconds between frames, with the browser's start

@@ -1,4 +1,4 @@
-"""Claims: the live page shows what the folder holds, whatever that is, to this machine's browsers alone."""
+"""Claims: the live page shows what the folder holds, damaged or not, to browsers on this machine only."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import SyntheticRun, invented_curves
-from serving import Asked, running_attempt
+from serving import Client, running_attempt
 
 from twinbench.harness.monitor import server
 from twinbench.harness.planning import Plan
@@ -40,15 +40,15 @@ NAMES = [
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Asked]]:
-    """Makes an application that looks at its folder at every request."""
+def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Client]]:
+    """Return a function that makes a client of an application that polls its folder at every request."""
     monkeypatch.setattr(server, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(server, "LEAST_TIMES_ITS_COST", 0.0)
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 60.0)
-    made: list[Asked] = []
+    made: list[Client] = []
 
-    def make(folder: Path) -> Asked:
-        made.append(Asked(folder))
+    def make(folder: Path) -> Client:
+        made.append(Client(folder))
         return made[-1]
 
     yield make
@@ -56,7 +56,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Asked]]:
         one.runner.close()
 
 
-# --- who is answered ------------------------------------------------------------------------------------------------
+# --- requests that are refused --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -76,43 +76,48 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Asked]]:
         ("127.0.0.1:8642\xe9",),
     ],
 )
-def test_a_request_for_another_host_is_refused(
-    hosts: tuple[str, ...], tmp_path: Path, ask: Callable[[Path], Asked]
+def test_requests_for_other_hosts_are_refused(
+    hosts: tuple[str, ...], tmp_path: Path, connect: Callable[[Path], Client]
 ) -> None:
-    asked = ask(tmp_path)
+    client = connect(tmp_path)
     for path in ("/", "/state.json", "/live.js", "/report/index.html"):
-        assert asked(path, hosts).status == 421
+        assert client(path, hosts).status == 421
     for own in ("127.0.0.1:8642", "localhost:8642", "LOCALHOST:8642"):
-        assert asked("/", (own,)).status == 200
+        assert client("/", (own,)).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT", "get"])
-def test_only_get_is_answered(method: str, tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
-    answer = ask(tmp_path)("/state.json", method=method)
+def test_methods_other_than_get_are_refused(method: str, tmp_path: Path, connect: Callable[[Path], Client]) -> None:
+    answer = connect(tmp_path)("/state.json", method=method)
     assert answer.status == 405 and answer.headers["allow"] == "GET"
 
 
-def test_a_websocket_is_closed(tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
-    assert ask(tmp_path)("/state.json", kind="websocket").headers == {"type": "websocket.close"}
+def test_websockets_are_closed(tmp_path: Path, connect: Callable[[Path], Client]) -> None:
+    assert connect(tmp_path)("/state.json", kind="websocket").headers == {"type": "websocket.close"}
 
 
-def test_every_answer_forbids_what_it_does_not_need(filled_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
+def test_every_answer_has_the_security_headers(filled_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
     (filled_run.folder / "report").mkdir()
     (filled_run.folder / "report" / "index.html").write_text("<p>the report</p>")
-    asked = ask(filled_run.folder)
+    client = connect(filled_run.folder)
     trial_id = filled_run.planned[0]["trial_id"]
     paths = ("/", "/live.js", "/live.css", "/icon.svg", "/state.json", f"/trials/{trial_id}.json", "/nowhere")
-    for answer in [*map(asked, paths), asked("/", ("evil",)), asked("/", method="POST"), asked("/report/index.html")]:
+    for answer in [
+        *map(client, paths),
+        client("/", ("evil",)),
+        client("/", method="POST"),
+        client("/report/index.html"),
+    ]:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert "access-control-allow-origin" not in answer.headers
     for path in paths:
-        assert "unsafe" not in asked(path).headers["content-security-policy"]
+        assert "unsafe" not in client(path).headers["content-security-policy"]
 
 
-def test_a_port_that_is_taken_is_named_and_the_usual_one_gives_way_to_a_free_one() -> None:
+def test_a_port_in_use_is_an_error_and_the_default_port_in_use_gives_a_free_one() -> None:
     with server.listen(0) as first:
         assert first.getsockname()[0] == "127.0.0.1"
         first.listen()
@@ -125,7 +130,7 @@ def test_a_port_that_is_taken_is_named_and_the_usual_one_gives_way_to_a_free_one
             assert second.getsockname()[1] != 0
 
 
-# --- what leaves the folder -----------------------------------------------------------------------------------------
+# --- files that are served ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,7 @@ def test_a_port_that_is_taken_is_named_and_the_usual_one_gives_way_to_a_free_one
         "..%5csecret.json",
     ],
 )
-def test_no_path_leaves_the_report(path: str, tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
+def test_no_path_leads_out_of_the_report(path: str, tmp_path: Path, connect: Callable[[Path], Client]) -> None:
     folder = tmp_path / "run"
     (folder / "report").mkdir(parents=True)
     for secret in (tmp_path / "secret.json", folder / "secret.json"):
@@ -154,49 +159,51 @@ def test_no_path_leaves_the_report(path: str, tmp_path: Path, ask: Callable[[Pat
     (folder / "report" / "linked").symlink_to(tmp_path)
     (folder / "report" / "circle.json").symlink_to("circle.json")
     (folder / "report" / "index.html").write_text("<p>the report</p>")
-    asked = ask(folder)
+    client = connect(folder)
     for begun in ("/report/", "/report//", "/", "/trials/"):
-        answer = asked(begun + path)
+        answer = client(begun + path)
         assert answer.status == 404 and b"secret" not in answer.body
-    assert asked(f"/report/{tmp_path}/secret.json").status == 404
-    assert b"the report" in asked("/report/index.html").body and b"the report" in asked("/report/").body
+    assert client(f"/report/{tmp_path}/secret.json").status == 404
+    assert b"the report" in client("/report/index.html").body and b"the report" in client("/report/").body
 
 
-def test_a_report_that_is_a_link_to_elsewhere_is_none(tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
+def test_a_report_that_links_out_of_the_folder_is_not_served(tmp_path: Path, connect: Callable[[Path], Client]) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "index.html").write_text("secret")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "report").symlink_to(tmp_path / "elsewhere")
-    assert ask(tmp_path / "run")("/report/index.html").status == 404
+    assert connect(tmp_path / "run")("/report/index.html").status == 404
 
 
-def test_a_log_that_is_a_link_to_elsewhere_is_not_shown(
-    synthetic_run: SyntheticRun, tmp_path: Path, ask: Callable[[Path], Asked]
+def test_a_log_that_links_out_of_the_folder_is_not_shown(
+    synthetic_run: SyntheticRun, tmp_path: Path, connect: Callable[[Path], Client]
 ) -> None:
     trial_id = synthetic_run.plan(synthetic_run.trial())["trial_id"]
     running_attempt(synthetic_run.folder, trial_id)
     log = attempt_file(synthetic_run.folder, trial_id, 1, ".log")
-    asked = ask(synthetic_run.folder)
-    asked()
+    client = connect(synthetic_run.folder)
+    client()
     log.write_text("epoch 1")
-    assert asked(f"/trials/{trial_id}.json").json()["log"] == "epoch 1"
+    assert client(f"/trials/{trial_id}.json").json()["log"] == "epoch 1"
     log.unlink()
     (tmp_path / "secret").write_text("secret")
     log.symlink_to(tmp_path / "secret")
-    assert asked(f"/trials/{trial_id}.json").json()["log"] == ""
+    assert client(f"/trials/{trial_id}.json").json()["log"] == ""
 
 
-def test_only_planned_trials_have_a_page(filled_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
-    asked = ask(filled_run.folder)
-    asked()
+def test_only_planned_trials_have_details(filled_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
+    client = connect(filled_run.folder)
+    client()
     for trial_id in ("0" * 16, "..%2f..%2fplan", "%2e%2e", "*"):
-        assert asked(f"/trials/{trial_id}.json").status == 404
+        assert client(f"/trials/{trial_id}.json").status == 404
 
 
-def test_the_page_holds_no_name_and_no_markup_of_the_folder(tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
-    page = ask(tmp_path / "<script>alert(1)<")("/").body.decode()
+def test_the_page_escapes_the_folder_and_its_script_sets_no_html(
+    tmp_path: Path, connect: Callable[[Path], Client]
+) -> None:
+    page = connect(tmp_path / "<script>alert(1)<")("/").body.decode()
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;" in page
-    script = ask(tmp_path)("/live.js").body.decode()
+    script = connect(tmp_path)("/live.js").body.decode()
     for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
         assert sink not in script
 
@@ -204,18 +211,18 @@ def test_the_page_holds_no_name_and_no_markup_of_the_folder(tmp_path: Path, ask:
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-def test_the_table_is_that_of_the_report(filled_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
-    state = ask(filled_run.folder)().json()
+def test_the_table_equals_that_of_the_report(filled_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
+    state = connect(filled_run.folder)().json()
     with ResultStore(filled_run.folder) as store:
         store.ingest()
         (section,) = sections(read_run(store))
     frame = cells_table(section)
     shown = {cell["cell_id"]: cell for cell in state["cells"]}
     assert shown.keys() == set(frame["cell_id"])
-    for exact, told in zip(records(frame), records(display(frame)), strict=True):
+    for exact, displayed in zip(records(frame), records(display(frame)), strict=True):
         cell = shown[exact["cell_id"]]
         assert [value or "–" for value in cell["estimates"]] == [
-            str(told[f"{metric} top-1, {split} (%)"])
+            str(displayed[f"{metric} top-1, {split} (%)"])
             for split in ("validation", "test")
             for metric in ("kNN", "Linear")
         ]
@@ -230,19 +237,19 @@ def test_the_table_is_that_of_the_report(filled_run: SyntheticRun, ask: Callable
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_method_name_reaches_the_page_as_it_is(
-    name: str, synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_method_names_reach_the_page_unchanged(
+    name: str, synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     trial_id = synthetic_run.planned_and_recorded(None, method=name, status="failed", reason=name)
-    asked = ask(synthetic_run.folder)
-    state = asked().json()
+    client = connect(synthetic_run.folder)
+    state = client().json()
     assert state["cells"][0]["method"] == name
     assert state["failures"][0]["reason"] == name
-    assert asked(f"/trials/{trial_id}.json").json()["reason"] == name
+    assert client(f"/trials/{trial_id}.json").json()["reason"] == name
 
 
-def test_what_runs_is_shown_with_its_pace_and_its_curve(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_running_trial_is_shown_with_its_speed_and_loss_curve(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     trial = synthetic_run.plan(synthetic_run.trial())
     attempt = running_attempt(synthetic_run.folder, trial["trial_id"], step=0, steps=40)
@@ -250,48 +257,48 @@ def test_what_runs_is_shown_with_its_pace_and_its_curve(
     attempt.beat()
     finished = invented_curves("barlow_twins", 0, epochs=300)
     LiveCurves(trial_folder(synthetic_run.folder, trial["trial_id"])).write(lambda: finished)
-    asked = ask(synthetic_run.folder)
-    state = asked().json()
+    client = connect(synthetic_run.folder)
+    state = client().json()
     assert state["state"] == "running" and state["counts"] == {"running": 1}
     (one,) = state["running"]
     assert (one["step"], one["steps"], one["epoch"], one["images_per_second"]) == (10, 40, 2, 812.2)
     assert (one["state"], one["where"], one["attempt"]) == ("running", "slurm 7", 1)
     loss = finished["series"]["loss"]
     assert one["loss"][0] == loss[0] and one["loss"][-1] == loss[-1] and len(one["loss"]) == 60
-    assert asked(f"/trials/{trial['trial_id']}.json").json()["curves"] == finished
+    assert client(f"/trials/{trial['trial_id']}.json").json()["curves"] == finished
     attempt.end("interrupted")
-    assert asked.state()["counts"] == {"interrupted": 1} and asked.state()["state"] == "stopped"
+    assert client.state()["counts"] == {"interrupted": 1} and client.state()["state"] == "stopped"
 
 
-def test_an_unchanged_folder_is_answered_with_304_and_a_new_record_is_not(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_an_unchanged_folder_gives_304_and_a_new_record_gives_200(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     synthetic_run.plan(synthetic_run.trial(seed=1))
     synthetic_run.planned_and_recorded(seed=0)
-    asked = ask(synthetic_run.folder)
-    etag = asked().headers["etag"]
+    client = connect(synthetic_run.folder)
+    etag = client().headers["etag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}'):
-        again = asked(if_none_match=known)
+        again = client(if_none_match=known)
         assert again.status == 304 and again.body == b"" and again.headers["etag"] == etag
-    assert asked(if_none_match='"other"').status == 200
+    assert client(if_none_match='"other"').status == 200
     synthetic_run.record(synthetic_run.trial(seed=1))
-    changed = asked(if_none_match=etag)
+    changed = client(if_none_match=etag)
     assert changed.status == 200 and changed.json()["counts"] == {"done": 2}
     assert changed.json()["state"] == "finished"
 
 
-def test_readers_share_one_look_and_wait_for_none(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked], monkeypatch: pytest.MonkeyPatch
+def test_readers_share_one_poll_and_do_not_wait_for_it(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ask(synthetic_run.folder)
-    looks = []
+    client = connect(synthetic_run.folder)
+    polls = []
 
-    def slow_look(self: Any) -> Any:
-        looks.append(1)
+    def slow_poll(self: Any) -> Any:
+        polls.append(1)
         time.sleep(0.5)
         return server.Snapshot("waiting")
 
-    monkeypatch.setattr(server.RunView, "poll", slow_look)
+    monkeypatch.setattr(server.RunView, "poll", slow_poll)
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.02)
     feed = server.Feed(server.RunView(synthetic_run.folder))
 
@@ -300,83 +307,83 @@ def test_readers_share_one_look_and_wait_for_none(
         await asyncio.gather(*(feed.current() for _ in range(10)))
         return time.monotonic() - began
 
-    assert asked.runner.run(ten()) < 0.4
-    assert len(looks) == 1
+    assert client.runner.run(ten()) < 0.4
+    assert len(polls) == 1
 
 
-# --- whatever is in the folder --------------------------------------------------------------------------------------
+# --- damaged and changing folders -----------------------------------------------------------------------------------
 
 
-def test_a_folder_may_come_go_and_come_again(filled_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
+def test_a_folder_may_appear_disappear_and_return(filled_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
     aside = filled_run.folder.with_name("aside")
     filled_run.folder.rename(aside)
-    asked = ask(filled_run.folder)
-    assert asked.state()["state"] == "waiting"
-    assert asked.state()["problem"] == f"{filled_run.folder}: not a run folder: it has no plan.json"
+    client = connect(filled_run.folder)
+    assert client.state()["state"] == "waiting"
+    assert client.state()["problem"] == f"{filled_run.folder}: not a run folder: it has no plan.json"
     aside.rename(filled_run.folder)
-    assert asked.state()["counts"]["done"] == 55
+    assert client.state()["counts"]["done"] == 55
     filled_run.folder.rename(aside)
-    assert asked.state()["state"] == "waiting" and asked.state()["cells"] == []
+    assert client.state()["state"] == "waiting" and client.state()["cells"] == []
     shutil.rmtree(aside / "records")
     aside.rename(filled_run.folder)
-    assert asked.state()["counts"] == {"planned": 58} and asked.state()["state"] == "idle"
+    assert client.state()["counts"] == {"planned": 58} and client.state()["state"] == "idle"
 
 
-def test_a_plan_that_grows_is_read_again(synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
+def test_a_plan_that_has_grown_is_read_again(synthetic_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
     synthetic_run.planned_and_recorded()
-    asked = ask(synthetic_run.folder)
-    assert asked.state()["state"] == "finished"
+    client = connect(synthetic_run.folder)
+    assert client.state()["state"] == "finished"
     synthetic_run.plan(synthetic_run.trial(seed=5))
-    assert asked.state()["state"] == "stopped" and asked.state()["planned"] == 2
+    assert client.state()["state"] == "stopped" and client.state()["planned"] == 2
 
 
-def test_a_torn_record_is_told_and_read_once_it_is_whole(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_torn_record_is_listed_and_read_once_it_is_whole(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     trial_id = synthetic_run.planned_and_recorded()
     file = record_path(synthetic_run.folder, trial_id)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    asked = ask(synthetic_run.folder)
-    (failure,) = asked.state()["failures"]
+    client = connect(synthetic_run.folder)
+    (failure,) = client.state()["failures"]
     assert failure["status"] == "unreadable" and failure["label"] == file.name
-    assert asked.state()["counts"] == {"planned": 1}
+    assert client.state()["counts"] == {"planned": 1}
     file.write_bytes(whole)
-    assert asked.state()["failures"] == [] and asked.state()["counts"] == {"done": 1}
+    assert client.state()["failures"] == [] and client.state()["counts"] == {"done": 1}
 
 
-def test_a_failure_that_is_set_aside_for_another_try_is_forgotten(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_failure_that_is_retried_is_no_longer_listed(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     trial_id = synthetic_run.planned_and_recorded(None, status="failed", reason="RuntimeError: invented")
-    asked = ask(synthetic_run.folder)
-    assert asked.state()["counts"] == {"failed": 1}
+    client = connect(synthetic_run.folder)
+    assert client.state()["counts"] == {"failed": 1}
     record_path(synthetic_run.folder, trial_id).unlink()
-    assert asked.state()["failures"] == [] and asked.state()["counts"] == {"planned": 1}
+    assert client.state()["failures"] == [] and client.state()["counts"] == {"planned": 1}
     synthetic_run.record(synthetic_run.trial())
-    assert asked.state()["counts"] == {"done": 1}
+    assert client.state()["counts"] == {"done": 1}
 
 
-def test_a_failure_that_gave_way_between_two_looks_is_forgotten_too(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_failure_replaced_between_two_polls_is_no_longer_listed(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     synthetic_run.planned_and_recorded(None, status="failed", reason="RuntimeError: invented")
-    asked = ask(synthetic_run.folder)
-    assert asked.state()["counts"] == {"failed": 1}
+    client = connect(synthetic_run.folder)
+    assert client.state()["counts"] == {"failed": 1}
     synthetic_run.record(synthetic_run.trial())
-    assert asked.state()["counts"] == {"done": 1} and asked.state()["failures"] == []
+    assert client.state()["counts"] == {"done": 1} and client.state()["failures"] == []
 
 
-def test_another_folder_in_the_place_of_the_first_is_read_whole(
-    synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_folder_that_replaces_the_first_is_read_as_new(
+    synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     synthetic_run.planned_and_recorded(0.9)
-    asked = ask(synthetic_run.folder)
-    before = asked.state()["cells"][0]["estimates"]
+    client = connect(synthetic_run.folder)
+    before = client.state()["cells"][0]["estimates"]
     shutil.rmtree(synthetic_run.folder)
-    assert asked.state()["state"] == "waiting"
+    assert client.state()["state"] == "waiting"
     synthetic_run.planned_and_recorded(0.5)
-    assert asked.state()["cells"][0]["estimates"] != before
+    assert client.state()["cells"][0]["estimates"] != before
 
 
 @pytest.mark.parametrize(
@@ -392,14 +399,16 @@ def test_another_folder_in_the_place_of_the_first_is_read_whole(
         b"\xff\xfe\x00",
     ],
 )
-def test_a_plan_that_is_none_is_told(plan: bytes, tmp_path: Path, ask: Callable[[Path], Asked]) -> None:
+def test_an_unreadable_plan_is_shown_as_a_problem(
+    plan: bytes, tmp_path: Path, connect: Callable[[Path], Client]
+) -> None:
     (tmp_path / "plan.json").write_bytes(plan)
-    state = ask(tmp_path)().json()
+    state = connect(tmp_path)().json()
     assert state["state"] == "waiting" and "plan" in state["problem"]
 
 
 @pytest.mark.parametrize(
-    "rubbish",
+    "damage",
     [
         b"",
         b"null",
@@ -415,59 +424,61 @@ def test_a_plan_that_is_none_is_told(plan: bytes, tmp_path: Path, ask: Callable[
         b'{"epoch": [1, "x", null], "series": {"loss": ["x", 1e999, null, 3], "y": 5}}',
     ],
 )
-def test_rubbish_in_an_attempt_or_its_curves_costs_that_trial_alone(
-    rubbish: bytes, synthetic_run: SyntheticRun, ask: Callable[[Path], Asked]
+def test_a_damaged_attempt_or_curves_file_affects_only_its_trial(
+    damage: bytes, synthetic_run: SyntheticRun, connect: Callable[[Path], Client]
 ) -> None:
     synthetic_run.planned_and_recorded(seed=0)
     trial_id = synthetic_run.plan(synthetic_run.trial(seed=1))["trial_id"]
     file = attempt_file(synthetic_run.folder, trial_id, 1)
     file.parent.mkdir(parents=True)
-    file.write_bytes(rubbish)
-    asked = ask(synthetic_run.folder)
-    state = asked().json()
+    file.write_bytes(damage)
+    client = connect(synthetic_run.folder)
+    state = client().json()
     assert state["problem"] == "" and state["counts"]["done"] == 1 and sum(state["counts"].values()) == 2
     running_attempt(synthetic_run.folder, trial_id)
-    (file.parent / live_curves.FILE_NAME).write_bytes(rubbish)
-    assert asked.state()["counts"] == {"done": 1, "running": 1}
-    assert asked(f"/trials/{trial_id}.json").status == 200
+    (file.parent / live_curves.FILE_NAME).write_bytes(damage)
+    assert client.state()["counts"] == {"done": 1, "running": 1}
+    assert client(f"/trials/{trial_id}.json").status == 200
 
 
-def test_looking_changes_nothing_and_opens_no_database(filled_run: SyntheticRun, ask: Callable[[Path], Asked]) -> None:
+def test_the_page_changes_no_file_and_opens_no_database(
+    filled_run: SyntheticRun, connect: Callable[[Path], Client]
+) -> None:
     (filled_run.folder / "results.duckdb").write_bytes(b"no database")
     os.chmod(filled_run.folder / "results.duckdb", 0)
     before = {path: path.stat().st_mtime_ns for path in filled_run.folder.rglob("*")}
-    asked = ask(filled_run.folder)
+    client = connect(filled_run.folder)
     for path in ("/", "/state.json", f"/trials/{filled_run.planned[5]['trial_id']}.json", "/report/index.html"):
-        asked(path)
+        client(path)
     assert {path: path.stat().st_mtime_ns for path in filled_run.folder.rglob("*")} == before
 
 
-def test_looking_at_a_run_imports_no_torch() -> None:
+def test_showing_a_run_imports_no_torch() -> None:
     modules = "twinbench.harness.monitor.server, twinbench.harness.monitor.terminal"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
 
 
-# --- what a trial shows of itself -----------------------------------------------------------------------------------
+# --- live curves ----------------------------------------------------------------------------------------------------
 
 
-def test_curves_are_written_at_most_once_a_second_and_what_fails_is_not_missed(
+def test_curves_take_at_most_a_hundredth_of_the_time_and_their_errors_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(live_curves.time, "monotonic", lambda: clock[0])
-    shown, asked = LiveCurves(tmp_path / "trial"), []
+    curves, calls = LiveCurves(tmp_path / "trial"), []
 
     def finished() -> dict[str, Any]:
-        asked.append(clock[0])
-        clock[0] += 0.05  # so much does it cost
-        return {"epoch": [len(asked)], "series": {"loss": [1.0]}}
+        calls.append(clock[0])
+        clock[0] += 0.05  # the cost of a call
+        return {"epoch": [len(calls)], "series": {"loss": [1.0]}}
 
     for _ in range(100):
-        shown.write(finished)
+        curves.write(finished)
         clock[0] += 0.1
-    assert len(asked) == 2  # a hundredth of the time
+    assert len(calls) == 2  # 0.1 s of 10 s
     assert json.loads((tmp_path / "trial" / "curves.json").read_text())["epoch"] == [2]
     (tmp_path / "file").write_text("in the way of the folder")
     LiveCurves(tmp_path / "file").write(dict)
@@ -475,7 +486,7 @@ def test_curves_are_written_at_most_once_a_second_and_what_fails_is_not_missed(
     assert not (tmp_path / "nan" / "curves.json").exists()
 
 
-def test_a_trial_that_is_recorded_leaves_no_curves_beside_its_attempts(
+def test_a_recorded_trial_leaves_no_live_curves(
     tiny_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[dict[str, Any]] = []

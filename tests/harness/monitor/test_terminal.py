@@ -1,4 +1,4 @@
-"""Claims: `twinbench watch` fits its terminal, ends when all is recorded, and no name commands the terminal."""
+"""Claims: `twinbench watch` fits its terminal, ends when all trials are recorded, and escapes control characters."""
 
 import io
 import threading
@@ -18,7 +18,7 @@ from twinbench.results.attempts import trial_folder
 
 
 def printed(folder: Path, width: int, height: int | None) -> list[str]:
-    """The view's lines."""
+    """Return the lines of the screen."""
     file = io.StringIO()
     console = Console(file=file, width=width, height=height, force_terminal=False)
     console.print(screen(RunView(folder).poll(), folder, width, height))
@@ -26,7 +26,7 @@ def printed(folder: Path, width: int, height: int | None) -> list[str]:
 
 
 def add_running(run: SyntheticRun, count: int, method: str = "byol") -> None:
-    """That many trials of this process, with curves."""
+    """Add running trials with curves."""
     for seed in range(count):
         trial_id = run.plan(run.trial(method, 100 + seed))["trial_id"]
         running_attempt(run.folder, trial_id, step=3, steps=10, images_per_second=100.0)
@@ -36,14 +36,14 @@ def add_running(run: SyntheticRun, count: int, method: str = "byol") -> None:
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 @pytest.mark.parametrize("height", [24, 30, 50])
-def test_the_view_fits_its_terminal(width: int, height: int, filled_run: SyntheticRun) -> None:
+def test_the_screen_fits_its_terminal(width: int, height: int, filled_run: SyntheticRun) -> None:
     add_running(filled_run, 12)
     lines = printed(filled_run.folder, width, height)
     assert len(lines) < height and max(map(len, lines)) <= width
     assert any("running" in line for line in lines) and any("seeds" in line for line in lines)
 
 
-def test_the_view_shows_where_trials_stand_and_what_failed(filled_run: SyntheticRun) -> None:
+def test_the_screen_shows_progress_and_failures(filled_run: SyntheticRun) -> None:
     add_running(filled_run, 2)
     text = "\n".join(printed(filled_run.folder, 160, None))
     assert "60 trials: 1 diverged, 55 done, 1 failed, 1 queued, 2 running" in text
@@ -52,7 +52,7 @@ def test_the_view_shows_where_trials_stand_and_what_failed(filled_run: Synthetic
     assert text.count("■■■") > 3  # the seeds of whole cells
 
 
-def test_no_name_commands_the_terminal(synthetic_run: SyntheticRun) -> None:
+def test_control_characters_in_names_are_escaped(synthetic_run: SyntheticRun) -> None:
     name = "\x1b[31mred\x07\u202e[bold]x[/bold]\r\n"
     synthetic_run.planned_and_recorded(None, method=name, status="failed", reason=name)
     add_running(synthetic_run, 1, name)
@@ -60,7 +60,7 @@ def test_no_name_commands_the_terminal(synthetic_run: SyntheticRun) -> None:
     assert not set(text) & set("\x1b\x07\u202e\r") and "[bold]x[/bold]" in text
 
 
-def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
+def test_watch_starts_before_the_folder_exists_and_ends_when_all_is_recorded(
     synthetic_run: SyntheticRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "POLL_SECONDS", 0.01)
@@ -75,10 +75,10 @@ def test_a_watch_begins_before_the_folder_and_ends_when_all_is_recorded(
     synthetic_run.record(synthetic_run.trial(seed=0), None, status="failed", reason="RuntimeError: invented")
     watching.join(timeout=30)
     assert not watching.is_alive()
-    told = file.getvalue()
-    assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for `twinbench run`" in told
-    assert "2 trials: 1 done, 1 failed; finished" in told
-    assert told.count("RuntimeError: invented") == 1
+    text = file.getvalue()
+    assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for `twinbench run`" in text
+    assert "2 trials: 1 done, 1 failed; finished" in text
+    assert text.count("RuntimeError: invented") == 1
 
 
 def test_a_sparkline_rises_with_its_values() -> None:

@@ -1,4 +1,4 @@
-"""Claims: one worker runs a trial; a dead one's trial is taken over, a living one's is not; nothing runs for ever."""
+"""Claims: one worker runs a trial; only a dead worker's trial is taken over; no trial is tried forever."""
 
 import errno
 import io
@@ -37,7 +37,7 @@ Planner = Callable[..., Plan]
 
 
 def _whole(work: Callable[..., tuple[str, str]]) -> worker.Execute:
-    """`work` as an execution that never pauses."""
+    """Return `work` as an execution that never yields."""
 
     def execute(*given: Any) -> Generator[None, None, tuple[str, str]]:
         yield from ()
@@ -51,14 +51,14 @@ def _execute(status: str = "done") -> worker.Execute:
 
 
 def _of_another_machine(folder: Path, beat: int = 1, **changes: object) -> None:
-    """Writes attempt 1 as a worker of a machine that is not this one would."""
-    told = {"number": 1, "status": "running", "machine": "elsewhere", "pid": 1, "process_start": "1", "beat": beat}
+    """Write attempt 1 as a worker on another machine would."""
+    content = {"number": 1, "status": "running", "machine": "elsewhere", "pid": 1, "process_start": "1", "beat": beat}
     file = attempt_file(folder, ID, 1)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(told | changes))
+    file.write_text(json.dumps(content | changes))
 
 
-def test_of_many_that_claim_at_once_one_gets_the_trial(tmp_path: Path) -> None:
+def test_one_of_many_workers_that_claim_at_once_gets_the_trial(tmp_path: Path) -> None:
     gate, got = threading.Barrier(8), []
 
     def compete() -> None:
@@ -83,7 +83,7 @@ sys.stdin.read()
 """
 
 
-def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once_and_that_of_a_living_one_is_not(
+def test_on_this_machine_the_lease_of_a_dead_process_is_free_at_once_and_that_of_a_living_one_is_held(
     tmp_path: Path,
 ) -> None:
     process = subprocess.Popen(
@@ -98,17 +98,17 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_free_at_once_and_that_of
     assert taken is not None and taken.number == 2
 
 
-def test_a_process_number_that_was_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_the_holder(tmp_path: Path) -> None:
     attempt = claim(tmp_path, ID, LeaseObserver())
     assert attempt is not None
-    told = json.loads(attempt_file(tmp_path, ID, 1).read_text())
-    attempt_file(tmp_path, ID, 1).write_text(json.dumps(told | {"process_start": "1"}))
+    content = json.loads(attempt_file(tmp_path, ID, 1).read_text())
+    attempt_file(tmp_path, ID, 1).write_text(json.dumps(content | {"process_start": "1"}))
     assert claim(tmp_path, ID, LeaseObserver()) is not None
 
 
-def test_the_lease_of_another_machine_is_free_once_its_beat_stood_still_for_long(tmp_path: Path) -> None:
+def test_a_lease_of_another_machine_is_free_once_its_heartbeat_has_stopped_for_long(tmp_path: Path) -> None:
     leases = LeaseObserver(stale_seconds=0.2)
-    _of_another_machine(tmp_path, updated="2001-01-01T00:00:00+00:00")  # its clock says nothing
+    _of_another_machine(tmp_path, updated="2001-01-01T00:00:00+00:00")  # by a clock that is wrong
     for beat in (1, 2, 3):
         _of_another_machine(tmp_path, beat)
         assert claim(tmp_path, ID, leases) is None
@@ -118,13 +118,13 @@ def test_the_lease_of_another_machine_is_free_once_its_beat_stood_still_for_long
     assert claim(tmp_path, ID, leases) is not None
 
 
-def test_a_lease_that_is_created_and_not_yet_written_is_held(tmp_path: Path) -> None:
+def test_a_lease_file_that_is_still_empty_is_held(tmp_path: Path) -> None:
     _of_another_machine(tmp_path)
     attempt_file(tmp_path, ID, 1).write_bytes(b"")
     assert claim(tmp_path, ID, LeaseObserver()) is None
 
 
-def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Path) -> None:
+def test_a_released_lease_is_free_and_the_attempts_are_kept(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         attempt = claim(tmp_path, ID, LeaseObserver())
         assert attempt is not None and attempt.number == number
@@ -132,14 +132,14 @@ def test_a_lease_that_was_given_back_is_free_and_the_attempts_stay(tmp_path: Pat
     assert [read_attempt(tmp_path, ID, number)["reason"] for number in (1, 2, 3)] == ["preempted"] * 3
 
 
-def _left(folder: Path, number: int, began: int | None = None, **told: Any) -> None:
-    """An attempt that began at this step and told so, or came to no step, whose process is gone."""
+def _left(folder: Path, number: int, began: int | None = None, **content: Any) -> None:
+    """Write an attempt of a process that is gone; `began` is its first step, None if it came to none."""
     attempt = Attempt(folder, ID, number, "")
     attempt_file(folder, ID, number).parent.mkdir(parents=True, exist_ok=True)
     if began is not None:
         attempt.report(step=began, steps=100)
     attempt.beat()
-    written = read_attempt(folder, ID, number) | {"process_start": "gone"} | told
+    written = read_attempt(folder, ID, number) | {"process_start": "gone"} | content
     attempt_file(folder, ID, number).write_text(json.dumps(written))
 
 
@@ -147,7 +147,9 @@ def _left(folder: Path, number: int, began: int | None = None, **told: Any) -> N
     ("steps", "deaths"),
     [((0, 0, 0), 3), ((0, 0, 0, 0), 4), ((0, 0, 40), 0), ((40, None, 40), 3), ((0, 40, 80), 0), ((40, 40), 0)],
 )
-def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple[int | None, ...], deaths: int) -> None:
+def test_deaths_count_if_the_trial_makes_no_progress(
+    tmp_path: Path, steps: tuple[int | None, ...], deaths: int
+) -> None:
     for number, step in enumerate(steps, 1):
         _left(tmp_path, number, step, status="died")
     expected = f"its process died {deaths} times in a row" if deaths else ""
@@ -155,24 +157,22 @@ def test_deaths_count_where_a_trial_gets_no_further(tmp_path: Path, steps: tuple
 
 
 @pytest.mark.parametrize(
-    ("told", "counts"),
+    ("content", "counts"),
     [
         ({}, True),
-        ({"parent_start": "gone"}, False),  # a node was lost, a whole job killed
+        ({"parent_start": "gone"}, False),  # a node was lost or a whole job killed
         ({"machine": "another boot of this machine"}, False),
     ],
 )
-def test_a_death_counts_where_what_started_the_process_lives_on(
-    tmp_path: Path, told: dict[str, Any], counts: bool
-) -> None:
+def test_a_death_counts_if_the_parent_process_lives_on(tmp_path: Path, content: dict[str, Any], counts: bool) -> None:
     for number in range(1, leases.DEATHS_ALLOWED + 1):
-        _left(tmp_path, number, 0, **told)
+        _left(tmp_path, number, 0, **content)
         assert claim(tmp_path, ID, LeaseObserver(stale_seconds=-1.0)) is not None
         assert read_attempt(tmp_path, ID, number)["status"] == ("died" if counts else "running")
     assert bool(leases.why_hopeless(tmp_path, ID, leases.DEATHS_ALLOWED + 1)) == counts
 
 
-def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(tmp_path: Path) -> None:
+def test_a_trial_whose_attempts_make_no_progress_is_given_up(tmp_path: Path) -> None:
     for number in range(1, leases.ENDS_ALLOWED + 1):
         assert leases.why_hopeless(tmp_path, ID, number) == ""
         _left(tmp_path, number, 100, status="interrupted")
@@ -180,7 +180,7 @@ def test_a_trial_whose_attempts_all_end_where_they_began_is_not_tried_for_ever(t
     assert hopeless == "10 attempts in a row made no progress after step 100: its worker was asked to stop"
 
 
-def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> None:
+def test_no_trial_is_given_up_because_of_a_full_disk(tmp_path: Path) -> None:
     for number in range(1, 2 * leases.ENDS_ALLOWED):
         attempt = claim(tmp_path, ID, LeaseObserver())
         assert attempt is not None
@@ -190,29 +190,27 @@ def test_a_disk_that_is_full_again_and_again_costs_no_trial(tmp_path: Path) -> N
         assert leases.why_hopeless(tmp_path, ID, number + 1) == ""
 
 
-@pytest.mark.parametrize("told", [{"status": "failed"}, {"from_step": 40}, {"reason": "cancelled"}])
-def test_one_attempt_that_was_recorded_or_got_further_begins_the_count_anew(
-    tmp_path: Path, told: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("content", [{"status": "failed"}, {"from_step": 40}, {"reason": "cancelled"}])
+def test_an_attempt_with_progress_or_a_reason_resets_the_count(tmp_path: Path, content: dict[str, Any]) -> None:
     for number in range(1, leases.ENDS_ALLOWED + 1):
-        _left(tmp_path, number, 100, **{"status": "interrupted", **(told if number == 5 else {})})
+        _left(tmp_path, number, 100, **{"status": "interrupted", **(content if number == 5 else {})})
     assert leases.why_hopeless(tmp_path, ID, leases.ENDS_ALLOWED + 1) == ""
 
 
-def test_a_trial_that_kills_its_process_is_recorded_as_failed_in_the_end(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_trial_that_keeps_killing_its_process_is_recorded_as_failed(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = tiny_plan("methods=simclr").trials[0]
     for number in (1, 2, 3):
         attempt = claim(tmp_path, trial.trial_id, LeaseObserver())
         assert attempt is not None and attempt.number == number
-        told = read_attempt(tmp_path, trial.trial_id, number) | {"process_start": "gone"}
-        attempt_file(tmp_path, trial.trial_id, number).write_text(json.dumps(told))
+        content = read_attempt(tmp_path, trial.trial_id, number) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, number).write_text(json.dumps(content))
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "failed"
     record = read_record(record_path(tmp_path, trial.trial_id))
     assert record["result"]["reason"] == "its process died 3 times in a row"
     assert record["circumstance"]["attempts"] == 4
 
 
-def test_a_device_that_is_broken_costs_a_process_and_no_other_trial(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_broken_device_ends_its_process_and_affects_no_other_trial(tiny_plan: Planner, tmp_path: Path) -> None:
     first, second, *_ = tiny_plan("methods=simclr", "baselines=false", "seeds=[0, 1]").trials
 
     @_whole
@@ -229,9 +227,7 @@ def test_a_device_that_is_broken_costs_a_process_and_no_other_trial(tiny_plan: P
     assert run_trial(second, Surroundings(tmp_path), execute=_whole(lambda *given: ("done", ""))) == "done"
 
 
-def test_a_trial_that_runs_out_of_a_gpus_memory_alone_fails_and_its_worker_goes_on(
-    tiny_plan: Planner, tmp_path: Path
-) -> None:
+def test_a_trial_that_runs_out_of_gpu_memory_fails_and_its_worker_continues(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = tiny_plan("methods=simclr").trials[0]
 
     @_whole
@@ -243,13 +239,13 @@ def test_a_trial_that_runs_out_of_a_gpus_memory_alone_fails_and_its_worker_goes_
     assert reason == "AcceleratorError: CUDA error: out of memory"
 
 
-def test_the_process_of_another_user_that_shows_nothing_counts_by_its_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"machine": leases.machine(), "pid": 1, "process_start": "7"}
+def test_a_hidden_process_of_another_user_is_judged_by_its_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"machine": leases.machine(), "pid": 1, "process_start": "7"}
     monkeypatch.setattr(leases, "process_start", lambda pid: "")
     monkeypatch.setattr(leases.os, "kill", _refuse)
-    assert leases.process_lives(told) is None
+    assert leases.process_lives(content) is None
     monkeypatch.undo()
-    assert leases.process_lives(told) is False  # process 1 began at another time
+    assert leases.process_lives(content) is False  # process 1 started at another time
 
 
 def _refuse(*given: Any) -> None:
@@ -263,7 +259,7 @@ def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> 
     assert attempt_numbers(tmp_path, trial.trial_id) == [1]
 
 
-def test_a_worker_whose_lease_is_lost_saves_and_leaves_no_record(
+def test_a_worker_that_loses_its_lease_saves_and_writes_no_record(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.02)
@@ -284,12 +280,10 @@ def _until(should_stop: Callable[[], bool]) -> Any:
         if should_stop():
             raise Interrupted
         time.sleep(0.01)
-    raise AssertionError("nobody asked the trial to stop")
+    raise AssertionError("the trial was not asked to stop")
 
 
-def test_cancel_ends_what_runs_as_interrupted(
-    tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancel_interrupts_running_trials(tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.02)
     trial = tiny_plan("methods=simclr").trials[0]
 
@@ -303,7 +297,7 @@ def test_cancel_ends_what_runs_as_interrupted(
     assert run_trial(trial, Surroundings(tmp_path), execute=_execute()) == "done"
 
 
-def test_the_heart_beats_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_continues_while_a_trial_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.CHECK_SECONDS", 0.01)
     monkeypatch.setattr("twinbench.harness.run_folder.heartbeat.BEAT_SECONDS", 0.02)
     attempt = claim(tmp_path, ID, LeaseObserver())
@@ -337,7 +331,7 @@ def test_a_trial_that_hangs_is_ended_by_its_time_limit_and_recorded(tiny_plan: P
     assert record["result"]["status"] == "failed" and "time limit of 1 s" in record["result"]["reason"]
 
 
-def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_attempts(
+def test_retry_runs_failed_trials_again_and_keeps_their_records_with_their_attempts(
     tiny_plan: Planner, tmp_path: Path
 ) -> None:
     planned = tiny_plan("methods=simclr", "baselines=false")
@@ -353,12 +347,10 @@ def test_failed_trials_run_again_when_asked_and_their_records_stay_with_their_at
     assert retry_failed(tmp_path, planned) == 0
 
 
-def test_planned_trials_without_a_record_do_not_leave_the_plan_once_anything_was_begun(
-    tiny_plan: Planner, tmp_path: Path
-) -> None:
+def test_unrecorded_trials_cannot_leave_the_plan_once_a_trial_has_started(tiny_plan: Planner, tmp_path: Path) -> None:
     whole, part = tiny_plan("methods=simclr", "seeds=[0, 1]"), tiny_plan("methods=simclr", "seeds=[0]")
     write_plan(tmp_path, whole)
-    write_plan(tmp_path, part)  # nothing was begun
+    write_plan(tmp_path, part)  # no trial has started
     write_plan(tmp_path, whole)
     for trial in whole.trials:
         if trial.seed == 0:
@@ -368,7 +360,7 @@ def test_planned_trials_without_a_record_do_not_leave_the_plan_once_anything_was
         write_plan(tmp_path, part)
     for trial in left:
         run_trial(trial, Surroundings(tmp_path), execute=_execute("failed"))
-    write_plan(tmp_path, part)  # all are on record, and the store shows what is beside the plan
+    write_plan(tmp_path, part)  # all are recorded; the store also shows trials that are not planned
 
 
 FILLS = """
@@ -392,11 +384,11 @@ run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_disk_that_is_full_costs_no_trial_and_names_itself(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_worker_with_its_reason_and_fails_no_trial(tiny_plan: Planner, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a disk")
+        pytest.skip("this machine does not allow mounting a disk")
     try:
         trial = tiny_plan("methods=simclr").trials[0]
 
@@ -411,7 +403,7 @@ def test_a_disk_that_is_full_costs_no_trial_and_names_itself(tiny_plan: Planner,
         subprocess.run(["umount", disk], check=True)
 
 
-def test_the_plan_reads_back_as_the_trials_that_were_planned(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_the_plan_reads_back_as_the_planned_trials(tiny_plan: Planner, tmp_path: Path) -> None:
     planned = tiny_plan()
     write_plan(tmp_path, planned)
     assert planned_trials(tmp_path) == list(planned.trials)
@@ -448,17 +440,17 @@ def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
     assert "printed below Python" in text and "Traceback" in text
 
 
-def test_beats_come_often_enough_for_the_staleness_rule() -> None:
+def test_heartbeats_are_ten_times_as_frequent_as_the_limit_of_silence() -> None:
     assert leases.STALE_SECONDS >= 10 * leases.BEAT_SECONDS
 
 
-def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Planner, tmp_path: Path) -> None:
-    """A worker that was frozen and taken for dead wakes up and fails, while the other has recorded the trial."""
+def test_a_failure_never_replaces_another_workers_result(tiny_plan: Planner, tmp_path: Path) -> None:
+    """A frozen worker that was taken for dead continues and fails after another has recorded the trial."""
     trial = tiny_plan("methods=simclr").trials[0]
 
     def frozen(_: Any, surroundings: Surroundings, *__: Any) -> tuple[str, str]:
-        told = json.loads(attempt_file(tmp_path, trial.trial_id, 1).read_text()) | {"process_start": "gone"}
-        attempt_file(tmp_path, trial.trial_id, 1).write_text(json.dumps(told))
+        content = json.loads(attempt_file(tmp_path, trial.trial_id, 1).read_text()) | {"process_start": "gone"}
+        attempt_file(tmp_path, trial.trial_id, 1).write_text(json.dumps(content))
         assert run_trial(trial, surroundings, execute=_execute()) == "done"
         raise MemoryError
 
@@ -467,13 +459,11 @@ def test_a_failure_never_stands_in_place_of_another_workers_result(tiny_plan: Pl
     assert read_attempt(tmp_path, trial.trial_id, 1)["reason"] == LOST
 
 
-def test_a_state_that_the_disk_does_not_take_is_told_as_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch.save tells of it as a RuntimeError about its archive, which would be recorded as the trial's failure."""
+def test_a_state_that_does_not_fit_the_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save raises a RuntimeError about its archive, which would be recorded as the trial's failure."""
 
     class Full(io.BytesIO):
-        """Has room for a part of the state."""
+        """A file that takes only a part of the state."""
 
         def write(self, data: Any) -> int:
             if self.tell() + len(data) > 200_000:
@@ -487,7 +477,7 @@ def test_a_state_that_the_disk_does_not_take_is_told_as_a_full_disk(
         save_state(tmp_path, Progress(), weights, optimiser)
 
 
-def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_worker_runs_trials_that_were_planned_while_it_worked(tiny_plan: Planner, tmp_path: Path) -> None:
     first, both = tiny_plan("methods=simclr", "baselines=false"), tiny_plan("methods=simclr", "seeds=[0, 1]")
     write_plan(tmp_path, first)
 
@@ -501,7 +491,7 @@ def test_a_worker_finds_what_was_planned_while_it_worked(tiny_plan: Planner, tmp
     assert progress.missing == 0
 
 
-def test_a_worker_leaves_trials_that_others_run_and_stays_for_them_when_asked(
+def test_a_worker_leaves_trials_of_other_workers_or_waits_for_them_with_stay(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twinbench.harness.launchers.worker_loop.LOOK_AGAIN_SECONDS", 0.01)

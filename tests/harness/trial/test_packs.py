@@ -1,4 +1,4 @@
-"""Claims: trials that take turns in one process leave the records that they leave alone, whatever becomes of one."""
+"""Claims: trials in a pack leave the same records as when they run alone, even if one of them fails."""
 
 import itertools
 import time
@@ -41,7 +41,7 @@ def _record(folder: Path, trial: Trial) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(four: list[Trial], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The result digest of each trial when it runs by itself."""
+    """The result digest of each trial when it runs alone."""
     folder = tmp_path_factory.mktemp("alone")
     for trial in four:
         assert run_trial(trial, Surroundings(folder)) == "done"
@@ -52,7 +52,7 @@ def _digests(folder: Path, trials: list[Trial]) -> dict[str, str]:
     return {trial.trial_id: _record(folder, trial)["result_digest"] for trial in trials}
 
 
-def test_a_packed_trial_leaves_the_record_of_a_solo_run_whatever_its_companions(
+def test_a_packed_trial_leaves_the_record_of_a_solo_run_in_any_pack(
     four: list[Trial],
     alone: dict[str, str],
     tmp_path: Path,
@@ -63,14 +63,14 @@ def test_a_packed_trial_leaves_the_record_of_a_solo_run_whatever_its_companions(
     draw = batches.draw_parameters
     monkeypatch.setattr(batches, "draw_parameters", lambda *given: made.append(given) or draw(*given))
     assert len({trial.method for trial in four}) == len(METHODS) == 4
-    with capfd.disabled():  # which stands in the way of logs
+    with capfd.disabled():  # capture would prevent the logs
         assert run_pack(four, Surroundings(tmp_path / "pack", keep_log=True)) == ["done"] * 4
     assert _digests(tmp_path / "pack", four) == alone
     assert len(made) == 2 * 2  # two views in each of two epochs, for all four
     for trial in four:
         cost = _record(tmp_path / "pack", trial)["circumstance"]
         assert cost["pack"] == 4 and (cost["shared_seconds"] > 0) == (trial is not four[0])
-        assert cost["cuda_graph"] is None  # on a CPU there are none
+        assert cost["cuda_graph"] is None  # a CPU has none
         log = "".join(log_lines(tmp_path / "pack", trial.trial_id))
         assert f"at {trial.method} seed 0" in log and "epoch 1, step 5 of 8" in log
         assert not any(f"at {other.method} seed" in log for other in four if other is not trial)
@@ -82,7 +82,7 @@ BATCH_TAKES = 1.0
 
 @pytest.fixture
 def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was made, in seconds as told above, and when a GPU is waited for. Updates 3 to 6 are timed."""
+    """What was computed and when a GPU is waited for; each takes the seconds given above. Updates 3 to 6 are timed."""
     made, clock = list[str](), [0.0]
 
     def taking(name: str, seconds: float, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,16 +96,16 @@ def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name, seconds in UPDATE_TAKES.items():
         monkeypatch.setattr(METHODS[name], "loss", taking(name, seconds, METHODS[name].loss))
     monkeypatch.setattr(loop, "make_views", taking("views", BATCH_TAKES, loop.make_views))
-    told = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic)
-    monkeypatch.setattr(pace, "time", told)
-    monkeypatch.setattr(batches, "time", told)
+    clock_module = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic)
+    monkeypatch.setattr(pace, "time", clock_module)
+    monkeypatch.setattr(batches, "time", clock_module)
     monkeypatch.setattr(pace, "SOLO", range(2, 6))
     monkeypatch.setattr(pace, "synchronise", lambda device: made.append("wait"))
     return made
 
 
 @pytest.mark.parametrize("keeps_its_turn", [False, True])
-def test_an_updates_time_alone_is_that_of_the_trial_however_it_is_packed(
+def test_the_solo_time_of_an_update_does_not_depend_on_the_pack(
     four: list[Trial],
     keeps_its_turn: bool,
     made_by: list[str],
@@ -137,19 +137,19 @@ def test_an_updates_time_alone_is_that_of_the_trial_however_it_is_packed(
     assert _digests(tmp_path / "pack", two) == _digests(tmp_path / "alone", two)
 
 
-def test_an_updates_time_alone_outlives_a_stop_and_is_not_known_of_few_updates(
+def test_the_solo_time_of_an_update_survives_a_stop_and_is_unknown_after_few_updates(
     four: list[Trial], made_by: list[str], tmp_path: Path
 ) -> None:
     simclr = next(trial for trial in four if trial.method == "simclr")
-    for folder, stops_after, told in (("seven", 7, 3.0), ("four", 4, None)):  # of eight, and two of four are warm
+    for folder, stops_after, seconds in (("seven", 7, 3.0), ("four", 4, None)):  # of eight, and two of four are warm
         looks = iter(range(1, 100))
         surroundings = Surroundings(tmp_path / folder)
         assert run_trial(simclr, surroundings, lambda looks=looks, n=stops_after: next(looks) == n) == "interrupted"
         assert run_trial(simclr, surroundings) == "done"
-        assert _record(tmp_path / folder, simclr)["circumstance"]["solo_step_seconds"] == told
+        assert _record(tmp_path / folder, simclr)["circumstance"]["solo_step_seconds"] == seconds
 
 
-def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
+def test_the_trials_of_a_stopped_pack_resume_alone_to_the_same_records(
     four: list[Trial], alone: dict[str, str], tmp_path: Path
 ) -> None:
     looks = iter(range(10**6))
@@ -160,10 +160,10 @@ def test_a_pack_that_is_stopped_goes_on_trial_by_trial_to_the_same_records(
     assert _digests(tmp_path / "pack", four) == alone
 
 
-def test_a_pack_whose_first_trial_another_worker_holds_is_left_to_it_whole(
+def test_a_pack_is_left_to_the_worker_that_holds_its_first_trial(
     four: list[Trial], alone: dict[str, str], tmp_path: Path
 ) -> None:
-    """Two workers that begin at one moment would else share a pack out between them, and make its views twice."""
+    """Otherwise two workers that start at the same moment would divide a pack and make its views twice."""
     surroundings = Surroundings(tmp_path / "pack", pack=4)
     first = claim(surroundings.run_folder, four[0].trial_id, LeaseObserver(60.0), "")
     assert first and run_pack(four, surroundings) == ["taken"] * 4
@@ -173,9 +173,7 @@ def test_a_pack_whose_first_trial_another_worker_holds_is_left_to_it_whole(
     assert _digests(tmp_path / "pack", four) == alone
 
 
-def test_a_record_counts_the_trials_that_took_turns_and_not_those_that_others_ran(
-    four: list[Trial], tmp_path: Path
-) -> None:
+def test_a_record_counts_only_the_trials_of_the_pack_that_this_worker_ran(four: list[Trial], tmp_path: Path) -> None:
     surroundings = Surroundings(tmp_path / "pack")
     for trial in four[1:]:
         assert run_trial(trial, surroundings) == "done"
@@ -185,7 +183,7 @@ def test_a_record_counts_the_trials_that_took_turns_and_not_those_that_others_ra
 
 
 @pytest.mark.slow
-def test_after_a_hundred_updates_packed_trials_are_those_that_ran_alone(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_after_a_hundred_updates_packed_trials_equal_solo_trials(tiny_plan: Planner, tmp_path: Path) -> None:
     every = tiny_plan("baselines=false", "seeds=[0]", "epochs=25").trials
     four = [next(trial for trial in every if trial.method == method) for method in METHODS]
     for trial in four:
@@ -196,14 +194,14 @@ def test_after_a_hundred_updates_packed_trials_are_those_that_ran_alone(tiny_pla
     assert images / int(four[0].training["batch_size"]) >= 100
 
 
-def test_a_pack_that_was_refused_memory_once_takes_no_other_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_without_memory_for_one_trial_starts_no_further_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([10, 4, 4, 4])
     monkeypatch.setattr(memory, "available_bytes", lambda device: next(free))
     room = memory.Room(torch.device("cpu"))
     assert [room.has_room_for_another() for _ in range(4)] == [True, False, False, False]
 
 
-def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
+def test_a_pack_that_is_short_of_memory_leaves_its_other_trials_for_later(
     four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first takes 40 with the dataset, the second 20: a third finds 30, a fourth would find 10."""
@@ -218,11 +216,11 @@ def test_a_pack_that_runs_short_of_memory_leaves_the_rest_for_later(
 
 
 def _runs_out_on_a_gpu() -> None:
-    raise torch.AcceleratorError("CUDA error: out of memory\nfor debugging consider")  # by what is no allocator
+    raise torch.AcceleratorError("CUDA error: out of memory\nfor debugging consider")  # not from torch's allocator
 
 
 @pytest.mark.parametrize("ends", [_runs_out_on_a_gpu, lambda: torch.empty(2**60)])
-def test_a_trial_for_which_there_is_no_memory_beside_others_is_not_failed(
+def test_a_trial_that_does_not_fit_next_to_its_pack_is_interrupted(
     four: list[Trial], alone: dict[str, str], tmp_path: Path, ends: Callable[[], object]
 ) -> None:
     calls = itertools.count()
@@ -238,7 +236,7 @@ def test_a_trial_for_which_there_is_no_memory_beside_others_is_not_failed(
     assert _digests(tmp_path / "pack", four) == alone
 
 
-def test_one_that_diverges_and_one_that_raises_leave_the_others_untouched(
+def test_diverging_and_raising_trials_do_not_affect_the_others(
     four: list[Trial], alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     byol, simclr = METHODS["byol"].loss, METHODS["simclr"].loss
@@ -260,7 +258,7 @@ def test_one_that_diverges_and_one_that_raises_leave_the_others_untouched(
     assert _digests(tmp_path / "pack", untouched) == {trial.trial_id: alone[trial.trial_id] for trial in untouched}
 
 
-def test_a_full_disk_met_by_one_ends_all_as_interrupted(
+def test_a_full_disk_interrupts_all_trials_of_a_pack(
     four: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Any, views: Any, step: Any) -> Any:
@@ -274,7 +272,7 @@ def test_a_full_disk_met_by_one_ends_all_as_interrupted(
     assert len(list((tmp_path / "trials").rglob("state.pt"))) == 3
 
 
-def test_packs_hold_trials_that_see_the_same_views_and_were_not_begun(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_packs_hold_unstarted_trials_that_see_the_same_views(tiny_plan: Planner, tmp_path: Path) -> None:
     trials = tiny_plan("seeds=[0, 1]").trials
     made = packs(trials, Surroundings(tmp_path, pack=3))
     assert sorted(t.trial_id for pack in made for t in pack) == sorted(t.trial_id for t in trials)
@@ -290,5 +288,5 @@ def test_packs_hold_trials_that_see_the_same_views_and_were_not_begun(tiny_plan:
 
 def test_two_workers_share_a_sweep_pack_by_pack(tiny_plan: Planner, four: list[Trial], tmp_path: Path) -> None:
     surroundings = Surroundings(tmp_path, pack=4)
-    assert claim(tmp_path, four[1].trial_id, LeaseObserver()) is not None  # by this very process, which lives
+    assert claim(tmp_path, four[1].trial_id, LeaseObserver()) is not None  # by this process, which is alive
     assert run_pack(four, surroundings) == ["done", "taken", "done", "done"]

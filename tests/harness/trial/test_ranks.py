@@ -1,4 +1,4 @@
-"""Claims: ranks that share a trial's batches leave the record of one rank; one that is lost ends only its attempt."""
+"""Claims: ranks that share a trial's batches leave the record of one rank; a lost rank ends only the attempt."""
 
 import json
 import math
@@ -32,14 +32,14 @@ pytestmark = pytest.mark.slow  # a process that imports torch takes seconds to s
 
 @pytest.fixture(scope="module", autouse=True)
 def _processes_end() -> Iterator[None]:
-    """The second rank serves all these tests, unless one loses it."""
+    """One second rank serves all these tests, unless one of them kills it."""
     yield
     ranks.close_other_ranks()
 
 
 @pytest.fixture
 def trial(tiny_plan: Planner) -> Trial:
-    """Two epochs of four steps. BYOL has batch norm, and a target network that moves after each update."""
+    """Two epochs of four steps of BYOL, which has batch norm and a target network that follows each update."""
     (found,) = tiny_plan("methods=byol", "baselines=false").trials
     return found
 
@@ -95,14 +95,14 @@ def test_two_ranks_leave_the_record_of_one(tiny_plan: Planner, tmp_path: Path) -
     assert list(series_of_one) == list(series_of_two)
     for name, values in series_of_one.items():
         tolerance = 1e-4 if name.startswith("loss") else 5e-3
-        images = 0.01 if name == "validation/knn_top1" else 0.0  # two of them may be called otherwise
+        images = 0.01 if name == "validation/knn_top1" else 0.0  # two images may be classified differently
         assert series_of_two[name] == pytest.approx(values, rel=tolerance, abs=images), name
     for expected, metric in zip(one["result"]["metrics"], two["result"]["metrics"], strict=True):
         assert (metric["name"], metric["split"]) == (expected["name"], expected["split"])
         assert math.isclose(metric["value"], expected["value"], abs_tol=0.02)
 
 
-def test_every_rank_sees_other_images_and_together_they_see_the_batch(
+def test_ranks_see_disjoint_images_that_together_are_the_batch(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
@@ -124,10 +124,10 @@ def test_every_rank_sees_other_images_and_together_they_see_the_batch(
         assert mine["ids"] + theirs["ids"] == batch["ids"]
 
 
-def test_the_folder_where_ranks_met_stays_until_all_have_left_the_group(
+def test_the_rendezvous_folder_exists_until_all_ranks_have_left_the_group(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rank looks into it as it leaves, and would wait there for half an hour once it is gone."""
+    """A rank reads it when it leaves the group, and without it would wait for half an hour."""
     monkeypatch.setattr(execute, "other_rank", rank_faults.leaving_late)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert run_trial(trial, two_ranks(tmp_path)) == "done"
@@ -135,7 +135,7 @@ def test_the_folder_where_ranks_met_stays_until_all_have_left_the_group(
     assert len(json.loads((tmp_path / "late.json").read_text())) == 1
 
 
-def test_two_ranks_stopped_and_run_again_leave_their_undisturbed_record(
+def test_two_ranks_that_are_stopped_and_resumed_leave_the_same_record(
     trial: Trial, whole: Path, tmp_path: Path
 ) -> None:
     statuses = []
@@ -147,9 +147,7 @@ def test_two_ranks_stopped_and_run_again_leave_their_undisturbed_record(
     assert digests[0] == digests[1]
 
 
-def test_a_rank_that_is_killed_ends_the_attempt_and_the_next_one_goes_on(
-    trial: Trial, whole: Path, tmp_path: Path
-) -> None:
+def test_a_killed_rank_ends_the_attempt_and_the_next_attempt_resumes(trial: Trial, whole: Path, tmp_path: Path) -> None:
     before, calls, killed_at = only_other_rank(), iter(range(1, 100)), 0.0
 
     def kill_at_step_6() -> bool:
@@ -163,8 +161,8 @@ def test_a_rank_that_is_killed_ends_the_attempt_and_the_next_one_goes_on(
     assert time.monotonic() - killed_at < 10
     assert not dist.is_initialized() and not multiprocessing.active_children()
     assert not record_path(tmp_path, trial.trial_id).exists()
-    told = read_attempt(tmp_path, trial.trial_id, 1)
-    assert (told["status"], told["reason"]) == ("died", "rank 1 died (signal SIGKILL)")
+    attempt = read_attempt(tmp_path, trial.trial_id, 1)
+    assert (attempt["status"], attempt["reason"]) == ("died", "rank 1 died (signal SIGKILL)")
 
     assert run_trial(trial, two_ranks(tmp_path)) == "done"
     assert only_other_rank() != before
@@ -175,7 +173,7 @@ def test_a_rank_that_is_killed_ends_the_attempt_and_the_next_one_goes_on(
 
 def test_a_trial_that_kills_its_ranks_ends_as_failed(trial: Trial, tmp_path: Path) -> None:
     def kill() -> bool:
-        for rank in multiprocessing.active_children():  # none once it is asked again whether all are told to end
+        for rank in multiprocessing.active_children():  # none when this is called again, to ask whether to stop
             rank.kill()
         return False
 
@@ -191,7 +189,7 @@ def test_a_trial_that_kills_its_ranks_ends_as_failed(trial: Trial, tmp_path: Pat
         (rank_faults.raising_early, "FileNotFoundError: no data here", "in raising_early"),
     ],
 )
-def test_what_another_rank_raises_is_recorded_with_its_traceback(
+def test_an_error_of_another_rank_is_recorded_with_its_traceback(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, reason: str, place: str
 ) -> None:
     with monkeypatch.context() as patch:
@@ -203,8 +201,10 @@ def test_what_another_rank_raises_is_recorded_with_its_traceback(
     assert not dist.is_initialized() and not multiprocessing.active_children()
 
 
-def test_what_rank_0_raises_is_its_own(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other ranks fail for it, and are not what failed."""
+def test_an_error_of_rank_0_is_recorded_as_its_own(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other ranks fail because of it, but are not the cause."""
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("cannot measure")
@@ -215,7 +215,7 @@ def test_what_rank_0_raises_is_its_own(trial: Trial, tmp_path: Path, monkeypatch
     assert not dist.is_initialized() and not multiprocessing.active_children()
 
 
-def test_ranks_that_diverge_do_so_together_and_stay_warm(trial: Trial, tmp_path: Path) -> None:
+def test_ranks_diverge_together_and_their_processes_are_kept(trial: Trial, tmp_path: Path) -> None:
     wild = replace(trial, training=trial.training | {"learning_rate": 1e30})
     assert run_trial(wild, two_ranks(tmp_path / "wild")) == "diverged"
     before = only_other_rank()
@@ -223,7 +223,7 @@ def test_ranks_that_diverge_do_so_together_and_stay_warm(trial: Trial, tmp_path:
     assert only_other_rank() == before
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(trial: Trial, tmp_path: Path) -> None:
+def test_a_batch_size_that_ranks_cannot_share_equally_is_refused(trial: Trial, tmp_path: Path) -> None:
     assert run_trial(trial, Surroundings(tmp_path, processes=3)) == "failed"
     assert "3 ranks cannot share a batch of 256" in record_of(tmp_path, trial)["result"]["reason"]
 

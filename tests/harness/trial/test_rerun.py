@@ -1,4 +1,4 @@
-"""Claims: a real run's trials come out the same when run again; what was made up does not; the commands say so."""
+"""Claims: trials of a real run are reproduced, made-up results are not, and the commands say so."""
 
 import dataclasses
 import hashlib
@@ -59,7 +59,7 @@ def run_again(contents: Contents, tmp_path: Path, count: int = 1, tolerance: flo
 
 
 def only(contents: Contents, method: str, change: Callable[[Record], None] = lambda _: None) -> Contents:
-    """The same with one trial of that method alone, its record changed: integrity does not look at it again."""
+    """Return the bundle with one trial of the method, its record changed; the level rerun does not check integrity."""
     record = next(one for one in contents.records.values() if one["result"]["trial"]["method"] == method)
     copy = json.loads(json.dumps(record))
     change(copy["result"])
@@ -70,17 +70,17 @@ def only(contents: Contents, method: str, change: Callable[[Record], None] = lam
 # --- run again ------------------------------------------------------------------------------------------------------
 
 
-def test_trials_of_a_real_run_come_to_the_very_same_results(contents, tmp_path):
-    said: list[str] = []
-    level = rerun(contents, tmp_path / "again", 4, 0, None, 0.0, said.append)
+def test_trials_of_a_real_run_are_reproduced_bit_for_bit(contents, tmp_path):
+    text: list[str] = []
+    level = rerun(contents, tmp_path / "again", 4, 0, None, 0.0, text.append)
     assert level.outcome == "passed", level.faults
     assert sum(note.endswith("bit-identical result") for note in level.notes) == 4
-    assert said[0] == f"drawn with seed 0 from 4 trials: {', '.join(drawn(contents.records, 4, 0))}"
+    assert text[0] == f"drawn with seed 0 from 4 trials: {', '.join(drawn(contents.records, 4, 0))}"
     own = {record["result_digest"] for path in record_files(tmp_path / "again") if (record := read_record(path))}
     assert own == {record["result_digest"] for record in contents.records.values()}
 
 
-def test_results_that_were_made_up_with_every_digest_right_are_found_by_running_them_again(bundle, tmp_path):
+def test_made_up_results_with_correct_digests_are_found_by_a_rerun(bundle, tmp_path):
     members = members_of(bundle)
     name = next(n for n in members if n.startswith("records/") and b'"method": "simclr"' in members[n])
 
@@ -110,7 +110,7 @@ def test_results_that_were_made_up_with_every_digest_right_are_found_by_running_
     assert "(simclr seed 0)" in fault and "here and 1 in the record, which differ by more than 0.01" in fault
 
 
-def test_the_draw_follows_from_the_seed_and_leaves_failures_out(contents):
+def test_the_draw_depends_on_the_seed_alone_and_excludes_failures(contents):
     ids = sorted(contents.records)
     assert drawn(contents.records, 4, 0) == drawn(contents.records, 4, 0)
     assert sorted(drawn(contents.records, 9, 5)) == ids
@@ -126,7 +126,7 @@ def test_a_bundle_without_a_result_is_not_run(contents, tmp_path):
     assert (level.outcome, level.faults) == ("not run", ())
 
 
-def test_training_that_never_ends_is_stopped_and_told(contents, tmp_path, monkeypatch):
+def test_training_that_takes_too_long_is_stopped_and_a_fault(contents, tmp_path, monkeypatch):
     monkeypatch.setattr(harness_rerun, "LEAST_SECONDS", 0.5)
     monkeypatch.setattr(harness_rerun, "TIMES_AS_LONG", 0.0)
 
@@ -140,7 +140,7 @@ def test_training_that_never_ends_is_stopped_and_told(contents, tmp_path, monkey
     assert "stopped after 0 s of training, recorded in" in fault
 
 
-def test_a_margin_of_the_authors_own_is_no_tolerance_without_end(contents, tmp_path):
+def test_the_margin_of_an_authors_protocol_sets_at_most_the_largest_tolerance(contents, tmp_path):
     def generous(result: Record) -> None:
         result["trial"]["protocol"]["content"]["margin"] = 1.0
         for metric in result["metrics"]:
@@ -171,16 +171,16 @@ def result(status: str = "done", value: float = 0.9, reason: str = "", name: str
     ],
 )
 def test_results_agree_within_the_tolerance_or_the_fault_names_the_difference(here, fault, note):
-    found, told = compared(result(), here, 0.01)
+    found, agreement = compared(result(), here, 0.01)
     assert found == fault
-    assert note in told and bool(note) == bool(told)
+    assert note in agreement and bool(note) == bool(agreement)
 
 
-# --- what may be run ------------------------------------------------------------------------------------------------
+# --- which trials are run -------------------------------------------------------------------------------------------
 
 
-def retold(result: Record) -> None:
-    """Ids and hash as they follow from the changed content."""
+def recompute_ids(result: Record) -> None:
+    """Recompute the ids and the hash of changed content."""
     protocol = result["trial"]["protocol"]
     protocol["hash"] = digest({key: value for key, value in protocol["content"].items() if key not in PROSE})
     trial = Trial(**result["trial"])
@@ -214,15 +214,15 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_trial_that_no_sweep_here_could_contain_is_not_run(contents, tmp_path, name):
-    change, said = REFUSED[name]
+    change, text = REFUSED[name]
 
     def changed(result: Record) -> None:
         change(result["trial"])
-        retold(result)
+        recompute_ids(result)
 
     level = run_again(only(contents, "simclr", changed), tmp_path)
     assert level.outcome == "not run"
-    assert said in level.notes[0] and "\x1b" not in level.notes[0]
+    assert text in level.notes[0] and "\x1b" not in level.notes[0]
     assert not (tmp_path / "again").exists()
 
 
@@ -250,28 +250,28 @@ def test_bundle_prints_the_digest_that_verify_expects_and_all_three_levels_pass(
     assert "integrity: failed" in wrong.output and "render: not run" in wrong.output
 
 
-def test_a_bundle_that_fails_says_why_and_ends_with_code_1(bundle, tmp_path):
+def test_verify_of_a_faulty_bundle_prints_the_fault_and_exits_with_1(bundle, tmp_path):
     members = members_of(bundle)
     members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"question": "Another?"})
-    told = command("verify", packed(members, tmp_path / "b.tar.gz", mend=False), "--level", "render")
-    assert told.exit_code == 1
-    assert "fault: plan.json: was changed" in told.output and "aggregate" not in told.output
+    ended = command("verify", packed(members, tmp_path / "b.tar.gz", mend=False), "--level", "render")
+    assert ended.exit_code == 1
+    assert "fault: plan.json: was changed" in ended.output and "aggregate" not in ended.output
 
 
-def test_what_is_no_bundle_and_what_is_no_option_is_invalid_input(bundle, tmp_path):
+def test_files_that_are_not_bundles_and_wrong_options_are_invalid_input(bundle, tmp_path):
     (tmp_path / "no").write_text("bundle")
-    for arguments, said in (
+    for arguments, text in (
         ((tmp_path / "no",), "is no bundle"),
         ((bundle, "--level", "agregate"), "did you mean 'aggregate'"),
         ((bundle, "--expect", "abc"), "is no digest"),
     ):
-        told = command("verify", *arguments)
-        assert isinstance(told.exception, InvalidInput) and said in str(told.exception)
+        ended = command("verify", *arguments)
+        assert isinstance(ended.exception, InvalidInput) and text in str(ended.exception)
     assert isinstance(command("bundle", tmp_path).exception, InvalidInput)
 
 
 @pytest.mark.parametrize(
-    ("code_hash", "commit", "said"),
+    ("code_hash", "commit", "text"),
     [
         ("2:b", "c", "; also different: code_hash, threads"),
         ("2:a", "d", "; also different: threads"),
@@ -279,9 +279,9 @@ def test_what_is_no_bundle_and_what_is_no_option_is_invalid_input(bundle, tmp_pa
         ("a", "d", "; also different: threads; whether the code differs is unknown"),
     ],
 )
-def test_what_may_explain_a_difference_is_named_and_code_only_where_it_is_known_to_differ(
-    code_hash: str, commit: str, said: str
+def test_possible_causes_of_a_difference_are_named_and_code_only_if_it_is_known_to_differ(
+    code_hash: str, commit: str, text: str
 ) -> None:
     there: dict[str, Any] = dict.fromkeys(COMPUTED_WITH, "") | {"versions": {}, "code_hash": "2:a", "commit": "c"}
     here = there | {"code_hash": code_hash, "commit": commit, "threads": 2}
-    assert _other_differences({"circumstance": there}, {"circumstance": here}) == said
+    assert _other_differences({"circumstance": there}, {"circumstance": here}) == text

@@ -1,4 +1,4 @@
-"""Claims: a trial leaves one whole record; killed and resumed, it leaves the same one; failure is a record too."""
+"""Claims: a trial leaves one whole record, the same one if it is killed and resumed; a failure leaves one, too."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ def _record(folder: Path, trial: Trial) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_trial_stopped_after_every_step_and_run_again_leaves_the_undisturbed_record(
+def test_a_trial_stopped_after_every_step_leaves_the_record_of_an_uninterrupted_run(
     tiny_plan: Planner, tmp_path: Path, method: str
 ) -> None:
     trial = _trial(tiny_plan(f"methods={method}"), method)
@@ -52,7 +52,7 @@ def test_a_trial_stopped_after_every_step_and_run_again_leaves_the_undisturbed_r
         assert not record_path(tmp_path / "parts", trial.trial_id).exists()
     assert statuses == ["interrupted"] * 8
     statuses.append(run_trial(trial, Surroundings(tmp_path / "parts"), lambda: True))
-    assert statuses[-1] == "interrupted"  # at the first look within the evaluation
+    assert statuses[-1] == "interrupted"  # at the first check during the evaluation
     statuses.append(run_trial(trial, Surroundings(tmp_path / "parts")))
     parts = _record(tmp_path / "parts", trial)
 
@@ -78,7 +78,7 @@ run_trial(
 """
 
 
-def test_a_trial_killed_by_sigkill_goes_on_from_its_last_epoch_to_the_same_record(
+def test_a_trial_killed_by_sigkill_resumes_from_its_last_epoch_to_the_same_record(
     tiny_plan: Planner, tmp_path: Path
 ) -> None:
     trial = _trial(tiny_plan("methods=barlow_twins", "epochs=3"), "barlow_twins")
@@ -97,12 +97,12 @@ def test_a_trial_killed_by_sigkill_goes_on_from_its_last_epoch_to_the_same_recor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_step", spy)
         run_trial(trial, Surroundings(tmp_path / "killed"))
-    assert steps[0] == 4  # four steps an epoch: the first epoch is not run again
+    assert steps[0] == 4  # four steps an epoch: the first epoch is not repeated
     digests = [_record(tmp_path / name, trial)["result_digest"] for name in ("whole", "killed")]
     assert digests[0] == digests[1]
 
 
-def test_a_state_that_takes_as_long_as_many_epochs_is_saved_after_the_first_and_the_last(
+def test_a_state_that_is_slow_to_save_is_saved_after_the_first_and_the_last_epoch(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = _trial(tiny_plan("methods=barlow_twins", "epochs=4"), "barlow_twins")
@@ -117,15 +117,15 @@ def test_a_state_that_takes_as_long_as_many_epochs_is_saved_after_the_first_and_
     assert saved == [1, 4]
 
 
-def test_a_result_is_equal_whatever_ran_before_it_in_the_process(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_result_does_not_depend_on_what_ran_before_in_the_process(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = _trial(tiny_plan("methods=simclr"), "simclr")
     run_trial(trial, Surroundings(tmp_path / "a"))
-    torch.rand(7)  # a trial that drew from the global generator would now differ
+    torch.rand(7)  # would change a trial that draws from the global generator
     run_trial(trial, Surroundings(tmp_path / "b"))
     assert _record(tmp_path / "a", trial)["result_digest"] == _record(tmp_path / "b", trial)["result_digest"]
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which dynamo reads of every input
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # dynamo reads it from every input
 def test_nothing_is_compiled_for_an_evaluation(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +153,10 @@ def test_nothing_is_compiled_for_an_evaluation(
     watched("evaluate")
     config = torch._dynamo.config
     limits = {name: getattr(config, name) for name in ("recompile_limit", "accumulated_recompile_limit")}
-    with config.patch(limits):  # which puts them back
+    with config.patch(limits):  # restores the limits
         assert run_trial(trial, Surroundings(tmp_path)) == "done"
     torch._dynamo.reset()
-    assert graphs and by_evaluation == [0, 0]  # while it trained, and at the end
+    assert graphs and by_evaluation == [0, 0]  # during training, and at the end
 
 
 def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
@@ -177,10 +177,10 @@ def test_a_non_finite_loss_ends_the_trial_as_diverged_and_keeps_its_curves(
     assert json.loads(read_artefact(tmp_path, record["result"]["curves"]))["epoch"] == [1]
 
 
-def test_weights_that_are_not_finite_after_the_last_update_are_no_result(
+def test_non_finite_weights_after_the_last_update_are_not_evaluated(
     tiny_plan: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every image would be called class 0, which looks like an accuracy."""
+    """Every image would be classified as class 0, which looks like an accuracy."""
     trial = _trial(tiny_plan("methods=simclr"), "simclr")
 
     def spoil(self: Any, step: Any) -> None:
@@ -225,14 +225,14 @@ def test_a_trial_that_raises_is_recorded_with_its_reason_and_traceback(
     assert "Traceback" in record["circumstance"]["traceback"]
 
 
-def test_a_trial_refuses_other_data_than_its_identity_names(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_trial_refuses_data_with_another_fingerprint(tiny_plan: Planner, tmp_path: Path) -> None:
     content = _trial(tiny_plan("methods=simclr"), "simclr").content() | {"dataset_fingerprint": "sha256:other"}
     trial = Trial(**content)
     assert run_trial(trial, Surroundings(tmp_path)) == "failed"
     assert "sha256:other" in _record(tmp_path, trial)["result"]["reason"]
 
 
-def test_correctness_by_example_adds_up_to_the_reported_accuracy(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_per_example_correctness_averages_to_the_reported_accuracy(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = _trial(tiny_plan(), "raw_pixels")
     run_trial(trial, Surroundings(tmp_path))
     result = _record(tmp_path, trial)["result"]
@@ -252,7 +252,7 @@ def test_methods_of_one_seed_start_from_the_same_backbone(tiny_plan: Planner) ->
         assert torch.equal(a, b)
 
 
-def test_collapse_is_a_status_where_the_protocol_says_so() -> None:
+def test_a_trial_is_collapsed_if_the_protocol_sets_a_limit() -> None:
     progress = Progress(epochs=[1], curves={"diagnostics/feature_std": [0.01]})
     assert execute._judge(0.05, progress)[0] == "collapsed"
     assert execute._judge(0.005, progress) == ("done", "")
