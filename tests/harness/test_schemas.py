@@ -353,6 +353,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
         ("plan digits --set byol.projektor_width=64", 2, "did you mean 'projector_width'?"),
         ("plan digits --set methods=simclrr", 2, "did you mean 'simclr'?"),
         ("plan wrong.toml", 2, "wrong.toml: seeds:"),
+        ("run wrong.toml", 2, "wrong.toml: seeds:"),
+        ("run digits --set byol.target_momentum=2", 2, "is out of range"),
         ("run --help", 0, "--launcher"),
         ("list methods", 0, "vicreg"),
         ("list backbones", 0, "vit_tiny"),
