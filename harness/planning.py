@@ -138,11 +138,11 @@ def _axis_mistakes(key: str, value: Scalar, method: MethodSchema, protocol: Prot
     known = (*method.settings, *TRAINING_FIELDS)
     if key not in known:
         right = method.literature_names.get(key, "") or nearest(key, known)
-        return [Mistake(place, key, f"is no field of {method.name} or of training", value, ", ".join(known), right)]
+        return [Mistake(place, key, f"is not a field of {method.name} or of training", value, ", ".join(known), right)]
     movable = protocol.movable.get(key, False)
     if movable is False:
         allowed = ", ".join(name for name, rule in protocol.movable.items() if rule is not False)
-        return [Mistake(place, key, f"may not be moved under protocol {protocol.name}", value, allowed)]
+        return [Mistake(place, key, f"may not be varied under protocol {protocol.name}", value, allowed)]
     if not isinstance(movable, Range) or not isinstance(value, int | float):
         return []
     if not movable.at_least <= value <= movable.at_most:

@@ -1,4 +1,4 @@
-"""Deviations: values of a protocol that one sweep has otherwise. Named, given a reason, and carried by every trial."""
+"""Deviations: values of a protocol that one sweep changes. Each has a reason and is carried by every trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,13 +17,13 @@ from twinbench.sweeps.protocol import (
 from twinbench.sweeps.protocol_diff import flat
 from twinbench.sweeps.toml_reader import parse
 
-NAMING = ("name", "version", *PROSE)  # say which protocol it is, and hold no value to deviate from
+NAMING = ("name", "version", *PROSE)  # identify the protocol; a sweep cannot deviate from them
 OPEN_TABLES = ("methods", "movable", "backbone.options", "evaluation.metrics")  # a deviation may add keys to these
 
 
 @dataclass(frozen=True)
 class Deviation(Section):
-    """One `[[deviations]]` table of a sweep: the value's dotted key in the protocol, the value instead, and why."""
+    """One `[[deviations]]` table of a sweep: dotted key, new value and reason."""
 
     key: str
     value: Any
@@ -32,22 +32,19 @@ class Deviation(Section):
 
 @dataclass(frozen=True)
 class DeviatingProtocol(Protocol):
-    """A protocol with a sweep's deviations in it. Bears the name and version of that without them; the hash differs.
-
-    `deviations` holds for each its key, value, protocol_value (None where the protocol has none) and reason.
-    """
+    """A protocol with a sweep's deviations applied. Name and version are the original's; the hash differs."""
 
     deviations: tuple[AppliedDeviation, ...] = ()
-    base_hash: str = ""  # of the protocol without them
+    base_hash: str = ""  # of the protocol without the deviations
 
     @property
     def carried(self) -> CarriedProtocol:
-        """As of any protocol, with the deviations, and with the hash of the protocol without them."""
+        """Return what a trial carries: the protocol, the deviations, and the hash of the protocol without them."""
         return {**super().carried, "deviations": list(self.deviations), "base_hash": self.base_hash}
 
 
 def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> DeviatingProtocol:
-    """The protocol with these deviations, checked whole as any other. InvalidInput lists every mistake in them."""
+    """Return the protocol with these deviations, checked as a whole. InvalidInput lists every mistake."""
     before, after = protocol.content, cast(dict[str, Any], protocol.content)
     mistakes = _reason_mistakes(deviations, where)
     placed = []
@@ -65,7 +62,7 @@ def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> 
     resolved = tuple(_resolved(deviation, before, effective.content) for deviation in placed)
     for one in resolved:
         if one["value"] == one["protocol_value"]:
-            problem = f"deviates from nothing: protocol {protocol.name} has this value"
+            problem = f"changes nothing: protocol {protocol.name} has this value"
             mistakes.append(Mistake(where, f"deviations: {one['key']}", problem, one["value"]))
     if mistakes:
         raise InvalidInput(mistakes)
@@ -74,7 +71,7 @@ def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> 
 
 
 def _resolved(deviation: Deviation, before: Mapping[str, object], after: Mapping[str, object]) -> AppliedDeviation:
-    """What a trial carries of it. The value as it was read: 1 where a number with decimals is wanted is 1.0."""
+    """Return what a trial carries of a deviation, with the value as it was parsed: 1 for a float field is 1.0."""
     return {
         "key": deviation.key,
         "value": _get(after, deviation.key),
@@ -85,7 +82,7 @@ def _resolved(deviation: Deviation, before: Mapping[str, object], after: Mapping
 
 def _reason_mistakes(deviations: Sequence[Deviation], where: str) -> list[Mistake]:
     return [
-        Mistake(where, f"deviations.{number}.reason", "is empty: it is shown beside every number of this sweep")
+        Mistake(where, f"deviations.{number}.reason", "is empty: it is shown with every number of this sweep")
         for number, deviation in enumerate(deviations)
         if not deviation.reason.strip()
     ]
@@ -94,25 +91,25 @@ def _reason_mistakes(deviations: Sequence[Deviation], where: str) -> list[Mistak
 def _key_mistakes(
     number: int, deviations: Sequence[Deviation], content: Mapping[str, object], where: str
 ) -> list[Mistake]:
-    """Why the deviation of that number has no place in the protocol's content, if it has none."""
+    """Return why the deviation with that number cannot be applied; nothing if it can."""
     key, place = deviations[number].key, f"deviations.{number}.key"
     if key.partition(".")[0] in NAMING:
-        return [Mistake(where, place, "says which protocol it is, which is no deviation", key)]
+        return [Mistake(where, place, "identifies the protocol and cannot be changed", key)]
     known = _keys(content)
     if key not in known and not _may_be_new(key):
         table = key
         while table and table not in known:
             table = table.rpartition(".")[0]
         allowed = [name for name in known if name.rpartition(".")[0] == table]
-        return [Mistake(where, place, "is no value of the protocol", key, ", ".join(allowed), nearest(key, known))]
+        return [Mistake(where, place, "is not a key of the protocol", key, ", ".join(allowed), nearest(key, known))]
     for other in deviations[:number]:
         if f"{key}.".startswith(f"{other.key}.") or f"{other.key}.".startswith(f"{key}."):
-            return [Mistake(where, place, f"deviates twice, as {other.key} too", key)]
+            return [Mistake(where, place, f"is changed twice, by {other.key} too", key)]
     return []
 
 
 def _keys(content: Mapping[str, object]) -> list[str]:
-    """The dotted keys of all values and tables from which a sweep may deviate."""
+    """Return the dotted keys of all values and tables that a sweep may change."""
     keys: dict[str, None] = {}
     for key, _ in flat(content, ""):
         parts = key.split(".")
@@ -122,14 +119,14 @@ def _keys(content: Mapping[str, object]) -> list[str]:
 
 
 def _may_be_new(key: str) -> bool:
-    """Whether the protocol needs not have the key: one more axis, option or metric, or a setting of a method."""
+    """Return whether a deviation may add the key: an axis, option or metric, or a setting of a method."""
     return (
         key.rpartition(".")[0] in OPEN_TABLES or key in LEFT_OUT or (key.startswith("methods.") and key.count(".") == 2)
     )
 
 
 def _get(content: Mapping[str, object], key: str) -> Any:
-    """The value under a dotted key; None where there is none."""
+    """Return the value under a dotted key; None if there is none."""
     value: Any = content
     for part in key.split("."):
         if isinstance(value, list):
@@ -141,7 +138,7 @@ def _get(content: Mapping[str, object], key: str) -> Any:
 
 
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
-    """Sets the value under a dotted key whose place `_key_mistakes` has found."""
+    """Set the value under a dotted key that `_key_mistakes` has accepted."""
     *path, last = key.split(".")
     table: Any = content
     for part in path:

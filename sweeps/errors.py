@@ -1,15 +1,15 @@
-"""Mistakes in what was asked: collected, then reported all at once."""
+"""Errors in the user's input: collected, then reported all at once."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NOTHING = object()  # `seen` of a mistake that has no value to show
+NOTHING = object()  # `seen` of a mistake without a value to show
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong: in which file (or option), at which key, the value seen, and what would be right."""
+    """One error: the file or option, the key, the problem, the value seen, the values allowed and the nearest name."""
 
     where: str
     key: str
@@ -26,12 +26,12 @@ class Mistake:
             text += f"; allowed: {self.allowed}"
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
-        # A name out of a file must not be taken for a command by the terminal, nor for another line.
+        # Escape control characters: a name from a file must not send commands to the terminal or start a new line.
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InvalidInput(Exception):
-    """What was asked cannot be done; `mistakes` holds every reason found. The command line ends with exit code 2."""
+    """The input is invalid; `mistakes` lists every error found. The command line exits with code 2."""
 
     def __init__(self, mistakes: Iterable[Mistake]):
         self.mistakes = tuple(mistakes)
@@ -39,5 +39,5 @@ class InvalidInput(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The name most like `name`, or an empty string when none is alike."""
+    """Return the name most similar to `name`, or an empty string if none is similar."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")

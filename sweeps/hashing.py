@@ -1,4 +1,4 @@
-"""Canonical content and its hash: equal things have equal ids, whatever wrote them down."""
+"""Canonical JSON and its hash: equal content has equal ids, in whatever form it was written."""
 
 import hashlib
 import json
@@ -7,19 +7,19 @@ ID_LENGTH = 16  # hex digits of a trial's or cell's id: 64 bits, ample for milli
 
 
 def canonical_json(content: object) -> bytes:
-    """The one JSON text of `content`: sorted keys, no spaces, UTF-8; NaN and infinity raise ValueError."""
+    """Return `content` as canonical JSON: sorted keys, no spaces, UTF-8. NaN and infinity raise ValueError."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return to_utf8(text)
 
 
 def to_utf8(text: str) -> bytes:
-    r"""A lone surrogate (an undecodable file name in a traceback) becomes \udcxx, which is JSON's way to write it too.
+    r"""Encode text as UTF-8, with a lone surrogate as \udcxx, which is also JSON's way to write it.
 
-    With "strict" a failure with such a name in it could not be recorded at all.
+    Lone surrogates come from undecodable file names in tracebacks. With "strict", such a failure could not be recorded.
     """
     return text.encode("utf-8", "backslashreplace")
 
 
 def digest(content: object) -> str:
-    """sha256 of the canonical JSON, 64 hex digits."""
+    """Return the sha256 of the canonical JSON, 64 hex digits."""
     return hashlib.sha256(canonical_json(content)).hexdigest()

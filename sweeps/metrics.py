@@ -160,7 +160,7 @@ def metric_mistakes(metrics: Mapping[str, str], checkpoint: str, where: str) -> 
     for name, variant in metrics.items():
         key = f"evaluation.metrics.{name}"
         if name not in known:
-            problem, close = f"is no metric under checkpoint {checkpoint!r}", nearest(name, known)
+            problem, close = f"is not a metric under checkpoint {checkpoint!r}", nearest(name, known)
             mistakes.append(Mistake(where, key, problem, variant, ", ".join(known), close))
         elif variant != known[name]:
             close = nearest(variant, [known[name]])

@@ -1,6 +1,6 @@
-"""A protocol: everything held fixed so that numbers can be compared. Read from `protocols/NAME.toml`.
+"""A protocol: everything that is held fixed so that numbers can be compared. Read from `protocols/NAME.toml`.
 
-The sections are plain frozen dataclasses, so that a trial can be run from its own JSON without the reader of files.
+The sections are plain frozen dataclasses, so that a trial can run from its own JSON without the TOML reader.
 """
 
 from collections.abc import Mapping
@@ -16,29 +16,31 @@ from twinbench.sweeps.recipe import ViewRecipe
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 Scalar = bool | int | float | str
-PROSE = ("summary", "changelog", "not_restated")  # change no number, so the hash leaves them out
-LEFT_OUT = ("evaluation.ridge_penalties",)  # of the content where it is empty: it came when protocols had their hashes
-# Where a protocol lists none: from what changes nothing to what leaves little, two a decade. Other values would be
+PROSE = ("summary", "changelog", "not_restated")  # change no number, so the hash excludes them
+LEFT_OUT = (
+    "evaluation.ridge_penalties",
+)  # left out of the content if empty, because it was added after protocols had hashes
+# Used where a protocol lists none: two per decade, from almost no to very strong regularisation. Other values would be
 # another variant of the metric, since the hash of such a protocol does not cover them.
 RIDGE_PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 class Section:
-    """Tells the reader of files that an unknown key is a mistake."""
+    """Base of the sections: an unknown key is an error."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class DatasetRule(Section):
-    """Which images, how the train split is divided, and the per-channel statistics that normalise pixels."""
+    """The dataset, how its train split is divided, and the per-channel statistics that normalise pixels."""
 
     name: str
     mean: tuple[float, float, float]
     std: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)], Annotated[float, Gt(0)]]
     validation_fraction: Annotated[float, Ge(0), Le(0.5)]  # 0 keeps the whole train split; see `selected_on`
     split_seed: Annotated[int, Ge(0)] = 0
-    image_size: Annotated[int, Ge(4)] | None = None  # pixels; None keeps the images as they are
+    image_size: Annotated[int, Ge(4)] | None = None  # pixels; None keeps the images' size
     train_examples: Annotated[int, Gt(0)] | None = None  # None: all; else a subset drawn with `split_seed`
     test_examples: Annotated[int, Gt(0)] | None = None
 
@@ -53,45 +55,45 @@ class BackboneRule(Section):
 
 @dataclass(frozen=True)
 class Training(Section):
-    """Optimisation: set by a protocol, also per method, and moved by a sweep where the protocol lets it."""
+    """Optimisation: set by a protocol, also per method, and varied by a sweep where the protocol allows it."""
 
     epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(2)]  # the global batch; the last, smaller batch of an epoch is dropped
     optimizer: Literal["sgd", "adamw", "lars"]
-    learning_rate: Annotated[float, Gt(0)]  # as asked, for `reference_batch_size`
-    learning_rate_rule: Literal["linear", "sqrt", "none"] = "linear"  # how it grows with the batch
+    learning_rate: Annotated[float, Gt(0)]  # at `reference_batch_size`, before `learning_rate_rule`
+    learning_rate_rule: Literal["linear", "sqrt", "none"] = "linear"  # how it scales with the batch size
     reference_batch_size: Annotated[int, Gt(0)] = 256
     momentum: Annotated[float, Ge(0), Le(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    decay_bias_and_norm: bool = False  # whether 1-D parameters take weight decay and LARS adaptation
+    decay_bias_and_norm: bool = False  # whether weight decay and LARS adaptation apply to 1-D parameters
     bias_and_norm_learning_rate_factor: Annotated[float, Gt(0)] = 1.0
     trust_coefficient: Annotated[float, Gt(0)] = 0.001  # LARS only
-    clip_trust_ratio: bool = False  # LARS only: trust ratio over rate, at most 1 (LARC), so that rate is a ceiling
+    clip_trust_ratio: bool = False  # LARS only: the trust ratio divided by the rate is at most 1 (LARC)
     warmup_epochs: Annotated[float, Ge(0)] = 0.0
-    final_learning_rate_factor: Annotated[float, Ge(0), Le(1)] = 0.0  # the cosine ends at this share of the peak
+    final_learning_rate_factor: Annotated[float, Ge(0), Le(1)] = 0.0  # the cosine ends at this fraction of the peak
     clip_gradient_norm: Annotated[float, Gt(0)] | None = None
-    precision: Literal["fp32", "auto"] = "auto"  # auto: bf16 autocast where the device has it fast (GPUs), else fp32
+    precision: Literal["fp32", "auto"] = "auto"  # auto: bf16 autocast on devices where it is fast (GPUs), else fp32
 
 
 @dataclass(frozen=True)
 class Evaluation(Section):
-    """What is measured of the frozen backbone, each metric in a named variant, and the candidates of the probes."""
+    """What is measured on the frozen backbone, each metric in a named variant, and the candidates of the probes."""
 
-    metrics: Annotated[dict[str, str], MinLen(1)]  # name to variant; what is not named is not measured
+    metrics: Annotated[dict[str, str], MinLen(1)]  # name to variant; metrics that are not listed are not measured
     knn_neighbours: tuple[Annotated[int, Gt(0)], ...] = ()
     knn_temperatures: tuple[Annotated[float, Gt(0)], ...] = ()
     linear_learning_rates: tuple[Annotated[float, Gt(0)], ...] = ()
     linear_weight_decays: tuple[Annotated[float, Ge(0)], ...] = ()
     linear_epochs: Annotated[int, Gt(0)] = 50
     linear_batch_size: Annotated[int, Gt(0)] = 256
-    ridge_penalties: tuple[Annotated[float, Gt(0)], ...] = ()  # of the mean squared error; none: RIDGE_PENALTIES
-    diagnostics_every_epochs: Annotated[int, Gt(0)] = 10  # by which they cost at most a twentieth of the training
-    diagnostics_examples: Annotated[int, Ge(16)] = 1024  # validation images, and as many times four of the train bank
+    ridge_penalties: tuple[Annotated[float, Gt(0)], ...] = ()  # on the mean squared error; if empty, RIDGE_PENALTIES
+    diagnostics_every_epochs: Annotated[int, Gt(0)] = 10  # this often they cost at most 5% of the training
+    diagnostics_examples: Annotated[int, Ge(16)] = 1024  # validation images, and four times as many of the train bank
 
 
 @dataclass(frozen=True)
 class Range(Section):
-    """How far a sweep may move a number, ends included."""
+    """The range in which a sweep may vary a number, ends included."""
 
     at_least: float
     at_most: float
@@ -99,11 +101,12 @@ class Range(Section):
 
 @dataclass(frozen=True)
 class Protocol(Section):
-    """See the module. `hash` covers all but the prose; `movable` names the axes that a sweep may move.
+    """Everything that is held fixed. `hash` covers all but the prose; `movable` names the axes that a sweep may vary.
 
     `selected_on` is the split that chooses among candidates. `checkpoint` says which weights are reported: those after
-    the last epoch, or for each metric the best of the epochs measured, chosen on the very images that it is reported
-    on. Both are there to restate published numbers; comparisons of one's own select on validation and take the last.
+    the last epoch, or for each metric those of the best measured epoch, chosen on the same test images that it is
+    reported on. Test selection and best epochs exist to restate published numbers; new comparisons select on
+    validation and use the last epoch.
     """
 
     name: str
@@ -115,18 +118,20 @@ class Protocol(Section):
     training: Training
     evaluation: Evaluation
     minimum_seeds: Annotated[int, Ge(1)]
-    margin: Fraction  # the least difference in top-1 that matters
+    margin: Fraction  # the smallest difference in top-1 that matters
     movable: dict[str, Range | bool]
     methods: dict[str, dict[str, Scalar | None]]
     changelog: tuple[str, ...] = ()
-    not_restated: tuple[str, ...] = ()  # of a published protocol: where this one differs from it, in words
+    not_restated: tuple[str, ...] = ()  # how this protocol differs from the published one that it restates
     selected_on: Literal["validation", "test"] = "validation"
     checkpoint: Literal["last", "best_on_test"] = "last"
-    collapsed_below: Annotated[float, Ge(0)] | None = None  # feature_std at the end under which a trial is `collapsed`
+    collapsed_below: Annotated[float, Ge(0)] | None = (
+        None  # a trial whose final feature_std is below this is `collapsed`
+    )
 
     @property
     def content(self) -> "ProtocolContent":
-        """The whole protocol as plain JSON types."""
+        """Return the whole protocol as plain JSON types."""
         whole = _plain(asdict(self))
         for section, name in (key.split(".") for key in LEFT_OUT):
             if not whole[section][name]:
@@ -135,12 +140,12 @@ class Protocol(Section):
 
     @property
     def hash(self) -> str:
-        """sha256 of everything but the prose."""
+        """Return the sha256 of everything but the prose."""
         return digest({key: value for key, value in self.content.items() if key not in PROSE})
 
     @property
     def carried(self) -> "CarriedProtocol":
-        """What a trial carries of its protocol: enough to run from, and the hash that its id covers."""
+        """Return what a trial carries of its protocol: enough to run it, and the hash that the trial's id covers."""
         return {"name": self.name, "version": self.version, "hash": self.hash, "content": self.content}
 
 
@@ -199,14 +204,14 @@ class CarriedProtocol(TypedDict):
 
 
 def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
-    """Values that are right each by itself and wrong together."""
+    """Return a mistake for each value that contradicts another one."""
     mistakes = []
     if not protocol.dataset.validation_fraction and protocol.selected_on == "validation":
         allowed = 'more than 0, or selected_on = "test"'
         mistakes.append(Mistake(where, "dataset.validation_fraction", "leaves no image to select on", 0.0, allowed))
     if not protocol.dataset.validation_fraction and ONLINE_KNN.name in protocol.evaluation.metrics:
         key = f"evaluation.metrics.{ONLINE_KNN.name}"
-        mistakes.append(Mistake(where, key, "is measured on validation images alone"))
+        mistakes.append(Mistake(where, key, "is measured on validation images only"))
     if protocol.checkpoint == "best_on_test" and protocol.selected_on != "test":
         mistakes.append(Mistake(where, "checkpoint", "selects on test", protocol.checkpoint, 'selected_on = "test"'))
     if protocol.collapsed_below is not None and FEATURE_STD.name not in protocol.evaluation.metrics:
@@ -215,7 +220,7 @@ def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
 
 
 def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
-    """A probe that is measured needs candidates, and one that is not has no use for them."""
+    """Return mistakes: a probe that is measured needs candidates; one that is not measured must have none."""
     mistakes = []
     for metric, name in [(one.name, name) for one in METRICS.values() for name in one.candidates]:
         candidates, key = getattr(evaluation, name), f"evaluation.{name}"

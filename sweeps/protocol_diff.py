@@ -1,4 +1,4 @@
-"""A protocol's content value by value: under dotted keys, with what a sweep may move; and where two contents differ."""
+"""The values of a protocol under dotted keys, which of them a sweep may vary, and where two protocols differ."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from typing import Any
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import PROSE, Protocol, Range
 
-ABSENT = "(absent)"  # stands for the value on the side that has no such key
+ABSENT = "(absent)"  # the value on the side that lacks the key
 FIXED = "fixed"
 
 
 @dataclass(frozen=True)
 class ProtocolValue:
-    """One value under its dotted key. `moves` says whether a sweep may move it; `set_by` whose value it is."""
+    """One value under its dotted key. `rule` says whether a sweep may vary it, `set_by` where the value comes from."""
 
     key: str
     value: Any
-    moves: str
+    rule: str
     set_by: str = "protocol"
 
 
 @dataclass(frozen=True)
 class Differing:
-    """A key under which two contents differ, and both values; ABSENT where one has no such key."""
+    """A key whose values differ, and both values; ABSENT where one side lacks the key."""
 
     key: str
     left: Any
@@ -33,15 +33,15 @@ class Differing:
 def protocol_values(
     protocol: Protocol, method_defaults: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[ProtocolValue]:
-    """Every value but name, version and prose, in the protocol's order.
+    """Return every value but name, version and prose, in the protocol's order.
 
-    `method_defaults` (field to value, by method) adds what the protocol leaves to the methods, under `methods.`.
-    Axes that a sweep may move and that have no value there come last, under `movable.`.
+    `method_defaults` (field to value, by method) adds the settings that the protocol leaves at the methods' defaults,
+    under `methods.`. Axes that a sweep may vary and that have no value come last, under `movable.`.
     """
     content = protocol.content
     skipped = ("name", "version", "movable", "methods", *PROSE)
     found = [
-        ProtocolValue(key, value, moves(protocol, key))
+        ProtocolValue(key, value, rule_text(protocol, key))
         for name, part in content.items()
         if name not in skipped
         for key, value in flat(part, name)
@@ -51,14 +51,14 @@ def protocol_values(
         own = content["methods"].get(method, {})
         for name, value in {**own, **defaults.get(method, {}), **own}.items():
             key = f"methods.{method}.{name}"
-            found.append(ProtocolValue(key, value, moves(protocol, key), "protocol" if name in own else "method"))
-    seen = {value.key.rpartition(".")[2] for value in found if value.moves != FIXED}
-    left = [axis for axis, rule in protocol.movable.items() if rule is not False and axis not in seen]
-    return found + [ProtocolValue(f"movable.{axis}", None, _words(protocol.movable[axis])) for axis in left]
+            found.append(ProtocolValue(key, value, rule_text(protocol, key), "protocol" if name in own else "method"))
+    varied = {value.key.rpartition(".")[2] for value in found if value.rule != FIXED}
+    without_value = [axis for axis, rule in protocol.movable.items() if rule is not False and axis not in varied]
+    return found + [ProtocolValue(f"movable.{axis}", None, _words(protocol.movable[axis])) for axis in without_value]
 
 
-def moves(protocol: Protocol, key: str) -> str:
-    """Whether a sweep may move the value under `key`, in words: "fixed", "may be moved", "may be moved, 1 to 200"."""
+def rule_text(protocol: Protocol, key: str) -> str:
+    """Return whether a sweep may vary the value: "fixed", "may be varied" or "may be varied, 1 to 200"."""
     first, _, rest = key.partition(".")
     if first not in ("training", "methods"):
         return FIXED
@@ -68,11 +68,11 @@ def moves(protocol: Protocol, key: str) -> str:
 def _words(rule: Range | bool) -> str:
     if rule is False:
         return FIXED
-    return f"may be moved, {rule.at_least:g} to {rule.at_most:g}" if isinstance(rule, Range) else "may be moved"
+    return f"may be varied, {rule.at_least:g} to {rule.at_most:g}" if isinstance(rule, Range) else "may be varied"
 
 
 def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values. Lists of plain values stay whole; tables within a list are told by their place."""
+    """Yield dotted keys and their values. Lists of plain values stay whole; tables in a list are keyed by position."""
     parts = _parts(value)
     if not parts:
         yield key, value
@@ -81,7 +81,7 @@ def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(value: Any) -> Mapping[str, Any]:
-    """What has keys of its own within `value`."""
+    """Return the parts of a table or of a list of tables, by key; nothing for a plain value."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
@@ -90,7 +90,7 @@ def _parts(value: Any) -> Mapping[str, Any]:
 
 
 def differences(content_a: Mapping[str, Any], content_b: Mapping[str, Any]) -> list[Differing]:
-    """Where two protocols' contents differ, prose aside: empty exactly when their hashes are equal. Sorted by key."""
+    """Return where two contents differ, except in prose, sorted by key. Empty exactly if their hashes are equal."""
     a, b = ({key: value for key, value in content.items() if key not in PROSE} for content in (content_a, content_b))
     return list(_differing("", a, b))
 

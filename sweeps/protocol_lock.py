@@ -1,7 +1,7 @@
-"""The lock: which content hash each version of a protocol has. A change of content needs a new version to get in.
+"""The lock file: the content hash of each version of a protocol. Changed content needs a new version.
 
-`protocols.lock` stands beside the protocols it covers: JSON, name to version to hash. Versions that are gone stay in
-it, so that no name and version ever stands for two contents.
+`protocols.lock` is next to the protocols that it covers: JSON, name to version to hash. Deleted versions stay in it, so
+that a name and version never have two contents.
 """
 
 import json
@@ -16,23 +16,21 @@ Lock = Mapping[str, Mapping[str, str]]
 
 
 def read_lock(path: Path) -> dict[str, dict[str, str]]:
-    """Hash by version by name; empty where there is no lock yet. InvalidInput for a file that is not one."""
+    """Return hashes by name and version; empty if there is no lock file. InvalidInput if the file is malformed."""
     if not path.exists():
         return {}
     try:
         lock: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
         entries = [entry for versions in lock.values() for entry in versions.items()]
     except (OSError, ValueError, AttributeError) as error:
-        raise InvalidInput([Mistake(str(path), "", f"is no lock of protocols: {error}")]) from None
+        raise InvalidInput([Mistake(str(path), "", f"is not a lock file: {error}")]) from None
     if not all(version.isdecimal() and isinstance(hash_, str) for version, hash_ in entries):
-        raise InvalidInput(
-            [Mistake(str(path), "", "is no lock of protocols: versions are not all numbers with a hash")]
-        )
+        raise InvalidInput([Mistake(str(path), "", "is not a lock file: not every version is a number with a hash")])
     return lock
 
 
 def locked(lock: Lock, protocols: Iterable[Protocol], where: str) -> dict[str, dict[str, str]]:
-    """The lock with these protocols in it. InvalidInput names each whose content changed and whose version did not."""
+    """Return the lock with these protocols added. InvalidInput lists those that changed without a new version."""
     new = {name: dict(versions) for name, versions in lock.items()}
     mistakes = []
     for protocol in protocols:
@@ -47,7 +45,7 @@ def locked(lock: Lock, protocols: Iterable[Protocol], where: str) -> dict[str, d
 
 
 def state_in_lock(lock: Lock, protocol: Protocol) -> str:
-    """What the lock says of a protocol: "locked", "not locked", or "locked with other content"."""
+    """Return a protocol's state in the lock: "locked", "not locked" or "locked with other content"."""
     held = lock.get(protocol.name, {}).get(str(protocol.version))
     if held is None:
         return "not locked"
@@ -55,6 +53,6 @@ def state_in_lock(lock: Lock, protocol: Protocol) -> str:
 
 
 def lock_text(lock: Lock) -> str:
-    """The lock file: names in order, versions by number."""
+    """Return the text of the lock file: names in order, versions by number."""
     ordered = {name: dict(sorted(lock[name].items(), key=lambda one: int(one[0]))) for name in sorted(lock)}
     return json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"

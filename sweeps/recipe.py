@@ -1,4 +1,4 @@
-"""What one augmented view of an image is made of: the `[[views]]` tables of a protocol. No torch here."""
+"""How one augmented view of an image is made: a `[[views]]` table of a protocol. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -11,44 +11,44 @@ Strength = Annotated[float, Ge(0)]
 
 @dataclass(frozen=True)
 class ViewRecipe:
-    """One view: crop, flip, jitter, greyscale, blur, solarise, in this order (that of BYOL and Barlow Twins).
+    """One view: crop, flip, jitter, greyscale, blur, solarise, in this order, as in BYOL and Barlow Twins.
 
-    The defaults leave an image as it is. Names and meanings are torchvision's: RandomResizedCrop, ColorJitter,
+    The defaults leave an image unchanged. Names and meanings are torchvision's: RandomResizedCrop, ColorJitter,
     GaussianBlur, RandomSolarize. Pixel values are in [0, 1].
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     crop_scale: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (1.0, 1.0)
-    """Least and greatest share of the image's area that the crop takes; (1, 1) takes the whole image."""
+    """Smallest and largest fraction of the image's area that is cropped; (1, 1) keeps the whole image."""
     crop_ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (3 / 4, 4 / 3)
-    """Least and greatest width : height of the crop, drawn evenly in its logarithm (torchvision's default)."""
+    """Smallest and largest width/height of the crop, drawn log-uniformly (torchvision's default)."""
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    """How the crop is resized, antialiased in both cases."""
+    """How the crop is resized; antialiased in both cases."""
     flip_probability: Probability = 0.0
-    """Left and right exchanged."""
+    """Probability of a horizontal flip."""
     jitter_probability: Probability = 0.0
-    """Brightness, contrast, saturation and hue changed, in an order drawn for each image."""
+    """Probability that brightness, contrast, saturation and hue change, in an order drawn for each image."""
     brightness: Strength = 0.0
-    """The factor is drawn from [max(0, 1 - brightness), 1 + brightness]; so too contrast and saturation."""
+    """The factor is drawn from [max(0, 1 - brightness), 1 + brightness]."""
     contrast: Strength = 0.0
-    """See `brightness`."""
+    """As `brightness`."""
     saturation: Strength = 0.0
-    """See `brightness`."""
+    """As `brightness`."""
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
-    """The shift is drawn from [-hue, hue], in turns of the colour circle."""
+    """The shift is drawn from [-hue, hue], where 1 is a full turn of the colour circle."""
     greyscale_probability: Probability = 0.0
-    """All three channels set to the image's luma."""
+    """Probability that all three channels are set to the image's luma."""
     blur_probability: Probability = 0.0
-    """Gaussian blur."""
+    """Probability of a Gaussian blur."""
     blur_sigma: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.1, 2.0)
-    """Least and greatest standard deviation of the blur, in pixels of the view (BYOL's range)."""
+    """Smallest and largest standard deviation of the blur, in pixels of the view (BYOL's range)."""
     blur_kernel_size: Annotated[int, Ge(1)] = 3
-    """Pixels, odd; BYOL takes a tenth of the view's side (23 of 224)."""
+    """Size of the blur kernel in pixels, odd; BYOL uses a tenth of the view's side (23 of 224)."""
     solarise_probability: Probability = 0.0
-    """Values from `solarise_threshold` up are inverted."""
+    """Probability that values of at least `solarise_threshold` are inverted."""
     solarise_threshold: Probability = 0.5
-    """In [0, 1] (torchvision's 128 of 255)."""
+    """Threshold in [0, 1]; torchvision's 128 of 255."""
 
     def __post_init__(self) -> None:
         for name in ("crop_scale", "crop_ratio", "blur_sigma"):

@@ -22,7 +22,7 @@ Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
 
 @dataclass(frozen=True)
 class Grid(Section):
-    """`axes` are crossed, each table of `zipped` is walked in step, `only.METHOD` adds or replaces axes of a method."""
+    """`axes` are crossed, those in a `zipped` table advance together, `only.METHOD` adds or replaces axes."""
 
     methods: Annotated[tuple[str, ...], MinLen(1)]
     axes: dict[str, Axis] = field(default_factory=dict)
@@ -32,9 +32,9 @@ class Grid(Section):
 
 @dataclass(frozen=True)
 class Sweep(Section):
-    """See the module. `baselines` adds raw pixels and the untrained backbone under the same evaluation.
+    """One question and the grids that answer it. `baselines` adds raw pixels and the untrained backbone.
 
-    `deviations` change values of the protocol for this sweep's trials, which carry them wherever they go.
+    `deviations` change values of the protocol for this sweep; every trial carries them.
     """
 
     question: str
@@ -47,7 +47,7 @@ class Sweep(Section):
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a grid: a method and the values that the sweep gives it; `grid` tells which grid asked for it."""
+    """One point of a grid: a method and the values that the sweep gives it; `grid` is the number of the grid."""
 
     method: str
     values: Mapping[str, Scalar]
@@ -55,20 +55,20 @@ class Cell:
 
 
 def shipped_sweeps() -> dict[str, Path]:
-    """Name and file of every sweep that comes with the package."""
+    """Return the name and file of every sweep that comes with the package."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
 def shipped_protocols() -> dict[str, Path]:
-    """Name and file of every protocol that comes with the package."""
+    """Return the name and file of every protocol that comes with the package."""
     return {path.stem: path for path in sorted((SHIPPED / "protocols").glob("*.toml"))}
 
 
 def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protocol, Path]:
-    """The sweep called `name` (a path, or a shipped one), with `--set` changes, its protocol, and its file.
+    """Return the sweep called `name` (shipped, or a path) with `--set` changes, its protocol, and its file.
 
-    The protocol is the one that the sweep's trials run under: where the sweep deviates, that of its deviations. To have
-    changed it since its version was locked, beside its file or as a shipped one, is a mistake.
+    The protocol has the sweep's deviations applied. InvalidInput also if the protocol was changed since its version was
+    locked, in the lock file next to it or in the shipped one.
     """
     path = _find(name, shipped_sweeps(), "sweep")
     data = read_toml(path)
@@ -83,7 +83,7 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
 
 
 def read_protocol(name: str, folder: Path = Path()) -> Protocol:
-    """The protocol called `name`: a shipped one, or a path, relative to `folder`."""
+    """Return the protocol called `name`: a shipped one, or a path relative to `folder`."""
     path = protocol_path(name, folder)
     protocol = parse(Protocol, read_toml(path), str(path))
     if mistakes := contradictions(protocol, str(path)):
@@ -92,7 +92,7 @@ def read_protocol(name: str, folder: Path = Path()) -> Protocol:
 
 
 def protocol_path(name: str, folder: Path = Path()) -> Path:
-    """The file of the protocol called `name`."""
+    """Return the file of the protocol called `name`."""
     return _find(name, shipped_protocols(), "protocol", folder)
 
 
@@ -108,10 +108,10 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
 
 
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
-    """`data` with one `--set KEY=VALUE` applied. VALUE is TOML; what is not TOML is taken as text.
+    """Return `data` with one `--set KEY=VALUE` applied. VALUE is TOML; text that is not valid TOML is a string.
 
-    KEY is one of the sweep's own keys, a field (in all grids), `METHOD.field` (for that method only), or `methods`,
-    which keeps of every grid the methods named.
+    KEY is a key of the sweep, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which keeps
+    only the named methods in every grid.
     """
     key, equals, text = change.partition("=")
     key = key.strip()
@@ -133,7 +133,7 @@ def _kept(grids: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any
     known = list(dict.fromkeys(method for grid in grids for method in grid.get("methods", [])))
     unknown = [method for method in methods if method not in known]
     if unknown:
-        what = "is a method of no grid"
+        what = "is not a method of any grid"
         raise InvalidInput(
             Mistake("--set", "methods", what, m, ", ".join(known), nearest(str(m), known)) for m in unknown
         )
@@ -164,14 +164,14 @@ def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 def _check_grids(sweep: Sweep, where: str) -> None:
     mistakes = []
     if len(set(sweep.seeds)) < len(sweep.seeds):
-        mistakes.append(Mistake(where, "seeds", "a seed is given twice", list(sweep.seeds)))
+        mistakes.append(Mistake(where, "seeds", "a seed is listed twice", list(sweep.seeds)))
     for number, grid in enumerate(sweep.grids):
         for method in sorted(set(grid.only) - set(grid.methods)):
             key = f"grids.{number}.only.{method}"
-            mistakes.append(Mistake(where, key, "is no method of this grid", method, ", ".join(grid.methods)))
+            mistakes.append(Mistake(where, key, "is not a method of this grid", method, ", ".join(grid.methods)))
         names = [*grid.axes, *(name for group in grid.zipped for name in group)]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            mistakes.append(Mistake(where, f"grids.{number}.{name}", "stands twice among axes and zipped"))
+            mistakes.append(Mistake(where, f"grids.{number}.{name}", "is listed twice among axes and zipped"))
         for group in grid.zipped:
             lengths = {name: len(_values(axis)) for name, axis in group.items()}
             if len(set(lengths.values())) > 1:
@@ -181,7 +181,7 @@ def _check_grids(sweep: Sweep, where: str) -> None:
 
 
 def expand(sweep: Sweep) -> list[Cell]:
-    """Every cell that the grids ask for, in the order of the file; equal cells of several grids come once."""
+    """Return every cell of the grids, in the order of the file; a cell that is in several grids comes once."""
     cells: dict[tuple[object, ...], Cell] = {}
     for number, grid in enumerate(sweep.grids):
         for method in grid.methods:
@@ -191,7 +191,7 @@ def expand(sweep: Sweep) -> list[Cell]:
 
 
 def _for_method(grid: Grid, method: str) -> Grid:
-    """The grid with the method's own axes in place of what all methods have."""
+    """Return the grid with the method's own axes in place of the shared ones of the same name."""
     own = grid.only.get(method, {})
     zipped = tuple({name: axis for name, axis in group.items() if name not in own} for group in grid.zipped)
     return replace(grid, axes=grid.axes | own, zipped=tuple(group for group in zipped if group))

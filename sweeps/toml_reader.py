@@ -1,4 +1,4 @@
-"""Reads TOML into frozen dataclasses; every mistake in a file is found at once and told with what would be right."""
+"""Reads TOML into frozen dataclasses. All mistakes in a file are reported at once, each with the allowed values."""
 
 import dataclasses
 import functools
@@ -12,49 +12,49 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 T = TypeVar("T")
-DEEPEST = 50  # tables and lists within each other
-MOST_DOTS = 1000  # in one line: a dotted key costs the square of its length
+DEEPEST = 50  # levels of nested tables and lists
+MOST_DOTS = 1000  # in one line: parsing a dotted key takes quadratic time
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "at least"}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. InvalidInput when it is missing, not UTF-8, not TOML, or nested without end."""
+    """Return the file's tables. InvalidInput if it is missing, not UTF-8, not TOML, or nested too deeply."""
     try:
         text = path.read_text(encoding="utf-8")
-        is_taken = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
-        data = tomllib.loads(text) if is_taken else {}
-        is_taken = is_taken and not _is_deeper(data, DEEPEST)
+        is_accepted = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
+        data = tomllib.loads(text) if is_accepted else {}
+        is_accepted = is_accepted and not _is_deeper(data, DEEPEST)
     except OSError as error:
         raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
     except RecursionError:
-        is_taken = False
-    if not is_taken:
-        raise InvalidInput([Mistake(str(path), "", "its tables stand too deep within each other")])
+        is_accepted = False
+    if not is_accepted:
+        raise InvalidInput([Mistake(str(path), "", "its tables are nested too deeply")])
     return data
 
 
 def _is_deeper(value: Any, most: int) -> bool:
-    """Whether tables and lists stand more than `most` deep within each other."""
+    """Return whether tables and lists are nested more than `most` deep."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return bool(parts) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
 
 
 def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """`data` as a `cls`, types strict (a string is no number, true is no 1). InvalidInput lists all that is wrong."""
+    """Return `data` as a `cls`, with strict types ("1" and true are not numbers). InvalidInput lists every mistake."""
     from pydantic import ValidationError
 
     not_finite = [Mistake(where, key, "is not a finite number", str(seen)) for key, seen in _not_finite(data)]
-    if not_finite:  # TOML knows inf and nan; no setting does, and JSON, in which records are written, has neither
+    if not_finite:  # TOML has inf and nan; no setting takes them, and the JSON of records cannot hold them
         raise InvalidInput(not_finite)
     try:
-        # through JSON: strict there still lets a list be a tuple and 1 be 1.0
+        # via JSON, where strict mode still accepts a list for a tuple and 1 for 1.0
         parsed: T = _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True)
         return parsed
     except ValidationError as error:
-        told = [_mistake(cls, details, where) for details in error.errors() if not _is_echo(details)]
-        raise InvalidInput(dict.fromkeys(told)) from None
+        mistakes = [_mistake(cls, details, where) for details in error.errors() if not _is_echo(details)]
+        raise InvalidInput(dict.fromkeys(mistakes)) from None
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
@@ -65,7 +65,7 @@ def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
         yield from _not_finite(item, f"{key}.{name}" if key else str(name))
 
 
-@functools.cache  # building an adapter takes milliseconds, and a large sweep asks for thousands
+@functools.cache  # building an adapter takes milliseconds, and a large sweep needs thousands
 def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter
 
@@ -91,18 +91,18 @@ def _mistake(cls: type, details: Any, where: str) -> Mistake:
 
 
 def _is_echo(details: Any) -> bool:
-    """A list whose items are wrong is also called too short: the items' own mistakes say enough."""
+    """Return whether it calls a list with wrong items too short: the items' own mistakes are enough."""
     return details["type"] == "too_short" and bool(len(details["input"]) >= details["ctx"]["min_length"])
 
 
 def _is_union_branch(part: object) -> bool:
-    """pydantic adds the tried member of a union to a location: 'float', 'Range', 'constrained-int', 'list[...]'."""
+    """Return whether a part of a location names a union's member: 'float', 'Range', 'constrained-int', 'list[...]'."""
     text = str(part)
     return text in ("bool", "int", "float", "str", "none", "Range") or any(mark in text for mark in "[(-")
 
 
 def _field_names(cls: Any, location: list[Any]) -> list[str]:
-    """The fields of the dataclass that stands at `location` within `cls`."""
+    """Return the fields of the dataclass at `location` within `cls`."""
     for part in location:
         if dataclasses.is_dataclass(cls) and isinstance(part, str):
             cls = get_type_hints(cls).get(part, cls)

@@ -1,4 +1,4 @@
-"""A trial: a cell and a seed, the unit that runs. Its id is the hash of all that can change its numbers."""
+"""A trial: a cell and a seed, the unit that runs. Its id is the hash of everything that can change its numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from twinbench.sweeps.protocol import CarriedProtocol
 
 
 class TrialContent(TypedDict):
-    """A `Trial` in plain JSON types, as records hold it."""
+    """A `Trial` as plain JSON types, as records hold it."""
 
     method: str
     method_version: int
@@ -25,9 +25,9 @@ class TrialContent(TypedDict):
 class Trial:
     """Everything that determines a result.
 
-    `settings` are the method's and `training` the optimisation's, both resolved whole. `protocol` holds its name,
-    version, hash and content; where the sweep deviates from it also `deviations` and `base_hash`, the hash without
-    them (sweeps/deviations.py). `dataset_fingerprint` is that of the decoded images and labels.
+    `settings` are those of the method and `training` those of the optimisation, with all defaults filled in. `protocol`
+    holds name, version, hash and content; if the sweep deviates from it, also `deviations` and `base_hash`, the hash
+    without them (sweeps/deviations.py). `dataset_fingerprint` covers the decoded images and labels.
     """
 
     method: str
@@ -40,17 +40,17 @@ class Trial:
 
     @cached_property
     def trial_id(self) -> str:
-        """16 hex digits; folder, launcher, device and resources play no part."""
+        """Return 16 hex digits. Folder, launcher, device and resources do not affect them."""
         return digest(self._identity())[:ID_LENGTH]
 
     @cached_property
     def cell_id(self) -> str:
-        """The same without the seed: equal for the trials that differ in nothing else."""
+        """Return the same hash without the seed: equal for trials that differ only in the seed."""
         return digest({key: value for key, value in self._identity().items() if key != "seed"})[:ID_LENGTH]
 
     def _identity(self) -> dict[str, Any]:
         return {**self.content(), "protocol": self.protocol["hash"]}
 
     def content(self) -> TrialContent:
-        """Plain JSON types, from which `Trial(**content)` makes an equal trial."""
+        """Return plain JSON types, from which `Trial(**content)` makes an equal trial."""
         return cast(TrialContent, {field.name: getattr(self, field.name) for field in fields(self)})

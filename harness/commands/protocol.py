@@ -47,7 +47,7 @@ def show(name: Name) -> None:
     for heading, lines in (("changelog", protocol.changelog), ("not restated", protocol.not_restated)):
         _say(*([f"{heading}:"] if lines else []), *(f"  {line}" for line in lines))
     heads = ("key", "value", "under a sweep", "set by")
-    _say("", *columns(heads, [(one.key, told(one.value), one.moves, one.set_by) for one in shown.values]))
+    _say("", *columns(heads, [(one.key, told(one.value), one.rule, one.set_by) for one in shown.values]))
 
 
 @protocol_app.command()

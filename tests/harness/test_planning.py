@@ -88,7 +88,7 @@ def _mistakes(*changes: str) -> list[str]:
         ("byol.tau=0.9", ("did you mean 'target_momentum'?",)),
         ("byol.projektor_width=64", ("did you mean 'projector_width'?",)),
         ("epochs=100000", ("epochs", "is out of range", "100000", "1 to 1000")),
-        ("weight_decay=0.1", ("may not be moved", "off_diagonal_weight")),
+        ("weight_decay=0.1", ("may not be varied", "off_diagonal_weight")),
         ("batch_size=64.5", ("batch_size", "64.5")),
         ('learning_rate_rule="lineal"', ("did you mean 'linear'?",)),
     ],
@@ -144,7 +144,7 @@ def test_metrics_and_variants_that_this_version_lacks_are_told_with_the_nearest(
         "did you mean 'rankme/sv-uncentred@1'?",
     ):
         assert piece in variant
-    assert "is no metric under checkpoint 'last'" in name and "did you mean 'uniformity'?" in name
+    assert "is not a metric under checkpoint 'last'" in name and "did you mean 'uniformity'?" in name
 
 
 def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
@@ -154,7 +154,7 @@ def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
         check(sweep, best, "digits.toml")
     told = str(caught.value)
     assert "did you mean 'knn/cosine-softmax-max-over-epochs@1'?" in told
-    assert "linear_top1: is no metric under checkpoint 'best_on_test'" in told
+    assert "linear_top1: is not a metric under checkpoint 'best_on_test'" in told
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def test_every_mistake_in_deviations_is_told_at_once(tmp_path: Path) -> None:
     assert len(told) == 6
     text = "\n".join(told)
     for piece in (
-        "deviations.0.key: is no value of the protocol",
+        "deviations.0.key: is not a key of the protocol",
         "did you mean 'training.warmup_epochs'?",
-        "training.momentum: deviates from nothing",
+        "training.momentum: changes nothing",
         "deviations.2.reason: is empty",
-        "deviations.3.key: says which protocol it is",
+        "deviations.3.key: identifies the protocol",
         "(seen: 'views.2.hue'); allowed: views.0, views.1",
-        "deviations.6.key: deviates twice, as margin too",
+        "deviations.6.key: is changed twice, by margin too",
     ):
         assert piece in text, piece
 
@@ -130,7 +130,7 @@ def test_the_effective_protocol_is_checked_whole(tmp_path: Path) -> None:
 
 def test_a_table_and_a_value_within_it_cannot_both_deviate(tmp_path: Path) -> None:
     (line,) = _mistakes(tmp_path, ("methods.simclr", "{}", "bare"), ("methods.simclr.temperature", "1.0", "warm"))
-    assert "deviates twice, as methods.simclr too" in line
+    assert "is changed twice, by methods.simclr too" in line
 
 
 @pytest.mark.parametrize(

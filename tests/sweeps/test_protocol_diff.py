@@ -1,4 +1,4 @@
-"""Claims: a protocol is told value by value with what may be moved, and two contents differ exactly where hashes do."""
+"""A protocol is printed value by value with what may be varied; two contents differ exactly where hashes do."""
 
 import json
 from dataclasses import replace
@@ -19,10 +19,10 @@ def protocol() -> Protocol:
 def test_every_value_is_told_once_with_what_a_sweep_may_do_to_it(protocol: Protocol) -> None:
     values = {value.key: value for value in protocol_values(protocol)}
     assert len(values) == len(protocol_values(protocol))
-    told = {key: (values[key].value, values[key].moves) for key in ("training.momentum", "training.epochs")}
-    assert told == {"training.momentum": (0.9, "fixed"), "training.epochs": (12, "may be moved, 1 to 1000")}
-    assert values["training.learning_rate_rule"].moves == "may be moved"
-    assert values["methods.simclr.temperature"].moves == "may be moved, 0.01 to 2"
+    told = {key: (values[key].value, values[key].rule) for key in ("training.momentum", "training.epochs")}
+    assert told == {"training.momentum": (0.9, "fixed"), "training.epochs": (12, "may be varied, 1 to 1000")}
+    assert values["training.learning_rate_rule"].rule == "may be varied"
+    assert values["methods.simclr.temperature"].rule == "may be varied, 0.01 to 2"
     assert values["views.1.crop_scale"].value == [0.4, 1.0]
     assert values["evaluation.metrics.rankme_backbone"].value == "rankme/sv-uncentred@1"
     assert not {"name", "version", "summary", "changelog", "not_restated"} & set(values)
@@ -30,7 +30,7 @@ def test_every_value_is_told_once_with_what_a_sweep_may_do_to_it(protocol: Proto
 
 def test_an_axis_that_has_no_value_in_the_protocol_is_told_last(protocol: Protocol) -> None:
     last = protocol_values(protocol)[-1]
-    assert (last.key, last.moves) == ("movable.covariance_weight", "may be moved, 0 to 1000")
+    assert (last.key, last.rule) == ("movable.covariance_weight", "may be varied, 0 to 1000")
     filled = protocol_values(protocol, {"vicreg": {"covariance_weight": 1.0, "projector_width": 8192}})
     by_key = {value.key: value for value in filled}
     assert by_key["methods.vicreg.covariance_weight"].set_by == "method"

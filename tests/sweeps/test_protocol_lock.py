@@ -88,7 +88,7 @@ def test_a_lock_writes_versions_by_number_and_reads_back(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["[", "[1]", '{"a": 1}', '{"a": {"1": 2}}', '{"a": {"one": "x"}}', "\xff"])
 def test_what_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
-    with pytest.raises(InvalidInput, match="is no lock of protocols"):
+    with pytest.raises(InvalidInput, match="is not a lock file"):
         read_lock(tmp_path / LOCK)
 
 

@@ -40,7 +40,7 @@ def test_shipped_protocols_bear_the_name_of_their_file(name: str) -> None:
     "text", ["a = " + "[" * 10_000 + "]" * 10_000, "a" + ".a" * 20_000 + " = 1", "a" + ".a" * 60 + " = 1"]
 )
 def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path, text: str) -> None:
-    assert "stand too deep" in _mistakes(tmp_path, text)[0]
+    assert "nested too deeply" in _mistakes(tmp_path, text)[0]
 
 
 def test_axes_are_crossed_with_the_last_moving_fastest(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
     [
         ("question = [", "is not TOML"),
         (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = [1.0, inf]}\n', "grids.0.axes.x.1: is not a finite number"),
-        (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "a seed is given twice"),
+        (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "a seed is listed twice"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1]\ny = [1, 2]\n', "differ in length"),
-        (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = 1}\n[[grids.zipped]]\nx = [1]\n', "x: stands twice"),
-        (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is no method of this grid"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = 1}\n[[grids.zipped]]\nx = [1]\n', "x: is listed twice"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is not a method of this grid"),
         (HEAD.replace("digits-small", "digits-smal") + '[[grids]]\nmethods = ["a"]\n', "did you mean 'digits-small'?"),
     ],
 )

@@ -54,8 +54,8 @@ def test_show_tells_what_may_be_moved_and_whose_value_it_is() -> None:
     assert _row(printed, "training.momentum")[1:] == ["0.9", "fixed", "protocol"]
     assert _row(printed, "training.clip_gradient_norm")[1:] == ["none", "fixed", "protocol"]
     off_diagonal = _row(printed, "methods.barlow_twins.off_diagonal_weight")
-    assert off_diagonal[1:] == ["0.0051", "may be moved, 1e-05 to 1", "protocol"]
-    assert _row(printed, "methods.vicreg.covariance_weight")[1:] == ["1.0", "may be moved, 0 to 1000", "method"]
+    assert off_diagonal[1:] == ["0.0051", "may be varied, 1e-05 to 1", "protocol"]
+    assert _row(printed, "methods.vicreg.covariance_weight")[1:] == ["1.0", "may be varied, 0 to 1000", "method"]
 
 
 def test_the_methods_defaults_are_those_of_their_configs() -> None:

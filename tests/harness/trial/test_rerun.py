@@ -190,7 +190,7 @@ def recompute_ids(result: Record) -> None:
 REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
     "too wide": (lambda t: t["settings"].update(projector_width=10**9), "projector_width: is out of range"),
     "too long": (lambda t: t["training"].update(epochs=10**9), "epochs: is out of range"),
-    "fixed by the protocol": (lambda t: t["training"].update(momentum=0.5), "momentum: may not be moved"),
+    "fixed by the protocol": (lambda t: t["training"].update(momentum=0.5), "momentum: may not be varied"),
     "an unknown setting": (lambda t: t["settings"].update(run="rm"), "run: is no field"),
     "a setting of the wrong kind": (lambda t: t["settings"].update(temperature="hot"), "temperature"),
     "a setting that is lacking": (
