@@ -234,7 +234,7 @@ def test_disagreements_of_an_earlier_merge_are_not_passed_over_in_silence(site, 
     trial_id = there.planned_and_recorded(0.8)
     joined(out, here, there)
     again = merge_folders([out, here.folder], tmp_path / "again")
-    reason = "belongs to an earlier merge: merge that one's sources instead"
+    reason = "belongs to an earlier merge: merge the sources of that merge instead"
     files = [out / "disagreements" / f"{trial_id}.{number}.json" for number in (1, 2)]
     assert again.set_aside == tuple((str(file), reason) for file in files)
 
@@ -298,7 +298,7 @@ def test_a_record_of_another_protocol_is_set_aside(site, out):
     path = run.record(run.trial(protocol={"name": "other", "version": 1, "hash": "6" * 64, "content": {}}), 0.9)
     merged = joined(out, run)
     assert merged.records == 0
-    assert merged.set_aside == ((str(path), "is of another protocol than the plan: other, 666666666666"),)
+    assert merged.set_aside == ((str(path), "has another protocol than the plan: other, 666666666666"),)
 
 
 def test_a_record_with_a_broken_artefact_is_set_aside_with_the_reason(site, out):
@@ -427,7 +427,7 @@ def test_pipes_and_folders_in_the_place_of_records_stop_nothing(site, out):
     os.mkfifo(run.folder / "trials" / trial_id / "attempt-0001.log")
     merged = joined(out, run)
     assert merged.records == 1
-    assert [reason for _, reason in merged.set_aside] == ["is no plain file"] * 2
+    assert [reason for _, reason in merged.set_aside] == ["is not a plain file"] * 2
     assert "trials" not in os.listdir(out)
 
 
@@ -524,7 +524,7 @@ def test_an_empty_folder_is_filled_and_a_file_is_refused(site, out, tmp_path):
     assert joined(out, run).records == 1
     assert recorded_ids(out) == recorded_ids(run.folder)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="exists already and is no folder"):
+    with pytest.raises(InvalidInput, match="exists already and is not a folder"):
         joined(tmp_path / "file", run)
 
 
@@ -602,6 +602,6 @@ def test_a_log_that_cannot_be_carried_is_named(site, out, tmp_path):
     (tmp_path / "secret").write_text("secret")
     (three.folder / "claims.toml").symlink_to(tmp_path / "secret")
     aside = dict(joined(out, one, two, three).set_aside)
-    assert "does not follow" in aside[str(two.folder / "declarations.jsonl")]
+    assert "does not continue" in aside[str(two.folder / "declarations.jsonl")]
     assert "symbolic link" in aside[str(three.folder / "claims.toml")]
     assert (out / "declarations.jsonl").read_text() == "first\n" and not list(out.glob("claims*"))

@@ -1,0 +1,56 @@
+"""Read files of a run folder that others wrote. Only plain files are read, never through a symbolic link."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from twinbench.results.record import BrokenArtefact, Reference, read_artefact
+
+_STATE = "state.pt"  # the checkpoint of an unfinished trial, which is large
+
+
+class _NotPlain(OSError):
+    """The path is not a plain file within the source; the text says what it is."""
+
+
+def read_plain(source: Path, path: Path) -> bytes:
+    """Return the bytes of a plain file; OSError for a link, which may lead out of `source`, or an endless pipe."""
+    if is_behind_link(source, path):
+        raise _NotPlain("is reached through a symbolic link, which a merge does not follow")
+    if path.exists() and not path.is_file():
+        raise _NotPlain("is not a plain file")
+    return path.read_bytes()
+
+
+def read_plain_artefact(source: Path, reference: Reference) -> bytes:
+    """Return the bytes of an artefact if it is a plain file. Raises BrokenArtefact."""
+    try:
+        read_plain(source, source / reference["file"])
+    except OSError as error:
+        raise BrokenArtefact(f"{reference['file']}: {read_problem(error)}") from error
+    return read_artefact(source, reference)
+
+
+def is_behind_link(source: Path, path: Path) -> bool:
+    """Return whether `path`, or a folder between `source` and it, is a symbolic link."""
+    parts = path.relative_to(source).parts
+    return any(source.joinpath(*parts[:length]).is_symlink() for length in range(1, len(parts) + 1))
+
+
+def plain_files(folder: Path) -> Iterator[Path]:
+    """Yield the plain files below the folder, sorted; not hidden or temporary files, nor checkpoints."""
+    for place, folders, names in os.walk(folder):  # os.walk follows no links
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            temporary = name.startswith(".") or name.endswith(".tmp")
+            # Temporary files of a checkpoint are called state.pt.PROCESS.TIME.
+            if not temporary and not name.startswith(_STATE) and not path.is_symlink() and path.is_file():
+                yield path
+
+
+def read_problem(error: Exception, file_name: str = "") -> str:
+    """Return why a file could not be read; `file_name` is left out where the error's text begins with it."""
+    if isinstance(error, OSError) and not isinstance(error, _NotPlain):
+        return f"cannot be read ({error.strerror or type(error).__name__})"
+    return str(error).removeprefix(f"{file_name}: ")
