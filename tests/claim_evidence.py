@@ -11,7 +11,8 @@ from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.published import PublishedTable, published_tables
 from twinbench.reports.verdicts.check import in_families
-from twinbench.reports.verdicts.verdict import Verdict, judge
+from twinbench.reports.verdicts.judge import judge
+from twinbench.reports.verdicts.verdict import Verdict
 
 Values = Sequence[float] | Mapping[int, float]
 

@@ -123,14 +123,14 @@ def check(
 
 def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
     from twinbench.reports.verdicts.check import check_claims
-    from twinbench.reports.verdicts.formats.registry import FORMS
+    from twinbench.reports.verdicts.formats.registry import FORMATS
 
-    _check_form(form, tuple(FORMS))
+    _check_form(form, tuple(FORMATS))
     if len(paths) != 2:
         seen = " ".join(map(str, paths))
         raise InvalidInput([Mistake("check", "", "takes a file of claims and one run folder", seen, "CLAIMS DIR")])
     checked = check_claims(*paths)
-    return FORMS[form](checked), checked.all_supported
+    return FORMATS[form](checked), checked.all_supported
 
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:

@@ -63,7 +63,7 @@ def rows(claims: Claims) -> list[dict[str, str]]:
             "sentence": verdict.claim.sentence,
             "verdict": verdict.label,
             "supported": verdict.sentence,
-            "settled_by": "; ".join(verdict.settling),
+            "settled_by": "; ".join(verdict.settled_by),
         }
         for verdict in claims.verdicts
     ]

@@ -1,1 +1,1 @@
-"""From claims and rules to verdicts, with what would settle an open question."""
+"""From claims and rules to verdicts, and what would settle an open question."""

@@ -1,4 +1,4 @@
-"""`twinbench check`: every claim of a file judged from one run folder, families together."""
+"""`twinbench check`: judge every claim of a file from one run folder, families together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,17 +9,18 @@ from twinbench.reports.claims.contrasts import Contrast, adjust, contrasts_of
 from twinbench.reports.claims.evidence import Evidence, Folder
 from twinbench.reports.rules.case import Case
 from twinbench.reports.tables.published import published_tables
-from twinbench.reports.verdicts.verdict import Checked, Verdict, judge
+from twinbench.reports.verdicts.judge import judge
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
 from twinbench.sweeps.sweep import shipped_protocols
 
-MARKS = (PLAN, RECORDS, DECLARATIONS)  # of which a run folder has one at least
+MARKS = (PLAN, RECORDS, DECLARATIONS)  # a run folder has at least one of them
 
 
 def check_claims(claims_file: Path, run_folder: Path) -> Checked:
-    """Judges every claim of the file by the records of the folder. InvalidInput where either is not right."""
+    """Return the verdicts on every claim of the file. InvalidInput where file or folder is invalid."""
     claims: tuple[Claim, ...] = ()
     mistakes: list[Mistake] = []
     try:
@@ -41,7 +42,7 @@ def check_claims(claims_file: Path, run_folder: Path) -> Checked:
 
 
 def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
-    """The verdicts in the claims' order. Holm's correction runs over all comparisons of a family, supported or not."""
+    """Return the verdicts in the claims' order. Holm's correction runs over all comparisons of a family."""
     tables = published_tables() if any(claim.reported for claim in claims) else {}
     locked = locked_hashes()
     cases: list[Evidence] = []
@@ -57,7 +58,7 @@ def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
 
 
 def in_families(evidence: Sequence[Evidence]) -> list[Case]:
-    """Each claim's contrasts at the confidence that its family leaves them. Counts of collapses belong to it too."""
+    """Return each claim with its contrasts at the confidence of its family; counts of collapses are tests of it too."""
     contrasts = [contrasts_of(one) for one in evidence]
     families: dict[str, list[Contrast]] = {}
     counts: dict[str, int] = {}
@@ -73,7 +74,7 @@ def in_families(evidence: Sequence[Evidence]) -> list[Case]:
 
 
 def locked_hashes() -> Mapping[tuple[str, int], str]:
-    """The content hash of every version of the shipped protocols."""
+    """Return the content hash of every version of the shipped protocols, by name and version."""
     folder = next(iter(shipped_protocols().values())).parent
     lock = read_lock(folder / LOCK)
     return {(name, int(version)): hash_ for name, versions in lock.items() for version, hash_ in versions.items()}

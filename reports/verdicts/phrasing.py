@@ -1,4 +1,4 @@
-"""Differences in words, in the unit and the direction in which the metric itself is read."""
+"""Differences in words, in the unit and direction of the metric itself."""
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast, sign_of
@@ -8,45 +8,45 @@ POINTS = (100.0, " points")
 
 
 def size_text(size: float, claim: Claim) -> str:
-    """ "1.2 points" of an accuracy; of others the number with its unit."""
+    """Return "1.2 points" for an accuracy, else the number with its unit."""
     scale, unit = _unit(claim)
     number = f"{scale * size:.4g}"
     return f"{number}{unit.removesuffix('s') if unit == POINTS[1] and number == '1' else unit}"
 
 
 def difference_text(contrast: Contrast, claim: Claim) -> str:
-    """ "+3.10 points (2.41 to 3.79 at 97.5 %, 6 pairs)"; of a cost, what A has more of it than B."""
+    """Return "+3.10 points (2.41 to 3.79 at 97.5 %, 6 pairs)": A minus B, also for costs."""
     if contrast.difference is None:
         return "nothing to compare"
     return f"{mean_text(contrast, claim)} ({interval_text(contrast, claim)})"
 
 
 def mean_text(contrast: Contrast, claim: Claim) -> str:
-    """ "+3.10 points"."""
+    """Return "+3.10 points"."""
     assert contrast.difference is not None
     return f"{_number(sign_of(claim) * contrast.difference.mean, claim, '+')}{_unit(claim)[1]}"
 
 
 def amount_text(amount: float, claim: Claim) -> str:
-    """ "0.42 points": of a measured size, not of one that was chosen."""
+    """Return "0.42 points", with the decimals of a measured size rather than a chosen one."""
     return f"{_number(amount, claim)}{_unit(claim)[1]}"
 
 
-def interval_text(contrast: Contrast, claim: Claim, sizes_alone: bool = False) -> str:
-    """ "2.41 to 3.79 at 97.5 %, 6 pairs"; `sizes_alone` without the sign, where words say it."""
+def interval_text(contrast: Contrast, claim: Claim, unsigned: bool = False) -> str:
+    """Return "2.41 to 3.79 at 97.5 %, 6 pairs"; `unsigned` where words give the sign."""
     difference = contrast.difference
     assert difference is not None
     if difference.low is None or difference.high is None:
         return "one seed"
     ends = [sign_of(claim) * difference.low, sign_of(claim) * difference.high]
-    low, high = sorted(map(abs, ends) if sizes_alone else ends)
+    low, high = sorted(map(abs, ends) if unsigned else ends)
     units = "pairs" if difference.paired else "seeds a side, unpaired"
     level = f"{100 * difference.confidence:.4g} %"
     return f"{_number(low, claim)} to {_number(high, claim)} at {level}, {difference.n} {units}"
 
 
 def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: bool) -> str:
-    """ "simclr exceeds byol by 3.10 points (…)", "… differ by less than 1 point: …", "… are not told apart: …"."""
+    """Return "simclr exceeds byol by 3.10 points (…)" or "simclr and byol are not shown to differ: …"."""
     a, b, shared = contrast.names
     if contrast.difference is None or contrast.low is None or contrast.high is None:
         return f"{contrast.label}: {difference_text(contrast, claim)}"
@@ -56,15 +56,15 @@ def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: b
     if is_settled and (low > 0 or high < 0):
         verb = "exceeds" if low > 0 else "lies below"
         size = amount_text(abs(contrast.difference.mean), claim)
-        return f"{a} {verb} {b} by {size} ({interval_text(contrast, claim, sizes_alone=True)}){place}"
+        return f"{a} {verb} {b} by {size} ({interval_text(contrast, claim, unsigned=True)}){place}"
     numbers = f"{difference_text(contrast, claim)}{place}"
-    if is_settled and (least := _exceeded(low, high, contrast, claim, margin)):
-        return f"{a} {least.format(b=b)}: {numbers}"
-    return f"{a} and {b} are not told apart: {numbers}"
+    if is_settled and (relation := _relation_around_zero(low, high, contrast, claim, margin)):
+        return f"{a} {relation.format(b=b)}: {numbers}"
+    return f"{a} and {b} are not shown to differ: {numbers}"
 
 
-def _exceeded(low: float, high: float, contrast: Contrast, claim: Claim, margin: float) -> str:
-    """What an interval that holds 0 shows all the same; the place of B's name in braces."""
+def _relation_around_zero(low: float, high: float, contrast: Contrast, claim: Claim, margin: float) -> str:
+    """Return what an interval that includes 0 shows, with {b} for B's name; empty where it shows nothing."""
     if contrast.criterion == "within" and -contrast.bound < low and high < contrast.bound:
         return f"and {{b}} differ by less than {size_text(contrast.bound, claim)}"
     if margin and -margin < low and high < margin:
@@ -78,7 +78,7 @@ def _exceeded(low: float, high: float, contrast: Contrast, claim: Claim, margin:
 
 def _number(value: float, claim: Claim, sign: str = "") -> str:
     scale, _ = _unit(claim)
-    return f"{scale * value + 0.0:{sign}{'.2f' if scale == POINTS[0] else '.4g'}}"  # + 0.0: there is no -0
+    return f"{scale * value + 0.0:{sign}{'.2f' if scale == POINTS[0] else '.4g'}}"  # + 0.0 turns -0 into 0
 
 
 def _unit(claim: Claim) -> tuple[float, str]:

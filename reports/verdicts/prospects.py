@@ -1,7 +1,7 @@
-"""Before a sweep is run: what its seeds can detect, and which claims it cannot settle.
+"""What the seeds of a planned sweep can detect, and which claims it cannot settle.
 
-The spread between seeds comes from the records there are, or from a guess that is stated as one. A guess and a spread
-from few seeds are themselves uncertain, so all of this is for choosing a plan, and never a result.
+The spread between seeds comes from existing records, or from a guess that is shown as one. Both are uncertain, so this
+helps to choose a plan and is never a result.
 """
 
 import math
@@ -19,11 +19,11 @@ from twinbench.reports.statistics.power import POWER, seeds_needed, smallest_det
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts.check import in_families, locked_hashes
+from twinbench.reports.verdicts.judge import judge
 from twinbench.reports.verdicts.remedies import pairs_to_win
-from twinbench.reports.verdicts.verdict import judge
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
-PAIRS_TO_TRUST = 3  # from so many pairs on, their own spread counts, and not that of all cells
+PAIRS_TO_TRUST = 3  # with so many pairs, their own spread is used instead of that of all cells
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a plan can do for one claim. `seeds`: how many each of its cells needs; None where no number would do.
+    """What a plan can do for one claim. `seeds` is what each of its cells needs; None where no number is enough.
 
-    `verdict` is what `check` says of it where every trial that the plan has for it is recorded; empty where some are to
-    come.
+    `verdict` is what `check` says once all its planned trials are recorded; empty before.
     """
 
     claim: Claim
@@ -53,28 +52,28 @@ class Prospect:
 
     @property
     def can_settle(self) -> bool:
-        """Whether the planned seeds are enough, and every cell is planned."""
+        """Whether every cell is planned, with enough seeds."""
         return not self.missing_cells and self.seeds is not None and self.planned_seeds >= self.seeds
 
 
 def seed_spread(folder: Folder, metric: str, guess: float | None) -> Spread | None:
-    """Pooled over all cells with two seeds or more; the guess where there is none; None without either."""
+    """Return the spread pooled over all cells with two seeds or more, else the guess; None without either."""
     values = [
         [one.value for one in cell.measured.get((metric, "test"), ())]
         for section in folder.sections
         for cell in section.cells
         if not cell.is_baseline
     ]
-    repeated = [of for of in values if len(of) > 1]
-    freedom = sum(len(of) - 1 for of in repeated)
+    repeated = [of_cell for of_cell in values if len(of_cell) > 1]
+    freedom = sum(len(of_cell) - 1 for of_cell in repeated)
     if freedom:
-        pooled = math.sqrt(sum((len(of) - 1) * statistics.variance(of) for of in repeated) / freedom)
+        pooled = math.sqrt(sum((len(of_cell) - 1) * statistics.variance(of_cell) for of_cell in repeated) / freedom)
         return Spread(pooled, f"{len(repeated)} recorded cells")
     return None if guess is None else Spread(guess, "a guess")
 
 
 def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> list[Prospect]:
-    """One per claim about trials of one's own. InvalidInput where a claim names a setting that no cell has."""
+    """Return one prospect per claim about measured numbers. InvalidInput where a claim uses an unknown name."""
     tables, locked = published_tables(), locked_hashes()
     evidence: list[Evidence] = []
     mistakes: list[Mistake] = []
@@ -85,9 +84,9 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
             mistakes += error.mistakes
     if mistakes:
         raise InvalidInput(mistakes)
-    verdicts = [judge(case).label if _is_run(case.evidence) else "" for case in in_families(evidence)]
+    verdicts = [judge(case).label if _is_complete(case.evidence) else "" for case in in_families(evidence)]
     sizes: dict[str, int] = {}
-    for one in evidence:  # all that `check` will count, of whatever kind
+    for one in evidence:  # all tests that `check` will count
         sizes[one.claim.family] = sizes.get(one.claim.family, 0) + len(one.pairs)
     return [
         replace(_prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family]), verdict=verdict)
@@ -96,8 +95,8 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
     ]
 
 
-def _is_run(evidence: Evidence) -> bool:
-    """Whether nothing is to come: every side has trials under the claim's protocol, and each of them is recorded."""
+def _is_complete(evidence: Evidence) -> bool:
+    """Whether every side has trials under the claim's protocol and all of them are recorded."""
     planned = all(_is_planned(side, evidence.claim) for side in evidence.sides)
     return planned and all(trial["status"] != "missing" for trial in evidence.trials)
 
@@ -109,7 +108,7 @@ def _prospect(evidence: Evidence, spread: Spread | None, family_size: int) -> Pr
     planned = min((len(side.trials) for side in seeded), default=0)
     cells = tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell))
     size = claim.within or max(claim.claimed_size, evidence.margin)
-    alpha = ALPHA / family_size  # Holm's first step: what the hardest comparison of the family is held against
+    alpha = ALPHA / family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
     if claim.kind in COLLAPSE_KINDS:
         return Prospect(claim, planned, None, 0.0, max(least, least_wins(alpha)), absent, cells)
@@ -125,27 +124,27 @@ def _prospect(evidence: Evidence, spread: Spread | None, family_size: int) -> Pr
 
 
 def _seeds_needed(claim: Claim, sd: float, size: float, alpha: float) -> int | None:
-    """For power .8 of the verdict that `check` gives, where the truth lies `size` beyond the bound that is claimed.
+    """Return the seeds for power 0.8 of a supporting verdict where the true difference is `size` beyond the bound.
 
-    Of what must lie within a bound, where it is 0: each end of the interval may then miss in half of the cases.
+    For claims within a bound, where the true difference is 0: each end may then miss in half of the cases.
     """
     if sd == 0:
         return least_wins(alpha)
-    asked, bound = bound_of(claim)
-    needed = seeds_needed(sd, size, alpha, (1 + POWER) / 2 if asked == "within" else POWER)
-    if asked == "within" or bound < 0:
+    criterion, bound = bound_of(claim)
+    needed = seeds_needed(sd, size, alpha, (1 + POWER) / 2 if criterion == "within" else POWER)
+    if criterion == "within" or bound < 0:
         return needed
     winning = pairs_to_win(float(special.ndtr((bound + size) / sd)))  # A must win most seeds too
     return None if needed is None or winning is None else max(needed, winning)
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:
-    """Whether there are trials of the side under the protocol that the claim names."""
+    """Whether the side has trials under the protocol that the claim names."""
     return bool(side.trials) and side.section is not None and side.section.protocol_name == claim.protocol
 
 
 def _spread_of_differences(a: Side, b: Side | None, spread: Spread | None) -> float | None:
-    """Of the pairs themselves where there are enough; else as of two independent seeds, which is the larger one."""
+    """Return the spread of the pairs themselves where there are enough, else that of independent seeds (larger)."""
     b = None if b is not None and b.selector["method"] == WITHOUT_SEEDS else b
     if b is not None and len(a.values.keys() & b.values.keys()) >= PAIRS_TO_TRUST:
         own = statistics.stdev(seed_differences(a.values, b.values))

@@ -1,27 +1,58 @@
-"""What would settle a claim that these seeds do not: how many more of them, and what they cost."""
+"""What would settle an open claim: missing trials, or more seeds, and what they cost."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from twinbench.reports.claims.contrasts import Contrast
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast
 from twinbench.reports.claims.evidence import Evidence
+from twinbench.reports.rules.case import Case
+from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, Difference, least_wins
 from twinbench.reports.statistics.power import MOST_SEEDS, POWER, power_of
-from twinbench.reports.tables.cells import has_own_seconds
+from twinbench.reports.tables.cells import Record, has_own_seconds
+from twinbench.reports.verdicts.verdict import INADMISSIBLE, NARROWED, OPEN, UNVERIFIABLE, Judgement, Part
+
+
+def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: Collection[str]) -> list[str]:
+    """Return what would settle an open claim; `stopping` are the ids of the rules that stop it."""
+    evidence = case.evidence
+    needed = evidence.trials if judgement.word != INADMISSIBLE else _trials_of_methods(evidence)
+    if missing := sorted({str(trial["trial_id"]) for trial in needed if trial["status"] == "missing"}):
+        shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        return [f"{len(missing)} missing trials ({shown}){hours_text(evidence, len(missing))}"]
+    if "A9" in stopping:
+        few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
+        return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
+    if judgement.word == UNVERIFIABLE:
+        absent = dict.fromkeys(side.label for side in evidence.sides if not side.has_values)
+        return [f"trials of {label}" for label in absent] or ["trials of your own under one protocol"]
+    open_parts = [part for part in parts if part.judgement.word in OPEN]
+    if judgement.word not in (*OPEN, NARROWED) or not open_parts:
+        return []
+    if evidence.claim.kind in COLLAPSE_KINDS:
+        return [f"at least {least_wins(ALPHA / case.family_size)} trials that all end alike"]
+    text = seeds_text(evidence, [part.contrast for part in open_parts if part.contrast])
+    return [text] if text else []
+
+
+def _trials_of_methods(evidence: Evidence) -> list[Record]:
+    """All trials of the compared methods: any that is missing leaves budgets unequal or choices open."""
+    sides = [(side.section, side.cell.method) for side in evidence.measured if side.section and side.cell]
+    return [t for section, method in sides for cell in section.cells if cell.method == method for t in cell.trials]
 
 
 def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
-    """ "4 more seeds of simclr, byol, about 3.2 hours of one process"; empty where there are enough."""
+    """Return "4 more seeds of simclr and byol, about 3.2 hours of one process"; empty where there are enough."""
     if any(contrast.low is None for contrast in contrasts):
         return "at least two seeds of each side"
     lacking = [more_seeds(contrast, evidence.margin) for contrast in contrasts]
     known = [more for more in lacking if more is not None]
     if len(known) < len(lacking):
-        return f"more than {MOST_SEEDS} seeds: the difference lies too close to what is claimed"
+        return f"more than {MOST_SEEDS} seeds: the difference is too close to what is claimed"
     cells = dict.fromkeys(side.label for one in contrasts for side in (one.a, one.b) if side is not None and side.cell)
     more = max(known)
     if more <= 0:
@@ -31,10 +62,10 @@ def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
 
 
 def more_seeds(contrast: Contrast, margin: float) -> int | None:
-    """How many seeds it lacks to settle, with power .8, a true difference as large as the one observed.
+    """Return how many more seeds would settle, with power 0.8, a true difference as large as the observed one.
 
-    None for more than MOST_SEEDS. What counts is the distance to the bound, but at least the margin where a difference
-    from 0 is asked for: less matters to nobody. Where A must win most seeds too, that takes more than the mean does.
+    None for more than MOST_SEEDS. The distance to the bound counts, but at least the margin where the bound is 0, since
+    smaller differences do not matter. Where A must also win most seeds, that takes more seeds than the mean does.
     """
     difference = contrast.difference
     assert difference is not None and difference.sd is not None
@@ -42,7 +73,7 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
     if contrast.criterion == "within":
-        # Both ends must lie inside, and each may miss in half of the cases that the power allows.
+        # Both ends must lie inside; each may miss in half of the cases that the power allows.
         room, power = abs(contrast.bound - abs(difference.mean)), (1 + POWER) / 2
     else:
         room, power = abs(difference.mean - contrast.bound), POWER
@@ -55,7 +86,7 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
 
 
 def _seeds_needed(difference: Difference, room: float, level: float, power: float) -> int | None:
-    """`power.seeds_needed`, begun next to its answer: by the formula for normal values (Guenther 1981)."""
+    """Compute `power.seeds_needed` faster: start from the formula for normal values (Guenther 1981)."""
     if not room or not difference.sd:
         return None
     effect, groups = room / difference.sd, 1 if difference.paired else 2
@@ -76,10 +107,10 @@ def _seeds_needed(difference: Difference, room: float, level: float, power: floa
 
 
 def pairs_to_win(share: float, power: float = POWER, most: int = MOST_SEEDS) -> int | None:
-    """The least number of pairs at which P(A > B) is shown to be above 1/2, with `power`, if A wins that share of them.
+    """Return the least number of pairs that shows P(A > B) above 1/2, with `power`, if A wins that share of seeds.
 
-    A two-sided sign test at .05: of normal differences it wants half as many pairs again as the t test, or more. None
-    if that takes more than `most`.
+    A two-sided sign test at 0.05: for normal differences it needs at least half as many pairs again as the t test. None
+    if it needs more than `most`.
     """
     n, by_chance = _most_wins_by_chance(most)
     enough = n[special.bdtrc(by_chance, n, share) >= power]
@@ -88,14 +119,14 @@ def pairs_to_win(share: float, power: float = POWER, most: int = MOST_SEEDS) -> 
 
 @lru_cache(maxsize=8)
 def _most_wins_by_chance(most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Numbers of pairs, and for each how many wins are the most that the sign test puts down to chance."""
+    """Return numbers of pairs, and for each the largest number of wins that the sign test attributes to chance."""
     n = np.arange(least_wins(ALPHA), most + 1)
     wins = np.ceil(special.bdtrik(1 - ALPHA / 2, n, 0.5))
     return n, wins - (special.bdtrc(wins - 1, n, 0.5) <= ALPHA / 2)  # rounding may leave it one too high
 
 
 def hours_text(evidence: Evidence, trials: int) -> str:
-    """ ", about 3.2 hours of one process", at the mean cost of the trials that are there."""
+    """Return ", about 3.2 hours of one process" from the mean cost of done trials; empty where none is known."""
     costs = [
         float(trial["train_seconds"] or 0) + float(trial["evaluation_seconds"] or 0)
         for trial in evidence.trials

@@ -1,1 +1,1 @@
-"""Verdicts as text, JSON, in-toto, LaTeX and HTML."""
+"""Verdicts as text, JSON, in-toto, LaTeX and HTML; registry.py lists the formats."""

@@ -1,4 +1,4 @@
-"""Verdicts as part of the HTML report."""
+"""Verdicts as an HTML page."""
 
 from collections import Counter
 from importlib import resources
@@ -16,20 +16,20 @@ from twinbench.reports.verdicts.verdict import (
     Verdict,
 )
 
-NUMBERS_SHOWN = (
+COLUMNS = (
     "Comparison",
     "Difference",
     "Over seeds",
     "Holm p",
     "P(A > B) over seeds",
     "Over test images",
-    "Found with power 0.8",
+    "Detectable with power 0.8",
 )
 OPEN_ENDED = (UNDERPOWERED, DIRECTION_ONLY, NARROWED, EQUIVALENT)
 
 
 def html_text(checked: Checked) -> str:
-    """One page that opens offline; every name escaped, no script."""
+    """Return one page that opens offline, with every name escaped and no script."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -38,13 +38,13 @@ def html_text(checked: Checked) -> str:
     source = resources.files("twinbench.reports.verdicts.formats").joinpath("claims.html.j2").read_text("utf-8")
     template = environment.from_string(source)
     claims = [_page_entry(verdict) for verdict in checked.verdicts]
-    return template.render(checked=checked, claims=claims, summary=summary(checked), columns=NUMBERS_SHOWN) + "\n"
+    return template.render(checked=checked, claims=claims, summary=summary(checked), columns=COLUMNS) + "\n"
 
 
 def _page_entry(verdict: Verdict) -> dict[str, Any]:
     findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
     counts = Counter(finding.outcome for finding in findings)
-    told = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
+    shown = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
     queries: dict[str, list[str]] = {}
     for finding in verdict.findings:
         if finding.query:
@@ -52,7 +52,7 @@ def _page_entry(verdict: Verdict) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "class": "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad",
-        "remarks": told,
+        "remarks": shown,
         "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "findings": findings,
         "counts": ", ".join(f"{counts[outcome]} {outcome}" for outcome in RULE_ORDER if counts[outcome]),
@@ -61,10 +61,10 @@ def _page_entry(verdict: Verdict) -> dict[str, Any]:
 
 
 def _row(contrast: Contrast, verdict: Verdict) -> list[str]:
-    """What NUMBERS_SHOWN names."""
+    """Return the cells of a row, in the order of COLUMNS."""
     claim, difference = verdict.claim, contrast.difference
     if difference is None:
-        return [contrast.label, *[NOTHING] * (len(NUMBERS_SHOWN) - 1)]
+        return [contrast.label, *[NOTHING] * (len(COLUMNS) - 1)]
     wins, examples = contrast.wins, contrast.examples
     return [
         contrast.label,

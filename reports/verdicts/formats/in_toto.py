@@ -16,12 +16,12 @@ IN_TOTO = {
 
 
 def in_toto_text(checked: Checked) -> str:
-    """An in-toto statement with a test-result predicate: a test per claim, whose subjects are the records' digests.
+    """Return an unsigned in-toto statement of test results: one test per claim, with the records as subjects.
 
-    Supported claims passed, supported but exploratory ones are warnings. Where no record stands behind any of them, the
-    claims themselves are the subjects, for a statement has to have some. Each claim's verdict and rules are annotations
-    of the configuration that it is, which is where in-toto has room for them. Source: in-toto/attestation,
-    spec/predicates/test-result.md and spec/v1/resource_descriptor.md. It is not signed: whoever wants that signs it.
+    Supported claims are passed tests, supported exploratory ones are warnings, all others failed. Without any record
+    the claims themselves are the subjects, since a statement must have some. Each claim is a configuration, with its
+    verdict and rules as annotations. Source: in-toto/attestation, spec/predicates/test-result.md and
+    spec/v1/resource_descriptor.md.
     """
     trials = {
         str(trial["trial_id"]): str(trial["result_digest"])
@@ -30,9 +30,9 @@ def in_toto_text(checked: Checked) -> str:
         if trial["result_digest"]
     }
     claims = {verdict.claim.name: verdict.claim.hash for verdict in checked.verdicts}
-    well = [verdict for verdict in checked.verdicts if verdict.is_supported]
-    warned = [verdict.claim.name for verdict in well if verdict.exploratory]
-    passed = [verdict.claim.name for verdict in well if not verdict.exploratory]
+    supported = [verdict for verdict in checked.verdicts if verdict.is_supported]
+    warned = [verdict.claim.name for verdict in supported if verdict.exploratory]
+    passed = [verdict.claim.name for verdict in supported if not verdict.exploratory]
     failed = [verdict.claim.name for verdict in checked.verdicts if not verdict.is_supported]
     statement = {
         "_type": IN_TOTO["statement"],

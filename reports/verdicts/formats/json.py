@@ -16,7 +16,7 @@ from twinbench.reports.verdicts.verdict import (
 
 
 def json_text(checked: Checked) -> str:
-    """Everything: verdicts with their numbers and all 24 findings each."""
+    """Return all verdicts, each with its numbers and its 24 findings."""
     content = {
         "claims_file": checked.claims_file,
         "run": checked.run,
@@ -33,9 +33,9 @@ def _content(verdict: Verdict) -> dict[str, Any]:
         "detail": verdict.detail,
         "exploratory": verdict.exploratory,
         "label": verdict.label,
-        "why": verdict.why,
+        "why": verdict.reason,
         "supported_sentence": verdict.sentence,
-        "settled_by": list(verdict.settling),
+        "settled_by": list(verdict.settled_by),
         "findings": [asdict(finding) for finding in verdict.findings],
         "comparisons": [_numbers(contrast) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "trials": sorted({str(trial["trial_id"]) for trial in verdict.evidence.trials}),
@@ -44,33 +44,33 @@ def _content(verdict: Verdict) -> dict[str, Any]:
 
 
 def _numbers(contrast: Contrast) -> dict[str, Any]:
-    """A comparison's numbers; differences in the unit of the metric, a fraction for accuracies, more being better."""
+    """Return a comparison's numbers. Differences are in the unit of the metric with more being better."""
     parts = ("difference", "wins", "sign_flip", "examples")
-    told = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
+    statistics = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
     effect = contrast.difference.effect_size if contrast.difference else None
     names = ("label", "point", "bound", "p", "holm_p", "detectable")
     sides = [side for side in (contrast.a, contrast.b) if side is not None]
     values = {side.label: {str(seed): side.values[seed] for seed in sorted(side.values)} for side in sides}
-    told |= {"wilcoxon": _wilcoxon(contrast), "mcnemar": _mcnemar(contrast)}
+    statistics |= {"wilcoxon": _wilcoxon(contrast), "mcnemar": _mcnemar(contrast)}
     numbers = {name: getattr(contrast, name) for name in names} | {"asked": contrast.criterion}
-    return numbers | told | {"effect_size": effect, "values": values}
+    return numbers | statistics | {"effect_size": effect, "values": values}
 
 
 def _wilcoxon(contrast: Contrast) -> dict[str, Any] | None:
-    """Beside the interval that judges, for readers who do not take differences between seeds for normal."""
+    """Return a test next to the judged interval, for readers who do not assume normal differences between seeds."""
     if contrast.b is None or contrast.difference is None or not contrast.difference.paired:
         return None
     return asdict(wilcoxon_test(seed_differences(contrast.a.values, contrast.b.values), ALPHA))
 
 
 def _mcnemar(contrast: Contrast) -> dict[str, Any]:
-    """Of each seed that both sides have: the two networks on the same examples."""
+    """Return, for each seed that both sides have, McNemar's test of the two networks on the same examples."""
     of_a, of_b = _correct_by_seed(contrast.a), _correct_by_seed(contrast.b)
     return {str(seed): asdict(mcnemar(of_a[seed], of_b[seed])) for seed in sorted(of_a.keys() & of_b.keys())}
 
 
 def _correct_by_seed(side: Side | None) -> dict[int, Correct]:
-    """Where every done trial of the side has its outputs by example, which come in the order of the seeds."""
+    """Return the per-example outputs by seed; empty unless every done trial of the side has them."""
     if side is None or side.correct is None or len(side.correct) != len(side.values):
         return {}
     return dict(zip(sorted(side.values), side.correct, strict=True))

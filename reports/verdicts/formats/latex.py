@@ -11,7 +11,7 @@ from twinbench.reports.verdicts.verdict import Checked, Verdict
 WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; the word CONTRADICTED takes 0.245
 NOTE = (
     "Differences over seeds with the t interval, at the confidence that Holm's correction leaves in the family. "
-    "In parentheses: the rules that the comparison breaks, or the part that holds."
+    "In parentheses: the rules that are broken, or the part that holds."
 )
 
 
@@ -40,19 +40,19 @@ def _with_minus_signs(text: str) -> str:
 
 
 def _differences(verdict: Verdict) -> str:
-    """The numbers; of many comparisons the one that is furthest from being what is claimed."""
+    """Return the numbers; of several comparisons, those of the one furthest from meeting its criterion."""
     if not verdict.has_statistics:
         return NOTHING
     contrasts = [contrast for contrast in verdict.contrasts if contrast.low is not None]
     if not contrasts:
-        return verdict.why
+        return verdict.reason
     weakest = min(contrasts, key=_room)
-    told = difference_text(weakest, verdict.claim)
-    return told if len(contrasts) == 1 else f"{told}, the weakest of {len(contrasts)}: {weakest.label}"
+    text = difference_text(weakest, verdict.claim)
+    return text if len(contrasts) == 1 else f"{text}, the weakest of {len(contrasts)}: {weakest.label}"
 
 
 def _room(contrast: Contrast) -> float:
-    """How far the judged interval lies on the right side of its bound."""
+    """Return the distance of the judged interval from its bound; negative where the criterion is not met."""
     assert contrast.low is not None and contrast.high is not None
     if contrast.criterion == "within":
         return contrast.bound - max(-contrast.low, contrast.high)

@@ -1,7 +1,7 @@
-"""Verdicts as text: for terminals, JSON, Markdown, LaTeX, HTML, in-toto. Equal input, equal bytes.
+"""The formats of verdicts, by name. Equal verdicts give equal bytes.
 
-What people read has the failed rules in words, of a claim that is not judged those that say why, and all others by
-their ids. LaTeX has the ids in comments, so that a paper's table stays readable.
+Formats for people give failed rules in words and all others by id; of a claim that is not judged, only the rules that
+stop it are in words. LaTeX has the ids in comments, so that a paper's table stays readable.
 """
 
 from collections.abc import Callable
@@ -11,20 +11,9 @@ from twinbench.reports.verdicts.formats.in_toto import in_toto_text
 from twinbench.reports.verdicts.formats.json import json_text
 from twinbench.reports.verdicts.formats.latex import latex_text
 from twinbench.reports.verdicts.formats.text import markdown_text, terminal_text
-from twinbench.reports.verdicts.verdict import (
-    Checked,
-)
+from twinbench.reports.verdicts.verdict import Checked
 
-# --- for terminals ----------------------------------------------------------------------------------------------------
-
-
-# --- for programs -----------------------------------------------------------------------------------------------------
-
-
-# --- for papers and pages ---------------------------------------------------------------------------------------------
-
-
-FORMS: dict[str, Callable[[Checked], str]] = {
+FORMATS: dict[str, Callable[[Checked], str]] = {
     "terminal": terminal_text,
     "json": json_text,
     "markdown": markdown_text,

@@ -481,7 +481,7 @@ def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tm
         (study.folder / path.name).rename(path)
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
     failed = {finding.rule: (finding.weight, finding.text) for finding in verdict.findings if finding.outcome == FAILED}
-    assert verdict.label == "SUPPORTED_AS_STATED", verdict.why
+    assert verdict.label == "SUPPORTED_AS_STATED", verdict.reason
     assert {rule: weight for rule, (weight, _) in failed.items()} == {"A8": "told", "A9": "told", "A22": "told"}
     assert "seeds [6, 7] were run for other cells" in failed["A9"][1]
     assert "declared and left out (simclr-beats-byol) change nothing" in found_in(verdict.findings, "A17")

@@ -20,7 +20,7 @@ from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED
 from twinbench.reports.rules.registry import RULES
 from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
-from twinbench.reports.verdicts.formats.registry import FORMS
+from twinbench.reports.verdicts.formats.registry import FORMATS
 from twinbench.reports.verdicts.formats.text import outcomes, plain, remarks, summary
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
@@ -74,14 +74,14 @@ def test_a_summary_counts_the_verdicts():
     )
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_each_form_has_every_rule_of_every_claim_as_passed_failed_or_not_applicable(form, tmp_path, study):
     for checked in (
         check_claims(study / "claims.toml", study),
         check_claims(EXAMPLES / "lightly_claims.toml", tmp_path),
     ):
         assert checked.verdicts
-        text = FORMS[form](checked)
+        text = FORMATS[form](checked)
         for place, verdict in enumerate(checked.verdicts):
             expected = outcomes(verdict)
             assert sorted(rule for rules in expected.values() for rule in rules) == sorted(rule.id for rule in RULES)
@@ -119,11 +119,11 @@ def rules_in(form: str, text: str, place: int, verdict: Verdict) -> dict[str, li
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
 def test_each_form_for_people_has_every_claim_with_its_verdict_and_what_is_supported(form):
     checked = made(SUPPORTED, REFUTED, ABSENT)
-    text = FORMS[form](checked).replace("\\", "")
+    text = FORMATS[form](checked).replace("\\", "")
     for verdict in checked.verdicts:
         assert verdict.claim.name in text and verdict.label in text and verdict.claim.sentence in text
     assert "simclr exceeds byol by 2.12 points" in text
-    assert "no other method is there to compare with" in text
+    assert "there is no other method to compare with" in text
     assert summary(checked) in text
 
 
@@ -138,7 +138,7 @@ def test_a_supported_claim_has_its_numbers_and_another_the_sentence_that_is_supp
 def test_a_rule_that_stops_a_claim_is_told_once_and_the_others_by_their_ids(tmp_path):
     (first, *_) = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path).verdicts
     told = remarks(first)
-    assert [name for name, _ in told] == ["A5", "A6", "fails too"]
+    assert [name for name, _ in told] == ["A5", "A6", "also fails"]
     others = [finding.rule for finding in first.findings if finding.outcome == FAILED][2:]
     assert told[-1][1] == ", ".join(others)
 
@@ -151,7 +151,7 @@ def test_a_long_text_of_a_rule_is_cut_where_people_read_it():
 
 
 def test_nothing_that_moves_a_cursor_or_turns_text_around_reaches_a_terminal(hostile):
-    text = FORMS["terminal"](hostile)
+    text = FORMATS["terminal"](hostile)
     assert all(character.isprintable() or character == "\n" for character in text)
     assert plain("a\x1b[2J\tb\u202e\n") == "a\\u001b[2J b\\u202e"
     assert len(text.split("\n\n")) == len(hostile.verdicts) + 1
@@ -160,9 +160,9 @@ def test_nothing_that_moves_a_cursor_or_turns_text_around_reaches_a_terminal(hos
 def test_equal_input_gives_equal_bytes_whatever_the_hash_seed_the_locale_and_the_folder(study, tmp_path):
     code = (
         "import sys; from pathlib import Path; from twinbench.reports.verdicts.check import check_claims;"
-        "from twinbench.reports.verdicts.formats.registry import FORMS;"
+        "from twinbench.reports.verdicts.formats.registry import FORMATS;"
         "f = Path(sys.argv[1]); c = check_claims(f / 'claims.toml', f);"
-        "sys.stdout.buffer.write(b'\\0'.join(form(c).encode() for form in FORMS.values()))"
+        "sys.stdout.buffer.write(b'\\0'.join(form(c).encode() for form in FORMATS.values()))"
     )
     found = []
     for hash_seed, locale, zone, cwd in (("1", "C", "UTC", Path.cwd()), ("2", "C.UTF-8", "Asia/Tokyo", tmp_path)):
@@ -171,7 +171,7 @@ def test_equal_input_gives_equal_bytes_whatever_the_hash_seed_the_locale_and_the
         found.append(subprocess.run(command, env=where, cwd=cwd, capture_output=True, check=True).stdout)
     assert found[0] == found[1]
     here = check_claims(study / "claims.toml", study)
-    assert found[0].split(b"\0") == [form(here).encode() for form in FORMS.values()]
+    assert found[0].split(b"\0") == [form(here).encode() for form in FORMATS.values()]
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_equal_input_gives_equal_bytes_whatever_the_hash_seed_the_locale_and_the
 
 def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
     checked = check_claims(study / "claims.toml", study)
-    read = json.loads(FORMS["json"](checked))
+    read = json.loads(FORMATS["json"](checked))
     assert (read["claims_file"], read["run"], read["all_supported"]) == ("claims.toml", "run", False)
     good, bad = read["verdicts"]
     assert [good["verdict"], bad["verdict"]] == ["SUPPORTED_AS_STATED", "DIRECTION_ONLY"]
@@ -202,13 +202,13 @@ def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
 def test_json_shows_no_statistics_of_what_is_inadmissible(tmp_path):
     checked = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path)
     assert len(checked.verdicts) == 20 and sum(bool(verdict.contrasts) for verdict in checked.verdicts) == 19
-    for verdict in json.loads(FORMS["json"](checked))["verdicts"]:
+    for verdict in json.loads(FORMATS["json"](checked))["verdicts"]:
         assert verdict["verdict"] in ("INADMISSIBLE", "UNVERIFIABLE") and verdict["comparisons"] == []
 
 
 def test_a_statement_has_the_shape_of_a_test_result_of_in_toto(study):
     checked = check_claims(study / "claims.toml", study)
-    statement = json.loads(FORMS["in-toto"](checked))
+    statement = json.loads(FORMATS["in-toto"](checked))
     assert statement.keys() == {"_type", "subject", "predicateType", "predicate"}
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
@@ -239,7 +239,7 @@ def test_a_statement_has_the_shape_of_a_test_result_of_in_toto(study):
     ],
 )
 def test_supported_claims_pass_exploratory_ones_warn_and_all_others_fail(checked, result, lists):
-    statement = json.loads(FORMS["in-toto"](checked))
+    statement = json.loads(FORMATS["in-toto"](checked))
     predicate = statement["predicate"]
     assert predicate["result"] == result
     assert tuple(len(predicate[f"{name}Tests"]) for name in ("passed", "warned", "failed")) == lists
@@ -269,7 +269,7 @@ class _Page(HTMLParser):
 
 
 def test_the_page_has_no_script_and_no_address_and_shows_names_as_they_are(hostile):
-    page = _Page(FORMS["html"](hostile))
+    page = _Page(FORMATS["html"](hostile))
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "img", "iframe", "link", "object", "form", "base"}
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
@@ -288,7 +288,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_markdown_holds_no_markup_but_its_own(hostile):
-    tokens = list(_tokens(FORMS["markdown"](hostile)))
+    tokens = list(_tokens(FORMATS["markdown"](hostile)))
     kinds = {kind for kind, _ in tokens}
     assert not kinds & {
         "html_block",
@@ -314,7 +314,7 @@ def cells_of(table: str) -> list[list[str]]:
 
 
 def test_latex_has_a_row_of_each_claim_and_the_weakest_of_many_comparisons():
-    text = FORMS["latex"](made(SUPPORTED, REFUTED, ABSENT, MANY))
+    text = FORMATS["latex"](made(SUPPORTED, REFUTED, ABSENT, MANY))
     assert [cells[1] for cells in cells_of(text)] == ["SUPPORTED", "DIRECTION ONLY", "UNVERIFIABLE", "SUPPORTED"]
     numbers = [cells[2] for cells in cells_of(text)]
     assert numbers[0].startswith("+2.12 points (") and numbers[2] == "--"
@@ -327,14 +327,14 @@ def sixty() -> Checked:
 
 
 def test_latex_has_all_claims_in_one_table_that_may_break_over_pages():
-    text = FORMS["latex"](sixty())
+    text = FORMATS["latex"](sixty())
     assert text.count("\\begin{longtable}") == 1 and len(cells_of(text)) == 60
     assert text.count("Claim & Verdict & Difference") == 2  # of the first page and of those after it
     assert text.count("60 claims: 60 supported") == 1 and text.count("\\label{tab:claims}") == 1
 
 
 def test_a_claims_table_is_read_back_row_by_row(tmp_path):
-    (tmp_path / "claims.tex").write_text(FORMS["latex"](sixty()), encoding="utf-8")
+    (tmp_path / "claims.tex").write_text(FORMATS["latex"](sixty()), encoding="utf-8")
     (table,) = read_tables(tmp_path / "claims.tex").tables
     assert table.heads == ("Claim", "Verdict", "Difference") and len(table.rows) == 60  # the repeated head is no row
 
@@ -342,7 +342,7 @@ def test_a_claims_table_is_read_back_row_by_row(tmp_path):
 @pytest.mark.latex
 def test_the_tables_compile_and_have_their_head_on_every_page(hostile, tmp_path):
     document = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
-    document += "".join(FORMS["latex"](checked) for checked in (hostile, sixty())) + r"\end{document}"
+    document += "".join(FORMATS["latex"](checked) for checked in (hostile, sixty())) + r"\end{document}"
     (tmp_path / "claims.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "claims.tex"]
     for _ in range(2):  # longtable has its widths from the run before
@@ -367,7 +367,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_asks_nothing_of_anyone(hostil
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for name, checked in pages.items():
-            (tmp_path / name).write_text(FORMS["html"](checked), encoding="utf-8")
+            (tmp_path / name).write_text(FORMATS["html"](checked), encoding="utf-8")
             for width in (1200, 400):
                 page = browser.new_page(viewport={"width": width, "height": 900})
                 page.on("request", lambda request: asked.append(request.url))

@@ -12,8 +12,8 @@ from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.rules.case import FAILED, Case
 from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.collapse import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
-from twinbench.reports.verdicts.verdict import judge_collapse
 
 MARGIN = 0.01
 
@@ -92,17 +92,17 @@ def test_five_seeds_that_are_all_won_are_underpowered_and_six_are_not():
     verdicts = [the_verdict(claim_of(), [[0.6 + d for d in differences[:n]], [0.6] * n]) for n in (5, 6)]
     assert [verdict.word for verdict in verdicts] == ["UNDERPOWERED", "SUPPORTED"]
     # .025^(1/5) is below one half: Clopper and Pearson's bound where all five are won
-    assert verdicts[0].contrasts[0].low > 0 and "P(A > B) of 0.48 to 1.00" in verdicts[0].why
-    assert "6 pairs that all agree" in verdicts[0].why
-    assert verdicts[0].settling[0].startswith("1 more seed ")
+    assert verdicts[0].contrasts[0].low > 0 and "P(A > B) of 0.48 to 1.00" in verdicts[0].reason
+    assert "6 pairs that all agree" in verdicts[0].reason
+    assert verdicts[0].settled_by[0].startswith("1 more seed ")
 
 
 def test_a_mean_above_zero_that_few_seeds_carry_is_underpowered():
     differences = [0.03, 0.035, 0.04, 0.03, 0.035, 0.04, 0.03, 0.035, -0.001, -0.002]  # two of ten are lost
     verdict = the_verdict(claim_of(), [[0.6 + d for d in differences], [0.6] * 10])
     assert verdict.contrasts[0].low > 0 and verdict.word == "UNDERPOWERED"
-    assert "P(A > B) of 0.44 to 0.97 is not shown to be above one half" in verdict.why
-    assert "not told apart" in verdict.sentence
+    assert "P(A > B) of 0.44 to 0.97 is not shown to be above one half" in verdict.reason
+    assert "not shown to differ" in verdict.sentence
 
 
 def test_a_size_that_few_seeds_exclude_is_contradicted_even_where_the_direction_is_open():
@@ -118,13 +118,13 @@ def test_seeds_that_do_not_overlap_are_compared_as_groups():
     assert verdict.word == "SUPPORTED"  # four seeds a side that are all ordered: exact Mann-Whitney p is .029
     assert not verdict.contrasts[0].difference.paired
     three = the_verdict(claim_of(), [dict(list(a.items())[:3]), dict(list(b.items())[:3])])
-    assert three.word == "UNDERPOWERED" and "6 pairs" not in three.why
+    assert three.word == "UNDERPOWERED" and "6 pairs" not in three.reason
 
 
 def test_one_seed_has_no_interval():
     verdict = the_verdict(claim_of(), [[0.7], [0.6]])
-    assert (verdict.word, verdict.why) == ("UNDERPOWERED", "one seed has no interval")
-    assert verdict.settling == ("at least two seeds of each side",)
+    assert (verdict.word, verdict.reason) == ("UNDERPOWERED", "one seed has no interval")
+    assert verdict.settled_by == ("at least two seeds of each side",)
 
 
 def test_differences_without_spread_say_something_from_six_seeds_on():
@@ -133,7 +133,7 @@ def test_differences_without_spread_say_something_from_six_seeds_on():
     assert the_verdict(memory, [[5e8] * 6, [6e8] * 6]).word == "SUPPORTED"
     assert the_verdict(memory, [[6e8] * 6, [5e8] * 6]).word == "CONTRADICTED"
     same = the_verdict(memory, [[5e8] * 6, [5e8] * 6])
-    assert same.word == "UNDERPOWERED" and "more seeds" not in "".join(same.settling)
+    assert same.word == "UNDERPOWERED" and "more seeds" not in "".join(same.settled_by)
 
 
 def test_less_is_better_of_costs():
@@ -170,7 +170,7 @@ def test_not_worse_of_a_cost_allows_more_of_it(mean, word):
     claim = claim_of("not_worse", within=10.0, metric="train_seconds")
     verdict = the_verdict(claim, [[60 - mean + (-1) ** seed for seed in range(6)], [60.0] * 6])
     assert verdict.word == word  # the interval is mean ± 1.15 s
-    assert ("10 s" in verdict.why) and ("loss" in verdict.why)
+    assert ("10 s" in verdict.reason) and ("loss" in verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_axis_that_is_insensitive_in_a_range_narrows_the_claim_to_it():
     verdict = the_verdict(claim, [low, shared, far])
     assert verdict.label == "NARROWED (batch_size from 64 to 128)" and not verdict.is_supported
     assert "batch_size 64 and batch_size 128 differ by less than 1 point" in verdict.sentence
-    assert "256" not in verdict.sentence and "batch_size 64 against batch_size 256" in verdict.why
+    assert "256" not in verdict.sentence and "batch_size 64 against batch_size 256" in verdict.reason
     middle = the_verdict(claim, [low, far, shared])  # 64 and 256 agree, and 128 between them does not
     assert middle.word == "CONTRADICTED"
 
@@ -230,14 +230,14 @@ def test_the_best_of_a_set_is_above_every_other():
     assert the_verdict(claim, [a, b, b]).word == "SUPPORTED"
     near = [value - 0.001 * (-1) ** seed for seed, value in enumerate(a)]
     verdict = the_verdict(claim, [a, b, near])
-    assert verdict.word == "EQUIVALENT" and verdict.why.startswith("simclr against vicreg: ")
-    assert "byol" not in verdict.why
+    assert verdict.word == "EQUIVALENT" and verdict.reason.startswith("simclr against vicreg: ")
+    assert "byol" not in verdict.reason
     assert the_verdict(claim, [a, b, [value + 0.05 for value in b]]).word == "CONTRADICTED"
 
 
 def test_the_best_of_a_set_of_one_is_compared_with_nothing():
     verdict = the_verdict(claim_of("best_of"), [six(0.0, 0.001)[0]])
-    assert (verdict.word, verdict.why) == ("UNVERIFIABLE", "no other method is there to compare with")
+    assert (verdict.word, verdict.reason) == ("UNVERIFIABLE", "there is no other method to compare with")
 
 
 @pytest.mark.parametrize(
@@ -283,8 +283,8 @@ def test_a_collapse_is_counted_and_what_is_unknown_counts_against_the_claim(stat
 
 
 def test_how_many_collapsed_is_told_and_of_how_many_it_is_not_known():
-    told = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").why
-    assert told == "6 of 7 trials did not collapse, of 1 it is not known (share of all seeds 0.42 to 1.00)"
+    told = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").reason
+    assert told == "6 of 7 trials did not collapse, 1 unknown (share of all seeds 0.42 to 1.00)"
 
 
 def test_a_protocol_says_what_collapse_is_and_else_a_tenth_of_an_even_spread_does():
@@ -298,7 +298,7 @@ def test_claims_of_collapse_share_the_level_of_their_family():
     alone = collapse_verdict("collapses", *[0.01] * 6)
     together = collapse_verdict("collapses", *[0.01] * 6, family_size=5)
     assert (alone.word, together.word) == ("SUPPORTED", "UNDERPOWERED")
-    assert "0.54 to 1.00" in alone.why and f"{0.005 ** (1 / 6):.2f} to 1.00" in together.why
+    assert "0.54 to 1.00" in alone.reason and f"{0.005 ** (1 / 6):.2f} to 1.00" in together.reason
 
 
 # --- families, scopes, suffixes ---------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_holding_at_some_points_of_a_scope_narrows_a_claim_to_them():
     assert verdict.label == "NARROWED (batch_size 64)"
     assert "256" not in verdict.sentence and "simclr exceeds byol by 2.00 points" in verdict.sentence
     assert verdict.sentence.endswith(", both batch_size 64.")
-    assert verdict.why == "simclr against byol (both batch_size 256): the interval holds 0"
+    assert verdict.reason == "simclr against byol (both batch_size 256): the interval includes 0"
     assert the_verdict(claim, [*level, *level]).word == "UNDERPOWERED"
     assert the_verdict(claim, [*six(-0.02, 0.005), *level]).word == "CONTRADICTED"
 
@@ -332,14 +332,14 @@ def test_a_claim_of_many_methods_at_many_points_holds_at_a_point_only_against_al
     a, b = six(0.02, 0.005)
     verdict = the_verdict(claim, [a, b, b, a, b, a])
     assert verdict.label == "NARROWED (epochs 10)"
-    assert "not told apart" not in verdict.sentence and verdict.sentence.count("exceeds") == 2
+    assert "not shown to differ" not in verdict.sentence and verdict.sentence.count("exceeds") == 2
 
 
 def test_one_reason_of_many_comparisons_is_told_once():
     level = six(0.0, 0.02)[1]
     among = tuple({"method": name} for name in ("byol", "vicreg", "moco"))
     verdict = the_verdict(claim_of("best_of", among=among), [six(0.0, 0.02)[0], level, level, level])
-    assert verdict.why == "all 3 comparisons: the interval holds 0"
+    assert verdict.reason == "all 3 comparisons: the interval includes 0"
 
 
 def test_what_was_declared_late_is_exploratory_where_there_is_anything_to_explore():
@@ -351,14 +351,14 @@ def test_what_was_declared_late_is_exploratory_where_there_is_anything_to_explor
 
 def test_sides_without_results_are_unverifiable_and_named():
     verdict = the_verdict(claim_of(), [six(0.0, 0.01)[0], []])
-    assert (verdict.word, verdict.why) == ("UNVERIFIABLE", "no result of byol")
-    assert verdict.settling == ("trials of byol",) and verdict.sentence == ""
+    assert (verdict.word, verdict.reason) == ("UNVERIFIABLE", "no result of byol")
+    assert verdict.settled_by == ("trials of byol",) and verdict.sentence == ""
 
 
 def test_all_that_a_sentence_says_beyond_what_is_shown_narrows_it():
     claim = replace(claim_of(), sentence="On CIFAR-10, as always, SimCLR is better than BYOL.")
     verdict = the_verdict(claim, six(0.02, 0.005), dataset={"name": "cifar10"})
-    assert verdict.label == "NARROWED (A23)" and "the sentence says more" in verdict.why
+    assert verdict.label == "NARROWED (A23)" and "the sentence says more" in verdict.reason
     assert "exceeds byol by 2.00 points" in verdict.sentence
     assert the_verdict(claim, six(-0.02, 0.005), dataset={"name": "cifar10"}).word == "CONTRADICTED"
 
@@ -372,7 +372,12 @@ def test_all_that_a_sentence_says_beyond_what_is_shown_narrows_it():
         (claim_of(), 0.02, 0.005, "simclr exceeds byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
         (claim_of(), -0.02, 0.005, "simclr lies below byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
         (claim_of(), 0.001, 0.003, "simclr and byol differ by less than 1 point: +0.10 points (-0.24 to 0.44 at 95 %"),
-        (claim_of(), 0.005, 0.008, "simclr and byol are not told apart: +0.50 points (-0.42 to 1.42 at 95 %, 6 pairs)"),
+        (
+            claim_of(),
+            0.005,
+            0.008,
+            "simclr and byol are not shown to differ: +0.50 points (-0.42 to 1.42 at 95 %, 6 pairs)",
+        ),
         (claim_of(at_least=0.02), 0.001, 0.010, "simclr is not 2 points above byol: +0.10 points (-1.05 to 1.25"),
         (claim_of("not_worse", within=0.02), -0.008, 0.009, "simclr is not 2 points below byol: -0.80 points (-1.83"),
     ],
@@ -412,7 +417,7 @@ def test_the_seeds_that_are_lacking_find_the_margin_or_what_was_observed():
     effect = 0.01 / sd
     needed = max(seeds_by_statsmodels(effect), pairs_by_binomial(stats.norm.cdf(effect)))
     assert more_seeds(contrast, MARGIN) == needed - 6 > 0
-    assert f"{needed - 6} more seeds" in verdict.settling[0]
+    assert f"{needed - 6} more seeds" in verdict.settled_by[0]
 
 
 def test_a_size_is_settled_by_the_seeds_that_tell_it_from_the_mean():
@@ -431,7 +436,7 @@ def test_what_is_to_lie_within_bounds_needs_both_of_them():
 
 def test_a_mean_on_its_bound_is_settled_by_no_number_of_seeds():
     verdict = the_verdict(claim_of(at_least=0.02), six(0.02, 0.005))
-    assert "more than 1000 seeds" in verdict.settling[0]
+    assert "more than 1000 seeds" in verdict.settled_by[0]
 
 
 def test_only_open_comparisons_ask_for_seeds_and_settled_claims_for_none():
@@ -441,10 +446,10 @@ def test_only_open_comparisons_ask_for_seeds_and_settled_claims_for_none():
     near = [x - d for x, d in zip(a, [p - q for p, q in zip(*wide, strict=True)], strict=True)]
     both = the_verdict(claim, [a, b, near])
     alone = judged(evidence_of(replace(claim, among=({"method": "vicreg"},)), [a, near], MARGIN))[0]
-    assert both.word == "UNDERPOWERED" and alone.settling
-    assert both.settling == alone.settling
+    assert both.word == "UNDERPOWERED" and alone.settled_by
+    assert both.settled_by == alone.settled_by
     for mean, step in ((0.02, 0.005), (-0.02, 0.005), (0.001, 0.003)):
-        assert the_verdict(claim_of(), six(mean, step)).settling == ()
+        assert the_verdict(claim_of(), six(mean, step)).settled_by == ()
 
 
 # --- from a run folder ------------------------------------------------------------------------------------------------
@@ -469,7 +474,7 @@ def test_missing_trials_are_named_and_their_hours_told(tmp_path):
     (verdict,) = checked(study.folder)
     assert (verdict.word, verdict.sentence) == ("INADMISSIBLE", "") and "A8" in verdict.detail
     # two trials of 55 seconds
-    assert verdict.settling == (f"2 missing trials ({', '.join(sorted(gone))}), about 0.031 hours of one process",)
+    assert verdict.settled_by == (f"2 missing trials ({', '.join(sorted(gone))}), about 0.031 hours of one process",)
 
 
 def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
@@ -481,7 +486,7 @@ def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
     study.write_plan()
     (verdict,) = checked(study.folder)
     assert verdict.word == "INADMISSIBLE" and "A7" in verdict.detail
-    assert verdict.settling == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
+    assert verdict.settled_by == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
 
 
 def test_seeds_that_the_protocol_asks_for_are_counted(tmp_path):
@@ -492,7 +497,7 @@ def test_seeds_that_the_protocol_asks_for_are_counted(tmp_path):
     study.write_plan()
     (verdict,) = checked(study.folder)
     assert verdict.word == "INADMISSIBLE" and "A9" in verdict.detail
-    assert verdict.settling == ("1 more seed of simclr", "1 more seed of byol")
+    assert verdict.settled_by == ("1 more seed of simclr", "1 more seed of byol")
 
 
 def test_the_hours_of_more_seeds_are_those_of_the_trials_that_are_there(tmp_path):
@@ -502,4 +507,4 @@ def test_the_hours_of_more_seeds_are_those_of_the_trials_that_are_there(tmp_path
     (contrast,) = verdict.contrasts
     more = more_seeds(contrast, MARGIN)
     hours = f"{2 * more * 55 / 3600:.2g}"
-    assert verdict.settling == (f"{more} more seeds of simclr and byol, about {hours} hours of one process",)
+    assert verdict.settled_by == (f"{more} more seeds of simclr and byol, about {hours} hours of one process",)

@@ -1,0 +1,86 @@
+"""From the judgements on a claim's comparisons to one judgement, and the part of the claim that holds."""
+
+from collections.abc import Sequence
+
+from twinbench.reports.claims.claim import Claim
+from twinbench.reports.verdicts.verdict import (
+    CONTRADICTED,
+    DIRECTION_ONLY,
+    EQUIVALENT,
+    NARROWED,
+    SUPPORTED,
+    SUPPORTED_AS_STATED,
+    SUPPORTING,
+    UNDERPOWERED,
+    UNVERIFIABLE,
+    Judgement,
+    Part,
+)
+
+WORST_FIRST = (UNVERIFIABLE, CONTRADICTED, EQUIVALENT, UNDERPOWERED, DIRECTION_ONLY)
+
+
+def combine(claim: Claim, parts: Sequence[Part]) -> Judgement:
+    """Return the judgement on the claim, which needs all its parts; where some points or values hold, NARROWED."""
+    words = {part.judgement.word for part in parts}
+    if words <= {*SUPPORTING}:
+        return Judgement(SUPPORTED if SUPPORTED in words else SUPPORTED_AS_STATED, _reasons(parts, parts))
+    against = _reasons([part for part in parts if not part.judgement.is_supporting], parts)
+    if part := _part_that_holds(claim, parts):
+        return Judgement(NARROWED, against, part)
+    return Judgement(next(word for word in WORST_FIRST if word in words), against)
+
+
+def holding(claim: Claim, parts: Sequence[Part]) -> list[Part]:
+    """Return the comparisons that lie in the part of a narrowed claim that holds."""
+    if claim.axis and not claim.scope:
+        places = {str(value): place for place, value in enumerate(claim.values)}
+        first, last = _longest_run(claim, parts)
+        return [part for part in parts if all(first <= place <= last for place in _places(part, claim, places))]
+    failing = {part.point for part in parts if not part.judgement.is_supporting}
+    return [part for part in parts if part.point not in failing]
+
+
+def _reasons(chosen: Sequence[Part], parts: Sequence[Part]) -> str:
+    """Return the reasons of the chosen parts, each once with its comparisons; one that all share stands alone."""
+    by_reason: dict[str, list[str]] = {}
+    for part in chosen:
+        by_reason.setdefault(part.judgement.reason, []).append(part.label)
+    if len(parts) == 1 or (len(by_reason) == 1 and len(chosen) == len(parts) and not parts[0].contrast):
+        return chosen[0].judgement.reason
+    return "; ".join(
+        f"{f'all {len(parts)} comparisons' if len(labels) == len(parts) else ', '.join(labels)}: {reason}"
+        for reason, labels in by_reason.items()
+    )
+
+
+def _part_that_holds(claim: Claim, parts: Sequence[Part]) -> str:
+    """Return the points of the scope where every comparison holds, or the longest such range of the axis; or ""."""
+    if claim.axis and not claim.scope:
+        first, last = _longest_run(claim, parts)
+        return f"{claim.axis} from {claim.values[first]} to {claim.values[last]}" if last > first else ""
+    by_point: dict[str, list[Part]] = {}
+    for part in parts:
+        by_point.setdefault(part.point, []).append(part)
+    good = [point for point, of in by_point.items() if all(part.judgement.is_supporting for part in of)]
+    return " and ".join(good) if len(by_point) > 1 else ""
+
+
+def _longest_run(claim: Claim, parts: Sequence[Part]) -> tuple[int, int]:
+    """Return the first and last place in `values` of the longest run in which every comparison holds.
+
+    Of equally long runs the first; two equal places where no comparison holds.
+    """
+    places = {str(value): place for place, value in enumerate(claim.values)}
+    found = {tuple(sorted(_places(part, claim, places))): part.judgement.is_supporting for part in parts}
+    runs = [(first, last) for first in range(len(places)) for last in range(first + 1, len(places))]
+    for first, last in sorted(runs, key=lambda run: run[0] - run[1]):
+        if all(holds for (low, high), holds in found.items() if first <= low and high <= last):
+            return first, last
+    return 0, 0
+
+
+def _places(part: Part, claim: Claim, places: dict[str, int]) -> tuple[int, int]:
+    assert part.contrast is not None and part.contrast.b is not None
+    a, b = (places[str(side.selector[claim.axis])] for side in (part.contrast.a, part.contrast.b))
+    return a, b
