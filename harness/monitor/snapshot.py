@@ -71,7 +71,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at one moment."""
+    """The state of a run at one moment.
+
+    `counts` are trials by state; those not yet started are "queued" while other trials run, else "planned".
+    """
 
     state: str  # one of STATES
     problem: str = ""
@@ -81,9 +84,7 @@ class Snapshot:
     axes: tuple[str, ...] = ()
     planned: int = 0
     recorded: int = 0
-    counts: Mapping[str, int] = field(
-        default_factory=dict
-    )  # trials by state; without a worker "planned", else "queued"
+    counts: Mapping[str, int] = field(default_factory=dict)
     seconds_left: float | None = None
     running: tuple[Running, ...] = ()
     failures: tuple[Failure, ...] = ()  # latest first

@@ -1,5 +1,6 @@
 """Incremental reader of a run folder: each poll reads only the records and attempts that changed."""
 
+import contextlib
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -45,49 +46,48 @@ class RunProgress:
 
     def poll_records(self) -> list[str]:
         """Read new and changed records, forget removed ones; return the ids of the trials that were read."""
-        found = {
-            name: inode
-            for name, inode in _entries(self.folder / RECORDS)
-            if name.endswith(".json") and name.removesuffix(".json") in self.planned
-        }
-        self.recorded = {trial_id: one for trial_id, one in self.recorded.items() if f"{trial_id}.json" in found}
-        self.unreadable = {name: problem for name, problem in self.unreadable.items() if name in found}
+        found = {name.removesuffix(".json"): name for name in _names(self.folder / RECORDS) if name.endswith(".json")}
+        found = {trial_id: name for trial_id, name in found.items() if trial_id in self.planned}
+        self.recorded = {trial_id: one for trial_id, one in self.recorded.items() if trial_id in found}
+        self.unreadable = {name: problem for name, problem in self.unreadable.items() if name in found.values()}
         read = []
-        for name, inode in found.items():
-            file, trial_id = self.folder / RECORDS / name, name.removesuffix(".json")
-            # Records are replaced, never edited, so a new one has another inode. An unreadable file may be edited.
-            if trial_id in self.recorded and self._record_stamps[name] == inode:
-                continue
+        for trial_id, name in found.items():
+            known, file = self.recorded.get(trial_id), self.folder / RECORDS / name
+            if known and known.status == "done":
+                continue  # never changes; the record of a failed trial is replaced when the trial is retried
             stamp = file_stamp(file)
-            if name in self.unreadable and self._record_stamps[name] == stamp:
+            if (known or name in self.unreadable) and stamp == self._record_stamps[name]:
                 continue
+            self._record_stamps[name] = stamp
             self.recorded.pop(trial_id, None)
             self.unreadable.pop(name, None)
             try:
-                self.recorded[trial_id], self._record_stamps[name] = _summary(read_record(file)), inode
+                self.recorded[trial_id] = _summary(read_record(file))
                 read.append(trial_id)
             except TornRecord as error:
-                self.unreadable[name], self._record_stamps[name] = str(error), stamp
+                self.unreadable[name] = str(error)
         return read
 
     def poll_attempts(self) -> dict[str, AttemptInfo]:
         """Return the last attempt of every started trial without a record; read those that changed."""
-        started = [name for name, _ in _entries(self.folder / "trials") if name in self.planned]
-        self._attempts = {
-            trial_id: self._latest_attempt(trial_id) for trial_id in started if trial_id not in self.recorded
-        }
+        started = [
+            name for name in _names(self.folder / "trials") if name in self.planned and name not in self.recorded
+        ]
+        self._attempts = {trial_id: self._latest_attempt(trial_id) for trial_id in started}
         return {trial_id: attempt for trial_id, (_, _, attempt) in self._attempts.items() if attempt}
 
     def _latest_attempt(self, trial_id: str) -> tuple[int, object, AttemptInfo]:
-        number, stamp, attempt = self._attempts.get(trial_id, (0, None, AttemptInfo()))
+        """Return number, stamp and content of the trial's last attempt; list its folder only if there is a new one."""
+        number, known, attempt = self._attempts.get(trial_id, (0, None, AttemptInfo()))
         is_latest = number and not attempt_file(self.folder, trial_id, number + 1).exists()
-        now = file_stamp(attempt_file(self.folder, trial_id, number)) if is_latest else None
-        if now is None:
-            number = max(attempt_numbers(self.folder, trial_id), default=0)
-            now = file_stamp(attempt_file(self.folder, trial_id, number))
-        if now != stamp:
+        stamp = file_stamp(attempt_file(self.folder, trial_id, number)) if is_latest else None
+        if stamp is None:
+            with contextlib.suppress(OSError):  # not a folder, or not a readable one: no attempt
+                number = max(attempt_numbers(self.folder, trial_id), default=0)
+            stamp = file_stamp(attempt_file(self.folder, trial_id, number))
+        if stamp != known:
             attempt = read_attempt(self.folder, trial_id, number)
-        return number, now, attempt
+        return number, stamp, attempt
 
     def is_worked_on(self, leases: LeaseObserver) -> bool:
         """Whether a worker, started by any command, holds a trial without a record."""
@@ -152,7 +152,7 @@ def seconds_left(attempt: AttemptInfo) -> float | None:
 
 def running_attempts(run_folder: Path) -> list[AttemptInfo]:
     """Return the attempts in the folder that are running now."""
-    found = [last_attempt(run_folder, name) for name, _ in _entries(run_folder / "trials")]
+    found = [last_attempt(run_folder, name) for name in _names(run_folder / "trials")]
     return [attempt for attempt in found if attempt and state_of(attempt) == "running"]
 
 
@@ -175,10 +175,9 @@ def finite(value: object) -> float | None:
         return None
 
 
-def _entries(folder: Path) -> list[tuple[str, int]]:
-    """Return name and inode of each entry that is not hidden; nothing if the folder cannot be read."""
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder that are not hidden; none if the folder cannot be read."""
     try:
-        with os.scandir(folder) as entries:
-            return [(entry.name, entry.inode()) for entry in entries if not entry.name.startswith(".")]
+        return [name for name in os.listdir(folder) if not name.startswith(".")]
     except OSError:
         return []

@@ -18,7 +18,6 @@ from twinbench.harness.monitor.terminal import screen, status_text
 from twinbench.harness.run_folder.layout import planned_trials
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.results.attempts import trial_folder
-from twinbench.results.record import record_path
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def poll(view: RunView, times: int = 5) -> None:
 
 def test_five_polls_after_one_change_read_one_file(filled_run: SyntheticRun, reads: list[str]) -> None:
     run = filled_run
-    trials = [run.plan(run.trial(seed=seed)) for seed in range(50, 53)]
+    trials = [run.plan(run.trial(seed=seed)) for seed in range(50, 54)]
     attempt = running_attempt(run.folder, trials[0]["trial_id"], step=1, steps=10)
     running_attempt(run.folder, trials[1]["trial_id"]).end("interrupted")
     curves = LiveCurves(trial_folder(run.folder, trials[0]["trial_id"]))
@@ -69,14 +68,18 @@ def test_five_polls_after_one_change_read_one_file(filled_run: SyntheticRun, rea
     assert read_by_polls() == ["attempt-0001.json"]
     running_attempt(run.folder, trials[1]["trial_id"], number=2)
     assert read_by_polls() == ["attempt-0002.json"]
-    curves.write(lambda: pytest.fail("written a moment ago"))
     LiveCurves(trial_folder(run.folder, trials[0]["trial_id"])).write(lambda: invented_curves("byol", 1))
     assert read_by_polls() == ["curves.json"]
-    record_path(run.folder, trials[2]["trial_id"]).write_text("torn")
-    assert read_by_polls() == []  # a readable record is replaced, never edited
-    (run.folder / "new.json").write_text("torn")
-    (run.folder / "new.json").replace(record_path(run.folder, run.planned[0]["trial_id"]))
-    assert read_by_polls() == [f"{run.planned[0]['trial_id']}.json"]
+    failed = run.record(trials[3], None, status="failed", reason="invented")
+    assert read_by_polls() == [failed.name]
+    for whole in (False, True):
+        if whole:
+            run.record(trials[3])
+        else:
+            failed.write_text("torn")
+        assert read_by_polls() == [failed.name]
+    failed.write_text("torn")
+    assert read_by_polls() == []  # the record of a done trial never changes
     run.plan(run.trial(seed=60))
     assert read_by_polls() == ["plan.json"]
 
