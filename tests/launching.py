@@ -1,4 +1,4 @@
-"""What the tests of all launchers share: small sweeps, the command line in a process, and waiting for a moment."""
+"""Helpers for the tests of all launchers: small sweeps, the command line in a process, and waiting."""
 
 import json
 import os
@@ -20,13 +20,13 @@ from twinbench.results.attempts import last_attempt, read_attempt
 from twinbench.results.record import read_record, record_files
 
 PLUGINS = Path(__file__).parent / "plugins"
-# One trial long enough to be disturbed, two that somebody has to end, and a short sweep of several trials.
+# One trial that is long enough to be disturbed, two that a test has to end, and a short sweep of several trials.
 ONE_TRIAL = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=8", "byol.projector_width=32")
 TWO_LONG_TRIALS = ("methods=byol", "baselines=false", "seeds=[0, 1]", "epochs=400", "byol.projector_width=32")
 FEW_TRIALS = ("methods=simclr", "seeds=[0]", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
 RANKS = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=3", "byol.projector_width=32")
 MISBEHAVING = """
-question = "What becomes of trials that go wrong?"
+question = "What happens to trials that fail?"
 protocol = "digits-small"
 seeds = [0]
 baselines = false
@@ -36,7 +36,7 @@ methods = ["raises", "out_of_memory", "killed", "hangs", "simclr"]
 axes = { epochs = [2], batch_size = [256] }
 """
 DEVOURING = """
-question = "What becomes of a trial that needs more memory than there is?"
+question = "What happens to a trial that needs more memory than there is?"
 protocol = "digits-small"
 seeds = [0]
 baselines = false
@@ -56,7 +56,7 @@ class Twinbench:
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Starts a command."""
+        """Start a command."""
         path = os.pathsep.join([str(PLUGINS), *filter(None, [self.env.get("PYTHONPATH")])])
         variables = {**self.env, "TWINBENCH_CACHE": str(self.cache), "PYTHONPATH": path, "COLUMNS": "200"}
         command = [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
@@ -64,7 +64,7 @@ class Twinbench:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables, cwd=self.folder)
 
     def __call__(self, *arguments: object, code: int | None = 0) -> str:
-        """Runs a command to its end; what it printed, errors included. `code` is the exit code it must have."""
+        """Run a command to its end and return its output, errors included. `code` is the exit code it must have."""
         process = self.start(*arguments)
         output, errors = process.communicate(timeout=600)
         assert code is None or process.returncode == code, f"exit code {process.returncode}\n{output}{errors}"
@@ -72,11 +72,11 @@ class Twinbench:
         return output + errors
 
     def run(self, out: str, changes: Sequence[str], *options: object, sweep: str = "digits", code: int = 0) -> str:
-        """`twinbench run` with `--set` for each change."""
+        """Run `twinbench run` with `--set` for each change and return what it printed."""
         return self("run", sweep, "--out", out, *_set(changes), *options, code=code)
 
     def start_run(self, out: str, changes: Sequence[str], *options: object) -> subprocess.Popen[str]:
-        """Starts `twinbench run` on digits with `--set` for each change."""
+        """Start `twinbench run` on digits with `--set` for each change."""
         return self.start("run", "digits", "--out", out, *_set(changes), *options)
 
     def digests(self, out: str) -> dict[str, str]:
@@ -98,16 +98,16 @@ class Twinbench:
         return [last_attempt(folder, trial.name) for trial in sorted((folder / "trials").iterdir())]
 
     def running(self, out: str) -> list[dict[str, Any]]:
-        """Those of them that go on."""
+        """Those of them that are running."""
         return [attempt for attempt in self.attempts(out) if is_running(attempt)]
 
     def launch(self, out: str) -> dict[str, Any]:
-        """What the run folder notes of the one time that a cluster was asked and not cancelled since."""
+        """The run folder's note of its only launch that was not cancelled."""
         (file,) = (self.folder / out / "launches").glob("*.json")
         return dict(json.loads(file.read_text()))
 
     def wait_for_progress(self, out: str, trials: int = 1) -> list[dict[str, Any]]:
-        """Waits until so many trials of the folder have saved their first epoch; their attempts."""
+        """Wait until so many trials of the folder have saved their first epoch, and return their attempts."""
 
         def have_begun() -> bool:
             return len(list((self.folder / out / "trials").glob("*/state.pt"))) == trials
@@ -117,7 +117,7 @@ class Twinbench:
 
 
 def run_with_a_worker_killed(twinbench: Twinbench, *options: object) -> None:
-    """Runs ONE_TRIAL and kills its worker, of which the command that waits need not be told."""
+    """Run ONE_TRIAL and kill its worker: the waiting command goes on and the record is that of an undisturbed run."""
     command = twinbench.start_run("worker", ONE_TRIAL, *options)
     (first,) = twinbench.wait_for_progress("worker")
     os.kill(first["pid"], signal.SIGKILL)
@@ -128,7 +128,7 @@ def run_with_a_worker_killed(twinbench: Twinbench, *options: object) -> None:
 
 
 def run_on_two_ranks(twinbench: Twinbench, *options: object) -> None:
-    """Runs RANKS with two processes per trial, one of which is killed: the record is that of this machine alone."""
+    """Run RANKS with two processes per trial and kill one: the record is that of an undisturbed local run."""
     twinbench.run("ranks-here", RANKS, "--processes-per-trial", 2)
     command = twinbench.start_run("ranks", RANKS, "--processes-per-trial", 2, *options)
     (first,) = twinbench.wait_for_progress("ranks")
@@ -149,10 +149,10 @@ def _spawned_by(pid: int) -> int:
 
 
 def run_misbehaving(twinbench: Twinbench, seconds: int, *options: object) -> None:
-    """Runs MISBEHAVING in `wrong` with that time limit: what goes wrong is recorded, and stops no other trial."""
+    """Run MISBEHAVING in `wrong` with that time limit: failures are recorded, and stop no other trial."""
     (twinbench.folder / "wrong.toml").write_text(MISBEHAVING)
-    told = twinbench.run("wrong", (), *options, "--trial-time-limit", seconds, sweep="wrong.toml", code=1)
-    assert "5 trials: 1 done, 4 failed" in told
+    printed = twinbench.run("wrong", (), *options, "--trial-time-limit", seconds, sweep="wrong.toml", code=1)
+    assert "5 trials: 1 done, 4 failed" in printed
     results = [record["result"] for record in twinbench.records("wrong")]
     reasons = {result["trial"]["method"]: result["reason"] for result in results}
     assert "always raises" in reasons["raises"] and "memory" in reasons["out_of_memory"]
@@ -196,7 +196,7 @@ def limited_memory(size: int) -> Iterator[Path]:
 
 
 def run_out_of_memory(twinbench: Twinbench, *options: object) -> None:
-    """Runs DEVOURING in a gigabyte and a half: the kernel kills what devours it, and the other trial is recorded."""
+    """Run DEVOURING in 1.5 GiB: the kernel kills the trial that needs more, and the other trial is recorded."""
     (twinbench.folder / "devouring.toml").write_text(DEVOURING)
     with limited_memory(3 * 2**29) as processes:
         run = twinbench.start("run", "devouring.toml", "--out", "devouring", *options)
@@ -209,7 +209,7 @@ def run_out_of_memory(twinbench: Twinbench, *options: object) -> None:
 
 
 def run_out_of_disk(twinbench: Twinbench, room: int, *options: object) -> None:
-    """Runs ONE_TRIAL on a disk that gets full, but for `room` bytes, meanwhile: the command says so, the next goes on.
+    """Run ONE_TRIAL on a disk that fills up to `room` bytes: the command says so, and the next one continues.
 
     With room for 64 KiB the small files of an attempt are still written, and a trial's state or record is not.
     """
@@ -226,12 +226,12 @@ def run_out_of_disk(twinbench: Twinbench, room: int, *options: object) -> None:
         assert twinbench.digests("disk") == twinbench.digests("one")
         assert twinbench.attempts("disk")[0]["from_step"] > 0
         (folder / "other").write_bytes(bytes(shutil.disk_usage(folder).free))
-        told = twinbench("report", "disk", code=1)
-        assert "the disk takes no more" in told and "Traceback" not in told
+        printed = twinbench("report", "disk", code=1)
+        assert "the disk takes no more" in printed and "Traceback" not in printed
 
 
 def end_well(run: subprocess.Popen[str]) -> str:
-    """Waits for a run that was started, which must succeed; what it printed."""
+    """Wait for a run that was started, which must succeed, and return what it printed."""
     output, errors = run.communicate(timeout=300)
     assert run.returncode == 0, output + errors
     return output
@@ -242,7 +242,7 @@ def _set(changes: Sequence[str]) -> list[str]:
 
 
 def wait_until(condition: Callable[[], Any], otherwise: str, seconds: float = 120) -> Any:
-    """What `condition` gives once it is true; AssertionError with `otherwise` when it never is."""
+    """Wait for `condition` and return its true value; AssertionError with the text `otherwise` if it never is."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, otherwise

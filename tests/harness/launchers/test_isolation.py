@@ -96,7 +96,7 @@ def test_a_trial_whose_process_always_dies_is_recorded_in_the_end(planned: Plan,
     assert _statuses(tmp_path) == ["done", "failed"]
 
 
-def test_a_worker_that_is_told_to_stop_tells_the_trial_and_waits_for_it(planned: Plan, tmp_path: Path) -> None:
+def test_a_worker_that_has_to_stop_passes_that_on_to_the_trial_and_waits_for_it(planned: Plan, tmp_path: Path) -> None:
     begun = time.monotonic()
 
     def until_told(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Run:
@@ -123,9 +123,7 @@ def _fails(*_: Any) -> Run:
     raise AssertionError("a process was started")
 
 
-def test_a_lease_of_which_only_the_name_was_written_is_taken_over(
-    planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_lease_file_is_taken_over(planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_loop, "LeaseObserver", lambda: LeaseObserver(stale_seconds=0.5))
     first = planned.trials[0]
     torn = attempt_file(tmp_path, first.trial_id, 1)
@@ -140,13 +138,13 @@ def test_a_lease_of_which_only_the_name_was_written_is_taken_over(
     assert _statuses(tmp_path) == ["done", "done"]
 
 
-def test_a_device_that_computes_nothing_costs_no_trial(planned: Plan, tmp_path: Path) -> None:
+def test_a_device_that_cannot_compute_costs_no_trial(planned: Plan, tmp_path: Path) -> None:
     with pytest.raises(BrokenDevice, match="cuda:99 cannot be used"):
         drain(Surroundings(tmp_path, isolate=True, device="cuda:99"), lambda: False, stay=True)
     assert not record_files(tmp_path) and not (tmp_path / "trials").exists()
 
 
-def test_a_thread_that_is_left_behind_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_left_behind_does_not_delay_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "ENDING_SECONDS", 0.2)
 
     def leaves_a_thread(_: Any) -> str:
@@ -158,7 +156,7 @@ def test_a_thread_that_is_left_behind_holds_nobody_up(monkeypatch: pytest.Monkey
     assert time.monotonic() - begun < 30
 
 
-def test_what_is_raised_apart_is_raised_here() -> None:
+def test_errors_of_the_forked_process_are_raised_in_the_worker() -> None:
     def full(_: Any) -> None:
         raise Unwritable("the disk is full")
 

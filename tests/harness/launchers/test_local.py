@@ -1,4 +1,4 @@
-"""Claims: on one machine too, a sweep ends in the undisturbed records, whoever dies, and however many run it."""
+"""Claims: on one machine a sweep ends in undisturbed records, whatever dies and however many commands run it."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def test_two_commands_on_one_folder_share_the_work(here: Twinbench) -> None:
     assert {record["circumstance"]["attempts"] for record in here.records("shared")} == {1}
 
 
-def test_ctrl_c_saves_what_runs_and_the_next_run_goes_on_from_there(here: Twinbench) -> None:
+def test_ctrl_c_saves_running_trials_and_the_next_run_continues_them(here: Twinbench) -> None:
     command = here.start_run("interrupted", ONE_TRIAL)
     here.wait_for_progress("interrupted")
     command.send_signal(signal.SIGINT)
@@ -43,7 +43,7 @@ def test_a_driver_that_is_killed_leaves_its_trial_to_the_next_run(here: Twinbenc
     pid = here.wait_for_progress("driver")[0]["pid"]
     driver.kill()
     driver.communicate()
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the worker outlives its driver", 30)
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the worker outlives its command", 30)
     here.run("driver", ONE_TRIAL)
     assert here.digests("driver") == here.digests("one")
     assert here.attempt("driver", 2)["from_step"] > 0
@@ -60,16 +60,16 @@ def test_a_command_takes_over_from_another_whose_worker_dies(here: Twinbench) ->
     assert here.digests("taken") == here.digests("one")
 
 
-def test_trials_that_go_wrong_are_recorded_and_stop_no_other(here: Twinbench) -> None:
+def test_failing_trials_are_recorded_and_stop_no_other(here: Twinbench) -> None:
     run_misbehaving(here, 15)
-    told = here("status", "wrong")
-    assert "1 done, 4 failed" in told and "this method always raises" in told
+    printed = here("status", "wrong")
+    assert "1 done, 4 failed" in printed and "this method always raises" in printed
     again = here.run("wrong", ("methods=raises",), "--retry", "failed", sweep="wrong.toml", code=1)
     assert "1 failed trials run again" in again
     assert {r["circumstance"]["attempts"] for r in here.records("wrong") if "raises" in r["result"]["reason"]} == {2}
 
 
-def test_a_trial_that_the_kernel_kills_for_its_memory_is_recorded_and_stops_no_other(here: Twinbench) -> None:
+def test_a_trial_killed_for_want_of_memory_is_recorded_and_stops_no_other(here: Twinbench) -> None:
     run_out_of_memory(here, "--workers", 1)
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_is_killed_costs_its_attempt_and_its_driver_goes_on(here: 
     run_with_a_worker_killed(here)
 
 
-def test_trials_with_a_process_each_leave_the_records_of_workers_that_stay(here: Twinbench) -> None:
+def test_isolated_trials_leave_the_same_records(here: Twinbench) -> None:
     here.run("isolated", FEW_TRIALS, "--isolate")
     assert here.digests("isolated") == here.digests("few")
 
@@ -89,5 +89,5 @@ def test_two_processes_per_trial_leave_nearly_the_record_of_one(here: Twinbench)
     assert two["result"]["trial_id"] == one["result"]["trial_id"]
 
 
-def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room(here: Twinbench) -> None:
+def test_a_full_disk_is_reported_and_the_sweep_continues_once_there_is_room(here: Twinbench) -> None:
     run_out_of_disk(here, 0)

@@ -1,4 +1,4 @@
-"""Claims: a sweep on real Ray nodes ends in the records of an undisturbed local run, whatever is done to it."""
+"""Claims: a sweep on real Ray nodes ends in the records of an undisturbed local run, whatever fails."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ def test_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, ray_cluste
 def test_two_ranks_of_which_one_is_killed_leave_the_record_of_a_local_run(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
-    run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # which is what a node has; two ranks share it
+    run_on_two_ranks(there, *_on(ray_cluster), "--ray", "cpus=1")  # as many as a node has; two ranks share it
 
 
 def test_a_worker_that_is_killed_costs_its_attempt_and_its_driver_goes_on(
@@ -74,8 +74,8 @@ def test_a_driver_that_is_killed_costs_nothing(there: Twinbench, ray_cluster: Ra
 
 
 def test_packs_are_measured_where_actors_run(there: Twinbench, ray_cluster: RayCluster) -> None:
-    told = there.run("packed", FEW_TRIALS, *_on(ray_cluster), "--pack", "auto")
-    assert "trials take turns in a process" in told
+    printed = there.run("packed", FEW_TRIALS, *_on(ray_cluster), "--pack", "auto")
+    assert "trials take turns in a process" in printed
     assert there.digests("packed") == there.digests("few")
     assert list((there.cache / "bench").glob("*.packs.json"))
 
@@ -102,7 +102,7 @@ with connected(RaySite()):
 """
 
 
-def test_a_ray_that_was_started_here_is_on_the_loopback_asks_for_a_token_and_has_no_dashboard(tmp_path: Path) -> None:
+def test_a_local_ray_listens_on_the_loopback_only_requires_a_token_and_has_no_dashboard(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     env = {**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     printed = subprocess.run(
@@ -113,7 +113,7 @@ def test_a_ray_that_was_started_here_is_on_the_loopback_asks_for_a_token_and_has
     assert not dashboard and not answers_elsewhere and not without_token and with_token
 
 
-def test_a_node_that_dies_leaves_its_trial_to_the_other(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_when_a_node_dies_the_other_node_takes_its_trial(there: Twinbench, ray_cluster: RayCluster) -> None:
     driver = there.start_run("node", ONE_TRIAL, *_on(ray_cluster))
     name = ray_cluster.node_of(there.wait_for_progress("node")[0]["pid"])
     ray_cluster.kill(name)
@@ -124,7 +124,7 @@ def test_a_node_that_dies_leaves_its_trial_to_the_other(there: Twinbench, ray_cl
     assert last["number"] == 2 and last["from_step"] > 0
 
 
-def test_a_head_that_dies_is_told_and_costs_the_workers_attempt(
+def test_a_head_that_dies_is_reported_and_costs_the_workers_attempt(
     here: Twinbench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     pytest.importorskip("ray")
@@ -144,7 +144,7 @@ def test_a_head_that_dies_is_told_and_costs_the_workers_attempt(
     finally:
         cluster.stop()
     differences = [(a["result"], b["result"]) for a, b in zip(there.records("head"), there.records("one"), strict=True)]
-    assert all(a == b for a, b in differences), differences  # this has failed once, and nobody saw in what
+    assert all(a == b for a, b in differences), differences  # shown whole: this failed once without showing where
     (last,) = there.attempts("head")
     assert last["number"] == 2 and last["from_step"] > 0
 
@@ -163,7 +163,7 @@ def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(
     assert last["number"] == 2 and last["from_step"] > 0
 
 
-def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_run_again(
+def test_actors_get_what_they_request_and_a_detached_sweep_can_be_cancelled_and_run_again(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
     asked = ("gpus=0.5", "cpus=0.5", "resources.worker=0.5", "labels.name=b")
@@ -175,8 +175,8 @@ def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_
     for resource in ("CPU", "GPU", "worker"):
         wait_until(lambda resource=resource: f"1.0/2.0 {resource}" in ray_cluster.status(), f"no half {resource} each")
     note = there.launch("asked")
-    told = there.run("asked", *command, "--ray", "gpus=1", "--workers", 1)
-    assert "2 workers of an earlier command are already there" in told and there.launch("asked") == note
+    printed = there.run("asked", *command, "--ray", "gpus=1", "--workers", 1)
+    assert "2 workers of an earlier command are already there" in printed and there.launch("asked") == note
     there("cancel", "asked")
     wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
     there.run("asked", *command)  # at once: the actors that were cancelled may still be ending
@@ -186,7 +186,7 @@ def test_actors_get_what_they_ask_for_and_a_detached_sweep_can_be_cancelled_and_
     assert not record_files(there.folder / "asked")
 
 
-def test_actors_that_wait_for_a_place_end_with_the_command_that_is_interrupted(
+def test_actors_that_wait_for_a_place_end_when_their_command_is_interrupted(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
     command = there.start_run("waits", FEW_TRIALS, *_on(ray_cluster), "--ray", "resources.worker=9")
@@ -201,7 +201,7 @@ def test_actors_that_wait_for_a_place_end_with_the_command_that_is_interrupted(
     wait_until(lambda: "'worker': 9.0" not in ray_cluster.status(), "an actor still waits")
 
 
-def test_a_command_that_watched_and_is_interrupted_leaves_the_workers_of_another(
+def test_interrupting_a_command_that_only_watched_leaves_the_workers_running(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
     there.run("watched", TWO_LONG_TRIALS, *_on(ray_cluster), "--detach")
@@ -218,32 +218,32 @@ def test_a_command_that_watched_and_is_interrupted_leaves_the_workers_of_another
     wait_until(lambda: not there.running("watched"), "cancel did not reach the workers")
 
 
-def test_cancel_gives_up_actors_that_wait_for_a_place(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_cancel_ends_actors_that_wait_for_a_place(there: Twinbench, ray_cluster: RayCluster) -> None:
     there.run("waits-detached", FEW_TRIALS, *_on(ray_cluster), "--ray", "resources.worker=7", "--detach")
     wait_until(lambda: "'worker': 7.0" in ray_cluster.status(), "no actor waits")
     there("cancel", "waits-detached")
     wait_until(lambda: "'worker': 7.0" not in ray_cluster.status(), "an actor still waits")
 
 
-def test_what_ends_the_workers_is_told_by_the_command(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_the_command_reports_why_its_workers_ended(there: Twinbench, ray_cluster: RayCluster) -> None:
     driver = there.start_run("said", FEW_TRIALS, *_on(ray_cluster))
     folder = there.folder / "said"
-    wait_until(lambda: list((folder / "launches").glob("*.json")), "no worker was asked for")
+    wait_until(lambda: list((folder / "launches").glob("*.json")), "no worker was launched")
     (folder / "plan.json").write_text("no plan")  # which workers read once they have imported torch
     output, errors = driver.communicate(timeout=120)
     assert driver.returncode == 1 and "plan.json is not a plan" in output and "Traceback" not in output + errors
 
 
-def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_failing_trials_are_recorded_and_stop_no_other(there: Twinbench, ray_cluster: RayCluster) -> None:
     run_misbehaving(there, 15, *_on(ray_cluster))
 
 
-def test_an_address_where_no_ray_answers_is_told_in_a_line(here: Twinbench) -> None:
-    told = here.run("nobody", FEW_TRIALS, "--launcher", "ray", "--address", "127.0.0.1:1", code=2)
-    assert "no Ray answers there" in told
+def test_an_address_without_a_ray_is_reported_in_one_line(here: Twinbench) -> None:
+    printed = here.run("nobody", FEW_TRIALS, "--launcher", "ray", "--address", "127.0.0.1:1", code=2)
+    assert "no Ray answers there" in printed
 
 
-def test_a_command_on_ray_waits_for_what_another_command_runs(there: Twinbench, ray_cluster: RayCluster) -> None:
+def test_a_command_on_ray_waits_for_the_trials_of_a_local_command(there: Twinbench, ray_cluster: RayCluster) -> None:
     local = there.start_run("mixed", ONE_TRIAL)
     there.wait_for_progress("mixed")
     there.run("mixed", ONE_TRIAL, *_on(ray_cluster))
@@ -252,7 +252,7 @@ def test_a_command_on_ray_waits_for_what_another_command_runs(there: Twinbench, 
     assert there.records("mixed")[0]["circumstance"]["attempts"] == 1
 
 
-def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room(
+def test_a_full_disk_is_reported_and_the_sweep_continues_once_there_is_room(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
     run_out_of_disk(there, 64 * 1024, *_on(ray_cluster))

@@ -1,4 +1,4 @@
-"""Claims: a site file and the command line say together what a cluster is asked for, and every mistake is told."""
+"""Claims: a site file and the command line say together what a cluster is parameters for, and every mistake is told."""
 
 from pathlib import Path
 
@@ -62,9 +62,9 @@ def test_every_mistake_is_told_at_once(file: Path) -> None:
 
 
 def test_what_is_asked_reaches_the_batch_script(file: Path) -> None:
-    asked = sbatch_parameters(read_site(SlurmSite, "slurm", file, []), slots=7, code=Path("/a b/code"))
-    assert asked["partition"] == "gpu" and asked["time"] == 26 * 60 + 31 and asked["gpus_per_node"] == 2
-    assert asked["array_parallelism"] == 7 and asked["signal_delay_s"] == 90
-    assert asked["additional_parameters"] == {"requeue": True, "licenses": "scratch"}
-    assert asked["setup"] == ["module load cuda", "export PYTHONPATH='/a b/code'${PYTHONPATH:+:$PYTHONPATH}"]
-    assert "account" not in asked
+    parameters = sbatch_parameters(read_site(SlurmSite, "slurm", file, []), slots=7, code=Path("/a b/code"))
+    assert parameters["partition"] == "gpu" and parameters["time"] == 26 * 60 + 31 and parameters["gpus_per_node"] == 2
+    assert parameters["array_parallelism"] == 7 and parameters["signal_delay_s"] == 90
+    assert parameters["additional_parameters"] == {"requeue": True, "licenses": "scratch"}
+    assert parameters["setup"] == ["module load cuda", "export PYTHONPATH='/a b/code'${PYTHONPATH:+:$PYTHONPATH}"]
+    assert "account" not in parameters

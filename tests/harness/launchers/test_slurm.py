@@ -1,4 +1,4 @@
-"""Claims: a sweep on a real SLURM ends in the records of an undisturbed local run, whatever is done to it meanwhile."""
+"""Claims: a sweep on a real SLURM ends in the records of an undisturbed local run, whatever happens to it."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ def there(here: Twinbench, slurm: SlurmCluster) -> Twinbench:
 
 
 def _release(cluster: SlurmCluster) -> None:
-    """Lets requeued jobs start at once."""
+    """Let requeued jobs start at once."""
 
     def requeued() -> list[str]:
         jobs = cluster.jobs()
@@ -47,8 +47,8 @@ def _release(cluster: SlurmCluster) -> None:
 
 def test_two_slots_on_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, slurm: SlurmCluster) -> None:
     asked = [part for change in ("slots=8", "cpus=2", "sbatch.exclusive=user") for part in ("--slurm", change)]
-    told = there.run("slots", FEW_TRIALS, *ON_SLURM, *asked)
-    assert "submitted SLURM job" in told and "report: slots/report/index.html" in told
+    printed = there.run("slots", FEW_TRIALS, *ON_SLURM, *asked)
+    assert "submitted SLURM job" in printed and "report: slots/report/index.html" in printed
     assert there.digests("slots") == there.digests("few")
     assert there.launch("slots")["slots"] == 2  # the largest array here; a node each
     assert _elements(slurm, there.launch("slots")["job_id"], "node") == ["n1", "n2"]
@@ -71,7 +71,7 @@ def test_two_commands_that_submit_at_once_share_the_work(there: Twinbench) -> No
     assert {record["circumstance"]["attempts"] for record in there.records("shared-slurm")} == {1}
 
 
-def test_a_detached_sweep_is_shown_collected_and_reported_by_other_commands_while_trials_planned_as_it_ends_are_run(
+def test_a_detached_sweep_can_be_watched_collected_and_reported_and_also_runs_trials_planned_as_it_ends(
     there: Twinbench,
 ) -> None:
     there.run("grown", (*FEW_TRIALS, "projector_width=[16]", "baselines=false"), *ON_SLURM, "--detach")
@@ -86,7 +86,7 @@ def test_a_detached_sweep_is_shown_collected_and_reported_by_other_commands_whil
     assert (there.folder / "grown" / "report" / "index.html").exists()
 
 
-def test_where_fewer_jobs_may_be_submitted_fewer_slots_do_the_same_work(there: Twinbench) -> None:
+def test_under_a_limit_on_submitted_jobs_fewer_slots_do_the_same_work(there: Twinbench) -> None:
     asked = [part for change in ("account=lab", "qos=one", "slots=2") for part in ("--slurm", change)]
     there.run("limited", FEW_TRIALS, *ON_SLURM, *asked)
     assert there.launch("limited")["slots"] == 1
@@ -99,7 +99,7 @@ def test_slots_measure_packs_where_they_run(there: Twinbench) -> None:
     assert list((there.cache / "bench").glob("*.packs.json"))
 
 
-def test_a_trial_that_meets_its_slots_time_limit_goes_on_to_the_undisturbed_record(
+def test_a_trial_that_reaches_its_slots_time_limit_continues_to_the_undisturbed_record(
     there: Twinbench, slurm: SlurmCluster
 ) -> None:
     trial = (*ONE_TRIAL, "epochs=100")
@@ -120,7 +120,7 @@ def test_a_trial_that_meets_its_slots_time_limit_goes_on_to_the_undisturbed_reco
 
 
 def _elements(cluster: SlurmCluster, array: str, key: str) -> list[str]:
-    """What SLURM says of each element of an array, in its order."""
+    """Return that column of the queue for each element of an array, in order."""
     jobs = [job for job in cluster.jobs(finished=True) if job["id"].startswith(f"{array}_")]
     return [job[key] for job in sorted(jobs, key=lambda job: job["task"])]
 
@@ -142,7 +142,7 @@ def _take_the_node_down(there: Twinbench, cluster: SlurmCluster, out: str) -> No
 
 
 @pytest.mark.parametrize("disturb", [_preempt, _take_the_node_down])
-def test_a_disturbed_trial_goes_on_to_the_undisturbed_record(
+def test_a_disturbed_trial_continues_to_the_undisturbed_record(
     there: Twinbench,
     slurm: SlurmCluster,
     disturb: Callable[[Twinbench, SlurmCluster, str], None],
@@ -164,7 +164,7 @@ def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(there: T
     os.kill(first["pid"], signal.SIGKILL)
     driver.communicate()
     there.run("killed", ONE_TRIAL, *ON_SLURM)
-    assert there.launch("killed")["slots"] == 1  # the only launch: whoever of slot and command was first, none is added
+    assert there.launch("killed")["slots"] == 1  # the only launch, whichever of slot and command was first
     assert there.digests("killed") == there.digests("one")
     (last,) = there.attempts("killed")
     assert last["number"] == 2 and last["from_step"] > 0
@@ -188,7 +188,7 @@ comment = "asked"
 """
 
 
-def test_slots_get_what_they_ask_for_are_requeued_at_their_time_limit_cancelled_and_run_again(
+def test_slots_get_what_they_request_are_requeued_at_their_time_limit_cancelled_and_run_again(
     there: Twinbench, slurm: SlurmCluster
 ) -> None:
     (there.folder / "site.toml").write_text(SITE)
@@ -197,8 +197,8 @@ def test_slots_get_what_they_ask_for_are_requeued_at_their_time_limit_cancelled_
     there.wait_for_progress("asked", trials=2)
     array = there.launch("asked")["job_id"]
 
-    told = slurm.command("scontrol", "show", "job", f"{array}_0")
-    given = dict(word.split("=", 1) for word in told.split() if "=" in word)
+    printed = slurm.command("scontrol", "show", "job", f"{array}_0")
+    given = dict(word.split("=", 1) for word in printed.split() if "=" in word)
     asked = {"Account": "lab", "QOS": "low", "Features": "on-n2", "Licenses": "scratch", "Comment": "asked"}
     asked |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "MinMemoryNode": "500M"}
     asked |= {"TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
@@ -230,20 +230,20 @@ def test_slots_get_what_they_ask_for_are_requeued_at_their_time_limit_cancelled_
 
 
 def _advanced(attempts: list[dict[str, Any]]) -> int:
-    """How many of the attempts have got further than where they began."""
+    """Return how many of the attempts have made progress since they began."""
     return sum(attempt.get("step", 0) > attempt.get("from_step", 0) for attempt in attempts)
 
 
-def test_trials_that_go_wrong_are_recorded_and_stop_no_other(there: Twinbench) -> None:
+def test_failing_trials_are_recorded_and_stop_no_other(there: Twinbench) -> None:
     run_misbehaving(there, 15, *ON_SLURM, "--slurm", "slots=2")
 
 
-def test_what_slurm_refuses_is_said_in_a_line(there: Twinbench) -> None:
-    told = there.run("refused", FEW_TRIALS, *ON_SLURM, "--slurm", "partition=nowhere", code=2)
-    assert "sbatch: refused the job" in told and "partition" in told
+def test_a_refusal_by_slurm_is_reported_in_one_line(there: Twinbench) -> None:
+    printed = there.run("refused", FEW_TRIALS, *ON_SLURM, "--slurm", "partition=nowhere", code=2)
+    assert "sbatch: refused the job" in printed and "partition" in printed
 
 
-def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room_without_accounting_too(
+def test_a_full_disk_is_reported_and_the_sweep_continues_once_there_is_room_even_without_accounting(
     here: Twinbench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cluster = start_cluster(tmp_path_factory.mktemp("sl"), accounting=False)
@@ -253,14 +253,14 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_once_there_is_room_without_ac
         cluster.stop()
 
 
-def test_a_queued_job_runs_the_code_of_its_submission_while_accounting_is_away(
+def test_a_queued_job_runs_the_code_of_its_submission_even_while_accounting_is_down(
     there: Twinbench, slurm: SlurmCluster
 ) -> None:
     slurm.stop_accounting()
     try:
         there.run("frozen", FEW_TRIALS, *ON_SLURM, "--slurm", "sbatch.begin=now+3600", "--detach")
         (code,) = (there.folder / "frozen" / "code").iterdir()
-        (code / "twinbench" / provenance.COMMIT).write_text("c" * 40)  # which only who runs this copy can tell
+        (code / "twinbench" / provenance.COMMIT).write_text("c" * 40)  # which is recorded only if this copy runs
         slurm.release(there.launch("frozen")["job_id"])
         wait_until(lambda: there.digests("frozen") == there.digests("few"), "it did not end")
     finally:

@@ -1,4 +1,4 @@
-"""Claims: `twinbench bench` times the real step, stores all or nothing, and `plan` takes only shapes that it covers."""
+"""Claims: `twinbench bench` times real steps, stores all or nothing, and `plan` uses only the shapes measured."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_step_takes_the_line_between_batches_and_images_as_long_above_them() -> None:
+def test_step_times_are_linear_between_batch_sizes_and_constant_per_image_above() -> None:
     found = measurement(TrainingStep(SHAPE, 128, 0.5), TrainingStep(SHAPE, 32, 0.2))
     expected = {31: None, 32: 0.2, 80: 0.35, 128: 0.5, 256: 1.0}
     for batch_size, seconds in expected.items():
@@ -65,7 +65,7 @@ def test_a_step_takes_the_line_between_batches_and_images_as_long_above_them() -
     assert found.seconds_per_step(SHAPE | {"method": "byol"}, 64) is None
 
 
-def test_widths_and_precision_make_a_shape_and_weights_do_not(one_trial: Trial) -> None:
+def test_widths_and_precision_belong_to_a_shape_and_loss_weights_do_not(one_trial: Trial) -> None:
     here = shape_of(one_trial, 8)
     assert "projector_width" in here["settings"] and "temperature" not in here["settings"]
 
@@ -78,7 +78,7 @@ def test_widths_and_precision_make_a_shape_and_weights_do_not(one_trial: Trial) 
     assert shape_of(replace(one_trial, training={**one_trial.training, "learning_rate": 0.5}), 8) == here
 
 
-def test_what_is_stored_is_read_back_by_the_same_machine_alone_and_knows_keys_of_later_versions(
+def test_a_measurement_is_read_back_on_the_same_machine_only_and_ignores_unknown_keys(
     own_cache: Path,
 ) -> None:
     found = measurement(TrainingStep(SHAPE, 32, 0.2))
@@ -92,7 +92,7 @@ def test_what_is_stored_is_read_back_by_the_same_machine_alone_and_knows_keys_of
         assert stored(HERE) is None
 
 
-def test_a_measured_step_holds_all_of_the_loss_and_leaves_the_cache_alone(
+def test_a_measured_step_includes_the_loss_and_does_not_touch_the_cache(
     one_trial: Trial, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
     clock = [0.0]
@@ -114,7 +114,7 @@ def test_a_measured_step_holds_all_of_the_loss_and_leaves_the_cache_alone(
     assert not own_cache.exists()
 
 
-def test_a_pack_that_memory_is_not_enough_for_is_no_measurement(
+def test_a_pack_that_needs_too_much_memory_raises_memory_error(
     one_trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = iter([90, 50, 30, 10])
@@ -171,9 +171,9 @@ def test_a_plan_says_that_its_hours_are_from_bench(
     rates = benched_rates(planned.trials, 8, measurement(*steps))
     assert {rate.images_per_second for rate in rates.values()} == {128.0}
     plan_command("digits", tmp_path / "run", changes, None, None, None, False)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     hours = len(planned.trials) * 2 * 1024 / 128 / 3600  # four whole batches of 256 an epoch
-    assert f"take {hours:.2g} hours" in told and re.search(r"2 of them by `twinbench bench` of 2026-01-02", told)
+    assert f"take {hours:.2g} hours" in printed and re.search(r"2 of them by `twinbench bench` of 2026-01-02", printed)
 
 
 @pytest.fixture
@@ -181,6 +181,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, own_cache: Path, one_trial: Trial) ->
     """`bench` measures one tiny trial, and everything for a moment; packs in this process, as on one core."""
     monkeypatch.setattr("twinbench.harness.system.devices.cores", lambda: 1)
     monkeypatch.setattr(measures, "SECONDS", 0.02)
+    monkeypatch.setattr(measures, "PACKS_SECONDS", 1e6)  # on a busy machine too
     monkeypatch.setattr(pack_size, "SECONDS", 0.02)
     monkeypatch.setattr(measures, "COPIED_BYTES", 2**20)
     monkeypatch.setattr(measures, "GEMM_SIZE", {"cpu": 64})
@@ -192,19 +193,19 @@ def test_bench_prints_and_stores_what_it_measured(
     quick: Path, one_trial: Trial, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench()
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     found = stored(this_machine("cpu", 1))
     assert found is not None and set(found.gemm_gflops) == {"float32"} and found.views_per_second > 1
     (step,) = found.steps
-    assert step.batch_size == 32 and f"{step.images_per_second:,.0f}" in told
+    assert step.batch_size == 32 and f"{step.images_per_second:,.0f}" in printed
     (packed,) = stored_packs(found.machine)
     assert packed.is_of(pack_shape_of(one_trial, 8), 32, 1) and packed.seconds[1] > 0
-    assert "in turn in one process" in told
+    assert "in turn in one process" in printed
     files = {measurement_file(found.machine).name, packs_file(found.machine).name}
     assert {file.name for file in quick.iterdir()} == files
 
 
-def test_bench_stores_nothing_when_it_is_interrupted_or_the_cache_takes_no_file(
+def test_bench_stores_only_what_is_complete_when_interrupted_and_reports_an_unwritable_cache(
     quick: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Claims: packs come out so that the workers end soonest; what is measured once is not measured again."""
+"""Claims: packs are chosen so that the workers finish first, and what was measured once is not measured again."""
 
 import io
 import multiprocessing
@@ -65,19 +65,19 @@ def twelve(tiny_plan: Planner) -> list[Trial]:
         (2, 1, None, 1),
         (2, 4, {1: 1.0, 4: 0.5}, 4),  # 8 x .5 = 4, where two end after 6 x .83 = 5
         (2, 4, {1: 1.0, 2: 1.2, 4: 2.0}, 1),
-        (1, 16, {1: 1.0, 2: 0.8}, 2),  # what was not measured, for want of memory, is not chosen
-        (1, 4, {1: 1.0, 2: 0.98, 4: 1.0}, 4),  # a measurement tells 2 % not apart
+        (1, 16, {1: 1.0, 2: 0.8}, 2),  # a size that was not measured for want of memory is not chosen
+        (1, 4, {1: 1.0, 2: 0.98, 4: 1.0}, 4),  # a measurement does not resolve 2 %
         (1, 4, {1: 1.0, 2: 0.95, 4: 1.0}, 2),
     ],
 )
-def test_the_pack_is_the_one_by_which_the_workers_end_first(
+def test_the_pack_is_the_one_with_which_the_workers_finish_first(
     twelve: list[Trial], tmp_path: Path, workers: int, most: int, seconds: dict[int, float] | None, expected: int
 ) -> None:
     assert len(twelve) == 12
     assert best_pack(pack_keys(twelve, tmp_path), most, workers, seconds)[0] == expected
 
 
-def test_what_is_counted_is_told_apart_however_little_and_what_is_measured_is_not(
+def test_counted_durations_are_compared_exactly_and_measured_ones_with_a_tolerance(
     twelve: list[Trial], tmp_path: Path
 ) -> None:
     many = pack_keys([twelve[0]] * 67, tmp_path)
@@ -93,7 +93,7 @@ def test_a_shape_is_measured_once_on_a_machine(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
-    said: list[str] = []
+    messages: list[str] = []
     for machine in (HERE, replace(HERE, threads=2)):
         assert stored_packs(machine) == ()
     trial = twelve[0]
@@ -102,41 +102,41 @@ def test_a_shape_is_measured_once_on_a_machine(
     store_packs(HERE, PackSeconds(pack_shape_of(trial, 8), batch_size, 2, 4, {1: 0.7}))
     store_packs(HERE, PackSeconds(pack_shape_of(trial, 32), batch_size, 1, 4, {1: 4.0}))
     store_packs(HERE, PackSeconds(pack_shape_of(trial, 32), batch_size, 1, 4, {1: 5.0}))
-    assert seconds_in_packs(trial, 8, "cpu", 1, 2, said.append) == {1: 0.5, 2: 0.25}
-    assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append, processes=2) == {1: 0.7}
-    assert seconds_in_packs(trial, 32, "cpu", 1, 1, said.append) == {1: 5.0}
-    assert said == [] and stored_packs(replace(HERE, threads=2)) == ()
+    assert seconds_in_packs(trial, 8, "cpu", 1, 2, messages.append) == {1: 0.5, 2: 0.25}
+    assert seconds_in_packs(trial, 8, "cpu", 1, 4, messages.append, processes=2) == {1: 0.7}
+    assert seconds_in_packs(trial, 32, "cpu", 1, 1, messages.append) == {1: 5.0}
+    assert messages == [] and stored_packs(replace(HERE, threads=2)) == ()
     monkeypatch.setattr(pack_size, "measured_concurrently", lambda *given: {1: 0.5, 2: 0.4, 4: 0.3})
-    for _ in range(2):  # four were never asked for before
-        assert seconds_in_packs(trial, 8, "cpu", 1, 4, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
-    assert len(said) == 1
+    for _ in range(2):  # packs of four were not measured before
+        assert seconds_in_packs(trial, 8, "cpu", 1, 4, messages.append) == {1: 0.5, 2: 0.4, 4: 0.3}
+    assert len(messages) == 1
     for changes in ({"training": {**trial.training, "optimizer": "lars"}}, {"protocol": _with_views(trial, [{}])}):
-        assert seconds_in_packs(replace(trial, **changes), 8, "cpu", 1, 2, said.append) == {1: 0.5, 2: 0.4, 4: 0.3}
-    assert len(said) == 3  # another update, and other views, of which a pack saves more or less
+        assert seconds_in_packs(replace(trial, **changes), 8, "cpu", 1, 2, messages.append) == {1: 0.5, 2: 0.4, 4: 0.3}
+    assert len(messages) == 3  # another optimiser and other views change what a pack costs
     packs_file(HERE).write_text("{")
     assert stored_packs(HERE) == ()
 
 
-def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
+def test_the_most_common_shape_is_measured_and_a_pack_of_one_measures_nothing(
     twelve: list[Trial], tmp_path: Path
 ) -> None:
     rare = replace(twelve[0], training={**twelve[0].training, "batch_size": 7})
     untrained = replace(twelve[0], method="untrained", training={})
-    asked, said = list[Trial](), list[str]()
+    measured, messages = list[Trial](), list[str]()
 
     def measure(trial: Trial, threads: int, most: int) -> dict[int, float]:
-        asked.append(trial)
+        measured.append(trial)
         assert most == 4  # of six that are alike, and then of three
         return {1: 1.0, 2: 0.4, 4: 0.9}
 
     todo = [untrained, rare, *twelve]
-    packed = with_best_pack(Surroundings(tmp_path, pack=4), todo, 2, measure, said.append)
-    assert packed == Surroundings(tmp_path, pack=2) and "2 trials" in said[0]
-    assert [trial.training["batch_size"] for trial in asked] == [twelve[0].training["batch_size"]]
-    assert with_best_pack(Surroundings(tmp_path), todo, 2, measure, said.append) == Surroundings(tmp_path)
-    assert with_best_pack(Surroundings(tmp_path, pack=4), [untrained, untrained], 2, measure, said.append).pack == 1
-    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve[:1], 2, measure, said.append).pack == 1
-    assert len(asked) == 1
+    packed = with_best_pack(Surroundings(tmp_path, pack=4), todo, 2, measure, messages.append)
+    assert packed == Surroundings(tmp_path, pack=2) and "2 trials" in messages[0]
+    assert [trial.training["batch_size"] for trial in measured] == [twelve[0].training["batch_size"]]
+    assert with_best_pack(Surroundings(tmp_path), todo, 2, measure, messages.append) == Surroundings(tmp_path)
+    assert with_best_pack(Surroundings(tmp_path, pack=4), [untrained, untrained], 2, measure, messages.append).pack == 1
+    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve[:1], 2, measure, messages.append).pack == 1
+    assert len(measured) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,21 +147,21 @@ def test_the_commonest_shape_is_measured_and_a_pack_of_one_measures_nothing(
         (1, 4),  # 1.0, .6, .4
     ],
 )
-def test_threads_are_those_by_which_the_sweep_ends_first(
+def test_the_number_of_threads_is_the_one_with_which_the_sweep_finishes_first(
     twelve: list[Trial], tmp_path: Path, trials: int, expected: int
 ) -> None:
-    said, asked = list[str](), list[int]()
+    messages, measured = list[str](), list[int]()
 
     def measure(trial: Trial, threads: int, most: int) -> dict[int, float]:
-        asked.append(threads)
+        measured.append(threads)
         assert most == 1
         return {1: {1: 1.0, 2: 0.6, 4: 0.4}[threads], 2: 0.1}
 
     fitted = with_best_threads(
-        Surroundings(tmp_path), twelve[:trials], 5, lambda threads: min(trials, 4 // threads), measure, said.append
+        Surroundings(tmp_path), twelve[:trials], 5, lambda threads: min(trials, 4 // threads), measure, messages.append
     )
-    assert fitted == Surroundings(tmp_path, threads=expected) and asked == [1, 2, 4]
-    assert said == [f"{expected} thread{'s' * (expected > 1)} per trial, with which the sweep ends soonest"]
+    assert fitted == Surroundings(tmp_path, threads=expected) and measured == [1, 2, 4]
+    assert messages == [f"{expected} thread{'s' * (expected > 1)} per trial, with which the sweep ends soonest"]
 
 
 def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: list[Trial], tmp_path: Path) -> None:
@@ -170,41 +170,40 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
             raise BrokenProcessPool("a process died")
         return {1: 1.0 - 0.004 * threads}
 
-    said = list[str]()
-    fitted = with_best_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, said.append)
-    assert fitted.threads == 1 and said[0] == "4 threads per trial could not be measured: a process died"
+    messages = list[str]()
+    fitted = with_best_threads(Surroundings(tmp_path), twelve[:1], 4, lambda threads: 1, measure, messages.append)
+    assert fitted.threads == 1 and messages[0] == "4 threads per trial could not be measured: a process died"
 
     def dies(trial: Trial, threads: int, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
-    said.clear()
+    messages.clear()
     as_asked = Surroundings(tmp_path, threads=2)
-    assert with_best_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, said.append) == as_asked
-    assert [line.partition(":")[0][2:] for line in said] == ["threads per trial could not be measured"] * 2
+    assert with_best_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, messages.append) == as_asked
+    assert [line.partition(":")[0][2:] for line in messages] == ["threads per trial could not be measured"] * 2
     untrained = replace(twelve[0], method="untrained", training={})
-    assert (
-        with_best_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, said.append).threads == 1
-    )
+    unchanged = with_best_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, messages.append)
+    assert unchanged.threads == 1
 
 
 def test_trials_run_alone_where_packs_cannot_be_measured(twelve: list[Trial], tmp_path: Path) -> None:
-    said = list[str]()
+    messages = list[str]()
 
     def dies(trial: Trial, threads: int, most: int) -> dict[int, float]:
         raise BrokenProcessPool("a process died")
 
-    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, said.append).pack == 1
-    assert said[0] == "packs could not be measured: a process died"
+    assert with_best_pack(Surroundings(tmp_path, pack=4), twelve, 2, dies, messages.append).pack == 1
+    assert messages[0] == "packs could not be measured: a process died"
 
 
-def test_what_no_memory_was_left_to_measure_is_not_stored(
+def test_nothing_is_stored_if_there_was_no_memory_to_measure(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(pack_size, "ProcessPoolExecutor", lambda *given: ThreadPoolExecutor(1))
     monkeypatch.setattr(pack_size, "measured_packs", lambda *given: {})
     with pytest.raises(RuntimeError, match="no memory for one trial"):
-        seconds_in_packs(twelve[0], 8, "cpu", 1, 4, lambda said: None)
+        seconds_in_packs(twelve[0], 8, "cpu", 1, 4, lambda text: None)
     assert stored_packs(HERE) == ()
 
 
@@ -230,7 +229,7 @@ def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: 
     ("seconds", "measured"),
     [
         ((1.0, 0.6, 0.5, 0.499, 0.498), 5),
-        ((1.0, 1.1, 0.9, 0.91, 0.92), 5),  # one that gains nothing may be a disturbed one
+        ((1.0, 1.1, 0.9, 0.91, 0.92), 5),  # a single size without gain may have been disturbed
         ((1.0, 0.995, 0.999, 0.1, 0.1), 3),
         ((1.0, 0.8, 0.9, 0.85, 0.1), 4),
     ],
@@ -238,22 +237,22 @@ def test_sizes_are_measured_until_memory_ends(twelve: list[Trial], monkeypatch: 
 def test_sizes_are_measured_until_two_in_a_row_gain_nothing(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], measured: int
 ) -> None:
-    asked: list[int] = []
+    packs: list[int] = []
 
     def step(trial: Trial, image_size: int, device: object, for_seconds: float, pack: int, meet: object) -> float:
-        asked.append(pack)
-        return seconds[pack_size.SIZES.index(pack)] * (1.0 if pack in asked[:-1] else 1.001)
+        packs.append(pack)
+        return seconds[pack_size.SIZES.index(pack)] * (1.0 if pack in packs[:-1] else 1.001)
 
     monkeypatch.setattr("twinbench.harness.performance.step_timer.seconds_per_step", step)
     sizes = list(pack_size.SIZES[:measured])
     assert measured_packs(twelve[0], 8, "cpu", 1) == dict(zip(sizes, seconds, strict=False))
-    assert asked == sizes * pack_size.ROUNDS
+    assert packs == sizes * pack_size.ROUNDS
 
 
-def test_processes_that_measure_beside_each_other_are_timed_at_once_until_one_of_them_is_done(
+def test_concurrent_measurements_are_timed_at_once_until_the_first_process_is_done(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One builds ten times as long as the other, and has no memory for packs of two."""
+    """One process needs ten times as long to build its trainings, and has no memory for packs of two."""
     met: dict[str, list[float]] = {"slow": [], "fast": []}
     built: dict[str, float] = {}
 
@@ -275,20 +274,23 @@ def test_processes_that_measure_beside_each_other_are_timed_at_once_until_one_of
     slow.start()
     assert measured_packs(twelve[0], 8, "cpu", 1, 2) == {1: 1.0, 2: 0.5}
     slow.join(timeout=10)
-    assert not slow.is_alive() and (len(met["slow"]), len(met["fast"])) == (2, 3)  # a second round is not made alone
+    assert not slow.is_alive() and (len(met["slow"]), len(met["fast"])) == (
+        2,
+        3,
+    )  # no second round alone
     assert met["fast"][0] >= built["slow"] > built["fast"]
 
 
 @pytest.mark.parametrize(
     ("devices", "workers", "expected"),
     [
-        (("cuda:0",), 8, 8),  # all on the one that was asked for
+        (("cuda:0",), 8, 8),  # all on the only one
         (("cuda:0", "cuda:1") * 2, 2, 1),
         (("cuda:0", "cuda:1") * 2, None, 2),
         (("cpu",), 3, 3),
     ],
 )
-def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
+def test_packs_are_measured_by_as_many_processes_as_will_share_the_first_device(
     tiny_plan: Planner,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,31 +298,31 @@ def test_packs_are_measured_by_as_many_as_will_share_the_first_device(
     workers: int | None,
     expected: int,
 ) -> None:
-    asked: list[int] = []
+    processes: list[int] = []
 
-    def measured(*given: Any) -> dict[int, float]:
-        asked.append(given[-1])
-        raise KeyboardInterrupt  # that is all there is to see
+    def measure(*given: Any) -> dict[int, float]:
+        processes.append(given[-1])
+        raise KeyboardInterrupt  # the rest of the run does not matter
 
-    monkeypatch.setattr(local, "seconds_in_packs", measured)
+    monkeypatch.setattr(local, "seconds_in_packs", measure)
     planned = tiny_plan("methods=simclr", "baselines=false", "projector_width=[16, 32]")
     write_plan(tmp_path, planned)
     watch = ProgressBars(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
         launcher = LocalLauncher(devices, workers, measures_packs=True)
         launcher.run(planned, Surroundings(tmp_path, pack=2), watch)
-    assert asked == [expected]
+    assert processes == [expected]
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_while_others_wait_for_it_ends_their_measurement(twelve: list[Trial]) -> None:
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(pack_size.measured_concurrently, twelve[0], 8, "cpu", 1, 2, 4)
+        measurement = pool.submit(pack_size.measured_concurrently, twelve[0], 8, "cpu", 1, 2, 4)
         wait_until(lambda: len(multiprocessing.active_children()) == 2, "they do not start")
         time.sleep(1)
-        os.kill(max(child.pid or 0 for child in multiprocessing.active_children()), signal.SIGKILL)  # begun last
+        os.kill(max(child.pid or 0 for child in multiprocessing.active_children()), signal.SIGKILL)  # started last
         with pytest.raises(BrokenProcessPool):
-            told.result(timeout=pack_size.MEETING_SECONDS - 10)
+            measurement.result(timeout=pack_size.MEETING_SECONDS - 10)
 
 
 @pytest.mark.slow
@@ -328,26 +330,26 @@ def test_a_measured_pack_is_of_a_real_training_in_another_process(
     twelve: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path))
-    said: list[str] = []
-    seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, 2, said.append)
-    assert seconds[1] > 0 and set(seconds) <= set(pack_size.SIZES) and len(said) == 1
-    assert seconds_in_packs(twelve[0], 8, "cpu", 1, 2, said.append) == seconds and len(said) == 1
+    messages: list[str] = []
+    seconds = seconds_in_packs(twelve[0], 8, "cpu", 1, 2, messages.append)
+    assert seconds[1] > 0 and set(seconds) <= set(pack_size.SIZES) and len(messages) == 1
+    assert seconds_in_packs(twelve[0], 8, "cpu", 1, 2, messages.append) == seconds and len(messages) == 1
 
 
 @pytest.mark.slow
-def test_a_run_measures_threads_and_packs_and_trains_by_them(
+def test_a_run_trains_with_the_threads_and_packs_that_it_measured(
     tiny_plan: Planner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     planned, folder = tiny_plan("baselines=false", "seeds=[0]"), tmp_path / "run"
     write_plan(folder, planned)
-    told = io.StringIO()
-    watch = ProgressBars(folder, planned.axes, planned.trials, Console(file=told, width=200))
+    printed = io.StringIO()
+    watch = ProgressBars(folder, planned.axes, planned.trials, Console(file=printed, width=200))
     launcher = LocalLauncher(("cpu",), measures_packs=True, measures_threads=True)
     outcome = launcher.run(planned, Surroundings(folder, pack=4), watch)
     assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped
-    threads = int(re.search(r"(\d+) threads? per trial, with which the sweep ends soonest", told.getvalue())[1])  # type: ignore[index]
-    pack = int(re.search(r"at most (\d+) trials take turns", told.getvalue())[1])  # type: ignore[index]
+    threads = int(re.search(r"(\d+) threads? per trial, with which the sweep ends soonest", printed.getvalue())[1])  # type: ignore[index]
+    pack = int(re.search(r"at most (\d+) trials take turns", printed.getvalue())[1])  # type: ignore[index]
     ran = [read_record(file)["circumstance"] for file in record_files(folder)]
     assert {one["threads"] for one in ran} == {threads} and max(one["pack"] for one in ran) <= pack
     measured = {one.processes for count in (1, 2) for one in stored_packs(this_machine("cpu", count))}
