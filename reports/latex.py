@@ -1,4 +1,4 @@
-"""Text for LaTeX with every name escaped, and tables of sentences, which need \\usepackage{booktabs,longtable}."""
+"""Escape text for LaTeX, and write tables of sentences, which need \\usepackage{booktabs,longtable}."""
 
 import re
 import unicodedata
@@ -17,12 +17,12 @@ _ESCAPES = {
     "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "<": r"\textless{}",  # in the default encoding < and > come out as Spanish punctuation
+    "<": r"\textless{}",  # in the default encoding, < and > print as Spanish punctuation
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedblright{}",
     "`": r"\textasciigrave{}",
-    "[": "{[}",  # at the beginning of a row it would be an argument of the line break before it
+    "[": "{[}",  # at the start of a row it would be an argument of the line break before it
     "]": "{]}",
     "*": "{*}",
     "–": "--",
@@ -36,17 +36,19 @@ _ESCAPES = {
 
 
 def escape(text: str) -> str:
-    """`text` as LaTeX prints it. What pdfLaTeX's default fonts lack is spelled by its code point, never dropped."""
-    parts = re.split("(?<=-)(?=-)", text)  # two hyphens side by side would become a dash
+    """Return LaTeX that prints `text`. A character that pdfLaTeX's default fonts lack is printed as its code point."""
+    parts = re.split("(?<=-)(?=-)", text)  # two adjacent hyphens would print as a dash
     return "{}".join("".join(_ESCAPES.get(character) or _spell(character) for character in part) for part in parts)
 
 
-LONGEST = 20.0  # digits' widths of a word that stays whole in a text of a column's width
+LONGEST = 20.0  # longer words may be broken; in widths of a digit
 
 
 def breakable(text: str, longest: float = LONGEST) -> str:
-    """`text` escaped, with places to break in each word that is longer, in digits' widths: behind what is no letter,
-    other than a decimal point, and within what is still too long. No hyphen marks them: it would read as the name's.
+    """Return `text` escaped, with allowed line breaks in words longer than `longest` widths of a digit.
+
+    A word may break after any character that is neither a letter nor a decimal point, and anywhere in a part that is
+    still too long. Breaks have no hyphen, which would look like part of the name.
     """
     return "".join(_broken(word, longest) if length(word) > longest else escape(word) for word in re.split("( )", text))
 
@@ -58,7 +60,7 @@ def _broken(word: str, longest: float) -> str:
 
 
 def length(text: str) -> float:
-    """How wide `text` is set, in digits' widths: roughly, and rather too much."""
+    """Return the approximate printed width of `text` in widths of a digit, rather too large than too small."""
     return sum(map(_width, text))
 
 
@@ -75,10 +77,10 @@ def table(
     notes: Sequence[str],
     widths: Mapping[str, float],
 ) -> str:
-    """Return a `longtable`, which LaTeX breaks over pages and whose head stands on each of them.
+    """Return a `longtable`, which LaTeX breaks over pages, with the head on each page.
 
-    `widths` gives each column's share of the line's width; cells are broken into lines. The notes stand below the last
-    row. The longtable package works in one-column text alone, which the comment above the table says.
+    `widths`: each column's fraction of the line width. `notes` are printed below the last row. The longtable package
+    works only in one-column text, which the comment above the table says.
     """
     columns = [str(column) for column in frame.columns]
     head = [r"\toprule", " & ".join(escape(column) for column in columns) + r" \\", r"\midrule"]
@@ -110,19 +112,19 @@ def table(
 
 
 def _column(width: float) -> str:
-    """Without the room that LaTeX leaves before and after it, which the shares do not count; 0.9 em between columns."""
+    """Return a column without LaTeX's own padding, which `widths` does not include, and 0.9 em after it."""
     return rf"@{{}}p{{{width}\linewidth}}@{{\hspace{{0.9em}}}}"
 
 
 def _cell(value: object) -> str:
-    """Narrow columns are set ragged: LaTeX would stretch three words over a line. The row ends in what that allows."""
+    """Return a cell set ragged right: in a narrow column, LaTeX would stretch a few words over the whole line."""
     return rf"\raggedright {escape(str(value))}"
 
 
 def _spell(character: str) -> str:
     if " " <= character <= "~":
         return character
-    # Latin letters with accents are in the fonts that LaTeX loads by default; the four of Icelandic are not.
+    # LaTeX's default fonts have the accented Latin letters, but not the four Icelandic ones.
     if "À" <= character <= "ÿ" and unicodedata.category(character) in ("Lu", "Ll") and character not in "ÐðÞþ":
         return character
     return f"{{[}}U+{ord(character):04X}{{]}}"
