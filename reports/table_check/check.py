@@ -1,7 +1,7 @@
 """Check the numbers of printed tables against the records of run folders.
 
 Each number is looked up by its row, its column and the caption (labels.py, lookups.py), compared at its printed
-digits with the recorded number (recorded.py, explanations.py), and gets one verdict (verdicts.py):
+digits with the recorded number (matching.py, recorded.py), and gets one verdict (verdicts.py, explanations.py):
 
     traced                  it equals the recorded number; `evidence` has cell, trials and an SQL query for it
     rounded wrongly         it is truncated, or off by one in its last decimal

@@ -1,15 +1,12 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
 from twinbench.reports.table_check.explanations import (
     cell_text,
     chosen_on_test_reason,
-    fitting_scale,
-    is_in_scope,
     nearest_candidate,
     no_cell_reason,
     other_row_reason,
@@ -20,6 +17,7 @@ from twinbench.reports.table_check.explanations import (
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of
 from twinbench.reports.table_check.lookups import Lookup, lookups
+from twinbench.reports.table_check.matching import NO_MATCH, CellMatcher, Match
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
@@ -35,27 +33,9 @@ from twinbench.reports.table_check.recorded import (
 from twinbench.reports.tables.cells import SELECTED_BY
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 
-Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
-
-
-@dataclass(frozen=True)
-class _Match:
-    """The recorded number, times `scale`, or the published value that a printed number was compared with.
-
-    `elsewhere`: it was recorded under another protocol or dataset than the table names.
-    """
-
-    candidate: Candidate | None = None
-    scale: int = 1
-    published: PublishedValue | None = None
-    elsewhere: bool = False
-
-
-_NO_MATCH = _Match()
-
 
 class TableChecker:
-    """Checks one table: collects what each number may be, finds the table's protocol, then judges each number."""
+    """Checks one table: finds the cells that match each number's labels, then judges the number."""
 
     def __init__(
         self,
@@ -68,19 +48,17 @@ class TableChecker:
         self.file, self.table, self.vocabulary = file, table, vocabulary
         self.recorded, self.published = recorded, published
         self.lookups = [self._of_one_trial(lookup) for lookup in lookups(table, vocabulary)]
-        self.home: Key | None = None  # the protocol and dataset of most numbers of the table
-        self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: how many numbers of the row the cell has
+        self.cells = CellMatcher(recorded, self.lookups)
 
     def check(self) -> list[CheckedNumber]:
         """Return every number of the table, in order, then the number of seeds that the caption gives."""
-        self._vote()
         checked: list[CheckedNumber] = []
         previous: tuple[int, int, int] | None = None
-        preceding = _NO_MATCH  # the match of the value before a ± in the same cell
+        preceding = NO_MATCH  # the match of the value before a ± in the same cell
         for lookup in self.lookups:
             position = (lookup.row_number, lookup.column_number, lookup.number.part)
             if position != previous:
-                previous, preceding = position, _NO_MATCH
+                previous, preceding = position, NO_MATCH
             number, match = self._judge(lookup, preceding)
             preceding = match if lookup.number.role == "value" else preceding
             checked.append(number)
@@ -91,76 +69,19 @@ class TableChecker:
         seeds = [self.recorded.seeds[one] for one in lookup.ids if one in self.recorded.seeds]
         return replace(lookup, statistic=f"seed {seeds[0]}") if seeds and lookup.statistic == "mean" else lookup
 
-    # The cells that match a number's labels -------------------------------------------------------------------------
-
-    def _vote(self) -> None:
-        """Find the protocol of most numbers, and count the numbers of each row that each cell has."""
-        keys: Counter[Key] = Counter()
-        for lookup in self.lookups:
-            if lookup.problem or lookup.number.role != "value":
-                continue
-            fitting = [found.candidate for pair in self._pairs(lookup) for found in self._fits(lookup, pair)]
-            keys.update({candidate.run_section.key for candidate in fitting if candidate})
-            self.votes.update(
-                {(lookup.row_number, candidate.cell.cell_id) for candidate in fitting if candidate and candidate.cell}
-            )
-        sizes = Counter(
-            {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
-        )
-        self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
-
-    def _pairs(self, lookup: Lookup) -> list[Pair]:
-        """Return the cells that match the labels, under any protocol. A caption's settings apply if a cell has them."""
-        settings = lookup.settings
-        pairs = self.recorded.cells(self._methods(lookup), lookup.version, settings, lookup.ids)
-        named = {name for names, _ in settings for name in names}
-        for one in lookup.of_caption:
-            with_setting = self.recorded.cells(self._methods(lookup), lookup.version, (*settings, one), lookup.ids)
-            if with_setting and not named & set(one[0]):
-                pairs, settings = with_setting, (*settings, one)
-        return pairs
-
-    def _pairs_in_scope(self, lookup: Lookup) -> list[Pair]:
-        """Return the matching cells under the protocol and dataset of the number."""
-        keys = self._keys(lookup)
-        return [pair for pair in self._pairs(lookup) if pair[0].key in keys]
-
-    def _methods(self, lookup: Lookup) -> frozenset[str]:
-        return lookup.methods or frozenset(self.recorded.by_method if lookup.ids else ())
-
-    def _keys(self, lookup: Lookup) -> set[Key]:
-        if lookup.scope is None and self.home is not None:
-            return {self.home}
-        return {run_section.key for run_section in self.recorded.run_sections if is_in_scope(lookup, run_section)}
-
-    def _fits(self, lookup: Lookup, pair: Pair) -> list[_Match]:
-        """Return the numbers of the cell that match the labels and equal the printed number."""
-        found = []
-        for metric in lookup.metrics:
-            candidate = self.recorded.candidate(pair, metric, lookup.split, lookup.statistic)
-            if candidate is not None and (scale := fitting_scale(lookup, candidate)):
-                found.append(_Match(candidate, scale))
-        return found
-
-    def _most_likely(self, lookup: Lookup, pairs: Sequence[Pair]) -> Pair:
-        """Return the cell with most numbers of the row, then the best on validation, if several match."""
-        chosen = self.recorded.chosen(pairs)[1].cell_id
-        votes = {pair[1].cell_id: self.votes[lookup.row_number, pair[1].cell_id] for pair in pairs}
-        return max(pairs, key=lambda pair: (votes[pair[1].cell_id], pair[1].cell_id == chosen, pair[1].cell_id))
-
     # Verdicts -------------------------------------------------------------------------------------------------------
 
-    def _judge(self, lookup: Lookup, preceding: _Match) -> tuple[CheckedNumber, _Match]:
+    def _judge(self, lookup: Lookup, preceding: Match) -> tuple[CheckedNumber, Match]:
         """Return the verdict, and the match that a spread or count after the number is compared with."""
         if lookup.problem:
-            return self._result(lookup, "untraceable", lookup.problem), _NO_MATCH
+            return self._result(lookup, "untraceable", lookup.problem), NO_MATCH
         if lookup.number.role == "value":
             return self._value(lookup)
         if lookup.statistic == "provenance":
             (((name,), text),) = lookup.settings
             return self._count_or_cost(
                 lookup, [provenance_count(run_section, name, text) for run_section in self.recorded.run_sections]
-            ), _NO_MATCH
+            ), NO_MATCH
         if lookup.statistic in ("candidates", *COSTS):
             labels = [
                 (run_section, label)
@@ -168,12 +89,12 @@ class TableChecker:
                 for label in run_section.section.methods
             ]
             candidates = [count_or_cost(*one, lookup.statistic) for one in labels if self._is_labelled(lookup, *one)]
-            return self._count_or_cost(lookup, candidates), _NO_MATCH
+            return self._count_or_cost(lookup, candidates), NO_MATCH
         if lookup.statistic.startswith("seeds "):
-            return self._seed_count(lookup), _NO_MATCH
+            return self._seed_count(lookup), NO_MATCH
         if preceding.published is not None:
-            return self._published_spread(lookup, preceding.published, preceding.scale), _NO_MATCH
-        return self._spread_or_count(lookup, preceding), _NO_MATCH
+            return self._published_spread(lookup, preceding.published, preceding.scale), NO_MATCH
+        return self._spread_or_count(lookup, preceding), NO_MATCH
 
     def _is_labelled(self, lookup: Lookup, run_section: RunSection, label: str) -> bool:
         first = run_section.section.methods[label][0]
@@ -181,7 +102,7 @@ class TableChecker:
 
     def _count_or_cost(self, lookup: Lookup, candidates: Sequence[Candidate]) -> CheckedNumber:
         """Judge a count or a cost, which has one value under each protocol."""
-        keys = self._keys(lookup)
+        keys = self.cells.keys(lookup)
         here = [candidate for candidate in candidates if candidate.run_section.key in keys] or list(candidates)
         if not here:
             return self._result(lookup, "untraceable", f"no record belongs to {lookup.row!r}")
@@ -189,19 +110,19 @@ class TableChecker:
         return self._compare(lookup, expected)
 
     def _seed_count(self, lookup: Lookup) -> CheckedNumber:
-        pairs = self._pairs_in_scope(lookup)
+        pairs = self.cells.pairs_in_scope(lookup)
         if not pairs:
-            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
-        return self._compare(lookup, seed_count(self._most_likely(lookup, pairs), lookup.statistic))
+            return self._no_cell(lookup)
+        return self._compare(lookup, seed_count(self.cells.most_likely(lookup, pairs), lookup.statistic))
 
-    def _spread_or_count(self, lookup: Lookup, preceding: _Match) -> CheckedNumber:
+    def _spread_or_count(self, lookup: Lookup, preceding: Match) -> CheckedNumber:
         """Judge what follows a value in its cell: a half width, the ends of an interval, the number of seeds."""
         role = lookup.number.role
         preceding = preceding if preceding.candidate else self._unprinted_mean(lookup)
         of = preceding.candidate
         lookup = replace(lookup, statistic={"spread": lookup.spread, "count": "n"}.get(role, role))
         if of is None or of.cell is None:
-            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
+            return self._no_cell(lookup)
         expected = self.recorded.candidate((of.run_section, of.cell), of.metric, of.split, lookup.statistic)
         if expected is None:
             return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
@@ -217,36 +138,36 @@ class TableChecker:
                     return self._wrong(lookup, expected, scale, f"is the {other}, not the {expected}")
         return self._compare(lookup, expected, scale)
 
-    def _unprinted_mean(self, lookup: Lookup) -> _Match:
+    def _unprinted_mean(self, lookup: Lookup) -> Match:
         """Return the mean that the labels name, for a spread or an interval printed without its value."""
-        here = self._pairs_in_scope(lookup)
+        here = self.cells.pairs_in_scope(lookup)
         if not here:
-            return _NO_MATCH
+            return NO_MATCH
         of_mean = replace(lookup, statistic="mean")
-        mean = nearest_candidate(of_mean, self.recorded, self._most_likely(lookup, here))
-        return _Match(mean, 100 if mean and 100 in scales(lookup, mean.metric) else 1)
+        mean = nearest_candidate(of_mean, self.recorded, self.cells.most_likely(lookup, here))
+        return Match(mean, 100 if mean and 100 in scales(lookup, mean.metric) else 1)
 
     def _published_spread(self, lookup: Lookup, row: PublishedValue, scale: int) -> CheckedNumber:
         if lookup.number.role == "spread" and row.spread is not None and off_by(lookup.number, row.spread, scale) == 0:
             return self._result(lookup, "reported", "is published with the value before it")
         return self._result(lookup, "untraceable", "is not published with the value before it")
 
-    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, _Match]:
+    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match]:
         """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
-        here = self._pairs_in_scope(lookup)
-        fits = _by_cell(found for pair in here for found in self._fits(lookup, pair))
+        here = self.cells.pairs_in_scope(lookup)
+        fits = _by_cell(found for pair in here for found in self.cells.fits(lookup, pair))
         if fits:
             return self._fitting(lookup, here, fits)
-        expected = nearest_candidate(lookup, self.recorded, self._most_likely(lookup, here)) if here else None
+        expected = nearest_candidate(lookup, self.recorded, self.cells.most_likely(lookup, here)) if here else None
         if expected is not None:
             scale = scales(lookup, expected.metric)[0]
             also = same_cell_reason(lookup, self.recorded, expected)
             if off_by(lookup.number, expected.exact, scale) == 1:
                 one = self._compare(lookup, expected, scale)
-                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), _Match(expected, scale)
+                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), Match(expected, scale)
             if also:
-                return self._wrong(lookup, expected, scale, also), _Match(expected, scale)
-        elsewhere = self._elsewhere(lookup)
+                return self._wrong(lookup, expected, scale, also), Match(expected, scale)
+        elsewhere = self.cells.elsewhere(lookup)
         if elsewhere is not None:
             return self._from_another_protocol(lookup, elsewhere, expected), elsewhere
         datasets = (
@@ -256,12 +177,12 @@ class TableChecker:
         if published:
             return self._reported(lookup, published)
         if expected is None:
-            return self._without_value(lookup, here), _NO_MATCH
-        return self._unexplained(lookup, here, expected), _Match(expected, scales(lookup, expected.metric)[0])
+            return self._without_value(lookup, here), NO_MATCH
+        return self._unexplained(lookup, here, expected), Match(expected, scales(lookup, expected.metric)[0])
 
-    def _fitting(self, lookup: Lookup, here: Sequence[Pair], fits: Sequence[_Match]) -> tuple[CheckedNumber, _Match]:
+    def _fitting(self, lookup: Lookup, here: Sequence[Pair], fits: Sequence[Match]) -> tuple[CheckedNumber, Match]:
         """Judge a number that at least one matching cell has; prefer the cell that is best on validation."""
-        chosen, likely = self.recorded.chosen(here), self._most_likely(lookup, here)
+        chosen, likely = self.recorded.chosen(here), self.cells.most_likely(lookup, here)
         by_id = {found.candidate.cell.cell_id: found for found in fits if found.candidate and found.candidate.cell}
         ids = [pair[1].cell_id for pair in (chosen, likely) if pair[1].cell_id in by_id] or list(by_id)
         found, is_chosen = by_id[ids[0]], ids[0] == chosen[1].cell_id
@@ -271,7 +192,7 @@ class TableChecker:
         if expected is not None and not is_chosen and not lookup.unknown:
             reason = chosen_on_test_reason(self.recorded, here, candidate, expected)
             if reason:
-                return self._wrong(lookup, expected, found.scale, reason), _Match(expected, found.scale)
+                return self._wrong(lookup, expected, found.scale, reason), Match(expected, found.scale)
         reason, count = str(candidate), len({pair[1].cell_id for pair in here})
         if count > 1:
             which = "this one" if is_chosen else "another"
@@ -280,18 +201,7 @@ class TableChecker:
         one = self._with_evidence(lookup, "traced", reason, candidate, found.scale)
         return replace(one, ambiguous=tuple(cell_text(self.recorded, other) for other in also)), found
 
-    def _elsewhere(self, lookup: Lookup) -> _Match | None:
-        """Return a match under another protocol: in a cell that matches the labels, else in the selected cell."""
-        keys, pairs = self._keys(lookup), self._pairs(lookup)
-        other_pairs = [pair for pair in pairs if pair[0].key not in keys]
-        if not other_pairs and (pairs or not lookup.settings):
-            of_method = self.recorded.cells(self._methods(lookup), lookup.version)
-            for key in sorted({pair[0].key for pair in of_method} - keys):
-                other_pairs.append(self.recorded.chosen([pair for pair in of_method if pair[0].key == key]))
-        fits = [found for pair in other_pairs for found in self._fits(lookup, pair)]
-        return replace(fits[0], elsewhere=True) if fits else None
-
-    def _from_another_protocol(self, lookup: Lookup, found: _Match, expected: Candidate | None) -> CheckedNumber:
+    def _from_another_protocol(self, lookup: Lookup, found: Match, expected: Candidate | None) -> CheckedNumber:
         assert found.candidate is not None
         section = found.candidate.run_section.section
         dataset = f"dataset {dataset_of(section) or 'unnamed'} ({section.dataset_fingerprint[:19]})"
@@ -302,17 +212,17 @@ class TableChecker:
 
     def _reported(
         self, lookup: Lookup, published: Sequence[tuple[PublishedTable, PublishedValue, int]]
-    ) -> tuple[CheckedNumber, _Match]:
+    ) -> tuple[CheckedNumber, Match]:
         sources = list(dict.fromkeys(f"{table.name} ({row.dataset}; {table.source})" for table, row, _ in published))
         one = self._result(lookup, "reported", f"is not measured but published: {sources[0]}")
         _, row, scale = published[0]
-        return replace(one, ambiguous=tuple(sources[1:])), _Match(published=row, scale=scale)
+        return replace(one, ambiguous=tuple(sources[1:])), Match(published=row, scale=scale)
 
     def _without_value(self, lookup: Lookup, here: Sequence[Pair]) -> CheckedNumber:
         """Judge a number of a kind that was not measured on the matching cell, or that no cell matches."""
         if not here:
-            return self._result(lookup, "untraceable", no_cell_reason(lookup, self.recorded, self._methods(lookup)))
-        pair = self._most_likely(lookup, here)
+            return self._no_cell(lookup)
+        pair = self.cells.most_likely(lookup, here)
         name, cell = self.recorded.name(pair), pair[1]
         statistic = f"{lookup.statistic} of {' or '.join(lookup.metrics)} on {lookup.split}"
         if cell.done == 0:
@@ -353,6 +263,10 @@ class TableChecker:
         start = (self.file, lookup.line, self.table.number, lookup.row, lookup.column, lookup.number.text)
         return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason)
 
+    def _no_cell(self, lookup: Lookup) -> CheckedNumber:
+        reason = no_cell_reason(lookup, self.recorded, self.cells.methods(lookup))
+        return self._result(lookup, "untraceable", reason)
+
     def _with_evidence(
         self, lookup: Lookup, verdict: Verdict, reason: str, candidate: Candidate, scale: int
     ) -> CheckedNumber:
@@ -379,7 +293,7 @@ class TableChecker:
         return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
 
 
-def _by_cell(found: Iterable[_Match]) -> list[_Match]:
+def _by_cell(found: Iterable[Match]) -> list[Match]:
     """Return one match for each cell and metric: two folders may contain the same records."""
     return list(
         {(f.candidate.cell.cell_id, f.candidate.metric): f for f in found if f.candidate and f.candidate.cell}.values()
