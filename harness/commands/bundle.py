@@ -27,7 +27,8 @@ def bundle(
 ) -> None:
     """Write one archive for reviewers: records, protocols, claims, declarations, attempts, tables, and all digests."""
     from twinbench.reports.verification.levels import rendered
-    from twinbench.results.bundles.write import SUFFIX, write_bundle
+    from twinbench.results.bundles.members import SUFFIX
+    from twinbench.results.bundles.write import write_bundle
 
     whole = folder.resolve()
     bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from twinbench.results.bundles.write import blacked_out
+from twinbench.results.bundles.redaction import redacted
 from twinbench.results.record import WITHHELD
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def as_given(context: "typer.Context") -> str:
 
 def _words(parameter: Any, value: Any) -> Iterator[str]:
     if parameter.param_type_name == "argument":
-        yield str(blacked_out(str(value)))
+        yield redacted(str(value))
         return
     for one in value if parameter.multiple else [value]:
         yield max(parameter.opts, key=len)
@@ -59,4 +59,4 @@ def _public(name: str, value: str) -> str:
     if name in ("slurm", "ray"):
         key, _, _ = value.partition("=")
         value = value if key.partition(".")[0] in HARMLESS else f"{key}={WITHHELD}"
-    return str(blacked_out(value))  # whatever else looks like a secret, such as an address with a password in it
+    return redacted(value)  # whatever else looks like a secret, such as an address with a password in it

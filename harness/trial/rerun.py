@@ -17,7 +17,7 @@ from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.integrity import Level, judged, not_run
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.write import printable
+from twinbench.results.bundles.members import printable
 from twinbench.results.code_hash import is_same_code
 from twinbench.results.record import COMPUTED_WITH, Record, Result, read_artefact, read_record, record_path
 from twinbench.sweeps.errors import InvalidInput, Mistake

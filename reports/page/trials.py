@@ -14,7 +14,7 @@ from typing import Any
 from twinbench.reports.figures.panels import short
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
 from twinbench.reports.tables.frames import PROVENANCE
-from twinbench.results.bundles.write import blacked_out
+from twinbench.results.bundles.redaction import redacted
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
 CURVE_POINTS = 200_000  # in all curves of a page together, about 2 MB at most
@@ -47,7 +47,7 @@ def _log_tail(folder: Path) -> str:
     except OSError:
         return ""
     lines = text.splitlines()[-LOG_LINES:]
-    return str(blacked_out("\n".join(lines)))  # pages are shared more freely than logs
+    return redacted("\n".join(lines))  # pages are shared more freely than logs
 
 
 def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: float = 1.0) -> dict[str, Any]:

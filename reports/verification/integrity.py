@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from twinbench.reports.claims.attempts import Attempt, attempt_conflicts
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
 from twinbench.results.bundles.contents import Contents
+from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, BundledAttempt, printable
 from twinbench.results.bundles.read import Unpacked
-from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, BundledAttempt, printable
 from twinbench.results.plan import is_carried_protocol
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, STATUSES, Record, references
 from twinbench.sweeps.deviations import Deviation, deviate

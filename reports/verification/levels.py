@@ -14,8 +14,9 @@ from pathlib import Path
 from twinbench.reports.claims.copied_seeds import Outputs
 from twinbench.reports.verification.integrity import Level, judged
 from twinbench.results.bundles.contents import Contents
+from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS, printable
 from twinbench.results.bundles.read import Unpacked, read_json
-from twinbench.results.bundles.write import PAGE_DIGEST, TABLES, VERDICTS, place_attempts, printable, rendered_with
+from twinbench.results.bundles.write import place_attempts, rendered_with
 from twinbench.results.record import Result
 from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 

@@ -1,23 +1,26 @@
-"""What a bundle says of plan, records, protocols and attempts: read with suspicion, so that later code needs none."""
+"""Read the plan, records, protocols and attempts of an unpacked bundle, and check them, so that later code can trust
+their types.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, BundledAttempt, json_bytes
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
-from twinbench.results.bundles.write import ATTEMPTS, ENVIRONMENT, BundledAttempt, environment, json_bytes
+from twinbench.results.bundles.write import environment
 from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, TornRecord, parse_record
 
-MOST_KEPT = 15_000_000  # values of all JSON that is kept while a bundle is verified
+MOST_KEPT = 15_000_000  # values in all JSON that is kept in memory while a bundle is verified
 
 _ATTEMPT = get_type_hints(BundledAttempt)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An unpacked bundle, and what could be read of it. `faults` names every member that could not."""
+    """An unpacked bundle and its checked content. `faults` names every member that could not be read."""
 
     unpacked: Unpacked
     plan: PlanFile | None
@@ -28,17 +31,17 @@ class Contents:
 
     @property
     def planned(self) -> dict[str, PlannedTrial]:
-        """The plan's trials by id."""
+        """Return the plan's trials by id."""
         return {trial.trial_id: trial for trial in self.plan.trials} if self.plan else {}
 
     @property
     def all_attempts(self) -> list[BundledAttempt]:
-        """All attempts at all trials."""
+        """Return all attempts at all trials."""
         return [attempt for attempts in self.attempts.values() for attempt in attempts]
 
 
 def read_contents(unpacked: Unpacked) -> Contents:
-    """All that the bundle's JSON says. What is wrong with a member is told in `faults`, and the member left out."""
+    """Read all JSON of the bundle. A member with a problem is left out and named in `faults`."""
     faults: list[str] = []
     read = _all_json(unpacked, faults)
     records = _records(unpacked, read, faults)
@@ -47,12 +50,12 @@ def read_contents(unpacked: Unpacked) -> Contents:
         try:
             plan = checked_plan(read[PLAN])
         except BrokenPlan as error:
-            faults.append(f"{PLAN}: is not a plan: {error}")
+            faults.append(f"{PLAN}: not a plan: {error}")
     if ATTEMPTS in read and (problem := _attempts_problem(attempts)):
-        faults.append(f"{ATTEMPTS}: is no list of attempts: {problem}")
+        faults.append(f"{ATTEMPTS}: not a list of attempts: {problem}")
         attempts = []
     if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
-        faults.append(f"{ENVIRONMENT}: is not what the records say of code, versions and devices")
+        faults.append(f"{ENVIRONMENT}: differs from the code, versions and devices in the records")
     by_trial: dict[str, list[BundledAttempt]] = defaultdict(list)
     for attempt in attempts:
         by_trial[attempt["trial_id"]].append(attempt)
@@ -61,7 +64,7 @@ def read_contents(unpacked: Unpacked) -> Contents:
 
 
 def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
-    """By member. Of curves, which nobody asks for here, only whether they are JSON is looked at."""
+    """Return content by member. Curves are not used here, so they are only checked to be JSON."""
     read: dict[str, Any] = {}
     kept = 0
     for name in unpacked.found:
@@ -71,10 +74,10 @@ def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
         is_kept = not name.startswith(f"{ARTEFACTS}/")
         try:
             if is_kept and (kept := kept + count_values(data)) > MOST_KEPT:
-                raise ValueError(f"all members together may hold more than {MOST_KEPT:,} values")
+                raise ValueError(f"all members together hold more than {MOST_KEPT:,} values")
             content = read_json(data)
         except ValueError as error:
-            faults.append(f"{name}: is not JSON that is taken: {error}")
+            faults.append(f"{name}: cannot be read as JSON: {error}")
         else:
             read |= {name: content} if is_kept else {}
     return read
@@ -94,17 +97,18 @@ def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> 
 
 def _attempts_problem(attempts: object) -> str:
     if not isinstance(attempts, list):
-        return "it is none"
+        return "not a list"
     for place, attempt in enumerate(attempts):
         if problem := _kind_problem(attempt, _ATTEMPT, str(place)):
             return problem
-        # Attempts become files of that name.
+        # The id becomes the name of a folder.
         if not (len(attempt["trial_id"]) == 16 and set(attempt["trial_id"]) <= set("0123456789abcdef")):
-            return f"{place} is of no trial"
+            return f"{place}.trial_id: not the id of a trial"
     return ""
 
 
 def _kind_problem(table: object, wanted: Mapping[str, type], where: str) -> str:
     if not isinstance(table, dict):
-        return f"{where} is no table"
-    return next((f"{where} has no right {key}" for key, kind in wanted.items() if type(table.get(key)) is not kind), "")
+        return f"{where}: not a table"
+    wrong = (key for key, kind in wanted.items() if type(table.get(key)) is not kind)
+    return next((f"{where}.{key}: missing or of the wrong type" for key in wrong), "")

@@ -1,9 +1,9 @@
-"""Reading a bundle that anybody may have made. Nothing of it is trusted, and what is not known is refused.
+"""Unpack a bundle from any source. Nothing in it is trusted, and everything unknown is refused.
 
-A member is a plain file whose name is of a known kind (bundle.KINDS) and whose header is, byte for byte, the one that
-`write_bundle` gives a file of that name and size. So there are no links, devices, folders, absolute paths or `..`.
-Names come in ascending order, which leaves none twice. Sizes, counts and the ratio of decompression are checked while
-reading, whatever headers say. No file of a bundle is ever run, unpickled, or opened as a database.
+Each member must have a name of a known kind (members.KINDS) and exactly the header that `write_bundle` gives a file of
+that name and size. This excludes links, devices, folders, absolute paths and `..`. Names must ascend, so that none
+comes twice. Sizes, counts and the ratio of decompression are checked while reading, whatever the headers say. No file
+of a bundle is ever run, unpickled, or opened as a database.
 """
 
 import hashlib
@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from twinbench.results.bundles.write import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, printable, tar_header
+from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, printable, tar_header
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
-DEEPEST = 50  # lists and tables within each other in JSON
-MOST_VALUES = 5_000_000  # of one member's JSON: an empty list takes two bytes, and thirty times as many once it is read
+DEEPEST = 50  # nesting of lists and tables in JSON
+MOST_VALUES = (
+    5_000_000  # in one member's JSON: an empty list takes two bytes in the file and thirty times as many in memory
+)
 _LARGEST = 2**63
 _PIECE = 2**20
 _KINDS_OF_FILE = {
@@ -36,7 +38,7 @@ _KINDS_OF_FILE = {
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is taken from a bundle. The ratio counts once `free_bytes` came out: short texts compress well."""
+    """What a bundle may hold at most. The ratio applies after `free_bytes`, since short texts compress well."""
 
     members: int = 200_000
     total_bytes: int = 16 * 2**30
@@ -46,9 +48,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A bundle's members in a folder: those of the run folder in `run_folder`, all others in `beside`.
+    """An unpacked bundle: the members of the run folder are in `run_folder`, all others in `beside`.
 
-    `found` and `stated` hold (sha256, size) by member, as read and as the manifest says.
+    `found` and `stated` hold (sha256, size) of each member, as read and as stated by the manifest.
     """
 
     run_folder: Path
@@ -59,33 +61,33 @@ class Unpacked:
     found: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
-        """Where the member lies."""
+        """Return the path of a member."""
         kind = kind_of(name)
         return (self.run_folder if kind and kind.of_run_folder else self.beside) / name
 
     def names(self, prefix: str) -> list[str]:
-        """The members found whose names begin so."""
+        """Return the members found whose names begin with `prefix`."""
         return [name for name in self.found if name.startswith(prefix)]
 
 
 class _Refused(ValueError):
-    """Why this is no bundle; the text may be printed."""
+    """The file is not a valid bundle; the text says why and is safe to print."""
 
 
 def unpack(bundle: Path, folder: Path, limits: Limits = Limits()) -> Unpacked:
-    """The bundle's members, unpacked into the new folders `folder`/run and `folder`/beside.
+    """Unpack the members into the new folders `folder`/run and `folder`/beside.
 
-    InvalidInput where the file is no bundle. Whether what it holds is what its manifest says is for the caller to see.
+    Raises InvalidInput if the file is not a bundle. The caller compares the members with the manifest.
     """
     try:
         if not bundle.is_file():
-            raise _Refused("is no file" if bundle.exists() else "there is no such file")
+            raise _Refused("not a file" if bundle.exists() else "there is no such file")
         with bundle.open("rb") as file:
             return _unpack(_Inflated(file, limits), folder, limits)
     except _Refused as error:
         problem = str(error)
     except zlib.error:
-        problem = "is no bundle: not whole gzip"
+        problem = "not a bundle: not a whole gzip file"
     except OSError as error:
         problem = f"cannot be unpacked: {error.strerror}"
     raise InvalidInput([Mistake(printable(str(bundle)), "", problem)])
@@ -94,7 +96,7 @@ def unpack(bundle: Path, folder: Path, limits: Limits = Limits()) -> Unpacked:
 def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
     name, size, _ = _next_member(stream) or ("", 0, None)
     if name != MANIFEST:
-        raise _Refused(f"is no bundle: {MANIFEST} does not come first")
+        raise _Refused(f"not a bundle: {MANIFEST} is not its first member")
     data = stream.read(size)
     stream.pass_padding(size)
     stated, rendered_with = _manifest(data, limits)
@@ -105,7 +107,7 @@ def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
     while (member := _next_member(stream)) is not None:
         name, size, _ = member
         if name <= before or name.casefold() in spelled:
-            raise _Refused(f"{name}: stands twice, or out of order, or differs from another in capitals alone")
+            raise _Refused(f"{name}: comes twice, or out of order, or differs from another only in capitals")
         if len(spelled) >= limits.members:
             raise _Refused(f"holds more than {limits.members} members")
         before = name
@@ -115,32 +117,32 @@ def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
 
 
 def _next_member(stream: "_Inflated") -> tuple[str, int, Kind] | None:
-    """Name, size and kind of what follows; None at the archive's end."""
+    """Read the next header and return its name, size and kind; None at the end of the archive."""
     block = stream.read(BLOCK)
     if block == bytes(BLOCK):
         if stream.read(BLOCK) != bytes(BLOCK):
-            raise _Refused("is no bundle: its end is not one")
+            raise _Refused("not a bundle: its end is not that of an archive")
         stream.end()
         return None
     try:
         info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, ValueError):
-        raise _Refused("is no bundle: a header is not one of a tar archive with plain names") from None
+        raise _Refused("not a bundle: a header is not one of a tar archive with plain names") from None
     shown = printable(info.name)
     if info.type in _KINDS_OF_FILE:
         raise _Refused(f"{shown}: is {_KINDS_OF_FILE[info.type]}; a bundle holds plain files")
     kind = kind_of(info.name)
     if kind is None:
-        raise _Refused(f"{shown}: a bundle has no member of such a name")
+        raise _Refused(f"{shown}: not a name for a member of a bundle")
     if not 0 <= info.size <= kind.most_bytes:
-        raise _Refused(f"{shown}: says that it has {info.size} bytes; at most {kind.most_bytes} are taken")
+        raise _Refused(f"{shown}: has {info.size} bytes by its header; allowed: at most {kind.most_bytes}")
     if block != tar_header(info.name, info.size):
         raise _Refused(f"{shown}: its header is not one that `twinbench bundle` writes")
     return info.name, info.size, kind
 
 
 def _store(stream: "_Inflated", size: int, path: Path) -> str:
-    """Writes what follows to a new file; its sha256."""
+    """Write the next member's content to a new file, and return its sha256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     total = hashlib.sha256()
     with path.open("xb") as file:
@@ -155,41 +157,41 @@ def _store(stream: "_Inflated", size: int, path: Path) -> str:
 
 
 class _Inflated:
-    """The archive's bytes, decompressed piece by piece; what swells too much is refused before it is there."""
+    """The archive's bytes, decompressed piece by piece, so that a file that grows too much is refused early."""
 
     def __init__(self, file: IO[bytes], limits: Limits):
         self._file, self._limits = file, limits
         self._zlib = zlib.decompressobj(31)  # gzip
-        self._taken = self._given = 0
+        self._read_bytes = self._returned_bytes = 0
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Return exactly `size` bytes."""
         pieces = []
         while size:
             piece = self._some(size)
             if not piece:
-                raise _Refused("is no bundle, or not whole: it ends too early")
+                raise _Refused("not a bundle, or not whole: it ends too early")
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
 
     def pass_padding(self, size: int) -> None:
-        """What fills up the last block of a member of that size must be nothing."""
+        """Read the rest of the last block of a member of this size, which must be zeros."""
         if self.read(-size % BLOCK).strip(b"\0"):
-            raise _Refused("is no bundle: something stands between its members")
+            raise _Refused("not a bundle: there is something between its members")
 
     def end(self) -> None:
-        """Nothing may follow."""
+        """Check that the file ends here."""
         if self._some(1) or not self._zlib.eof or self._zlib.unused_data or self._file.read(1):
-            raise _Refused("is no bundle: something follows after its end")
+            raise _Refused("not a bundle: something follows its end")
 
     def _some(self, most: int) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Read at most `most` bytes; empty at the end of the file."""
         while not self._zlib.eof:
             data = self._zlib.unconsumed_tail
             if not data:
                 data = self._file.read(2**16)
-                self._taken += len(data)
+                self._read_bytes += len(data)
             piece = self._zlib.decompress(data, most)
             if piece:
                 self._count(len(piece))
@@ -200,18 +202,18 @@ class _Inflated:
 
     def _count(self, size: int) -> None:
         limits = self._limits
-        self._given += size
-        if self._given > limits.total_bytes:
+        self._returned_bytes += size
+        if self._returned_bytes > limits.total_bytes:
             raise _Refused(f"holds more than {limits.total_bytes} bytes")
-        if self._given > limits.free_bytes and self._given > limits.ratio * self._taken:
-            raise _Refused(f"swells to more than {limits.ratio} times its size")
+        if self._returned_bytes > limits.free_bytes and self._returned_bytes > limits.ratio * self._read_bytes:
+            raise _Refused(f"grows to more than {limits.ratio} times its size")
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 
 def _manifest(data: bytes, limits: Limits) -> tuple[dict[str, tuple[str, int]], dict[str, str]]:
-    """What the manifest states of members and of the versions that wrote the report."""
+    """Return (sha256, size) by member, and the versions that wrote the report, as the manifest states them."""
     try:
         manifest = read_json(data)
         if manifest["schema"] != SCHEMA:
@@ -223,7 +225,7 @@ def _manifest(data: bytes, limits: Limits) -> tuple[dict[str, tuple[str, int]], 
     except _Refused:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Refused(f"is no bundle: {MANIFEST} is none ({printable(str(error))})") from None
+        raise _Refused(f"not a bundle: {MANIFEST} is not a manifest ({printable(str(error))})") from None
     if len(stated) > limits.members:
         raise _Refused(f"states more than {limits.members} members")
     return stated, versions
@@ -235,7 +237,7 @@ def _is_identity(stated: tuple[object, object]) -> bool:
 
 
 def read_json(data: bytes) -> Any:
-    """JSON of another's making: numbers that 64 bits hold, no key twice, neither deep nor endless. ValueError else."""
+    """Return untrusted JSON. ValueError for numbers over 64 bits, repeated keys, deep nesting, or too many values."""
     if count_values(data) > MOST_VALUES:
         raise ValueError(f"it may hold more than {MOST_VALUES:,} values")
     try:
@@ -247,13 +249,13 @@ def read_json(data: bytes) -> Any:
             object_pairs_hook=_table,
         )
     except RecursionError:
-        raise ValueError("lists and tables stand too deep within each other") from None
+        raise ValueError("lists and tables are nested too deep") from None
     _check_depth(value)
     return value
 
 
 def count_values(data: bytes) -> int:
-    """At least as many as JSON holds: one before each comma, and one in each list and table."""
+    """Return an upper bound of the number of values in JSON: one before each comma, one per list and table."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
@@ -271,13 +273,13 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise ValueError("a key stands twice in one table")
+        raise ValueError("a key comes twice in one table")
     return table
 
 
@@ -288,4 +290,4 @@ def _check_depth(value: Any) -> None:
             return
         inner = [item for items in level for item in items if isinstance(item, dict | list)]
         level = [list(item.values()) if isinstance(item, dict) else item for item in inner]
-    raise ValueError("lists and tables stand too deep within each other")
+    raise ValueError("lists and tables are nested too deep")

@@ -261,7 +261,7 @@ def test_verify_of_a_faulty_bundle_prints_the_fault_and_exits_with_1(bundle, tmp
 def test_files_that_are_not_bundles_and_wrong_options_are_invalid_input(bundle, tmp_path):
     (tmp_path / "no").write_text("bundle")
     for arguments, text in (
-        ((tmp_path / "no",), "is no bundle"),
+        ((tmp_path / "no",), "not a bundle"),
         ((bundle, "--level", "agregate"), "did you mean 'aggregate'"),
         ((bundle, "--expect", "abc"), "is no digest"),
     ):

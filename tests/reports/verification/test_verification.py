@@ -458,7 +458,7 @@ def test_a_changed_environment_is_named(tampered, tmp_path):
     def change(members: Members) -> None:
         members["environment.json"] = members["environment.json"].replace(b'"cpu"', b'"tpu"')
 
-    assert "environment.json: is not what the records say" in faults_of(tampered(change), tmp_path)
+    assert "environment.json: differs from the code" in faults_of(tampered(change), tmp_path)
 
 
 def test_changed_tables_and_verdicts_are_named_by_file_and_row(tampered, tmp_path):
@@ -614,25 +614,25 @@ STRANGE = {
     "a record that is a list": ("records/", b"[]", "not a record"),
     "a record nested too deep": ("records/", b'{"a":' * 900 + b"1" + b"}" * 900, "too deep"),
     "a record of a huge number": ("records/", b'{"a": 1' + b"0" * 400 + b"}", "too large"),
-    "a plan that is a list": ("plan.json", b"[]", "is not a plan"),
-    "a plan without trials": ("plan.json", b'{"schema": 1}', "is not a plan"),
-    "attempts that are none": ("attempts.json", b"{}", "is no list of attempts"),
+    "a plan that is a list": ("plan.json", b"[]", "not a plan"),
+    "a plan without trials": ("plan.json", b'{"schema": 1}', "not a plan"),
+    "attempts that are none": ("attempts.json", b"{}", "not a list of attempts"),
     "attempts at a path": (
         "attempts.json",
         b'[{"trial_id": "../../../../aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
-        "is of no trial",
+        "not the id of a trial",
     ),
     "attempts of a short id": (
         "attempts.json",
         b'[{"trial_id": "aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
-        "is of no trial",
+        "not the id of a trial",
     ),
     "an attempt of no number": (
         "attempts.json",
         b'[{"trial_id": "aaaaaaaaaaaaaaaa", "number": true, "status": "", "reason": "", "started": ""}]',
-        "has no right number",
+        "number: missing or of the wrong type",
     ),
-    "an environment that is none": ("environment.json", b"7", "is not what the records say"),
+    "an environment that is none": ("environment.json", b"7", "differs from the code"),
     "a protocol that is none": ("protocols/", b'{"hash": 3}', "is not the protocol of that hash"),
     "curves of infinite numbers": ("artefacts/", b'{"epoch": [1e999], "series": {}}', "too large"),
     "a log that is none": ("declarations.jsonl", b"\xff\xfe", "cannot be read"),
@@ -669,7 +669,7 @@ def test_a_planned_trial_of_the_wrong_kind_is_named(tampered, tmp_path, key, val
         plan["trials"][0][key] = value
         members["plan.json"] = as_json(plan)
 
-    assert f"plan.json: is not a plan: trials.0.{key}: should be a " in faults_of(tampered(change), tmp_path)
+    assert f"plan.json: not a plan: trials.0.{key}: should be a " in faults_of(tampered(change), tmp_path)
 
 
 @pytest.mark.parametrize("commands", ["twinbench run digits", [5]])
@@ -677,7 +677,7 @@ def test_commands_of_the_wrong_kind_are_named(tampered, tmp_path, commands):
     def change(members: Members) -> None:
         members["plan.json"] = as_json(json.loads(members["plan.json"]) | {"commands": commands})
 
-    assert "plan.json: is not a plan: commands" in faults_of(tampered(change), tmp_path)
+    assert "plan.json: not a plan: commands" in faults_of(tampered(change), tmp_path)
 
 
 def test_claims_that_are_none_fail_the_level_render_and_no_more(tampered, tmp_path):

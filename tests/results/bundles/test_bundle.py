@@ -1,4 +1,4 @@
-"""Claims: a bundle is one deterministic archive without secrets; what is no bundle is refused, and harms nothing."""
+"""Claims: a bundle is one deterministic archive without secrets; anything else is refused and harms nothing."""
 
 import gzip
 import hashlib
@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from bundling import GenuineRun, as_json, genuine_run, members_of, packed
 
-from twinbench.results.bundles import contents
+from twinbench.results.bundles import contents, write
+from twinbench.results.bundles.members import printable
 from twinbench.results.bundles.read import Limits, read_json, unpack
-from twinbench.results.bundles.write import Bundled, printable, write_bundle
+from twinbench.results.bundles.write import Bundled, rendered_with, write_bundle
 from twinbench.sweeps.errors import InvalidInput
 
 TOKEN = "ghp_" + "a1B2c3D4e5" * 4  # of the form of one, and nobody's
@@ -111,7 +112,15 @@ def test_all_that_keeps_a_folder_from_being_bundled_is_told_at_once(run, tmp_pat
     with pytest.raises(InvalidInput) as caught:
         bundled(run)
     told = str(caught.value)
-    for words in (torn.name, "not JSON", curves, "cannot be read", "claims (last).toml", "may be called so", "GitHub"):
+    for words in (
+        torn.name,
+        "not JSON",
+        curves,
+        "cannot be read",
+        "claims (last).toml",
+        "not a name for a member",
+        "GitHub",
+    ):
         assert words in told
     assert TOKEN not in told
     assert not (tmp_path / "bundle.tar.gz").exists()
@@ -120,7 +129,7 @@ def test_all_that_keeps_a_folder_from_being_bundled_is_told_at_once(run, tmp_pat
 def test_claims_files_that_another_machine_could_not_tell_apart_are_refused(run):
     for name in ("claims-a.toml", "claims-A.toml"):
         (run.folder / name).write_text("")
-    with pytest.raises(InvalidInput, match="in capitals alone"):
+    with pytest.raises(InvalidInput, match="only in capitals"):
         bundled(run)
 
 
@@ -137,7 +146,7 @@ def test_files_in_records_that_are_none_are_left_out_and_named(run):
     assert bundled(run).left_out == ("records/notes.txt",)
 
 
-def test_a_secret_is_blacked_out_where_no_digest_covers_it(run):
+def test_a_secret_is_redacted_where_no_digest_covers_it(run):
     run.record(run.trials[0], traceback=f'File "a.py"\n  login(token="{TOKEN}")')
     run.attempt(run.trials[1], "done", reason="password=hunter2hunter2")
     bundle = bundled(run)
@@ -234,7 +243,7 @@ SMALL = Limits(members=4, total_bytes=100_000, ratio=20, free_bytes=10_000)
 
 
 def refused(path: Path, folder: Path, limits: Limits = WIDE) -> str:
-    """Why the archive is no bundle. Nothing may be left beside the folder that it was unpacked to."""
+    """Return why the archive is not a bundle. Nothing may be left beside the folder that it was unpacked to."""
     before = state(folder)
     with pytest.raises(InvalidInput) as caught:
         unpack(path, folder / "out" / secrets.token_hex(4), limits)
@@ -245,11 +254,11 @@ def refused(path: Path, folder: Path, limits: Limits = WIDE) -> str:
 
 
 HOSTILE: dict[str, tuple[Entry, str]] = {
-    "a path upwards": (entry("../plan.json", b"{}"), "no member of such a name"),
-    "a path upwards within": (entry("records/../../plan.json", b"{}"), "no member of such a name"),
-    "an absolute path": (entry("/tmp/plan.json", b"{}"), "no member of such a name"),
-    "a drive": (entry("C:plan.json", b"{}"), "no member of such a name"),
-    "a backslash": (entry("records\\..\\plan.json", b"{}"), "no member of such a name"),
+    "a path upwards": (entry("../plan.json", b"{}"), "not a name for a member of a bundle"),
+    "a path upwards within": (entry("records/../../plan.json", b"{}"), "not a name for a member of a bundle"),
+    "an absolute path": (entry("/tmp/plan.json", b"{}"), "not a name for a member of a bundle"),
+    "a drive": (entry("C:plan.json", b"{}"), "not a name for a member of a bundle"),
+    "a backslash": (entry("records\\..\\plan.json", b"{}"), "not a name for a member of a bundle"),
     "a symbolic link": (entry("plan.json", kind=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a symbolic link"),
     "a hard link": (entry("plan.json", kind=tarfile.LNKTYPE, linkname="/etc/passwd"), "is a hard link"),
     "a folder": (entry("records", kind=tarfile.DIRTYPE), "is a folder"),
@@ -260,11 +269,11 @@ HOSTILE: dict[str, tuple[Entry, str]] = {
     "an executable": (entry("plan.json", b"{}", mode=0o755), "its header is not one"),
     "an owner": (entry("plan.json", b"{}", uid=1000, uname="me"), "its header is not one"),
     "a time": (entry("plan.json", b"{}", mtime=1700000000), "its header is not one"),
-    "a foreign database": (entry("results.duckdb", b"DUCK"), "no member of such a name"),
-    "a pickle": (entry("trials/0123456789abcdef/state.pt", b"x"), "no member of such a name"),
-    "code": (entry("harness/worker.py", b"x"), "no member of such a name"),
-    "capitals in an id": (entry("records/ABCDEF0123456789.json", b"{}"), "no member of such a name"),
-    "a second manifest": (entry("MANIFEST.json", b"{}"), "stands twice"),
+    "a foreign database": (entry("results.duckdb", b"DUCK"), "not a name for a member of a bundle"),
+    "a pickle": (entry("trials/0123456789abcdef/state.pt", b"x"), "not a name for a member of a bundle"),
+    "code": (entry("harness/worker.py", b"x"), "not a name for a member of a bundle"),
+    "capitals in an id": (entry("records/ABCDEF0123456789.json", b"{}"), "not a name for a member of a bundle"),
+    "a second manifest": (entry("MANIFEST.json", b"{}"), "comes twice"),
 }
 
 
@@ -280,12 +289,12 @@ def test_anything_but_a_plain_file_of_a_known_name_is_refused(tmp_path, name):
 )
 def test_names_that_stand_twice_or_differ_in_capitals_or_come_out_of_order_are_refused(tmp_path, first, second):
     path = archive(tmp_path / "b.tar.gz", entry(first, b"1"), entry(second, b"2"))
-    assert f"{second}: stands twice, or out of order" in refused(path, tmp_path)
+    assert f"{second}: comes twice, or out of order" in refused(path, tmp_path)
 
 
 def test_names_that_only_differ_in_capitals_are_refused_in_order_too(tmp_path):
     path = archive(tmp_path / "b.tar.gz", entry("claims-A.toml", b"1"), entry("claims-a.toml", b"2"))
-    assert "differs from another in capitals alone" in refused(path, tmp_path)
+    assert "differs from another only in capitals" in refused(path, tmp_path)
 
 
 def test_long_names_and_their_headers_are_refused_unread(tmp_path):
@@ -293,7 +302,7 @@ def test_long_names_and_their_headers_are_refused_unread(tmp_path):
     for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         headers = tarfile.TarInfo("records/" + "a" * 300 + ".json").tobuf(form)
         (tmp_path / "b.tar.gz").write_bytes(gzip.compress(start + headers + bytes(1024)))
-        assert "no member of such a name" in refused(tmp_path / "b.tar.gz", tmp_path)
+        assert "not a name for a member of a bundle" in refused(tmp_path / "b.tar.gz", tmp_path)
 
 
 def test_escapes_in_names_are_printed_harmlessly(tmp_path):
@@ -305,7 +314,7 @@ def test_escapes_in_names_are_printed_harmlessly(tmp_path):
 
 def test_a_bomb_is_refused_long_before_it_has_burst(tmp_path):
     path = archive(tmp_path / "b.tar.gz", entry("plan.json", bytes(90_000)))
-    assert "swells to more than 20 times" in refused(path, tmp_path, SMALL)
+    assert "grows to more than 20 times" in refused(path, tmp_path, SMALL)
     taken = sum(len(data) for name, data in state(tmp_path).items() if name.startswith("out/"))
     assert taken <= 20_000
 
@@ -337,19 +346,19 @@ def spoilt(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     ("spoil", "said"),
     [
         (lambda path: path.write_bytes(b""), "ends too early"),
-        (lambda path: path.write_bytes(b"PK\x03\x04 a zip"), "not whole gzip"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 a zip"), "not a whole gzip file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), "ends too early"),
         (lambda path: path.write_bytes(path.read_bytes() + b"more"), "something follows"),
         (lambda path: path.write_bytes(path.read_bytes() * 2), "something follows"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-8] + bytes(8)), "not whole gzip"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-8] + bytes(8)), "not a whole gzip file"),
         (spoilt(lambda tar: tar[:-512]), "ends too early"),
         (spoilt(lambda tar: tar + bytes(512)), "something follows"),
-        (spoilt(lambda tar: tar[:-512] + b"x" * 512), "its end is not one"),
+        (spoilt(lambda tar: tar[:-512] + b"x" * 512), "its end is not that of an archive"),
         (spoilt(lambda tar: b"x" * 512 + tar), "a header is not one"),
         (spoilt(lambda tar: tar.replace(b"plan.json\0", b"plan.jsom\0")), "a header is not one"),
         (lambda path: path.unlink(), "there is no such file"),
-        (lambda path: (path.unlink(), path.mkdir()), "is no file"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "is no file"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "not a file"),
     ],
 )
 def test_what_is_not_whole_or_no_archive_is_told(bundle, tmp_path, spoil, said):
@@ -374,19 +383,22 @@ def test_something_hidden_between_members_is_refused(bundle, tmp_path):
     size = len(members_of(bundle)["MANIFEST.json"])
     tar[512 + size] = ord("x")
     bundle.write_bytes(gzip.compress(bytes(tar)))
-    assert "something stands between" in refused(bundle, tmp_path)
+    assert "there is something between" in refused(bundle, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        (b"{", "is none"),
-        (b"[]", "is none"),
-        (b"{}", "is none"),
-        (b"[" * 100_000, "is none"),
-        (b'{"schema": 1, "members": {"plan.json": {"sha256": "x", "size": 1}}, "rendered_with": {}}', "is none"),
-        (b'{"schema": 1, "members": {"a": {"sha256": 1, "size": 1}}, "rendered_with": {}}', "is none"),
-        (b'{"schema": 1, "members": {}, "rendered_with": {"numpy": 2}}', "is none"),
+        (b"{", "not a manifest"),
+        (b"[]", "not a manifest"),
+        (b"{}", "not a manifest"),
+        (b"[" * 100_000, "not a manifest"),
+        (
+            b'{"schema": 1, "members": {"plan.json": {"sha256": "x", "size": 1}}, "rendered_with": {}}',
+            "not a manifest",
+        ),
+        (b'{"schema": 1, "members": {"a": {"sha256": 1, "size": 1}}, "rendered_with": {}}', "not a manifest"),
+        (b'{"schema": 1, "members": {}, "rendered_with": {"numpy": 2}}', "not a manifest"),
         (b'{"schema": 2, "members": {}, "rendered_with": {}}', "schema 2"),
         (b'{"schema": "\\u001b[2J", "members": {}, "rendered_with": {}}', "\\x1b[2J"),
     ],
@@ -400,7 +412,7 @@ def test_a_manifest_that_is_none_is_told(bundle, tmp_path, manifest, said):
 def test_a_bundle_without_its_manifest_first_is_refused(bundle, tmp_path):
     members = members_of(bundle)
     del members["MANIFEST.json"]
-    assert "does not come first" in refused(packed(members, tmp_path / "b.tar.gz", mend=False), tmp_path)
+    assert "is not its first member" in refused(packed(members, tmp_path / "b.tar.gz", mend=False), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -446,3 +458,14 @@ def test_bundles_are_written_and_read_without_torch_and_without_the_report():
     modules = "twinbench.results.bundles.write, twinbench.results.bundles.read, twinbench.results.bundles.contents"
     program = f"import sys, {modules}; sys.exit(any(name in sys.modules for name in ('torch', 'plotly', 'duckdb')))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_hash_of_the_code_that_renders_covers_its_three_rooms(monkeypatch):
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    code = rendered_with.__wrapped__()["code"]
+    package = Path(write.__file__).resolve().parents[2]
+    rooms = {path.relative_to(package).parts[0] for path in read if path.is_relative_to(package)}
+    assert rooms == {"reports", "results", "sweeps"} and len(read) > 50
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read_bytes(path) + b" " * (path.name == "cells.py"))
+    assert rendered_with.__wrapped__()["code"] != code

@@ -1,0 +1,78 @@
+"""The members that a bundle may have, as `write_bundle` writes them and `unpack` demands them."""
+
+import json
+import re
+import tarfile
+from dataclasses import dataclass
+from typing import TypedDict
+
+from twinbench.sweeps.hashing import to_utf8
+
+SCHEMA = 1
+MANIFEST = "MANIFEST.json"
+ATTEMPTS = "attempts.json"
+ENVIRONMENT = "environment.json"
+TABLES, VERDICTS, PAGE_DIGEST = "report/tables", "report/verdicts", "report/index.html.sha256"
+SUFFIX = ".bundle.tar.gz"
+BLOCK = 512  # of a tar archive
+
+_CLAIMS = r"claims[A-Za-z0-9_.-]{0,60}"
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of member: the pattern of its name, its largest size, and whether it lies in the run folder."""
+
+    name: re.Pattern[str]
+    most_bytes: int
+    of_run_folder: bool = True
+
+
+KINDS = (
+    Kind(re.compile(r"MANIFEST\.json"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"artefacts/[0-9a-f]{64}\.[a-z0-9]{1,16}"), 512 * _MIB),
+    Kind(re.compile(r"attempts\.json"), 256 * _MIB, of_run_folder=False),
+    Kind(re.compile(_CLAIMS + r"\.toml"), 2 * _MIB),
+    Kind(re.compile(r"declarations\.jsonl"), 64 * _MIB),
+    Kind(re.compile(r"environment\.json"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"plan\.json"), 256 * _MIB),
+    Kind(re.compile(r"protocols/[0-9a-f]{64}\.json"), 16 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"records/[0-9a-f]{16}\.json"), 16 * _MIB),
+    Kind(re.compile(r"report/index\.html\.sha256"), 1024, of_run_folder=False),
+    Kind(re.compile(r"report/tables/[a-z0-9_-]{1,64}\.(csv|tex)"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"report/verdicts/" + _CLAIMS + r"\.json"), 64 * _MIB, of_run_folder=False),
+)
+
+
+class BundledAttempt(TypedDict):
+    """One attempt at a trial in attempts.json. Where it ran is private and left out."""
+
+    trial_id: str
+    number: int
+    status: str
+    reason: str
+    started: str
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return the kind of member with such a name; None if no member may have it."""
+    return next((kind for kind in KINDS if kind.name.fullmatch(name)), None)
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """Return the only header that a member of this name and size may have: a plain file without owner or time."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def json_bytes(content: object) -> bytes:
+    """Return indented JSON with sorted keys, as in records."""
+    return to_utf8(json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)) + b"\n"
+
+
+def printable(text: str, most: int = 200) -> str:
+    """Return a text from another's file, cut to `most` characters, with control characters escaped for a terminal."""
+    short = text if len(text) <= most else f"{text[: most - 3]}..."
+    return short if short.isprintable() else ascii(short)[1:-1]
