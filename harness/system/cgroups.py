@@ -1,4 +1,4 @@
-"""What the cgroups of this process, under version 2, leave it: those of a container or of a SLURM job."""
+"""Limits that cgroups (version 2) of a container or a SLURM job set for this process."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def own_cgroups() -> Iterator[Path]:
-    """The folder of this process's, and of all that it lies in: each may have a limit."""
+    """Yield the folder of this process's cgroup and those of its parents: each may have a limit."""
     own = _own()
     yield from (own, *own.parents)
 
 
 def least_quota() -> float:
-    """Processors' worth of time that this process may take; infinite where nothing says so."""
+    """Return how many processors' worth of time this process may use; infinite without a limit."""
     found = [float("inf")]
     for folder in own_cgroups():
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number: no limit
             quota, period = (int(word) for word in (folder / "cpu.max").read_text().split())
             found.append(quota / period)
     return min(found)

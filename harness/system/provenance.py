@@ -60,7 +60,7 @@ def _hash_of(parts: Iterable[str]) -> str:
 
 @functools.cache
 def other_packages() -> tuple[Path, ...]:
-    """The top-level modules and package folders of installed methods that are not ours."""
+    """Return the modules and package folders of other installed packages that add methods."""
     names = {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     found = []
     for name in sorted(names):
@@ -72,7 +72,7 @@ def other_packages() -> tuple[Path, ...]:
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit, with `+changes` when files differ from it; empty outside a checkout of this project."""
+    """Return the checkout's commit, with `+changes` if files differ from it; empty outside a checkout."""
     if (ROOT / COMMIT).exists():
         return (ROOT / COMMIT).read_text(encoding="utf-8")
     if not (ROOT / ".git").exists():
@@ -91,7 +91,7 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that compute."""
+    """Return the versions of Python and of the libraries that compute."""
     found = {"python": platform.python_version()}
     for name in VERSIONS_OF:
         try:
@@ -102,18 +102,18 @@ def versions() -> dict[str, str]:
 
 
 def host() -> str:
-    """This machine's name."""
+    """Return this machine's name."""
     return socket.gethostname()
 
 
 def reset_peak_memory() -> None:
-    """From here on `peak_memory_bytes` counts anew, where the system can do that."""
+    """Reset what `peak_memory_bytes` counts, where the system allows it."""
     with contextlib.suppress(OSError):
-        CLEAR.write_text("5")  # proc(5): the most memory held is what is held now
+        CLEAR.write_text("5")  # proc(5): sets the peak to the current size
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process has held since `reset_peak_memory`; None where the system cannot tell."""
+    """Return the peak memory of this process since `reset_peak_memory`; None where the system does not report it."""
     if not os.access(CLEAR, os.W_OK):
         return None
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()

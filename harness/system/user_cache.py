@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$TWINBENCH_CACHE, else ~/.cache/twinbench."""
+    """Return $TWINBENCH_CACHE, or else ~/.cache/twinbench."""
     return Path(os.environ.get("TWINBENCH_CACHE") or Path.home() / ".cache" / "twinbench")

@@ -1,4 +1,4 @@
-"""The batches of trainings in their order, and the views of their images."""
+"""Batches of a training, in order, with the views of their images."""
 
 import time
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import order
 from twinbench.sweeps.recipe import ViewRecipe
 
-DRAWN_AT_ONCE = 32  # batches; a draw is some hundred small operations, whether of one batch or of many
+DRAWN_AT_ONCE = 32  # batches: a draw takes some hundred small operations, for one batch as for many
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One rank's rows: images uint8 [n, 3, H, W], their places in the dataset int64 [n], what each view is made of.
+    """One rank's rows of a batch: images uint8 [n, 3, H, W], their positions in the dataset int64 [n], and parameters.
 
-    `views`, one [n, 3, S, S] a recipe, may be there already; `seconds` is what it took to make all this, and
-    `is_shared` says that it was made for another training.
+    `parameters` are those of each view; `views`, one [n, 3, S, S] per recipe, may be made already. `seconds` is the
+    time it took to make the batch, and `is_shared` says that it was made for another training.
     """
 
     images: Tensor
@@ -32,7 +32,7 @@ class Batch:
     is_shared: bool = False
 
     def tensors(self) -> list[Tensor]:
-        """What an update reads: the views where they are there, else what they are made of."""
+        """Return what an update reads: the views if there are any, or else what they are made from."""
         if self.views:
             return [self.ids, *self.views]
         drawn = [getattr(one, part.name) for one in self.parameters for part in fields(ViewParameters)]
@@ -43,10 +43,10 @@ MakeViews: TypeAlias = Callable[[Batch], tuple[Tensor, ...]]
 
 
 class Batches:
-    """Asked for by epoch and step, in any order; cheapest in turn. What is drawn depends on neither.
+    """The batches by epoch and step, in any order; in sequence is fastest. The order of requests changes no batch.
 
-    Trainings that ask for the same batch one after the other are given the same one, which is made once. None of them
-    may change its tensors.
+    Trainings that request the same batch one after the other get the same object, which is made once. None of them may
+    change its tensors.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Batches:
         ranks: int,
         make_views: MakeViews | None = None,
     ) -> None:
-        """`batch_size` is that of all ranks together. Without `make_views` batches come without views."""
+        """`batch_size` is the global one, of all ranks together. Without `make_views` batches have no views."""
         self._images, self._recipes, self._seed = images, recipes, seed
         self._batch_size, self._device = batch_size, device
         self._rank, self._ranks, self._make_views = rank, ranks, make_views
@@ -72,9 +72,9 @@ class Batches:
         self._made_at: torch.cuda.Event | None = None
 
     def at(self, epoch: int, step_in_epoch: int) -> Batch:
-        """The batch of a step; its images may still be on their way to the device."""
+        """Return the batch of a step; its images may still be being copied to the device."""
         if self._latest and self._latest[0] == (epoch, step_in_epoch):
-            self._wait_for_its_maker(self._latest[1])
+            self._wait_for_stream(self._latest[1])
             return replace(self._latest[1], is_shared=True)
         self._latest, started = None, time.perf_counter()
         batch = self._made(epoch, step_in_epoch)
@@ -87,21 +87,21 @@ class Batches:
         return batch
 
     def forget(self) -> None:
-        """Whoever asks next draws and makes all anew."""
+        """Drop what was made and drawn: the next request makes it anew."""
         self._latest, self._block = None, -1
 
-    def _wait_for_its_maker(self, batch: Batch) -> None:
-        """On a GPU the training that made it and the one that is given it are on streams of their own."""
+    def _wait_for_stream(self, batch: Batch) -> None:
+        """Make this stream wait for the one that made the batch: on a GPU each training has a stream of its own."""
         if self._made_at:
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._made_at)
-            for tensor in batch.tensors():  # whose memory stays until this stream is through with it, too
+            for tensor in batch.tensors():  # their memory must not be reused before this stream is done with it
                 tensor.record_stream(stream)
 
     def _made(self, epoch: int, step_in_epoch: int) -> Batch:
         if epoch != self._epoch:
-            self._epoch, self._block, self._positions = epoch, -1, self._epochs_positions(epoch)
-            self._places = self._positions.to(self._device)  # once: the host would wait at every batch
+            self._epoch, self._block, self._positions = epoch, -1, self._positions_of_epoch(epoch)
+            self._places = self._positions.to(self._device)  # once, or the host would wait at every batch
         positions = self._positions[step_in_epoch]
         images = self._images.batch(positions)
         if step_in_epoch + 1 < len(self._positions):
@@ -113,14 +113,14 @@ class Batches:
         parameters = tuple(drawn.rows(rows) for drawn in self._drawn)
         return Batch(images, self._ids[self._places[step_in_epoch]], parameters)
 
-    def _epochs_positions(self, epoch: int) -> Tensor:
-        """int64 [steps, n]: this rank's rows of every whole batch of the epoch."""
+    def _positions_of_epoch(self, epoch: int) -> Tensor:
+        """Return int64 [steps, n]: this rank's rows of every whole batch of the epoch."""
         steps = len(self._images) // self._batch_size
         batches = order(self._seed, epoch, len(self._images))[: steps * self._batch_size].view(steps, -1)
         return batches.chunk(self._ranks, dim=1)[self._rank].to(self._images.positions_device)
 
     def _draw(self, block: int, height: int, width: int) -> tuple[ViewParameters, ...]:
-        """The parameters of all views of the block's batches, one batch after the other."""
+        """Draw the parameters of all views for the block's batches, in order."""
         places = self._places[block * DRAWN_AT_ONCE : (block + 1) * DRAWN_AT_ONCE]
         ids = self._ids[places.flatten()]
         return tuple(

@@ -1,4 +1,4 @@
-"""What a trial needs to go on where it stopped: written whole or not at all, read without running anybody's code."""
+"""Save and load what a trial resumes from: written whole or not at all, and loaded without executing any code."""
 
 import os
 import time
@@ -14,11 +14,11 @@ FILE_NAME = "state.pt"
 
 @dataclass
 class Progress:
-    """Where training stands. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs.
+    """How far a training is. `sums` adds up the current epoch's loss terms; `curves` holds the finished epochs.
 
-    `train_seconds` are those of training alone: of a batch that was made for another trial it counts the making, whose
-    seconds are also in `shared_seconds`. `solo_step_seconds` is what an update took, the making of its batch included,
-    with nothing of the pack beside it. On a GPU `cuda_graph` says whether the latest update was replayed as one.
+    `train_seconds` excludes evaluation. It includes making a batch even if that was done for another trial of the pack;
+    those seconds are also in `shared_seconds`. `solo_step_seconds` is the time of an update and its batch while no
+    other trial of the pack runs. On a GPU `cuda_graph` says whether the latest update was replayed as a CUDA graph.
     """
 
     epoch: int = 0
@@ -34,7 +34,7 @@ class Progress:
 
 
 def save_state(folder: Path, progress: Progress, method: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Replaces the folder's state in one step, so a kill at any moment leaves the old state or the new one."""
+    """Replace the folder's state atomically: a kill at any moment leaves the old state or the new one."""
     content = {"progress": asdict(progress), "method": method.state_dict(), "optimiser": optimiser.state_dict()}
     temporary = folder / f"{FILE_NAME}.{os.getpid()}.{time.monotonic_ns()}"
     try:
@@ -48,7 +48,7 @@ def save_state(folder: Path, progress: Progress, method: nn.Module, optimiser: t
 
 
 def _write(content: dict[str, Any], file: BinaryIO) -> None:
-    """torch.save, which would tell of a full disk as a RuntimeError about its own archive."""
+    """Call torch.save, but raise the OSError of a full disk, which it turns into a RuntimeError."""
     try:
         torch.save(content, file)
     except RuntimeError as error:
@@ -58,7 +58,7 @@ def _write(content: dict[str, Any], file: BinaryIO) -> None:
 
 
 def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> Progress:
-    """Restores method and optimiser in place; a fresh Progress where nothing was saved."""
+    """Restore method and optimiser in place. Return the saved progress, or a new one if nothing was saved."""
     if not (folder / FILE_NAME).exists():
         return Progress()
     content: dict[str, Any] = torch.load(folder / FILE_NAME, map_location=device, weights_only=True)
@@ -68,12 +68,12 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
 
 
 def saved_progress(folder: Path) -> Progress:
-    """How far the saved state is, without a method to restore; a fresh Progress where there is none."""
+    """Return the saved progress without restoring a method, or a new one if nothing was saved."""
     if not (folder / FILE_NAME).exists():
         return Progress()
     return Progress(**torch.load(folder / FILE_NAME, map_location="cpu", weights_only=True)["progress"])
 
 
 def drop_state(folder: Path) -> None:
-    """Once the record is written nothing resumes from here."""
+    """Delete the state: once the record is written, nothing resumes from it."""
     (folder / FILE_NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which kernels a GPU computes with: those that give the same bits every time, or the fastest."""
+"""GPU kernels: repro (bit-identical every time) or fast (compiled, autotuned)."""
 
 import contextlib
 import os
@@ -9,41 +9,41 @@ from torch import nn
 
 REPRO, FAST = "repro", "fast"
 MODES = (REPRO, FAST)
-MOST_SHAPES = 10_000  # that one worker compiles networks for
+MOST_SHAPES = 10_000  # of inputs and networks that one worker compiles
 
 
 def choose_kernels(mode: str) -> None:
-    """For this process, before its first work on a GPU. On a CPU nothing changes.
+    """Set the kernels of this process, before its first work on a GPU. On a CPU nothing changes.
 
-    `repro`: cuDNN's deterministic kernels, chosen by rule and not by timing, and torch's deterministic ones; an
-    operation that has none is an error, which names it. A warning is not enough: attention takes its deterministic
-    kernel only where the other would be an error. `fast`: whichever kernel is fastest when it is first tried, so that
-    two runs of a trial agree to rounding, which training amplifies.
+    `repro`: deterministic kernels of cuDNN, chosen by rule and not by timing, and of torch; an operation without one is
+    an error that names it. A warning would not do: attention uses its deterministic kernel only where the other is an
+    error. `fast`: the kernel that is fastest when first tried, so two runs of a trial agree only up to rounding, which
+    training amplifies.
     """
     repro = mode == REPRO
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS may else split sums by what is free
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may split sums by the memory it finds free
     torch.backends.cudnn.deterministic = repro
     torch.backends.cudnn.benchmark = not repro
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(repro)
-        # which would be a pass over every buffer, to find faults
+        # a debugging aid that costs a pass over every new buffer
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def compile_networks(method: nn.Module) -> None:
-    """Compiles each network of a method in place, its names as they were: one or two minutes, at the first update.
+    """Compile each network of a method in place, keeping its parameters' names.
 
-    Trials of equal shapes that follow in one process reuse what was compiled.
+    Takes one or two minutes, at the first update. Later trials of equal shapes in the same process reuse the result.
     """
-    # By default torch leaves the ninth width or batch size that a process sees as it is, and trials with it slow.
+    # By default torch stops compiling at the ninth width or batch size of a process, and such trials would be slow.
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     for network in method.children():
         network.compile(dynamic=False)
 
 
 def uncompiled(compiled: bool) -> AbstractContextManager[None]:
-    """Within it the whole process runs compiled networks as they are; nothing changes where none are `compiled`.
+    """Return a context in which the process runs compiled networks eagerly; without effect if none are `compiled`.
 
-    An evaluation's batches have sizes that training's have not, and each would be compiled for.
+    Otherwise each batch size of an evaluation, which training does not have, would be compiled.
     """
     return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()

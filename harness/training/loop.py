@@ -1,4 +1,4 @@
-"""The training loop: plain statements in the order in which things happen."""
+"""The training loop, as plain statements in the order in which things happen."""
 
 import functools
 import math
@@ -29,19 +29,19 @@ from twinbench.methods.ops.distributed import rank_count, use_global_batch_norm
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 
-LOOK_EVERY = 32  # updates that a GPU may be behind, or a diverged trial may go on in vain
+LOOK_EVERY = 32  # updates between checks that the loss is finite, on a GPU, which is not waited for otherwise
 
 
 class Interrupted(Exception):
-    """Asked to stop; the state is saved."""
+    """The training was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the loop trains on, and where its state is kept. `shares_views` with trainings that take turns with it.
+    """What the loop trains on, and the folder of its state.
 
-    `compiles` the networks, which pays for a long training on a GPU. `keeps_its_turn` for the updates of SOLO, and
-    makes their batches itself: on a GPU others would run beside them.
+    `shares_views`: other trainings take turns with this one and use the same views. `compiles`: the networks are
+    compiled, which pays off for a long training on a GPU. `keeps_its_turn`: see UpdateTimer.
     """
 
     images: Images
@@ -58,33 +58,33 @@ class Task:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches only: the last, smaller one is dropped."""
+        """The number of whole batches; the last, smaller one is dropped."""
         return len(self.images) // self.training.batch_size
 
     @property
     def autocast(self) -> bool:
-        """bf16 is fast on recent GPUs and slower than fp32 on most CPUs."""
+        """Whether networks run in bf16 autocast."""
         return uses_bf16(self.training.precision, self.device)
 
     @property
     def view_dtype(self) -> torch.dtype:
-        """What the network takes in."""
+        """The data type of the network's input."""
         return torch.bfloat16 if self.autocast else torch.float32
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast on this device: where it is not emulated."""
+    """Whether `precision` means bf16 autocast on this device: on GPUs that do not emulate it."""
     return precision == "auto" and _is_ampere_or_later(device)
 
 
 def precision_on(device: torch.device, precision: str) -> str:
-    """What networks compute in there: bf16, fp32, or tf32, fp32 with convolutions of inputs cut to 10 bits.
+    """Return what networks compute in: bf16, fp32, or tf32 (fp32, with inputs of convolutions cut to 10 bits).
 
-    The latter is what cuDNN does, as torch has it by default, on GPUs from Ampere on.
+    tf32 is torch's default for cuDNN on GPUs from Ampere on.
     """
     if uses_bf16(precision, device):
         return "bf16"
-    # By the flag of convolutions: `cudnn.allow_tf32` raises where somebody has set one such flag and not the other.
+    # Read the flag of convolutions: `cudnn.allow_tf32` raises if only one of the flags that it stands for was set.
     cuts = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     return "tf32" if cuts and _is_ampere_or_later(device) else "fp32"
 
@@ -101,18 +101,18 @@ def train(
     report: Callable[[Progress, int, int], None],
     should_stop: Callable[[], bool],
 ) -> Generator[None, None, Progress]:
-    """Trains `method` in place, from where the folder's state left it, to the end, and pauses after every update.
+    """Train `method` in place, from the state in the task's folder to the end, yielding after every update.
 
-    Trainings that take turns, an update each, and began at the same place are given the same batches and views.
+    Trainings that take turns, an update each, and started at the same step get the same batches and views.
 
-    `diagnose` measures the method between epochs; `report` is told the progress, the update's number and the updates
-    in all. Raises Interrupted once `should_stop`, and Diverged: on a CPU and over several ranks before the update that
-    a non-finite loss would make. A single GPU is not waited for at every update: its losses are looked at every few of
-    them, and before anything is saved, measured or returned. What Diverged says of the step, and the progress, are the
-    same there, and the weights, which may have moved on, are of no use.
+    `diagnose` measures the method between epochs. `report` gets the progress, the number of updates so far and the
+    number of updates in all. Raises Interrupted once `should_stop` returns true, and Diverged on a non-finite loss: on
+    a CPU and over several ranks before the update that it would make. A single GPU is not waited for at every update:
+    its losses are checked every few updates, and before anything is saved, measured or returned. Diverged names the
+    same step there, with the same progress, but the weights have gone on and are of no use.
 
     In a process group every rank calls this with the same task, and computes its own rows of every batch. Rank 0
-    alone measures, reports, is asked to stop and saves; all ranks return, or raise those two, at the same step.
+    alone measures, reports, saves and asks `should_stop`; all ranks return, or raise those two, at the same step.
     """
     training, per_epoch = task.training, task.steps_per_epoch
     ranks = rank_count()
@@ -146,7 +146,7 @@ def train(
             progress.step_in_epoch += 1
             progress.images_seen += training.batch_size
             ends_epoch = progress.step_in_epoch == per_epoch
-            stops = _agreed(rank == 0 and should_stop(), task.device)
+            stops = _any_rank(rank == 0 and should_stop(), task.device)
             saves = rank == 0 and (stops or saver.is_due())
             if stops or saves or ends_epoch or len(losses) >= LOOK_EVERY:
                 losses.look(progress)
@@ -202,7 +202,7 @@ def _update(
 
 
 def check_finite(method: Method) -> None:
-    """Diverged where the weights or running statistics are not: the loss is only looked at before an update."""
+    """Raise Diverged if weights or running statistics are not finite: the loss is only checked before an update."""
     for name, values in method.state_dict().items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise Diverged(f"{name} is not finite after the last update")
@@ -212,17 +212,17 @@ _in_use: WeakValueDictionary[tuple[Any, ...], Batches] = WeakValueDictionary()
 
 
 def _batches(task: Task, rank: int, ranks: int, progress: Progress) -> Batches:
-    """Those of a training that is under way in this process and stands where this one begins, or new ones.
+    """Return the batches of another training in this process that is at the step where this one begins, or new ones.
 
-    A training that has a GPU to itself makes its views in its recorded update.
+    A training that has a GPU to itself makes its views in its captured update.
     """
-    asked = (task.images, task.views, task.seed, task.training.batch_size, task.device, rank, ranks)
-    key = (task.images, repr(asked[1:]), task.view_dtype, progress.epoch, progress.step_in_epoch)
+    arguments = (task.images, task.views, task.seed, task.training.batch_size, task.device, rank, ranks)
+    key = (task.images, repr(arguments[1:]), task.view_dtype, progress.epoch, progress.step_in_epoch)
     batches = _in_use.get(key)
     if batches is None:
         rule, size = task.dataset, task.image_size
         make = functools.partial(make_views, recipes=task.views, rule=rule, image_size=size, dtype=task.view_dtype)
-        batches = _in_use[key] = Batches(*asked, make if task.device.type == "cpu" or task.shares_views else None)
+        batches = _in_use[key] = Batches(*arguments, make if task.device.type == "cpu" or task.shares_views else None)
     return batches
 
 
@@ -238,25 +238,25 @@ class _GivesLoss(nn.Module):
 
 
 def _over_ranks(method: Method, progress: Progress, device: torch.device) -> Callable[[Views, Step], LossTerms]:
-    """The method's loss over the batch of all ranks, whose backward also averages the gradients over them."""
+    """Return the method's loss over the batch of all ranks; its backward also averages the gradients over them."""
     places = [torch.zeros(2, dtype=torch.int64, device=device) for _ in range(rank_count())]
     dist.all_gather(places, torch.tensor([progress.epoch, progress.step_in_epoch], device=device))
     if any(not torch.equal(place, places[0]) for place in places):
-        raise RuntimeError(f"the ranks stand at different places: {[place.tolist() for place in places]}")
+        raise RuntimeError(f"the ranks are at different steps: {[place.tolist() for place in places]}")
     use_global_batch_norm(method)
     with warnings.catch_warnings():  # newer torch renames the argument; older torch does not know the new name
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        # what the buffers hold is computed from the whole batch, alike on every rank
+        # buffers need no broadcast: every rank computes them from the whole batch
         return DistributedDataParallel(_GivesLoss(method), broadcast_buffers=False)
 
 
-def _agreed(stop: bool, device: torch.device) -> bool:
-    """Whether any rank says so, on every rank."""
+def _any_rank(stop: bool, device: torch.device) -> bool:
+    """Return on every rank whether any rank's `stop` is true."""
     if rank_count() == 1:
         return stop
-    told = torch.tensor(int(stop), device=device)
-    dist.all_reduce(told)
-    return bool(told)
+    stops = torch.tensor(int(stop), device=device)
+    dist.all_reduce(stops)
+    return bool(stops)
 
 
 def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) -> Step:
@@ -271,18 +271,18 @@ def _step(task: Task, progress: Progress, steps: int, sample_indices: Tensor) ->
 
 
 def _close_epoch(progress: Progress, steps_per_epoch: int, rate: float) -> None:
-    """The epoch's means go to the curves; rows stay aligned whatever a later epoch measures."""
+    """Append the epoch's means to the curves and start the next epoch."""
     progress.epoch += 1
     progress.epochs.append(progress.epoch)
     means = {name: total / steps_per_epoch for name, total in progress.sums.items()}
-    # a part that is not finite within a total that is has no place in JSON
+    # a part may be infinite while the total is finite, and JSON has no such number
     values: dict[str, Any] = {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
     progress.sums, progress.step_in_epoch = {}, 0
     _append(progress, values | {"learning_rate": rate})
 
 
 def _append(progress: Progress, values: dict[str, float | None]) -> None:
-    """Writes `values` at the current epoch; epochs where a curve was not measured hold None."""
+    """Add `values` to the curves at the current epoch; earlier epochs without a measurement hold None."""
     for name, value in values.items():
         curve = progress.curves.setdefault(name, [])
         curve += [None] * (len(progress.epochs) - 1 - len(curve))
@@ -290,7 +290,7 @@ def _append(progress: Progress, values: dict[str, float | None]) -> None:
 
 
 def finished_curves(progress: Progress) -> dict[str, Any]:
-    """Epochs and series of one length."""
+    """Return the epochs, and the curves filled up with None to their number."""
     length = len(progress.epochs)
     series = {name: curve + [None] * (length - len(curve)) for name, curve in sorted(progress.curves.items())}
     return {"epoch": progress.epochs, "series": series}

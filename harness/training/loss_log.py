@@ -1,4 +1,4 @@
-"""What the losses were: kept on the device until somebody must know."""
+"""Losses of the latest updates, kept on the device until they are needed."""
 
 import math
 
@@ -9,11 +9,11 @@ from twinbench.harness.training.checkpoint import Progress
 
 
 class Diverged(Exception):
-    """A loss was not finite. Nothing that came after it is saved, measured or reported."""
+    """A loss was not finite. Nothing after it is saved, measured or reported."""
 
 
 class Losses:
-    """The loss terms of the latest updates, on their way into a progress."""
+    """The loss terms of the latest updates, before they are added to a progress."""
 
     def __init__(self, batch_size: int, steps_per_epoch: int, steps: int) -> None:
         self._batch_size, self._per_epoch, self._steps = batch_size, steps_per_epoch, steps
@@ -23,13 +23,14 @@ class Losses:
         return len(self._kept)
 
     def keep(self, step: int, names: tuple[str, ...], terms: Tensor) -> None:
-        """The terms [1 + parts] of update `step`, the loss first."""
+        """Keep the terms [1 + parts] of update `step`, the loss first."""
         self._kept.append((step, names, terms))
 
     def look(self, progress: Progress) -> None:
-        """Adds the kept terms to the epoch's sums, in order, so that it does not matter when they are looked at.
+        """Add the kept terms to the epoch's sums, in order, so that the time of the call changes nothing.
 
-        Waits for the device. Raises Diverged at the first loss that is not finite, the progress as it was before it.
+        Waits for the device. Raises Diverged at the first loss that is not finite, with the progress set back to the
+        update before it.
         """
         kept, self._kept = self._kept, []
         values = torch.stack([terms for *_, terms in kept]).tolist() if kept else []

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from twinbench.sweeps.protocol import Training
 
-CACHED = 2**18  # elements of a weight that LARS moves at once on a CPU: two to three times as fast as whole ones
+CACHED = 2**18  # elements of a weight that LARS updates at once on a CPU: two to three times as fast as all at once
 
 
 def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """The optimiser that `training` names. Each group's `learning_rate_factor` multiplies the scheduled rate.
+    """Return the optimiser that `training` names. A group's `learning_rate_factor` multiplies the scheduled rate.
 
     As in the official Barlow Twins and VICReg code, 1-D parameters take neither weight decay nor LARS adaptation,
     unless `decay_bias_and_norm`. LARS is the paper's (arXiv 1708.03888, eq. 6), with |g| + decay |w| under the trust
@@ -35,10 +35,10 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
 
 
 class Lars(torch.optim.Optimizer):
-    """v <- momentum v + ratio (g + decay w); w <- w - rate v, with few passes over all tensors together.
+    """LARS: v <- momentum v + ratio (g + decay w); w <- w - rate v, in few passes over all tensors together.
 
-    ratio = trust_coefficient |w| / (|g| + decay |w|) for each tensor, 1 where either norm is nought and in groups
-    that do not adapt; with `clip_trust_ratio` the ratio over the rate, at most 1.
+    ratio = trust_coefficient |w| / (|g| + decay |w|) for each tensor; 1 if either norm is zero, and in groups that do
+    not adapt. With `clip_trust_ratio` the ratio is divided by the rate, and is at most 1.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Lars(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient. Nothing here waits for a device."""
+        """Update every parameter that has a gradient. Nothing here waits for a device."""
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if not weights:
@@ -66,14 +66,14 @@ class Lars(torch.optim.Optimizer):
             momenta = [self.state[weight]["momentum_buffer"] for weight in weights]
             ratios = _trust_ratios(weights, gradients, group) if group["adapts"] else []
             if weights[0].device.type == "cuda":
-                _move(weights, gradients, momenta, ratios, group)
+                _update(weights, gradients, momenta, ratios, group)
                 continue
             for number, (weight, gradient, momentum) in enumerate(zip(weights, gradients, momenta, strict=True)):
                 for w, g, m in zip(*_pieces(weight, gradient, momentum), strict=True):
-                    _move([w], [g], [m], ratios[number : number + 1], group)
+                    _update([w], [g], [m], ratios[number : number + 1], group)
 
 
-def _move(
+def _update(
     weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], ratios: list[Tensor], group: dict[str, Any]
 ) -> None:
     updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
@@ -87,9 +87,9 @@ def _move(
 
 
 def _pieces(*tensors: Tensor) -> list[Sequence[Tensor]]:
-    """Of each the same elements, few enough to stay in a CPU's cache from the first pass over them to the last.
+    """Split tensors into corresponding pieces, small enough to stay in a CPU's cache for all passes over them.
 
-    Tensors that lie in memory in different orders stay whole.
+    Tensors whose memory layouts differ are not split.
     """
     first = tensors[0]
     is_dense = first.numel() == 1 + sum(
@@ -101,10 +101,10 @@ def _pieces(*tensors: Tensor) -> list[Sequence[Tensor]]:
 
 
 def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-    """One scalar per tensor, computed for all of them as one vector."""
+    """Return one scalar per tensor, computed for all of them as one vector."""
     weight_norms = torch.stack(torch._foreach_norm(weights))
     gradient_norms = torch.stack(torch._foreach_norm(gradients))
-    # timm's floor of 1e-8 under the quotient
+    # 1e-8 is added as in timm
     quotients = weight_norms / (gradient_norms + group["weight_decay"] * weight_norms + 1e-8)
     ratios = group["trust_coefficient"] * quotients
     ratios = torch.where((weight_norms > 0) & (gradient_norms > 0), ratios, 1.0)
@@ -114,9 +114,9 @@ def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], group: dict[st
 
 
 def fit_to_device(optimiser: torch.optim.Optimizer) -> None:
-    """Gives the groups the form that their parameters' device needs, wherever the state was saved.
+    """Give the groups the form that their parameters' device needs, whatever device the state was saved on.
 
-    On a GPU the rate is a tensor there, which a recorded update reads anew each time.
+    On a GPU the rate is a tensor on it, which a captured update reads at each replay.
     """
     for group in optimiser.param_groups:
         device = group["params"][0].device
@@ -127,7 +127,7 @@ def fit_to_device(optimiser: torch.optim.Optimizer) -> None:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every group the scheduled rate times its own factor."""
+    """Set every group's rate to the scheduled rate times its own factor."""
     for group in optimiser.param_groups:
         scheduled = rate * group["learning_rate_factor"]
         if isinstance(group["lr"], Tensor):

@@ -6,14 +6,14 @@ from twinbench.sweeps.protocol import Training
 
 
 def scaled_learning_rate(training: Training) -> float:
-    """The peak learning rate that comes of what was asked: linear (arXiv 1706.02677) or square root (1404.5997)."""
+    """Return the peak rate, scaled to the batch size linearly (arXiv 1706.02677) or by its square root (1404.5997)."""
     ratio = training.batch_size / training.reference_batch_size
     factor = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[training.learning_rate_rule]
     return training.learning_rate * factor
 
 
 def learning_rate_at(step: int, steps: int, steps_per_epoch: int, training: Training) -> float:
-    """Of update `step` (0-based) of `steps`: linear from 0 over the warm-up, then half a cosine to the final share."""
+    """Return the rate at update `step` (from 0): linear from 0 in the warm-up, then half a cosine to its last share."""
     peak = scaled_learning_rate(training)
     warmup = round(training.warmup_epochs * steps_per_epoch)
     if step < warmup:

@@ -41,13 +41,14 @@ from twinbench.sweeps.trial import Trial
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a trial runs: no part of its identity. `data` is the folder of the dataset's files, if it needs one.
+    """Where and how trials run, which is not part of their identity.
 
-    `trial_time_limit` in seconds ends an attempt that takes longer, hung or not, as failed. `where` names the
-    allocation, for people. `keep_log` sends all that the process prints to the attempt's log. `processes` train one
-    trial together, each with `threads`: on a CPU, or on one GPU each from `device` on. `pack` trials at most take turns
-    in one process, on the same batches; of a trial that runs, it says how many do. `mode` is `repro` or `fast`. With
-    `isolate` each trial, or pack, has a process that begins and ends with it.
+    `data` is the folder of the dataset's files, if it needs one, and `cache` that of prepared datasets. An attempt that
+    takes longer than `trial_time_limit` seconds ends as failed. `where` names the allocation for readers. `keep_log`
+    sends what the process prints to the attempt's log. `processes` train one trial together, each with `threads`, on
+    the CPU or on consecutive GPUs from `device` on. Up to `pack` trials take turns in one process on the same batches;
+    of a running trial it is their number. `mode` is `repro` or `fast`. With `isolate` every trial, or pack, gets a
+    process of its own.
     """
 
     run_folder: Path
@@ -64,13 +65,13 @@ class Surroundings:
     isolate: bool = False
 
     def absolute(self) -> "Surroundings":
-        """The same with paths that mean the same in every process of a cluster."""
+        """Return a copy with absolute paths, valid in every process of a cluster."""
         return replace(self, run_folder=self.run_folder.resolve(), data=self.data.resolve() if self.data else None)
 
 
 @dataclass
 class Found:
-    """What a trial has come to so far: a failure later on loses none of it."""
+    """What a trial has produced so far; a later failure loses none of it."""
 
     progress: Progress = field(default_factory=Progress)
     metrics: list[MetricValue] = field(default_factory=list)
@@ -106,7 +107,7 @@ def train_and_evaluate(
         give_back_freed_memory()
         provenance.reset_peak_memory()
     ranks = ranks_of(trial, surroundings)
-    others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this one reads the data
+    others = other_ranks(ranks, device) if ranks > 1 else None  # they start while this process reads the data
     evaluator = _evaluator(trial, surroundings, device)
     method = build_method(trial, device)
     if trial.training:
@@ -140,7 +141,7 @@ def mode_of(surroundings: Surroundings) -> str:
 
 
 def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
-    """Ends an evaluation as training is ended; the next attempt finds it trained, and evaluates again."""
+    """Return a function that raises Interrupted once the trial should stop; the next attempt evaluates again."""
 
     def check_stop() -> None:
         if should_stop():
@@ -150,7 +151,7 @@ def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
 
 
 def ranks_of(trial: Trial, surroundings: Surroundings) -> int:
-    """How many processes train the trial; what is not trained takes one. ValueError where they do not fit."""
+    """Return how many processes train the trial: one for a baseline. ValueError if they cannot share its batches."""
     ranks = surroundings.processes if trial.training else 1
     if ranks > 1 and trial.training["batch_size"] % ranks:
         raise ValueError(f"{ranks} ranks cannot share a batch of {trial.training['batch_size']} images equally")
@@ -170,7 +171,7 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings, f
     task = _task(trial, surroundings, folder, _evaluator(trial, surroundings, device), device)
 
     def run() -> None:
-        with contextlib.suppress(Diverged, Interrupted):  # rank 0 comes to the same end, and says so
+        with contextlib.suppress(Diverged, Interrupted):  # rank 0 ends the same way, and reports it
             for _ in train(method, task, lambda _: {}, 1, lambda *_: None, lambda: False):
                 pass
 
@@ -178,7 +179,7 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings, f
 
 
 def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]:
-    """`collapsed` where the protocol says which final feature_std means it."""
+    """Return `collapsed` and why if the final feature_std is below the protocol's limit, else `done`."""
     final = (progress.curves.get(f"{DIAGNOSTICS}{FEATURE_STD.name}") or [None])[-1]
     if collapsed_below is not None and final is not None and final < collapsed_below:
         return "collapsed", f"{FEATURE_STD.name} {final:.4g} at the end is below the protocol's {collapsed_below:g}"
@@ -186,8 +187,11 @@ def _judge(collapsed_below: float | None, progress: Progress) -> tuple[str, str]
 
 
 def build_method(trial: Trial, device: torch.device) -> Method:
-    """The method with its first weights. Backbone and heads draw from streams of their own, so that trials of one seed
-    start from the same backbone whatever their method."""
+    """Return the method with its initial weights.
+
+    Backbone and heads draw from separate random streams, so that trials of one seed start from the same backbone
+    whatever their method.
+    """
     backbone_rule = trial.protocol["content"]["backbone"]
     method_class = get_method(trial.method)
     with torch.random.fork_rng(devices=[]):
@@ -200,7 +204,7 @@ def build_method(trial: Trial, device: torch.device) -> Method:
 
 @dataclass(frozen=True)
 class _Splits:
-    """A dataset as a protocol's rule divides it."""
+    """A dataset, split by a protocol's rule."""
 
     rule: DatasetRule
     dataset: Dataset
@@ -209,7 +213,7 @@ class _Splits:
     test: Part
 
 
-@functools.lru_cache(maxsize=1)  # a warm worker loads and divides the dataset once, and a pack's trials share it
+@functools.lru_cache(maxsize=1)  # a worker loads and splits the dataset once, and a pack's trials share it
 def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: torch.device) -> _Splits:
     rule = DatasetRule(**json.loads(rule_json))
     dataset = load_dataset(rule.name, data, rule.image_size, cache)
@@ -247,7 +251,7 @@ def _task(trial: Trial, surroundings: Surroundings, folder: Path, evaluator: Eva
 
 
 def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -> Evaluator:
-    """The three splits on the device."""
+    """Return the evaluator of the trial, with the three splits on the device."""
     content = trial.protocol["content"]
     splits = _splits(canonical_json(content["dataset"]), surroundings.data, surroundings.cache, device)
     dataset = splits.dataset
@@ -268,8 +272,8 @@ def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -
     )
 
 
-def some(positions: Any, count: int | None, seed: int) -> Any:
-    """`count` of the positions, drawn with the split's seed, in ascending order; all of them when `count` is None."""
+def some(positions: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    """Return `count` of the positions, drawn with the split's seed, in ascending order; all if `count` is None."""
     if count is None or count >= len(positions):
         return positions
     return np.sort(positions[permutation(key(seed, "subset"), len(positions)).numpy()[:count]])
