@@ -1,10 +1,10 @@
-"""Views a second, one process: ours beside torchvision on PIL images, torchvision v2 image by image, and kornia.
+"""Views per second of one process: twinbench, torchvision on PIL images, torchvision v2 per image, and kornia.
 
     python tests/benchmarks/augmentation.py --device cpu --threads 1 --out augmentation.json
 
 The two-view SimCLR chain of CIFAR (crop, flip, jitter, greyscale, normalised float32). Images are decoded before the
-clock starts. That ours are torchvision's views on the same parameters is what tests/harness/data/test_augmentation.py
-holds; here the same is looked at once more, by the mean and the deviation of many views: the peers draw for themselves.
+clock starts. tests/harness/data/test_augmentation.py tests that twinbench's views equal torchvision's for the same
+parameters. Here the peers draw their own, so that only the mean and the deviation of many views are compared.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def smooth_images(n: int, size: int) -> Tensor:
 
 
 def makers(images: Tensor, size: int, device: torch.device) -> dict[str, Callable[[], list[Tensor]]]:
-    """Each makes two views float32 [N, 3, size, size] of the images."""
+    """Return, by name, functions that make two views float32 [N, 3, size, size] of the images."""
     there, ids = images.to(device), torch.arange(len(images), device=device)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     pil, single = pil_chain(size, RULE.mean, RULE.std), tensor_chain(size, RULE.mean, RULE.std)
@@ -58,7 +58,7 @@ def makers(images: Tensor, size: int, device: torch.device) -> dict[str, Callabl
 
 
 def check(runs: dict[str, Callable[[], list[Tensor]]]) -> dict[str, list[float]]:
-    """Mean and deviation of everybody's views; ours must be torchvision's within chance."""
+    """Return mean and deviation of the views by name; ours must equal torchvision's within chance."""
     moments = {}
     for name, run in runs.items():
         views = torch.cat([view.float().cpu() for _ in range(3) for view in run()])
@@ -69,7 +69,7 @@ def check(runs: dict[str, Callable[[], list[Tensor]]]) -> dict[str, list[float]]
 
 
 def main() -> None:
-    """Checks, measures in turn, prints and writes."""
+    """Check the views, measure in turn, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,12 +1,12 @@
-"""What `twinbench check` takes for 200 claims over 10,000 recorded trials. The goal: at most 5 s on two cores.
+"""The time of `twinbench check` for 200 claims over 10,000 recorded trials; the goal is at most 5 s on two cores.
 
     taskset -c 0,1 python tests/benchmarks/claims.py --out claims.json
 
-Four methods at five budgets, five batch sizes and ten learning rates, ten seeds each: whole records with curves,
-outputs by example and attempts, written as trials leave them; the numbers are invented. Half of the claims leave the
-learning rate open, so that validation chooses. First is a check that must bring the records into the database, further
-one that finds them there; each in a process of its own, without the time that its imports take and, as the command,
-with all. The files are in the page cache. `--profile` prints where the time of a further check goes.
+Four methods at five budgets, five batch sizes and ten learning rates, ten seeds each: complete records with curves,
+per-example outputs and attempts, written as trials write them; the numbers are invented. Half of the claims leave the
+learning rate open, so that it is selected on validation. "First" is a check that has to ingest the records, "further"
+one that finds them in the database. Each runs in its own process, timed without imports and, as the command, with them.
+The files are in the page cache. `--profile` prints where a further check spends its time.
 """
 
 import argparse
@@ -75,7 +75,7 @@ print(time.perf_counter() - begun[0], time.process_time() - begun[1])
 
 
 def build(folder: Path, trials: int, claims: int, examples: int) -> Path:
-    """Fills the folder; the file of claims, which are declared."""
+    """Fill the folder and return the file of its declared claims."""
     sweep_file = folder.with_name("sweep.toml")
     seeds = list(range(max(1, trials // (len(METHODS) * len(EPOCHS) * len(BATCHES) * len(RATES)))))
     sweep_file.write_text(SWEEP.replace("SEEDS", str(seeds)))
@@ -84,7 +84,7 @@ def build(folder: Path, trials: int, claims: int, examples: int) -> Path:
     planned = plan("check", sweep, protocol, resolved, "sha256:" + "1" * 64, training_images=8000, image_size=32)
     claims_file = folder.with_name("claims.toml")
     claims_file.write_text("\n".join(['protocol = "cifar10-small"', *claim_tables(claims)]))
-    with mock.patch("os.fsync"):  # a folder that is thrown away needs not outlive a power cut
+    with mock.patch("os.fsync"):  # a temporary folder need not survive a power cut
         write_plan(folder, planned)
         declare(read_claims(claims_file), folder, BEGAN - timedelta(days=1))
         for number, trial in enumerate(planned.trials):
@@ -93,9 +93,9 @@ def build(folder: Path, trials: int, claims: int, examples: int) -> Path:
 
 
 def leave(folder: Path, trial: Trial, started: datetime, examples: int) -> None:
-    """Attempt, curves, outputs and record of one trial."""
+    """Write attempt, curves, outputs and record of one trial."""
     rng = np.random.default_rng(int(trial.trial_id, 16))
-    of_seed = np.random.default_rng(trial.seed).normal(0, 0.005)  # moves all methods alike
+    of_seed = np.random.default_rng(trial.seed).normal(0, 0.005)  # the same for all methods
     rate = RATES.index(trial.training["learning_rate"]) / len(RATES)
     level = METHODS[trial.method] + 0.004 * EPOCHS.index(trial.training["epochs"]) - 0.02 * (rate - 0.5) ** 2
     accuracy = level + of_seed + rng.normal(0, 0.004)
@@ -139,7 +139,7 @@ def leave(folder: Path, trial: Trial, started: datetime, examples: int) -> None:
 def measured(
     trial: Trial, accuracy: float, examples: int, rng: np.random.Generator
 ) -> tuple[list[MetricValue], dict[str, Any]]:
-    """Metrics of both probes on both splits, and the outputs that give those on test."""
+    """Return metrics of both probes on both splits, and outputs that agree with those on test."""
     labels = np.arange(examples, dtype=np.int32) % 10
     difficulty = np.arange(examples) * 997 % examples + rng.normal(0, examples / 3, examples)
     metrics: list[MetricValue] = []
@@ -168,7 +168,7 @@ def measured(
 
 
 def curves(trial: Trial, rng: np.random.Generator) -> bytes:
-    """Eight series over all epochs, as a trial with diagnostics leaves them."""
+    """Return eight series over all epochs, as a trial with diagnostics records them."""
     epochs = list(range(1, trial.training["epochs"] + 1))
     names = ("rankme_backbone", "rankme_projector", "off_diagonal_correlation", "alignment", "uniformity")
     series = {f"diagnostics/{name}": [float(value) for value in rng.normal(1, 0.1, len(epochs))] for name in names}
@@ -182,7 +182,7 @@ def curves(trial: Trial, rng: np.random.Generator) -> bytes:
 
 
 def claim_tables(count: int) -> Iterator[str]:
-    """Claims of all kinds in families of ten, at budgets, batch sizes and learning rates in turn."""
+    """Yield claims of all kinds in families of ten, at budgets, batch sizes and learning rates in turn."""
     for number in range(count):
         a, b = (list(METHODS)[(number + step) % len(METHODS)] for step in (0, 1 + number // 4 % 3))
         at: dict[str, float] = {"epochs": EPOCHS[number // 2 % 5], "batch_size": BATCHES[number // 10 % 5]}
@@ -195,7 +195,7 @@ def claim_tables(count: int) -> Iterator[str]:
 
 
 def kind_of(turn: int, a: str, b: str, at: dict[str, float]) -> tuple[str, str]:
-    """What such a claim says, and its keys; an axis takes the place of the setting that it moves."""
+    """Return such a claim's sentence and keys; a varied axis replaces the fixed setting of the same name."""
     if turn == 0:
         told = f"{NAMES[a]} is at least one point better than {NAMES[b]} in linear accuracy"
         return told, f'kind = "better"\na = {table(a, at)}\nb = {table(b, at)}\nat_least = 0.01'
@@ -216,7 +216,7 @@ def kind_of(turn: int, a: str, b: str, at: dict[str, float]) -> tuple[str, str]:
 
 
 def table(method: str, at: dict[str, float]) -> str:
-    """A selector as TOML has it."""
+    """Return a selector as a TOML inline table."""
     return "{ " + ", ".join([f'method = "{method}"', *(f"{key} = {value}" for key, value in at.items())]) + " }"
 
 
@@ -224,7 +224,7 @@ def table(method: str, at: dict[str, float]) -> str:
 
 
 def seconds(folder: Path, claims_file: Path, first: bool, command: bool, form: str) -> tuple[float, float]:
-    """Of one check in a new process, and its processor's: all of the command, or what is left without its imports."""
+    """Return wall and CPU seconds of one check in a new process: of the whole command, or without its imports."""
     if first:
         (folder / DATABASE).unlink(missing_ok=True)
     # Byte code is kept by the run that warms up; the check's own exit code says whether all claims are supported.
@@ -242,7 +242,7 @@ def seconds(folder: Path, claims_file: Path, first: bool, command: bool, form: s
 
 
 def profiled(folder: Path, claims_file: Path) -> None:
-    """Prints the functions in which a further check spends its time."""
+    """Print the functions in which a further check spends its time."""
     from twinbench.reports.verdicts.check import check_claims
 
     check_claims(claims_file, folder)
@@ -253,15 +253,17 @@ def profiled(folder: Path, claims_file: Path) -> None:
 
 
 def main() -> None:
-    """Builds the folder, unless it is given, measures each kind of check several times, and prints medians."""
+    """Build the folder unless it exists, measure each kind of check several times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000, help="a multiple of 1,000")
     parser.add_argument("--claims", type=int, default=200)
-    parser.add_argument("--examples", type=int, default=2_000, help="test examples with outputs, of every trial")
+    parser.add_argument("--examples", type=int, default=2_000, help="test examples with outputs, per trial")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--format", default="terminal")
-    parser.add_argument("--folder", type=Path, help="keeps what is built, and uses what an earlier run has built there")
-    parser.add_argument("--profile", action="store_true", help="of a further check; nothing else is measured")
+    parser.add_argument(
+        "--folder", type=Path, help="build the run folder here and keep it, or use the one that is there"
+    )
+    parser.add_argument("--profile", action="store_true", help="profile a further check and measure nothing else")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     where = surroundings(torch.device("cpu"))

@@ -1,17 +1,17 @@
-"""What evaluation costs beside the same work as others do it, on the same features in the same run.
+"""The cost of evaluation compared with other implementations, on the same features in the same run.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation.py --out evaluation.json
     python tests/benchmarks/evaluation.py --examples 5120 --only probes online --rounds 7
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation.py --only knn --rounds 3
 
-probes   13 and 52 linear probes of 512 features and 10 classes, one epoch of batches of 256: beside them one after
-         another, and a dict of modules under torch's SGD (DINOv2's way). Weights must agree first.
-ridge    the exact path of 13 penalties, beside scikit-learn's Ridge, a fit a penalty.
-knn      a fifth as many queries as examples, k = 200, beside lightly's `knn_predict` where it is installed. By default
-         and in the third line these are 10,000 among 50,000.
-online   what a training spends on its curves at its protocol's own interval: digits, and images like CIFAR-10's.
+probes   13 and 52 linear probes of 512 features and 10 classes, one epoch of batches of 256, compared with probes one
+         after another and with a dict of modules under torch's SGD (as in DINOv2). Weights must agree first.
+ridge    the exact path of 13 penalties, compared with scikit-learn's Ridge, one fit per penalty.
+knn      a fifth as many queries as examples, k = 200, compared with lightly's `knn_predict` if it is installed. By
+         default and in the third line these are 10,000 queries among 50,000 examples.
+online   the share of a training that its curves take at its protocol's interval: digits, and images like CIFAR-10's.
 
-`gemm` is the rate that the machine reaches meanwhile: probes and kNN can take no less than their products do at it.
+`gemm` is the speed of matrix products in the same run: the products alone give a lower bound for probes and kNN.
 """
 
 import argparse
@@ -50,7 +50,7 @@ Found = dict[str, Any]
 
 
 class Bench:
-    """The device, and features [n, 512] of ten classes that lie across each other."""
+    """The device, and features [n, 512] of ten overlapping classes."""
 
     def __init__(self, device: torch.device, examples: int, rounds: int) -> None:
         self.device, self.rounds = device, rounds
@@ -64,7 +64,7 @@ class Bench:
         self.queries = noise[examples:] + centres[torch.arange(examples // 5, device=device) % CLASSES]
 
     def compare(self, title: str, runs: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of each, in turn, printed as multiples of the first."""
+        """Return seconds of each run, measured in turn, and print them as multiples of the first."""
         taken = in_turn(runs, self.device, self.rounds)
         ours = statistics.median(next(iter(taken.values())))
         for name, values in taken.items():
@@ -75,7 +75,7 @@ class Bench:
 
 
 def gemm(bench: Bench) -> Found:
-    """Seconds of a product of 2048 x 2048 matrices."""
+    """Return seconds of a product of 2048 x 2048 matrices."""
     a = torch.randn(2048, 2048, device=bench.device)
     taken = bench.compare("gemm", {"2048 x 2048": lambda: a @ a})
     rate = 2 * 2048**3 / statistics.median(taken["2048 x 2048"]) / 1e9
@@ -84,7 +84,7 @@ def gemm(bench: Bench) -> Found:
 
 
 def probes(bench: Bench, count: int) -> Found:
-    """Ours and the peers', of which the weights are compared first."""
+    """Time our probes and the peers'; their weights must agree first."""
     x, y = bench.features, bench.labels
     decays = (0.0, 1e-4, 1e-3, 1e-2)
     grid = [(0.5 * 0.7 ** (place % 13), decays[place // 13]) for place in range(count)]
@@ -116,7 +116,7 @@ def probes(bench: Bench, count: int) -> Found:
 
 
 def ridge(bench: Bench) -> Found:
-    """Ours, with the predictions of all queries; scikit-learn fits a penalty at a time, in the same precision."""
+    """Time our ridge path with predictions of all queries; scikit-learn fits one penalty at a time, same precision."""
     from sklearn.linear_model import Ridge
 
     x, y = bench.features, bench.labels
@@ -137,11 +137,11 @@ def ridge(bench: Bench) -> Found:
 
 
 def knn(bench: Bench) -> Found:
-    """Top-1 predictions of all queries. lightly normalises nothing itself: its share of that is timed too."""
+    """Time top-1 predictions of all queries. lightly does not normalise, so that normalising is timed with it."""
     try:
         from lightly.utils.benchmarking.knn import knn_predict
     except ImportError:
-        print("lightly is not installed: its function is restated")
+        print("lightly is not installed: a restatement of its function is used")
 
         def knn_predict(queries: Tensor, bank: Tensor, labels: Tensor, *rest: Any) -> Tensor:
             return lightly_knn(queries, bank, labels, *rest)[:, None]
@@ -157,7 +157,7 @@ def knn(bench: Bench) -> Found:
         return torch.cat([knn_predict(part, turned, y, CLASSES, NEIGHBOURS, TEMPERATURE)[:, 0] for part in parts])
 
     agreement = float((ours() == lightly(256)).double().mean())
-    assert agreement > 0.999, agreement  # a tie in the last bits may fall either way
+    assert agreement > 0.999, agreement  # ties in the last bits may be broken either way
     runs: dict[str, Callable[[], Tensor]] = {"twinbench": ours}
     runs |= {f"lightly, {n} at once": partial(lightly, n) for n in (256, 1024)}
     taken = bench.compare(f"kNN {len(bench.queries)} x {len(x)}", runs)
@@ -165,7 +165,7 @@ def knn(bench: Bench) -> Found:
 
 
 def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
-    """What `diagnose` takes of a training of the protocol's own length: at its interval and after the last epoch."""
+    """Time `diagnose` in a training of the protocol's length, at its interval and after the last epoch."""
     spent = []
     original = Evaluator.diagnose
 
@@ -194,7 +194,7 @@ def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
 
 
 def noise_as_cifar10(folder: Path) -> Path:
-    """Images of noise in folders of classes, of the size of CIFAR-10's: their content moves no time."""
+    """Write images of noise of CIFAR-10's size in folders by class; their content does not affect the time."""
     rng = np.random.default_rng(0)
     for split, images in (("train", 900), ("test", 100)):
         for label in range(CLASSES):
@@ -207,14 +207,14 @@ def noise_as_cifar10(folder: Path) -> Path:
 
 
 def all_online() -> list[Found]:
-    """Of the two protocols that are for processors."""
+    """Measure both protocols that are meant for CPUs."""
     with tempfile.TemporaryDirectory() as folder:
         data = noise_as_cifar10(Path(folder))
         return [online("digits-small", "digits", 20, None), online("cifar10-small", "cifar10_methods", 2, data)]
 
 
 def main() -> None:
-    """Measures what was asked for, prints as it goes, and writes the raw numbers."""
+    """Measure the selected parts, print each result, and write the raw numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--examples", type=int, default=50_000)

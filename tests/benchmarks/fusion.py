@@ -1,7 +1,7 @@
 """Several trainings as one network: grouped convolutions and batched products, as HFTA (arXiv 2102.02344) fuses them.
 
-What packs stand beside. The restatement goes through our own loop, views, loss, optimiser and recording, so that all
-that differs is the network: HFTA itself has Adam and Adadelta alone, and a loss that is averaged over the trainings.
+An alternative to packs. It runs through twinbench's own loop, views, loss, optimiser and CUDA graphs, so that only the
+network differs; HFTA itself has only Adam and Adadelta, and a loss averaged over the trainings.
 """
 
 import copy
@@ -23,7 +23,7 @@ LAMBDAS = (0.0005, 0.001, 0.002, 0.0051, 0.01, 0.02, 0.05, 0.1)
 
 
 def fuse(parts: Sequence[Any]) -> nn.Module:
-    """One module [N, K * C, ...] -> [N, K * C', ...] that does with the k-th C channels what the k-th part does."""
+    """Return one module [N, K * C, ...] -> [N, K * C', ...] that applies the k-th part to the k-th C channels."""
     first, count = parts[0], len(parts)
     if isinstance(first, nn.Conv2d):
         sizes = (count * first.in_channels, count * first.out_channels)
@@ -40,10 +40,10 @@ def fuse(parts: Sequence[Any]) -> nn.Module:
 
 
 def _with_all(fused: nn.Module, parts: Sequence[nn.Module]) -> nn.Module:
-    """`fused` with the parts' weights and running statistics, one behind the other."""
+    """Return `fused` with the parts' weights and running statistics concatenated."""
     states = [part.state_dict() for part in parts]
     whole = {name: torch.cat([state[name] for state in states]) for name, value in states[0].items() if value.ndim}
-    fused.load_state_dict(whole, strict=False)  # how many batches a norm has seen is one number
+    fused.load_state_dict(whole, strict=False)  # the number of batches of a norm is a scalar
     return fused
 
 
@@ -62,7 +62,7 @@ class Linears(nn.Module):
 
 
 class FusedTwins(nn.Module):
-    """Barlow Twins of several weights of the off-diagonal, in one network; the losses are summed."""
+    """Barlow Twins with several off-diagonal weights in one network; the losses are summed."""
 
     def __init__(self, methods: Sequence[Any], weights: Sequence[float]) -> None:
         super().__init__()
@@ -81,24 +81,24 @@ class FusedTwins(nn.Module):
 
 
 def fused_twins(trial: Trial, device: torch.device, count: int) -> FusedTwins:
-    """`count` trainings of the trial's, of different lambdas, in one network."""
+    """Return `count` trainings of the trial with different lambdas in one network."""
     methods = [build_method(trial, device) for _ in range(count)]
     return FusedTwins(methods, LAMBDAS[:count]).to(device).to(memory_format=torch.channels_last)
 
 
 @contextmanager
 def fused(count: int) -> Iterator[None]:
-    """Meanwhile `bench.seconds_per_step` measures one step of `count` fused trainings."""
+    """Within this context, `step_timer.seconds_per_step` measures one step of `count` fused trainings."""
     with mock.patch.object(bench, "build_method", lambda trial, device: fused_twins(trial, device, count)):
         yield
 
 
 def check_equal(trial: Trial, size: int) -> float:
-    """The largest relative difference of gradients, of a fused training and of those alone, on one batch."""
+    """Return the largest relative difference of gradients between fused and separate trainings on one batch."""
     device = torch.device("cpu")
     views = [torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(k)).double() for k in range(2)]
     methods: list[Any] = [build_method(trial, device).double().train() for _ in range(3)]
-    for k, method in enumerate(methods):  # no two alike
+    for k, method in enumerate(methods):  # all different
         for weight in method.parameters():
             weight.data += 0.01 * k * torch.randn(weight.shape, generator=torch.Generator().manual_seed(k)).double()
     together = FusedTwins(methods, LAMBDAS[:3]).double().train()

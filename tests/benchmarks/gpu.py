@@ -2,9 +2,9 @@
 
     python tests/benchmarks/gpu.py --out gpu.json
 
-`--device cpu --small` runs every part in miniature, to see that it runs. Each part stands by itself: one that fails
-says why and costs no other. A part is not begun once `--seconds` have passed. The short table comes last. Ours run by
-the deterministic kernels of `--mode repro` unless a row says fast; peers run by the fastest.
+`--device cpu --small` runs every part in miniature, to test the script. Parts are independent: one that fails prints
+the reason and the next begins. No part begins once `--seconds` have passed. A short table comes last. twinbench runs
+with the deterministic kernels of `--mode repro` unless a row says fast; peers run with the fastest kernels.
 """
 
 import argparse
@@ -54,7 +54,7 @@ Backbone = tuple[str, dict[str, Any]]
 
 
 class Bench:
-    """The device, the sizes, and what was found so far."""
+    """The device, the sizes, and the results so far."""
 
     def __init__(self, device: torch.device, small: bool) -> None:
         self.device, self.small = device, small
@@ -64,19 +64,19 @@ class Bench:
         self.rows: list[tuple[str, str]] = []
 
     def say(self, name: str, value: str) -> None:
-        """One line of the table."""
+        """Add a line to the table and print it."""
         self.rows.append((name, value))
         print(f"{name}: {value}", flush=True)
 
     def images(self, n: int, size: int) -> Tensor:
-        """uint8 [n, 3, size, size] on the device, of coarse noise."""
+        """Return coarse noise, uint8 [n, 3, size, size], on the device."""
         coarse = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(n))
         fine = torch.nn.functional.interpolate(coarse.to(self.device), size=size, mode="bilinear")
         return (fine * 255).round().to(torch.uint8)
 
 
 def copy_bandwidth(bench: Bench) -> Found:
-    """Bytes read and written a second by a large copy: the ceiling of all that only moves bytes."""
+    """Return bytes read and written per second by a large copy: the limit of all that only moves bytes."""
     words = 2**22 if bench.small else 2**30
     source = torch.empty(words, dtype=torch.int32, device=bench.device).random_()
     target = torch.empty_like(source)
@@ -87,7 +87,7 @@ def copy_bandwidth(bench: Bench) -> Found:
 
 
 def products(bench: Bench) -> Found:
-    """Floating-point operations a second of one large product: what the arithmetic of a step is held against."""
+    """Return floating-point operations per second of one large product: the limit for the arithmetic of a step."""
     n = 512 if bench.small else 8192
     left, right = (torch.randn(n, n, device=bench.device, dtype=bench.dtype) for _ in range(2))
     taken = in_turn({"product": lambda: left @ right}, bench.device, repeats=5, calls=2 if bench.small else 20)
@@ -97,14 +97,14 @@ def products(bench: Bench) -> Found:
 
 
 def operations(trainer: "Trainer") -> int:
-    """Floating-point operations of the products and convolutions of one update that runs as it is."""
+    """Return the floating-point operations of products and convolutions in one eager update."""
     with FlopCounterMode(display=False) as counter:
         trainer.run(1)
     return int(counter.get_total_flops())
 
 
 def recorded(make: Callable[[], object]) -> Callable[[], None]:
-    """The same as a CUDA graph."""
+    """Return the function that replays `make` as a CUDA graph."""
     make()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
@@ -114,7 +114,7 @@ def recorded(make: Callable[[], object]) -> Callable[[], None]:
 
 
 def views(bench: Bench, size: int, bandwidth: float) -> Found:
-    """512 views, uint8 in, bf16 channels last out: ours as it is, compiled, as one kernel; and peers."""
+    """Time 512 views, uint8 in, bf16 channels last out: ours eager, compiled and as one kernel, and peers'."""
     n = 8 if bench.small else 512
     images, ids, device = bench.images(n, size), torch.arange(n, device=bench.device), bench.device
     p = draw_parameters(ids, SIMCLR, 0, 0, 0, size, size)
@@ -146,7 +146,7 @@ def views(bench: Bench, size: int, bandwidth: float) -> Found:
         kornia = kornia_chain(size, RULE.mean, RULE.std).to(device)  # type: ignore[attr-defined]
         runs["kornia"] = lambda: kornia(floats).to(bench.dtype)
         runs["kornia"]()
-    except Exception as error:  # a peer that is not there or does not run is no reason to stop
+    except Exception as error:  # a peer that is missing or fails does not stop the rest
         runs.pop("kornia", None)
         found["kornia"] = f"{type(error).__name__}: {error}"
     taken = in_turn(runs, device, repeats=7, calls=1 if bench.small else 10)
@@ -168,7 +168,7 @@ def views(bench: Bench, size: int, bandwidth: float) -> Found:
 
 
 def views_are_right(bench: Bench, size: int) -> Found:
-    """How far the device's views are from a CPU's, and whether a view depends on the batch it is in."""
+    """Return how far the device's views are from a CPU's, and whether a view depends on its batch."""
     n = 8 if bench.small else 64
     images = bench.images(n, size)
     p = draw_parameters(torch.arange(n, device=bench.device), SIMCLR, 0, 0, 0, size, size)
@@ -193,7 +193,7 @@ def views_are_right(bench: Bench, size: int) -> Found:
 
 
 def network(bench: Bench, backbone: Backbone | None) -> BarlowTwins:
-    """Barlow Twins on the device, on the bench's backbone or another."""
+    """Return Barlow Twins on the device, with the bench's backbone or another."""
     torch.manual_seed(0)
     built = build_backbone(*(backbone or bench.backbone))
     return BarlowTwins(built, BarlowTwinsConfig(bench.width, 3, 0.005)).to(bench.device).train()
@@ -241,7 +241,7 @@ class Trainer:
         )
 
     def run(self, updates: int) -> None:
-        """So many updates; nothing is waited for."""
+        """Run that many updates without waiting for the device."""
         for _ in range(updates):
             epoch, step = divmod(self.at, self.steps)
             batch = self.batches.at(epoch, step)
@@ -254,7 +254,7 @@ def _no_generator(purpose: str) -> torch.Generator:
 
 
 def steps(bench: Bench, batch_size: int, compiles: bool, peak: float) -> Found:
-    """Images a second of the whole update: draws, views, forward, backward, optimiser; and their share of `peak`."""
+    """Time the whole update (draws, views, forward, backward, optimiser), in images/s and its share of `peak`."""
     updates = 2 if bench.small else 25
     makers = {"eager": (False, False), "graph": (True, False)}
     if compiles:
@@ -276,7 +276,7 @@ def steps(bench: Bench, batch_size: int, compiles: bool, peak: float) -> Found:
 
 
 def tell_shares(bench: Bench, what: str, found: Found, batch_size: int, peak: float) -> None:
-    """Images a second of every way in `found`, and the share of `peak` that its `operations` an update come to."""
+    """Print images per second of every way in `found`, and the share of `peak` that its `operations` reach."""
     for name, row in found["rates"].items():
         row["share_of_products"] = found["operations"] / batch_size * row["per_second"] / peak
         told = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
@@ -284,7 +284,7 @@ def tell_shares(bench: Bench, what: str, found: Found, batch_size: int, peak: fl
 
 
 def where_the_time_goes(bench: Bench) -> Found:
-    """The kernels of three recorded updates at batch 256, by their time."""
+    """Return the kernels of three recorded updates at batch 256, by their time."""
     trainer = Trainer(bench, 32 if bench.small else 256, True)
     trainer.run(6)
     synchronise(bench.device)
@@ -305,7 +305,7 @@ def where_the_time_goes(bench: Bench) -> Found:
 
 
 def same_as_eager(bench: Bench, autocast: bool, backbone: Backbone | None = None, size: int = 32) -> Found:
-    """The weights after twelve updates, eager twice and recorded: equal to the bit, or how far apart."""
+    """Compare the weights after twelve updates, twice eager and once recorded: bit-identical, or how different."""
     results = []
     for records in (False, False, True):
         trainer = Trainer(bench, 32 if bench.small else 128, records, autocast, backbone=backbone, size=size)
@@ -328,7 +328,7 @@ def same_as_eager(bench: Bench, autocast: bool, backbone: Backbone | None = None
 
 
 def peer_steps(bench: Bench) -> Found:
-    """The usual form at batch 256: PIL views in workers, NCHW, a loop of SGD; bf16 autocast too. By the loss."""
+    """Time the usual form at batch 256, by loss: PIL views in workers, NCHW, a loop of SGD; also bf16 autocast."""
     batch_size, workers = (32, 0) if bench.small else (256, 14)
     pixels = bench.images(batch_size * (2 if bench.small else 40), 32).cpu().numpy()
     loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), batch_size, workers)
@@ -362,7 +362,7 @@ def peer_steps(bench: Bench) -> Found:
 
 
 def packs(bench: Bench) -> Found:
-    """Steps a second of eight trainings by packing.py: a pack, and a process each whose updates run as they are."""
+    """Time eight trainings with packing.py: in one pack, and in a process each with eager updates."""
     shape, ways = ("0", "x pack of 4,x pack of 1") if bench.small else ("2", "1 x pack of 8,as it is")
     script = Path(__file__).with_name("packing.py")
     asked = ["--device", bench.device.type, "--shapes", shape, "--seconds", "1", "--repeats", "1", "--ways", ways]
@@ -379,7 +379,7 @@ def packs(bench: Bench) -> Found:
 
 
 def vision_transformer(bench: Bench, peak: float) -> Found:
-    """ViT-S/16 at 224 pixels, batch 256: ours beside stable-pretraining's form, kornia's views on the GPU.
+    """Time ViT-S/16 at 224 pixels, batch 256: ours, and stable-pretraining's form with kornia's views on the GPU.
 
     The latter has the official loss and reads the loss at every step; network, autocast and optimiser are equal. The
     last way of ours is `--mode fast`, whose network is compiled.
@@ -417,12 +417,12 @@ def vision_transformer(bench: Bench, peak: float) -> Found:
 
 
 def vision_transformer_of(bench: Bench) -> Backbone:
-    """ViT-S/16, or in miniature a smaller one."""
+    """Return ViT-S/16, or a smaller one in miniature."""
     return ("vit_tiny", {"patch_size": 8}) if bench.small else ("vit_small", {})
 
 
 def _by(mode: str, run: Callable[[], object]) -> Callable[[], None]:
-    """`run` by the mode's kernels."""
+    """Return `run` with the kernels of that mode."""
 
     def by_them() -> None:
         choose_kernels(mode)
@@ -432,7 +432,7 @@ def _by(mode: str, run: Callable[[], object]) -> Callable[[], None]:
 
 
 def neighbours(bench: Bench) -> Found:
-    """kNN of 10,000 queries among 50,000 features of 512, k = 200: ours beside lightly's in its batches of 256."""
+    """Time kNN of 10,000 queries among 50,000 features of 512, k = 200: ours, and lightly's in batches of 256."""
     n, m, k = (500, 100, 20) if bench.small else (50_000, 10_000, 200)
     generator = torch.Generator().manual_seed(0)
     bank, queries = (torch.randn(rows, 512, generator=generator).to(bench.device) for rows in (n, m))
@@ -465,12 +465,12 @@ def neighbours(bench: Bench) -> Found:
 
 
 def main() -> None:
-    """Measures part after part."""
+    """Measure part after part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="every part in miniature")
-    parser.add_argument("--seconds", type=float, default=480.0, help="no part begins after so many")
-    parser.add_argument("--only", default="", help="parts whose names begin so")
+    parser.add_argument("--small", action="store_true", help="run every part in miniature")
+    parser.add_argument("--seconds", type=float, default=480.0, help="no part begins after this time")
+    parser.add_argument("--only", default="", help="run only parts whose names begin with this")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     begun = time.monotonic()
@@ -515,7 +515,7 @@ def main() -> None:
             bench.say(name, "not begun: no time left")
             continue
         started = time.monotonic()
-        choose_kernels(REPRO)  # whatever the part before it chose, and wherever it ended
+        choose_kernels(REPRO)  # an earlier part may have chosen others
         try:
             found[name] = part()
         except Exception as error:
@@ -523,7 +523,7 @@ def main() -> None:
             found[name] = {"failed": f"{type(error).__name__}: {error}"}
             bench.say(name, f"FAILED, {type(error).__name__}: {str(error)[:200]}")
         print(f"-- {name}: {time.monotonic() - started:.1f} s", flush=True)
-        write(chosen.out, found)  # again and again: a run that is stopped leaves what it has
+        write(chosen.out, found)  # after every part, so that an interrupted run keeps its results
     print(f"\n{'':-<100}")
     for left, right in bench.rows:
         print(f"{left:<62} {right}")

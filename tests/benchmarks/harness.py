@@ -1,11 +1,11 @@
-"""What the harness costs beside the training: a step's metrics, ingestion, and the start of a command.
+"""The cost of the harness apart from training: logging a step's metrics, ingestion, and starting a command.
 
     python tests/benchmarks/harness.py --repeats 5 --out harness.json
 
-MLflow stands beside the first two, by its SQLite store and by its server over REST where all of mlflow is installed;
-mlflow-skinny alone has neither. Commands are compared with `python -c "import typer, pydantic"`, and shown next to
-`import torch`. What is read back is compared with what was logged before anything is timed. In turn, forwards and
-backwards in alternation; medians.
+The first two are compared with MLflow, its SQLite store and its server over REST, if all of mlflow is installed
+(mlflow-skinny has neither). Commands are compared with `python -c "import typer, pydantic"` and shown next to
+`import torch`. Before anything is timed, the values read back must equal those logged. Everything runs in turn,
+alternately forwards and backwards; medians.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Log = Callable[[int, float], object]
 
 @contextlib.contextmanager
 def peers(folder: Path) -> Iterator[dict[str, Any]]:
-    """MLflow's clients, by name: none where only the client is installed."""
+    """Yield MLflow's clients by name; none if only mlflow-skinny is installed."""
     try:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
         from mlflow import MlflowClient
@@ -84,7 +84,7 @@ def _wait_for(address: str) -> None:
 
 
 def new_run(client: Any, name: str) -> str:
-    """The id of a run in an experiment of its own."""
+    """Return the id of a new run in an experiment of its own."""
     return str(client.create_run(client.create_experiment(name)).info.run_id)
 
 
@@ -92,7 +92,7 @@ def new_run(client: Any, name: str) -> str:
 
 
 def our_log(folder: Path) -> tuple[Log, Progress]:
-    """All that a step on a CPU does with its loss: kept, looked at, added to the epoch's sums, reported."""
+    """Return the function that does all that a CPU step does with its loss: keep, check, add to the epoch, report."""
     attempt = claim(folder, "0" * 16, LeaseObserver())
     assert attempt is not None
     losses, progress = Losses(64, 10**9, 10**9), Progress()
@@ -110,13 +110,13 @@ def our_log(folder: Path) -> tuple[Log, Progress]:
 
 
 def their_log(client: Any, name: str, synchronous: bool) -> tuple[Log, str]:
-    """MLflow's call for one metric. One that is asynchronous leaves it to a thread, as ours leaves it to the save."""
+    """Return MLflow's call for one metric; asynchronous, a thread does the work, as for ours the save does."""
     run = new_run(client, name)
     return lambda step, value: client.log_metric(run, "loss", value, step=step, synchronous=synchronous), run
 
 
 def p50(log: Log, calls: int) -> float:
-    """Microseconds of the median call. What is asynchronous is through with its calls before it returns."""
+    """Return the median microseconds of a call. Asynchronous calls are finished before this returns."""
     taken, told = [], []
     for step in range(calls):
         begun = time.perf_counter_ns()
@@ -128,14 +128,14 @@ def p50(log: Log, calls: int) -> float:
 
 
 def wait_for(told: list[Any]) -> None:
-    """Until MLflow has kept what asynchronous calls were told."""
+    """Wait until MLflow has stored the metrics of asynchronous calls."""
     for one in told:
         if one is not None:
             one.wait()
 
 
 def step_metrics(folder: Path, clients: dict[str, Any], repeats: int) -> dict[str, list[float]]:
-    """Microseconds of a call, p50 of each repeat."""
+    """Return the microseconds of a call by name, the median of each repeat."""
     ours, progress = our_log(folder)
     logs = {OURS: ours}
     for step in range(10):
@@ -158,7 +158,7 @@ def step_metrics(folder: Path, clients: dict[str, Any], repeats: int) -> dict[st
 
 
 def our_records(folder: Path) -> int:
-    """Records with their curves, written for good and ingested; how many points are in the database."""
+    """Write and ingest records with their curves; return the number of points in the database."""
     shutil.rmtree(folder, ignore_errors=True)
     run = SyntheticRun(folder, later=True)
     for seed in range(TRIALS):
@@ -168,7 +168,7 @@ def our_records(folder: Path) -> int:
 
 
 def our_rows(folder: Path) -> int:
-    """Records that are there already, ingested into a new database."""
+    """Ingest existing records into a new database; return the number of points."""
     (folder / DATABASE).unlink(missing_ok=True)
     with ResultStore(folder) as store:
         store.ingest()
@@ -183,7 +183,7 @@ POINTS = [
 
 
 def their_rows(client: Any) -> Callable[[], int]:
-    """The points of the first trial by log_batch, in a new run, as full as a call may be."""
+    """Return the function that logs the first trial's points in a new run by log_batch, in the largest calls."""
     from mlflow.entities import Metric
 
     experiment = client.create_experiment("rows")
@@ -199,7 +199,7 @@ def their_rows(client: Any) -> Callable[[], int]:
 
 
 def bulk_rows(folder: Path, clients: dict[str, Any], repeats: int) -> dict[str, list[float]]:
-    """Rows a second, durable at the end."""
+    """Return rows per second by name, durable at the end."""
     runs: dict[str, Callable[[], int]] = {
         f"{OURS}, with its records": lambda: our_records(folder / "rows"),
         OURS: lambda: our_rows(folder / "rows"),
@@ -256,7 +256,7 @@ def cold_starts(folder: Path, repeats: int) -> dict[str, list[float]]:
 
 
 def show(title: str, unit: str, found: dict[str, list[float]], beside: str) -> None:
-    """Medians with their spread, and each as a multiple of `beside`."""
+    """Print medians with their spread, and as multiples of `beside`."""
     print(title, flush=True)
     base = statistics.median(found[beside])
     for name, values in found.items():
@@ -266,7 +266,7 @@ def show(title: str, unit: str, found: dict[str, list[float]], beside: str) -> N
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)

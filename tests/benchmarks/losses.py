@@ -1,12 +1,12 @@
-"""What the losses cost, beside the same losses as others write them, on the same inputs in the same run.
+"""The cost of the losses compared with other implementations, on the same inputs in the same run.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/losses.py --out losses.json
     python tests/benchmarks/losses.py --device cuda --only "barlow_twins 256x8192" "forms" --out losses.json
 
-Three things: seconds for value and gradient, ours and the peers', which must agree first; the dearer over the cheaper
-form of the decorrelation losses, and whether the cheaper one is what the shape chooses; and peak memory beyond the
-inputs. Rounds take all in turn, every other round backwards; medians over rounds. Peers are the published code's
-operations, restated, and lightly where it is installed.
+Measured are the seconds for value and gradient, ours and the peers', which must agree first; for the decorrelation
+losses the slower form relative to the faster one, and whether the faster one is chosen for the shape; and peak memory
+beyond the inputs. Each round runs all in turn, every other round backwards; medians over rounds. Peers are restatements
+of the published code, and lightly if it is installed.
 """
 
 import argparse
@@ -42,9 +42,9 @@ SHAPES = {
     "ntxent": [(256, 128), (1024, 128), (4096, 128)],
 }
 GRID = [2**power for power in range(6, 14)]
-RATIOS = (0.6, 0.75, 0.9)  # N/D about where the forms cost the same
-MOST_OPERATIONS = 1e10  # of a form that takes three times as many as the other: it is not run beyond
-MOST_ON_A_CPU = 3.2e11  # of any form: some seconds
+RATIOS = (0.6, 0.75, 0.9)  # N/D near the point where both forms cost the same
+MOST_OPERATIONS = 1e10  # of a form that takes three times as many as the other; larger ones are not run
+MOST_ON_A_CPU = 3.2e11  # of any form, some seconds
 
 
 # ---- ours and the peers' ----
@@ -55,7 +55,7 @@ def ours_barlow_twins(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 def off_diagonal_copy(matrix: Tensor) -> Tensor:
-    """facebookresearch's `off_diagonal`: a copy of the entries."""
+    """Return a copy of the off-diagonal entries, as facebookresearch's `off_diagonal` does."""
     width = len(matrix)
     return matrix.flatten()[:-1].view(width - 1, width + 1)[:, 1:].flatten()
 
@@ -131,7 +131,7 @@ def solo_ntxent(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 def with_lightly() -> dict[str, Loss]:
-    """lightly's losses scaled to ours, by name; none where it is not installed."""
+    """Return lightly's losses by name, scaled to ours; none if it is not installed."""
     try:
         from lightly.loss import BarlowTwinsLoss, NTXentLoss, VICRegLoss
     except ImportError:
@@ -142,7 +142,7 @@ def with_lightly() -> dict[str, Loss]:
 
 
 def contenders(kind: str) -> dict[str, Loss]:
-    """Ours first, then the peers, by name."""
+    """Return the losses by name, ours first."""
     named: dict[str, dict[str, Loss]] = {
         "barlow_twins": {
             "twinbench": ours_barlow_twins,
@@ -164,7 +164,7 @@ def contenders(kind: str) -> dict[str, Loss]:
 
 
 def two_views(samples: int, width: int, device: str) -> list[Tensor]:
-    """Outputs whose features differ in mean and deviation, and are alike in the two views."""
+    """Return two similar views whose features differ in mean and deviation."""
     generator = torch.Generator().manual_seed(samples + width)
     shared, *noise = torch.randn(3, samples, width, generator=generator)
     scale, shift = 0.5 + torch.rand(2, width, generator=generator)
@@ -172,13 +172,13 @@ def two_views(samples: int, width: int, device: str) -> list[Tensor]:
 
 
 def value_and_gradients(loss: Loss, views: list[Tensor]) -> list[Tensor]:
-    """One forward and one backward pass."""
+    """Return value and gradients of one forward and one backward pass."""
     total = loss(*views)
     return [total.detach(), *torch.autograd.grad(total, views)]
 
 
 def check_equal(losses: Mapping[str, Loss], views: list[Tensor]) -> dict[str, float]:
-    """The largest relative difference to the first, of value or gradient (as a vector): fp32 rounding at most."""
+    """Return the largest relative difference to the first loss, of value or gradient vector: at most fp32 rounding."""
     first, *_ = losses.values()
     expected = [tensor.double() for tensor in value_and_gradients(first, views)]
     differences = {}
@@ -191,7 +191,7 @@ def check_equal(losses: Mapping[str, Loss], views: list[Tensor]) -> dict[str, fl
 
 
 def seconds(loss: Loss, views: list[Tensor]) -> float:
-    """Of one forward and one backward pass; of several on average where one is very short."""
+    """Return the seconds of one forward and one backward pass; the mean of several if one is very short."""
     synchronise(views[0])
     begun = time.perf_counter()
     passes = 0
@@ -208,7 +208,7 @@ def synchronise(tensor: Tensor) -> None:
 
 
 def measure(losses: Mapping[str, Loss], views: list[Tensor], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every loss in every round, one after the other, there and back."""
+    """Return the seconds of every loss in every round, alternately forwards and backwards."""
     found: dict[str, list[float]] = {name: [] for name in losses}
     for name in losses:
         seconds(losses[name], views)  # warm
@@ -219,7 +219,7 @@ def measure(losses: Mapping[str, Loss], views: list[Tensor], rounds: int) -> dic
 
 
 def compare(kind: str, shape: tuple[int, int], device: str, rounds: int) -> dict[str, Any]:
-    """Ours beside the peers at one shape."""
+    """Compare our loss with the peers' at one shape."""
     views, losses = two_views(*shape, device), contenders(kind)
     differences = check_equal(losses, views)
     found = measure(losses, views, rounds)
@@ -238,7 +238,7 @@ def compare(kind: str, shape: tuple[int, int], device: str, rounds: int) -> dict
 
 
 def in_form(gram: bool, loss: Loss, z1: Tensor, z2: Tensor) -> Tensor:
-    """The loss with the form forced."""
+    """Return the loss computed in the given form."""
     with mock.patch.object(correlation, "gram_is_cheaper", lambda *_, alone: gram):
         return loss(z1, z2)
 
@@ -249,7 +249,7 @@ def grid() -> list[tuple[int, int]]:
 
 
 def compare_forms(kind: str, shape: tuple[int, int], device: str, rounds: int) -> dict[str, Any] | None:
-    """The chosen form beside the other; 1 where the chosen one is the faster. None where one is out of the question."""
+    """Compare the chosen form with the other: 1 if the chosen one is faster. None if one is far too slow to run."""
     samples, width = shape
     operations = {"gram": 8 * samples**2 * width, "direct": 6 * samples * width**2}
     dearer, cheaper = max(operations.values()), min(operations.values())
@@ -280,7 +280,7 @@ def compare_forms(kind: str, shape: tuple[int, int], device: str, rounds: int) -
 
 
 def peak_bytes(kind: str, name: str, shape: tuple[int, int], device: str) -> int:
-    """How far one pass raises the peak; to be called in a process of its own, which has freed nothing before."""
+    """Return by how much one pass raises the peak memory. Call it in a new process, which has freed nothing before."""
     views, loss = two_views(*shape, device), contenders(kind)[name]
     small = two_views(64, 64, device)
     value_and_gradients(loss, small)  # what libraries allocate for themselves
@@ -293,12 +293,12 @@ def peak_bytes(kind: str, name: str, shape: tuple[int, int], device: str) -> int
     at_first = provenance.peak_memory_bytes()
     value_and_gradients(loss, views)
     after = provenance.peak_memory_bytes()
-    assert at_first and after, "this system does not tell a process's peak"
+    assert at_first and after, "this system does not report a process's peak memory"
     return after - at_first
 
 
 def compare_memory(kind: str, shape: tuple[int, int], device: str) -> dict[str, Any]:
-    """Peak memory beyond the inputs, the gradients included."""
+    """Compare peak memory beyond the inputs, including gradients."""
     found = {}
     for name in contenders(kind):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -312,7 +312,7 @@ def compare_memory(kind: str, shape: tuple[int, int], device: str) -> dict[str, 
 
 
 def surroundings(device: str) -> dict[str, Any]:
-    """Hardware and versions."""
+    """Return hardware and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     processor = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     versions = {"python": platform.python_version(), "torch": torch.__version__}
@@ -329,7 +329,7 @@ def surroundings(device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures what was asked for, prints as it goes, and writes the raw numbers."""
+    """Measure the selected parts, print each result, and write the raw numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=7)

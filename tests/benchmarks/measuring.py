@@ -1,4 +1,4 @@
-"""How the benchmarks measure: in turn, several times over, medians; with what they ran on."""
+"""How benchmarks measure: all in turn, several times, medians, with a description of hardware and versions."""
 
 import contextlib
 import importlib.metadata
@@ -22,7 +22,7 @@ LIBRARIES = (
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """Hardware, threads, and versions of what is installed."""
+    """Return hardware, threads, and versions of installed packages."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> float:
-    """One call's share of `calls` in a row, the device's work included."""
+    """Return the seconds per call of `calls` in a row, including the device's work."""
     synchronise(device)
     begun = time.perf_counter()
     for _ in range(calls):
@@ -56,7 +56,7 @@ def seconds(run: Callable[[], object], device: torch.device, calls: int = 1) -> 
 
 
 def there_and_back(names: Iterable[str], repeats: int) -> Iterator[str]:
-    """All names, `repeats` times, forwards and backwards in alternation."""
+    """Yield all names `repeats` times, alternately forwards and backwards."""
     order = list(names)
     for repeat in range(repeats):
         yield from order if repeat % 2 == 0 else reversed(order)
@@ -65,7 +65,7 @@ def there_and_back(names: Iterable[str], repeats: int) -> Iterator[str]:
 def in_turn(
     runs: Mapping[str, Callable[[], object]], device: torch.device, repeats: int = 5, calls: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of every run, `repeats` times, forwards and backwards in alternation, each called once before."""
+    """Return seconds of every run, `repeats` times, alternately forwards and backwards, after one warm-up call each."""
     for run in runs.values():
         run()
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -75,14 +75,14 @@ def in_turn(
 
 
 def rates(taken: dict[str, list[float]], count: int) -> dict[str, dict[str, Any]]:
-    """How many of `count` per second, by the median, with the raw seconds."""
+    """Return `count` per median second, with the raw seconds."""
     return {
         name: {"per_second": count / statistics.median(values), "seconds": values} for name, values in taken.items()
     }
 
 
 def table(title: str, found: dict[str, dict[str, Any]], ours: str) -> None:
-    """Prints rates and how many times as fast `ours` is."""
+    """Print rates and how many times as fast `ours` is."""
     print(title, flush=True)
     for name, row in found.items():
         ratio = found[ours]["per_second"] / row["per_second"] if ours in found else float("nan")
@@ -90,6 +90,6 @@ def table(title: str, found: dict[str, dict[str, Any]], ours: str) -> None:
 
 
 def write(out: Path | None, content: dict[str, Any]) -> None:
-    """The numbers as JSON, where asked for."""
+    """Write the numbers as JSON to `out`, if given."""
     if out:
         out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,15 +1,15 @@
-"""What the harness itself costs per trial, beside other tools on the same no-op in the same run.
+"""The cost of the harness per trial, compared with other tools on the same no-op in the same run.
 
     python tests/benchmarks/overhead.py --trials 100 1000 10000 --out overhead.json
 
 Needs `pip install -e '.[bench]'`. Prints milliseconds per trial once warm, and the ratio to twinbench under
-the local launcher. Starting and ending workers is taken off: of twinbench what passes until the first record, which
-waits for all workers to be there, and from the last record until they are gone; of the others what a run of two trials
-takes. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
+the local launcher. Starting and ending workers is subtracted: for twinbench, the time until the first record, which
+waits for all workers to be ready, and from the last record until they are gone; for the others, the time of a run of
+two trials. Planning, writing the plan and ingesting count. Peers that take minutes for a thousand trials get a hundred.
 
-Ray Tune by default has a new process for every trial, twinbench with `--isolate`. Beside them stands Ray Tune with a
-trial that imports torch, as one that trains must. What no harness of ours could go below on the same disk are its files
-alone: folder, lease, log, lease again, and the record with its two syncs.
+Ray Tune by default starts a new process for every trial, twinbench with `--isolate`. Ray Tune is also measured with a
+trial that imports torch, as one that trains has to. The lower bound for twinbench on a disk is writing the files of its
+trials: folder, lease, log, lease again, and the record with its two syncs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Run = Callable[[int, Path], float | None]
 
 
 def no_op(*_: Any) -> tuple[str, str]:
-    """A trial that does nothing."""
+    """Do nothing, as a trial."""
     return "done", ""
 
 
@@ -50,7 +50,7 @@ _is_warm = False
 
 
 def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> Generator[None, None, tuple[str, str]]:
-    """A trial that does nothing, but for the first of each worker, which waits for the other workers."""
+    """Do nothing; as the first trial of a worker, wait for the other workers first."""
     global _is_warm
     if not _is_warm:
         here = surroundings.run_folder / "warm"
@@ -64,7 +64,7 @@ def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> 
 
 
 def planned(count: int) -> Plan:
-    """A plan of `count` trials of one cell."""
+    """Return a plan of `count` trials of one cell."""
     changes = (f"seeds={list(range(count))}", "methods=byol", "baselines=false")
     sweep, protocol, path = read_sweep("digits", changes)
     return plan(
@@ -79,7 +79,7 @@ def planned(count: int) -> Plan:
 
 
 def finish(content: Plan, folder: Path) -> None:
-    """Ingests the records, and makes sure that there is one of every trial."""
+    """Ingest the records and check that there is one for every trial."""
     with ResultStore(folder) as store:
         store.ingest()
     statuses = count_statuses(content, folder)
@@ -87,7 +87,7 @@ def finish(content: Plan, folder: Path) -> None:
 
 
 def local(count: int, folder: Path, isolate: bool = False) -> float:
-    """Plan, claim, run, record, ingest under the local launcher; the seconds of starting and ending its workers."""
+    """Plan, run, record and ingest under the local launcher; return the seconds of starting and ending its workers."""
     content = planned(count)
     write_plan(folder, content)
     watch = ProgressBars(folder, content.axes, content.trials, Console(quiet=True))
@@ -100,18 +100,18 @@ def local(count: int, folder: Path, isolate: bool = False) -> float:
 
 
 def idle(folder: Path, begun: float, ended: float) -> float:
-    """The seconds before the first and after the last record."""
+    """Return the seconds before the first and after the last record."""
     written = [file.stat().st_mtime for file in record_files(folder)]
     return min(written) - begun + ended - max(written)
 
 
 def process_each(count: int, folder: Path) -> float:
-    """The same with a process for each trial."""
+    """Do the same with a process for each trial."""
     return local(count, folder, isolate=True)
 
 
 def on_ray(count: int, folder: Path) -> float:
-    """The same with Ray's actors, in a Ray that runs already."""
+    """Do the same with Ray's actors, in a Ray that is already running."""
     from twinbench.harness.launchers.ray_actors import Actors
     from twinbench.harness.launchers.site import RaySite
 
@@ -129,7 +129,7 @@ def on_ray(count: int, folder: Path) -> float:
 
 
 def tune(reuse_actors: bool, with_torch: bool = False) -> Run:
-    """Ray Tune's function trainable on the same Ray."""
+    """Return the run with Ray Tune's function trainable on the same Ray."""
 
     def trial(config: dict[str, int]) -> dict[str, int]:
         if with_torch:
@@ -163,7 +163,7 @@ main()
 
 
 def hydra(launcher: str) -> Run:
-    """Hydra's multirun in a process of its own: basic runs jobs in it, submitit_local each in another, all at once."""
+    """Return the run with Hydra's multirun: `basic` in one process, `submitit_local` with a process each, at once."""
 
     def run(count: int, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def hydra(launcher: str) -> Run:
 
 
 def submitit_local(count: int, folder: Path) -> None:
-    """submitit's local executor: a process per job, two at a time."""
+    """Run submitit's local executor: a process per job, two at a time."""
     import submitit
 
     executor = submitit.LocalExecutor(folder)
@@ -217,7 +217,7 @@ print(time.perf_counter() - begun)
 
 
 def files_alone(count: int, folder: Path) -> float:
-    """The files that our trials leave, written by as many processes and by nothing but calls to the system."""
+    """Write the files of our trials with as many processes, by plain system calls."""
     for name in ("trials", "records"):
         (folder / name).mkdir(parents=True)
     begun = time.perf_counter()
@@ -232,7 +232,7 @@ def files_alone(count: int, folder: Path) -> float:
 
 
 def seconds(run: Run, count: int) -> float:
-    """How long `count` trials take in a new folder, what `run` itself knows to be its start and end, taken off."""
+    """Return the seconds of `count` trials in a new folder, without the start and end that `run` reports."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         begun = time.perf_counter()
         start = run(count, Path(folder) / "run")
@@ -240,18 +240,18 @@ def seconds(run: Run, count: int) -> float:
 
 
 def seconds_once_warm(run: Run, count: int) -> float:
-    """The same without starting and ending, which of a peer is what two trials take."""
+    """Return the same without start and end, which for a peer is the time of two trials."""
     if run in (local, process_each, on_ray, files_alone):
         return seconds(run, count)
     return max(0.0, seconds(run, count + 2) - seconds(run, 2))
 
 
 def main() -> None:
-    """Measures everything in turn, several times over, and prints medians."""
+    """Measure everything in turn, several times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--without", nargs="*", default=[], help="names of the table to leave out")
+    parser.add_argument("--without", nargs="*", default=[], help="rows of the table to leave out")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu")), "milliseconds_a_trial": {}}

@@ -1,19 +1,20 @@
-"""Training steps a second of a sweep, by how its trials share a device; and what a wrong choice costs.
+"""Training steps per second of a sweep by how its trials share a device, and the loss from a wrong choice.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/packing.py --device cpu --out packing.json
 
-Each way is so many processes at once with so many trainings of Barlow Twins in turn in each: a process per trial is
-what Ray gives with `num_gpus=1/8`, which divides a GPU in its accounts alone. On a GPU the peers run twice, with
-updates as they are and recorded. A fused training is one network of grouped convolutions for all lambdas (fusion.py);
-its gradients are held against those of each alone before anything is timed. Every number is the sum over the
-processes, the median of `--repeats` rounds of all ways, there and back. Last, what `--pack auto` takes by its own
-measurement and what that loses to the best.
+Each way is a number of processes at once, with a number of trainings of Barlow Twins in turn in each. A process per
+trial is what Ray gives with `num_gpus=1/8`, which divides a GPU only in Ray's accounting. On a GPU the peers run twice,
+with eager and with recorded updates. A fused training is one network of grouped convolutions for all lambdas
+(fusion.py); its gradients must equal those of separate trainings before anything is timed. Every number is the sum over
+the processes, the median of `--repeats` rounds of all ways, alternately forwards and backwards. The last line shows the
+choice of `--pack auto` and what it loses to the best.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/packing.py --ray 200 --shapes 0,2 --repeats 1 --out ray.json
 
-Instead, eight lambdas of so many steps each, the start of the processes included: by a process per trial under Ray Tune
-with `cpu=1`, as trials are usually written (views by PIL, solo-learn's loss, torch's AdamW or SGD) and with our update
-in it, beside processes of ours with the packs that `--pack auto` takes. Equal networks, images, recipes and batches.
+This instead trains eight lambdas for that many steps each, including the start of the processes: by a process per trial
+under Ray Tune with `cpu=1`, once as trials are usually written (views by PIL, solo-learn's loss, torch's AdamW or SGD)
+and once with our update, and by our processes with the packs that `--pack auto` takes. Networks, images, recipes and
+batches are equal.
 """
 
 import argparse
@@ -49,7 +50,7 @@ from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.sweep import Axis, Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
-# protocol, batch size, projector width; the last for a GPU alone
+# protocol, batch size, projector width; the last is for a GPU only
 SHAPES = [
     ("digits-small", 64, 64),
     ("digits-small", 256, 512),
@@ -62,7 +63,7 @@ PACKS = (1, 2, 4, 8)
 
 
 def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple[Trial, int]:
-    """A trial of Barlow Twins, and its images' side."""
+    """Return a trial of Barlow Twins and its image size."""
     protocol = read_protocol(protocol_name)
     axes: dict[str, Axis] = {"batch_size": [batch_size], "projector_width": [projector_width]}
     sweep = Sweep("", protocol.name, (0,), (Grid(("barlow_twins",), axes),), baselines=False)
@@ -71,7 +72,7 @@ def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple
 
 
 def _work(device: str, orders: Any, told: Any) -> None:
-    """A process that measures what it is asked to until it is asked nothing."""
+    """Measure, in a process, each order that arrives, until one is None."""
     torch.set_num_threads(1)
     choose_kernels("repro")
     recorded_after = step.EAGER_UPDATES
@@ -86,12 +87,12 @@ def _work(device: str, orders: Any, told: Any) -> None:
             rate = 1 / statistics.mean(taken)
         if device == "cuda":
             gc.collect()
-            torch.cuda.empty_cache()  # what this process keeps, the others lack
+            torch.cuda.empty_cache()  # the other processes need the memory
         told.put(rate)
 
 
 class Processes:
-    """So many that measure at once, or some of them."""
+    """Processes, all or some of which measure at once."""
 
     def __init__(self, count: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -108,7 +109,7 @@ class Processes:
         recorded: bool = True,
         is_fused: bool = False,
     ) -> float:
-        """Of `processes` together; 0 where the device has no memory for all of them."""
+        """Return the steps per second of `processes` together; 0 if the device has too little memory for all."""
         for orders in self._orders[:processes]:
             orders.put((shape, pack, recorded, is_fused, seconds))
         told = [self._told.get(timeout=300) for _ in range(processes)]
@@ -116,7 +117,7 @@ class Processes:
 
 
 def ways(device: str) -> dict[str, dict[str, Any]]:
-    """By name: processes, pack, whether updates are recorded, and whether the pack is one fused network."""
+    """Return the ways by name: processes, pack, whether updates are recorded, and whether the pack is one network."""
     processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
     found: dict[str, dict[str, Any]] = {
         f"{processes} x pack of {pack}": {"processes": processes, "pack": pack} for pack in PACKS
@@ -131,7 +132,7 @@ def ways(device: str) -> dict[str, dict[str, Any]]:
 
 
 def chosen_by_measurement(shape: Any, device: str) -> int:
-    """The pack that `--pack auto` takes of those that are measured here, for trials that come out even."""
+    """Return the pack that `--pack auto` chooses here, for trials that divide evenly."""
     processes = 1 if device == "cuda" else len(os.sched_getaffinity(0))
     seconds = measured_concurrently(*trial_of(*shape), device, 1, processes)
     offered = {pack: seconds[pack] for pack in PACKS if pack in seconds}
@@ -139,7 +140,7 @@ def chosen_by_measurement(shape: Any, device: str) -> int:
 
 
 def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processes: Processes) -> dict[str, list[float]]:
-    """Steps a second of each way, in every round."""
+    """Return the steps per second of each way in every round."""
     check_equal(*trial_of(*shape))
     raw: dict[str, list[float]] = {name: [] for name in asked}
     for way in asked.values():
@@ -153,7 +154,7 @@ def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processe
 
 
 def our_steps(trial: Trial, size: int, steps: int, weights: Sequence[float]) -> None:
-    """That many steps of a training with each of the lambdas, in turn."""
+    """Train that many steps with each of the lambdas, in turn."""
     torch.set_num_threads(1)
     keep_freed_memory()
     choose_kernels("repro")
@@ -167,7 +168,7 @@ def our_steps(trial: Trial, size: int, steps: int, weights: Sequence[float]) -> 
 
 
 def usual_steps(trial: Trial, size: int, steps: int, weight: float) -> None:
-    """That many steps of one training as others write it."""
+    """Train that many steps in the usual form."""
     torch.set_num_threads(1)
     content, training = trial.protocol["content"], trial.training
     batch, rule = int(training["batch_size"]), content["dataset"]
@@ -188,7 +189,7 @@ def usual_steps(trial: Trial, size: int, steps: int, weight: float) -> None:
 
 
 def by_packs(trial: Trial, size: int, steps: int, pack: int) -> float:
-    """Seconds of all lambdas in packs, by a process a core."""
+    """Return the seconds of all lambdas in packs, with one process per core."""
     begun = time.perf_counter()
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         packs = [LAMBDAS[begin : begin + pack] for begin in range(0, len(LAMBDAS), pack)]
@@ -198,7 +199,7 @@ def by_packs(trial: Trial, size: int, steps: int, pack: int) -> float:
 
 
 def by_ray_tune(trial: Trial, size: int, steps: int, with_our_update: bool) -> float:
-    """Seconds of all lambdas, each in a process of its own, which Ray Tune's default is."""
+    """Return the seconds of all lambdas under Ray Tune, each in its own process, as is its default."""
     from ray import tune
 
     def run(config: dict[str, float]) -> dict[str, float]:
@@ -222,7 +223,7 @@ def by_ray_tune(trial: Trial, size: int, steps: int, with_our_update: bool) -> f
 
 
 def beside_ray_tune(shape: Any, chosen: Any) -> dict[str, list[float]]:
-    """Steps a second of all eight together, of each way."""
+    """Return the steps per second of all eight together, by way."""
     trial, size = trial_of(*shape)
     pack = min(chosen_by_measurement(shape, "cpu"), len(LAMBDAS) // (os.cpu_count() or 1))
     ways: dict[str, Callable[[], float]] = {
@@ -237,7 +238,7 @@ def beside_ray_tune(shape: Any, chosen: Any) -> dict[str, list[float]]:
 
 
 def start_ray() -> None:
-    """Before anything is timed; its workers find the modules here."""
+    """Start Ray, before anything is timed, so that its workers find the modules of this folder."""
     import ray
 
     here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -246,23 +247,27 @@ def start_ray() -> None:
 
 
 def tell_what_auto_loses(shape: Any, device: str, rates: dict[str, float]) -> None:
-    """To the best of the ways that a sweep has: fused networks are none."""
+    """Print what `--pack auto` loses to the best way that a sweep can take, which excludes fused networks."""
     auto = chosen_by_measurement(shape, device)
     offered = {name: rate for name, rate in rates.items() if "fused" not in name}
     choice = next(name for name in offered if name.endswith(f"x pack of {auto}"))
     lost = 1 - offered[choice] / max(offered.values())
-    print(f"  --pack auto takes {auto}: {lost:.1%} of the best that is not fused are lost", flush=True)
+    print(f"  --pack auto takes {auto}: {lost:.1%} slower than the best that is not fused", flush=True)
 
 
 def main() -> None:
-    """Measures shape after shape, prints and writes."""
+    """Measure shape after shape, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--seconds", type=float, default=4.0, help="that each way is measured for")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for which each way is measured")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all that the device is for")
-    parser.add_argument("--ways", default="", help="parts of their names, by commas; by default all, and auto")
-    parser.add_argument("--ray", type=int, default=0, help="steps of each of eight trainings beside Ray Tune, on a CPU")
+    parser.add_argument("--shapes", default="", help="their numbers, from 0; by default all for this device")
+    parser.add_argument(
+        "--ways", default="", help="parts of their names, separated by commas; by default all, and auto"
+    )
+    parser.add_argument(
+        "--ray", type=int, default=0, help="compare eight trainings of this many steps with Ray Tune, on a CPU"
+    )
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     of_device = range(len(SHAPES)) if chosen.device == "cuda" else range(len(SHAPES) - 1)

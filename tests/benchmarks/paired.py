@@ -1,12 +1,12 @@
-"""What shared seeds are worth: how much surer a difference between two lambdas is for the same compute, on a toy.
+"""The gain from shared seeds: how much more precise a difference between two lambdas is, on a toy problem.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/paired.py --out paired.json
 
 Barlow Twins on the digits, through the harness's own training: trials of one seed have the same first weights, order
-and views whatever their lambda. Printed is the variance of the difference in accuracy between two lambdas if their
-seeds were independent, which is the sum of their variances, over its variance between trials of equal seeds; with the
-correlation of the two, and an interval by bootstrap over the seeds. It shrinks as training goes on, so every epoch has
-its own. The network is a perceptron. Two minutes on two cores.
+and views, whatever their lambda. Printed is a ratio: the variance that the difference in accuracy between two lambdas
+would have with independent seeds (the sum of their variances), over its variance between trials of equal seeds; with
+the correlation of the two, and a bootstrap interval over the seeds. The ratio shrinks during training, so it is printed
+for every epoch. The network is a perceptron. Takes two minutes on two cores.
 """
 
 import argparse
@@ -44,7 +44,7 @@ Values = NDArray[np.float64]
 
 
 class Perceptron(nn.Sequential):
-    """Digits [N, 3, 8, 8] to 64 features."""
+    """Maps digits [N, 3, 8, 8] to 64 features."""
 
     feature_dim = 64
 
@@ -53,7 +53,7 @@ class Perceptron(nn.Sequential):
 
 
 def accuracies(seed: int, epochs: int) -> Values:
-    """On test, [lambda, epoch], of the trainings of one seed, an update of each in turn on the same views."""
+    """Return accuracies on test, [lambda, epoch], of one seed's trainings, which take turns on the same views."""
     torch.set_num_threads(1)
     changes = ("methods=barlow_twins", "baselines=false", "seeds=[0]", "batch_size=64", f"epochs={epochs}")
     trial = make_plan("digits", changes, None).trials[0]
@@ -81,7 +81,7 @@ def accuracies(seed: int, epochs: int) -> Values:
 
 
 def exhausted(trainings: list[Any]) -> list[list[float]]:
-    """The curves of accuracy of trainings that take turns until all end."""
+    """Return the accuracy curves of trainings that take turns until all end."""
     curves: dict[int, list[float]] = {}
     while len(curves) < len(trainings):
         for number, training in enumerate(trainings):
@@ -93,20 +93,20 @@ def exhausted(trainings: list[Any]) -> list[list[float]]:
 
 
 def factor(a: Values, b: Values) -> float:
-    """The variance of a difference of independent seeds over that of equal ones."""
+    """Return the variance of a difference with independent seeds over that with equal seeds."""
     paired = (a - b).var(ddof=1)
     return float((a.var(ddof=1) + b.var(ddof=1)) / paired) if paired else float("inf")
 
 
 def interval(a: Values, b: Values) -> tuple[float, float]:
-    """95 %, by the bootstrap over seeds."""
+    """Return the 95 % interval by the bootstrap over seeds."""
     drawn = np.random.default_rng(0).integers(len(a), size=(RESAMPLES, len(a)))
     low, high = np.quantile([factor(a[seeds], b[seeds]) for seeds in drawn], (0.025, 0.975), method="nearest")
     return float(low), float(high)
 
 
 def main() -> None:
-    """Trains, compares, prints and writes."""
+    """Train, compare, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=8)

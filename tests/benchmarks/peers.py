@@ -1,4 +1,4 @@
-"""What others do, restated or called as they are, for the benchmarks to stand beside."""
+"""Other implementations, restated or called directly, for the benchmarks to compare with."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ SIMCLR = ViewRecipe(
 def pil_chain(
     size: int, mean: Sequence[float], std: Sequence[float], recipe: ViewRecipe = SIMCLR
 ) -> Callable[[Image.Image], Tensor]:
-    """A recipe without blur by torchvision on a PIL image, as the official code, solo-learn and lightly have it."""
+    """A recipe without blur by torchvision on a PIL image, as in the official code, solo-learn and lightly."""
     bicubic = transforms.InterpolationMode.BICUBIC
     jitter = transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
     chain: Callable[[Image.Image], Tensor] = transforms.Compose(
@@ -141,7 +141,7 @@ class LoopedLars(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update."""
+        """Perform one update."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -159,7 +159,7 @@ class LoopedLars(torch.optim.Optimizer):
 
 
 def torch_probe(width: int, classes: int, device: torch.device) -> nn.Linear:
-    """A linear probe that begins at zero."""
+    """Return a linear probe with zero weights."""
     probe = nn.Linear(width, classes, device=device)
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)

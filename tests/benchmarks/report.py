@@ -1,17 +1,17 @@
-"""What a report over many trials with curves takes: seconds, memory, and the page's size.
+"""The cost of a report over many trials with curves: seconds, memory, and the page's size.
 
     python tests/benchmarks/report.py --trials 500 10000 --out report.json
     python tests/benchmarks/report.py --trials 500 --epochs 270 --mlflow --out mlflow.json
 
-Each report is made in a process of its own, from a database that has all records, as the morning's look at a run finds
-it; the peak is that process's resident memory. Beside it stands what ingesting the records takes, and what a browser's
-page of the same trials weighs. The floor for the same machine is reading the curves and writing plotly.js alone.
+Each report is made in its own process, from a database that already has all records; the peak is that process's
+resident memory. Also shown are the time to ingest the records and the size of the page. The lower bound on the same
+machine is reading the curves and writing plotly.js only.
 
-With `--mlflow` (all of it, not mlflow-skinny) the run is exported into an MLflow store in SQLite, untimed. Then the
-command `twinbench report` stands beside a script that makes a page of a table and curves from that store, each from
-the start of its process to its end: by every run's history, and by those alone that our page draws, of the cell of each
-method that is best on validation. Points and means by cell must be equal first. The second line above has a million
-points.
+With `--mlflow` (the full package, not mlflow-skinny) the run is exported into an MLflow store in SQLite, untimed. Then
+the command `twinbench report` is compared with a script that makes a page of a table and curves from that store, each
+timed from the start of its process to its end: with every run's history, and with only those that our page draws (of
+each method's best cell on validation). Points and means by cell must be equal first. The second line above has a
+million points.
 """
 
 import argparse
@@ -88,7 +88,7 @@ print(json.dumps({"points": points, "means": cells["test"].droplevel("method").d
 
 
 def build(count: int, folder: Path, epochs: int) -> None:
-    """A run of four methods over two crossed axes with five seeds a cell: records, curves, plan."""
+    """Build a run of four methods over two crossed axes with five seeds per cell: records, curves, plan."""
     run = SyntheticRun(folder, later=True)
     cells = -(-count // SEEDS)
     for number in range(count):
@@ -109,14 +109,14 @@ def build(count: int, folder: Path, epochs: int) -> None:
 
 
 def measured(program: str, *arguments: str) -> dict[str, Any]:
-    """What the program prints as JSON at its end, run in a process of its own."""
+    """Run the program in its own process and return the JSON that it prints at its end."""
     done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
 
 
 def beside_mlflow(folder: Path, repeats: int) -> dict[str, list[float]]:
-    """Seconds of whole processes from a filled store to a page, ours and MLflow's."""
+    """Return seconds of whole processes from a filled store to a page, ours and MLflow's."""
     store, page = f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlflow.html")
     if not (folder / "mlflow.db").exists():
         fill_mlflow = [sys.executable, "-m", "twinbench.harness.cli", "export", str(folder), "--to", "mlflow"]
@@ -152,13 +152,15 @@ def beside_mlflow(folder: Path, repeats: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Builds each run once, then measures report and floor in turn, several times over, and prints medians."""
+    """Build each run once, measure report and lower bound in turn, several times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[500, 10_000])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20, help="of every trial: seven and a half points each")
-    parser.add_argument("--mlflow", action="store_true", help="a script on MLflow beside it, and no floor")
-    parser.add_argument("--keep", type=Path, help="where the runs are built, or lie from the last time")
+    parser.add_argument("--epochs", type=int, default=20, help="per trial, with seven and a half points each")
+    parser.add_argument(
+        "--mlflow", action="store_true", help="compare with a script on MLflow instead of the lower bound"
+    )
+    parser.add_argument("--keep", type=Path, help="folder in which the runs are built and kept")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu")), "by_trials": {}}

@@ -1,10 +1,10 @@
-"""What `twinbench serve` takes to answer while a large sweep fills, and what it takes from a sweep that trains.
+"""The response time of `twinbench serve` while a large sweep fills, and its cost to a sweep that trains.
 
     python tests/benchmarks/serving.py --seconds 20 --out serving.json
 
-A folder of 1,000 trials gets 50 records a second; ten readers ask for the state with its ETag, as the page does, but
-several times as often. Beside it, in the same run, the standard library's http.server gives the same bytes from a file.
-Then a small sweep of the digits trains alone and with the ten readers, in turn.
+A folder of 1,000 trials gets 50 records per second; ten readers request the state with its ETag, as the page does, but
+several times as often. For comparison, in the same run, the standard library's http.server serves the same bytes from a
+file. Then a small sweep of the digits trains alone and with the ten readers, in turn.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SWEEP = ("methods=simclr", "baselines=false", "seeds=[0, 1, 2, 3]", "epochs=8")
 
 
 def fill(folder: Path) -> list[Trial]:
-    """Plans the trials and records the first of them; two more run."""
+    """Plan the trials, record the first ones and start two more."""
     widths = list(range(16, 16 + CELLS))
     changes = (
         f"seeds={list(range(TRIALS // CELLS))}",
@@ -64,13 +64,13 @@ def fill(folder: Path) -> list[Trial]:
 
 
 def curves(epochs: int) -> dict[str, Any]:
-    """As many as a trial has."""
+    """Return as many curves as a trial has."""
     names = ("loss", "learning_rate", "validation/knn_top1", *(f"diagnostics/{number}" for number in range(6)))
     return {"epoch": list(range(epochs)), "series": {name: [1 / (e + 1) for e in range(epochs)] for name in names}}
 
 
 def record(folder: Path, trial: Trial) -> None:
-    """A record as a trial leaves it, with invented numbers."""
+    """Return a record like a trial's, with invented numbers."""
     metrics: list[MetricValue] = [
         {"name": name, "variant": "invented@1", "split": split, "value": 0.5 + trial.seed / 100}
         for name in ("knn_top1", "linear_top1")
@@ -91,7 +91,7 @@ def record(folder: Path, trial: Trial) -> None:
 
 
 def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
-    """Records come, PER_SECOND of them, while two trials run."""
+    """Within this context, PER_SECOND records are written per second while two trials run."""
     running = [Attempt(folder, trial.trial_id, 1, "here") for trial in trials[-2:]]
     shown = [LiveCurves(trial_folder(folder, trial.trial_id)) for trial in trials[-2:]]
     began = time.monotonic()
@@ -108,7 +108,7 @@ def arrive(folder: Path, trials: Sequence[Trial], seconds: float) -> None:
 
 @contextmanager
 def server(*command: object) -> Iterator[tuple[int, int]]:
-    """A server in a process of its own; its port and its process."""
+    """Start a server in its own process; yield its port and process."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -124,7 +124,7 @@ def server(*command: object) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def reading(port: int, path: str, every: float) -> Iterator[list[float]]:
-    """The milliseconds that each answer to READERS readers took."""
+    """Return the milliseconds of each answer to READERS readers."""
     over, took = threading.Event(), list[float]()
 
     def read() -> None:
@@ -151,7 +151,7 @@ def reading(port: int, path: str, every: float) -> Iterator[list[float]]:
 
 
 def answers(seconds: float, every: float) -> dict[str, list[float]]:
-    """Milliseconds of both servers' answers while records arrive, the one after the other."""
+    """Return milliseconds of both servers' answers while records arrive, one server after the other."""
     found: dict[str, list[float]] = {}
     for name in ("twinbench serve", "http.server"):
         with tempfile.TemporaryDirectory() as root:
@@ -179,7 +179,7 @@ def answers(seconds: float, every: float) -> dict[str, list[float]]:
 
 
 def train(folder: Path) -> float:
-    """The seconds that a small sweep takes, on as many workers as there are cores."""
+    """Return the seconds of a small sweep with as many workers as cores."""
     changes = [part for change in SWEEP for part in ("--set", change)]
     began = time.perf_counter()
     command = [sys.executable, "-m", "twinbench.harness.cli", "run", "digits", "--out", str(folder), *changes]
@@ -188,7 +188,7 @@ def train(folder: Path) -> float:
 
 
 def slowdown(repeats: int) -> dict[str, list[float]]:
-    """What the readers, who ask once a second as the page does, take from a sweep."""
+    """Measure what readers that request once per second, as the page does, cost a sweep."""
     alone, watched, busy = [], [], []
     for number in range(2 * repeats):
         with tempfile.TemporaryDirectory() as root:
@@ -204,22 +204,22 @@ def slowdown(repeats: int) -> dict[str, list[float]]:
     ratio = statistics.median(watched) / statistics.median(alone)
     spread = f"{min(alone):.1f} to {max(alone):.1f} s alone, {min(watched):.1f} to {max(watched):.1f} s watched"
     print(f"a sweep watched by {READERS} readers takes {ratio:.3f} times as long ({spread})", flush=True)
-    print(f"meanwhile the server took {100 * statistics.median(busy):.1f} % of one core", flush=True)
+    print(f"during this the server took {100 * statistics.median(busy):.1f} % of one core", flush=True)
     return {"alone_seconds": alone, "watched_seconds": watched, "server_share_of_a_core": busy}
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used so far, as Linux counts it."""
+    """Return the CPU seconds that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measures both."""
+    """Measure both, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--every", type=float, default=0.1, help="seconds between a reader's questions")
-    parser.add_argument("--repeats", type=int, default=5, help="of the sweep; 0 leaves it out")
+    parser.add_argument("--every", type=float, default=0.1, help="seconds between a reader's requests")
+    parser.add_argument("--repeats", type=int, default=5, help="of the sweep; 0 skips it")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found: dict[str, Any] = {"surroundings": surroundings(torch.device("cpu"))}

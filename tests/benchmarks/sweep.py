@@ -1,22 +1,24 @@
-"""An ablation whole: eight lambdas of Barlow Twins, three seeds, trained, probed and reported by one command.
+"""A whole ablation: eight lambdas of Barlow Twins, three seeds, trained, probed and reported by one command.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py --data CIFAR --out sweep.json
 
-Beside it the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the trial's
-process, solo-learn's loss as restated in peers.py, one probe after the other. Equal images, network, optimiser and
-schedule, batch size, epochs and probes; one thread a trial, a trial a core. Ours runs twice, packed and not: their
-records must be equal. The mean accuracies of every lambda stand beside the peer's, which draws its own random numbers:
-that both did the same work. Without `--data` (CIFAR-10) the images are digits, enlarged. Needs the [bench] extra; takes
-ten minutes, and as much again with each of `--repeats`, which go there and back. Packs are measured anew in each.
+It is compared with the same ablation as it is usually done: a process per trial under Ray Tune, views by PIL in the
+trial's process, solo-learn's loss as restated in peers.py, one probe after the other. Images, network, optimiser and
+schedule, batch size, epochs and probes are equal; one thread per trial, one trial per core. Ours runs twice, packed and
+not, and their records must be equal. The peer draws its own random numbers, so its mean accuracies of every lambda are
+printed next to ours to show that both did the same work. Without `--data` (CIFAR-10) the images are enlarged digits.
+Needs the [bench] extra; takes ten minutes for each of `--repeats`, which run alternately forwards and backwards. Packs
+are measured again in each.
 
     python tests/benchmarks/sweep.py --device cuda --width 0 --batch 256 --images 8000 --pack 8 --data CIFAR
 
-On a GPU, with the CIFAR ResNet-18 here, the peer has eight processes at once, a new one for each trial, which is what
-Ray Tune does with `num_gpus=1/8`, Ray's own cost left out; bf16 autocast, and loaders that share the cores.
+On a GPU, with the CIFAR ResNet-18 here, the peer has eight processes at once, a new one for each trial, as Ray Tune
+does with `num_gpus=1/8`, but without Ray's own cost; bf16 autocast, and loaders that share the cores.
 
-Last, what the same images, order and weights for all lambdas of a seed are worth: the width of the interval on the
-difference to the default, paired by seed and as if the trials were independent, and how many times larger the variance
-of a difference is without pairing. Three seeds tell little of it; pairing costs two degrees of freedom of four.
+The last line shows the gain from equal images, order and weights for all lambdas of a seed: the width of the interval
+on the difference to the default, paired by seed and as if the trials were independent, and how many times larger the
+variance of a difference is without pairing. Three seeds estimate it poorly; pairing costs two of four degrees of
+freedom.
 """
 
 import argparse
@@ -52,7 +54,7 @@ from twinbench.sweeps.sweep import protocol_path
 By = dict[float, Any]  # by lambda
 DEFAULT = 0.0051
 SOLO, USUAL = "twinbench, not packed", "a process per trial"
-PROCESSES = 8  # of the peer at once, on a GPU
+PROCESSES = 8  # of the peer at once on a GPU
 PROBES = tuple(itertools.product((0.01, 0.1, 1.0), (0.0, 1e-4)))
 VIEW = """[[views]]
 crop_scale = [0.08, 1.0]
@@ -67,7 +69,7 @@ greyscale_probability = 0.2
 
 
 def sweep_file(folder: Path, chosen: argparse.Namespace) -> Path:
-    """Writes a protocol, after the one for digits, and the sweep."""
+    """Write a protocol based on the one for digits, and the sweep."""
     before, _, after = protocol_path("digits-small").read_text(encoding="utf-8").partition("[[views]]")
     after = after[after.index("[training]") :]
     if chosen.data:
@@ -98,7 +100,7 @@ epochs = {chosen.epochs}
 
 
 def ours(file: Path, out: Path, pack: str, chosen: argparse.Namespace) -> tuple[float, By]:
-    """Seconds of the command, and accuracies by seed. What was measured of packs before is forgotten."""
+    """Return seconds of the command and accuracies by seed. Stored measurements of packs are deleted first."""
     shutil.rmtree(cache_folder() / "bench", ignore_errors=True)
     command = [sys.executable, "-m", "twinbench.harness.cli", "run", str(file), "--out", str(out), "--pack", pack]
     command += ["--device", chosen.device, *(["--data", str(chosen.data)] if chosen.data else [])]
@@ -108,7 +110,7 @@ def ours(file: Path, out: Path, pack: str, chosen: argparse.Namespace) -> tuple[
 
 
 def accuracies(out: Path) -> By:
-    """Of the linear probe on test, in the order of the seeds."""
+    """Return accuracies of the linear probe on test, in the order of the seeds."""
     with ResultStore(out) as store:
         rows = store.query(
             "SELECT number, seed, value FROM metrics JOIN trials USING (trial_id) JOIN settings USING (trial_id) "
@@ -125,13 +127,13 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def spent(out: Path) -> dict[str, float]:
-    """Seconds of all trials together by what they went into; what is left of the command's is its start and report."""
+    """Return the seconds of all trials by purpose; the rest of the command's time is its start and report."""
     told: list[dict[str, Any]] = [read_record(file)["circumstance"] for file in record_files(out)]
     return {name: round(sum(one[name] for one in told), 1) for name in ("train_seconds", "evaluation_seconds")}
 
 
 def arrays(file: Path, data: Path | None) -> dict[str, Any]:
-    """The pixels and labels that our trials see, and how they train, for the peer."""
+    """Return the pixels, labels and training settings of our trials, for the peer."""
     from twinbench.harness.trial.execute import Surroundings, _evaluator
 
     trial = make_plan(str(file), (), data).trials[0]
@@ -146,7 +148,7 @@ def arrays(file: Path, data: Path | None) -> dict[str, Any]:
 
 
 def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, seed: int) -> float:
-    """Pretraining and probes in the usual form; the accuracy on test of the probe that is best on validation."""
+    """Pretrain and probe in the usual form; return the accuracy on test of the best probe on validation."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     device, layout = torch.device(chosen.device), torch.channels_last
@@ -179,7 +181,7 @@ def one_trial(given: dict[str, Any], chosen: argparse.Namespace, weight: float, 
 
 
 def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: float) -> tuple[float, float]:
-    """One linear probe; its accuracy on validation and on test."""
+    """Train one linear probe; return its accuracy on validation and on test."""
     spread, mean = torch.std_mean(features["train"], dim=0)
     scaled = {name: (values - mean) / (spread + 1e-6) for name, values in features.items()}
     device = spread.device
@@ -197,7 +199,7 @@ def probe(features: dict[str, Any], given: dict[str, Any], rate: float, decay: f
 
 
 def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> tuple[float, By]:
-    """Seconds of the ablation under Ray Tune, Ray's own start taken off, and accuracies."""
+    """Return seconds of the ablation under Ray Tune, without Ray's own start, and accuracies."""
     import ray
     from ray import tune
 
@@ -226,7 +228,7 @@ def usual_on_ray(given: dict[str, Any], chosen: argparse.Namespace, folder: Path
 
 
 def usual_on_a_gpu(given: dict[str, Any], chosen: argparse.Namespace, folder: Path) -> tuple[float, By]:
-    """Seconds of the ablation by a process per trial, PROCESSES at once, and accuracies."""
+    """Return seconds of the ablation by a process per trial, PROCESSES at once, and accuracies."""
     begun = time.perf_counter()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), max_tasks_per_child=1) as pool:
         trials = {w: [pool.submit(one_trial, given, chosen, w, seed) for seed in range(chosen.seeds)] for w in LAMBDAS}
@@ -239,7 +241,7 @@ def _tuned(config: dict[str, Any], given: dict[str, Any], chosen: argparse.Names
 
 
 def widths(out: Path) -> dict[str, float]:
-    """Medians over lambdas: half widths of the 95% interval on the difference to the default, and the variances'."""
+    """Return medians over lambdas: half widths of the 95% interval on the difference to the default, and ratios."""
     by_weight = accuracies(out)
     default = by_weight.pop(DEFAULT)
     n, paired, apart, factors = len(default), [], [], []
@@ -253,7 +255,7 @@ def widths(out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs the ablation in three ways, compares, prints and writes."""
+    """Run the ablation in three ways, compare, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="the folder of CIFAR-10")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -261,7 +263,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=int, default=8, help="of a small ResNet; 0 is the CIFAR ResNet-18")
+    parser.add_argument("--width", type=int, default=8, help="width of a small ResNet; 0 is the CIFAR ResNet-18")
     parser.add_argument("--projector", type=int, default=2048)
     parser.add_argument("--pack", default="auto")
     parser.add_argument("--repeats", type=int, default=1)
@@ -277,7 +279,7 @@ def main() -> None:
         file = sweep_file(folder, chosen)
         given = arrays(file, chosen.data)
         packs = f"twinbench, packs of {chosen.pack}"
-        ways = {  # the peer first: it is the longest, and would be what a time limit cuts off
+        ways = {  # the peer first: it takes longest, and a time limit would cut off the last
             USUAL: lambda out: usual_way(given, chosen, out),
             packs: lambda out: ours(file, out, chosen.pack, chosen),
             SOLO: lambda out: ours(file, out, "1", chosen),
@@ -290,7 +292,7 @@ def main() -> None:
             found["accuracies"][way] = {weight: [float(one) for one in reached[weight]] for weight in LAMBDAS}
             found["spent"][way] = spent(out) if way != USUAL else {}
             print(f"  {way:<34} {seconds:8.1f} s  {found['spent'][way] or ''}", flush=True)
-            write(chosen.out, found)  # each is long: a run that is stopped leaves what it has
+            write(chosen.out, found)  # after each, so that an interrupted run keeps its results
         outs = [out for way in (packs, SOLO) for out in (folder / way).iterdir()]
         packed, *others = [digests(out) for out in outs]
         assert all(packed == one for one in others), "packed and solo records differ"

@@ -1,12 +1,12 @@
-"""Images a second of one training of Barlow Twins: ours beside the forms that others publish.
+"""Images per second of one training of Barlow Twins, compared with published implementations.
 
     python tests/benchmarks/training.py --device cpu --width 16 --projector 2048 --out training.json
     python tests/benchmarks/training.py --projector 8192 --batch 256 --batches 2 --peers solo --out wide.json
 
-Three peers on the same images, network, batch size and threads, float32 on a CPU, bf16 autocast for all on a GPU:
+Three peers run on the same images, network, batch size and threads, in float32 on a CPU and bf16 autocast on a GPU:
 the official recipe (PIL views in a loader, NCHW, D x D loss, LARS in a loop), solo-learn's form (its loss as restated
-in peers.py, channels last) and lightly's (its own loss, where it is installed; PIL loader, SGD). Losses are compared on
-equal projections before anything is timed.
+in peers.py, channels last) and lightly's (its own loss, if installed; PIL loader, SGD). Losses must agree on equal
+projections before anything is timed.
 """
 
 import argparse
@@ -39,14 +39,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def network(width: int, projector: int, device: torch.device) -> Method:
-    """`width` 0 is the CIFAR ResNet-18, others a small ResNet of that width."""
+    """Return a small ResNet of that width, or for 0 the CIFAR ResNet-18."""
     torch.manual_seed(0)
     name, options = ("small_resnet", {"width": width}) if width else ("resnet18", {"stem": "cifar"})
     return BarlowTwins(build_backbone(name, options), BarlowTwinsConfig(projector, 3, WEIGHT)).to(device).train()
 
 
 def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
-    """An epoch, by the parts that the training loop is made of."""
+    """Train an epoch with the parts of our training loop."""
     method = network(chosen.width, chosen.projector, device).to(memory_format=torch.channels_last)
     training = Training(10**6, chosen.batch, "lars", 0.1, weight_decay=1e-6)
     optimiser = build_optimiser(method.parameters(), training)
@@ -79,7 +79,7 @@ def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
 def theirs(
     pixels: Any, chosen: Any, device: torch.device, loss: Loss, layout: torch.memory_format, lars: bool
 ) -> Callable[[], None]:
-    """An epoch of the usual form."""
+    """Train an epoch in the usual form."""
     method = network(chosen.width, chosen.projector, device).to(memory_format=layout)
     loader = pil_loader(Pictures(pixels, 32, RULE.mean, RULE.std), chosen.batch, chosen.workers)
     parameters = method.parameters()
@@ -105,7 +105,7 @@ def theirs(
 
 
 def peers() -> dict[str, Loss]:
-    """The peers' losses by name, without lightly's where it is not installed."""
+    """Return the peers' losses by name, without lightly's if it is not installed."""
     losses: dict[str, Loss] = {
         "official recipe": lambda z1, z2: official_barlow(z1, z2, WEIGHT),
         "solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT),
@@ -120,7 +120,7 @@ def peers() -> dict[str, Loss]:
 
 
 def check(losses: dict[str, Loss]) -> dict[str, float]:
-    """All losses on equal projections, ours first; solo-learn's and the official code's are ours."""
+    """Return all losses on equal projections, ours first; solo-learn's and the official code's must equal ours."""
     z1, z2 = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0)).unbind()
     values = {"twinbench": float(barlow_twins_loss(z1, z2, WEIGHT).total)}
     values |= {name: float(loss(z1, z2)) for name, loss in losses.items()}
@@ -129,17 +129,19 @@ def check(losses: dict[str, Loss]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Checks, measures in turn, prints and writes."""
+    """Check the losses, measure in turn, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2, help="of the peers' loaders")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the peers' loaders")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=6, help="in an epoch, which is what is timed")
-    parser.add_argument("--width", type=int, default=16, help="of a small ResNet; 0 is the CIFAR ResNet-18")
+    parser.add_argument("--batches", type=int, default=6, help="batches per epoch; an epoch is timed")
+    parser.add_argument("--width", type=int, default=16, help="width of a small ResNet; 0 is the CIFAR ResNet-18")
     parser.add_argument("--projector", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peers", nargs="*", default=[""], help="those whose names begin so; by default all")
+    parser.add_argument(
+        "--peers", nargs="*", default=[""], help="only peers whose names begin with this; by default all"
+    )
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
