@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class LatexTable:
-    """A tabular. In the head, a text is repeated over all columns it spans; in the body, it stands in the first."""
+    """A tabular. In the head, a text is repeated over all columns it spans; in the body, it is in the first only."""
 
     line: int
     caption: str  # of the tabular's own environment first, then of those around it
@@ -32,7 +32,7 @@ class LatexTable:
     body: tuple[Line, ...]
 
 
-Including = tuple[int, str, int]  # line, the command, and the number of the table it stands in, or 0
+Including = tuple[int, str, int]  # line, the command, and the number of the table it is in, or 0
 
 # --- the file -------------------------------------------------------------------------------------------------------
 
@@ -219,11 +219,11 @@ def _lines(rows: list[_Row], head_rows: int, line: int) -> list[Line]:
                     if 0 <= other < len(grid):
                         grid[other][column] = grid[other][column] or cell.text
             column += cell.columns
-    return [Line(begun, tuple(texts)) for (begun, _), texts in zip(rows, grid, strict=True)]
+    return [Line(row_line, tuple(texts)) for (row_line, _), texts in zip(rows, grid, strict=True)]
 
 
 def _over_columns(cells: list[_Cell], width: int, repeat: bool) -> list[str]:
-    """Return `width` texts. A text over several columns stands in the first of them, or in all with `repeat`."""
+    """Return `width` texts. A text over several columns is put into the first of them, or into all with `repeat`."""
     texts: list[str] = []
     for cell in cells:
         texts += [cell.text, *[cell.text if repeat else ""] * (cell.columns - 1)]

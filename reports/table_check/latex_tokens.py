@@ -1,7 +1,7 @@
 """Cut a LaTeX file into tokens, read the arguments of commands, and expand the macros that the file defines.
 
-Written here rather than taken from a parser: pylatexenc, TexSoup and plasTeX were tried. None of the light ones expands
-macros, and on hostile files they recurse without a limit or take quadratic time.
+No library does this: pylatexenc and TexSoup do not expand macros and raise RecursionError on nested braces, pylatexenc
+takes quadratic time on long text, and plasTeX runs TeX code and opens other files.
 """
 
 import re
@@ -95,7 +95,7 @@ class TokenStream:
         self._expanded = 0
 
     def take(self) -> Token | None:
-        """Return the next token as it stands in the file; None at the end."""
+        """Return the next token without expanding macros; None at the end."""
         return self._ahead.pop() if self._ahead else None
 
     def take_expanded(self) -> Token | None:
@@ -208,9 +208,9 @@ class TokenStream:
                     raise LatexError(token.line, f"is nested more than {MOST_DEPTH} deep")
                 opened.append((token.begins or "{", token.line))
             elif token.nesting < 0:
-                innermost, begun = opened.pop()
+                innermost, opening_line = opened.pop()
                 if innermost != (token.ends or "{"):
-                    raise LatexError(token.line, f"{token.text} does not end the {innermost} of line {begun}")
+                    raise LatexError(token.line, f"{token.text} does not end the {innermost} of line {opening_line}")
                 if not opened:
                     return found
             found.append(token)

@@ -129,7 +129,7 @@ def roundings(exact: float, scale: int, decimals: int) -> tuple[int, ...]:
 def off_by(number: PrintedNumber, exact: float, scale: int) -> int:
     """Return how far the number is from a correct rounding of `scale * exact`, in units of its last decimal."""
     units = int(Fraction(number.value) * Fraction(10) ** number.decimals)
-    return min(abs(units - right) for right in roundings(exact, scale, number.decimals))
+    return min(abs(units - rounded) for rounded in roundings(exact, scale, number.decimals))
 
 
 def is_truncated(number: PrintedNumber, exact: float, scale: int) -> bool:
@@ -140,8 +140,8 @@ def is_truncated(number: PrintedNumber, exact: float, scale: int) -> bool:
 
 def rounded_text(number: PrintedNumber, exact: float, scale: int) -> str:
     """Return `scale * exact` with the decimals of the number; a tie is rounded away from zero."""
-    right = roundings(exact, scale, number.decimals)[-1]
-    return format(Decimal((int(right < 0), tuple(map(int, str(abs(right)))), -number.decimals)), "f")
+    rounded = roundings(exact, scale, number.decimals)[-1]
+    return format(Decimal((int(rounded < 0), tuple(map(int, str(abs(rounded)))), -number.decimals)), "f")
 
 
 def as_fraction(exact: float) -> Fraction:

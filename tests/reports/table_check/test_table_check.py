@@ -467,6 +467,13 @@ def test_a_missing_file_and_a_folder_that_is_not_a_run_are_refused(tmp_path):
         check_tables([tmp_path / "a.csv"], [])
 
 
+def test_a_bracket_that_the_cell_does_not_close_is_text(tmp_path):
+    path = tmp_path / "paper.tex"
+    path.write_text(r"\begin{tabular}{ll} a & b \\ [1 & 2] \\ \makecell[c & 3 \\ x] & 4 \\ \end{tabular}")
+    (table,) = read_tables(path).tables
+    assert [row.cells for row in table.rows] == [("[1", "2]"), ("[c", "3"), ("x]", "4")]
+
+
 def test_a_damaged_table_is_read_or_refused_and_never_raises_anything_else(tmp_path):
     path = tmp_path / "paper.tex"
     draw = random.Random(4)
@@ -587,9 +594,9 @@ def test_two_hundred_numbers_over_ten_thousand_trials_take_about_a_second(tmp_pa
     (table,) = read_tables(tmp_path / "paper.csv").tables
     recorded = Recorded([RunSection(tmp_path, None, section)])
     words = Vocabulary([section], {"methods": [], "datasets": [], "metrics": []}, recorded.metrics)
-    begun = time.process_time()
+    start = time.process_time()
     checked = TableChecker("paper.csv", table, recorded, {}, words).check()
-    seconds = time.process_time() - begun
+    seconds = time.process_time() - start
     assert len(checked) == 200
     assert [one.verdict for one in checked[:100]] == ["traced"] * 100
     assert seconds < 4, seconds  # about one on a core of its own
