@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from twinbench.reports.verification.integrity import Level, integrity
+from twinbench.reports.verification.integrity import integrity
+from twinbench.reports.verification.level import Level
 from twinbench.reports.verification.levels import aggregate, render, rendered
 from twinbench.results.atomic_files import write_json_atomically
 from twinbench.results.bundles.contents import Contents, read_contents

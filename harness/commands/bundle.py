@@ -12,7 +12,7 @@ import typer
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 if TYPE_CHECKING:
-    from twinbench.reports.verification.integrity import Level
+    from twinbench.reports.verification.level import Level
     from twinbench.results.bundles.contents import Contents
 
 LEVELS = ("render", "aggregate", "rerun")
@@ -110,7 +110,7 @@ def _runner(
 
 
 def _ungrounded(name: str) -> "Level":
-    from twinbench.reports.verification.integrity import not_run
+    from twinbench.reports.verification.level import not_run
 
     return not_run(name, "the bundle is not of one piece, so this would say nothing of what was bundled")
 

@@ -15,7 +15,7 @@ import numpy as np
 from twinbench.harness.planning import check
 from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
-from twinbench.reports.verification.integrity import Level, judged, not_run
+from twinbench.reports.verification.level import Level, judged, not_run
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.members import printable
 from twinbench.results.code_hash import is_same_code

@@ -1,1 +1,1 @@
-"""`twinbench verify`: the integrity of a bundle and the levels above it."""
+"""`twinbench verify`: the integrity of a bundle, and the levels render and aggregate."""

@@ -1,9 +1,9 @@
-"""Verification of a bundle beyond its integrity, without torch: levels render and aggregate.
+"""The levels render and aggregate of `verify`, which need no torch.
 
-render     tables, page and verdicts are made anew from the shipped records and compared byte by byte
-aggregate  every accuracy on test is computed anew from the per-example outputs and compared exactly
+render     makes tables, page and verdicts again from the shipped records and compares them byte by byte
+aggregate  computes every accuracy on test again from the per-example outputs and compares it exactly
 
-What neither shows, integrity.py says.
+integrity.py says what neither can reveal.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from twinbench.reports.claims.copied_seeds import Outputs
-from twinbench.reports.verification.integrity import Level, judged
+from twinbench.reports.verification.level import Level, judged
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS, printable
 from twinbench.results.bundles.read import Unpacked, read_json
@@ -24,10 +24,10 @@ from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 
 
 def rendered(run_folder: Path) -> dict[str, bytes]:
-    """What a bundle ships of a report, made in the folder: tables, the page's digest, verdicts on each claims file."""
+    """Make what a bundle ships of a report: tables, the page's digest, and verdicts on each claims file, by path."""
     from twinbench.reports.page.write import write_report
 
-    page = write_report(run_folder, logs=False)  # a bundle carries none
+    page = write_report(run_folder, logs=False)  # a bundle has no logs
     files = {f"{TABLES}/{path.name}": path.read_bytes() for path in sorted((run_folder / TABLES).iterdir())}
     files[PAGE_DIGEST] = f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n".encode()
     for claims in sorted(run_folder.glob("claims*.toml")):
@@ -39,41 +39,39 @@ def rendered(run_folder: Path) -> dict[str, bytes]:
 
 
 def render(contents: Contents) -> Level:
-    """Level render, of a bundle whose integrity is known. Writes into its folder."""
+    """Run level render on a bundle that passed integrity. Writes into its folder."""
     unpacked = contents.unpacked
     place_attempts(unpacked.run_folder, contents.all_attempts)
     try:
         anew = rendered(unpacked.run_folder)
-    except Exception as error:  # records may be well-formed and still make no report: their fault, and no crash
+    except Exception as error:  # well-formed records may still make no report, which is a fault of theirs
         return judged("render", [f"no report can be made of these records: {type(error).__name__}: {error}"], [])
     shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}
     faults: list[str] = []
-    notes = [f"{len(anew)} files made anew and compared"]
+    notes = [f"{len(anew)} files made again and compared"]
     others = _other_versions(unpacked.rendered_with)
     for name in sorted(anew.keys() | shipped.keys()):
         if anew.get(name) == shipped.get(name):
             continue
         difference = f"{name}: {_difference(shipped.get(name), anew.get(name))}"
-        # The page holds plotly itself, and only its digest is shipped: another version of that is no change of results.
+        # The page includes plotly, and only its digest is shipped: another version of plotly changes no result.
         (notes if name == PAGE_DIGEST and others else faults).append(difference)
     if others and (faults or len(notes) > 1):
-        notes.append(f"made with other versions than here, which may be why: {', '.join(others)}")
+        notes.append(f"made with other versions than here, which may explain it: {', '.join(others)}")
     return judged("render", faults, notes)
 
 
 def _difference(shipped: bytes | None, anew: bytes | None) -> str:
-    """In which line two files differ first, and in how many."""
+    """Return the first line in which two files differ, and how many do."""
     if shipped is None or anew is None:
-        return (
-            "is shipped, and does not come of these records" if anew is None else "comes of these records; not shipped"
-        )
+        return "is shipped but not made from these records" if anew is None else "is made but not shipped"
     lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, anew))
     longest = max(len(lines), len(others))
     pairs = list(zip(_filled(lines, longest), _filled(others, longest), strict=True))
     differing = [number for number, (one, other) in enumerate(pairs, 1) if one != other]
     one, other = pairs[differing[0] - 1]
-    many = f" (and {len(differing) - 1} lines more)" if len(differing) > 1 else ""
-    return f"line {differing[0]} is {printable(one)!r}, and the records give {printable(other)!r}{many}"
+    many = f" (and {len(differing) - 1} more lines)" if len(differing) > 1 else ""
+    return f"line {differing[0]} is {printable(one)!r}, but the records give {printable(other)!r}{many}"
 
 
 def _filled(lines: list[str], length: int) -> list[str]:
@@ -91,7 +89,7 @@ def _other_versions(there: Mapping[str, str]) -> list[str]:
 
 
 def aggregate(contents: Contents) -> Level:
-    """Level aggregate, of a bundle whose integrity is known."""
+    """Run level aggregate on a bundle that passed integrity."""
     faults: list[str] = []
     counts: Counter[str] = Counter()
     labels: dict[tuple[str, str], tuple[str, bytes]] = {}
@@ -101,7 +99,7 @@ def aggregate(contents: Contents) -> Level:
         faults += _label_faults(result, outputs, labels)
         for metric in result["metrics"]:
             if metric["split"] != "test":
-                counts["on other splits, which leave no outputs by example"] += 1
+                counts["on other splits, which have no per-example outputs"] += 1
                 continue
             how, problem = _recomputed(contents.unpacked, result, metric, outputs)
             counts[how] += 1
@@ -111,7 +109,7 @@ def aggregate(contents: Contents) -> Level:
 
 
 def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:
-    """The trial's per-example arrays by name; empty where it has none."""
+    """Return the trial's per-example arrays by name; empty where it has none."""
     from safetensors.numpy import load
 
     reference = result.get("outputs")
@@ -120,15 +118,15 @@ def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:
     try:
         arrays: Outputs = load(unpacked.file(reference["file"]).read_bytes())
         if any(values.ndim != 1 or values.dtype.kind not in "iub" for values in arrays.values()):
-            raise ValueError("whole numbers, one per example, are wanted")
+            raise ValueError("whole numbers, one per example, are required")
         return arrays
-    except Exception as error:  # another's file: safetensors has errors of its own for what is none
-        faults.append(f"trial {result['trial_id']}: {reference['file']} holds no outputs: {error}")
+    except Exception as error:  # a file from outside: safetensors raises errors of its own
+        faults.append(f"trial {result['trial_id']}: {reference['file']} cannot be read as outputs: {error}")
         return {}
 
 
 def _label_faults(result: Result, outputs: Outputs, known: dict[tuple[str, str], tuple[str, bytes]]) -> Iterator[str]:
-    """All trials on one dataset, under one protocol, are tested on the same labels."""
+    """Yield a fault where the trial was tested on other labels than another of its dataset and protocol."""
     if "labels" not in outputs:
         return
     trial = result["trial"]
@@ -141,23 +139,23 @@ def _label_faults(result: Result, outputs: Outputs, known: dict[tuple[str, str],
 
 
 def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs: Outputs) -> tuple[str, str]:
-    """How one number was computed anew, and what is wrong with it."""
+    """Return how one number was computed again, and what is wrong with it; empty without a problem."""
     if metric["name"] not in metric_names("probe"):
-        return "of other metrics, which leave no outputs by example", ""
+        return "of other metrics, which have no per-example outputs", ""
     if result["trial"]["protocol"]["content"].get("checkpoint") == "best_on_test":
         return _maximum(unpacked, result, metric)
     probe = METRICS[metric["name"]].probe
     arrays = ("labels", f"{probe}_prediction", f"{probe}_correct")
     absent = [name for name in arrays if name not in outputs]
-    how = "on test computed anew from outputs by example"
+    how = "on test computed again from per-example outputs"
     if absent:
         return "on test without outputs to compute them from", f"its outputs lack {', '.join(absent)}"
     labels, predicted, correct = (outputs[name] for name in arrays)
     if not len(labels) == len(predicted) == len(correct) or not len(labels):
-        return how, f"its outputs are of {len(labels)}, {len(predicted)} and {len(correct)} examples"
+        return how, f"its outputs have {len(labels)}, {len(predicted)} and {len(correct)} examples"
     right = predicted == labels
     if (right != correct.astype(bool)).any():
-        return how, f"{probe}_correct is not where {probe}_prediction equals the labels"
+        return how, f"{probe}_correct does not mark where {probe}_prediction equals the labels"
     value, n = int(right.sum()) / len(right), metric.get("n_examples")
     if metric["value"] != value or n != len(right):
         return how, f"the record says {metric['value']} of {n} examples, the outputs give {value} of {len(right)}"
@@ -165,16 +163,16 @@ def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs
 
 
 def _maximum(unpacked: Unpacked, result: Result, metric: MetricValue) -> tuple[str, str]:
-    """A maximum over epochs leaves no outputs, but the curves that it was taken from."""
+    """Check a maximum over epochs against its curves; it has no per-example outputs."""
     reference = result.get("curves")
     try:
         series = read_json(unpacked.file(reference["file"]).read_bytes())["series"] if reference else {}
         named = [values for name, values in series.items() if name.partition(" ")[0] == f"test/{metric['name']}"]
         measured = [value for values in named for value in values if value is not None]
         if not measured:
-            return "as a maximum over epochs, of what was not trained and leaves no curves", ""
+            return "as a maximum over epochs, of a baseline without curves", ""
         best = max(measured)
     except (KeyError, TypeError, AttributeError) as error:
-        return "as a maximum over epochs", f"its curves are none ({type(error).__name__})"
+        return "as a maximum over epochs", f"its curves cannot be read ({type(error).__name__})"
     problem = "" if best == metric["value"] else f"the record says {metric['value']}, the curves' maximum is {best}"
-    return "as a maximum over epochs, taken anew from the curves", problem
+    return "as a maximum over epochs, taken again from the curves", problem

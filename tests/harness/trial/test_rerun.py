@@ -22,7 +22,8 @@ from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.trial import rerun as harness_rerun
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.rerun import _other_differences, compared, drawn, rerun
-from twinbench.reports.verification.integrity import Level, integrity
+from twinbench.reports.verification.integrity import integrity
+from twinbench.reports.verification.level import Level
 from twinbench.reports.verification.levels import aggregate, rendered
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.write import write_bundle

@@ -113,8 +113,8 @@ def test_an_honest_bundle_passes_and_says_what_was_compared(honest, tmp_path):
     assert len(found["integrity"].notes) == 1
     assert "report/verdicts/claims.json" in members_of(honest)
     tables = [name for name in members_of(honest) if name.startswith("report/")]
-    assert found["render"].notes == (f"{len(tables)} files made anew and compared",)
-    assert "12 numbers on test computed anew from outputs by example" in found["aggregate"].notes
+    assert found["render"].notes == (f"{len(tables)} files made again and compared",)
+    assert "12 numbers on test computed again from per-example outputs" in found["aggregate"].notes
 
 
 def test_the_published_digest_tells_the_authors_bundle_from_any_other(honest, tampered, tmp_path):
@@ -157,9 +157,9 @@ def test_missing_failed_and_retried_trials_are_named_and_no_fault(tmp_path):
     assert verified(bundle, tmp_path, "aggregate").outcome == "passed"
     notes = verified(bundle, tmp_path).notes
     assert "records: 4 done, 1 failed" in notes[0]
-    assert f"planned and not recorded: {missing.trial_id}" in notes
-    assert f"attempted and not recorded: {missing.trial_id}" in notes
-    assert f"failed at first and were run again: {retried.trial_id}" in notes
+    assert f"planned but not recorded: {missing.trial_id}" in notes
+    assert f"attempted but not recorded: {missing.trial_id}" in notes
+    assert f"failed once and were run again: {retried.trial_id}" in notes
 
 
 def test_records_without_any_attempts_pass_and_it_is_said_what_they_cannot_show(tmp_path):
@@ -167,7 +167,7 @@ def test_records_without_any_attempts_pass_and_it_is_said_what_they_cannot_show(
     (run.folder / "trials").rename(tmp_path / "gone")
     level = verified(run.bundle().path, tmp_path)
     assert level.outcome == "passed"
-    assert any("a trial which was dropped would not show" in note for note in level.notes)
+    assert any("a removed trial would not show" in note for note in level.notes)
 
 
 def test_a_trial_that_is_on_the_plan_no_more_is_named(tmp_path):
@@ -175,7 +175,7 @@ def test_a_trial_that_is_on_the_plan_no_more_is_named(tmp_path):
     extra = run.trials[-1].trial_id
     run.trials = run.trials[:-1]
     run.plan()
-    assert f"recorded and not on the plan: {extra}" in verified(run.bundle().path, tmp_path).notes
+    assert f"recorded but not planned: {extra}" in verified(run.bundle().path, tmp_path).notes
 
 
 # --- tampered without care: the manifest tells ----------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_a_member_that_is_gone_or_changed_or_added_is_named(tampered, tmp_path, 
     members = members_of(tampered(lambda _: None))
     name = next(name for name in members if name.startswith(prefix))
     gone = tampered(lambda members: members.pop(name), mend=False)
-    assert f"{name}: is on the manifest, and missing" in faults_of(gone, tmp_path)
+    assert f"{name}: is in the manifest but missing" in faults_of(gone, tmp_path)
     changed = tampered(lambda members: members.update({name: members[name] + b" "}), mend=False)
     assert f"{name}: was changed: its sha256 is" in faults_of(changed, tmp_path)
 
@@ -207,7 +207,7 @@ def test_a_member_that_is_gone_or_changed_or_added_is_named(tampered, tmp_path, 
         del manifest["members"][name]
         members["MANIFEST.json"] = as_json(manifest)
 
-    assert f"{name}: is not on the manifest" in faults_of(tampered(unlist, mend=False), tmp_path)
+    assert f"{name}: is not in the manifest" in faults_of(tampered(unlist, mend=False), tmp_path)
 
 
 # --- tampered with care: every digest made anew ---------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_removed_record_is_named_by_its_attempt_and_by_the_artefacts_that_it_l
     members = members_of(tampered(lambda _: None))
     name = record_of(members)
     found = faults_of(tampered(lambda members: members.pop(name)), tmp_path)
-    assert f"trial {Path(name).stem}: attempt 1 ended as done; its record is gone" in found
+    assert f"trial {Path(name).stem}: attempt 1 ended as done; its record is missing" in found
     for key in ("curves", "outputs"):
         assert f"{referred(members, name, key)}: no record refers to it" in found
 
@@ -246,7 +246,7 @@ def test_a_dropped_failure_is_named_by_the_attempt_that_it_left(tmp_path):
     run.trials = run.trials[2:]  # and off the plan too
     run.plan()
     found = faults_of(run.bundle().path, tmp_path)
-    told = f"trial {diverged.trial_id}: attempt 1 ended as diverged (loss was nan at epoch 3); its record is gone"
+    told = f"trial {diverged.trial_id}: attempt 1 ended as diverged (loss was nan at epoch 3); its record is missing"
     assert told in found
     assert f"trial {failed.trial_id}: attempt 1 ended as failed" in found and "\x1b" not in found
 
@@ -259,7 +259,7 @@ def test_an_attempt_taken_off_the_list_is_named(tmp_path):
     (run.folder / "trials" / second.trial_id / "attempt-0001.json").unlink()
     found = faults_of(run.bundle().path, tmp_path)
     assert f"trial {first.trial_id}: its attempts are [2]: some are missing" in found
-    assert f"trial {second.trial_id}: has a record and was never attempted" in found
+    assert f"trial {second.trial_id}: has a record but no attempt" in found
 
 
 def test_a_result_that_was_run_again_until_it_was_better_is_named(tmp_path):
@@ -338,7 +338,7 @@ def test_a_record_under_another_id_is_named(tampered, tmp_path):
         members[name] = changed_record(members[name], lambda result: result["trial"].update(seed=7))
 
     found = faults_of(tampered(change), tmp_path)
-    assert "says that its trial_id is" in found and "and its content gives" in found
+    assert "its trial_id is given as" in found and "but its content has" in found
 
 
 def swapped(members: Members, change: Callable[[dict[str, Any]], None]) -> None:
@@ -358,7 +358,7 @@ def test_a_swapped_protocol_is_named_by_its_hash(tampered, tmp_path):
 
     found = faults_of(tampered(lambda members: swapped(members, shorter)), tmp_path)
     assert f"protocol digits-small version {VERSION} in plan.json, " in found
-    assert "says that its hash is" in found
+    assert "its hash is given as" in found
 
 
 def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
@@ -373,7 +373,7 @@ def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
         swapped_run.record(trial)
     found = faults_of(swapped_run.bundle().path, tmp_path)
     assert f"protocol digits-small version {VERSION} in plan.json, " in found
-    assert f"is known here with the hash {run.protocol.hash}" in found
+    assert f"the shipped one has the hash {run.protocol.hash}" in found
     assert "evaluation.linear_epochs is 500 for 50" in found
 
 
@@ -439,7 +439,7 @@ def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, ho
         return change
 
     told = f"as vicreg-beats-simclr under protocol digits-small with the hash {'5' * 12}"
-    assert f"{told}, and the records are of {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
+    assert f"{told}, but the records have {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
     # who changes a protocol and declares anew has a line that stands for it
     assert verified(tampered(declared_under("5" * 64, now)), tmp_path).outcome == "passed"
 
@@ -450,7 +450,8 @@ def test_a_claim_that_was_declared_and_is_claimed_no_more_is_named(tampered, tmp
 
     notes = verified(tampered(withdraw), tmp_path).notes
     assert (
-        "declared on 2026-01-01T00:00:00+00:00 as vicreg-beats-simclr, and in no claims file here in that form" in notes
+        "declared on 2026-01-01T00:00:00+00:00 as vicreg-beats-simclr, but in no claims file of the bundle in that form"
+        in notes
     )
 
 
@@ -472,8 +473,8 @@ def test_changed_tables_and_verdicts_are_named_by_file_and_row(tampered, tmp_pat
         members["report/tables/best.csv"] = b"x"
 
     best, failures, methods, verdicts = faults_of(tampered(better), tmp_path, "render").splitlines()
-    assert best == "report/tables/best.csv: is shipped, and does not come of these records"
-    assert failures == "report/tables/failures.csv: comes of these records; not shipped"
+    assert best == "report/tables/best.csv: is shipped but not made from these records"
+    assert failures == "report/tables/failures.csv: is made but not shipped"
     assert (
         methods.startswith("report/tables/methods.csv: line 3 is 'vicreg\\") and "the records give 'vicreg," in methods
     )
@@ -490,7 +491,7 @@ def test_another_version_of_what_writes_the_report_is_named_where_it_may_be_why(
     level = verified(tampered(older), tmp_path, "render")
     assert level.outcome == "passed"  # of the page the digest is shipped, and plotly is in it
     assert any(
-        "made with other versions than here, which may be why: plotly 0.0.1\\x1b" in note for note in level.notes
+        "made with other versions than here, which may explain it: plotly 0.0.1\\x1b" in note for note in level.notes
     )
 
     def same(members: Members) -> None:
@@ -549,12 +550,18 @@ def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: a.update(knn_correct=np.ones(EXAMPLES, np.uint8)), "knn_correct is not where knn_prediction equals"),
+        (
+            lambda a: a.update(knn_correct=np.ones(EXAMPLES, np.uint8)),
+            "knn_correct does not mark where knn_prediction equals",
+        ),
         (lambda a: a.update(labels=a["knn_prediction"]), "was tested on other labels than trial"),
         (lambda a: a.pop("knn_prediction"), "its outputs lack knn_prediction"),
-        (lambda a: a.update(knn_correct=a["knn_correct"][:9]), "its outputs are of 40, 40 and 9 examples"),
-        (lambda a: a.update(labels=np.ones((2, 2), np.int32)), "holds no outputs: whole numbers, one per example"),
-        (lambda a: a.update(labels=np.ones(EXAMPLES)), "holds no outputs: whole numbers, one per example"),
+        (lambda a: a.update(knn_correct=a["knn_correct"][:9]), "its outputs have 40, 40 and 9 examples"),
+        (
+            lambda a: a.update(labels=np.ones((2, 2), np.int32)),
+            "cannot be read as outputs: whole numbers, one per example",
+        ),
+        (lambda a: a.update(labels=np.ones(EXAMPLES)), "cannot be read as outputs: whole numbers, one per example"),
     ],
 )
 def test_outputs_that_contradict_themselves_or_others_are_named(run, tmp_path, change, said):
@@ -604,7 +611,7 @@ def test_a_maximum_over_epochs_is_taken_anew_from_its_curves(tmp_path):
         path.write_bytes(changed_record(path.read_bytes(), maximum(value)))
         level = verified(run.bundle().path, tmp_path, "aggregate")
         assert level.outcome == outcome
-        assert "1 numbers as a maximum over epochs, taken anew from the curves" in level.notes
+        assert "1 numbers as a maximum over epochs, taken again from the curves" in level.notes
     assert "the record says 0.8, the curves' maximum is 0.75" in level.faults[0]
 
 

@@ -1,0 +1,36 @@
+"""The result of one level of verification."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from twinbench.results.bundles.members import printable
+
+LONGEST = 1000  # characters of one fault or note
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one level of verification found: its faults, and notes for the reader that are no faults."""
+
+    name: str
+    outcome: Literal["passed", "failed", "not run"]
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def judged(name: str, faults: Iterable[str], notes: Iterable[str]) -> Level:
+    """Return the level, failed where there is any fault, with texts that are safe to print on a terminal."""
+    shown = tuple(printable(fault, LONGEST) for fault in faults)
+    return Level(name, "failed" if shown else "passed", shown, tuple(printable(note, LONGEST) for note in notes))
+
+
+def not_run(name: str, reason: str) -> Level:
+    """Return a level that could not be run."""
+    return Level(name, "not run", (), (printable(reason, LONGEST),))
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first five names, and how many more there are."""
+    few = ", ".join(printable(name) for name in names[:5])
+    return few if len(names) <= 5 else f"{few} and {len(names) - 5} more"
