@@ -54,12 +54,12 @@ class Feed:
     async def current(self) -> tuple[bytes, str]:
         """Return the latest snapshot and its ETag."""
         if self._poll is None and time.monotonic() >= self._next_poll:
-            self._poll = asyncio.create_task(self._start_poll())
+            self._poll = asyncio.create_task(self._run_poll())
         if self._poll is not None:
             await asyncio.wait({self._poll}, timeout=PATIENCE_SECONDS)
         return self.body, self.etag
 
-    async def _start_poll(self) -> None:
+    async def _run_poll(self) -> None:
         began = time.monotonic()
         try:
             await asyncio.to_thread(self._poll_and_show)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from twinbench.harness.monitor.snapshot import RunView
 from twinbench.harness.monitor.terminal import screen, status_text
 from twinbench.harness.run_folder.layout import planned_trials
 from twinbench.harness.run_folder.live_curves import LiveCurves
-from twinbench.results.attempts import trial_folder
+from twinbench.results.attempts import attempt_file, trial_folder
 
 
 @pytest.fixture
@@ -118,3 +119,40 @@ def test_terminal_status_and_page_show_the_same_counts(filled_run: SyntheticRun)
     page = json.loads(state_json(snapshot, has_report=False))
     assert counts_text(page["counts"]) == counts
     assert (page["planned"], page["recorded"], len(page["running"]), len(page["failures"])) == (60, 57, 2, 2)
+
+
+def seconds_ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def test_a_worker_of_another_machine_is_silent_after_three_minutes_without_a_report(
+    synthetic_run: SyntheticRun,
+) -> None:
+    for seed, silence in ((0, 60), (1, 240)):
+        trial_id = synthetic_run.plan(synthetic_run.trial(seed=seed))["trial_id"]
+        running_attempt(synthetic_run.folder, trial_id)
+        file = attempt_file(synthetic_run.folder, trial_id, 1)
+        changes = {"machine": "elsewhere", "updated": seconds_ago(silence)}
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    snapshot = RunView(synthetic_run.folder).poll()
+    assert [one.state for one in snapshot.running] == ["running", "silent"]
+    assert snapshot.counts == {"running": 1, "silent": 1}
+    console = Console(file=io.StringIO(), width=200)
+    console.print(status_text(synthetic_run.folder))
+    assert console.file.getvalue().count(f"(silent since {snapshot.running[1].updated})") == 1  # type: ignore[attr-defined]
+
+
+def test_the_time_left_follows_from_the_pace_of_the_attempt_and_of_recorded_trials(
+    synthetic_run: SyntheticRun,
+) -> None:
+    for seed, seconds in ((0, 40.0), (1, 60.0)):
+        times = {"train_seconds": seconds, "evaluation_seconds": 0.0}
+        synthetic_run.planned_and_recorded(seed=seed, circumstance=times)
+    running, _ = (synthetic_run.plan(synthetic_run.trial(seed=seed)) for seed in (2, 3))
+    running_attempt(synthetic_run.folder, running["trial_id"])
+    file = attempt_file(synthetic_run.folder, running["trial_id"], 1)
+    changes = {"started": seconds_ago(100), "updated": seconds_ago(0), "from_step": 10, "step": 30, "steps": 40}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    snapshot = RunView(synthetic_run.folder).poll()
+    assert snapshot.running[0].seconds_left == pytest.approx(50, abs=1)  # 5 s a step
+    assert snapshot.seconds_left == pytest.approx(50 / 4 + 50)  # a quarter of the running trial and the planned one
