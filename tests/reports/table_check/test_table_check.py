@@ -387,7 +387,8 @@ def test_names_with_quotes_and_markup_are_escaped(synthetic_run, tmp_path):
     (folder := tmp_path / "tables").mkdir()
     checked = check_tables(report_files(synthetic_run, folder), [synthetic_run.folder])
     assert all_traced(checked), check_text(checked)
-    for one in {one.kind: one for one in checked if one.kind in ("mean", "candidates")}.values():
+    by_kind = {one.kind: one for one in checked}
+    for one in (by_kind["mean"], by_kind["candidates"]):
         assert by_query(one) == pytest.approx(float(one.printed))
     (one, *_) = check(synthetic_run, "method,linear\n\x1b[31mbyol\x1b[0m,70.0\n", "colours.csv")
     assert "\x1b" not in check_text([one])
@@ -467,11 +468,27 @@ def test_a_missing_file_and_a_folder_that_is_not_a_run_are_refused(tmp_path):
         check_tables([tmp_path / "a.csv"], [])
 
 
-def test_a_bracket_that_the_cell_does_not_close_is_text(tmp_path):
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (r"[1 & 2] \\ \makecell[c & 3 \\ x] & 4", [("[1", "2]"), ("[c", "3"), ("x]", "4")]),  # not closed in the cell
+        (r"\multirow{2}{*}[2pt]{x} & 1 \\ & 2", [("x", "1"), ("x", "2")]),
+        (r"& 1 \\ \multirow{-2}{*}{x} & 2", [("x", "1"), ("x", "2")]),  # counts upwards
+        (r"\cite[see][p.~3]{x} a & $1_{0.2}$ \\", [("a", "1 (0.2)")]),
+    ],
+)
+def test_brackets_and_multirows_are_read_as_latex_does(tmp_path, body, rows):
     path = tmp_path / "paper.tex"
-    path.write_text(r"\begin{tabular}{ll} a & b \\ [1 & 2] \\ \makecell[c & 3 \\ x] & 4 \\ \end{tabular}")
+    path.write_text(rf"\begin{{tabular}}{{ll}} a & b \\ {body} \end{{tabular}}")
     (table,) = read_tables(path).tables
-    assert [row.cells for row in table.rows] == [("[1", "2]"), ("[c", "3"), ("x]", "4")]
+    assert [row.cells for row in table.rows] == rows
+
+
+def test_the_caption_nearest_to_a_table_comes_first(tmp_path):
+    path = tmp_path / "paper.tex"
+    table = r"\begin{subtable} \begin{tabular}{l} a \\ b \end{tabular} \caption{inner} \end{subtable}"
+    path.write_text(rf"\begin{{table}} \caption{{outer}} {table} \end{{table}}")
+    assert [table.caption for table in read_tables(path).tables] == ["inner outer"]
 
 
 def test_a_damaged_table_is_read_or_refused_and_never_raises_anything_else(tmp_path):
