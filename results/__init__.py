@@ -1,6 +1,9 @@
-"""`from twinbench.results import ResultStore`, for notebooks. It brings DuckDB and pandas, so it is loaded late."""
+"""What came out: records, plans, the database derived from them, merges and bundles.
 
-from typing import TYPE_CHECKING, Any
+For notebooks: `from twinbench.results import ResultStore`. It is imported when first used, with DuckDB and pandas.
+"""
+
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twinbench.results.store import ResultStore
@@ -8,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["ResultStore"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "type[ResultStore]":
     if name == "ResultStore":
         from twinbench.results.store import ResultStore
 

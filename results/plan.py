@@ -41,7 +41,7 @@ class _CheckedProtocol(TypedDict):
     name: StrictStr
     version: StrictInt
     hash: StrictStr
-    content: dict[str, Any]
+    content: dict[str, object]
 
 
 class _Table(BaseModel):
@@ -55,8 +55,8 @@ class PlannedTrial(_Table):
     cell_id: StrictStr
     method: StrictStr
     method_version: StrictInt
-    settings: dict[str, Any]
-    training: dict[str, Any]
+    settings: dict[str, object]
+    training: dict[str, object]
     seed: StrictInt
     dataset_fingerprint: StrictStr
 

@@ -220,20 +220,20 @@ def read_artefact(run_folder: Path | str, reference: Reference) -> bytes:
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
-_TEXT, _WHOLE, _NUMBER, _TABLE, _LIST = "text", "a whole number", "a finite number", "a table", "a list"
+_TEXT, _INTEGER, _NUMBER, _TABLE, _LIST = "a text", "an integer of 64 bits", "a finite number", "a table", "a list"
 
 _RECORD = {"result": _TABLE, "result_digest": _TEXT, "circumstance": _TABLE}
 _RESULT = {"trial_id": _TEXT, "cell_id": _TEXT, "trial": _TABLE, "status": _TEXT, "reason": _TEXT, "metrics": _LIST}
 _TRIAL = {
     "method": _TEXT,
-    "method_version": _WHOLE,
+    "method_version": _INTEGER,
     "settings": _TABLE,
     "training": _TABLE,
-    "seed": _WHOLE,
+    "seed": _INTEGER,
     "dataset_fingerprint": _TEXT,
     "protocol": _TABLE,
 }
-_PROTOCOL = {"name": _TEXT, "version": _WHOLE, "hash": _TEXT, "content": _TABLE}
+_PROTOCOL = {"name": _TEXT, "version": _INTEGER, "hash": _TEXT, "content": _TABLE}
 _METRIC = {"name": _TEXT, "variant": _TEXT, "split": _TEXT, "value": _NUMBER}
 
 
@@ -242,7 +242,7 @@ def _problem(record: object) -> str:
     if not isinstance(record, dict) or "schema" not in record:
         return "not a record: it has no 'schema'"
     if record["schema"] != SCHEMA:
-        return f"schema {record['schema']!r} is not known here; this version reads schema {SCHEMA}"
+        return f"schema {record['schema']!r} is not supported; this version reads schema {SCHEMA}"
     if problem := _first_problem(record, _RECORD, "record"):
         return problem
     result = record["result"]
@@ -262,10 +262,10 @@ def _result_problem(result: dict[str, Any]) -> str:
     if problem:
         return problem
     if result["status"] not in STATUSES:
-        return f"result.status is {result['status']!r}; allowed are {', '.join(STATUSES)}"
+        return f"result.status is {result['status']!r}; allowed: {', '.join(STATUSES)}"
     for key in ("trial_id", "cell_id"):
         if not _ID.fullmatch(result[key]):
-            return f"result.{key} is {result[key]!r}; 16 hexadecimal digits are wanted"
+            return f"result.{key} is {result[key]!r}; must be 16 hexadecimal digits"
     for index, metric in enumerate(result["metrics"]):
         if problem := _first_problem(metric, _METRIC, f"result.metrics[{index}]"):
             return problem
@@ -281,22 +281,23 @@ def _reference_problem(result: dict[str, Any], key: str) -> str:
     # A record must never make anyone open a file outside its own run folder.
     match = _ARTEFACT.fullmatch(reference["file"])
     if not match or match[1] != reference["sha256"]:
-        return f"result.{key}.file is {reference['file']!r}; artefacts/ and its digest are wanted"
+        return f"result.{key}.file is {reference['file']!r}; must be artefacts/ and its digest"
     return ""
 
 
 def _first_problem(table: object, wanted: Mapping[str, str], where: str) -> str:
+    """Return the first key of `wanted` that the table lacks or has with another kind of value; empty if none."""
     if not isinstance(table, dict):
-        return f"{where} is {_kind(table)}; a table is wanted"
+        return f"{where} is {_shown(table)}; must be a table"
     for key, kind in wanted.items():
         if key not in table:
             return f"{where} has no {key!r}"
-        if not _is(table[key], kind):
-            return f"{where}.{key} is {_kind(table[key])}; {kind} is wanted"
+        if not _is_of_kind(table[key], kind):
+            return f"{where}.{key} is {_shown(table[key])}; must be {kind}"
     return ""
 
 
-def _is(value: object, kind: str) -> bool:
+def _is_of_kind(value: object, kind: str) -> bool:
     if kind == _TEXT:
         return isinstance(value, str)
     if kind == _TABLE:
@@ -305,11 +306,11 @@ def _is(value: object, kind: str) -> bool:
         return isinstance(value, Sequence) and not isinstance(value, str)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if kind == _WHOLE:
+    if kind == _INTEGER:
         return isinstance(value, int) and -_LARGEST <= value < _LARGEST
     return math.isfinite(value)
 
 
-def _kind(value: object) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

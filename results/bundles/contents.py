@@ -5,7 +5,7 @@ their types.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import cast, get_type_hints
 
 from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, BundledAttempt, json_bytes
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
@@ -45,15 +45,18 @@ def read_contents(unpacked: Unpacked) -> Contents:
     faults: list[str] = []
     read = _all_json(unpacked, faults)
     records = _records(unpacked, read, faults)
-    plan, attempts = None, read.get(ATTEMPTS, [])
+    plan: PlanFile | None = None
     if PLAN in read:
         try:
             plan = checked_plan(read[PLAN])
         except BrokenPlan as error:
             faults.append(f"{PLAN}: not a plan: {error}")
-    if ATTEMPTS in read and (problem := _attempts_problem(attempts)):
-        faults.append(f"{ATTEMPTS}: not a list of attempts: {problem}")
-        attempts = []
+    attempts: list[BundledAttempt] = []
+    if ATTEMPTS in read:
+        if problem := _attempts_problem(read[ATTEMPTS]):
+            faults.append(f"{ATTEMPTS}: not a list of attempts: {problem}")
+        else:
+            attempts = cast(list[BundledAttempt], read[ATTEMPTS])
     if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
         faults.append(f"{ENVIRONMENT}: differs from the code, versions and devices in the records")
     by_trial: dict[str, list[BundledAttempt]] = defaultdict(list)
@@ -63,9 +66,9 @@ def read_contents(unpacked: Unpacked) -> Contents:
     return Contents(unpacked, plan, records, protocols, by_trial, tuple(faults))
 
 
-def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
+def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, object]:
     """Return content by member. Curves are not used here, so they are only checked to be JSON."""
-    read: dict[str, Any] = {}
+    read: dict[str, object] = {}
     kept = 0
     for name in unpacked.found:
         if not name.endswith(".json"):
@@ -83,7 +86,7 @@ def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, Any]:
     return read
 
 
-def _records(unpacked: Unpacked, read: Mapping[str, Any], faults: list[str]) -> dict[str, Record]:
+def _records(unpacked: Unpacked, read: Mapping[str, object], faults: list[str]) -> dict[str, Record]:
     records = {}
     for name in unpacked.names(f"{RECORDS}/"):
         if name in read:

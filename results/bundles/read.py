@@ -276,14 +276,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("a key comes twice in one table")
     return table
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     level = [[value]]
     for _ in range(DEEPEST + 2):
         if not level:

@@ -58,7 +58,7 @@ def change_plan(run, **changes) -> None:
 # --- the plan and the records ---------------------------------------------------------------------------------------
 
 
-def test_records_of_all_sites_stand_in_the_merged_folder_byte_for_byte(site, out):
+def test_records_of_all_sites_are_copied_byte_for_byte(site, out):
     here, there = site("here"), site("there")
     first = here.planned_and_recorded(0.9, seed=0, curves=CURVES)
     second = there.planned_and_recorded(0.8, seed=1, curves=OTHER_CURVES)
@@ -91,7 +91,7 @@ def test_the_merged_plan_is_the_union_in_order_of_first_appearance(site, out):
     assert (merged.trials, merged.records, merged.missing) == (3, 0, 3)
 
 
-def test_a_merged_folder_is_a_run_folder_that_the_store_takes_in(site, out):
+def test_a_merged_folder_is_a_run_folder_that_the_store_ingests(site, out):
     here, there = site("here"), site("there")
     here.planned_and_recorded(0.9, seed=0, curves=CURVES)
     there.planned_and_recorded(None, seed=1, status="diverged", reason="loss was nan")
@@ -113,7 +113,7 @@ def test_of_equal_results_the_first_sources_record_is_kept(site, out):
     assert read_record(record_path(out, trial_id))["circumstance"]["host"] == "one"
 
 
-def test_a_record_that_no_plan_asks_for_is_taken_over(site, out):
+def test_a_record_that_is_in_no_plan_is_copied(site, out):
     here, there = site("here"), site("there")
     here.record(here.trial(), 0.9)
     there.plan(there.trial(seed=1))
@@ -123,7 +123,7 @@ def test_a_record_that_no_plan_asks_for_is_taken_over(site, out):
 # --- disagreements --------------------------------------------------------------------------------------------------
 
 
-def test_results_that_differ_are_never_chosen_between_and_both_are_kept_as_they_are(site, out):
+def test_of_results_that_differ_none_is_chosen_and_both_are_kept_unchanged(site, out):
     here, there = site("here"), site("there")
     trial_id = here.planned_and_recorded(0.9, validation=0.8, curves=CURVES)
     there.planned_and_recorded(0.91, validation=0.8, curves=OTHER_CURVES)
@@ -189,20 +189,20 @@ def test_code_hashes_of_two_kinds_are_said_not_to_be_comparable(site, out):
     )
 
 
-def test_a_disagreement_among_three_names_who_agrees_with_whom(site, out):
+def test_a_disagreement_among_three_says_which_sources_agree(site, out):
     runs = [site(name) for name in ("one", "two", "three")]
     for run, accuracy in zip(runs, (0.9, 0.8, 0.9), strict=True):
         trial_id = run.planned_and_recorded(accuracy)
     (disagreement,) = joined(out, *runs).disagreements
     assert disagreement.sources == (1, 2, 3)
-    said = "linear_top1 (linear/sgd-standardised@1, test) is 0.9 in sources 1 and 3 and 0.8 in source 2."
-    assert said in disagreement.differences
+    sentence = "linear_top1 (linear/sgd-standardised@1, test) is 0.9 in sources 1 and 3 and 0.8 in source 2."
+    assert sentence in disagreement.differences
     files = [f"{trial_id}.{number}.json" for number in (1, 2, 3)]
     assert sorted(path.name for path in (out / "disagreements").iterdir()) == files
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "beginning"),
     [
         ({"derived": {"steps": 121}}, "derived.steps is 120 in source 1 and 121 in source 2."),
         ({"derived": {"steps": 120.0}}, "derived.steps is 120 in source 1 and 120.0 in source 2."),
@@ -213,7 +213,7 @@ def test_a_disagreement_among_three_names_who_agrees_with_whom(site, out):
         ({"metrics": "recounted"}, "n_examples of knn_top1 (knn/cosine-softmax@1, test) is 360 in source 1 and 359 in"),
     ],
 )
-def test_every_difference_between_results_finds_words(site, out, changes, said):
+def test_every_difference_between_results_is_described(site, out, changes, beginning):
     here, there = site("here"), site("there")
     result = read_record(here.record(here.trial(), 0.9))["result"] | {"cell_id": "1" * 16, "derived": {"steps": 120}}
     first, *rest = result["metrics"]
@@ -225,10 +225,10 @@ def test_every_difference_between_results_finds_words(site, out, changes, said):
     write_record(there.folder, result | changes, {})
     (disagreement,) = joined(out, here, there).disagreements
     assert len(disagreement.differences) == 1
-    assert disagreement.differences[0].startswith(said)
+    assert disagreement.differences[0].startswith(beginning)
 
 
-def test_disagreements_of_an_earlier_merge_are_not_passed_over_in_silence(site, out, tmp_path):
+def test_disagreements_of_an_earlier_merge_are_set_aside(site, out, tmp_path):
     here, there = site("here"), site("there")
     here.planned_and_recorded(0.9)
     trial_id = there.planned_and_recorded(0.8)
@@ -239,7 +239,7 @@ def test_disagreements_of_an_earlier_merge_are_not_passed_over_in_silence(site, 
     assert again.set_aside == tuple((str(file), reason) for file in files)
 
 
-def test_the_order_in_which_a_file_lists_its_keys_is_no_difference(site, out):
+def test_the_order_of_a_files_keys_is_not_a_difference(site, out):
     here, there = site("here"), site("there")
     here.planned_and_recorded(0.9, settings={"depth": 2, "width": 64})
     trial_id = there.planned_and_recorded(0.8, settings={"depth": 2, "width": 64})
@@ -256,7 +256,7 @@ def test_the_order_in_which_a_file_lists_its_keys_is_no_difference(site, out):
 
 @pytest.mark.parametrize("status", ["done", "diverged", "collapsed"])
 @pytest.mark.parametrize("failed_first", [True, False])
-def test_a_failure_gives_way_to_another_sites_result(site, out, status, failed_first):
+def test_another_sites_result_replaces_a_failure(site, out, status, failed_first):
     here, there = site("here"), site("there")
     trial_id = here.planned_and_recorded(None, status="failed", reason="RuntimeError: no memory")
     there.planned_and_recorded(0.9, status=status)
@@ -314,7 +314,7 @@ def test_a_record_with_a_broken_artefact_is_set_aside_with_the_reason(site, out)
     assert list(contents(out)) == ["plan.json"]
 
 
-def test_another_sources_whole_record_stands_in_for_one_with_a_broken_artefact(site, out):
+def test_another_sources_whole_record_replaces_one_with_a_broken_artefact(site, out):
     here, there = site("here"), site("there")
     for run in (here, there):
         trial_id = run.planned_and_recorded(0.9, curves=CURVES, circumstance={"host": run.folder.name})
@@ -359,7 +359,7 @@ def test_a_broken_artefact_does_not_hide_a_disagreement(site, out):
 # --- trials' folders, links, derived files --------------------------------------------------------------------------
 
 
-def test_attempts_and_logs_of_the_kept_record_come_along_without_state_and_temporary_files(site, out):
+def test_attempts_and_logs_of_the_kept_record_are_copied_without_state_and_temporary_files(site, out):
     here, there = site("here"), site("there")
     for run in (here, there):
         trial_id = run.planned_and_recorded(0.9)
@@ -418,7 +418,7 @@ def test_folders_behind_links_are_not_entered(site, out, tmp_path):
     assert "symbolic link" in merged.set_aside[0][1]
 
 
-def test_pipes_and_folders_in_the_place_of_records_stop_nothing(site, out):
+def test_pipes_and_folders_instead_of_records_do_not_stop_a_merge(site, out):
     run = site("here")
     trial_id = run.planned_and_recorded(0.9)
     os.mkfifo(record_path(run.folder, "0" * 16))
@@ -447,7 +447,7 @@ def test_derived_files_are_not_copied_and_the_sources_stay_as_they_are(site, out
 # --- what cannot be merged ------------------------------------------------------------------------------------------
 
 
-def test_everything_that_keeps_folders_from_being_merged_is_told_at_once(site, tmp_path):
+def test_every_reason_why_folders_cannot_be_merged_is_reported_at_once(site, tmp_path):
     here, there, bare, full = site("here"), site("there"), tmp_path / "bare", tmp_path / "full"
     for folder in (bare, full):
         folder.mkdir()
@@ -468,7 +468,7 @@ def test_everything_that_keeps_folders_from_being_merged_is_told_at_once(site, t
     assert sorted(os.listdir(tmp_path)) == ["bare", "full", "here", "there"]
 
 
-def test_a_source_is_known_again_under_another_spelling(site, out, tmp_path):
+def test_a_source_that_is_given_twice_under_two_names_is_refused(site, out, tmp_path):
     run = site("here")
     (tmp_path / "alias").symlink_to(run.folder)
     with pytest.raises(InvalidInput, match=f"alias: this source was given twice, before as {run.folder}"):
@@ -491,7 +491,7 @@ def test_a_merge_of_nothing_is_refused(out):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("{", "its plan.json is not a plan: not JSON (Expecting"),
         ("[]", "its plan.json is not a plan: should be a table (seen: [])"),
@@ -508,12 +508,12 @@ def test_a_merge_of_nothing_is_refused(out):
         ),
     ],
 )
-def test_a_plan_that_is_none_is_refused_with_the_reason(site, out, text, said):
+def test_a_file_that_is_not_a_plan_is_refused_with_the_reason(site, out, text, problem):
     run = site("here")
     (run.folder / "plan.json").write_text(text)
     with pytest.raises(InvalidInput) as error:
         joined(out, run)
-    assert str(error.value).startswith(f"{run.folder}: {said}")
+    assert str(error.value).startswith(f"{run.folder}: {problem}")
     assert not out.exists()
 
 
@@ -548,20 +548,20 @@ def test_an_error_in_the_middle_leaves_nothing_behind(site, out, tmp_path, monke
     assert os.listdir(tmp_path) == ["here"]
 
 
-def test_a_folder_that_was_filled_meanwhile_is_not_replaced(site, out, tmp_path, monkeypatch):
+def test_a_folder_that_another_process_fills_during_the_merge_is_not_replaced(site, out, tmp_path, monkeypatch):
     run = site("here")
     replace = os.replace
 
     def raced(source: Path, target: Path) -> None:
         if target == out:
             out.mkdir()
-            (out / "file").write_text("of somebody else")
+            (out / "file").write_text("of another process")
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", raced)
     with pytest.raises(InvalidInput, match="cannot be merged into it"):
         joined(out, run)
-    assert contents(out) == {"file": b"of somebody else"}
+    assert contents(out) == {"file": b"of another process"}
     assert sorted(os.listdir(tmp_path)) == ["here", "merged"]
 
 
@@ -584,7 +584,7 @@ merge.merge_folders([Path(sys.argv[1])], Path(sys.argv[2]))
 # --- claims ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_log_that_goes_on_from_the_others_and_all_claims_files_are_carried_over(site, out):
+def test_the_log_that_continues_the_others_and_all_claims_files_are_copied(site, out):
     one, two, three = site("one"), site("two"), site("three")
     (one.folder / "declarations.jsonl").write_text("first\n")
     (two.folder / "declarations.jsonl").write_text("first\nsecond\n")
@@ -595,7 +595,7 @@ def test_the_log_that_goes_on_from_the_others_and_all_claims_files_are_carried_o
     assert sorted(file.read_text() for file in out.glob("claims*.toml")) == ["a", "b"]
 
 
-def test_a_log_that_cannot_be_carried_is_named(site, out, tmp_path):
+def test_a_log_that_cannot_be_copied_is_named(site, out, tmp_path):
     one, two, three = site("one"), site("two"), site("three")
     (one.folder / "declarations.jsonl").write_text("first\n")
     (two.folder / "declarations.jsonl").write_text("another\n")

@@ -37,7 +37,7 @@ def test_the_result_digest_leaves_the_circumstance_out(synthetic_run):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "problem"),
     [
         (lambda text: text[: len(text) // 2], "not JSON"),
         (lambda text: "", "not JSON"),
@@ -47,18 +47,18 @@ def test_the_result_digest_leaves_the_circumstance_out(synthetic_run):
         (lambda text: "[1, 2]", "no 'schema'"),
         (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
         (lambda text: text.replace("0.9,", "0.95,", 1), "its result was changed"),
-        (lambda text: text.replace('"seed": 0', '"seed": "0"'), "result.trial.seed is '0'; a whole number is wanted"),
-        (lambda text: text.replace('"status": "done"', '"status": "fine"'), "'fine'; allowed are done, diverged"),
+        (lambda text: text.replace('"seed": 0', '"seed": "0"'), "result.trial.seed is '0'; must be an integer"),
+        (lambda text: text.replace('"status": "done"', '"status": "fine"'), "'fine'; allowed: done, diverged"),
         (lambda text: text.replace('"reason"', '"raison"'), "result has no 'reason'"),
     ],
 )
-def test_a_torn_or_foreign_file_is_refused_with_the_reason(synthetic_run, spoil, said):
+def test_a_torn_or_foreign_file_is_refused_with_the_reason(synthetic_run, damage, problem):
     path = synthetic_run.record(synthetic_run.trial())
-    path.write_text(spoil(path.read_text()))
+    path.write_text(damage(path.read_text()))
     with pytest.raises(TornRecord) as error:
         read_record(path)
     assert path.name in str(error.value)
-    assert said in str(error.value)
+    assert problem in str(error.value)
     assert recorded_ids(synthetic_run.folder) == {}
 
 
@@ -72,7 +72,7 @@ def test_a_record_cannot_point_outside_its_run_folder(synthetic_run):
     path = synthetic_run.record(synthetic_run.trial())
     result = read_record(path)["result"]
     for file in ("/etc/passwd", "artefacts/../../secret.json", f"artefacts/{'0' * 64}.json"):
-        with pytest.raises(ValueError, match="artefacts/ and its digest are wanted"):
+        with pytest.raises(ValueError, match="must be artefacts/ and its digest"):
             write_record(synthetic_run.folder, result | {"curves": {"sha256": "1" * 64, "file": file}}, {})
 
 
@@ -89,7 +89,7 @@ def test_an_undecodable_name_in_a_traceback_does_not_keep_a_failure_from_being_r
     assert read_record(path)["result"]["reason"] == name
 
 
-def test_recorded_ids_names_every_status(synthetic_run):
+def test_recorded_ids_gives_the_status_of_every_record(synthetic_run):
     done = synthetic_run.planned_and_recorded(seed=0)
     failed = synthetic_run.planned_and_recorded(None, seed=1, status="failed", reason="x")
     synthetic_run.plan(synthetic_run.trial(seed=2))
@@ -97,10 +97,10 @@ def test_recorded_ids_names_every_status(synthetic_run):
     assert recorded_ids(synthetic_run.folder / "nowhere") == {}
 
 
-def test_equal_artefacts_are_stored_once_and_a_spoilt_one_is_mended(tmp_path: Path):
+def test_equal_artefacts_are_stored_once_and_a_damaged_one_is_repaired(tmp_path: Path):
     reference = write_artefact(tmp_path, b"curves", ".json")
     assert reference["file"] == f"artefacts/{hashlib.sha256(b'curves').hexdigest()}.json"
-    (tmp_path / reference["file"]).write_bytes(b"spoilt")
+    (tmp_path / reference["file"]).write_bytes(b"damaged")
     with pytest.raises(BrokenArtefact, match="its digest is"):
         read_artefact(tmp_path, reference)
     assert write_artefact(tmp_path, b"curves", ".json") == reference

@@ -21,15 +21,15 @@ def everything(store: ResultStore) -> dict[str, list[str]]:
 
 
 def test_a_circumstance_is_true_false_or_unknown(synthetic_run):
-    for seed, told in enumerate((True, False, None, "yes")):
-        synthetic_run.planned_and_recorded(0.9, seed=seed, circumstance={"cuda_graph": told})
+    for seed, value in enumerate((True, False, None, "yes")):
+        synthetic_run.planned_and_recorded(0.9, seed=seed, circumstance={"cuda_graph": value})
     store = ResultStore(synthetic_run.folder)
     assert store.ingest().new == 4
-    told = "SELECT coalesce(cuda_graph::VARCHAR, 'unknown') FROM trials ORDER BY seed"
-    assert rows(store, told) == [("true",), ("false",), ("unknown",), ("unknown",)]
+    sql = "SELECT coalesce(cuda_graph::VARCHAR, 'unknown') FROM trials ORDER BY seed"
+    assert rows(store, sql) == [("true",), ("false",), ("unknown",), ("unknown",)]
 
 
-def test_rows_in_rows_out(synthetic_run):
+def test_a_record_is_read_back_as_rows(synthetic_run):
     trial_id = synthetic_run.planned_and_recorded(
         0.93,
         method="simclr",
@@ -175,13 +175,13 @@ def test_a_tampered_number_is_found_by_its_digest(synthetic_run):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "reason_has"),
     [
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_text('{"epoch": [], "series": {}}'), "its digest is"),
     ],
 )
-def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_run, spoil, said):
+def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_run, spoil, reason_has):
     synthetic_run.planned_and_recorded(curves={"epoch": [1], "series": {"loss": [1.0]}})
     (artefact,) = (synthetic_run.folder / "artefacts").iterdir()
     content = artefact.read_bytes()
@@ -191,7 +191,7 @@ def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_ru
     for _ in range(2):
         ((file, reason),) = store.ingest().set_aside
         assert file == f"artefacts/{artefact.name}"
-        assert said in reason
+        assert reason_has in reason
     assert rows(store, "SELECT count(*) FROM metrics") == [(4,)]
     assert rows(store, "SELECT count(*) FROM curves") == [(0,)]
     artefact.write_bytes(content)
@@ -216,7 +216,7 @@ def test_an_artefact_that_holds_no_curves_is_named(synthetic_run):
         '{"schema": 1, "trials": [], "commands": [5]}',
     ],
 )
-def test_a_plan_that_is_none_is_named_and_the_records_are_kept(synthetic_run, plan):
+def test_a_file_that_is_not_a_plan_is_named_and_the_records_are_kept(synthetic_run, plan):
     synthetic_run.planned_and_recorded()
     (synthetic_run.folder / "plan.json").write_text(plan)
     store = ResultStore(synthetic_run.folder)
@@ -225,7 +225,7 @@ def test_a_plan_that_is_none_is_named_and_the_records_are_kept(synthetic_run, pl
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be taken for one " * 10])
-def test_a_spoilt_database_is_built_anew(synthetic_run, content):
+def test_a_damaged_database_is_rebuilt(synthetic_run, content):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
     store.path.write_bytes(content)
@@ -233,7 +233,7 @@ def test_a_spoilt_database_is_built_anew(synthetic_run, content):
     assert rows(store, "SELECT status FROM trials") == [("done",)]
 
 
-def test_the_commands_that_made_the_folder_stand_in_their_order_and_are_none_in_an_older_plan(synthetic_run):
+def test_the_plans_commands_are_kept_in_order_and_an_older_plan_has_none(synthetic_run):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
     store.ingest()
@@ -244,7 +244,7 @@ def test_the_commands_that_made_the_folder_stand_in_their_order_and_are_none_in_
     assert rows(store, "SELECT unnest(commands) FROM run") == [("twinbench run b",), ("twinbench run a",)]
 
 
-def test_a_database_of_another_schema_is_built_anew(synthetic_run):
+def test_a_database_of_another_schema_is_rebuilt(synthetic_run):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
     with duckdb.connect(str(store.path)) as connection:
@@ -255,7 +255,7 @@ def test_a_database_of_another_schema_is_built_anew(synthetic_run):
     assert rows(store, "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'an%'") == []
 
 
-def test_a_new_database_is_never_let_go_of_before_its_tables_are_there(synthetic_run, monkeypatch):
+def test_a_new_database_is_opened_once_so_that_its_lock_is_kept_until_its_tables_exist(synthetic_run, monkeypatch):
     opened = []
     monkeypatch.setattr(store_module, "_open", lambda path: opened.append(path) or _open(path))
     synthetic_run.planned_and_recorded()
@@ -282,7 +282,7 @@ def test_a_new_database_is_never_let_go_of_before_its_tables_are_there(synthetic
         "nonsense",
     ],
 )
-def test_a_query_cannot_write_nor_read_files(synthetic_run, sql):
+def test_a_query_can_neither_write_nor_read_files(synthetic_run, sql):
     secret_frame = synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
     store.ingest()
@@ -292,7 +292,7 @@ def test_a_query_cannot_write_nor_read_files(synthetic_run, sql):
     assert not (synthetic_run.folder / "stolen.csv").exists()
 
 
-def test_parameters_are_bound_and_not_pasted(synthetic_run):
+def test_parameters_are_bound_and_not_inserted_as_text(synthetic_run):
     name = "x' OR 1=1 --"
     synthetic_run.planned_and_recorded(method=name)
     synthetic_run.planned_and_recorded(method="byol")
@@ -308,7 +308,7 @@ def test_a_query_before_any_ingestion_says_what_to_do(synthetic_run):
         ResultStore(synthetic_run.folder).query("SELECT 1")
 
 
-def test_a_folder_with_a_quote_in_its_name_is_no_trouble(new_synthetic_run, tmp_path: Path):
+def test_a_folder_may_have_a_quote_in_its_name(new_synthetic_run, tmp_path: Path):
     run = new_synthetic_run(tmp_path / "o'clock")
     run.planned_and_recorded()
     assert ResultStore(run.folder).ingest().new == 1

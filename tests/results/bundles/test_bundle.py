@@ -68,7 +68,7 @@ def test_a_bundle_holds_what_the_run_folder_holds_and_a_manifest_of_it(run):
     }
 
 
-def test_equal_folders_give_equal_bytes_whenever_and_wherever_they_are_bundled(run, tmp_path):
+def test_equal_folders_give_equal_bytes_at_any_time_and_place(run, tmp_path):
     first = bundled(run)
     os.utime(run.folder / "plan.json", (1, 1))
     again = genuine_run(tmp_path / "elsewhere" / "run", seeds=1)
@@ -96,14 +96,14 @@ def test_every_attempt_is_listed_without_the_machine_that_made_it(run):
     assert b"invented" not in text
 
 
-def test_the_environment_tells_which_trials_ran_where(run):
+def test_the_environment_lists_the_trials_of_each_device(run):
     run.record(run.trials[1], device="another")
-    told = json.loads(members_of(bundled(run).path)["environment.json"])
-    assert {one["device"]: one["trials"] for one in told} == {"cpu": [run.ids[0]], "another": [run.ids[1]]}
-    assert {one["code_hash"] for one in told} == {"d" * 64}
+    environment = json.loads(members_of(bundled(run).path)["environment.json"])
+    assert {one["device"]: one["trials"] for one in environment} == {"cpu": [run.ids[0]], "another": [run.ids[1]]}
+    assert {one["code_hash"] for one in environment} == {"d" * 64}
 
 
-def test_all_that_keeps_a_folder_from_being_bundled_is_told_at_once(run, tmp_path):
+def test_every_reason_why_a_folder_cannot_be_bundled_is_reported_at_once(run, tmp_path):
     torn, broken = (run.folder / "records" / f"{trial_id}.json" for trial_id in run.ids)
     curves = json.loads(broken.read_text())["result"]["curves"]["file"]
     (run.folder / curves).unlink()
@@ -111,7 +111,7 @@ def test_all_that_keeps_a_folder_from_being_bundled_is_told_at_once(run, tmp_pat
     (run.folder / "claims (last).toml").write_text(f"# {TOKEN}")
     with pytest.raises(InvalidInput) as caught:
         bundled(run)
-    told = str(caught.value)
+    errors = str(caught.value)
     for words in (
         torn.name,
         "not JSON",
@@ -121,12 +121,12 @@ def test_all_that_keeps_a_folder_from_being_bundled_is_told_at_once(run, tmp_pat
         "not a name for a member",
         "GitHub",
     ):
-        assert words in told
-    assert TOKEN not in told
+        assert words in errors
+    assert TOKEN not in errors
     assert not (tmp_path / "bundle.tar.gz").exists()
 
 
-def test_claims_files_that_another_machine_could_not_tell_apart_are_refused(run):
+def test_claims_files_whose_names_differ_only_in_capitals_are_refused(run):
     for name in ("claims-a.toml", "claims-A.toml"):
         (run.folder / name).write_text("")
     with pytest.raises(InvalidInput, match="only in capitals"):
@@ -141,7 +141,7 @@ def test_a_folder_without_a_plan_is_not_bundled(tmp_path):
         write_bundle(tmp_path, tmp_path / "b", no_report)
 
 
-def test_files_in_records_that_are_none_are_left_out_and_named(run):
+def test_files_in_records_that_are_not_records_are_left_out_and_named(run):
     (run.folder / "records" / "notes.txt").write_text("mine")
     assert bundled(run).left_out == ("records/notes.txt",)
 
@@ -192,7 +192,7 @@ def test_a_secret_elsewhere_keeps_the_bundle_from_being_made(run, secret):
         "the secret: more epochs",
     ],
 )
-def test_digests_code_and_prose_are_no_secrets(run, harmless):
+def test_digests_code_and_prose_are_not_secrets(run, harmless):
     (run.folder / "claims.toml").write_text(f"# {harmless}\n")
     assert bundled(run).redacted == ()
 
@@ -279,15 +279,15 @@ HOSTILE: dict[str, tuple[Entry, str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_anything_but_a_plain_file_of_a_known_name_is_refused(tmp_path, name):
-    hostile, said = HOSTILE[name]
-    assert said in refused(archive(tmp_path / "b.tar.gz", hostile), tmp_path)
+    hostile, problem = HOSTILE[name]
+    assert problem in refused(archive(tmp_path / "b.tar.gz", hostile), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [("plan.json", "plan.json"), ("claims-a.toml", "claims-A.toml"), ("plan.json", "attempts.json")],
 )
-def test_names_that_stand_twice_or_differ_in_capitals_or_come_out_of_order_are_refused(tmp_path, first, second):
+def test_names_that_come_twice_or_differ_only_in_capitals_or_come_out_of_order_are_refused(tmp_path, first, second):
     path = archive(tmp_path / "b.tar.gz", entry(first, b"1"), entry(second, b"2"))
     assert f"{second}: comes twice, or out of order" in refused(path, tmp_path)
 
@@ -306,13 +306,13 @@ def test_long_names_and_their_headers_are_refused_unread(tmp_path):
 
 
 def test_escapes_in_names_are_printed_harmlessly(tmp_path):
-    told = refused(archive(tmp_path / "b.tar.gz", entry("records/\x1b[2J<script>.json", b"{}")), tmp_path)
-    assert "\x1b" not in told and "\\x1b[2J" in told
+    error = refused(archive(tmp_path / "b.tar.gz", entry("records/\x1b[2J<script>.json", b"{}")), tmp_path)
+    assert "\x1b" not in error and "\\x1b[2J" in error
     assert printable("a\x1b[31m\u202eb\n") == "a\\x1b[31m\\u202eb\\n"
     assert len(printable("x" * 10_000)) == 200
 
 
-def test_a_bomb_is_refused_long_before_it_has_burst(tmp_path):
+def test_a_decompression_bomb_is_refused_early(tmp_path):
     path = archive(tmp_path / "b.tar.gz", entry("plan.json", bytes(90_000)))
     assert "grows to more than 20 times" in refused(path, tmp_path, SMALL)
     taken = sum(len(data) for name, data in state(tmp_path).items() if name.startswith("out/"))
@@ -327,15 +327,15 @@ def test_no_more_is_read_than_the_limits_allow(tmp_path):
     assert "holds more than 4 members" in refused(archive(tmp_path / "c.tar.gz", *many), tmp_path, SMALL)
 
 
-def test_a_size_that_a_header_makes_up_is_refused(tmp_path):
+def test_a_wrong_size_in_a_header_is_refused(tmp_path):
     huge = tarfile.TarInfo("plan.json")
     huge.size = 2**40  # in the binary form that large sizes have
-    for form, said in ((tarfile.GNU_FORMAT, "at most"), (tarfile.USTAR_FORMAT, "ends too early")):
+    for form, problem in ((tarfile.GNU_FORMAT, "at most"), (tarfile.USTAR_FORMAT, "ends too early")):
         huge.size = 2**40 if form == tarfile.GNU_FORMAT else 2**20
         block = bytes(huge.tobuf(form))
         whole = gzip.decompress(archive(tmp_path / "b.tar.gz").read_bytes())[: 2 * 512]
         (tmp_path / "b.tar.gz").write_bytes(gzip.compress(whole + block + bytes(512)))
-        assert said in refused(tmp_path / "b.tar.gz", tmp_path)
+        assert problem in refused(tmp_path / "b.tar.gz", tmp_path)
 
 
 def spoilt(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -343,7 +343,7 @@ def spoilt(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "problem"),
     [
         (lambda path: path.write_bytes(b""), "ends too early"),
         (lambda path: path.write_bytes(b"PK\x03\x04 a zip"), "not a whole gzip file"),
@@ -361,11 +361,11 @@ def spoilt(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
         (lambda path: (path.unlink(), os.mkfifo(path)), "not a file"),
     ],
 )
-def test_what_is_not_whole_or_no_archive_is_told(bundle, tmp_path, spoil, said):
-    spoil(bundle)
+def test_a_file_that_is_not_a_whole_archive_is_refused(bundle, tmp_path, damage, problem):
+    damage(bundle)
     with pytest.raises(InvalidInput) as caught:
         unpack(bundle, tmp_path / "out")
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
 
 
 def test_something_that_follows_just_where_a_piece_of_the_file_ends_is_refused_too(bundle, tmp_path):
@@ -387,7 +387,7 @@ def test_something_hidden_between_members_is_refused(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("manifest", "said"),
+    ("manifest", "problem"),
     [
         (b"{", "not a manifest"),
         (b"[]", "not a manifest"),
@@ -403,10 +403,10 @@ def test_something_hidden_between_members_is_refused(bundle, tmp_path):
         (b'{"schema": "\\u001b[2J", "members": {}, "rendered_with": {}}', "\\x1b[2J"),
     ],
 )
-def test_a_manifest_that_is_none_is_told(bundle, tmp_path, manifest, said):
+def test_a_file_that_is_not_a_manifest_is_refused(bundle, tmp_path, manifest, problem):
     path = packed(members_of(bundle) | {"MANIFEST.json": manifest}, tmp_path / "b.tar.gz", mend=False)
-    told = refused(path, tmp_path)
-    assert said in told and "\x1b" not in told
+    error = refused(path, tmp_path)
+    assert problem in error and "\x1b" not in error
 
 
 def test_a_bundle_without_its_manifest_first_is_refused(bundle, tmp_path):
@@ -432,12 +432,12 @@ def test_a_bundle_without_its_manifest_first_is_refused(bundle, tmp_path):
         "",
     ],
 )
-def test_json_that_could_trip_what_reads_it_is_refused(text):
+def test_json_that_could_crash_its_reader_is_refused(text):
     with pytest.raises(ValueError):
         read_json(text.encode())
 
 
-def test_json_of_endless_values_is_refused_before_it_takes_memory(bundle, tmp_path, monkeypatch):
+def test_json_of_too_many_values_is_refused_before_it_takes_memory(bundle, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="more than 5,000,000 values"):
         read_json(b"[" + b"{}," * 5_000_000 + b"{}]")  # 15 MB, a thousandth of that in an archive, 800 MB once read
     monkeypatch.setattr(contents, "MOST_KEPT", 10)
@@ -445,7 +445,7 @@ def test_json_of_endless_values_is_refused_before_it_takes_memory(bundle, tmp_pa
     assert any("all members together" in fault for fault in found.faults)
 
 
-def test_honest_json_is_taken():
+def test_ordinary_json_is_read():
     text = "[" * 50 + "]" * 50
     assert read_json(text.encode()) == json.loads(text)
     assert read_json(b'{"a": [1, -2.5e300, true, null, "x"], "b": 9223372036854775807}') == {
