@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
@@ -130,7 +130,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
+def _readable(data: Mapping[str, object]) -> list[tuple[Claim, dict[str, object]]]:
     """Return the well-formed claims of a file with mistakes, so that further mistakes in them are listed too."""
     tables = data.get("claims")
     found = []
@@ -141,7 +141,7 @@ def _readable(data: Mapping[str, Any]) -> list[tuple[Claim, dict[str, Any]]]:
     return found
 
 
-def _with_source(claim: Claim, data: Mapping[str, Any]) -> Claim:
+def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
     """Return the claim with the file's protocol and published table where it names none."""
     protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
     return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.results.atomic_files import write_bytes_atomically
@@ -189,7 +189,7 @@ def _head(entries: list[Declaration]) -> str:
     return entries[-1].digest if entries else FIRST
 
 
-def _content(entry: Declaration) -> dict[str, Any]:
+def _content(entry: Declaration) -> dict[str, object]:
     """Return the content of the entry's line; without the key `protocol` if it is empty, so that old digests hold."""
     return {key: value for key, value in asdict(entry).items() if key != "protocol" or value}
 

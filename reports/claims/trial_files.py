@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from twinbench.reports.claims.attempts import Attempt, read_attempts
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
@@ -39,7 +38,7 @@ class TrialFiles:
     attempts: tuple[Attempt, ...] = ()
 
 
-def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, Any]) -> TrialFiles:
+def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
     """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
     attempts = read_attempts(run_folder, trial_id)
     try:  # the database checked its form and digest when it was read in
@@ -71,7 +70,7 @@ def _bytes_of(file: str) -> bytes:
         return opened.read()
 
 
-def _record_problem(result: Result, content: Mapping[str, Any]) -> str:
+def _record_problem(result: Result, content: Mapping[str, object]) -> str:
     content_of_trial, protocol = result["trial"], result["trial"]["protocol"]
     if content_of_trial.keys() != _OF_A_TRIAL:
         return "its trial does not have the keys of a trial"
@@ -88,7 +87,7 @@ def _record_problem(result: Result, content: Mapping[str, Any]) -> str:
     return ""
 
 
-def _without_prose(content: Mapping[str, Any]) -> dict[str, Any]:
+def _without_prose(content: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in content.items() if key not in PROSE}
 
 

@@ -96,7 +96,7 @@ def _put_back(content: dict[str, Any], key: str, value: Any) -> None:
         return  # a deviation in a key that does not exist changes no content
 
 
-def _hash(content: Mapping[str, Any]) -> str:
+def _hash(content: Mapping[str, object]) -> str:
     return digest({key: value for key, value in content.items() if key not in PROSE})
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from importlib import resources
-from typing import Any
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, remarks, summary
@@ -41,7 +40,7 @@ def html_text(checked: Checked) -> str:
     return template.render(checked=checked, claims=claims, summary=summary(checked), columns=COLUMNS) + "\n"
 
 
-def _page_entry(verdict: Verdict) -> dict[str, Any]:
+def _page_entry(verdict: Verdict) -> dict[str, object]:
     findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
     counts = Counter(finding.outcome for finding in findings)
     shown = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]

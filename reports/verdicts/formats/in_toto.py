@@ -1,7 +1,6 @@
 """Verdicts as an in-toto test result statement."""
 
 import json
-from typing import Any
 
 from twinbench.reports.verdicts.formats.text import outcomes
 from twinbench.reports.verdicts.verdict import (
@@ -49,10 +48,10 @@ def in_toto_text(checked: Checked) -> str:
     return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _resources(digests: dict[str, str]) -> list[dict[str, Any]]:
+def _resources(digests: dict[str, str]) -> list[dict[str, object]]:
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in digests.items()]
 
 
-def _configuration(verdict: Verdict) -> dict[str, Any]:
+def _configuration(verdict: Verdict) -> dict[str, object]:
     (resource,) = _resources({verdict.claim.name: verdict.claim.hash})
     return resource | {"annotations": {"verdict": verdict.label, "rules": outcomes(verdict)}}

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Side
@@ -26,7 +25,7 @@ def json_text(checked: Checked) -> str:
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _content(verdict: Verdict) -> dict[str, Any]:
+def _content(verdict: Verdict) -> dict[str, object]:
     return {
         "claim": asdict(verdict.claim) | {"hash": verdict.claim.hash},
         "verdict": verdict.word,
@@ -43,7 +42,7 @@ def _content(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _numbers(contrast: Contrast) -> dict[str, Any]:
+def _numbers(contrast: Contrast) -> dict[str, object]:
     """Return a comparison's numbers. Differences are in the unit of the metric with more being better."""
     parts = ("difference", "wins", "sign_flip", "examples")
     statistics = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
@@ -56,14 +55,14 @@ def _numbers(contrast: Contrast) -> dict[str, Any]:
     return numbers | statistics | {"effect_size": effect, "values": values}
 
 
-def _wilcoxon(contrast: Contrast) -> dict[str, Any] | None:
+def _wilcoxon(contrast: Contrast) -> dict[str, object] | None:
     """Return a test next to the judged interval, for readers who do not assume normal differences between seeds."""
     if contrast.b is None or contrast.difference is None or not contrast.difference.paired:
         return None
     return asdict(wilcoxon_test(seed_differences(contrast.a.values, contrast.b.values), ALPHA))
 
 
-def _mcnemar(contrast: Contrast) -> dict[str, Any]:
+def _mcnemar(contrast: Contrast) -> dict[str, object]:
     """Return, for each seed that both sides have, McNemar's test of the two networks on the same examples."""
     of_a, of_b = _correct_by_seed(contrast.a), _correct_by_seed(contrast.b)
     return {str(seed): asdict(mcnemar(of_a[seed], of_b[seed])) for seed in sorted(of_a.keys() & of_b.keys())}
