@@ -60,7 +60,7 @@ class GenuineRun:
         return [trial.trial_id for trial in self.trials]
 
     def plan(self) -> None:
-        """Writes the plan."""
+        """Write the plan."""
         trials = [
             {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
             | {key: value for key, value in trial.content().items() if key != "protocol"}
@@ -70,13 +70,14 @@ class GenuineRun:
         write_json_atomically(self.folder / "plan.json", plan | {"protocol": self.protocol.carried, "trials": trials})
 
     def attempt(self, trial: Trial, status: str, number: int = 1, reason: str = "", **more: Any) -> None:
-        """Writes what an attempt last told of itself."""
-        told = {"number": number, "status": status, "reason": reason, "started": STARTED, "host": "invented", "pid": 7}
+        """Write the file of an attempt."""
+        content = {"number": number, "status": status, "reason": reason, "started": STARTED}
+        content |= {"host": "invented", "pid": 7}
         file = self.folder / "trials" / trial.trial_id / f"attempt-{number:04d}.json"
-        write_json_atomically(file, told | more)
+        write_json_atomically(file, content | more)
 
     def record(self, trial: Trial, status: str = "done", reason: str = "", **circumstance: Any) -> None:
-        """Records the trial with drawn predictions, and the attempt that left it."""
+        """Write the trial's record, with drawn predictions, and its attempt."""
         curves = outputs = None
         metrics: list[dict[str, Any]] = []
         if status == "done":
@@ -103,12 +104,12 @@ class GenuineRun:
         write_record(self.folder, result, CIRCUMSTANCE | circumstance)
 
     def bundle(self, report: bool = False) -> Bundled:
-        """Its bundle, beside it. Most tests do without the report, which takes the longest."""
+        """Write its bundle beside it. Most tests leave out the report, which takes the longest."""
         return write_bundle(self.folder, self.folder.parent / "bundle.tar.gz", rendered if report else lambda _: {})
 
 
 def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
-    """SimCLR and VICReg under digits-small, that many seeds each: all done."""
+    """Return a run of SimCLR and VICReg under digits-small, with `seeds` seeds each, all done."""
     protocol = read_protocol("digits-small")
     trials = [
         Trial(
@@ -125,7 +126,7 @@ def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
 
 
 def drawn_outputs(trial: Trial) -> dict[str, np.ndarray]:
-    """Labels that all trials share, and predictions that are right three times in four."""
+    """Return labels that all trials share, and predictions that are right three times in four."""
     labels = np.arange(EXAMPLES, dtype=np.int32) % 10
     rng = np.random.default_rng(int(trial.trial_id, 16))
     arrays = {"labels": labels}
@@ -149,13 +150,13 @@ def _metric(name: str, variant: str, split: str, value: float) -> dict[str, Any]
 
 
 def members_of(bundle: Path) -> dict[str, bytes]:
-    """Every member by name, read with Python's own tarfile."""
+    """Return every member by name, read with Python's own tarfile."""
     with tarfile.open(bundle, "r:gz") as archive:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
 
 
 def packed(members: Mapping[str, bytes], path: Path, mend: bool = True) -> Path:
-    """The members as a bundle; with `mend` the manifest states what they are now, as a careful cheat would have it."""
+    """Write the members as a bundle. With `mend` the manifest matches them, as a careful cheat would see to."""
     members = dict(members)
     if mend:
         manifest = json.loads(members["MANIFEST.json"])
@@ -172,12 +173,12 @@ def packed(members: Mapping[str, bytes], path: Path, mend: bool = True) -> Path:
 
 
 def as_json(content: object) -> bytes:
-    """As records are written."""
+    """Return JSON as records are written."""
     return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def changed_record(data: bytes, change: Callable[[dict[str, Any]], None], mend: bool = True) -> bytes:
-    """The record with its result changed; with `mend` its digest follows."""
+    """Return the record with its result changed; with `mend` also its digest."""
     record = json.loads(data)
     change(record["result"])
     if mend:
@@ -186,12 +187,12 @@ def changed_record(data: bytes, change: Callable[[dict[str, Any]], None], mend: 
 
 
 def contents_of(bundle: Path, folder: Path) -> Contents:
-    """The bundle unpacked into a new folder within `folder`."""
+    """Return the content of a bundle, unpacked into a new folder within `folder`."""
     return read_contents(unpack(bundle, folder / f"unpacked-{len(list(folder.glob('unpacked-*')))}"))
 
 
 def verified(bundle: Path, folder: Path, name: str = "integrity", expect: str = "") -> Level:
-    """The level of that name; what comes after integrity only where that passes."""
+    """Return the level of that name; levels after integrity only if integrity passes."""
     contents = contents_of(bundle, folder)
     ground = integrity(contents, expect)
     if name == "integrity":
