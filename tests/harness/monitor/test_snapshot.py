@@ -148,11 +148,13 @@ def test_the_time_left_follows_from_the_pace_of_the_attempt_and_of_recorded_tria
     for seed, seconds in ((0, 40.0), (1, 60.0)):
         times = {"train_seconds": seconds, "evaluation_seconds": 0.0}
         synthetic_run.planned_and_recorded(seed=seed, circumstance=times)
-    running, _ = (synthetic_run.plan(synthetic_run.trial(seed=seed)) for seed in (2, 3))
-    running_attempt(synthetic_run.folder, running["trial_id"])
+    running, starting, _ = (synthetic_run.plan(synthetic_run.trial(seed=seed)) for seed in (2, 3, 4))
+    for trial in (running, starting):
+        running_attempt(synthetic_run.folder, trial["trial_id"])
     file = attempt_file(synthetic_run.folder, running["trial_id"], 1)
     changes = {"started": seconds_ago(100), "updated": seconds_ago(0), "from_step": 10, "step": 30, "steps": 40}
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     snapshot = RunView(synthetic_run.folder).poll()
     assert snapshot.running[0].seconds_left == pytest.approx(50, abs=1)  # 5 s a step
-    assert snapshot.seconds_left == pytest.approx(50 / 4 + 50)  # a quarter of the running trial and the planned one
+    # Recorded trials took 50 s: a quarter of one and two whole ones are left, for two workers.
+    assert snapshot.seconds_left == pytest.approx((50 / 4 + 50 + 50) / 2)
