@@ -1,8 +1,8 @@
 """Augmented views of a whole batch at once, on the batch's device, each sample with its own random parameters.
 
-What is drawn depends on (seed, epoch, view, sample) alone, so the same image gets the same distortions whatever the
-batch, the method or the process it is in. Each operation is torchvision's on the same parameters, within float
-rounding; the order is crop, flip, jitter, greyscale, blur, solarise (BYOL, arXiv 2006.07733, appendix B; Barlow Twins).
+The parameters depend only on (seed, epoch, view, sample), so an image gets the same distortions in any batch, method or
+process. Each operation equals torchvision's with the same parameters, up to float rounding. The order is crop, flip,
+jitter, greyscale, blur, solarise (BYOL, arXiv 2006.07733, appendix B; Barlow Twins).
 
 Shapes: N images, S pixels a side of the view, H and W of the image.
 """
@@ -20,7 +20,7 @@ from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
 _TRIES = 10  # of RandomResizedCrop
-# Which columns of a sample's stream hold what. Fixed, so that no switch in a recipe moves another operation's draws.
+# Columns of a sample's random stream. They are fixed, so that no option of a recipe changes another operation's draws.
 _CROP_AREA = slice(0, 10)
 _CROP_RATIO = slice(10, 20)
 _CROP_TOP, _CROP_LEFT, _FLIP, _JITTER = 20, 21, 22, 23
@@ -31,7 +31,7 @@ _COLUMNS = 36
 
 @dataclass(frozen=True, eq=False)
 class ViewParameters:
-    """What was drawn for each of N samples: int64 pixels, bool, float32; all [N] but the order."""
+    """The parameters drawn for N samples: int64 pixels, bool or float32, all [N] except the order."""
 
     crop_top: Tensor
     crop_left: Tensor
@@ -39,7 +39,7 @@ class ViewParameters:
     crop_width: Tensor
     flip: Tensor
     jitter: Tensor
-    jitter_order: Tensor  # [N, 4]: BRIGHTNESS, CONTRAST, SATURATION and HUE in the order they are applied
+    jitter_order: Tensor  # [N, 4]: BRIGHTNESS, CONTRAST, SATURATION and HUE in the order of their application
     brightness: Tensor
     contrast: Tensor
     saturation: Tensor
@@ -50,16 +50,16 @@ class ViewParameters:
     solarise: Tensor
 
     def rows(self, which: Tensor | slice) -> "ViewParameters":
-        """Those of some of the samples."""
+        """Return the parameters of some of the samples."""
         return ViewParameters(**{part.name: getattr(self, part.name)[which] for part in fields(self)})
 
 
 def make_view(
     images: Tensor, sample_indices: Tensor, recipe: ViewRecipe, seed: int, epoch: int, view: int, size: int
 ) -> Tensor:
-    """View number `view` of images uint8 [N, 3, H, W], as float32 [N, 3, size, size] in [0, 1].
+    """Return view number `view` of images uint8 [N, 3, H, W], as float32 [N, 3, size, size] in [0, 1].
 
-    `sample_indices` int64 [N] are the images' places in the dataset: the key of what is drawn.
+    `sample_indices` int64 [N] are the images' positions in the dataset, which key the random parameters.
     """
     height, width = images.shape[-2:]
     drawn = draw_parameters(sample_indices.to(images.device), recipe, seed, epoch, view, height, width)
@@ -67,12 +67,12 @@ def make_view(
 
 
 def plain_view(images: Tensor) -> Tensor:
-    """uint8 [N, 3, H, W] as float32 in [0, 1], undistorted."""
+    """Return images uint8 [N, 3, H, W] as float32 in [0, 1], undistorted."""
     return images.to(torch.float32).div_(255)
 
 
 def normalise(images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
-    """(images - mean) / std for each channel of [N, 3, H, W]."""
+    """Return (images - mean) / std for each channel of [N, 3, H, W]."""
     shift = images.new_tensor(mean)[:, None, None]
     return (images - shift).div_(images.new_tensor(std)[:, None, None])
 
@@ -80,7 +80,7 @@ def normalise(images: Tensor, mean: tuple[float, float, float], std: tuple[float
 def draw_parameters(
     sample_indices: Tensor, recipe: ViewRecipe, seed: int, epoch: int, view: int, height: int, width: int
 ) -> ViewParameters:
-    """Parameters for samples int64 [N] whose images are `height` x `width`, on the samples' device."""
+    """Draw the parameters for samples int64 [N] with images of `height` x `width`, on the samples' device."""
     u = random_streams.uniforms(random_streams.key(seed, "augmentation", epoch, view), sample_indices, _COLUMNS)
     top, left, crop_height, crop_width = _draw_crop(u, recipe, height, width)
     return ViewParameters(
@@ -103,29 +103,30 @@ def draw_parameters(
 
 
 def apply_view(images: Tensor, parameters: ViewParameters, recipe: ViewRecipe, size: int) -> Tensor:
-    """The view of images [N, 3, H, W], uint8 or float32 in [0, 1], as float32 [N, 3, size, size] in [0, 1], contiguous.
+    """Return the view of images [N, 3, H, W], uint8 or float32 in [0, 1], as contiguous float32 [N, 3, size, size].
 
-    The recipe says which operations can be skipped for the whole batch. The products run in float32 even under
-    autocast. On a GPU with TF32 allowed they are good to about 1e-3, a quarter of a step of 8 bits.
+    Values are in [0, 1]. Operations that the recipe never applies are skipped for the whole batch. The matrix products
+    run in float32 even under autocast. On a GPU that allows TF32 they are accurate to about 1e-3, a quarter of a step
+    of 8 bits.
     """
-    return _written(*_distorted(images, parameters, recipe, size), torch.float32, torch.contiguous_format)
+    return _in_batch_order(*_distorted(images, parameters, recipe, size), torch.float32, torch.contiguous_format)
 
 
 def training_view(
     images: Tensor, parameters: ViewParameters, recipe: ViewRecipe, size: int, rule: DatasetRule, dtype: torch.dtype
 ) -> Tensor:
-    """`apply_view`, normalised by the dataset's statistics, as a network wants it: `dtype`, channels last."""
+    """Return `apply_view` normalised by the dataset's statistics, in the network's format: `dtype`, channels last."""
     x, order = _distorted(images, parameters, recipe, size)
     for channel, mean, std in zip(x, rule.mean, rule.std, strict=True):
         channel.sub_(mean).div_(std)
-    return _written(x, order, dtype, torch.channels_last)
+    return _in_batch_order(x, order, dtype, torch.channels_last)
 
 
 def _distorted(images: Tensor, p: ViewParameters, recipe: ViewRecipe, size: int) -> tuple[Tensor, Tensor | None]:
-    """The views, planar, and which image of the batch stands where, if they are in another order.
+    """Return the planar views, and the permutation of the batch they are in, or None.
 
-    On a CPU the images are sorted by their orders of jitter, so that each operation works on one slice of the batch.
-    On a GPU, which would have to be waited for, all images pass through all operations.
+    On a CPU the images are sorted by their order of jitter, so that each operation works on one slice of the batch.
+    On a GPU, where sorting would wait for the device, all images pass through all operations.
     """
     order = None
     if recipe.jitter_probability > 0 and _can_wait(images.device):
@@ -154,13 +155,13 @@ def _can_wait(device: torch.device) -> bool:
 
 
 def _planar(images: Tensor) -> Tensor:
-    """[N, 3, H, W] as float32 [3, N, H, W] in [0, 1], in memory of its own."""
+    """Return a copy of [N, 3, H, W] as float32 [3, N, H, W] in [0, 1]."""
     x = images.transpose(0, 1).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return x.div_(255) if images.dtype == torch.uint8 else x
 
 
-def _written(x: Tensor, order: Tensor | None, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
-    """Planar [3, N, H, W] as [N, 3, H, W], each image in its place of the batch."""
+def _in_batch_order(x: Tensor, order: Tensor | None, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
+    """Return planar [3, N, H, W] as [N, 3, H, W], with the images in the order of the batch."""
     out = torch.empty_like(x.transpose(0, 1), dtype=dtype, memory_format=layout)
     if order is None:
         return out.copy_(x.transpose(0, 1))
@@ -171,16 +172,16 @@ def _written(x: Tensor, order: Tensor | None, dtype: torch.dtype, layout: torch.
 
 
 def _draw_crop(u: Tensor, recipe: ViewRecipe, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height, width int64 [N]: RandomResizedCrop.get_params for all samples at once.
+    """Return top, left, height, width int64 [N]: RandomResizedCrop.get_params for all samples at once.
 
-    As there: up to ten draws of area and ratio, the first that fits the image is taken, and where none fits the
-    largest central crop of an allowed ratio. Unlike there, an area of exactly (1, 1) always means the whole image.
+    As in torchvision, the first of up to ten draws of area and ratio that fits the image is used, or else the largest
+    central crop of an allowed ratio. Unlike in torchvision, an area of exactly (1, 1) always means the whole image.
     """
     n = len(u)
     whole_height, whole_width = (torch.full((n,), side, device=u.device) for side in (height, width))
     if recipe.crop_scale == (1, 1):
         return torch.zeros_like(whole_height), torch.zeros_like(whole_width), whole_height, whole_width
-    # float64, so that no device's rounding of a square root moves a crop by a pixel; Apple's GPUs have none
+    # float64, so that rounding of a square root shifts no crop by a pixel on any device; Apple's GPUs have no float64
     u = u.to(torch.float32 if u.device.type == "mps" else torch.float64)
     area = height * width * _between(u[:, _CROP_AREA], *recipe.crop_scale)
     ratio = torch.exp(_between(u[:, _CROP_RATIO], *map(math.log, recipe.crop_ratio)))

@@ -1,12 +1,12 @@
 """Training views on a GPU in one launch of a Triton kernel, one block of threads per image.
 
-What `augmentation.training_view` gives, within float rounding: 2e-5 in [0, 1]. The same image and parameters give the
-same bits in every batch: a block sees its own image alone and adds in a fixed order. Triton is imported here and
-nowhere else, so this file is imported where there is a GPU.
+The result is that of `augmentation.training_view` up to float rounding: 2e-5 in [0, 1]. The same image and parameters
+give the same bits in every batch, since a block reads only its own image and adds in a fixed order. Triton is imported
+only here, so import this file only where there is a GPU.
 
-A block resizes strip by strip, along the rows and then along the columns, by weights that it first lays down in scratch
-memory, and distorts colours up to the contrast, which needs the mean of the whole image. A second pass over the pixels
-goes on from there, and two more blur those images that are blurred.
+A block first writes the resizing weights to scratch memory. It resizes strip by strip, along the rows and then along
+the columns, and applies colour operations up to the contrast, which needs the mean of the whole image. A second pass
+over the pixels applies the rest, and two more blur the images that are blurred.
 
 Shapes: N images, S pixels a side of the view, H and W of the image; a plane is S x S float32 in scratch memory.
 """
@@ -25,19 +25,19 @@ from twinbench.harness.data.augmentation import ViewParameters
 from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
-_BRIGHTNESS = tl.constexpr(colour_jitter.BRIGHTNESS)  # as a kernel may read them
+_BRIGHTNESS = tl.constexpr(colour_jitter.BRIGHTNESS)  # kernels may read constexpr globals only
 _CONTRAST = tl.constexpr(colour_jitter.CONTRAST)
 _SATURATION = tl.constexpr(colour_jitter.SATURATION)
 _HUE = tl.constexpr(colour_jitter.HUE)
 
 
 class Launch(NamedTuple):
-    """How the work is cut: no view depends on it but by rounding."""
+    """How the work is divided; it changes views only by rounding."""
 
     warps: int
     block: int  # pixels at a time
-    strip: int  # rows of the view resized at a time: what lies between the two directions stays in the nearest caches
-    unrolled: int  # taps of a resize whose pixels are fetched together
+    strip: int  # rows of the view resized at a time, few enough for the nearest caches
+    unrolled: int  # taps of a resize whose pixels are loaded together
 
 
 def view_by_kernel(
@@ -49,10 +49,9 @@ def view_by_kernel(
     dtype: torch.dtype,
     launch: Launch | None = None,
 ) -> Tensor:
-    """`training_view` of images [N, 3, H, W], uint8 or float32 in [0, 1]: `dtype` [N, 3, S, S], channels last.
+    """Return `training_view` of images [N, 3, H, W], uint8 or float32 in [0, 1]: `dtype` [N, 3, S, S], channels last.
 
-    Waits for nothing, so it can be recorded in a CUDA graph. Scratch memory takes one or two floats for
-    each value of the views.
+    Waits for nothing, so a CUDA graph can capture it. Scratch memory takes one or two floats per value of the views.
     """
     n, _, height, width = images.shape
     out = torch.empty((n, 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last)
@@ -80,7 +79,7 @@ def view_by_kernel(
 
 
 def default_launch(size: int) -> Launch:
-    """The fastest, or within a twentieth of it, of some thirty at 32 and 224 pixels on an H100."""
+    """Return the fastest of some thirty at 32 and 224 pixels on an H100, or one within 5% of it."""
     return Launch(4 if size <= 64 else 8, 1024, size, 1)
 
 
@@ -89,7 +88,7 @@ def _plain(values: Tensor) -> Tensor:
 
 
 def _shape(recipe: ViewRecipe, height: int, width: int, size: int, launch: Launch) -> dict[str, Any]:
-    """The kernel's constants: sizes, what the recipe never does, and where in an image's scratch memory things lie."""
+    """Return the kernel's constants: sizes, operations the recipe never applies, and the scratch memory's layout."""
     radius = recipe.blur_kernel_size // 2
     blurs = recipe.blur_probability > 0
     if blurs and radius >= size:
@@ -129,7 +128,7 @@ def _aligned(words: int) -> int:
     return -(-words // 32) * 32
 
 
-# Whether an image's address is a multiple of 16 must not choose the code: another code could add in another order.
+# The code must not depend on whether an address is a multiple of 16, since other code could add in another order.
 _ANYWHERE = ["images", "crop_top", "crop_left", "crop_height", "crop_width", "flip", "jitter", "jitter_order"]
 _ANYWHERE += ["brightness", "contrast", "saturation", "hue", "greyscale", "blur", "blur_sigma", "solarise"]
 
@@ -320,10 +319,10 @@ def _blur_and_write(
 
 @triton.jit
 def _lay_weights(table, length, mirrored, SIZE: tl.constexpr, CUBIC: tl.constexpr, LINE: tl.constexpr):
-    """`resampling.resize_weights` along one axis of a crop, in as many terms as can differ from nought.
+    """Write `resampling.resize_weights` along one axis of a crop to `table` [1 + taps, S]; return the number of taps.
 
-    Into `table` [1 + taps, S]: which pixel of the crop is the first of each output pixel, then the weights from there
-    on. How many taps there are is returned. The operations are those of `resize_weights`, rounded as they are there: a
+    The table's first row is the crop's pixel at which each output pixel starts; the others are the weights from there
+    on, in as many taps as can be nonzero. The operations and their rounding are those of `resize_weights`, since a
     distance is a small difference of large numbers.
     """
     lane = tl.arange(0, LINE)
@@ -361,7 +360,7 @@ def _weight(pixel, centre, stretch, length, CUBIC: tl.constexpr):
 @triton.jit
 def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr,
               UNROLLED: tl.constexpr):  # fmt: skip
-    """The weighted sums of pixels that stand `step` apart from `line` on; those outside of the crop have no weight."""
+    """Return weighted sums of the pixels `step` apart from `line` on; pixels outside the crop have weight zero."""
     first = tl.load(table, inside, 0.0).to(tl.int32)
     red = tl.zeros([BLOCK], tl.float32)
     green = tl.zeros([BLOCK], tl.float32)
@@ -378,7 +377,7 @@ def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr
 @triton.jit
 def _blur(place, along, step, sigma, total, inside, SIZE: tl.constexpr, RADIUS: tl.constexpr, PLANE: tl.constexpr,
           BLOCK: tl.constexpr):  # fmt: skip
-    """The Gaussian's sums over pixels `step` apart: `place` is the `along`-th of SIZE, with the edges reflected."""
+    """Return the Gaussian's sums over pixels `step` apart: `place` is the `along`-th of SIZE; edges are reflected."""
     red = tl.zeros([BLOCK], tl.float32)
     green = tl.zeros([BLOCK], tl.float32)
     blue = tl.zeros([BLOCK], tl.float32)
@@ -401,7 +400,7 @@ def _bell(offset, sigma):
 
 @triton.jit
 def _jitter(red, green, blue, order, begin, end, brightness, saturation, hue):
-    """Those operations of an image's order that stand at the places from `begin` to `end`, but contrast."""
+    """Apply the operations at the places `begin` to `end` of an image's order, except contrast."""
     for place in range(begin, end):
         operation = tl.load(order + place)
         if operation == _HUE:
@@ -417,7 +416,7 @@ def _jitter(red, green, blue, order, begin, end, brightness, saturation, hue):
 
 @triton.jit
 def _shift_hue(red, green, blue, hue):
-    """`colour.shift_hue_`."""
+    """Shift the hue as `colour_jitter.shift_hue_` does."""
     high = tl.maximum(tl.maximum(red, green), blue)
     low = tl.minimum(tl.minimum(red, green), blue)
     chroma = high - low

@@ -1,7 +1,7 @@
-"""Datasets decoded once: plain .npy files that are memory-mapped, and what identifies them, in one folder each.
+"""Cache of decoded datasets: a folder each, with memory-mapped .npy files and what identifies the dataset.
 
-A folder appears whole, by renaming, or not at all. Two processes that prepare one dataset both do the work; the second
-finds the first's folder there and throws its own away.
+A folder is renamed into place once it is complete. If two processes prepare one dataset, both do the work, and the
+second discards its own copy.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LAYOUT = 1  # of a cache folder, and of what is hashed; a new number makes all caches afresh
+LAYOUT = 1  # version of a cache folder and of what is hashed; a new number invalidates all caches
 _SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [N, 3, H, W] and labels int64 [N] (places in `Dataset.classes`), memory-mapped and read-only."""
+    """Images uint8 [N, 3, H, W] and labels int64 [N] (indices of `Dataset.classes`), memory-mapped and read-only."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -33,8 +33,8 @@ class Split:
 class Dataset:
     """Images with labels, divided into train and test.
 
-    `fingerprint` ("sha256:...") covers the classes and all images and labels, and neither name nor folder.
-    `factors` holds, for `shapes`, what each image was drawn from: "train" and "test" to structured arrays [N].
+    `fingerprint` ("sha256:...") covers the classes, images and labels, but neither name nor folder. For `shapes`,
+    `factors` maps "train" and "test" to structured arrays [N] of what each image was drawn from.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Dataset:
 
 
 def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], tuple[str, ...]]) -> Dataset:
-    """The dataset from its folder in `cache`; where it is not there, `prepare(folder)` first writes its arrays.
+    """Return the dataset from its folder in `cache`, which `prepare(folder)` first fills if it is missing.
 
-    `identity` (JSON) says where the data come from; other contents there must give another identity. `prepare` writes
-    `{train,test}_{images,labels}.npy`, and `..._factors.npy` if it likes, and returns the classes.
+    `identity` (JSON) says where the data come from, and must change when they do. `prepare` writes
+    `{train,test}_{images,labels}.npy` and optionally `{train,test}_factors.npy`, and returns the classes.
     """
     text = json.dumps([LAYOUT, name, identity], sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -60,18 +60,18 @@ def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], t
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache))
     try:
         _complete(partial, prepare(partial))
-        if _opened(folder, name) is None:  # still: none has appeared meanwhile
+        if _opened(folder, name) is None:  # or another process was faster
             _rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     made = _opened(folder, name)
     if made is None:
-        raise RuntimeError(f"{folder} was written and cannot be read back")
+        raise RuntimeError(f"{folder} was written but cannot be read back")
     return made
 
 
 def _opened(folder: Path, name: str) -> Dataset | None:
-    """The dataset in the folder, or None where there is none or it is damaged."""
+    """Return the dataset in the folder, or None if it is missing or damaged."""
     try:
         about: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         arrays = {stem: np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False) for stem in about["arrays"]}
@@ -83,7 +83,7 @@ def _opened(folder: Path, name: str) -> Dataset | None:
 
 
 def _complete(folder: Path, classes: tuple[str, ...]) -> None:
-    """Adds dataset.json, then sees to it that all is on the disk before the folder gets its name."""
+    """Add dataset.json, then flush all files to disk, before the folder gets its final name."""
     stems = sorted(path.stem for path in folder.glob("*.npy"))
     about = {"arrays": stems, "classes": classes, "fingerprint": fingerprint(folder, classes)}
     (folder / "dataset.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
@@ -93,7 +93,7 @@ def _complete(folder: Path, classes: tuple[str, ...]) -> None:
 
 
 def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
-    """sha256 over classes, shapes, and the bytes of images and labels of both splits."""
+    """Return the sha256 over classes, shapes, and the bytes of images and labels of both splits."""
     names = [f"{split}_{what}" for split in _SPLITS for what in ("images", "labels")]
     arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
     header = {"layout": LAYOUT, "classes": classes, "shapes": [array.shape for array in arrays]}
@@ -105,7 +105,7 @@ def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
 
 
 def _rename(partial: Path, folder: Path) -> None:
-    """Gives the finished folder its name; what stood there before was damaged, unless another process was quicker."""
+    """Rename the finished folder, replacing a damaged one, unless another process was faster."""
     try:
         os.replace(partial, folder)
     except OSError:

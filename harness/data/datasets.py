@@ -1,4 +1,4 @@
-"""The datasets by name, each decoded once to arrays in a cache; and the division of train into train and validation."""
+"""Load datasets by name, each decoded once into a cache, and split train into train and validation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,12 @@ _DIGITS_TEST = 0.2
 
 @dataclass(frozen=True)
 class _Published:
-    """A dataset that torchvision reads: its class there, what must lie in the folder, and where to get that."""
+    """A dataset that torchvision reads: its class there, the files that the folder must hold, and their address."""
 
     reader: str
     files: tuple[str, ...]
     address: str
-    image_classes: int | None = None  # how many, where it may come as a folder of images too
+    image_classes: int | None = None  # the number of classes, if it may also come as a folder of images
 
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -54,9 +54,9 @@ _PUBLISHED = {
 def load_dataset(
     name: str, data: Path | None = None, image_size: int | None = None, cache: Path | None = None
 ) -> Dataset:
-    """The dataset, from its cache where it has been prepared before. InvalidInput names what is wrong with the source.
+    """Return the dataset, prepared once and then read from the cache. InvalidInput names what is wrong with its source.
 
-    `data` is the folder the images lie in. With `image_size` images are resized (shorter side, bicubic) and cut to a
+    `data` is the folder of the images. With `image_size`, images are resized (shorter side, bicubic) and cropped to a
     central square; shapes are drawn at that size. Grey images get three equal channels.
     """
     if name not in DATASETS:
@@ -77,10 +77,10 @@ def load_dataset(
 def split_train(
     dataset: Dataset, validation_fraction: float, split_seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in the train split for training and for validation, sorted, without overlap, even over the classes.
+    """Return sorted positions in the train split for training and for validation, stratified by class.
 
     Each class gives round(fraction * its size) images to validation, but at least one, and keeps at least one. A
-    fraction of 0 keeps them all.
+    fraction of 0 keeps all for training.
     """
     if not validation_fraction:
         return np.arange(len(dataset.train.labels)), np.arange(0)
@@ -94,14 +94,14 @@ def count_training_images(dataset: Dataset, validation_fraction: float) -> int:
 
 
 def _held_out(size: int, fraction: float) -> int:
-    """How many images a class of this size gives to the smaller part."""
+    """Return how many images a class of this size gives to the smaller part."""
     return min(max(round(fraction * size), 1), size - 1)
 
 
 def _stratified(
     labels: NDArray[np.int64], fraction: float, seed: int, purpose: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places kept and places set aside: of each class, the last ones in the order of that random stream."""
+    """Return positions kept and positions held out: of each class, the last in the order of that random stream."""
     from twinbench.harness.data.random_streams import key, permutation  # imports torch, which a plan does without
 
     drawn = permutation(key(seed, purpose), len(labels)).numpy()
@@ -112,11 +112,11 @@ def _stratified(
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-# --- what needs no folder ---------------------------------------------------------------------------------------------
+# --- datasets without a folder ----------------------------------------------------------------------------------------
 
 
 def _prepare_digits(out: Path, image_size: int | None) -> tuple[str, ...]:
-    """0 to 16 become round(v * 255 / 16). Test: 20 % of each class, by a keyed order with seed 0 (359 of 1,797)."""
+    """Write the scans, 0 to 16 as round(v * 255 / 16). Test is 20% of each class (359 of 1,797), by seed 0."""
     from sklearn.datasets import load_digits
 
     scans = load_digits()
@@ -152,14 +152,14 @@ def _save(out: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.i
 
 def _existing(name: str, data: Path | None) -> Path:
     if data is None:
-        raise _unusable(name, "is missing: the folder its images lie in")
+        raise _unusable(name, "is missing: the folder of its images")
     if not data.is_dir():
         raise _unusable(name, f"{data} is not a folder" if data.exists() else f"there is no folder {data}")
     return data.resolve()
 
 
 def _unusable(name: str, problem: str) -> InvalidInput:
-    """Tells too what the folder should hold, and where to get it."""
+    """Return the error, with what the folder should hold and where to get it."""
     allowed = image_files.LAYOUT
     if name in _PUBLISHED:
         published = _PUBLISHED[name]
@@ -193,7 +193,7 @@ def _facts(file: Path) -> list[image_files.FileFacts]:
 
 
 def _prepare_published(out: Path, name: str, source: Path, image_size: int | None) -> tuple[str, ...]:
-    """torchvision's own reading of the published files; nothing is downloaded. STL-10: its labelled images only."""
+    """Read the published files by torchvision; nothing is downloaded. Of STL-10, the labelled images only."""
     from torchvision import datasets
 
     reader = getattr(datasets, _PUBLISHED[name].reader)
@@ -201,7 +201,7 @@ def _prepare_published(out: Path, name: str, source: Path, image_size: int | Non
     for split in _SPLITS:
         which: dict[str, Any] = {"split": split} if name in ("stl10", "svhn") else {"train": split == "train"}
         try:
-            # the CIFAR batches are pickles: torchvision opens them only when their checksums are the published ones
+            # the CIFAR batches are pickles: torchvision opens them only if their checksums are the published ones
             read = reader(source, download=False, **which)
         except (RuntimeError, OSError, ValueError) as error:
             raise _unusable(name, f"{source} cannot be read: {error}") from None
@@ -212,7 +212,7 @@ def _prepare_published(out: Path, name: str, source: Path, image_size: int | Non
 
 
 def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey [N, H, W], or [N, H, W, 3], or [N, 3, H, W], as [N, 3, H, W]."""
+    """Return grey [N, H, W], or [N, H, W, 3], or [N, 3, H, W], as [N, 3, H, W]."""
     if images.ndim == 3:
         return np.repeat(images[:, None], 3, axis=1)
     return images.transpose(0, 3, 1, 2) if images.shape[3] == 3 else images

@@ -1,4 +1,4 @@
-"""Folders of images, train/CLASS/ and test/CLASS/, decoded to arrays; every fault in them is told at once."""
+"""Folders of images, train/CLASS/ and test/CLASS/, decoded to arrays; all faults in them are reported at once."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), t
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SHOWN = 10  # bad images named in one error; the rest are counted
 _SPLITS = ("train", "test")
-_BLOCK = 256  # images that a thread takes at once
+_BLOCK = 256  # images that a thread decodes at a time
 
 FileFacts = tuple[str, int, int]  # path below a folder, bytes, nanoseconds of the last change
 
@@ -29,11 +29,11 @@ class Listing:
     folder: Path
     classes: tuple[str, ...]
     files: dict[str, list[tuple[Path, int]]]
-    signature: str  # of names, sizes and times of change: equal as long as nobody touches the files
+    signature: str  # hash of names, sizes and modification times
 
 
 def list_images(where: str, folder: Path, class_count: int | None = None) -> Listing:
-    """Finds the images without opening them. InvalidInput (about `where`) tells all that is wrong with the classes."""
+    """Find the images without opening them. InvalidInput (about `where`) lists everything wrong with the classes."""
     mistakes: list[Mistake] = []
     found: dict[str, dict[str, list[FileFacts]]] = {}
     for split in _SPLITS:
@@ -62,7 +62,7 @@ def list_images(where: str, folder: Path, class_count: int | None = None) -> Lis
 
 
 def file_facts(folder: Path, suffixes: frozenset[str] | None = None) -> list[FileFacts]:
-    """All files below the folder (with these endings), in the order of their paths; hidden ones left out."""
+    """Return all files below the folder (with these endings) in the order of their paths, except hidden ones."""
     facts = []
     for parent, _, files in os.walk(folder):
         below = parent[len(str(folder)) + 1 :].replace(os.sep, "/")
@@ -88,9 +88,9 @@ def _class_mistakes(
 
 
 def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> None:
-    """Writes {train,test}_{images,labels}.npy to `out`. InvalidInput names the images that cannot be used.
+    """Write {train,test}_{images,labels}.npy to `out`. InvalidInput names the images that cannot be used.
 
-    With `image_size` images are brought to that square (see `fitted`); without, all must have the first one's size.
+    With `image_size` images become squares of that size (see `fitted`); without it, all must have the first one's size.
     """
     troubles: list[str] = []
     example = listing.files["train"][0][0]
@@ -101,27 +101,27 @@ def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> N
         )
         decoder = _Decoder([path for path, _ in files], images, example, image_size)
         blocks = [range(start, min(start + _BLOCK, len(files))) for start in range(0, len(files), _BLOCK)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes without the interpreter's lock
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL releases the interpreter's lock while it decodes
             for bad in pool.map(decoder.fill, blocks):
                 troubles += bad
         images.flush()
         np.save(out / f"{split}_labels.npy", np.array([label for _, label in files], dtype=np.int64))
     if troubles:
-        told = troubles[:SHOWN] + ([f"and {len(troubles) - SHOWN} more images"] if len(troubles) > SHOWN else [])
-        raise InvalidInput([_mistake(where, text) for text in told])
+        shown = troubles[:SHOWN] + ([f"and {len(troubles) - SHOWN} more images"] if len(troubles) > SHOWN else [])
+        raise InvalidInput([_mistake(where, text) for text in shown])
 
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Puts images into their places of one array; several threads may fill blocks of it."""
+    """Decodes images into one array; several threads may fill blocks of it."""
 
     paths: list[Path]
     images: NDArray[np.uint8]  # [n, 3, H, W]
-    example: Path  # the image whose size all must have when none is asked for
+    example: Path  # the image whose size all must have without `image_size`
     image_size: int | None
 
     def fill(self, block: Iterable[int]) -> list[str]:
-        """Decodes these places; returns what is wrong with those that could not be."""
+        """Decode the images of these positions. Return what is wrong with those that could not be decoded."""
         return [trouble for place in block if (trouble := self._fill_one(place))]
 
     def _fill_one(self, place: int) -> str:
@@ -141,7 +141,7 @@ class _Decoder:
 
 
 def _size_of(where: str, path: Path) -> tuple[int, int]:
-    """Height and width."""
+    """Return an image's height and width."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -150,7 +150,7 @@ def _size_of(where: str, path: Path) -> tuple[int, int]:
 
 
 def fitted(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side brought to `size`, then the central square; bicubic, as evaluation crops are by habit."""
+    """Resize the shorter side to `size` and return the central square; bicubic, as usual for evaluation crops."""
     if image.width == image.height == size:
         return image
     scale = size / min(image.width, image.height)
@@ -161,7 +161,7 @@ def fitted(image: Image.Image, size: int) -> Image.Image:
 
 
 def planes(image: Image.Image) -> NDArray[np.uint8]:
-    """uint8 [3, H, W] of an RGB image."""
+    """Return an RGB image as uint8 [3, H, W]."""
     return np.asarray(image).transpose(2, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""A split's images as batches: resident on a GPU where they fit, else from the memory map, read ahead where large."""
+"""A split's images as batches: kept on a GPU if they fit, or else read from the memory map, ahead of time if large."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -7,17 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CACHED_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; a map of this size stays in the system's file cache once it was read
+CACHED_BYTES = 4 * 2**30  # CIFAR is 0.2 GB; a file of up to this size stays in the system's cache once read
 _BLOCK_BYTES = 2**28
 _RESIDENT_SHARE = 0.4  # of a GPU's free memory; ImageNet-100 at 256 pixels is 25 GB
-_MOST_OF_WHAT_IS_FREE = 0.75  # where others have filled the GPU: the training needs some, too
+_MOST_OF_FREE = 0.75  # of a GPU's free memory, if others use most of it: the training needs some too
 
 
 class Images:
-    """uint8 images [n, 3, H, W], asked for by position."""
+    """Images uint8 [n, 3, H, W], fetched by position."""
 
     def __init__(self, images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device):
-        """`positions` picks and orders the images of `images` that this stands for."""
+        """`positions` selects and orders the images."""
         self._images, self._positions, self._device = images, positions, device
         self._resident: Tensor | None = None
         self._ahead: tuple[Tensor, Future[Tensor]] | None = None
@@ -25,34 +25,34 @@ class Images:
         size = len(positions) * images[0].nbytes
         if device.type == "cuda" and size <= resident_bytes(device):
             self._resident = _copied(images, positions, device)
-        # On a CPU the map is what is shared by all processes, and numpy gathers rows in a seventh of torch's time.
+        # On a CPU all processes share the memory map, and numpy gathers rows in a seventh of torch's time.
         self._reads_ahead = self._resident is None and (device.type == "cuda" or size > CACHED_BYTES)
 
     @property
     def ids(self) -> Tensor:
-        """int64 [n] on the device: where each image stands in the whole split. Keys an image's distortions."""
+        """int64 [n] on the device: each image's position in the whole split, which keys its distortions."""
         return torch.from_numpy(self._positions).to(self._device)
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """The device of the batches."""
         return self._device
 
     @property
     def pixels(self) -> int:
-        """Of one image, height times width."""
+        """Height times width of an image."""
         return int(self._images.shape[-2] * self._images.shape[-1])
 
     @property
     def positions_device(self) -> torch.device:
-        """Where the positions are wanted: asked from elsewhere, they are moved first."""
+        """The device on which `batch` wants positions; others are copied first."""
         return torch.device("cpu") if self._resident is None else self._device
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def batch(self, which: Tensor) -> Tensor:
-        """uint8 [len(which), 3, H, W] on the device."""
+        """Return uint8 [len(which), 3, H, W] on the device."""
         if self._resident is not None:
             return self._resident[which.to(self._device)]
         which = which.cpu()
@@ -61,7 +61,7 @@ class Images:
         return gathered.to(self._device, non_blocking=True)
 
     def prefetch(self, which: Tensor) -> None:
-        """Begins to read what the next `batch` will ask for, where that is not at hand."""
+        """Start reading the images that the next `batch` will want, unless they are in memory."""
         if not self._reads_ahead:
             return
         self._reader = self._reader or ThreadPoolExecutor(1)
@@ -70,12 +70,12 @@ class Images:
 
     def _gather(self, which: Tensor) -> Tensor:
         gathered = torch.from_numpy(self._images[self._positions[which.numpy()]])
-        # pinned, so that a GPU takes it without the loop waiting
+        # pinned, so that the loop does not wait for the copy to a GPU
         return gathered.pin_memory() if self._device.type == "cuda" else gathered
 
 
 def _copied(images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device) -> Tensor:
-    """On the device, a block at a time: at once it would take as much of the host's memory."""
+    """Copy images to the device, block by block, since a single copy would need as much of the host's memory."""
     block = max(1, _BLOCK_BYTES // images[0].nbytes)
     there = torch.empty((len(positions), *images.shape[1:]), dtype=torch.uint8, device=device)
     for begin in range(0, len(positions), block):
@@ -84,6 +84,6 @@ def _copied(images: NDArray[np.uint8], positions: NDArray[np.int64], device: tor
 
 
 def resident_bytes(device: torch.device) -> int:
-    """How large a split may be to lie on the GPU."""
+    """Return the size up to which a split is kept on the GPU."""
     free, _ = torch.cuda.mem_get_info(device)
-    return int(min(max(CACHED_BYTES, free * _RESIDENT_SHARE), free * _MOST_OF_WHAT_IS_FREE))
+    return int(min(max(CACHED_BYTES, free * _RESIDENT_SHARE), free * _MOST_OF_FREE))

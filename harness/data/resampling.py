@@ -1,8 +1,8 @@
 """Crop, resize, flip and blur as two small matrix products per image and channel.
 
-Images are planar here, float32 [3, N, H, W]: each channel of the batch in one piece, so that what works on one channel
-reads memory in order, and no product needs its channels moved about. Masks are float32, nought or one: on a CPU a
-choice by `torch.where`, or a product with a bool tensor, costs twenty products of floats.
+Images are planar here, float32 [3, N, H, W]: each channel of the batch is contiguous, so that operations on one channel
+read memory in order, and no product has to rearrange channels. Masks are float32, zero or one: on a CPU `torch.where`,
+or a product with a bool tensor, costs as much as twenty products of floats.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows [N, R, H] @ x [3, N, H, W] @ columns^T [N, W, C], for each channel: [3, N, R, C]."""
+    """Return rows [N, R, H] @ x [3, N, H, W] @ columns^T [N, W, C] for each channel: [3, N, R, C]."""
     if x.is_cuda:
         return rows @ x @ columns.transpose(1, 2)
     # on a CPU one product with broadcast weights would first copy them for each channel
@@ -21,7 +21,7 @@ def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def resize_weights(
     start: Tensor, length: Tensor, extent: int, size: int, interpolation: str, mirrored: Tensor | None = None
 ) -> Tensor:
-    """float32 [N, size, extent]: row s weighs the `extent` pixels of one axis into output pixel s.
+    """Return float32 [N, size, extent]: row s holds the weights of the axis's `extent` pixels in output pixel s.
 
     The pixels `start` to `start + length` (int64 [N]) are resized to `size`, with the antialiasing weights of
     torch.nn.functional.interpolate(antialias=True): a triangle, or Keys' cubic with a = -0.5, stretched when shrinking.
@@ -41,7 +41,7 @@ def resize_weights(
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5 at distances x >= 0; nought from 2 on."""
+    """Return Keys' kernel with a = -0.5 at distances x >= 0; zero from 2 on."""
     near = (1.5 * x - 2.5).mul_(x).mul_(x).add_(1)
     is_far = (x >= 1).to(torch.float32)
     x = x.clamp(max=2)
@@ -50,7 +50,7 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 def blur_weights(sigma: Tensor, kernel_size: int, extent: int) -> Tensor:
-    """float32 [N, extent, extent]: the Gaussian of sigma [N] pixels along one axis, edges reflected (torchvision's)."""
+    """Return float32 [N, extent, extent]: torchvision's Gaussian of sigma [N] pixels on one axis, edges reflected."""
     radius = kernel_size // 2
     if radius >= extent:
         raise ValueError(f"a blur of {kernel_size} pixels needs a view of more than {radius} pixels, not {extent}")

@@ -1,7 +1,7 @@
-"""Procedural images whose every factor is known: shape, colour, background, position, scale and rotation.
+"""Procedural images with known factors: shape, colour, background, position, scale and rotation.
 
-The factors are drawn independently of each other from a seed, so what an embedding tells of one of them it tells of
-that one. All drawing is in whole numbers: the same seed gives the same bytes on every machine.
+The factors are drawn independently from a seed, so that an embedding cannot reveal one of them through another. All
+drawing uses integers: the same seed gives the same bytes on every machine.
 """
 
 import math
@@ -35,13 +35,13 @@ FACTORS = np.dtype(
     ]
 )
 
-SEED, TRAIN, TEST, SIZE = 0, 4000, 1000, 32  # of the dataset called "shapes"
+SEED, TRAIN, TEST, SIZE = 0, 4000, 1000, 32  # of the dataset "shapes"
 
-_UNITS = 8  # whole units to a pixel
-_SAMPLES = 4  # a pixel is the mean of 4 x 4 points, which lie on odd units
+_UNITS = 8  # integer units per pixel
+_SAMPLES = 4  # a pixel is the mean of 4 x 4 points, which are at odd units
 _POSITION = (0.35, 0.65)
-_SCALE = (0.18, 0.34)  # with _POSITION: no shape is ever cut by the edge
-_ONE = 4096  # sines and cosines are whole multiples of 1 / 4096
+_SCALE = (0.18, 0.34)  # with _POSITION, no shape reaches beyond the edge
+_ONE = 4096  # sines and cosines are integer multiples of 1 / 4096
 _COSINE = np.array([round(math.cos(math.radians(degrees)) * _ONE) for degrees in range(360)], dtype=np.int32)
 _CHUNK = 256  # images drawn at once
 
@@ -50,7 +50,7 @@ _Bools = NDArray[np.bool_]
 
 
 def draw_shapes(seed: int, split: str, n: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.void]]:
-    """n images uint8 [n, 3, size, size] and their factors (FACTORS) [n]. The shapes take turns, so classes are even."""
+    """Return n images uint8 [n, 3, size, size] and their factors (FACTORS) [n], with balanced classes."""
     factors = draw_factors(seed, split, n, size)
     images = np.empty((n, 3, size, size), dtype=np.uint8)
     for start in range(0, n, _CHUNK):
@@ -59,7 +59,7 @@ def draw_shapes(seed: int, split: str, n: int, size: int) -> tuple[NDArray[np.ui
 
 
 def draw_factors(seed: int, split: str, n: int, size: int) -> NDArray[np.void]:
-    """The factors of n images of `size` pixels. Position and scale are whole units, an eighth of a pixel."""
+    """Return the factors of n images of `size` pixels. Position and scale are multiples of 1/8 pixel."""
     u = (
         random_streams.uniforms(random_streams.key(seed, f"shapes/{split}"), torch.arange(n), 6)
         .numpy()
@@ -78,7 +78,7 @@ def draw_factors(seed: int, split: str, n: int, size: int) -> NDArray[np.void]:
 
 
 def render(factors: NDArray[np.void], size: int) -> NDArray[np.uint8]:
-    """Images uint8 [n, 3, size, size] of these factors, antialiased by 4 x 4 points a pixel."""
+    """Return images uint8 [n, 3, size, size] of these factors, antialiased by 4 x 4 points per pixel."""
     points = _SAMPLES**2
     inside = _inside(factors, size).reshape(len(factors), size, _SAMPLES, size, _SAMPLES)
     cover = inside.sum(axis=(2, 4), dtype=np.int32)[:, None]
@@ -89,7 +89,7 @@ def render(factors: NDArray[np.void], size: int) -> NDArray[np.uint8]:
 
 
 def _inside(factors: NDArray[np.void], size: int) -> _Bools:
-    """Which points lie within the shape, [n, size * 4, size * 4]."""
+    """Return which points lie within the shape, [n, size * 4, size * 4]."""
     side = size * _UNITS
     point = np.arange(size * _SAMPLES, dtype=np.int32) * 2 + 1
     x = point[None, :] - np.rint(factors["x"] * side).astype(np.int32)[:, None]
@@ -104,7 +104,7 @@ def _inside(factors: NDArray[np.void], size: int) -> _Bools:
 
 
 def _half_plane(x: _Ints, y: _Ints, reach: _Ints, angle: _Ints) -> _Bools:
-    """Points no further than `reach` (in units / 4096) from the centre in the direction of `angle` degrees."""
+    """Return the points at most `reach` (in units / 4096) from the centre in the direction of `angle` degrees."""
     across = reach[:, None] - x * _COSINE[angle % 360][:, None]
     down = y * _COSINE[(angle - 90) % 360][:, None]
     closer: _Bools = down[:, :, None] <= across[:, None, :]
@@ -117,7 +117,7 @@ def _circle(x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:
 
 
 def _star(corners: int, apothem: float, needed: int, x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:
-    """Points within at least `needed` of as many half-planes as `corners`, their edges at `apothem` of the radius."""
+    """Return the points in at least `needed` of `corners` half-planes, whose edges are at `apothem` of the radius."""
     held = np.zeros((len(x), y.shape[1], x.shape[1]), dtype=np.int8)
     for k in range(corners):
         held += _half_plane(x, y, radius * round(apothem * _ONE), rotation + 360 * k // corners)
@@ -126,7 +126,7 @@ def _star(corners: int, apothem: float, needed: int, x: _Ints, y: _Ints, radius:
 
 
 def _cross(x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:
-    """Two bars, a third as wide as long; the radius reaches to their corners."""
+    """Return two bars, a third as wide as long, with their corners on the radius."""
     long, short = radius * round(_ONE * 3 / math.sqrt(10)), radius * round(_ONE / math.sqrt(10))
 
     def bar(first: _Ints, second: _Ints) -> _Bools:
@@ -141,7 +141,7 @@ _OUTLINES = {
     "circle": _circle,
     "cross": _cross,
     "square": lambda *where: _star(4, math.cos(math.pi / 4), 4, *where),
-    # a pentagram: at least four of its five lines have the point on the centre's side
+    # a pentagram: a point is on the centre's side of at least four of its five lines
     "star": lambda *where: _star(5, math.cos(2 * math.pi / 5), 4, *where),
     "triangle": lambda *where: _star(3, math.cos(math.pi / 3), 3, *where),
 }

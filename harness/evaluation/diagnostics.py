@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def feature_std(features: Tensor) -> float:
-    """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D).
+    """Return the mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D).
 
     1 for directions spread evenly, 0 for a collapsed representation (SimSiam, arXiv 2011.10566, section 4.1).
     """
@@ -19,9 +19,9 @@ def feature_std(features: Tensor) -> float:
 
 
 def rankme(features: Tensor) -> float:
-    """Effective rank exp(-sum p log p), p = singular values / their sum + 1e-7 (RankMe, arXiv 2210.02885, eq. 1, 2).
+    """Return the effective rank exp(-sum p log p), p = singular values / their sum + 1e-7.
 
-    Features are not centred. Between 1 and min(n, D).
+    Between 1 and min(n, D); features are not centred (RankMe, arXiv 2210.02885, eq. 1 and 2).
     """
     values = torch.linalg.svdvals(features.double())
     p = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny) + 1e-7
@@ -29,7 +29,7 @@ def rankme(features: Tensor) -> float:
 
 
 def off_diagonal_correlation(features: Tensor) -> float | None:
-    """Mean absolute correlation of different dimensions; constant ones are left out, None if fewer than two vary."""
+    """Return the mean absolute correlation of different dimensions, except constant ones; None if under two vary."""
     varying = features[:, features.std(dim=0, correction=0) > 1e-8].double()
     d = varying.shape[1]
     if d < 2:
@@ -39,14 +39,14 @@ def off_diagonal_correlation(features: Tensor) -> float | None:
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
-    """Mean squared distance of L2-normalised features of two views (Wang & Isola, arXiv 2005.10242, alpha = 2)."""
+    """Return the mean squared distance of L2-normalised features of two views (arXiv 2005.10242, alpha = 2)."""
     return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).pow(2).sum(dim=1).mean())
 
 
 def uniformity(features: Tensor) -> float:
-    """Log of the mean over pairs of exp(-2 squared distance) of L2-normalised features (arXiv 2005.10242, t = 2).
+    """Return the log of the mean over pairs of exp(-2 squared distance) of L2-normalised features.
 
-    0 when collapsed, lower when spread.
+    0 if collapsed, lower if spread (Wang & Isola, arXiv 2005.10242, t = 2).
     """
     squared = torch.pdist(F.normalize(features.double(), dim=1)).pow(2)
     return float((-2 * squared).exp().mean().log())

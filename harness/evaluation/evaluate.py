@@ -1,4 +1,4 @@
-"""The protocol's evaluation of a frozen backbone: chosen where the protocol says, reported on test, out of so many."""
+"""Evaluate a frozen backbone as the protocol says: select on one split, report on test, count all candidates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluates methods on the same images. Validation may be empty, where `selected_on` is "test".
+    """Evaluates methods on the same images. Validation may be empty if `selected_on` is "test".
 
-    Test images are touched by `evaluate` alone, once; under checkpoint "best_on_test" by `diagnose` too.
+    Only `evaluate` uses test images, once; under checkpoint "best_on_test" `diagnose` does too.
     """
 
     train: Part
@@ -55,10 +55,10 @@ class Evaluator:
     def evaluate(
         self, method: Method, curves: Curves = MappingProxyType({}), check_stop: Callable[[], None] = lambda: None
     ) -> tuple[list[registry.MetricValue], dict[str, Tensor]]:
-        """Metrics of the probes as records have them, and per-example outputs of the test split by name.
+        """Return the probes' metrics in the form of a record, and per-example outputs of the test split by name.
 
-        `curves` holds what `diagnose` measured while the method trained. Of a maximum over epochs there are no outputs
-        by example: those of that epoch are gone. `check_stop` is called again and again, and may raise to end it.
+        `curves` holds what `diagnose` measured during training. A maximum over epochs has no per-example outputs, since
+        those of its epoch were not kept. `check_stop` is called often, and may raise to end the evaluation.
         """
         metrics: list[registry.MetricValue] = []
         outputs = {"labels": self.test.labels}
@@ -77,7 +77,7 @@ class Evaluator:
         return metrics, outputs
 
     def _splits(self) -> dict[str, Part]:
-        """Those that have images."""
+        """Return the splits that have images."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in splits.items() if len(part.labels)}
 
@@ -128,7 +128,7 @@ class Evaluator:
         return [{"penalty": penalty} for penalty in penalties], predictions
 
     def _best(self, predictions: dict[str, Tensor]) -> int:
-        """The candidate with the most correct images of the split that selects; the first of equals."""
+        """Return the candidate with the most correct images of the selecting split; the first of equals."""
         labels = self._splits()[self.selected_on].labels
         return int((predictions[self.selected_on] == labels).sum(dim=1).argmax())
 
@@ -155,11 +155,11 @@ class Evaluator:
 
     @torch.no_grad()
     def diagnose(self, method: Method) -> dict[str, float | None]:
-        """What the protocol wants measured between epochs, for the curves.
+        """Return what the protocol measures between epochs, for the curves.
 
-        Collapse diagnostics and an online kNN on (at most `diagnostics_examples`) validation images; without any,
-        diagnostics on training images. The kNN bank is at most four times as many training images, so this costs
-        little on large splits. Under checkpoint "best_on_test" the protocol's whole kNN, on all of test.
+        These are collapse diagnostics and an online kNN on at most `diagnostics_examples` validation images; without
+        validation images, diagnostics on training images. The kNN bank has at most four times as many training images,
+        so this costs little on large splits. Under checkpoint "best_on_test" it adds the protocol's kNN on all of test.
         """
         method.eval()
         part = self.validation if len(self.validation.labels) else self.train
@@ -192,7 +192,7 @@ class Evaluator:
         }
 
     def _online_knn(self, method: Method, some: Tensor, features: Tensor) -> float:
-        """Top-1 on `some` validation images, whose features these are."""
+        """Return top-1 accuracy on `some` validation images, given their features."""
         bank = self._drawn(len(self.train.labels), min(4 * len(some), len(self.train.labels)))
         bank_features = extract(method, self.train.images, self.dataset, places=bank)
         grid = [(min(knn.ONLINE_NEIGHBOURS, len(bank)), knn.ONLINE_TEMPERATURE)]
@@ -200,7 +200,7 @@ class Evaluator:
         return int((predicted == self.validation.labels[some]).sum()) / len(some)
 
     def _test_knn(self, method: Method) -> dict[str, float | None]:
-        """Top-1 on all of test by curve, a curve per candidate."""
+        """Return top-1 accuracy on all of test by curve, with a curve per candidate."""
         bank, queries = (extract(method, part.images, self.dataset) for part in (self.train, self.test))
         grid = self._knn_grid()
         predicted = knn.knn_predictions(bank, self.train.labels, queries, self.classes, grid)
@@ -208,16 +208,16 @@ class Evaluator:
         return {name: right / len(self.test.labels) for name, right in zip(self._test_curves(), correct, strict=True)}
 
     def _test_curves(self) -> dict[str, dict[str, float]]:
-        """The curves that `_test_knn` measures, and the candidate that each belongs to."""
+        """Return the names of the curves that `_test_knn` measures, and the candidate of each."""
         grid = self._knn_grid()
         if len(grid) == 1:
             return {f"test/{registry.KNN.name}": {"k": grid[0][0], "temperature": grid[0][1]}}
         return {f"test/{registry.KNN.name} k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
 
     def _maximum(self, method: Method, curves: Curves) -> list[registry.MetricValue]:
-        """The greatest test accuracy of all epochs and candidates, the earliest of equals.
+        """Return the largest test accuracy over epochs and candidates, the earliest of equals.
 
-        What was not trained is measured here, as epoch 0.
+        A baseline, which is not trained, is measured here, as epoch 0.
         """
         if registry.KNN.name not in self.rules.metrics:
             return []
@@ -240,11 +240,11 @@ class Evaluator:
         ]
 
     def _drawn(self, n: int, count: int) -> Tensor:
-        """`count` of n positions, always the same; not the first, since a folder's images stand class by class."""
+        """Return `count` of n positions, always the same; not the first ones, since folders are sorted by class."""
         return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:count].sort().values
 
     def _distorted(self, method: Method, part: Part, positions: Tensor, view: int) -> Tensor:
-        """Features of one fixed distortion of these images: the same at every epoch and for every method."""
+        """Return features of one fixed distortion of these images, equal at every epoch and for every method."""
         parts = []
         for block in in_batches(positions, part.images):
             images = part.images.batch(block)
@@ -255,7 +255,7 @@ class Evaluator:
 
 
 def _standardised(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """By mean and deviation of the training images, for the probes that are linear."""
+    """Scale features by mean and standard deviation of the training images, for the linear probes."""
     mean, std = linear.standardiser(features["train"])
     return {split: (values - mean) / std for split, values in features.items()}
 

@@ -1,4 +1,4 @@
-"""Frozen features: what the backbone makes of undistorted images."""
+"""Frozen features of undistorted images."""
 
 import itertools
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from twinbench.harness.data.images import Images
 from twinbench.methods.method import Method
 from twinbench.sweeps.protocol import DatasetRule
 
-BATCH = 512  # batches do not change features in evaluation mode, beyond the last bits
-PIXELS_ON_CPU = 64 * 32 * 32  # of a batch: what a layer makes of so many stays in the cache, and takes 0.4 of the time
+BATCH = 512  # in evaluation mode the batch changes at most the last bits of features
+PIXELS_ON_CPU = 64 * 32 * 32  # per batch: a layer's output for so many stays in the cache, which takes 0.4 of the time
 
 
 @torch.no_grad()
@@ -23,9 +23,9 @@ def extract(
     check_stop: Callable[[], None] = lambda: None,
     places: Tensor | None = None,
 ) -> Tensor:
-    """float32 [n, feature_dim] on the images' device, the method in evaluation mode; of those at `places`, or of all.
+    """Return features float32 [n, feature_dim] of the images at `places`, or of all, on the images' device.
 
-    `check_stop` is called before every batch, and may raise.
+    Puts the method in evaluation mode. `check_stop` is called before every batch, and may raise.
     """
     method.eval()
     parts = []
@@ -40,12 +40,12 @@ def extract(
 
 
 def in_batches(places: Tensor, images: Images) -> tuple[Tensor, ...]:
-    """Positions of images, as many at a time as the device embeds best."""
+    """Split positions of images into batches of the size that the device embeds fastest."""
     fitting = max(1, PIXELS_ON_CPU // images.pixels) if images.device.type == "cpu" else BATCH
     return torch.split(places, min(BATCH, fitting))
 
 
 def embed(method: Method, view: Tensor, rule: DatasetRule) -> Tensor:
-    """float32 [N, feature_dim] of a view [N, 3, H, W] with pixels in [0, 1]."""
+    """Return features float32 [N, feature_dim] of a view [N, 3, H, W] with pixels in [0, 1]."""
     scaled = normalise(view, rule.mean, rule.std)
     return method.embed(scaled.contiguous(memory_format=torch.channels_last)).float()

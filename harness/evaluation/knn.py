@@ -15,14 +15,16 @@ GROUP = 8  # of the bank's features: 4 to 16 take as long
 def knn_predictions(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, classes: int, candidates: list[tuple[int, float]]
 ) -> Tensor:
-    """int64 [candidates, queries]: the class with the largest vote, each neighbour voting exp(cosine / temperature).
+    """Return int64 [candidates, queries]: the class with the largest vote; a neighbour votes exp(cosine / temperature).
 
-    bank [n, D] and queries [m, D] are normalised here; candidates are (k, temperature), k at most n. Equal votes go to
-    the lower class. All candidates are read off one top-k.
+    bank [n, D] and queries [m, D] are normalised here; candidates are (k, temperature), k at most n. The lower class
+    wins ties. One top-k serves all candidates.
     """
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     widest = max(k for k, _ in candidates)
-    cosines = bank.new_empty(min(QUERIES_AT_ONCE, len(queries)), len(bank))  # kept: fresh pages cost a tenth more
+    cosines = bank.new_empty(
+        min(QUERIES_AT_ONCE, len(queries)), len(bank)
+    )  # reused: new memory pages cost 10% more time
     parts = []
     for block in torch.split(queries, QUERIES_AT_ONCE):
         torch.mm(block, bank.T, out=cosines[: len(block)])
@@ -33,10 +35,10 @@ def knn_predictions(
 
 
 def largest(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Of each row [m, n] the k largest values in descending order, and their columns: what `rows.topk(k)` gives.
+    """Return the k largest values of each row [m, n], descending, and their columns, as `rows.topk(k)` does.
 
-    They are among the members of the k groups of columns with the largest maxima, and topk of all maxima and of those
-    members is through in half the time of topk of all columns. Of equal values another may be taken than there.
+    They are in the k groups of columns with the largest maxima, and topk of the maxima and then of those groups takes
+    half the time of topk of all columns. Ties may be broken differently from `rows.topk(k)`.
     """
     m, n = rows.shape
     groups = n // GROUP

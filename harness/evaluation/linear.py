@@ -13,11 +13,11 @@ from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.training.cuda_graphs import captured
 
 MOMENTUM = 0.9
-EXAMPLES_AT_ONCE = 1024  # scores of all candidates are kept for so many
+EXAMPLES_AT_ONCE = 1024  # for which the scores of all candidates are held in memory
 
 
 def standardiser(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [D] of the bank, which scale every split; a constant feature is only centred."""
+    """Return mean and standard deviation [D] of the bank, which scale every split; 1 for a constant feature."""
     std, mean = torch.std_mean(features, dim=0, correction=0)
     return mean, torch.where(std > 1e-6, std, 1.0)
 
@@ -32,7 +32,7 @@ def linear_probes(
     seed: int,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
-    """Weights [classes, K, D] and biases [classes, K] after `epochs`, one probe per (learning rate, weight decay).
+    """Return weights [classes, K, D] and biases [classes, K], one probe per (learning rate, weight decay).
 
     features [n, D] are standardised already. Weights start at zero and the rate follows half a cosine to zero, so the
     only randomness is the order of the samples, which is keyed by `seed` and equal for all candidates. `check_stop` is
@@ -66,7 +66,7 @@ def linear_probes(
     run: Callable[[], None] = epoch
     for number in range(epochs):
         check_stop()
-        if number == 1 and device.type == "cuda":  # a step is a dozen launches, and nearly all of its time
+        if number == 1 and device.type == "cuda":  # a step's time is nearly all spent on a dozen launches
             run = captured(epoch)
         order = permutation(key(seed, "probe", number), n, device)
         shuffled.copy_(order[: per_epoch * batch_size].view(per_epoch, batch_size))
@@ -78,12 +78,12 @@ def linear_probes(
 
 
 def _falling(share: float) -> float:
-    """Minus half a cosine, from -1 to 0: a step's size in rates when that share of all steps is done."""
+    """Return minus half a cosine, from -1 to 0: the step size in multiples of the rate after that share of steps."""
     return -0.5 * (1 + math.cos(math.pi * share))
 
 
 def linear_predictions(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
-    """int64 [K, n]: each probe's class for standardised features [n, D], by weights and biases as above."""
+    """Return int64 [K, n]: each probe's class for standardised features [n, D], by `linear_probes`' result."""
     classes, probes, width = weights.shape
     flat, offsets = weights.reshape(-1, width), biases.reshape(-1, 1)
     parts = [

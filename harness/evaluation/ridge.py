@@ -6,19 +6,19 @@ A change that alters the predictions needs a new variant in sweeps/metrics.py.
 import torch
 from torch import Tensor
 
-EXAMPLES_AT_ONCE = 4096  # are held in double precision
+EXAMPLES_AT_ONCE = 4096  # held in double precision
 
 
 def ridge_probes(features: Tensor, labels: Tensor, classes: int, penalties: list[float]) -> tuple[Tensor, Tensor]:
-    """Weights [classes, K, D] and biases [classes, K], one probe per penalty, in the features' precision.
+    """Return weights [classes, K, D] and biases [classes, K], one probe per penalty, in the features' precision.
 
     Each probe W, b minimises mean |W x + b - y|^2 + penalty |W|^2, where y is 1 at the label and 0 elsewhere. features
     [n, D] are standardised already, so that their squares are 1 on average and a penalty means the same for all n, D.
 
-    Solved in double precision: float32 would lose what a small penalty leaves. Where there are fewer examples than
-    features the matrix of their products is decomposed instead, with the same result (the kernel form).
+    Solved in double precision, since float32 is too coarse for small penalties. With fewer examples than features the
+    Gram matrix of the examples is decomposed instead (the kernel form), with the same result.
     """
-    device = torch.device("cpu") if features.device.type == "mps" else features.device  # which has no double precision
+    device = torch.device("cpu") if features.device.type == "mps" else features.device  # mps has no float64
     x, y = features.to(device), labels.to(device)
     targets = torch.eye(classes, dtype=torch.float64, device=device)
     shares = torch.bincount(y, minlength=classes).double() / len(y)
@@ -29,7 +29,7 @@ def ridge_probes(features: Tensor, labels: Tensor, classes: int, penalties: list
 
 
 def _by_features(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues [D] of the mean of x x', their vectors [D, D], and in these the mean of x y' [D, classes]."""
+    """Return eigenvalues [D] of the mean of x x', eigenvectors [D, D], and the mean of x y' in their basis."""
     width = x.shape[1]
     gram, cross = (torch.zeros(width, m, dtype=torch.float64, device=x.device) for m in (width, targets.shape[1]))
     for some, labels in zip(*(torch.split(part, EXAMPLES_AT_ONCE) for part in (x, y)), strict=True):
@@ -41,7 +41,7 @@ def _by_features(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor,
 
 
 def _by_examples(x: Tensor, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As above by the n eigenvectors of x'x / n, among which are all that the classes are a function of."""
+    """Return the same by the n eigenvectors of x'x / n, whose span contains the solution."""
     double = x.double()
     values, vectors = torch.linalg.eigh(double @ double.T / len(x))
     return values.clamp(min=0), double.T @ vectors, vectors.T @ targets[y] / len(x)
