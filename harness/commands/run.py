@@ -10,6 +10,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 if TYPE_CHECKING:
     from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
+    from twinbench.harness.planning import Plan
 
 AUTO = "auto"
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where trials run: local, ray or slurm.")]
@@ -49,6 +50,7 @@ Ray = Annotated[
 ]
 
 
+# More than 60 lines, since each option is named twice: in the signature and where it is passed on.
 def run(
     context: typer.Context,
     sweep: SweepName,
@@ -73,11 +75,9 @@ def run(
     data: Data = None,
 ) -> None:
     """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
-    from twinbench.harness.commands.command_text import as_given
     from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import check_ranks, make_plan
-    from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
 
     options = LaunchOptions(
         device=device,
@@ -92,20 +92,13 @@ def run(
         slurm=tuple(slurm or ()),
         ray=(*(ray or ()), *([f"address={address}"] if address else ())),
     )
-    mistakes = [
-        *_mode_mistakes(mode),
-        *_retry_mistakes(retry),
-        *_thread_mistakes(threads, processes_per_trial),
-        *_pack_mistakes(pack, processes_per_trial, trial_time_limit),
-    ]
+    mistakes = _mode_mistakes(mode) + _retry_mistakes(retry) + _thread_mistakes(threads, processes_per_trial)
+    mistakes += _pack_mistakes(pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
-    write_plan(folder, planned, as_given(context))
-    undo_cancel(folder)
-    if retry:
-        out().print(f"{retry_failed(folder, planned)} failed trials run again")
+    _prepare(folder, planned, context, retry)
     from twinbench.harness.trial.execute import Surroundings
 
     surroundings = Surroundings(
@@ -120,8 +113,18 @@ def run(
         mode=mode,
         isolate=isolate,
     )
-    outcome = launcher.run(planned, surroundings, ProgressBars(folder, planned.axes, planned.trials, out()))
-    _report(outcome, folder)
+    _report(launcher.run(planned, surroundings, ProgressBars(folder, planned.axes, planned.trials, out())), folder)
+
+
+def _prepare(folder: Path, planned: "Plan", context: typer.Context, retry: str | None) -> None:
+    """Write the plan with the command that was given, undo an earlier `cancel`, and set failed trials to run again."""
+    from twinbench.harness.commands.command_text import as_given
+    from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
+
+    write_plan(folder, planned, as_given(context))
+    undo_cancel(folder)
+    if retry:
+        out().print(f"{retry_failed(folder, planned)} failed trials run again")
 
 
 def _report(outcome: "Outcome", folder: Path) -> None:
