@@ -1,8 +1,8 @@
-"""Curves and results for the trackers that a lab already looks at: TensorBoard, MLflow, Weights & Biases.
+"""Export of curves and results to TensorBoard, MLflow and Weights & Biases.
 
-The records stay the truth: an export can be deleted and made again. Each tracker is an extra of the package, and is
-imported when it is asked for. What is written stays on this machine unless the tracker's own variables say otherwise
-(MLFLOW_TRACKING_URI, WANDB_MODE=online).
+An export can be deleted and made again from the records. Each tracker is an optional dependency, imported only when it
+is used. Data stays on this machine unless the tracker's own variables say otherwise (MLFLOW_TRACKING_URI,
+WANDB_MODE=online).
 """
 
 import json
@@ -20,13 +20,13 @@ from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 EXPORT = "export"
-# The module whose absence says that the extra of that name is not installed.
+# The module of each tracker, which is missing if the extra of that name is not installed.
 MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One recorded trial, as all trackers take it."""
+    """One recorded trial, in a form for all trackers."""
 
     name: str
     trial: Record
@@ -36,13 +36,13 @@ class Exported:
 
     @property
     def seconds(self) -> float:
-        """When the trial was done, as a Unix time, so that exporting twice gives the same."""
+        """Return the end of the trial as a Unix time, so that two exports are equal."""
         finished = self.trial["finished"]
         return 0.0 if finished is None else float(finished.replace(tzinfo=UTC).timestamp())
 
 
 def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[int, str]:
-    """Write every recorded trial to that tracker; how many, and where they are. Raises InvalidInput."""
+    """Write every recorded trial to the tracker; return their number and where they are. Raises InvalidInput."""
     if to not in MODULES:
         raise InvalidInput([Mistake("--to", "", "no such tracker", to, ", ".join(MODULES), nearest(to, MODULES))])
     if find_spec(MODULES[to]) is None:
@@ -62,7 +62,7 @@ def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[in
 
 
 def exported(run: Run) -> list[Exported]:
-    """The recorded trials of the run, failed ones with what they left."""
+    """Return the recorded trials of the run, including failed ones with what they recorded."""
     settings: dict[str, dict[str, str]] = {}
     for row in records(run.settings):
         settings.setdefault(row["trial_id"], {})[f"{row['source']}.{row['name']}"] = str(row["text"])
@@ -72,7 +72,7 @@ def exported(run: Run) -> list[Exported]:
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in records(run.curves):
         of_trial = curves.setdefault(row["trial_id"], {})
-        # A value that is not finite is None by now, and trackers take none.
+        # Trackers do not accept missing values, which stand for values that were not finite.
         if row["value"] is not None:
             of_trial.setdefault(row["name"], []).append((round(row["epoch"]), float(row["value"])))
     deviations = {str(row["hash"]): json.loads(row["deviations"] or "[]") for row in records(run.protocols)}
@@ -104,14 +104,14 @@ def _about(one: Exported) -> dict[str, str]:
 
 
 def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
-    """A folder per trial. An earlier export of the trial is replaced: else its points would stand twice."""
+    """Write one folder per trial. An earlier export is replaced, since its points would appear twice."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     for one in trials:
-        for before in (folder / one.name).glob("events.out.tfevents.*"):
-            before.unlink()
+        for earlier in (folder / one.name).glob("events.out.tfevents.*"):
+            earlier.unlink()
         writer = EventFileWriter(str(folder / one.name))
         last = max((step for points in one.curves.values() for step, _ in points), default=0)
         points = [(name, step, value) for name, curve in one.curves.items() for step, value in curve]
@@ -124,28 +124,28 @@ def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
 
 
 def _mlflow(name: str, trials: list[Exported], folder: Path) -> str:
-    """A run per trial in the experiment of the sweep's name. A trial that is there with the same result is left."""
+    """Write one run per trial in an experiment named after the sweep. A trial with the same result is skipped."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
 
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is asked for, not a server
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the default is a folder, not a server
     client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or folder.as_uri())
     experiment = client.get_experiment_by_name(name)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
     for one in trials:
         tags = {"mlflow.runName": one.name} | {f"twinbench.{key}": value for key, value in _about(one).items()}
         wanted = f"tags.`twinbench.trial_id` = '{one.trial['trial_id']}'"
-        there = client.search_runs([experiment_id], wanted)
-        if any(run.data.tags.get("twinbench.result_digest") == one.trial["result_digest"] for run in there):
+        existing = client.search_runs([experiment_id], wanted)
+        if any(run.data.tags.get("twinbench.result_digest") == one.trial["result_digest"] for run in existing):
             continue
-        for run in there:
+        for run in existing:
             client.delete_run(run.info.run_id)
         at = int(1000 * one.seconds)
         run_id = client.create_run(experiment_id, start_time=at).info.run_id
         metrics = [Metric(_word(k), v, at, step) for k, points in one.curves.items() for step, v in points]
         metrics += [Metric(_word(f"result/{k}"), v, at, 0) for k, v in one.metrics.items()]
         params = [Param(_word(k), v[:6000]) for k, v in one.settings.items()]
-        for start in range(0, len(metrics), 900):  # the client takes at most a thousand at a time
+        for start in range(0, len(metrics), 900):  # the client accepts at most 1,000 per call
             client.log_batch(run_id, metrics[start : start + 900])
         for start in range(0, len(params), 90):
             client.log_batch(run_id, params=params[start : start + 90])
@@ -155,7 +155,7 @@ def _mlflow(name: str, trials: list[Exported], folder: Path) -> str:
 
 
 def _wandb(name: str, trials: list[Exported], folder: Path) -> str:
-    """A run per trial with the trial's id, so that sending it again goes on with the same run."""
+    """Write one run per trial with the trial's id, so that a second export continues the same run."""
     import wandb
 
     mode = os.environ.get("WANDB_MODE", "offline")
@@ -174,11 +174,11 @@ def _wandb(name: str, trials: list[Exported], folder: Path) -> str:
             run.log(values, step=step)
         run.summary.update({f"result/{key}": value for key, value in one.metrics.items()})
         run.finish(exit_code=0 if one.trial["status"] == "done" else 1)
-    wandb.teardown()  # a run's file may be whole only when the service behind it has ended
+    wandb.teardown()  # a run's file may be complete only after the service has ended
     return f"wandb sync {folder}/wandb/offline-run-*" if mode == "offline" else f"project {key_of(name)}"
 
 
 def _word(name: str) -> str:
-    """A name of the letters that MLflow takes. No slash: beside a file `loss` its folder has no `loss/view_1`."""
+    """Return the name in characters that MLflow accepts. No slash: a file `loss` excludes a folder `loss`."""
     kept = (c if c.isascii() and (c.isalnum() or c in "_-. ") else f"U{ord(c):04X}" for c in name.replace("/", "."))
     return "".join(kept)[:200]

@@ -15,9 +15,9 @@ from twinbench.reports.tables.cells import Run, Section
 
 
 class Report:
-    """The run folders as they are now, records taken in. Names are those of the files, without their endings.
+    """The results of run folders, read once after ingesting new records. Keys are file names without suffix.
 
-    `tables`: the report's CSV files, exact. `paper_tables`: those of `twinbench paper`, a row per number.
+    `tables`: the report's CSV files, with exact values. `paper_tables`: those of `twinbench paper`, one row per number.
     `figures`: the panels of each figure, as plotly objects to show or change.
     """
 
@@ -26,12 +26,12 @@ class Report:
 
     @property
     def sections(self) -> list[Section]:
-        """One per protocol and dataset."""
+        """Return the sections, one per protocol and dataset."""
         return [source.section for _, source in self._found]
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """methods, cells, failures, missing, provenance, costs."""
+        """Return the tables methods, cells, failures, missing, provenance and costs."""
         found = {}
         for run, source in self._found:
             for name, table in frames.exact(run, source.section).items():
@@ -40,12 +40,12 @@ class Report:
 
     @cached_property
     def paper_tables(self) -> dict[str, pd.DataFrame]:
-        """Each table of `twinbench paper`."""
+        """Return the tables of `twinbench paper`."""
         return {table.key: frame(table) for table in paper_tables([source for _, source in self._found])}
 
     @cached_property
     def figures(self) -> dict[str, dict[str, go.Figure]]:
-        """The figures of `twinbench paper`, each as its panels by title."""
+        """Return the figures of `twinbench paper`, each as a dictionary of its panels by title."""
         return {
             key_of(f"{figure.key}{suffix_of(source, len(self._found))}"): {
                 panel.title: panel.figure for panel in figure.panels

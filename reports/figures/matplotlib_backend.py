@@ -1,21 +1,17 @@
-"""The page's plotly panels as vector graphics for paper: the same data, colours and markers, drawn by matplotlib.
+"""The page's plotly panels drawn by matplotlib as PDF and SVG, with the same data, colours and markers.
 
-Only what our panels hold is drawn: lines, bands, markers with error bars, lines across, heat maps. Equal panels give
-equal bytes: no dates, ids from a fixed salt, no number of a version; fonts are embedded (PDF) or drawn as paths (SVG).
+Supports what the panels contain: lines, bands, markers with error bars, horizontal lines, heat maps. Equal panels give
+equal bytes: no dates or versions, and ids from a fixed salt. Fonts are embedded (PDF) or drawn as paths (SVG).
 """
 
-import functools
-import html
 import io
 import math
-import textwrap
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from twinbench.reports.figures.fitted_labels import FALLBACK, Labels, plain
 from twinbench.reports.figures.panels import Panel, Style
 from twinbench.reports.figures.paper_style import PaperStyle
 
@@ -24,13 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMS = ("pdf", "svg")
-LEAST_PANEL = 1.55  # inches, at 8 points: with less, the marks at an axis run into each other
+LEAST_PANEL = 1.55  # inches, at 8 points: in narrower panels the tick labels overlap
 WIDEST_PANEL = 3.4
-LONGEST_MARK, LONGEST_NAME = 8.5, 17.0  # em; a longer label would leave no room for what it labels
-MARK_SHARE, NAME_SHARE = 0.6, 0.64  # of what names have; of a panel, since marks take the rest
-USUAL_MARK = 3.0  # em that marks written aslant may hang down before their row is made higher
-ASLANT = 40  # degrees
-FALLBACK = "DejaVu Sans"  # for letters that the style's font lacks; matplotlib ships it
+LONGEST_MARK, LONGEST_NAME = 8.5, 17.0  # em; longer labels would leave no room for the panel
+MARK_SHARE, NAME_SHARE = 0.6, 0.64  # of the room for names; of the panel, as tick labels take the rest
+USUAL_MARK = 3.0  # em; slanted tick labels that hang lower make their row higher
+SLANT = 40  # degrees
 _MARKERS = {
     "circle": "o",
     "square": "s",
@@ -46,64 +41,24 @@ _MARKERS = {
     "cross-thin": "+",
 }
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-_POINTS_OF_A_PIXEL = 0.55  # what a page's marker or line of one pixel is on paper
+_POINTS_OF_A_PIXEL = 0.55  # size on paper of a marker or line of one pixel
 _GREY = "#d9d9d9"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure's files by their form, and the whole names of what was shortened in it, by what stands there."""
+    """A figure's files by format, and the full names of shortened labels, by the shortened name."""
 
     files: dict[str, bytes]
     shortened: dict[str, str]
 
 
 def draw(panels: Sequence[Panel], style: PaperStyle, legend: Sequence[tuple[str, Style]] = ()) -> Drawing:
-    """The panels side by side, in rows that fit the style's width, as PDF and SVG."""
+    """Return the panels as PDF and SVG, side by side in rows that fit the style's width."""
     labels = Labels(style.font)
     with _settings(style):
         figure = _figure(panels, style, legend, labels)
         return Drawing({form: _bytes(figure, form) for form in FORMS}, labels.whole)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Cuts names that are longer than their room, so that two that differ still do; `whole` is what they were."""
-
-    font: str
-    whole: dict[str, str] = field(default_factory=dict)
-
-    def fitted(self, text: str, room: float, size: float) -> str:
-        """`text` in the room, in points at a font size in points."""
-        text = plain(text)
-        if self.width(text, size) <= room:
-            return text
-        fitting = bisect_right(range(len(text)), room, key=lambda end: self.width(f"{text[:end]}…", size))
-        short = head = f"{text[: max(1, fitting - 1)]}…"
-        number = 1
-        while self.whole.setdefault(short, text) != text:
-            number += 1
-            short = f"{head}{number}"
-        return short
-
-    def wrapped(self, text: str, room: float, size: float, lines: int) -> str:
-        """`text` in about so many lines of the room."""
-        text = self.fitted(text, (lines - 0.4) * room, size)  # a line ends before its end
-        letters = room * len(text) / max(self.width(text, size), 1.0)
-        return "\n".join(textwrap.wrap(text, max(4, int(letters))))
-
-    def width(self, text: str, size: float) -> float:
-        """In points, as it is drawn."""
-        return _width(text, self.font, size)
-
-
-@functools.lru_cache(maxsize=10_000)  # the same names stand in every panel
-def _width(text: str, font: str, size: float) -> float:
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    drawn = FontProperties(family=[font, FALLBACK], size=size)
-    return float(text_to_path.get_text_width_height_descent(text, drawn, ismath=False)[0])
 
 
 @contextmanager
@@ -126,14 +81,14 @@ def _settings(style: PaperStyle) -> Iterator[None]:
         "axes.unicode_minus": True,
         "axes.formatter.use_locale": False,
         "text.usetex": False,
-        "text.parse_math": False,  # a name with two dollar signs is a name
-        "pdf.fonttype": 42,  # TrueType: some venues take no Type 3
+        "text.parse_math": False,  # dollar signs in names are not math
+        "pdf.fonttype": 42,  # TrueType: some venues reject Type 3
         "pdf.compression": 6,
-        "svg.fonttype": "path",  # looks alike where the font is not installed
+        "svg.fonttype": "path",  # looks the same without the font
         "svg.hashsalt": "twinbench",
         "path.simplify": False,
     }
-    # A reader's own matplotlibrc changes nothing.
+    # The user's own matplotlibrc must not change the output.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
@@ -147,9 +102,9 @@ def _figure(
 
     across = max(1, min(len(panels), math.floor(style.width / (LEAST_PANEL * style.size / 8))))
     down = math.ceil(len(panels) / across)
-    # A single panel over a whole page would be out of proportion, unless it was asked for.
+    # A single panel must not fill the whole width, unless the style sets a height.
     width = style.width if style.height else min(style.width, WIDEST_PANEL * across)
-    room = NAME_SHARE * 72 * width / across  # points that a text may take over a panel
+    room = NAME_SHARE * 72 * width / across  # points available to a text above a panel
     row = style.height or min(max(1.6 * style.size / 8, 0.78 * width / across), 2.4)
     if style.height is None:
         row += max(_more_height(panel, labels, style.size, room) for panel in panels) / 72
@@ -158,7 +113,7 @@ def _figure(
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(down, across, number + 1)
         _panel(axes, panel, labels, style.size, room)
-        axes.set_title(_over(panel, labels, style.size, room))
+        axes.set_title(_title_above(panel, labels, style.size, room))
         y_title = _y_title(panel) if number % across == 0 or not shared else ""
         axes.set_ylabel(labels.wrapped(y_title, NAME_SHARE * 72 * row, style.size, 3))
     if legend:
@@ -167,29 +122,29 @@ def _figure(
     return figure
 
 
-def _over(panel: Panel, labels: Labels, size: float, room: float) -> str:
-    """What stands over the panel: nothing that stands under it already."""
+def _title_above(panel: Panel, labels: Labels, size: float, room: float) -> str:
+    """Return the title above the panel; empty if it equals the title of the x axis."""
     title = panel.title if panel.title != _title(panel.figure.layout.xaxis) else ""
     return labels.wrapped(title, room, size, 3)
 
 
-def _under(panel: Panel, labels: Labels, size: float, room: float) -> str:
+def _title_below(panel: Panel, labels: Labels, size: float, room: float) -> str:
     return labels.wrapped(_title(panel.figure.layout.xaxis), room, size, 2)
 
 
 def _more_height(panel: Panel, labels: Labels, size: float, room: float) -> float:
-    """Points by which a row must be higher than usual: for titles of several lines, and long marks written aslant."""
+    """Return the extra height of a row, in points, for titles of several lines and long slanted tick labels."""
     marks = _x_marks(panel)
     longest = max((labels.width(plain(mark), size - 1) for mark in marks), default=0.0)
-    down = min(longest, LONGEST_MARK * size) * math.sin(math.radians(ASLANT)) if _are_aslant(marks) else 0.0
-    lines = (_over(panel, labels, size, room) + _under(panel, labels, size, room)).count("\n")
+    down = min(longest, LONGEST_MARK * size) * math.sin(math.radians(SLANT)) if _are_slanted(marks) else 0.0
+    lines = (_title_above(panel, labels, size, room) + _title_below(panel, labels, size, room)).count("\n")
     return 1.2 * size * lines + max(0.0, down - USUAL_MARK * size)
 
 
 def _bytes(figure: "Figure", form: str) -> bytes:
-    nothing = {"pdf": ("CreationDate", "ModDate", "Producer", "Creator"), "svg": ("Date", "Creator")}[form]
+    varying = {"pdf": ("CreationDate", "ModDate", "Producer", "Creator"), "svg": ("Date", "Creator")}[form]
     file = io.BytesIO()
-    figure.savefig(file, format=form, metadata=dict.fromkeys(nothing))
+    figure.savefig(file, format=form, metadata=dict.fromkeys(varying))
     return file.getvalue()
 
 
@@ -197,9 +152,9 @@ def _bytes(figure: "Figure", form: str) -> bytes:
 
 
 def _panel(axes: "Axes", panel: Panel, labels: Labels, size: float, room: float) -> None:
-    """`room`: points that a text may take over or under it."""
+    """Draw a panel. `room`: points available to a text above or below it."""
     layout = panel.figure.layout
-    axes.set_xlabel(_under(panel, labels, size, room))
+    axes.set_xlabel(_title_below(panel, labels, size, room))
     categories = list(layout.xaxis.categoryarray or ())
     for trace in panel.figure.data:
         if trace.type == "heatmap":
@@ -209,7 +164,7 @@ def _panel(axes: "Axes", panel: Panel, labels: Labels, size: float, room: float)
     for shape in layout.shapes:
         axes.axhline(shape.y0, color=shape.line.color, linestyle=_DASHES[shape.line.dash or "solid"], linewidth=0.7)
     for note in layout.annotations:
-        # Those of lines across stand at the panel's left end, above their line.
+        # Names of horizontal lines are at the left end, above the line.
         axes.annotate(
             labels.fitted(note.text, 0.8 * room, size), (0.02, note.y), xycoords=("axes fraction", "data"),
             xytext=(0, 1), textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
@@ -244,7 +199,7 @@ def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
 
 
 def _band(axes: "Axes", xs: Sequence[float], ys: Sequence[float], colour: str) -> None:
-    """An area within its outline. `colour` is plotly's: "rgba(0,114,178,0.16)"."""
+    """Fill an outline. `colour` is plotly's: "rgba(0,114,178,0.16)"."""
     red, green, blue, opacity = map(float, colour.removeprefix("rgba(").removesuffix(")").split(","))
     axes.fill(xs, ys, color=(red / 255, green / 255, blue / 255), alpha=opacity, linewidth=0)
 
@@ -256,7 +211,7 @@ def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: st
         linestyle="none",
         marker=_MARKERS.get(name, "o"),
         markersize=_POINTS_OF_A_PIXEL * size,
-        markerfacecolor="none" if name != symbol else colour,  # two marks at one place are both seen
+        markerfacecolor="none" if name != symbol else colour,  # so that overlapping markers stay visible
         markeredgecolor=colour,
         markeredgewidth=0.8 if name != symbol or name in ("x", "cross") else 0.0,
         alpha=opacity,
@@ -284,7 +239,7 @@ def _heat_map(axes: "Axes", trace: Any, labels: Labels, size: float, room: float
 
 
 def _ink(ground: Sequence[float]) -> str:
-    """White or black, whichever is read on that colour (red, green, blue, opacity); nothing measured is paper."""
+    """Return white or black, whichever is readable on the colour (red, green, blue, opacity); opacity 0 is paper."""
     red, green, blue, opacity = ground
     return "white" if opacity and 0.299 * red + 0.587 * green + 0.114 * blue < 0.46 else "black"
 
@@ -312,26 +267,26 @@ def _scale(axes: "Axes", layout: Any, labels: Labels, size: float) -> None:
 
 def _mark_x(axes: "Axes", ticks: Sequence[float], texts: Sequence[str], labels: Labels, size: float) -> None:
     axes.set_xticks(list(ticks), [labels.fitted(text, LONGEST_MARK * size, size - 1) for text in texts], minor=False)
-    if _are_aslant(texts):
+    if _are_slanted(texts):
         for label in axes.get_xticklabels():
-            label.set(rotation=ASLANT, ha="right", rotation_mode="anchor")
+            label.set(rotation=SLANT, ha="right", rotation_mode="anchor")
 
 
 def _x_marks(panel: Panel) -> Sequence[str]:
-    """The texts at the panel's x axis, where they are not numbers that matplotlib writes."""
+    """Return the tick labels of the x axis that are given as texts."""
     axis, traces = panel.figure.layout.xaxis, panel.figure.data
     if traces and traces[0].type == "heatmap":
         return list(traces[0].x)
     return list(axis.categoryarray or axis.ticktext or ())
 
 
-def _are_aslant(texts: Sequence[str]) -> bool:
-    """Written across, values such as 0.00051 run into each other."""
+def _are_slanted(texts: Sequence[str]) -> bool:
+    """Return whether tick labels must be slanted, as long ones such as 0.00051 would overlap."""
     return sum(map(len, texts)) > 16
 
 
 def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Labels, size: float, width: float) -> int:
-    """Over all panels, `width` points wide; how many rows it takes."""
+    """Draw the legend above all panels, `width` points wide; return its number of rows."""
     from matplotlib.lines import Line2D
 
     lines = [
@@ -340,10 +295,10 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Label
     ]
     for line in lines:
         line.set_markersize(4)
-    places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be left out
+    places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be omitted
     texts = [labels.fitted(label, min(LONGEST_NAME * size, 0.75 * width), size) for label, _ in legend]
     longest = max(labels.width(text, size) for text in texts)
-    columns = max(1, min(len(legend), int(width / (longest + 4.5 * size))))  # a line and its gaps take so much
+    columns = max(1, min(len(legend), int(width / (longest + 4.5 * size))))  # a line and its gaps are 4.5 em wide
     drawn = figure.legend(lines, places, loc="outside upper center", ncols=columns, frameon=False, handlelength=1.6)
     for place, text in zip(drawn.get_texts(), texts, strict=True):
         place.set_text(text)
@@ -351,30 +306,6 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Label
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def plain(text: str) -> str:
-    """A label of a plotly figure as matplotlib is to write it: unescaped, on one line, marks of direction spelled out.
-
-    What neither the style's font nor the one behind it has is spelled by its code point, never drawn as an empty box.
-    """
-    return "".join(_spelled(character) for character in html.unescape(text))
-
-
-def _spelled(character: str) -> str:
-    if character in "\n\t":
-        return " "
-    if unicodedata.category(character)[0] == "C" or unicodedata.bidirectional(character) in ("R", "AL"):
-        return f"[U+{ord(character):04X}]"
-    return character if ord(character) in _drawn() else f"[U+{ord(character):04X}]"
-
-
-@functools.cache
-def _drawn() -> frozenset[int]:
-    """The code points of the font that stands behind every other."""
-    from matplotlib import font_manager, ft2font
-
-    return frozenset(ft2font.FT2Font(font_manager.findfont(FALLBACK)).get_charmap())
 
 
 def _bare(symbol: str) -> str:

@@ -1,4 +1,4 @@
-"""How wide a paper's columns are and what its figures are set in: `--style`."""
+"""The styles of `twinbench paper --style`: widths of columns, fonts and sizes of figures."""
 
 import re
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
 @dataclass(frozen=True)
 class PaperStyle:
-    """Lengths in inches, font sizes in points. `height` is that of one row of panels; None follows the width.
+    """Lengths in inches, font sizes in points. `height`: of one row of panels; None makes it follow the width.
 
-    `text_width` is that of the page, wider than `width` where the page has two columns.
+    `text_width`: of the page, larger than `width` if the page has two columns.
     """
 
     width: float
     text_width: float
-    font: str = "STIXGeneral"  # a Times that matplotlib ships, so that every machine has it
+    font: str = "STIXGeneral"  # a Times-like font that comes with matplotlib, so that every machine has it
     size: float = 8.0
     height: float | None = None
-    body_size: int = 10  # of the paper's text, in which its tables are set
+    body_size: int = 10  # font size of the paper's text and tables
 
 
 STYLES = {
@@ -34,7 +34,7 @@ _ALLOWED = f"{', '.join(STYLES)}, or WIDTHxHEIGHT[:FONT[:SIZE]] in inches and po
 
 
 def read_style(text: str) -> PaperStyle:
-    """The style of that name, or of those measures. Raises InvalidInput."""
+    """Return the style of that name or of those measures. Raises InvalidInput."""
     if text in STYLES:
         return STYLES[text]
     if not (own := _OWN.fullmatch(text)):

@@ -1,6 +1,6 @@
 """A paper's table as LaTeX: booktabs for the rules, siunitx for the columns, colortbl for heat maps.
 
-Above each row stand comments with the queries that give its numbers again. All names are escaped.
+Comments above each row give the queries that reproduce its numbers. All names are escaped.
 """
 
 import math
@@ -18,16 +18,18 @@ from twinbench.reports.tables.frames import NOTHING
 
 PACKAGES = r"\usepackage{booktabs,siunitx,colortbl,xcolor}"
 ROWS_ON_A_PAGE = 36
-HEAD = 16  # digits; where a table must be broken, longer heads of numbers are too
-# Of each size: the command, a digit's width as a share of the body's size, and the space at a column's sides in points.
+HEAD = 16  # digits; if a table must be split, longer heads of number columns are broken into lines
+# For each size: the command, the width of a digit relative to the body size, and the space beside a column in points.
 _SIZES = (("", 0.5, 6.0), (r"\small", 0.455, 4.0), (r"\footnotesize", 0.41, 3.0))
-_LIGHT, _DARK = (234, 243, 250), (111, 168, 214)  # those of the figures; black print stays readable on all between
+_LIGHT, _DARK = (234, 243, 250), (111, 168, 214)  # black text is readable on every colour between them
 _GROUPS = {"†": r"$\dagger$", "*": "$*$"}
 
 
 def latex(table: PaperTable, style: PaperStyle) -> str:
-    """The whole float, or as many as its rows need. What is wider than a column is set smaller, then over the page,
-    then names are broken into lines and the numbers parted into blocks of columns below each other.
+    """Return the table as one float, or as several if it has many rows.
+
+    A table wider than a column is set smaller, then across the page; then names are broken into lines, and the number
+    columns are split into blocks below each other.
     """
     pages = [table.rows[at : at + ROWS_ON_A_PAGE] for at in range(0, len(table.rows), ROWS_ON_A_PAGE)]
     return _head(table) + "\n".join(
@@ -36,10 +38,10 @@ def latex(table: PaperTable, style: PaperStyle) -> str:
 
 
 def query_of(number: Number) -> str:
-    """SQL that gives the number as it is printed: mean and half width in percent with one decimal, and n.
+    """Return SQL that gives the number as printed: mean and half width in percent with one decimal, and n.
 
-    Over seeds of one variant. `favg` sums without loss, so that no last bit turns a rounding; without `e0` DuckDB takes
-    the quantile for a DECIMAL, which overflows.
+    For seeds of one variant. `favg` sums without rounding errors, which could change a printed digit. Without `e0`
+    DuckDB would read the quantile as a DECIMAL, which overflows.
     """
     if number.cell is None or number.interval is None:
         return ""
@@ -57,7 +59,7 @@ def query_of(number: Number) -> str:
 
 def _head(table: PaperTable) -> str:
     lines = [f"% Made by twinbench from records. Needs {PACKAGES}"]
-    lines += ["% Above each row: the queries that give its numbers again, where the shell knows the run folders:"]
+    lines += ["% Above each row: the queries that reproduce its numbers, with the run folders as shell variables:"]
     lines += [f"%   {source.variable}=...  # {escape(source.words)}" for source in table.sources]
     return "\n".join([*lines, ""])
 
@@ -82,21 +84,21 @@ def _float(table: PaperTable, rows: Sequence[Row], style: PaperStyle, page: int,
     return "\n".join([*lines, rf"\end{{{layout.environment}}}", ""])
 
 
-# --- how wide it is -------------------------------------------------------------------------------------------------
+# --- layout ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a table is set, lengths in points. A width is None where a column is as wide as what stands in it."""
+    """The layout of a table, lengths in points. A width of None means that a column is as wide as its content."""
 
     environment: str
     size: str
     digit: float
     gap: float  # at each side of a column
-    blocks: tuple[range, ...]  # of columns of numbers, below each other
-    around: tuple[float | None, ...]  # widths of the columns of texts, before the numbers and behind
+    blocks: tuple[range, ...]  # of number columns, one below the other
+    texts: tuple[float | None, ...]  # widths of the text columns, before and after the numbers
     spanning: float | None = None
-    head: float = math.inf  # the most that a head takes
+    head: float = math.inf  # the largest width of a head
 
 
 def _layout(table: PaperTable, style: PaperStyle) -> _Layout:
@@ -112,7 +114,7 @@ def _layout(table: PaperTable, style: PaperStyle) -> _Layout:
 
 
 def _broken(table: PaperTable, layout: _Layout, inside: float) -> _Layout:
-    """In lines and blocks that stay inside. The texts leave the numbers half of it, where those need as much."""
+    """Return a layout with broken lines and blocks of width `inside`, of which texts leave at least half to numbers."""
     digit, gap = layout.digit, layout.gap
     numbers = [digit * _number_length(table, at, HEAD) + 2 * gap for at in range(len(table.columns))]
     wanted = [digit * wide for wide in _text_lengths(table)]
@@ -129,14 +131,14 @@ def _broken(table: PaperTable, layout: _Layout, inside: float) -> _Layout:
     return replace(
         layout,
         blocks=tuple(blocks),
-        around=tuple(None if share == wide else share for share, wide in zip(shares, wanted, strict=True)),
+        texts=tuple(None if share == wide else share for share, wide in zip(shares, wanted, strict=True)),
         spanning=left - 2 * gap if digit * length(table.spanning) > left - 2 * gap else None,
         head=HEAD * digit,
     )
 
 
 def _shared(wanted: Sequence[float], room: float) -> list[float]:
-    """What each gets of the room: what it wants, or else as much as every other that wants more."""
+    """Return the max-min fair split of `room`: all of `wanted`, or an equal share of what is left."""
     got: dict[int, float] = {}
     for place in sorted(range(len(wanted)), key=wanted.__getitem__):
         got[place] = min(wanted[place], (room - sum(got.values())) / (len(wanted) - len(got)))
@@ -144,25 +146,25 @@ def _shared(wanted: Sequence[float], room: float) -> list[float]:
 
 
 def _text_lengths(table: PaperTable) -> list[float]:
-    """In digits, of the columns before the numbers and of those behind."""
-    around = [(*table.stub, *table.tail), *((*row.labels, *row.tail) for row in table.rows)]
-    return [max(map(length, column)) for column in zip(*around, strict=True)]
+    """Return the widths, in digits, of the text columns before and after the numbers."""
+    rows = [(*table.stub, *table.tail), *((*row.labels, *row.tail) for row in table.rows)]
+    return [max(map(length, column)) for column in zip(*rows, strict=True)]
 
 
 def _number_length(table: PaperTable, at: int, longest_head: float = math.inf) -> float:
-    """In digits. A head of more than `longest_head` is broken into lines."""
+    """Return the width of a number column in digits. A head longer than `longest_head` is broken into lines."""
     numbers = [row.numbers[at] for row in table.rows]
     printed = max((len(" ± ".join(filter(None, texts(n).values()))) for n in numbers), default=1)
     groups = 0.8 * max((len(number.group) for number in numbers), default=0)
     return max(printed + groups, min(length(table.columns[at]), longest_head))
 
 
-# --- what stands in it ----------------------------------------------------------------------------------------------
+# --- content --------------------------------------------------------------------------------------------------------
 
 
 def _tabular(table: PaperTable, rows: Sequence[Row], block: range, layout: _Layout, first_page: bool) -> Iterator[str]:
     stub, across = len(table.stub), len(block)
-    formats = [_lines(width) if width else "l" for width in layout.around]
+    formats = [_lines(width) if width else "l" for width in layout.texts]
     numbers = "".join(_number_column(table, at) for at in block)
     yield rf"\begin{{tabular}}{{{''.join([*formats[:stub], numbers, *formats[stub:]])}}}"
     yield r"\toprule"
@@ -184,9 +186,9 @@ def _tabular(table: PaperTable, rows: Sequence[Row], block: range, layout: _Layo
 
 
 def _row(words: Sequence[str], cells: Sequence[str], stub: int, layout: _Layout) -> list[str]:
-    """The texts before and behind the cells; those of narrow columns can be broken."""
-    told = [_texts(text, _longest(width, layout)) for text, width in zip(words, layout.around, strict=True)]
-    return [*told[:stub], *cells, *told[stub:]]
+    """Return texts, cells and texts of a row; texts in narrow columns can be broken."""
+    broken = [_texts(text, _longest(width, layout)) for text, width in zip(words, layout.texts, strict=True)]
+    return [*broken[:stub], *cells, *broken[stub:]]
 
 
 def _head_of(text: str, layout: _Layout) -> str:
@@ -195,18 +197,18 @@ def _head_of(text: str, layout: _Layout) -> str:
 
 
 def _over(columns: int, text: str, width: float | None, layout: _Layout) -> str:
-    """A head over one column or several."""
+    """Return a head over one or more columns."""
     form = _lines(width, r"\centering") if width else "c"
     return rf"\multicolumn{{{columns}}}{{{form}}}{{{_texts(text, _longest(width, layout))}}}"
 
 
 def _lines(width: float, how: str = r"\raggedright") -> str:
-    """A column whose texts are broken into lines. Which LaTeX would stretch, and hyphenate names."""
+    """Return a column format that breaks texts into lines without stretching lines or hyphenating names."""
     return rf">{{{how}\hyphenpenalty10000\arraybackslash}}p{{{width:.1f}pt}}"
 
 
 def _longest(width: float | None, layout: _Layout) -> float:
-    """The longest word that needs no place to break in a column of that width, in digits."""
+    """Return the longest word, in digits, that fits a column of that width unbroken."""
     return LONGEST if width is None else width / layout.digit
 
 
@@ -218,31 +220,31 @@ def _comments(table: PaperTable, row: Row, block: range) -> Iterator[str]:
 
 
 def _number_column(table: PaperTable, at: int) -> str:
-    """A column aligned at the decimal point, with room behind for half widths and letters; a heat map's is centred."""
+    """Return a column format aligned at the decimal point, with room for half widths; centred in heat maps."""
     if _is_heat_map(table):
         return "c"
     numbers = [row.numbers[at] for row in table.rows]
     whole = max((len(texts(number)["mean"].partition(".")[0]) for number in numbers), default=1) or 1
     half_width = max((texts(number)["half_width"] for number in numbers), key=len, default="")
     group = max((number.group for number in numbers), key=len, default="")
-    behind = _behind(half_width, group)
-    return rf"S[table-format={whole}.1{f',table-space-text-post={behind}' if behind else ''}]"
+    after = _after_mean(half_width, group)
+    return rf"S[table-format={whole}.1{f',table-space-text-post={after}' if after else ''}]"
 
 
 def _number(table: PaperTable, number: Number) -> str:
     printed, is_heat_map = texts(number), _is_heat_map(table)
     if not printed["mean"]:
         return _texts(NOTHING) if is_heat_map else f"{{{_texts(NOTHING)}}}"
-    # Braces keep siunitx from reading the half width as its uncertainty, whose sign it sets without space.
-    behind = _behind(printed["half_width"], number.group)
+    # Without braces siunitx would read the half width as an uncertainty, and set its sign without space.
+    after = _after_mean(printed["half_width"], number.group)
     if is_heat_map:
-        return rf"\cellcolor[RGB]{{{_colour(number.shade or 0.0)}}}{printed['mean']}{behind}"
-    text = f"{printed['mean']} {behind}".rstrip()
+        return rf"\cellcolor[RGB]{{{_colour(number.shade or 0.0)}}}{printed['mean']}{after}"
+    text = f"{printed['mean']} {after}".rstrip()
     return rf"\bfseries {text}" if number.leads else text
 
 
-def _behind(half_width: str, group: str) -> str:
-    """What stands behind a mean."""
+def _after_mean(half_width: str, group: str) -> str:
+    """Return what follows a mean: half width and group."""
     spread = rf"\,$\pm$\,{half_width}" if half_width else ""
     marks = rf"\textsuperscript{{{_GROUPS.get(group, escape(group))}}}" if group else ""
     return f"{{{spread}{marks}}}" if spread or marks else ""
@@ -258,7 +260,7 @@ def _is_heat_map(table: PaperTable) -> bool:
 
 
 def _texts(text: str, longest: float = LONGEST) -> str:
-    """`text` escaped, longer words breakable; the marks of groups, which LaTeX has in mathematics, as such."""
+    """Return the text escaped, with long words breakable, and the marks of groups in math mode."""
     return "".join(_GROUPS.get(part, breakable(part, longest)) for part in _parted(text))
 
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from twinbench.reports.figures.matplotlib_backend import draw, plain
+from twinbench.reports.figures.fitted_labels import plain
+from twinbench.reports.figures.matplotlib_backend import draw
 from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import breakable, escape
 from twinbench.reports.page.write import csv_text

@@ -1,1 +1,1 @@
-"""Statistics over seeds and examples; nothing here knows what a run is."""
+"""Statistics over seeds and test examples, independent of runs and records."""

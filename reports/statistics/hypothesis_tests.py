@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # and not scipy.stats, whose import is a tenth of a whole check
+from scipy import special  # not scipy.stats, whose import takes a tenth of the time of `twinbench check`
 
 from twinbench.reports.statistics.intervals import (
     CONFIDENCE,
@@ -18,7 +18,7 @@ from twinbench.reports.statistics.intervals import (
     welch_difference,
 )
 
-ENUMERATED = 16  # up to so many pairs, all 2^n patterns of signs are gone through
+ENUMERATED = 16  # up to this many pairs, all 2^n patterns of signs are enumerated
 RESAMPLES = 99_999
 Alternative = Literal["two-sided", "greater"]
 Array = npt.NDArray[np.float64]
@@ -26,12 +26,12 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Test:
-    """A test of no difference. `floor` is the least p that it can give with these pairs.
+    """A test of no difference. `floor` is the smallest p-value possible with these pairs.
 
-    `p` is None where the test has nothing to say: its floor is above the level, or t is not defined; `note` says which.
+    `p` is None if the floor is above the level or t is not defined; `note` says which.
     """
 
-    __test__: ClassVar = False  # not one of pytest's, whatever its name
+    __test__: ClassVar = False  # keeps pytest from collecting it
 
     name: str
     p: float | None
@@ -47,7 +47,7 @@ def sign_flip_test(
     rng: np.random.Generator | None = None,
     resamples: int = RESAMPLES,
 ) -> Test:
-    """Fisher's randomisation test of paired differences: how often random signs give a mean as far from 0.
+    """Return Fisher's randomisation test of paired differences: how often random signs give a mean as far from 0.
 
     Exact up to 16 pairs; above, p = (b + 1) / (m + 1) over m patterns drawn from `rng` (Phipson and Smyth 2010).
     Assumes that under the null the differences are symmetric about 0; the floor is 2 / 2^n, or 1 / 2^n one-sided.
@@ -59,7 +59,7 @@ def sign_flip_test(
         for value in values:
             sums = np.concatenate([sums - value, sums + value])
     elif rng is None:
-        raise ValueError(f"{n} pairs have too many patterns of signs to go through: the test needs a generator")
+        raise ValueError(f"{n} pairs have too many patterns of signs to enumerate: the test needs a generator")
     elif 1 / (resamples + 1) > alpha:
         raise ValueError(f"{resamples} resamples cannot reach {alpha:g}")
     else:
@@ -73,18 +73,18 @@ def sign_flip_test(
 
 
 def wilcoxon_test(differences: Sequence[float], alpha: float, alternative: Alternative = "two-sided") -> Test:
-    """Wilcoxon's signed-rank test, exact at every n: zeros are left out, ties share their mean rank.
+    """Return Wilcoxon's signed-rank test, exact at every n: zeros are left out, ties share their mean rank.
 
-    The distribution of the sum of positive ranks is built up rank by rank, so that it is exact with ties too, where
-    scipy's `method="exact"` is not. Floor: 2 / 2^n of the differences that are not zero, or 1 / 2^n one-sided.
+    The distribution of the sum of positive ranks is built rank by rank, so it is also exact with ties, unlike scipy's
+    `method="exact"`. Floor: 2 / 2^n of the differences that are not zero, or 1 / 2^n one-sided.
     """
     values, tolerance = sorted_differences(differences)
     nonzero = values[values != 0]
     nonzero = nonzero[np.argsort(np.abs(nonzero), kind="stable")]
-    steps = np.cumsum(np.diff(np.abs(nonzero), prepend=0.0) > tolerance)  # equal where the differences tie
+    steps = np.cumsum(np.diff(np.abs(nonzero), prepend=0.0) > tolerance)  # equal for tied differences
     _, place, ties = np.unique(steps, return_inverse=True, return_counts=True)
-    ranks = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank of those that tie, so that it is whole
-    chances = np.ones(1)  # chances[s]: that the ranks so far whose difference is positive sum to s
+    ranks = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank of the ties, an integer
+    chances = np.ones(1)  # chances[s]: probability that the positive ranks so far sum to s
     for rank in ranks:
         chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
     observed = int(ranks[nonzero > 0].sum())
@@ -95,23 +95,23 @@ def wilcoxon_test(differences: Sequence[float], alpha: float, alternative: Alter
 
 
 def paired_t_test(differences: Sequence[float], alternative: Alternative = "two-sided") -> Test:
-    """Student's t test of paired differences. It has no floor, at the price of assuming normal differences."""
+    """Return Student's t test of paired differences. It has no floor, but assumes normal differences."""
     return _t_test("paired t", mean_difference(finite_values(differences), CONFIDENCE), alternative)
 
 
 def welch_test(a: Sequence[float], b: Sequence[float], alternative: Alternative = "two-sided") -> Test:
-    """Welch's t test of two independent groups.
+    """Return Welch's t test of two independent groups.
 
-    Below its level at three seeds of equal spread (.035 for .05), a little above it when one group spreads ten times
-    as far (.058): simulated in tests/reports/statistics/test_simulated_statistics.py.
+    Its error rate is below the level at three seeds of equal spread (.035 for .05), and slightly above it when one
+    group spreads ten times as far (.058), as simulated in tests/reports/statistics/test_simulated_statistics.py.
     """
     return _t_test("Welch t", welch_difference(a, b), alternative)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: all of one family at once (Holm 1979).
+    """Return Holm's adjusted p-values of one family, in the order given (Holm 1979).
 
-    A test of the family that gave no p-value still counts as a member: pass 1.0 for it.
+    A test without a p-value is still a member of the family: pass 1.0 for it.
     """
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"p-values lie between 0 and 1: {list(p_values)}")
@@ -123,14 +123,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def sorted_differences(differences: Sequence[float]) -> tuple[Array, float]:
-    """The differences in order, those of rounding set to 0, and within what tolerance two of them or two sums tie."""
+    """Return the sorted differences, with rounding errors set to 0, and the tolerance within which values tie."""
     values = np.sort(np.array(finite_values(differences)))
     tolerance = NEGLIGIBLE * float(np.abs(values).sum())
     return np.where(np.abs(values) <= tolerance, 0.0, values), tolerance
 
 
 def _floor(values: Array, alternative: Alternative) -> float:
-    """What all differences of one sign would give: a zero has no sign to flip, so that it does not count."""
+    """Return the p-value if all differences had one sign. Zeros do not count, as they have no sign to flip."""
     return min(1.0, (2 if alternative == "two-sided" else 1) / 2.0 ** np.count_nonzero(values))
 
 
@@ -140,13 +140,13 @@ def _reaching(name: str, p: float, floor: float, values: Array, alpha: float, al
     if floor <= alpha:
         return Test(name, p, floor, n, note)
     needed = math.ceil(math.log2((2 if alternative == "two-sided" else 1) / alpha))
-    cannot = f"cannot reach {alpha:g}: the least p here is {floor:.3g}; {needed} pairs that differ are needed"
+    cannot = f"cannot reach {alpha:g}: the smallest possible p is {floor:.3g}; {needed} pairs that differ are needed"
     return Test(name, None, floor, n, "; ".join(filter(None, [note, cannot])))
 
 
 def _t_test(name: str, difference: Difference, alternative: Alternative) -> Test:
     if difference.standard_error is None or difference.degrees_of_freedom is None:
-        return Test(name, None, 1.0, difference.n, "one seed shows no spread: t is not defined")
+        return Test(name, None, 1.0, difference.n, "one seed has no spread: t is not defined")
     if not difference.has_spread:
         return Test(name, None, 0.0, difference.n, "the values do not vary between seeds: t is not defined")
     t = difference.mean / difference.standard_error

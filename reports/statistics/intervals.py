@@ -1,7 +1,7 @@
-"""Statistics over seeds: intervals, differences, tests that know their floor, P(A > B), equivalence.
+"""Intervals over seeds: of one mean, and of the difference of two.
 
-A difference is always A - B, in the unit of the values, and higher values count as better. No order of the seeds
-changes a bit of any result. All of it covers the variation between seeds; examples.py has that of the test sample.
+A difference is always A - B, in the unit of the values. The order of the seeds does not change a bit of any result.
+Intervals cover the variation between seeds; per_example.py covers the sampling of the test examples.
 """
 
 import math
@@ -9,18 +9,18 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import special  # and not scipy.stats, whose import is a tenth of a whole check
+from scipy import special  # not scipy.stats, whose import takes a tenth of the time of `twinbench check`
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
-NEGLIGIBLE = 1e-9  # of the values: what is smaller is rounding, neither spread nor a difference
+NEGLIGIBLE = 1e-9  # relative to the values: anything smaller is rounding error
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and half the width of its t interval, which is None for a single seed.
+    """A mean over seeds and half the width of its t interval (None for a single seed), in the unit of the values.
 
-    Unit: that of the values. Covers the variation between seeds only, not that of the test sample.
+    Covers the variation between seeds only, not the sampling of the test examples.
     """
 
     mean: float
@@ -30,15 +30,15 @@ class Interval:
 
 
 def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Student's t interval of the mean: mean ± t(n - 1) s / sqrt(n). The order of the values changes nothing.
+    """Return Student's t interval of the mean: mean ± t(n - 1) s / sqrt(n). The order of the values does not matter.
 
-    Source: any text on statistics; s is the standard deviation with n - 1 in the denominator.
+    s is the standard deviation with n - 1 in the denominator.
     """
     n = len(values)
     if n == 0:
         raise ValueError("a mean of no values was asked for")
     # scipy.special's functions are those behind scipy.stats' distributions, at a hundredth of the cost of a call.
-    # The standard library's mean and deviation are exact to the last bit, so that no order of the seeds can move it.
+    # The standard library's mean and deviation are exact to the last bit, whatever the order of the seeds.
     mean = float(statistics.mean(values))
     if n == 1:
         return Interval(mean, None, 1, confidence)
@@ -51,7 +51,7 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of A - B over seeds with its t interval. What cannot be said is None: at one seed, all but the mean.
+    """The mean of A - B over seeds with its t interval. Undefined values are None: at one seed, all but the mean.
 
     `n` counts pairs, or the seeds of the smaller group. `sd` is that of the differences, or the pooled one of two
     groups. `correlation` is that between the methods' values at equal seeds; None where unpaired, constant, or below
@@ -71,16 +71,16 @@ class Difference:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the differences vary at all: without spread there is an interval of no width, and no t test."""
+        """Return whether the differences vary: without spread the interval has width 0 and t is not defined."""
         return self.standard_error is not None and self.standard_error > NEGLIGIBLE * abs(self.mean)
 
     @property
     def effect_size(self) -> float | None:
-        """Cohen's d: mean / sd. Over pairs this is d_z, which grows with the correlation: not to be compared with d."""
+        """Return Cohen's d: mean / sd. For pairs this is d_z, which grows with the correlation and differs from d."""
         return self.mean / self.sd if self.sd is not None and self.has_spread else None
 
     def at(self, confidence: float) -> "Difference":
-        """The same difference with the interval of another confidence."""
+        """Return the same difference with the interval at another confidence."""
         if not 0 < confidence < 1:
             raise ValueError(f"a confidence lies between 0 and 1: {confidence}")
         if self.standard_error is None or self.degrees_of_freedom is None:
@@ -90,24 +90,24 @@ class Difference:
 
 
 def seed_differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
-    """A - B at every seed that both have, by seed."""
+    """Return A - B at every common seed, in the order of the seeds."""
     return finite_values(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = CONFIDENCE) -> Difference:
-    """A - B with the paired t interval, over the seeds that both have (`a` and `b` map a seed to its value)."""
+    """Return A - B with the paired t interval over common seeds. `a` and `b` map a seed to its value."""
     seeds = sorted(a.keys() & b.keys())
     difference = mean_difference(seed_differences(a, b), confidence)
     return replace(difference, correlation=_correlation([a[seed] for seed in seeds], [b[seed] for seed in seeds]))
 
 
 def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
-    """Mean of A less mean of B with Welch's interval: no pairs, and no equal variances asked for.
+    """Return mean of A minus mean of B with Welch's interval, which needs neither pairs nor equal variances.
 
     Degrees of freedom: Welch 1947, Satterthwaite 1946. `sd` is sqrt(((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)).
     At 95 % it covers within 1 % of that from five seeds a side on, and at four against four; three against three cover
-    94.1 to 96.5 %, as the spreads are to each other. Few against more cover less: down to 92 % with three, 87 with two,
-    which `welch_covers` is asked for. All by quadrature in tests/reports/statistics/test_simulated_statistics.py.
+    94.1 to 96.5 %, depending on the ratio of the spreads. Unequal numbers of seeds cover less: down to 92 % with three,
+    87 % with two; see `welch_covers`. All by quadrature in tests/reports/statistics/test_simulated_statistics.py.
     """
     a, b = finite_values(a), finite_values(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
@@ -123,11 +123,12 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
 
 
 def welch_covers(n: int, m: int) -> bool:
-    """Whether Welch's interval of so many seeds, whatever their spreads, falls short of 95 % by at most 1 %."""
+    """Return whether Welch's interval for n and m seeds covers at least 94 % for any ratio of the spreads."""
     return min(n, m) >= 5 or n == m >= 3
 
 
 def mean_difference(differences: Sequence[float], confidence: float) -> Difference:
+    """Return the mean of paired differences with its t interval."""
     mean, n = float(statistics.mean(differences)), len(differences)
     if n == 1:
         return Difference(mean, None, None, 1, None, True, None, confidence, None, None)
@@ -136,7 +137,7 @@ def mean_difference(differences: Sequence[float], confidence: float) -> Differen
 
 
 def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    if len(a) < 3:  # of two pairs it is 1 or -1, whatever the methods
+    if len(a) < 3:  # for two pairs it is always 1 or -1
         return None
     if any(statistics.stdev(x) <= NEGLIGIBLE * max(map(abs, x)) for x in (a, b)):
         return None
@@ -144,6 +145,7 @@ def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def finite_values(values: Iterable[float]) -> list[float]:
+    """Return the values as a list. ValueError if there are none, or if any is not finite."""
     found = [float(value) for value in values]
     if not found:
         raise ValueError("a difference over no seeds was asked for")
@@ -153,11 +155,11 @@ def finite_values(values: Iterable[float]) -> list[float]:
 
 
 def least_wins(alpha: float) -> int:
-    """How many seeds must all go one way to show at `alpha`, two-sided, that more than half do: 2 / 2^n <= alpha."""
+    """Return how many pairs must all favour one method to be significant at `alpha`, two-sided: 2 / 2^n <= alpha."""
     return math.ceil(math.log2(2 / alpha) - 1e-9)
 
 
 def are_paired(of_a: Mapping[int, float], of_b: Mapping[int, float]) -> bool:
-    """Pairs are compared where at least half of the smaller side is in one; else all seeds, as two groups."""
+    """Return whether to compare in pairs: at least half of the smaller side's seeds are common to both, and two."""
     common, smaller = len(of_a.keys() & of_b.keys()), min(len(of_a), len(of_b))
     return 2 * common >= smaller and common >= min(2, smaller)

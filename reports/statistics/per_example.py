@@ -1,9 +1,8 @@
-"""Statistics over test examples: how far an accuracy would move on another test sample of the same kind.
+"""Statistics over test examples: how accuracies would vary on another test sample of the same kind.
 
-Inputs are boolean: whether each example was right, of shape [examples], or [seeds, examples] for several seeds, where
-the unit is an example's mean over them. What the intervals cover is the draw of the test examples, with the trained
-networks as they are; statistics.py has the variation between seeds, and a comparison shows both. The order of the
-examples changes nothing.
+Inputs are boolean arrays of correct predictions, [examples] or [seeds, examples]; for several seeds the unit is an
+example's mean over them. Intervals cover the sampling of the test examples for the given trained networks; intervals.py
+covers the variation between seeds, and a comparison shows both. The order of the examples does not matter.
 """
 
 import math
@@ -15,7 +14,7 @@ from scipy import special
 
 from twinbench.reports.statistics.intervals import CONFIDENCE
 
-FEW_DISCORDANT = 25  # below, McNemar's test is exact: the usual rule of thumb for chi-square is b + c of 25 and more
+FEW_DISCORDANT = 25  # below, McNemar's test is exact; chi-square is used from b + c = 25, the usual rule of thumb
 
 Correct = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -38,7 +37,7 @@ class ExampleInterval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's test of two classifiers on the same examples: `b` only A has right, `c` only B. `method` was used."""
+    """McNemar's test of two classifiers on the same examples: A alone is right on `b`, B alone on `c`."""
 
     b: int
     c: int
@@ -49,10 +48,10 @@ class McNemar:
 def paired_example_difference(
     correct_a: Correct, correct_b: Correct, confidence: float = CONFIDENCE
 ) -> ExampleInterval:
-    """Accuracy of A less that of B on the same examples, with the paired t interval over examples.
+    """Return accuracy of A minus that of B on the same examples, with the paired t interval over examples.
 
-    Each example's difference is that of its means over A's seeds and over B's, which may be of different number.
-    For hundreds of examples and more, where the mean is all but normal.
+    An example's difference is between its means over A's and B's seeds, whose numbers may differ. For hundreds of
+    examples or more, where the mean is close to normal.
     """
     (hits_a, seeds_a), (hits_b, seeds_b) = _hits(correct_a, "correct_a"), _hits(correct_b, "correct_b")
     n = _common_length(hits_a, hits_b)
@@ -66,7 +65,7 @@ def paired_example_difference(
 
 
 def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
-    """McNemar's two-sided test (1947) of one trained A against one trained B, from what only one of them has right.
+    """Return McNemar's two-sided test (1947) of two trained networks, from the examples that only one has right.
 
     Below 25 of these it is the exact binomial; else chi-square with Edwards' correction for continuity,
     (|b - c| - 1)² / (b + c).
@@ -85,7 +84,7 @@ def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
 
 
 def _hits(correct: Correct, name: str) -> tuple[Counts, int]:
-    """At how many seeds each example was right, and the number of seeds."""
+    """Return at how many seeds each example was right, and the number of seeds."""
     if correct.dtype != np.bool_ or correct.ndim not in (1, 2) or correct.size == 0:
         wanted = "a boolean array [examples] or [seeds, examples], not empty"
         raise ValueError(f"{name} is {correct.dtype} of shape {correct.shape}; allowed: {wanted}")

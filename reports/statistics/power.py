@@ -1,7 +1,8 @@
-"""What seeds can show: power, the smallest detectable difference, seeds needed; and the best of k tries.
+"""Power, smallest detectable difference, seeds needed; and the expected best of k tries.
 
-Powers are of the two-sided t tests of statistics.py: paired t, or Welch's with equally many seeds and equal spread in
-both groups. `sd` is that of the paired differences, or of one method's seeds. From few seeds it is itself uncertain.
+Powers are of the two-sided t tests of hypothesis_tests.py: paired t, or Welch's with equally many seeds and equal
+spread in both groups. `sd` is that of the paired differences, or of one method's seeds; estimated from
+few seeds it is uncertain.
 """
 
 import math
@@ -22,7 +23,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 def power_of(sd: float, n: int, difference: float, alpha: float = ALPHA, paired: bool = True) -> float:
-    """The chance that the test at `alpha` finds a true difference, in the unit of `sd`: n pairs, or n in each group."""
+    """Return the power of the test at `alpha` for a true difference (in the unit of `sd`): n pairs, or n per group."""
     if n < 2:
         return 0.0
     if sd == 0:
@@ -35,7 +36,7 @@ def power_of(sd: float, n: int, difference: float, alpha: float = ALPHA, paired:
 def smallest_detectable_difference(
     sd: float, n: int, alpha: float = ALPHA, power: float = POWER, paired: bool = True
 ) -> float | None:
-    """The true difference, in the unit of `sd`, that the test finds with chance `power`; None below two seeds."""
+    """Return the true difference, in the unit of `sd`, found with probability `power`; None below two seeds."""
     return sd * _detectable(n, alpha, power, paired) if n >= 2 else None
 
 
@@ -47,7 +48,7 @@ def seeds_needed(
     paired: bool = True,
     most: int = MOST_SEEDS,
 ) -> int | None:
-    """The least number of pairs, or of seeds in each group, with at least `power`; None if that is more than `most`."""
+    """Return the smallest number of pairs, or seeds per group, with at least `power`; None if above `most`."""
     few, enough = 1, most
     if power_of(sd, most, difference, alpha, paired) < power:
         return None
@@ -61,12 +62,12 @@ def seeds_needed(
 
 
 def expected_best_of(values: Sequence[float], k: int) -> float:
-    """The expected best (highest) of k tries, estimated without bias from the `values` of n >= k independent tries.
+    """Return the expected best (highest) of k tries, estimated without bias from `values` of n >= k independent tries.
 
     sum over i of v_(i) C(i - 1, k - 1) / C(n, k), the mean of the maximum over all choices of k without replacement:
-    Tang et al. 2020, arXiv 2004.13705, in place of the biased plug-in of Dodge et al. 2019. It holds for tries drawn
-    independently and alike: random search, or a grid gone through in random order. Tries of TPE, or pruned ones
-    (ASHA), are not. A failed try belongs among the values, as the worst.
+    Tang et al. 2020, arXiv 2004.13705, instead of the biased plug-in estimate of Dodge et al. 2019. Valid for
+    independent, identically distributed tries: random search, or a grid in random order; not for TPE or pruned tries
+    (ASHA). A failed try must be included, as the worst value.
     """
     ordered = sorted(values, reverse=True)
     n = len(ordered)
@@ -80,13 +81,13 @@ def expected_best_of(values: Sequence[float], k: int) -> float:
 
 
 def best_of_curve(values: Sequence[float]) -> list[float]:
-    """`expected_best_of` for k = 1 (the mean) to n (the maximum). For random and grid search only."""
+    """Return `expected_best_of` for k = 1 (the mean) to n (the maximum). For random and grid search only."""
     return [expected_best_of(values, k) for k in range(1, len(values) + 1)]
 
 
 @lru_cache(maxsize=4096)
 def _detectable(n: int, alpha: float, power: float, paired: bool) -> float:
-    """The smallest detectable difference in units of sd."""
+    """Return the smallest detectable difference in units of sd."""
     if not 0 < alpha < power < 1:
         raise ValueError(f"the power lies between the level and 1: level {alpha}, power {power}")
     above = 1.0
@@ -107,7 +108,7 @@ def _power(effect: float, n: int, alpha: float, paired: bool) -> float:
 
 
 def _welch_critical_values(n: int, alpha: float) -> tuple[Array, Array]:
-    """Welch's critical values over the distribution of its degrees of freedom, with weights that sum to 1.
+    """Return Welch's critical values over the distribution of its degrees of freedom, with weights that sum to 1.
 
     With R = s_a² / (s_a² + s_b²) the degrees are (n - 1) / (R² + (1 - R)²). Under equal variances R is distributed as
     Beta((n - 1) / 2, (n - 1) / 2) and independent of t, which at equal n is that of the pooled test. The power of the

@@ -1,7 +1,7 @@
-"""Which rows of a table the statistics tell apart, and the letters that say so.
+"""Which rows of a table differ significantly, and the letters that show it.
 
-Rows are compared over seeds, in pairs where they share seeds, each pair at the level that Holm's procedure leaves it
-within the column. Rows that share a letter were not told apart: that is not to say that they are equal.
+Every pair of rows is tested over seeds, paired by seed where the rows share seeds, with Holm's correction over the
+column. Rows that share a letter are not significantly different, which does not mean that they are equal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +11,23 @@ from statistics import correlation
 from twinbench.reports.statistics.hypothesis_tests import holm, paired_t_test, welch_test
 from twinbench.reports.statistics.intervals import ALPHA, Difference, are_paired, paired_difference, seed_differences
 
-LEAST_SEEDS = 3  # of which two rows' correlation is told: of two it is always 1 or -1
+LEAST_SEEDS = 3  # for a correlation: with two seeds it is always 1 or -1
 Values = Mapping[int, float]  # by seed
 Pair = frozenset[str]
 
 
 def significantly_different(rows: Mapping[str, Values], reference: str | None = None) -> dict[Pair, bool]:
-    """Whether each pair of rows is told apart, all pairs being one family; with `reference`, those that it is in."""
+    """Return whether each pair of rows differs significantly, all pairs being one family.
+
+    With `reference`, only the pairs that contain it are tested.
+    """
     pairs = [frozenset(pair) for pair in combinations(sorted(rows), 2) if reference is None or reference in pair]
     adjusted = holm([_p(*(rows[name] for name in sorted(pair))) for pair in pairs])
     return {pair: p <= ALPHA for pair, p in zip(pairs, adjusted, strict=True)}
 
 
 def seed_correlations(rows: Mapping[str, Values]) -> list[float]:
-    """Pearson's r over seeds of each pair of rows that shares LEAST_SEEDS of them, where both vary."""
+    """Return Pearson's r of each pair of rows with at least LEAST_SEEDS common seeds, where both vary."""
     found = []
     for a, b in combinations(sorted(rows), 2):
         shared = sorted(rows[a].keys() & rows[b].keys())
@@ -34,27 +37,27 @@ def seed_correlations(rows: Mapping[str, Values]) -> list[float]:
     return found
 
 
-def letters(apart: Mapping[Pair, bool], order: Sequence[str]) -> dict[str, str]:
-    """The letters of each row, a to the group of the first in `order`: rows share one unless they are told apart.
+def letters(different: Mapping[Pair, bool], order: Sequence[str]) -> dict[str, str]:
+    """Return the letters of each row, "a" first in `order`: rows share a letter unless they differ significantly.
 
-    Piepho's insert and absorb (2004): one column of all rows; each pair that is told apart splits the columns that
-    hold both; a column within another goes.
+    Insert and absorb (Piepho 2004): start with one group of all rows; each significant pair splits the groups that
+    contain both; a group within another is removed.
     """
     groups = [frozenset(order)] if order else []
-    for pair in (pair for pair in map(frozenset, combinations(order, 2)) if apart[pair]):
+    for pair in (pair for pair in map(frozenset, combinations(order, 2)) if different[pair]):
         split = [part for group in groups for part in ([group - {name} for name in pair] if pair <= group else [group])]
         groups = [group for group in dict.fromkeys(split) if not any(group < other for other in split)]
     groups.sort(key=lambda group: sorted(order.index(name) for name in group))
     return {name: "".join(_letter(at) for at, group in enumerate(groups) if name in group) for name in order}
 
 
-def leads(apart: Mapping[Pair, bool], order: Sequence[str]) -> bool:
-    """Whether the first in `order` is told apart from every other."""
-    return len(order) > 1 and all(apart[frozenset((order[0], name))] for name in order[1:])
+def leads(different: Mapping[Pair, bool], order: Sequence[str]) -> bool:
+    """Return whether the first in `order` differs significantly from every other."""
+    return len(order) > 1 and all(different[frozenset((order[0], name))] for name in order[1:])
 
 
 def by_mean(means: Iterable[tuple[str, float]]) -> list[str]:
-    """Names from the highest mean to the lowest."""
+    """Return the names from the highest mean to the lowest."""
     return [name for name, _ in sorted(means, key=lambda item: (-item[1], item[0]))]
 
 
@@ -63,15 +66,16 @@ def _letter(at: int) -> str:
 
 
 def _p(a: Values, b: Values) -> float:
-    """Two-sided. Where t is not defined: that of the sign test, which asks that every seed goes the same way."""
+    """Return the two-sided p-value of the t test; where t is not defined, that of the sign test."""
     if are_paired(a, b):
         differences = seed_differences(a, b)
         p = paired_t_test(differences).p
-        return _of_signs(paired_difference(a, b)) if p is None else p
+        return _sign_test(paired_difference(a, b)) if p is None else p
     p = welch_test(list(a.values()), list(b.values())).p
     return 1.0 if p is None else p
 
 
-def _of_signs(difference: Difference) -> float:
-    steady = difference.n > 1 and difference.mean != 0
-    return min(1.0, 2.0 ** (1 - difference.n)) if steady else 1.0
+def _sign_test(difference: Difference) -> float:
+    """Return the p-value of differences that are all equal, and so all of one sign."""
+    has_sign = difference.n > 1 and difference.mean != 0
+    return min(1.0, 2.0 ** (1 - difference.n)) if has_sign else 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, special  # and not scipy.stats, whose import is a tenth of a whole check
+from scipy import optimize, special  # not scipy.stats, whose import takes a tenth of the time of `twinbench check`
 
 from twinbench.reports.statistics.hypothesis_tests import Array, sorted_differences
 from twinbench.reports.statistics.intervals import CONFIDENCE, finite_values, seed_differences
@@ -14,7 +14,7 @@ from twinbench.reports.statistics.intervals import CONFIDENCE, finite_values, se
 
 @dataclass(frozen=True)
 class Probability:
-    """P(A > B) + P(A = B) / 2 with an interval. Paired: of one seed under both methods. Unpaired: of any two seeds.
+    """P(A > B) + P(A = B) / 2 with an interval. Paired: for one seed under both methods. Unpaired: for any two seeds.
 
     `n` counts pairs, or the seeds of the smaller group. `method` names the interval.
     """
@@ -31,18 +31,18 @@ class Probability:
 def probability_of_improvement(
     a: Mapping[int, float], b: Mapping[int, float], paired: bool, confidence: float = CONFIDENCE
 ) -> Probability:
-    """P(A > B), ties counted half, from values by seed.
+    """Return P(A > B), ties counted half, from values by seed.
 
-    Paired: the share of the seeds of both at which A is above B, with Clopper and Pearson's interval. It is the sign
-    test turned around, so that it lies above 1/2 only where that test rejects: never below six pairs at 95 %. (Wilson's
-    would do so from four.) Half counts enter the beta quantiles as they are: with ties the outcomes vary less.
+    Paired: the share of common seeds at which A is above B, with Clopper and Pearson's interval. The interval is above
+    1/2 exactly where the sign test rejects: never below six pairs at 95 % (Wilson's would be from four). Half counts
+    are used in the beta quantiles directly; with ties the outcomes vary less.
 
-    Unpaired: U / (n m), with the exact tail-area interval under proportional hazards, the family in which the chance of
-    every order of the values is known (Savage 1956, for Lehmann's alternatives). At 1/2 that is free of any family, so
-    that it lies above 1/2 only where the exact Mann-Whitney test rejects: never below four seeds a method at 95 %. That
-    agreement is what Fay and Malinovsky 2018 ask of such an interval; asymptotic ones lack it, and cover 90 % or less
-    at three seeds (Newcombe 2006, method 5). For normal values this one covers 95 % and more; where one group spreads
-    three times as far as the other, 92 % and more.
+    Unpaired: U / (n m), with the exact tail-area interval under proportional hazards, the family for which the
+    probability of every order of the values is known (Savage 1956, for Lehmann's alternatives). At 1/2 it does not
+    depend on the family, so the interval is above 1/2 only where the exact Mann-Whitney test rejects: never below four
+    seeds per method at 95 %. Fay and Malinovsky 2018 require this agreement; asymptotic intervals lack it, and cover
+    90 % or less at three seeds (Newcombe 2006, method 5). For normal values this interval covers 95 % or more; where
+    one group spreads three times as far as the other, 92 % or more.
     """
     if paired:
         differences, _ = sorted_differences(seed_differences(a, b))
@@ -59,7 +59,7 @@ def probability_of_improvement(
 
 
 def clopper_pearson(wins: float, n: int, confidence: float) -> tuple[float, float]:
-    """The exact interval of the chance of a win, of which n tries had so many (Clopper and Pearson 1934)."""
+    """Return the exact interval of the probability of a win after `wins` of n tries (Clopper and Pearson 1934)."""
     tail = (1 - confidence) / 2
     low = float(special.betaincinv(wins, n - wins + 1, tail)) if wins > 0 else 0.0
     high = float(special.betainccinv(wins + 1, n - wins, tail)) if wins < n else 1.0
@@ -68,7 +68,7 @@ def clopper_pearson(wins: float, n: int, confidence: float) -> tuple[float, floa
 
 @lru_cache(maxsize=4096)
 def _least_probability(wins: int, n: int, m: int, tail: float) -> float:
-    """The P(A > B) at which `wins` or more of the n m comparisons are won with the chance `tail`."""
+    """Return the P(A > B) at which A wins at least `wins` of the n m comparisons with probability `tail`."""
     if wins == 0:
         return 0.0
 
@@ -79,10 +79,10 @@ def _least_probability(wins: int, n: int, m: int, tail: float) -> float:
 
 
 def _wins_distribution(n: int, m: int, theta: float) -> Array:
-    """The chance of each number of wins, 0 to n m, of n values of A over m of B, with hazards 1 - theta and theta.
+    """Return the probability of each number of wins, 0 to n m, of n values of A over m of B (hazards 1 - theta, theta).
 
-    Values fall from the least up; with i and j left, the next is of B with chance j theta / (i (1 - theta) + j theta),
-    and all i of A that are left have won over it.
+    Values are drawn from the smallest up. With i of A and j of B left, the next is of B with probability
+    j theta / (i (1 - theta) + j theta), and the remaining i of A win over it.
     """
     nothing = np.zeros(n * m + 1)
     nothing[0] = 1.0

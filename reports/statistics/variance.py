@@ -1,15 +1,15 @@
-"""Where the variance of a metric comes from: seed, split, probe, and what is left."""
+"""Variance components of a metric: seed, split, probe, and the remainder."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 REMAINDER = "remainder"
 
+Scalar = bool | int | float | str
 Array = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
 
@@ -18,7 +18,7 @@ Levels = npt.NDArray[np.int64]
 class Source:
     """One source of variance: its standard deviation in the unit of the metric, and its share of the total variance.
 
-    Both are None for a source that was not varied, the share also where nothing varies. `note` says what was done.
+    Both are None for a source that was not varied; the share is also None if nothing varies. `note` gives details.
     """
 
     name: str
@@ -28,25 +28,25 @@ class Source:
     note: str = ""
 
 
-def variance_by_source(rows: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> tuple[Source, ...]:
-    """The variance components of rows {factor: level, ..., "value": number}: one by factor, then the remainder.
+def variance_by_source(rows: Sequence[Mapping[str, Scalar]], factors: Sequence[str]) -> tuple[Source, ...]:
+    """Return the variance components of rows {factor: level, ..., "value": number}: per factor, then the remainder.
 
     The model: value = mean + one random effect per factor + remainder, so that interactions of factors are in the
-    remainder. Estimated by Henderson's method 3 (1953): what a factor takes off the residual sum of squares after all
-    others, set equal to its expectation. It is unbiased for crossed data with rows missing, equals the analysis of
-    variance where none is, and needs no iteration. REML (statsmodels' MixedLM) gives the same on balanced data where it
-    converges; of 60 simulated tables of 3 seeds by 3 probes it failed to on 9, and warned on 32.
+    remainder. Estimated by Henderson's method 3 (1953): the reduction of the residual sum of squares by a factor, given
+    all others, is set equal to its expectation. It is unbiased for crossed data with missing rows, equals the analysis
+    of variance without them, and needs no iteration. REML (statsmodels' MixedLM) gives the same on balanced data where
+    it converges; of 60 simulated tables of 3 seeds by 3 probes it failed on 9 and warned on 32.
 
-    A component estimated below 0 is set to 0, and says so. A source's sd is rough where it has few levels: of 5 levels
-    its standard error is a third of it, even where nothing else varies. What cannot be told apart is an error: factors
-    that move together, or one whose levels another's fix (give such a pair as one factor).
+    A component estimated below 0 is set to 0, with a note. The sd of a source with few levels is imprecise: with 5
+    levels its standard error is a third of it, even if nothing else varies. Confounded factors raise a ValueError:
+    factors that vary together, or one whose levels determine another's (pass such a pair as one factor).
     """
     values, levels = _columns(rows, factors)
     counts = {factor: int(column.max()) + 1 for factor, column in levels.items()}
-    whole = [factor for factor in factors if counts[factor] == len(values)]  # no different from the remainder
+    whole = [factor for factor in factors if counts[factor] == len(values)]  # confounded with the remainder
     fitted = [factor for factor in factors if 1 < counts[factor] < len(values)]
     if len(whole) > 1:
-        raise ValueError(f"variances that cannot be told apart: {', '.join(whole)}")
+        raise ValueError(f"confounded variances: {', '.join(whole)}")
     remainder = whole[0] if whole else REMAINDER
     estimates = _components(values, {factor: levels[factor] for factor in fitted}, remainder)
     total = sum(max(estimate, 0.0) for estimate in estimates.values())
@@ -64,37 +64,37 @@ def variance_by_source(rows: Sequence[Mapping[str, Any]], factors: Sequence[str]
 
 
 def _components(values: Array, levels: Mapping[str, Levels], remainder: str) -> dict[str, float]:
-    """The variance component of each factor in `levels`, and of the remainder, before any is set to 0."""
+    """Return the variance component of each factor and of the remainder, before any is set to 0."""
     n = len(values)
     indicators = {factor: np.eye(int(column.max()) + 1)[column] for factor, column in levels.items()}
     everything = np.hstack([np.ones((n, 1)), *indicators.values()])
     rank, y = int(np.linalg.matrix_rank(everything)), values - values[0]  # so that equal values have no variance at all
-    others = {
+    without = {
         factor: np.hstack([np.ones((n, 1)), *(z for f, z in indicators.items() if f != factor)]) for factor in levels
     }
-    freedom = {factor: rank - int(np.linalg.matrix_rank(others[factor])) for factor in levels}
+    freedom = {factor: rank - int(np.linalg.matrix_rank(without[factor])) for factor in levels}
     if confounded := [factor for factor in levels if freedom[factor] == 0]:
-        raise ValueError(f"variances that cannot be told apart from the others: {', '.join(confounded)}")
+        raise ValueError(f"variances confounded with others: {', '.join(confounded)}")
     if n == rank:
         raise ValueError(f"{n} rows are too few for a remainder beside {', '.join(levels)}")
 
     left = _residual_squares(everything, y)
     estimates = {remainder: left / (n - rank)}
     for factor in levels:
-        # E[taken] = |residual of the factor's indicators on the others|² v + degrees of freedom times the remainder.
-        taken = _residual_squares(others[factor], y) - left
-        size = _residual_squares(others[factor], indicators[factor])
-        estimates[factor] = (taken - freedom[factor] * estimates[remainder]) / size
+        # E[reduction] = |residual of the factor's indicators on the others|² v + degrees of freedom * remainder.
+        reduction = _residual_squares(without[factor], y) - left
+        size = _residual_squares(without[factor], indicators[factor])
+        estimates[factor] = (reduction - freedom[factor] * estimates[remainder]) / size
     return estimates
 
 
 def _residual_squares(columns: Array, target: Array) -> float:
-    """The sum of squares that is left of `target` after its regression on `columns`."""
+    """Return the residual sum of squares of the regression of `target` on `columns`."""
     return float(np.sum((target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]) ** 2))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> tuple[Array, dict[str, Levels]]:
-    """The values, and each row's level by factor as a number. Rows are sorted, so that their order changes no bit."""
+def _columns(rows: Sequence[Mapping[str, Scalar]], factors: Sequence[str]) -> tuple[Array, dict[str, Levels]]:
+    """Return the values, and each row's level per factor as a number, in an order independent of the input's."""
     lacking = sorted({name for row in rows for name in (*factors, "value") if name not in row})
     if lacking:
         raise ValueError(f"a row lacks {', '.join(lacking)}")

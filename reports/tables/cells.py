@@ -1,4 +1,4 @@
-"""What tables and figures are made of: the run as frames, parted into sections, its trials gathered into cells."""
+"""The data behind tables and figures: a run's frames, split into sections, with its trials grouped into cells."""
 
 import json
 import statistics
@@ -24,12 +24,12 @@ Record = dict[str, Any]
 
 
 def is_packed(trial: Mapping[str, Any]) -> bool:
-    """Whether it took turns with others in its process: its seconds are not what it takes, and rank no method."""
+    """Return whether the trial shared its process with others, so that its seconds say nothing about its method."""
     return (trial.get("pack") or 1) > 1
 
 
 def has_own_seconds(trial: Mapping[str, Any]) -> bool:
-    """Whether no pack added to its seconds. Turns on a CPU do not overlap; in a pack on a GPU one waits for others."""
+    """Return whether the trial's seconds are its own. On a CPU trials of a pack run in turn; on a GPU they overlap."""
     return not is_packed(trial) or trial.get("device") == "cpu"
 
 
@@ -40,7 +40,7 @@ class Run:
     name: str
     question: str
     axes: tuple[str, ...]
-    commands: tuple[str, ...]  # that the folder was run by, in their order; none where its plan does not say
+    commands: tuple[str, ...]  # that made the run, in order; empty if the plan does not record them
     trials: pd.DataFrame
     settings: pd.DataFrame
     metrics: pd.DataFrame
@@ -62,7 +62,7 @@ TABLES = {
 
 
 def read_run(store: ResultStore, curves: str = TABLES["curves"]) -> Run:
-    """All that a report needs of `store`, which must have been ingested. `curves`: another query, where few are."""
+    """Return the frames of an ingested store. `curves`: a query for the curves, if only some are needed."""
     frames = store.queries({"run": "SELECT name, question, axes, commands FROM run"} | TABLES | {"curves": curves})
     head = frames.pop("run")
     axes, commands = (tuple(map(str, head[name][0])) for name in ("axes", "commands"))
@@ -71,7 +71,7 @@ def read_run(store: ResultStore, curves: str = TABLES["curves"]) -> Run:
 
 @dataclass(frozen=True)
 class Value:
-    """One setting of a cell: as text, and as a number where it is one."""
+    """The value of one setting: as text, and as a number if it is one."""
 
     text: str
     number: float | None
@@ -88,14 +88,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials that differ in nothing but the seed, and what they measured."""
+    """The trials that differ only in the seed, with their measurements."""
 
     cell_id: str
     method: str
-    label: str  # the method's name, with its version where the section holds several
+    label: str  # the method's name, with its version if the section has several
     values: dict[str, Value]  # settings and training, by name
     trials: tuple[Record, ...]  # by seed
-    measured: dict[tuple[str, str], tuple[Measured, ...]]  # of the trials that are done, by (metric, split)
+    measured: dict[tuple[str, str], tuple[Measured, ...]]  # of completed trials, by (metric, split)
 
     @property
     def is_baseline(self) -> bool:
@@ -119,49 +119,50 @@ class Cell:
 
     @property
     def is_begun(self) -> bool:
-        """Whether it ran at any seed."""
+        """Return whether any of its trials has a record."""
         return self.statuses["missing"] < self.planned
 
     @property
     def is_recorded(self) -> bool:
-        """Whether it ran at all its seeds, however they ended."""
+        """Return whether all of its trials have a record, whatever their status."""
         return not self.statuses["missing"]
 
     @property
     def seeds_text(self) -> str:
-        """ "3 of 3", or "2 of 3, 1 diverged": a cell with seeds missing is never shown as a whole one."""
-        others = [f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "done"]
-        return ", ".join([f"{self.done} of {self.planned}", *others])
+        """Return the completed seeds, and how the others ended: "3 of 3" or "2 of 3, 1 diverged"."""
+        incomplete = [f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "done"]
+        return ", ".join([f"{self.done} of {self.planned}", *incomplete])
 
     def interval(self, metric: str, split: str) -> Interval | None:
-        """Mean and t interval over the seeds that are done; None without any, or if they were not measured alike."""
+        """Return mean and t interval over completed seeds; None without any, or if variants of the metric are mixed."""
         if (metric, split) not in self._intervals:
-            measured = self._alike(metric, split)
+            measured = self._of_one_variant(metric, split)
             self._intervals[metric, split] = t_interval([one.value for one in measured]) if measured else None
         return self._intervals[metric, split]
 
     @cached_property
     def _intervals(self) -> dict[tuple[str, str], Interval | None]:
-        """Those asked for so far: tables and figures ask for the same many times."""
+        """A cache: tables and figures use the same intervals many times."""
         return {}
 
     @cached_property
     def means(self) -> dict[tuple[str, str], float]:
-        """By (metric, split), as far as a choice among many cells needs them: with a rounding more than `interval`."""
+        """Return means by (metric, split), for choosing among cells. Faster than `interval`, and rounded once more."""
         return {
             key: statistics.fmean(one.value for one in measured)
             for key in self.measured
-            if (measured := self._alike(*key))
+            if (measured := self._of_one_variant(*key))
         }
 
-    def _alike(self, metric: str, split: str) -> tuple[Measured, ...]:
+    def _of_one_variant(self, metric: str, split: str) -> tuple[Measured, ...]:
+        """Return the measurements; none if they are of several variants, which must not be averaged."""
         measured = self.measured.get((metric, split), ())
         return measured if len({one.variant for one in measured}) == 1 else ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """The part of a run that may share a table: one protocol, one dataset fingerprint."""
+    """The trials of one protocol and dataset fingerprint, whose numbers may share a table."""
 
     protocol_name: str
     protocol_version: int | None
@@ -170,21 +171,21 @@ class Section:
     content: dict[str, Any]
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]  # baselines first, then by method, the axes' values and id
-    deviations: tuple[Record, ...] = ()  # {key, value, protocol_value, reason} of each value that is not the protocol's
-    base_hash: str = ""  # of the protocol without them
+    deviations: tuple[Record, ...] = ()  # key, value, protocol_value, reason
+    base_hash: str = ""  # of the protocol without its deviations
 
     @property
     def protocol_id(self) -> str:
-        """Name, version and the hash's beginning, and in what it deviates: what a caption says."""
+        """Return name, version, 12 digits of the hash, and the deviations, as captions state them."""
         version = "" if self.protocol_version is None else f" v{self.protocol_version}"
         deviating = f", deviating in {deviations_text(self.deviations)}" if self.deviations else ""
         return f"{self.protocol_name}{version} ({self.protocol_hash[:12]}{deviating})"
 
     @property
     def selected_by(self) -> tuple[str, str]:
-        """Metric and split that choose a method's cell: SELECTED_BY, on the split that the protocol selects on.
+        """Return the metric and split that choose a method's cell: SELECTED_BY, on the protocol's selection split.
 
-        A protocol without that linear probe chooses by kNN, and without either by ridge regression.
+        Without a linear probe kNN is used, and without both ridge regression.
         """
         metric, split = SELECTED_BY
         metrics = self.content.get("evaluation", {}).get("metrics", {metric: ""})
@@ -203,7 +204,7 @@ class Section:
 
     @cached_property
     def methods(self) -> dict[str, tuple[Cell, ...]]:
-        """Cells by the method's label, in the order of the tables."""
+        """Return the cells by label of their method, in the order of the tables."""
         by_label: dict[str, list[Cell]] = {}
         for cell in self.cells:
             by_label.setdefault(cell.label, []).append(cell)
@@ -211,12 +212,12 @@ class Section:
 
     @cached_property
     def chosen(self) -> dict[str, Cell]:
-        """The cell of each method that validation chose."""
+        """Return the chosen cell of each method; see `choose`."""
         return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
 
     @cached_property
     def _places(self) -> dict[tuple[str, float | str], set[int]]:
-        """Of the cells with a setting's value, by its name and the value as text and as number."""
+        """Return the indices of the cells with a value, by name and value, both as text and as number."""
         places: dict[tuple[str, float | str], set[int]] = {}
         for place, cell in enumerate(self.cells):
             places.setdefault(("method", cell.method), set()).add(place)
@@ -227,14 +228,14 @@ class Section:
         return places
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
-        """The cells of a method, and of the settings beside it; 1 and 1.0 are one value, and a word is in any case."""
+        """Return the cells of a method with these settings. 1 equals 1.0, and texts are compared ignoring case."""
         method = ("method", str(selector["method"]))
-        asked = [method, *((name, _told(value)) for name, value in selector.items() if name != "method")]
-        places = set.intersection(*(self._places.get(one, set()) for one in asked))
+        wanted = [method, *((name, _comparable(value)) for name, value in selector.items() if name != "method")]
+        places = set.intersection(*(self._places.get(one, set()) for one in wanted))
         return [self.cells[place] for place in sorted(places)]
 
     def varied(self, label: str) -> dict[str, tuple[Value, ...]]:
-        """The axes on which the cells of a method differ, with their values in order."""
+        """Return the axes on which the method's cells differ, with their values in order."""
         return self._varied[label]
 
     @cached_property
@@ -250,15 +251,16 @@ class Section:
         }
 
 
-def _told(value: object) -> float | str:
+def _comparable(value: object) -> float | str:
+    """Return a number as float and anything else as lower-case text."""
     return str(value).lower() if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
 
 
 def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) -> Cell:
-    """The cell with the highest mean of that metric on that split; equal means go to the smaller cell id.
+    """Return the cell with the highest mean of the metric on the split; ties go to the smaller cell id.
 
-    A cell that lacks seeds is chosen only where no cell of the method has them all: else a cell could win by the seeds
-    that failed. Test data plays no part, unless the protocol says that it selects.
+    Cells with missing seeds rank last, since otherwise a cell could win because its worst seeds failed. No test data is
+    used, unless the protocol selects on it.
     """
 
     def rank(cell: Cell) -> tuple[bool, bool, int, float, str]:
@@ -269,7 +271,7 @@ def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) ->
 
 
 def sections(run: Run) -> list[Section]:
-    """The run's parts, in the order of protocol name, version, hash and dataset."""
+    """Return the run's sections, ordered by protocol name, version, hash and dataset."""
     settings = _settings_by_trial(run)
     measured = _measured_by_trial(run)
     contents = {str(row["hash"]): row for row in records(run.protocols)}
@@ -303,12 +305,12 @@ def sections(run: Run) -> list[Section]:
 
 
 def deviations_text(deviations: Iterable[Mapping[str, Any]]) -> str:
-    """ "training.warmup_epochs = 10 (protocol: 0)"."""
+    """Return the deviations as one text: "training.warmup_epochs = 10 (protocol: 0)"."""
     return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
 
 
 def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict[str, Value]]) -> tuple[str, ...]:
-    """The sweep's axes, then any other setting on which cells of one method differ: no difference goes unseen."""
+    """Return the sweep's axes, then every other setting on which cells of one method differ."""
     seen: dict[str, dict[tuple[str, int], set[str | None]]] = {}
     names = sorted({name for values in settings.values() for name in values})
     of_cell: dict[str, dict[str, Value]] = {}
@@ -363,15 +365,15 @@ def _cells(
 
 
 def value_order(value: Value) -> tuple[bool, float, str]:
-    """Numbers by size, before texts by spelling."""
+    """Return a sort key: numbers by size, then texts alphabetically."""
     return (value.number is None, value.number or 0.0, value.text)
 
 
 def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
     found: dict[str, dict[str, Value]] = {}
-    asked = run.settings[run.settings["source"] != "derived"]
-    distinct: dict[tuple[Any, Any], Value] = {}  # few: seeds share all of their settings, and cells most
-    for trial_id, name, text, number in rows(asked, "trial_id", "name", "text", "number"):
+    given = run.settings[run.settings["source"] != "derived"]
+    distinct: dict[tuple[Any, Any], Value] = {}  # seeds share all of their settings, and cells most
+    for trial_id, name, text, number in rows(given, "trial_id", "name", "text", "number"):
         value = distinct.get((text, number)) or distinct.setdefault((text, number), Value(str(text), number))
         found.setdefault(trial_id, {})[name] = value
     return found
@@ -385,18 +387,20 @@ def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float,
 
 
 def records(frame: pd.DataFrame) -> list[Record]:
-    """The rows of a frame as dicts, with None where pandas has one of its several words for nothing."""
+    """Return the rows of a frame as dictionaries, with None for every kind of missing value."""
     names = [str(name) for name in frame.columns]
     return [dict(zip(names, row, strict=True)) for row in rows(frame, *frame.columns)]
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """The same of some columns, as tuples."""
+    """Return the rows of some columns as tuples, with None for every kind of missing value."""
     return zip(*(_plain(frame[column]) for column in columns), strict=True)
 
 
 def _plain(column: "pd.Series[Any]") -> list[Any]:
-    """The values of a column as Python has them."""
-    there = column.notna().to_numpy()
+    """Return the values of a column as Python objects, with None for missing ones."""
+    known = column.notna().to_numpy()
     values = column.astype(object).tolist()
-    return values if there.all() else [value if known else None for value, known in zip(values, there, strict=True)]
+    return (
+        values if known.all() else [value if is_known else None for value, is_known in zip(values, known, strict=True)]
+    )

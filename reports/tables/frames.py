@@ -1,8 +1,7 @@
-"""The tables of a report as pandas frames: exact values for programs, and `display` of them for people."""
+"""The tables of a report as pandas frames: exact values for CSV files, and `display` for readers."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -25,7 +24,7 @@ from twinbench.sweeps.metrics import KNN, METRICS
 
 NOTHING = "–"
 
-# What a run's trials should have in common, and is shown where they do not.
+# What the trials of a run should have in common; differences are shown.
 PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
 
 
@@ -33,9 +32,11 @@ PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
 
 
 def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
-    """The section's tables by the names of their files."""
+    """Return the section's tables by file name."""
     return {
-        "methods": methods_table(section).assign(protocol=section.protocol_id),  # with deviations: a CSV has no caption
+        "methods": methods_table(section).assign(
+            protocol=section.protocol_id
+        ),  # includes deviations, since a CSV file has no caption
         "cells": cells_table(section).assign(protocol=section.protocol_id),
         "failures": failures(section),
         "missing": missing(section),
@@ -45,9 +46,9 @@ def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
 
 
 def methods_table(section: Section) -> pd.DataFrame:
-    """One row per method, baselines first: the cell that the protocol's selection chose, and what it measured on test.
+    """Return one row per method, baselines first: its chosen cell, with the results on test.
 
-    Accuracies are fractions; `_half_width` is half of the 95% t interval over seeds, empty for a single seed.
+    Accuracies are fractions; `_half_width` is half the width of the 95 % t interval over seeds, None for one seed.
     """
     rows: list[Record] = []
     for label, cell in section.chosen.items():
@@ -68,7 +69,7 @@ def methods_table(section: Section) -> pd.DataFrame:
 
 
 def cells_table(section: Section) -> pd.DataFrame:
-    """One row per cell: the axes' values, seeds done of planned, validation (where it selects) and test accuracy."""
+    """Return one row per cell: values of the axes, seeds, test accuracy, and validation accuracy if it selects."""
     chosen = {cell.cell_id for cell in section.chosen.values()}
     rows = [
         {"method": cell.label, "kind": _kind(cell), "cell_id": cell.cell_id}
@@ -83,12 +84,12 @@ def cells_table(section: Section) -> pd.DataFrame:
 
 
 def failures(section: Section) -> pd.DataFrame:
-    """The trials that ended otherwise than done, with the reason."""
+    """Return the trials that diverged, collapsed or failed, with the reason."""
     return _trials(section, NOT_DONE, ["status", "reason", "traceback"])
 
 
 def missing(section: Section) -> pd.DataFrame:
-    """The trials that were planned and have no record."""
+    """Return the planned trials without a record."""
     return _trials(section, ("missing",), [])
 
 
@@ -107,7 +108,7 @@ def provenance(run: Run, section: Section) -> pd.DataFrame:
             row | {"differs": "" if same else NOT_COMPARABLE} if row["what"] == "code_hash" else row for row in rows
         ]
     ids = {trial["trial_id"] for trial in recorded}
-    packages: dict[str, list[Any]] = {}
+    packages: dict[str, list[object]] = {}
     for row in rows_of(run.versions):
         if row["trial_id"] in ids:
             packages.setdefault(row["package"], []).append(row["version"])
@@ -117,7 +118,7 @@ def provenance(run: Run, section: Section) -> pd.DataFrame:
 
 
 def costs(section: Section) -> pd.DataFrame:
-    """What the recorded trials of each method cost, failed ones included."""
+    """Return the total cost of each method's recorded trials, including failed ones."""
     rows: list[Record] = []
     for label, cells in section.methods.items():
         trials = [trial for cell in cells for trial in cell.trials if trial["status"] != "missing"]
@@ -139,35 +140,36 @@ TRAIN_SECONDS = "CASE WHEN bool_and(coalesce(pack, 1) = 1 OR device = 'cpu') THE
 
 
 def train_seconds(trials: Iterable[Record]) -> float | None:
-    """Of all of them; None where one's own cannot be told from those of its pack."""
-    told = list(trials)
-    if not all(map(has_own_seconds, told)):
+    """Return the training time of all trials; None if that of a packed trial is not known."""
+    counted = list(trials)
+    if not all(map(has_own_seconds, counted)):
         return None
-    return sum(trial["train_seconds"] or 0.0 for trial in told)
+    return sum(trial["train_seconds"] or 0.0 for trial in counted)
 
 
 def images_per_second(trials: Iterable[Record]) -> float | None:
-    """Of the trials that ran alone."""
+    """Return the throughput of the trials that ran alone in their process; None without any."""
     alone = [trial for trial in trials if not is_packed(trial)]
     seconds = sum(trial["train_seconds"] or 0.0 for trial in alone)
     return sum(trial["images_seen"] or 0 for trial in alone) / seconds if seconds else None
 
 
 def measurements(run: Run, section: Section) -> pd.DataFrame:
-    """How each number came about: its variant, the split that chose its hyper-parameters, out of how many."""
+    """Return how each metric was measured: variant, split, examples, selection split and number of candidates."""
     ids = {trial["trial_id"] for trial in section.trials}
-    seen: dict[tuple[Any, ...], int] = {}
+    counts: dict[tuple[object, ...], int] = {}
     for row in rows_of(run.metrics):
         if row["trial_id"] in ids:
             keys = ("name", "variant", "split", "n_examples", "selected_on", "candidates")
-            seen[tuple(row[key] for key in keys)] = seen.get(tuple(row[key] for key in keys), 0) + 1
+            found = tuple(row[key] for key in keys)
+            counts[found] = counts.get(found, 0) + 1
     names = ["metric", "variant", "measured_on", "n_examples", "selected_on", "candidates", "trials"]
-    ordered = sorted(seen.items(), key=lambda item: [str(part) for part in item[0]])
+    ordered = sorted(counts.items(), key=lambda item: [str(part) for part in item[0]])
     return pd.DataFrame([(*key, count) for key, count in ordered], columns=pd.Index(names), dtype=object)
 
 
 def protocol_values(section: Section) -> pd.DataFrame:
-    """The protocol as key and value, nested keys joined by dots."""
+    """Return the protocol's content as keys and values, with nested keys joined by dots."""
     rows = [{"key": key, "value": value} for key, value in _flat(section.content)]
     return _frame(rows, ["key", "value"])
 
@@ -176,7 +178,7 @@ def protocol_values(section: Section) -> pd.DataFrame:
 
 
 def display(frame: pd.DataFrame) -> pd.DataFrame:
-    """A methods or cells table as people read it: percent with one decimal, mean ± half width, no best in bold."""
+    """Return a table of methods or cells as printed: accuracies in percent with one decimal, as mean ± half width."""
     shown: dict[str, list[str]] = {}
     splits = [split for split in (SELECTED_BY[1], REPORTED_ON) if f"{KNN.name}_{split}_mean" in frame]
     rows = rows_of(frame)
@@ -197,7 +199,7 @@ _HIDDEN = ("kind", "cell_id", "seeds_done", "seeds_planned")
 
 
 def display_costs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Costs with units that people read."""
+    """Return the table of costs as printed, in minutes and GiB."""
     rows = rows_of(frame)
     return pd.DataFrame(
         {
@@ -220,7 +222,7 @@ def display_costs(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def estimate_text(interval: Interval | None) -> str:
-    """ "93.2 ± 1.4" in percent; a single seed has no interval and says so."""
+    """Return mean and half width in percent: "93.2 ± 1.4", or "93.2 (1 seed)"."""
     if interval is None:
         return NOTHING
     mean = f"{100 * interval.mean:.1f}"
@@ -240,11 +242,11 @@ def _intervals(section: Section, cell: Cell, split: str) -> Record:
     return row
 
 
-def _estimate(row: Mapping[str, Any], prefix: str) -> str:
+def _estimate(row: Record, prefix: str) -> str:
     mean, n = row[f"{prefix}_mean"], row[f"{prefix}_n"]
     if mean is None:
         return NOTHING
-    # A trial can be done and lack a metric; then the seeds column is not the interval's n.
+    # A completed trial can lack a metric; then n differs from the column of seeds.
     few = "" if n == row["seeds_done"] else f" (n = {n})"
     return estimate_text(Interval(mean, row[f"{prefix}_half_width"], n)) + few
 
@@ -262,7 +264,7 @@ def _trials(section: Section, statuses: tuple[str, ...], columns: list[str]) -> 
     return _frame(rows, ["method", *section.axes, "seed", "trial_id", *columns])
 
 
-def _distinct(what: str, values: list[Any]) -> list[Record]:
+def _distinct(what: str, values: Sequence[object]) -> list[Record]:
     texts = [NOTHING if value is None or value == "" else _plain(value) for value in values]
     counts = {text: texts.count(text) for text in sorted(set(texts))}
     return [
@@ -271,7 +273,7 @@ def _distinct(what: str, values: list[Any]) -> list[Record]:
     ]
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         return [pair for key in sorted(value) for pair in _flat(value[key], f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
@@ -280,12 +282,12 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def plain_text(value: object) -> str:
-    """A text as it is, all else as JSON has it."""
+    """Return a text unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _frame(rows: list[Record], columns: list[str]) -> pd.DataFrame:
-    """Object columns, so that a whole number stays one beside a missing value. `columns`: those of an empty table."""
+    """Return a frame of object columns, which keep integers beside missing values. `columns`: for an empty table."""
     return pd.DataFrame(rows, columns=None if rows else pd.Index(columns), dtype=object)
 
 

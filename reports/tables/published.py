@@ -1,9 +1,8 @@
-"""Published tables as data: what others report, read from `reported/NAME.toml`.
+"""Published tables as data, read from `reported/NAME.toml`.
 
-Reported numbers are a class of their own. They are shown beside measured ones and never pooled, paired or averaged with
-them: no record stands behind them, their protocol is known in part (`unknown` names what the source does not say), most
-are a single run, and some were chosen on the test set. A protocol of ours that restates one (`restated_by`) gives
-measured numbers, which stay measured ones.
+Published numbers are shown beside measured ones, but never pooled, paired or averaged with them: they have no records,
+their protocol is only partly known (`unknown` names what the source does not state), most are of a single run, and some
+were selected on the test set. Numbers of a shipped protocol that restates a published one (`restated_by`) are measured.
 """
 
 import json
@@ -21,17 +20,17 @@ from twinbench.sweeps.protocol import Fraction, Scalar, Section
 from twinbench.sweeps.toml_reader import parse, read_toml
 
 SHIPPED = Path(__file__).parent.parent / "reported"
-ALWAYS_ASKED = ("epochs", "batch_size")  # settings that every row has, or that the table calls unknown
+ALWAYS_ASKED = ("epochs", "batch_size")  # settings that every row must have, unless the table lists them as unknown
 
 
 @dataclass(frozen=True)
 class Source(Section):
-    """Where the table stands: a file of a repository or a paper, and the place in it."""
+    """The source of a table: a file of a repository, or a paper, and the place in it."""
 
     where: str  # "Table 5", "docstring"
     repository: str = ""  # owner/name
     path: str = ""
-    snapshot: str = ""  # the commit that was read
+    snapshot: str = ""  # the commit
     arxiv: str = ""
 
     def __str__(self) -> str:
@@ -42,33 +41,33 @@ class Source(Section):
 
 @dataclass(frozen=True)
 class KnownProtocol(Section):
-    """What the source says of how all its numbers were made. None: it does not say, and `unknown` names the field."""
+    """How the numbers were made, according to the source. A field that it does not state is None and in `unknown`."""
 
     backbone: str | None = None
     stem: str | None = None
     optimizer: str | None = None
     views: str | None = None
     evaluation: str | None = None
-    reported_on: Literal["test", "validation"] | None = None  # ImageNet's validation split serves as its test
-    selected_on: Literal["test", "validation"] | None = None  # what chose the checkpoint, or the rows that are shown
+    reported_on: Literal["test", "validation"] | None = None  # ImageNet's validation split counts as test
+    selected_on: Literal["test", "validation"] | None = None  # the split that selected the checkpoint or the rows
     checkpoint: Literal["last", "best_on_validation", "best_on_test"] | None = None
-    tuned: bool | None = None  # whether hyper-parameters were searched for these numbers
+    tuned: bool | None = None  # whether hyper-parameters were tuned for these numbers
     n_seeds: Annotated[int, Ge(1)] | None = None  # runs behind each value
     hardware: str | None = None
 
 
 @dataclass(frozen=True)
 class PublishedValue(Section):
-    """One number of a table; accuracies are fractions. A run that gave none has an `outcome` in its place."""
+    """One number of a table; accuracies are fractions. A run without a number has an `outcome` instead."""
 
     method: str
     value: Fraction | None = None
     outcome: Literal["collapsed", "unstable"] | None = None
-    dataset: str = ""  # left out: the table's
-    metric: str = ""  # left out: the table's
-    settings: dict[str, Scalar] = field(default_factory=dict)  # on top of the table's
-    spread: Fraction | None = None  # what the source prints after ±; the caveats say what it is
-    previous: Fraction | None = None  # the same cell in an older table of the source
+    dataset: str = ""  # empty: the table's
+    metric: str = ""  # empty: the table's
+    settings: dict[str, Scalar] = field(default_factory=dict)  # added to the table's
+    spread: Fraction | None = None  # the number after ±; the caveats state its meaning
+    previous: Fraction | None = None  # the same cell in an older version of the table
     minutes: Annotated[float, Gt(0)] | None = None
     peak_memory_gb: Annotated[float, Gt(0)] | None = None
     note: str = ""
@@ -76,7 +75,7 @@ class PublishedValue(Section):
 
 @dataclass(frozen=True)
 class PublishedTable(Section):
-    """One published table. `dataset`, `metric` and `settings` hold for every row that does not say otherwise."""
+    """One published table. `dataset`, `metric` and `settings` apply to every row that does not set its own."""
 
     name: str
     title: str
@@ -86,8 +85,8 @@ class PublishedTable(Section):
     protocol: KnownProtocol
     values: Annotated[tuple[PublishedValue, ...], MinLen(1)]
     settings: dict[str, Scalar] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()  # fields of the protocol, `epochs`, `batch_size`, or words
-    restated_by: tuple[str, ...] = ()  # protocols of ours that restate this one
+    unknown: tuple[str, ...] = ()  # fields of the protocol, `epochs`, `batch_size`, or free text
+    restated_by: tuple[str, ...] = ()  # shipped protocols that restate this one
     caveats: tuple[str, ...] = ()
 
 
@@ -95,12 +94,12 @@ class PublishedTable(Section):
 
 
 def published_tables() -> dict[str, PublishedTable]:
-    """The tables that come with the package, by name."""
+    """Return the tables of the package, by name."""
     return {path.stem: read_published(path) for path in sorted(SHIPPED.glob("*.toml"))}
 
 
 def read_published(path: Path) -> PublishedTable:
-    """The table in the file, each row complete. InvalidInput lists all that is wrong with it."""
+    """Return the table in a file, with complete rows. InvalidInput lists every mistake."""
     table = parse(PublishedTable, read_toml(path), str(path))
     table = replace(table, values=tuple(_complete(row, table) for row in table.values))
     mistakes = [*_table_mistakes(table, path), *_row_mistakes(table, str(path))]
@@ -150,47 +149,47 @@ def _cell(row: PublishedValue) -> tuple[str, str, str, str]:
 
 
 def settings_text(settings: Mapping[str, Scalar]) -> str:
-    """Settings in their one spelling: by name, values as in JSON."""
+    """Return the settings as text, sorted by name, with values as JSON."""
     return ", ".join(f"{name} = {json.dumps(settings[name], ensure_ascii=False)}" for name in sorted(settings))
 
 
 def find_reported(
     table: PublishedTable, method: str, metric: str, settings: Mapping[str, Scalar] | None = None
 ) -> PublishedValue:
-    """The one row of `method` and `metric` that has these settings; settings not asked for may be anything.
+    """Return the only row of `method` and `metric` with these settings; other settings may have any value.
 
-    InvalidInput, with what there is and the nearest name, when no row or more than one answers.
+    InvalidInput, with the existing rows and the nearest name, if no row or more than one matches.
     """
-    asked = dict(settings or {})
-    unknown = list(_unknown_names(table, method, metric, asked))
+    wanted = dict(settings or {})
+    unknown = list(_unknown_names(table, method, metric, wanted))
     if unknown:
         raise InvalidInput(unknown)
     rows = [row for row in table.values if (row.method, row.metric) == (method, metric)]
-    found = [row for row in rows if all(_equal(row.settings.get(name), value) for name, value in asked.items())]
+    found = [row for row in rows if all(_equal(row.settings.get(name), value) for name, value in wanted.items())]
     if len(found) == 1:
         return found[0]
-    there = [settings_text(row.settings) for row in found or rows]
+    existing = [settings_text(row.settings) for row in found or rows]
     problem = (
         f"{len(found)} rows of {method}, {metric} have these" if found else f"no row of {method}, {metric} has these"
     )
-    close = "" if found else nearest(settings_text(asked), there)
-    raise InvalidInput([Mistake(_place(table), "settings", problem, settings_text(asked), "; ".join(there), close)])
+    close = "" if found else nearest(settings_text(wanted), existing)
+    raise InvalidInput([Mistake(_place(table), "settings", problem, settings_text(wanted), "; ".join(existing), close)])
 
 
-def _unknown_names(table: PublishedTable, method: str, metric: str, asked: dict[str, Scalar]) -> Iterator[Mistake]:
+def _unknown_names(table: PublishedTable, method: str, metric: str, wanted: dict[str, Scalar]) -> Iterator[Mistake]:
     methods = sorted({row.method for row in table.values})
     metrics = sorted({row.metric for row in table.values if row.method == method or method not in methods})
     known = {"method": (method, methods), "metric": (metric, metrics)}
     names = sorted({name for row in table.values for name in row.settings})
-    known |= {f"settings.{name}": (name, names) for name in asked}
-    for key, (name, there) in known.items():
-        if name not in there:
-            yield Mistake(_place(table), key, "is not in the table", name, ", ".join(there), nearest(name, there))
+    known |= {f"settings.{name}": (name, names) for name in wanted}
+    for key, (name, existing) in known.items():
+        if name not in existing:
+            yield Mistake(_place(table), key, "is not in the table", name, ", ".join(existing), nearest(name, existing))
 
 
-def _equal(seen: Scalar | None, asked: Scalar) -> bool:
-    """128 is 128.0, but 1 is not true."""
-    return seen == asked and isinstance(seen, bool) == isinstance(asked, bool)
+def _equal(value: Scalar | None, wanted: Scalar) -> bool:
+    """Return whether two settings are equal: 128 equals 128.0, but 1 does not equal true."""
+    return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
 
 
 def _place(table: PublishedTable) -> str:

@@ -1,4 +1,4 @@
-"""The query behind each figure and table: SQL over the run's database that gives its numbers, for `twinbench query`."""
+"""SQL queries that give the numbers of each figure and table, for `twinbench query`."""
 
 import shlex
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ SET_ASIDE = "SELECT file, reason FROM set_aside ORDER BY file, reason"
 
 
 def command(sql: str, folder: str = "DIR") -> str:
-    """The query as it is typed into a shell, `folder` standing for the run folder."""
+    """Return the shell command that runs the query on the run folder `folder`."""
     return f"twinbench query {folder} {shlex.quote(sql)}"
 
 
 def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iterable[str] = (REPORTED_ON,)) -> str:
-    """Mean, standard deviation and n of each metric, by cell; the half width is t(n - 1) sd / sqrt(n)."""
+    """Select mean, standard deviation and n of each metric, by cell; the half width is t(n - 1) sd / sqrt(n)."""
     chosen = "" if cells is None else f" AND cell_id IN ({_texts(cell.cell_id for cell in cells)})"
     return (
         "SELECT method, cell_id, name, split, avg(value) AS mean, stddev_samp(value) AS sd, count(*) AS n "
@@ -28,7 +28,7 @@ def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iter
 
 
 def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
-    """Every seed's value beside the axes' values."""
+    """Select every seed's value with the values of the axes."""
     names = list(axes)
     joins = "".join(
         f" JOIN (SELECT trial_id, text AS axis_{n} {SETTINGS} AND name = {_text(axis)}) USING (trial_id)"
@@ -43,7 +43,7 @@ def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
 
 
 def against_cost(section: Section, metric: str) -> str:
-    """Each cell's mean accuracy beside what a trial of it costs on average."""
+    """Select each cell's mean accuracy and mean cost per trial."""
     return (
         "SELECT method, cell_id, avg(value) AS mean, "
         "avg(train_seconds) FILTER (coalesce(pack, 1) = 1) AS train_seconds, "
@@ -54,7 +54,7 @@ def against_cost(section: Section, metric: str) -> str:
 
 
 def curves(section: Section, names: Iterable[str]) -> str:
-    """The points of the curves."""
+    """Select the points of the curves with these names."""
     return (
         "SELECT method, cell_id, seed, status, name, epoch, value FROM curves JOIN trials USING (trial_id) "
         f"WHERE {_scope(section)} AND name IN ({_texts(names)}) ORDER BY ALL"
@@ -62,7 +62,7 @@ def curves(section: Section, names: Iterable[str]) -> str:
 
 
 def last_diagnostics(section: Section, metric: str) -> str:
-    """The last value of each diagnostic beside the accuracy, by trial."""
+    """Select the last value of each diagnostic and the accuracy, by trial."""
     return (
         "SELECT method, trial_id, curves.name AS diagnostic, arg_max(curves.value, epoch) AS last, "
         "any_value(metrics.value) AS accuracy FROM curves JOIN trials USING (trial_id) JOIN metrics USING (trial_id) "
@@ -72,12 +72,12 @@ def last_diagnostics(section: Section, metric: str) -> str:
 
 
 def trials(section: Section) -> str:
-    """Every trial with its record's row."""
+    """Select all columns of every trial."""
     return f"SELECT * FROM trials WHERE {_scope(section)} ORDER BY trial_id"
 
 
 def ended(section: Section, statuses: Iterable[str]) -> str:
-    """The trials that ended so, with the reason."""
+    """Select the trials of these statuses, with the reason."""
     return (
         f"SELECT method, cell_id, seed, status, reason, trial_id FROM trials WHERE {_scope(section)} "
         f"AND status IN ({_texts(statuses)}) ORDER BY ALL"
@@ -85,7 +85,7 @@ def ended(section: Section, statuses: Iterable[str]) -> str:
 
 
 def measurements(section: Section) -> str:
-    """How each metric was measured and selected, and how often."""
+    """Select how each metric was measured and selected, with the number of trials."""
     return (
         "SELECT name, variant, split, n_examples, selected_on, candidates, count(*) AS trials "
         f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} GROUP BY ALL ORDER BY ALL"
@@ -93,12 +93,12 @@ def measurements(section: Section) -> str:
 
 
 def protocol(section: Section) -> str:
-    """The protocol's content and its deviations."""
+    """Select the protocol's content and deviations."""
     return f"SELECT name, version, content, deviations FROM protocols WHERE hash = {_text(section.protocol_hash)}"
 
 
 def deviations(section: Section) -> str:
-    """What deviates from the protocol, a row each."""
+    """Select the deviations from the protocol, one row each."""
     kinds = '[{"key": "VARCHAR", "value": "JSON", "protocol_value": "JSON", "reason": "VARCHAR"}]'
     return (
         f"SELECT unnest(from_json(deviations, {_text(kinds)}), recursive := true) FROM protocols "
@@ -107,7 +107,7 @@ def deviations(section: Section) -> str:
 
 
 def provenance(section: Section) -> str:
-    """Code and machines of the recorded trials."""
+    """Select code, device and machine of the recorded trials, with the number of trials."""
     return (
         'SELECT "commit", code_hash, device, "precision", "mode", threads, ranks, host, count(*) AS trials '
         f"FROM trials WHERE {_scope(section)} AND status <> 'missing' GROUP BY ALL ORDER BY ALL"
@@ -115,7 +115,7 @@ def provenance(section: Section) -> str:
 
 
 def costs(section: Section) -> str:
-    """What the recorded trials of each method cost together."""
+    """Select the total cost of each method's recorded trials."""
     return (
         f"SELECT method, count(*) AS trials, {TRAIN_SECONDS} AS train_seconds, "
         "sum(evaluation_seconds) AS evaluation_seconds, sum(images_seen) AS images_seen, "

@@ -8,8 +8,9 @@ from conftest import SyntheticRun
 
 from twinbench.reports.figures import matplotlib_backend, panels
 from twinbench.reports.figures.cost import cost_panels
+from twinbench.reports.figures.fitted_labels import plain
 from twinbench.reports.figures.grids import heat_maps
-from twinbench.reports.figures.matplotlib_backend import _ink, draw, plain
+from twinbench.reports.figures.matplotlib_backend import _ink, draw
 from twinbench.reports.figures.panels import Panel
 from twinbench.reports.figures.paper_style import STYLES, read_style
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
