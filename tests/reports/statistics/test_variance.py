@@ -104,16 +104,16 @@ def test_equal_values_have_no_variance_and_no_shares():
         assert (source.sd, source.share, source.note) == (0.0, None, "")
 
 
-def test_factors_that_cannot_be_told_apart_are_named():
+def test_confounded_factors_are_named():
     rows = [{"seed": i, "split": i % 9, "probe": j, "value": i + 0.1 * j} for i in range(3) for j in range(3)]
-    with pytest.raises(ValueError, match=r"apart from the others: seed, split$"):
+    with pytest.raises(ValueError, match=r"confounded with others: seed, split$"):
         variance_by_source(rows, ["seed", "split", "probe"])
     nested = [
         {"seed": i, "probe": 2 * i + j, "value": float(i * j + k)} for i in range(3) for j in (0, 1) for k in (0, 1)
     ]
-    with pytest.raises(ValueError, match=r"apart from the others: seed$"):
+    with pytest.raises(ValueError, match=r"confounded with others: seed$"):
         variance_by_source(nested, ["seed", "probe"])
-    with pytest.raises(ValueError, match=r"apart: seed, probe$"):
+    with pytest.raises(ValueError, match=r"confounded variances: seed, probe$"):
         variance_by_source([{"seed": i, "probe": i, "value": float(i)} for i in range(4)], ["seed", "probe"])
     third = [{"a": i, "b": j, "c": i ^ j, "value": i + 0.5 * j} for i in (0, 1) for j in (0, 1)]
     with pytest.raises(ValueError, match="4 rows are too few for a remainder beside a, b, c"):
