@@ -1,6 +1,6 @@
-"""The kernel's views beside `training_view`'s, for many recipes and shapes; as a script, all of them.
+"""Compare the kernel's views with `training_view`'s for many recipes and shapes; as a script, print all differences.
 
-On a CPU it is a process of its own with TRITON_INTERPRET=1, which Triton reads when it is imported.
+On a CPU, run it as a process with TRITON_INTERPRET=1, which Triton reads when it is imported.
 """
 
 import dataclasses

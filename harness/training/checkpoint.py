@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +48,7 @@ def save_state(folder: Path, progress: Progress, method: nn.Module, optimiser: t
         temporary.unlink(missing_ok=True)
 
 
-def _write(content: dict[str, Any], file: BinaryIO) -> None:
+def _write(content: Mapping[str, object], file: BinaryIO) -> None:
     """Call torch.save, but raise the OSError of a full disk, which it turns into a RuntimeError."""
     try:
         torch.save(content, file)

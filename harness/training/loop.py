@@ -208,7 +208,7 @@ def check_finite(method: Method) -> None:
             raise Diverged(f"{name} is not finite after the last update")
 
 
-_in_use: WeakValueDictionary[tuple[Any, ...], Batches] = WeakValueDictionary()
+_in_use: WeakValueDictionary[tuple[object, ...], Batches] = WeakValueDictionary()
 
 
 def _batches(task: Task, rank: int, ranks: int, progress: Progress) -> Batches:
@@ -276,7 +276,7 @@ def _close_epoch(progress: Progress, steps_per_epoch: int, rate: float) -> None:
     progress.epochs.append(progress.epoch)
     means = {name: total / steps_per_epoch for name, total in progress.sums.items()}
     # a part may be infinite while the total is finite, and JSON has no such number
-    values: dict[str, Any] = {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
+    values: dict[str, float | None] = {name: mean if math.isfinite(mean) else None for name, mean in means.items()}
     progress.sums, progress.step_in_epoch = {}, 0
     _append(progress, values | {"learning_rate": rate})
 

@@ -1,13 +1,14 @@
 """SGD, AdamW and LARS over two groups of parameters: weights, and biases with normalisation (every 1-D parameter)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from twinbench.sweeps.protocol import Training
 
+ParameterGroup: TypeAlias = dict[str, Any]  # as torch.optim has them
 CACHED = 2**18  # elements of a weight that LARS updates at once on a CPU: two to three times as fast as all at once
 
 
@@ -19,8 +20,8 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
     ratio; the official Barlow Twins and VICReg code has |g + decay w| there.
     """
     trained = [p for p in parameters if p.requires_grad]
-    weights: dict[str, Any] = {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay}
-    others: dict[str, Any] = {"params": [p for p in trained if p.ndim <= 1]}
+    weights: ParameterGroup = {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay}
+    others: ParameterGroup = {"params": [p for p in trained if p.ndim <= 1]}
     others["weight_decay"] = training.weight_decay if training.decay_bias_and_norm else 0.0
     weights["learning_rate_factor"] = 1.0
     others["learning_rate_factor"] = training.bias_and_norm_learning_rate_factor
@@ -43,7 +44,7 @@ class Lars(torch.optim.Optimizer):
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        groups: list[ParameterGroup],
         learning_rate: float,
         momentum: float,
         trust_coefficient: float,
@@ -74,7 +75,7 @@ class Lars(torch.optim.Optimizer):
 
 
 def _update(
-    weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], ratios: list[Tensor], group: dict[str, Any]
+    weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], ratios: list[Tensor], group: ParameterGroup
 ) -> None:
     updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
     if ratios:
@@ -100,7 +101,7 @@ def _pieces(*tensors: Tensor) -> list[Sequence[Tensor]]:
     return [one.as_strided((one.numel(),), (1,)).split(CACHED) for one in tensors]  # type: ignore[no-untyped-call]
 
 
-def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> list[Tensor]:
     """Return one scalar per tensor, computed for all of them as one vector."""
     weight_norms = torch.stack(torch._foreach_norm(weights))
     gradient_norms = torch.stack(torch._foreach_norm(gradients))

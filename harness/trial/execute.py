@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twinbench.harness.data.datasets import Dataset, load_dataset, split_train
+from twinbench.harness.data.datasets import Dataset, Split, load_dataset, split_train
 from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import key, permutation, torch_seed
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
@@ -221,7 +221,7 @@ def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: tor
     train_positions = some(train_positions, rule.train_examples, rule.split_seed)
     test_positions = some(np.arange(len(dataset.test.labels)), rule.test_examples, rule.split_seed)
 
-    def part(split: Any, positions: NDArray[np.int64]) -> Part:
+    def part(split: Split, positions: NDArray[np.int64]) -> Part:
         labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
         return Part(Images(split.images, positions, device), labels)
 

@@ -87,7 +87,7 @@ def _by_torchvision(image: Tensor, p: dict[str, Any], recipe: ViewRecipe, size: 
 @pytest.mark.parametrize("grouped", [True, False], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_views_are_torchvisions_on_the_same_parameters(
+def test_views_equal_torchvisions_with_the_same_parameters(
     recipe: ViewRecipe, shape: tuple[int, int, int], grouped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augmentation, "_can_wait", lambda device: grouped)
@@ -111,7 +111,7 @@ def test_all_orders_of_the_jitter_occur_evenly() -> None:
     assert len(orders) == 24 and counts.min() > 400 and counts.max() < 600  # 500 expected, deviation 22
 
 
-def test_drawn_parameters_keep_to_the_recipe() -> None:
+def test_drawn_parameters_are_within_the_recipe() -> None:
     recipe = dataclasses.replace(RECIPES["everything"], saturation=1.4)
     p = draw_parameters(torch.arange(20_000), recipe, 1, 2, 0, 32, 32)
     bounds = {"brightness": (0.6, 1.4), "saturation": (0.0, 2.4), "hue": (-0.1, 0.1), "blur_sigma": (0.1, 2.0)}
@@ -165,7 +165,7 @@ def test_the_same_image_gets_the_same_view_in_every_batch() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_large_image_gets_the_same_view_alone_and_among_others(threads: int) -> None:
+def test_a_large_image_gets_the_same_view_alone_and_in_a_batch(threads: int) -> None:
     """Of 224 pixels, where a library would split a single image's sums over threads."""
     recipe = dataclasses.replace(RECIPES["everything"], blur_kernel_size=23)
     images, samples = _photographs(5, 256, 224), torch.arange(5)
@@ -201,7 +201,7 @@ def test_views_epochs_seeds_and_samples_are_distorted_differently() -> None:
     assert all(not torch.equal(a, b) for n, a in enumerate(views) for b in views[:n])
 
 
-def test_switching_an_operation_off_leaves_the_others_draws() -> None:
+def test_switching_off_an_operation_does_not_change_what_others_draw() -> None:
     full, bare = RECIPES["everything"], RECIPES["crop"]
     one, other = (draw_parameters(torch.arange(50), recipe, 0, 0, 0, 32, 32) for recipe in (full, bare))
     for name in ("crop_top", "crop_left", "crop_height", "crop_width", "flip", "jitter_order"):
@@ -232,7 +232,7 @@ def test_views_are_not_made_in_lower_precision_under_autocast() -> None:
     assert inside.dtype == torch.float32 and torch.equal(inside, outside)
 
 
-def test_normalising_is_torchvisions() -> None:
+def test_normalise_equals_torchvisions() -> None:
     images = plain_view(_photographs(4, 8, 8))
     mean, std = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
     torch.testing.assert_close(normalise(images, mean, std), reference.normalize(images, list(mean), list(std)))

@@ -1,4 +1,4 @@
-"""The kernel's views are `training_view`'s: by Triton's interpreter on any machine, compiled where there is a GPU."""
+"""The kernel's views equal `training_view`'s: by Triton's interpreter on any machine, compiled on a GPU."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Datasets: decoded once, memory-mapped, known by their content; and what is told when a folder is not as it should."""
+"""Datasets are decoded once, memory-mapped and identified by content; faulty folders are reported."""
 
 import os
 import pickle
@@ -104,7 +104,7 @@ def test_shapes_come_with_their_factors(shared: Path) -> None:
         ("shapes", "c4279f8df6f8b69291db2dcdce474abc3c1090515c2c2241f29b39cbddf0a77b"),
     ],
 )
-def test_fingerprints_stay_as_they_are(name: str, fingerprint: str, shared: Path) -> None:
+def test_fingerprints_do_not_change(name: str, fingerprint: str, shared: Path) -> None:
     # they are part of every trial's identity: another value here orphans all records made before
     assert load_dataset(name, cache=shared).fingerprint == f"sha256:{fingerprint}"
 
@@ -153,7 +153,7 @@ def test_the_second_load_decodes_and_hashes_nothing(
     assert load_dataset("digits", cache=cache).fingerprint == digits.fingerprint
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "elsewhere"))
     load_dataset("digits")
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
@@ -170,7 +170,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, cache: Path) -> None:
     assert list(cache.iterdir()) == [made]
 
 
-def test_two_that_prepare_at_once_do_no_harm(cache: Path) -> None:
+def test_two_processes_can_prepare_a_dataset_at_the_same_time(cache: Path) -> None:
     together = threading.Barrier(2, timeout=20)
     found: list[Dataset] = []
 
@@ -192,7 +192,7 @@ def test_two_that_prepare_at_once_do_no_harm(cache: Path) -> None:
     assert len(list(cache.iterdir())) == 1
 
 
-def test_images_are_brought_to_the_size_asked_for(tmp_path: Path, cache: Path) -> None:
+def test_images_are_resized_to_the_image_size(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images", size=(20, 30))
     wide = load_dataset("image_folder", folder, cache=cache)
     assert wide.train.images.shape == (6, 3, 20, 30)
@@ -213,7 +213,7 @@ def test_grey_and_palette_images_get_three_channels(tmp_path: Path, cache: Path)
     assert not (images[1] == images[1, :1]).all()
 
 
-def test_files_that_are_no_images_by_name_are_passed_over(tmp_path: Path, cache: Path) -> None:
+def test_files_without_an_image_suffix_are_skipped(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images")
     (folder / "train/ant/notes.txt").write_text("two legs missing")
     (folder / "train/ant/.hidden.png").write_text("")
@@ -226,7 +226,7 @@ def test_files_that_are_no_images_by_name_are_passed_over(tmp_path: Path, cache:
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_dataset_names_the_nearest_and_all(cache: Path) -> None:
+def test_the_error_for_an_unknown_dataset_names_the_nearest_and_all(cache: Path) -> None:
     (told,) = _mistakes("cifar_10", None, cache)
     assert "'cifar_10'" in told and "did you mean 'cifar10'?" in told and all(name in told for name in DATASETS)
 
@@ -253,7 +253,7 @@ def test_unreadable_images_are_all_named(tmp_path: Path, cache: Path) -> None:
     assert all("cannot be read as an image" in text for text in told)
 
 
-def test_of_many_unreadable_images_ten_are_named_and_the_rest_counted(tmp_path: Path, cache: Path) -> None:
+def test_ten_unreadable_images_are_named_and_the_others_counted(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images")
     for number in range(14):
         (folder / f"train/bee/bad{number:02}.jpg").write_bytes(b"")
@@ -268,7 +268,7 @@ def test_an_unreadable_first_image_is_named(tmp_path: Path, cache: Path) -> None
     assert str(folder / "train/ant/0.png") in told
 
 
-def test_images_of_several_sizes_ask_for_one(tmp_path: Path, cache: Path) -> None:
+def test_the_error_for_images_of_several_sizes_names_image_size(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images")
     Image.fromarray(_pixels("train", 1, 7, 8, 9)).save(folder / "test/bee/1.png")
     (told,) = _mistakes("image_folder", folder, cache)
@@ -277,7 +277,7 @@ def test_images_of_several_sizes_ask_for_one(tmp_path: Path, cache: Path) -> Non
     assert load_dataset("image_folder", folder, image_size=6, cache=cache).test.images.shape == (4, 3, 6, 6)
 
 
-def test_classes_that_are_empty_or_in_one_split_only_are_told_together(tmp_path: Path, cache: Path) -> None:
+def test_empty_classes_and_classes_of_one_split_are_reported_together(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images")
     (folder / "train/cow").mkdir()
     shutil.rmtree(folder / "test/bee")
@@ -401,7 +401,7 @@ def test_train_and_validation_never_overlap_and_share_every_class_evenly() -> No
         assert train.dtype == validation.dtype == np.int64
 
 
-def test_the_split_depends_on_its_seed_alone() -> None:
+def test_the_split_depends_only_on_its_seed() -> None:
     dataset = _labelled([0, 1, 2] * 40)
     first, again, other = (split_train(dataset, 0.2, seed)[1].tolist() for seed in (0, 0, 1))
     assert first == again != other
@@ -413,13 +413,13 @@ def test_a_class_of_one_image_stays_in_train() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 0.1, 0.33, 0.5])
-def test_training_images_are_counted_as_the_split_leaves_them(fraction: float) -> None:
+def test_the_count_of_training_images_equals_that_of_the_split(fraction: float) -> None:
     for labels in ([0] * 50 + [1] * 101 + [2] * 7, [0, 0, 1, 2, 2], [0] * 45 + [1] * 35):
         dataset = _labelled(labels)
         assert count_training_images(dataset, fraction) == len(split_train(dataset, fraction, 3)[0])
 
 
-def test_times_of_change_are_part_of_what_is_cached(tmp_path: Path, cache: Path) -> None:
+def test_a_changed_modification_time_makes_a_new_cache_entry(tmp_path: Path, cache: Path) -> None:
     folder = _image_folder(tmp_path / "images")
     load_dataset("image_folder", folder, cache=cache)
     os.utime(folder / "train/ant/0.png", ns=(1, 1))

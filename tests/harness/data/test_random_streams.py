@@ -1,4 +1,4 @@
-"""Streams by counter: the published vectors, and that a draw depends on its own names only."""
+"""Counter-based streams give the published vectors, and a draw depends only on its own names."""
 
 import pytest
 import torch
@@ -33,11 +33,11 @@ def test_philox_of_many_counters_is_philox_of_each() -> None:
     )
 
 
-def test_words_are_drawn_where_the_counters_are_whatever_device_that_is() -> None:
+def test_words_are_drawn_on_the_device_of_their_counters() -> None:
     assert random_streams.philox(torch.zeros((4, 3), dtype=torch.int64, device="meta"), (1, 2)).device.type == "meta"
 
 
-def test_a_draw_does_not_depend_on_the_batch_its_order_or_the_columns_asked_for() -> None:
+def test_a_draw_does_not_depend_on_the_batch_its_order_or_the_number_of_columns() -> None:
     key = random_streams.key(7, "augmentation", 3, 1)
     samples = torch.tensor([5, 0, 2**40 + 3, 17, 49_999])
     whole = random_streams.uniforms(key, samples, 11)
@@ -47,7 +47,7 @@ def test_a_draw_does_not_depend_on_the_batch_its_order_or_the_columns_asked_for(
     assert whole.unique().numel() == whole.numel()
 
 
-def test_other_names_are_other_streams() -> None:
+def test_streams_of_different_names_differ() -> None:
     names = [(0, "a"), (1, "a"), (0, "b"), (0, "a", 0), (0, "a", 1), (0, "a", 0, 1), (0, "a", 1, 0), (-1, "a")]
     assert len({random_streams.key(*name) for name in names}) == len(names)
     assert len({random_streams.torch_seed(*name) for name in names}) == len(names)
@@ -76,7 +76,7 @@ def test_orders_are_permutations_and_differ_between_epochs_and_seeds() -> None:
     )
 
 
-def test_streams_stay_as_they_were_published() -> None:
+def test_published_streams_do_not_change() -> None:
     # records made by earlier versions are compared with new ones: these values must never change
     assert random_streams.key(0, "order", 0) == (3845280368, 26970895)
     assert random_streams.order(0, 0, 8).tolist() == [5, 1, 6, 4, 0, 2, 3, 7]

@@ -1,4 +1,4 @@
-"""Drawn shapes: what the factors say is what the pixels show."""
+"""Drawn shapes have the factors that are stored with them."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_factors_are_independent_and_cover_their_ranges() -> None:
     assert 0 <= factors["rotation"].min() < 3 and 357 <= factors["rotation"].max() < 360
 
 
-def test_a_row_depends_on_its_place_alone_and_splits_and_seeds_differ() -> None:
+def test_a_row_depends_only_on_its_position_and_splits_and_seeds_differ() -> None:
     some, more = draw_factors(0, "train", 10, 32), draw_factors(0, "train", 50, 32)
     assert np.array_equal(some, more[:10])
     assert not np.array_equal(some, draw_factors(0, "test", 10, 32))

@@ -1,4 +1,4 @@
-"""Claims: each diagnostic has the value worked out by hand for perfect, collapsed and small inputs."""
+"""Each diagnostic has the value worked out by hand for perfect, collapsed and small inputs."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Claims: kNN and linear probe agree with independent implementations; what chooses, and out of how many, is told."""
+"""kNN and linear probe agree with independent implementations; metrics say what selected them, of how many."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def test_knn_equals_scikit_learns_with_the_same_weights(digits, k: int, temperat
 
 
 @pytest.mark.parametrize(("columns", "k"), [(8, 8), (64, 8), (67, 8), (400, 31), (1000, 200)])
-def test_the_largest_are_those_that_sorting_finds(columns: int, k: int) -> None:
+def test_the_largest_values_equal_those_of_sorting(columns: int, k: int) -> None:
     rows = torch.randn(5, columns, generator=torch.Generator().manual_seed(columns))
     values, places = largest(rows, k)
     expected = np.sort(rows.numpy(), axis=1)[:, ::-1][:, :k]
@@ -91,7 +91,7 @@ def test_linear_probe_reaches_the_optimum_that_scikit_learn_finds(digits) -> Non
     assert (torch.from_numpy(other.predict(queries.numpy())) == truth).float().mean() > 0.9
 
 
-def test_candidates_trained_side_by_side_equal_each_alone(digits) -> None:  # type: ignore[no-untyped-def]
+def test_candidates_trained_together_equal_each_trained_alone(digits) -> None:  # type: ignore[no-untyped-def]
     x, y = torch.from_numpy(digits[0]) / 16, torch.from_numpy(digits[1])
     grid = [(0.1, 0.0), (0.3, 0.01)]
     together = linear_probes(x, y, 10, grid, epochs=3, batch_size=100, seed=3)
@@ -136,7 +136,7 @@ def test_every_probe_equals_one_trained_by_torch_in_float64(digits) -> None:  # 
         assert (predictions[number] == probe(queries.double()).argmax(dim=1)).float().mean() > 0.997
 
 
-def test_constant_features_are_centred_and_not_blown_up() -> None:
+def test_constant_features_are_centred_and_not_scaled() -> None:
     mean, std = standardiser(torch.tensor([[1.0, 0], [1, 2]]))
     assert mean.tolist() == [1, 1] and std.tolist() == [1, 1]
 
@@ -163,7 +163,7 @@ def test_ridge_equals_scikit_learns_at_every_penalty(digits, examples: int, form
         assert (predictions[number].numpy() == classified).all()
 
 
-def test_ridge_stays_exact_in_float32_features_of_no_full_rank(digits) -> None:  # type: ignore[no-untyped-def]
+def test_ridge_is_exact_for_rank_deficient_float32_features(digits) -> None:  # type: ignore[no-untyped-def]
     x, y, queries, _ = (torch.from_numpy(part) for part in digits)
     mean, std = standardiser(x)
     x, queries = (x - mean) / std, (queries - mean) / std
@@ -289,16 +289,14 @@ def test_the_best_epoch_survives_a_stop_after_every_step(tiny_plan: Planner, tmp
     assert parts["result_digest"] == whole["result_digest"]
 
 
-def test_what_is_not_trained_has_one_epoch_to_choose_from(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_baseline_has_one_epoch_to_choose_from(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = _trial(tiny_plan(_best_on_test(tmp_path)), "raw_pixels")
     assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
     (metric,) = _result(tmp_path / "run", trial)["metrics"]
     assert (metric["candidates"], metric["selected"]["epoch"]) == (2, 0)
 
 
-def test_a_probe_that_test_selects_says_so_and_of_a_validation_split_nothing(
-    tiny_plan: Planner, tmp_path: Path
-) -> None:
+def test_a_probe_selected_on_test_says_so_and_has_no_validation_value(tiny_plan: Planner, tmp_path: Path) -> None:
     trial = _trial(tiny_plan(_on_test(tmp_path, "last")), "untrained")
     assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
     result = _result(tmp_path / "run", trial)
@@ -322,7 +320,7 @@ def test_only_the_metrics_that_the_protocol_names_are_measured(tiny_plan: Planne
     assert measured == {"feature_std", "rankme_backbone", "off_diagonal_correlation", "uniformity"}
 
 
-def test_a_worker_that_lacks_a_variant_measures_nothing(tiny_plan: Planner, tmp_path: Path) -> None:
+def test_a_worker_without_a_metrics_variant_measures_nothing(tiny_plan: Planner, tmp_path: Path) -> None:
     """Its code is another version's than that which planned."""
     content = json.loads(json.dumps(_trial(tiny_plan("methods=simclr"), "simclr").content()))
     content["protocol"]["content"]["evaluation"]["metrics"]["knn_top1"] = "knn/cosine-softmax@9"

@@ -1,4 +1,4 @@
-"""Claims: what a container or a job leaves of a machine is what counts, and a trial's memory is its own."""
+"""Limits of containers and jobs are respected, and a trial's peak memory is its own."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from twinbench.harness.system import cgroups, devices, memory, provenance
 
 
-def test_the_memory_of_a_job_is_what_its_cgroup_and_those_above_leave_with_files_that_give_way(
+def test_free_memory_is_bounded_by_the_cgroup_and_its_parents_and_includes_cached_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = tmp_path / "slurm" / "job"
@@ -22,7 +22,7 @@ def test_the_memory_of_a_job_is_what_its_cgroup_and_those_above_leave_with_files
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 4)])
-def test_a_containers_share_of_the_processors_time_bounds_its_cores(
+def test_a_containers_cpu_quota_bounds_its_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
 ) -> None:
     container = tmp_path / "container"
@@ -33,7 +33,7 @@ def test_a_containers_share_of_the_processors_time_bounds_its_cores(
     assert devices.cores() == cores
 
 
-def test_what_others_on_a_gpu_take_and_leave_is_not_what_a_trial_took(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_other_processes_on_a_gpu_is_not_counted_as_a_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials take 20 each, the first 50 with its images. Others take 580 as the second begins, and leave as much."""
     free, reserved = iter([1000, 950, 350, 910, 24]), iter([0, 50, 70, 90, 110])
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
@@ -55,7 +55,7 @@ def test_what_others_on_a_gpu_take_and_leave_is_not_what_a_trial_took(monkeypatc
         ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
     ],
 )
-def test_memory_that_ends_is_told_from_what_else_goes_wrong_on_a_device(words: str, expected: bool) -> None:
+def test_running_out_of_memory_is_distinguished_from_other_device_errors(words: str, expected: bool) -> None:
     assert memory.is_out_of_memory(RuntimeError(words)) is expected
     assert memory.is_out_of_memory(torch.OutOfMemoryError("")) and not memory.is_out_of_memory(ValueError(words))
 
@@ -73,14 +73,14 @@ class _Glibc:
 
 
 @pytest.mark.parametrize(("most", "kept"), [(2**25, 2**25), (2**62, 2**30)])
-def test_memory_is_kept_by_an_older_glibc_too(most: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freed_memory_is_kept_with_an_older_glibc_too(most: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     library = _Glibc(most)
     monkeypatch.setattr(memory, "_glibc", lambda: library)
     memory.keep_freed_memory.__wrapped__()
     assert library.told == {memory._MMAP_THRESHOLD: kept, memory._TRIM_THRESHOLD: 2**30}
 
 
-def test_the_peak_of_a_small_trial_after_a_large_one_is_its_own() -> None:
+def test_the_peak_memory_of_a_small_trial_excludes_a_large_one_before_it() -> None:
     memory.keep_freed_memory()
     memory.give_back_freed_memory()  # what other tests left would be taken anew, and add nothing
     provenance.reset_peak_memory()

@@ -1,4 +1,4 @@
-"""Claims: schedule and optimisers are the published ones; what is excluded from decay is excluded."""
+"""Schedule and optimisers are the published ones, and what is excluded from weight decay is excluded."""
 
 import math
 
@@ -18,7 +18,7 @@ def _training(**values: object) -> Training:
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("linear", 0.2), ("sqrt", 0.4 / math.sqrt(2)), ("none", 0.4)])
-def test_the_rate_follows_the_batch_by_the_named_rule(rule: str, expected: float) -> None:
+def test_the_learning_rate_is_scaled_to_the_batch_by_the_named_rule(rule: str, expected: float) -> None:
     assert scaled_learning_rate(_training(learning_rate_rule=rule)) == pytest.approx(expected)
 
 
@@ -66,7 +66,7 @@ def test_lars_is_the_update_of_the_paper_and_leaves_excluded_parameters_to_sgd()
     torch.testing.assert_close(bias.detach(), b)
 
 
-def test_lars_moves_weights_piece_by_piece_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lars_updates_weights_in_pieces_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever order weights and gradients lie in."""
     moved = []
     for elements in (2**30, 7):
@@ -95,7 +95,7 @@ def test_lars_adapts_weights_without_decay_too() -> None:
     torch.testing.assert_close(weight.detach(), torch.tensor([[3.0 - 0.02 * 5, 4.0]]))
 
 
-def test_a_clipped_trust_ratio_makes_the_rate_a_ceiling() -> None:
+def test_a_clipped_trust_ratio_bounds_the_rate() -> None:
     """LARC, as in solo-learn and eb_jepa: w = w - rate v, v = m v + min(trust / rate, 1) (g + decay w)."""
     weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
     training = _training(optimizer="lars", weight_decay=0.1, trust_coefficient=0.02, clip_trust_ratio=True)

@@ -41,7 +41,7 @@ def _images(n: int = 70) -> Images:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 32])
-def test_a_batch_is_the_same_whenever_it_is_asked_for_and_however_many_are_drawn_at_once(
+def test_a_batch_does_not_depend_on_the_order_of_requests_or_how_many_are_drawn_at_once(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "DRAWN_AT_ONCE", at_once)
@@ -65,7 +65,7 @@ def test_ranks_share_each_batch_in_order() -> None:
     assert torch.equal(torch.cat([share.parameters[0].crop_top for share in shares]), whole.parameters[0].crop_top)
 
 
-def test_images_read_ahead_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_read_ahead_are_the_requested_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     at_hand = _images()
     monkeypatch.setattr("twinbench.harness.data.images.CACHED_BYTES", 0)
     read_ahead = _images()
@@ -96,7 +96,7 @@ def test_images_are_copied_to_a_device_in_their_order_whatever_the_block(
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
-def test_the_sums_are_the_same_whenever_the_losses_are_looked_at(every: int) -> None:
+def test_sums_of_losses_do_not_depend_on_when_they_are_checked(every: int) -> None:
     progress, losses = Progress(), Losses(4, 7, 14)
     values = [0.1 * 3**n for n in range(7)]
     for step, value in enumerate(values):
@@ -110,7 +110,7 @@ def test_the_sums_are_the_same_whenever_the_losses_are_looked_at(every: int) -> 
     assert progress.sums["loss"] == expected and len(losses) == 0
 
 
-def test_a_loss_that_is_not_finite_is_found_later_at_its_own_step_and_nothing_after_it_counts() -> None:
+def test_a_non_finite_loss_found_late_is_reported_at_its_own_step_and_nothing_after_it_counts() -> None:
     progress, losses = Progress(epoch=1, step_in_epoch=7, images_seen=4 * 14), Losses(4, 7, 28)
     for step, value in ((9, 1.0), (10, 2.0), (11, float("inf")), (12, float("nan")), (13, 3.0)):
         losses.keep(step, NAMES, torch.tensor([value, 0.5], dtype=torch.float64))
@@ -235,7 +235,7 @@ def _network() -> nn.Module:
 
 @pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_lars_is_timms(clipped: bool, everywhere: bool) -> None:
+def test_lars_equals_timms(clipped: bool, everywhere: bool) -> None:
     from timm.optim import Lars as Timms
 
     training = Training(
@@ -272,7 +272,7 @@ def test_lars_is_timms(clipped: bool, everywhere: bool) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
-def test_a_state_saved_on_a_gpu_goes_on_on_a_cpu(optimizer: Any, tmp_path: Path) -> None:
+def test_a_state_saved_on_a_gpu_resumes_on_a_cpu(optimizer: Any, tmp_path: Path) -> None:
     """There the rate is a tensor and AdamW's groups are `capturable`, which a CPU refuses."""
     training = Training(1, 8, optimizer, 0.3)
     network = _network()
@@ -334,7 +334,7 @@ def test_a_worker_compiles_its_ninth_width_too(monkeypatch: pytest.MonkeyPatch) 
         ("cuda", "auto", (7, 5), True, "fp32"),  # where bf16 is emulated
     ],
 )
-def test_the_precision_that_is_told_is_the_one_of_convolutions(
+def test_the_recorded_precision_is_that_of_convolutions(
     device: str,
     precision: str,
     capability: tuple[int, int] | None,

@@ -1,4 +1,4 @@
-"""Claims that need a CUDA device: a captured update is the eager one; a GPU's views are a CPU's; divergence is told."""
+"""On a CUDA device, a captured update equals the eager one, and a GPU's views equal a CPU's."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ def _weights(method: Method) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 @pytest.mark.parametrize("name", ["barlow_twins", "simclr", "vicreg", "byol", "simclr on a vision transformer"])
-def test_a_recorded_training_is_the_eager_one(
+def test_a_captured_training_equals_the_eager_one(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, _, on_a_transformer = name.partition(" on a ")
@@ -116,7 +116,7 @@ def test_a_recorded_training_is_the_eager_one(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_trainings_on_streams_beside_each_other_are_those_of_each_alone(precision: str, tmp_path: Path) -> None:
+def test_trainings_on_parallel_streams_equal_each_alone(precision: str, tmp_path: Path) -> None:
     """Twice four of them, three times, since what a race spoils it does not always spoil."""
     alone = {name: _method(name) for name in METHODS}
     curves = {name: _train(alone[name], _task(tmp_path / name, precision)).curves for name in METHODS}
@@ -137,7 +137,7 @@ def test_trainings_on_streams_beside_each_other_are_those_of_each_alone(precisio
                 assert torch.equal(method.state_dict()[key], value), (name, number, key)
 
 
-def test_an_update_of_a_packed_training_is_timed_alone_and_ends_as_the_one_that_is(tmp_path: Path) -> None:
+def test_an_update_of_a_packed_training_is_timed_alone_and_equals_one_that_ran_alone(tmp_path: Path) -> None:
     """Of four in a pack, none may be told the time of four, nor the little that it takes to launch its own."""
     alone = _method("byol")
     expected = _train(alone, _task(tmp_path / "alone", epochs=12))
@@ -158,7 +158,7 @@ def test_an_update_of_a_packed_training_is_timed_alone_and_ends_as_the_one_that_
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
-def test_a_training_stopped_and_gone_on_with_is_the_undisturbed_one(optimizer: str, tmp_path: Path) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(optimizer: str, tmp_path: Path) -> None:
     whole, parts = _method("barlow_twins"), _method("barlow_twins")
     _train(whole, _task(tmp_path / "whole", optimizer=optimizer))
     calls = itertools.count()
@@ -194,7 +194,7 @@ def test_every_backbone_trains_to_the_same_bits_again(
 
 @pytest.mark.parametrize("left", [2**23, 2**26])
 @pytest.mark.parametrize("shares_views", [False, True])
-def test_where_memory_ends_while_an_update_is_recorded_a_training_goes_on_as_it_is_or_leaves_its_pack(
+def test_out_of_memory_during_a_capture_leaves_a_training_eager_or_ends_its_place_in_a_pack(
     shares_views: bool, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nearly all of the GPU's memory is filled as the capture begins."""
@@ -225,7 +225,7 @@ def test_where_memory_ends_while_an_update_is_recorded_a_training_goes_on_as_it_
         assert torch.equal(method.state_dict()[key], value), key
 
 
-def test_probes_that_are_recorded_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_probes_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(1000, 64, generator=generator).cuda()
     labels = torch.randint(0, 10, (1000,), generator=generator).cuda()
@@ -236,7 +236,7 @@ def test_probes_that_are_recorded_are_those_that_are_not(monkeypatch: pytest.Mon
         assert torch.equal(one, other) and (one != 0).any()
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_finite_loss_is_reported_at_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights of a captured training are spoiled after its eighth update, of twelve."""
     method = _method("simclr")
     calls = itertools.count(1)
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path, mon
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["epoch"] == 1
 
 
-def test_a_loss_that_reads_the_step_is_not_recorded_and_trains_on(
+def test_a_loss_that_reads_the_step_is_not_captured_and_trains_eagerly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     method = _method("simclr")
@@ -283,7 +283,7 @@ def test_the_loop_waits_for_a_gpu_once_in_many_updates(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("by_kernel", [False, True])
-def test_a_gpus_views_are_a_cpus_whatever_batch_they_are_in(by_kernel: bool) -> None:
+def test_a_gpus_views_equal_a_cpus_in_any_batch(by_kernel: bool) -> None:
     make: Any = step.gpu_view_function() if by_kernel else training_view
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
