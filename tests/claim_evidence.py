@@ -1,4 +1,4 @@
-"""The evidence of a claim made by hand, without a run folder: values by seed, and whatever else a test cares for."""
+"""Evidence of claims made by hand, without a run folder: values by seed, and whatever else a test needs."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,17 +20,17 @@ A, B = {"method": "simclr"}, {"method": "byol"}
 
 
 def claim_of(kind: str = "better", name: str = "one", a: Any = A, **keys: Any) -> Claim:
-    """SimCLR against BYOL, in a sentence that no rule has a word against."""
+    """Return a claim on SimCLR against BYOL, with a sentence that breaks no rule."""
     if kind in ("better", "not_worse"):
         keys = {"b": B} | keys
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
     sizes = [100 * keys[key] for key in ("at_least", "by", "within") if keys.get(key)]
-    told = "".join(f", {size:g} points" for size in sizes if round(size, 9) == round(size, 1))
-    return Claim(name, f"It holds{told}.", kind, a, protocol="invented", **keys)  # type: ignore[arg-type]
+    named = "".join(f", {size:g} points" for size in sizes if round(size, 9) == round(size, 1))
+    return Claim(name, f"It holds{named}.", kind, a, protocol="invented", **keys)  # type: ignore[arg-type]
 
 
 def section_of(margin: float = 0.0, **content: Any) -> Section:
-    """Part of a run under a protocol that holds nothing but these."""
+    """Return a section of a run under a protocol that holds only these values."""
     return Section("invented", 1, "0" * 64, "sha256:1", {"margin": margin, **content}, (), ())
 
 
@@ -42,7 +42,7 @@ def evidence_of(
     feature_std: Mapping[str, float] | None = None,
     **content: Any,
 ) -> Evidence:
-    """`values` are of the claim's selectors in turn, point by point of its scope; lists are of seeds 0, 1, …"""
+    """Return evidence with `values` for each selector at each point of the scope; lists are for seeds 0, 1, …"""
     left, section = iter(values), section_of(margin, **content)
     sides: list[Side] = []
     pairs: list[tuple[Side, Side | None, str]] = []
@@ -76,7 +76,7 @@ def _side(selector: Mapping[str, Any], values: Values, section: Section) -> Side
 
 
 def _pairs(claim: Claim, sides: list[Side]) -> list[tuple[Side, Side | None]]:
-    """Each value of an axis against the next, or any two of them; else A against each other, or a fixed number."""
+    """Return the compared pairs: along an axis, or A with each other side, or with a fixed number."""
     if claim.kind == "monotone":
         return [*itertools.pairwise(sides if claim.direction == "decreasing" else sides[::-1])]
     if claim.kind == "insensitive":
@@ -85,5 +85,5 @@ def _pairs(claim: Claim, sides: list[Side]) -> list[tuple[Side, Side | None]]:
 
 
 def judged(*evidence: Evidence) -> list[Verdict]:
-    """The verdicts, families together."""
+    """Return the verdicts, with families judged together."""
     return [judge(case) for case in in_families(evidence)]

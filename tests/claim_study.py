@@ -1,7 +1,7 @@
-"""An honest study in miniature, for tests of claims, rules and bundles. No number in it was ever measured.
+"""A small honest study with made-up numbers, for tests of claims, rules and bundles.
 
-A shipped protocol, trials with their true ids, records with per-example outputs whose mean is the accuracy bit for bit,
-curves, attempts and a plan, as a launch leaves them; and claims that were declared before the first trial began.
+It has a shipped protocol, trials with their true ids, records with curves and with per-example outputs that give the
+accuracy bit for bit, attempts and a plan, as a run leaves them, and claims declared before the first trial began.
 """
 
 import json
@@ -61,7 +61,7 @@ CIRCUMSTANCE = {
 
 @dataclass
 class Study:
-    """A run folder that is filled trial by trial. `protocol` is what trials carry of it."""
+    """A run folder that is filled trial by trial. `protocol` is the table that trials carry."""
 
     folder: Path
     protocol: dict[str, Any]
@@ -69,7 +69,7 @@ class Study:
 
     @property
     def claims_file(self) -> Path:
-        """What is judged."""
+        """Return the file of claims to be judged."""
         return self.folder / "claims.toml"
 
     def trial(
@@ -81,7 +81,7 @@ class Study:
         protocol: Mapping[str, Any] | None = None,
         fingerprint: str = FINGERPRINT,
     ) -> Trial:
-        """A trial with its true ids; settings and training on top of the protocol's."""
+        """Return a trial with its true ids; settings and training override the protocol's."""
         carried = protocol or self.protocol
         if method in ("raw_pixels", "untrained"):
             return Trial(method, 1, {}, {}, seed, fingerprint, carried)
@@ -96,7 +96,7 @@ class Study:
         return trial
 
     def write_plan(self, protocol: Mapping[str, Any] | None = None) -> None:
-        """The plan of all trials that are on it."""
+        """Write the plan of all planned trials."""
         trials = [
             {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
             | {key: value for key, value in trial.content().items() if key != "protocol"}
@@ -107,11 +107,11 @@ class Study:
         write_json_atomically(self.folder / "plan.json", plan | {"protocol": carried, "trials": trials})
 
     def of(self, method: str, seed: int | None = None) -> list[Trial]:
-        """The planned trials of a method, or of one of its seeds."""
+        """Return the planned trials of a method, or of one of its seeds."""
         return [trial for trial in self.trials if trial.method == method and seed in (None, trial.seed)]
 
     def write_claims(self, text: str, declared: datetime | None = DECLARED) -> None:
-        """Put claims in the file, and on record if they are `declared`."""
+        """Write the claims file, and declare its claims at the time `declared`, if given."""
         self.claims_file.write_text(text, encoding="utf-8")
         if declared:
             declare(read_claims(self.claims_file), self.folder, declared)
@@ -124,10 +124,10 @@ def honest_study(
     seeds: Iterable[int] = SEEDS,
     protocol: str = PROTOCOL,
 ) -> Study:
-    """Two methods at six seeds, with baselines, and a claim that is true and was declared before all of it.
+    """Make a study of two methods at six seeds, with baselines, and a true claim that was declared before all results.
 
-    `levels` gives each method's mean accuracy; each seed moves all methods alike by up to a point, and each of them by
-    up to half a point of its own.
+    `levels` gives each method's mean accuracy. Each seed shifts all methods alike by up to a point, and each method by
+    up to another half a point.
     """
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(folder, read_protocol(protocol).carried)
@@ -141,7 +141,7 @@ def honest_study(
 
 
 def shift(*names: object) -> float:
-    """Up to a point up or down, by names: the same on every machine."""
+    """Return a shift of up to a point either way, determined by the names."""
     return int(digest(names)[:8], 16) / 2**32 / 50 - 0.01
 
 
@@ -155,9 +155,9 @@ def leave_record(
     metric: Mapping[str, Any] | None = None,
     circumstance: Mapping[str, Any] | None = None,
 ) -> Path:
-    """What a finished trial leaves: attempt, artefacts, record. Linear accuracy as given, kNN two points below.
+    """Write what a finished trial leaves: attempt, artefacts, record. kNN accuracy is two points below the linear one.
 
-    `metric` is laid over every metric of the record. Trials begin an hour after one another, in the order of records.
+    `metric` overrides keys of every metric of the record. Each trial begins an hour after the one recorded before.
     """
     started = BEGAN + timedelta(hours=len(list(folder.glob("records/*.json"))))
     times = {
@@ -185,13 +185,15 @@ def leave_record(
 
 
 def leave_attempt(folder: Path, trial_id: str, status: str, started: str, reason: str = "", number: int = 1) -> None:
-    """An attempt at a trial, as far as anybody but a launcher reads it."""
-    told = {"number": number, "status": status, "started": started, "beat": 3} | ({"reason": reason} if reason else {})
-    write_json_atomically(folder / "trials" / trial_id / f"attempt-{number:04d}.json", told, durable=False)
+    """Write an attempt at a trial, with the keys that reports read."""
+    content = {"number": number, "status": status, "started": started, "beat": 3} | (
+        {"reason": reason} if reason else {}
+    )
+    write_json_atomically(folder / "trials" / trial_id / f"attempt-{number:04d}.json", content, durable=False)
 
 
 def images_seen(trial: Trial) -> int:
-    """Whole batches of 7,200 images, every epoch."""
+    """Return the images of all epochs, with whole batches out of 7,200 images."""
     if not trial.training:
         return 0
     batch = int(trial.training["batch_size"])
@@ -199,7 +201,7 @@ def images_seen(trial: Trial) -> int:
 
 
 def _measured(trial: Trial, accuracy: float, validation: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Metrics of both probes on both splits, and the outputs behind those on test."""
+    """Return metrics of both probes on both splits, and the per-example outputs on test."""
     rng = np.random.default_rng(int(trial.trial_id, 16))
     labels = np.arange(TEST_EXAMPLES, dtype=np.int32) % CLASSES
     evaluation, metrics, outputs = trial.protocol["content"]["evaluation"], [], {"labels": labels}
@@ -256,18 +258,18 @@ def _curves(trial: Trial) -> bytes:
     return json.dumps({"epoch": epochs, "series": series}, sort_keys=True).encode()
 
 
-# --- for authors who change what was recorded -------------------------------------------------------------------------
+# --- for tests that change what was recorded -------------------------------------------------------------------------
 
 
 def read(study: Study, trial: Trial) -> dict[str, Any]:
-    """The trial's record."""
+    """Return the trial's record."""
     return read_record(record_path(study.folder, trial.trial_id))
 
 
 def rewrite(study: Study, trial: Trial, edit: Callable[[dict[str, Any]], None], as_trial: Trial | None = None) -> Trial:
-    """Edits the trial's record, makes its digest anew, and its ids and its place on the plan where it is now another's.
+    """Edit the trial's record with a new digest; `as_trial` also gives it the ids and the planned place of that trial.
 
-    What an author can do who knows the format. The attempt moves along.
+    An author who knows the format can do this. The attempt is renamed too.
     """
     record = read(study, trial)
     edit(record)
@@ -285,9 +287,9 @@ def rewrite(study: Study, trial: Trial, edit: Callable[[dict[str, Any]], None], 
 
 
 def otherwise(carried: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """A protocol of the same name and version with other values, and the hash that follows from them.
+    """Return a protocol of the same name and version with other values and their hash.
 
-    `training__epochs=40` changes epochs of training; `hash` may be given, to keep it.
+    `training__epochs=40` changes training.epochs; `hash` sets the hash.
     """
     content = json.loads(json.dumps(carried["content"]))
     kept = changes.pop("hash", None)
@@ -302,5 +304,5 @@ def otherwise(carried: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def under(trial: Trial, carried: Mapping[str, Any]) -> Trial:
-    """The same trial under another protocol."""
+    """Return the same trial under another protocol."""
     return replace(trial, protocol=carried)

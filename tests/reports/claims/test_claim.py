@@ -81,7 +81,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path, kind):
             assert key not in mistake.allowed.split(", ") and "family" in mistake.allowed
 
 
-def test_every_mistake_of_a_file_is_told_at_once(tmp_path):
+def test_every_mistake_of_a_file_is_reported_at_once(tmp_path):
     file = written(
         tmp_path,
         claim_text("beter", name="typo"),
@@ -90,8 +90,8 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path):
         claim_text(name="word", a='{ metod = "simclr" }'),
         claim_text(name="key", famly='"f"'),
     )
-    told = [(mistake.where.removeprefix(str(file)), mistake.key) for mistake in mistakes_of(file)]
-    assert told == [
+    found = [(mistake.where.removeprefix(str(file)), mistake.key) for mistake in mistakes_of(file)]
+    assert found == [
         ("", "claims.0.kind"),
         ("", "claims.2.at_least"),
         ("", "claims.4.famly"),
@@ -100,7 +100,7 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path):
     ]
 
 
-def test_a_wrong_kind_key_and_table_are_told_with_the_nearest_name(tmp_path):
+def test_a_wrong_kind_key_and_table_are_reported_with_the_nearest_name(tmp_path):
     kind, key = mistakes_of(written(tmp_path, claim_text("beter"), claim_text(famly='"f"')))
     assert (kind.seen, kind.nearest) == ("beter", "better")
     assert (key.problem, key.nearest) == ("unknown key", "family")
@@ -128,15 +128,15 @@ def test_what_is_fixed_in_two_places_is_refused(tmp_path):
     assert the_mistake(tmp_path, axis).problem == "is fixed here but varied by axis"
     scope = claim_text(a=fixed, scope="{ batch_size = [64, 128] }")
     assert the_mistake(tmp_path, scope).problem == "is fixed here but varied by scope"
-    told = mistakes_of(written(tmp_path, claim_text(scope='{ method = ["dino"] }')))
-    assert [mistake.key for mistake in told] == ["a.method", "b.method"]
+    found = mistakes_of(written(tmp_path, claim_text(scope='{ method = ["dino"] }')))
+    assert [mistake.key for mistake in found] == ["a.method", "b.method"]
 
 
 def test_a_side_is_compared_with_another(tmp_path):
     assert the_mistake(tmp_path, claim_text(b=SIMCLR)).problem == "is the same as a"
     among = claim_text("best_of", among=f"[{BYOL}, {SIMCLR}, {{ batch_size = 64 }}]")
-    told = mistakes_of(written(tmp_path, among))
-    assert [(mistake.key, mistake.problem) for mistake in told] == [
+    found = mistakes_of(written(tmp_path, among))
+    assert [(mistake.key, mistake.problem) for mistake in found] == [
         ("among.1", "is the same as a"),
         ("among.2", "names no method"),
     ]

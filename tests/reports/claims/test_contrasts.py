@@ -48,9 +48,9 @@ def test_p_is_that_of_scipys_t_tests():
     assert the_contrast(claim_of("not_worse", within=0.01), a, b).p == pytest.approx(2 * shifted)
     sized = stats.ttest_rel(a, np.add(b, 0.002), alternative="greater").pvalue
     assert the_contrast(claim_of(at_least=0.002), a, b).p == pytest.approx(min(1, 2 * sized))
-    apart = dict(enumerate(b, 100))
+    other_seeds = dict(enumerate(b, 100))
     welch = stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue
-    contrast = the_contrast(claim_of(), a, apart)
+    contrast = the_contrast(claim_of(), a, other_seeds)
     assert contrast.p == pytest.approx(min(1, 2 * welch)) and not contrast.difference.paired
 
 
@@ -155,7 +155,7 @@ def test_less_is_better_of_costs_and_rises_and_falls_as_it_is(metric):
     assert the_contrast(falling, more, less).difference.mean == pytest.approx(10)
 
 
-def test_a_monotone_claim_asks_each_step_and_an_insensitive_one_any_two_values():
+def test_a_monotone_claim_compares_neighbouring_values_and_an_insensitive_one_any_two():
     values = [[0.5, 0.51], [0.6, 0.62], [0.7, 0.71]]
     axis = {"axis": "epochs", "values": [10, 20, 40]}
     rising = contrasts_of(evidence_of(claim_of("monotone", **axis), values))
@@ -198,14 +198,14 @@ def test_seeds_are_compared_in_pairs_where_half_of_the_smaller_side_is_in_one(of
     assert contrast.difference.n == (len(set(range(6)) & set(of_b)) if paired else len(of_b))
 
 
-def test_differences_without_spread_tell_something_from_six_seeds_on():
+def test_differences_without_spread_are_informative_from_six_seeds_on():
     five, six = (the_contrast(claim_of(), [0.6] * n, [0.5] * n) for n in (5, 6))
     assert (five.p, six.p) == (2 / 2**5, 2 / 2**6)  # the chance that all fall on one side
     assert not five.is_informative and six.is_informative
     assert the_contrast(claim_of(), [0.5] * 6, [0.6] * 6).p == 1.0
     assert the_contrast(claim_of(), [0.5] * 6, [0.5] * 6).p == 1.0
-    apart = the_contrast(claim_of(), [0.6] * 6, dict.fromkeys(range(6, 12), 0.5))
-    assert apart.p is None and not apart.is_informative
+    unpaired = the_contrast(claim_of(), [0.6] * 6, dict.fromkeys(range(6, 12), 0.5))
+    assert unpaired.p is None and not unpaired.is_informative
     (judged, _) = adjust({"f": [six, six]})["f"]
     assert not judged.is_informative  # of two comparisons six are not enough
     assert the_contrast(claim_of(), [0.6, 0.601, 0.602], [0.5] * 3).is_informative

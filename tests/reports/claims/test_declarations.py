@@ -88,7 +88,7 @@ def test_the_plan_of_the_folder_says_what_its_protocol_is(tmp_path, synthetic_ru
     assert entry.protocol == PROTOCOL["hash"]
 
 
-def test_a_claim_whose_protocol_was_changed_is_declared_anew_and_each_line_stands_for_its_own(tmp_path):
+def test_a_claim_is_declared_again_when_its_protocol_was_changed(tmp_path):
     own = replace(claim(), protocol="mine")
     first, second = "5" * 64, "6" * 64
     declare([own], tmp_path, NOW, {"mine": first})
@@ -186,7 +186,7 @@ def test_a_clock_that_went_back_is_refused(tmp_path):
         declare([claim("two")], tmp_path, NOW - timedelta(seconds=1))
 
 
-def test_a_log_that_cannot_be_read_or_written_is_told(tmp_path):
+def test_a_log_that_cannot_be_read_or_written_is_reported(tmp_path):
     (tmp_path / DECLARATIONS).write_bytes(b"\xff\xfe")
     assert "cannot be read" in read_log(tmp_path).problem
     (tmp_path / "file").write_text("")

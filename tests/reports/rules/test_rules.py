@@ -1,4 +1,4 @@
-"""Claim: each rule passes on an honest study and says what it saw; what is unusual and honest is told, not refused."""
+"""Each rule passes on an honest study and says what it found; what is unusual but honest is noted, not refused."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ from twinbench.results.store import ResultStore
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
-# Of the honest study: the outcome of each rule, and what it says it saw.
+# The outcome of each rule on the honest study, and a part of its text.
 SEEN = {
     "A1": (PASSED, "cifar10-small v4 (1550f6f3e742)"),
     "A2": (PASSED, "dataset sha256:1111"),
@@ -57,7 +57,7 @@ SEEN = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The honest study, for tests that leave it as it is."""
+    """The honest study, for tests that do not change it."""
     return honest_study(tmp_path_factory.mktemp("honest") / "run")
 
 
@@ -131,7 +131,7 @@ def test_a_rule_is_found_by_its_id_in_the_file_of_its_subject(rule: Rule) -> Non
 
 
 @pytest.mark.parametrize("rule", SEEN)
-def test_on_an_honest_study_a_rule_passes_and_says_what_it_saw(rule: str, case: Case) -> None:
+def test_on_an_honest_study_a_rule_passes_and_says_what_it_found(rule: str, case: Case) -> None:
     outcome, text = SEEN[rule]
     assert found(rule, case).outcome == outcome
     assert text in found(rule, case).text
@@ -145,7 +145,7 @@ def test_the_evidence_query_of_a_rule_shows_the_trials_of_the_claim(rule: str, c
     assert len(rows.columns) > 3
 
 
-# --- what one rule sees -----------------------------------------------------------------------------------------------
+# --- what each rule finds ---------------------------------------------------------------------------------------------
 
 NEW_KIND = {"code_hash": "2:" + "e" * 64}
 CHANGED = {"commit": "c" * 40 + "+changes"}
@@ -154,7 +154,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "more candidates than the protocol has": (
         "A5", "stops", "selected out of 52, but the protocol has 8",
         lambda case: with_rows(case, "simclr", candidates=52)),
-    "candidates that nobody counted": (
+    "candidates that were not counted": (
         "A5", "stops", "6 values do not say", lambda case: with_rows(case, "simclr", candidates=None)),
     "a selection that the protocol does not ask for": (
         "A5", "stops", "selected on train", lambda case: with_rows(case, "simclr", selected_on="train")),
@@ -196,7 +196,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "a sentence about all datasets": (
         "A23", "narrows", "'in general'",
         lambda case: with_claim(case, sentence="In general SimCLR beats BYOL, as on CIFAR-10.")),
-    "a margin that nobody named": (
+    "a larger tolerance than the margin, not named": (
         "A19", "narrows", "allows 5 points, more than the margin of 1",
         lambda case: with_claim(case, kind="not_worse", within=0.05, sentence="BYOL is as good on CIFAR-10.")),
     "a batch size that the sentence leaves out": (
@@ -227,7 +227,7 @@ def timeless(trial: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", SEES)
-def test_a_rule_sees(what: str, case: Case) -> None:
+def test_a_rule_finds(what: str, case: Case) -> None:
     rule, weight, text, change = SEES[what]
     finding = found(rule, change(case))
     assert (finding.outcome, finding.weight) == (FAILED, weight), finding.text
@@ -245,7 +245,7 @@ def test_a_sentence_without_the_protocol_passes_where_it_names_all_that_was_fixe
     assert (finding.outcome, finding.text) == (PASSED, "names cifar10, backbone and epochs")
 
 
-def test_few_unpaired_seeds_against_more_are_told_not_to_cover_what_they_say(case: Case) -> None:
+def test_intervals_of_few_unpaired_seeds_against_more_are_noted_to_cover_less(case: Case) -> None:
     (contrast,) = case.contrasts
     assert contrast.b is not None
     few = dict(list(contrast.a.values.items())[:3])
@@ -258,7 +258,7 @@ def test_few_unpaired_seeds_against_more_are_told_not_to_cover_what_they_say(cas
     assert "t intervals over seeds" in finding.text
 
 
-def test_compute_that_the_claim_itself_sets_apart_is_no_fault(case: Case) -> None:
+def test_unequal_compute_that_the_claim_itself_sets_is_no_fault(case: Case) -> None:
     longer = with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})
     for method in ("simclr", "byol"):
         longer = with_selector(longer, method, batch_size=64)
@@ -311,7 +311,7 @@ def test_a_log_that_was_changed_makes_every_claim_exploratory(
 # --- families ---------------------------------------------------------------------------------------------------------
 
 
-def test_families_of_one_question_are_judged_as_one_unless_that_changes_nothing(case: Case) -> None:
+def test_families_of_one_question_are_judged_as_one_family(case: Case) -> None:
     """Bonferroni over all 41: a paired t of 6 seeds must reach t(0.9994, 5) = 6.6 or so; the honest study's is 50."""
     claim = case.evidence.claim
     others = [replace(case.evidence, claim=replace(claim, name=f"{n}", family=f"{n}")) for n in range(40)]
@@ -327,7 +327,7 @@ def test_families_of_one_question_are_judged_as_one_unless_that_changes_nothing(
     assert found("A17", replace(nearly, evidence=case.evidence)).outcome == PASSED
 
 
-def test_claims_about_something_else_do_not_add_up(case: Case) -> None:
+def test_claims_of_other_questions_do_not_count(case: Case) -> None:
     claim = case.evidence.claim
     others = [
         replace(claim, name="knn", family="other", metric="knn_top1"),
@@ -380,7 +380,7 @@ def _claim(sentence: str, **changes: Any) -> Claim:
         ("On CIFAR-10 SimCLR falls behind BYOL.", "says that byol is better"),
     ],
 )  # fmt: skip
-def test_a_sentence_about_something_else_is_seen(sentence: str, text: str) -> None:
+def test_a_sentence_about_something_else_is_found(sentence: str, text: str) -> None:
     assert text in "; ".join(contradictions(_claim(sentence), COMPARED))
 
 
@@ -422,21 +422,21 @@ def test_words_that_generalise_are_found_and_others_are_not() -> None:
 
 @pytest.mark.parametrize("file", ["cifar10_claims.toml", "lightly_claims.toml"])
 def test_the_sentences_of_the_examples_contradict_only_what_they_were_made_to(file: str) -> None:
-    told = {}
+    wrong_by_claim = {}
     for claim in read_claims(EXAMPLES / file):
         epochs = frozenset(int(side["epochs"]) for side in (claim.a, claim.b) if "epochs" in side)
         epochs |= frozenset(int(value) for value in claim.values if claim.axis == "epochs")
         compared = replace(COMPARED, epochs=epochs, backbone="" if claim.reported else "small_resnet")
         if wrong := list(contradictions(claim, compared)):
-            told[claim.name] = wrong
+            wrong_by_claim[claim.name] = wrong
     expected = {"under-the-large-protocol": ["it names resnet18, but the backbone is small_resnet"]}
-    assert told == (expected if file.startswith("cifar10") else {})
+    assert wrong_by_claim == (expected if file.startswith("cifar10") else {})
 
 
-# --- unusual, and honest ----------------------------------------------------------------------------------------------
+# --- unusual but honest -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_unusual_and_honest_is_told_and_refuses_nothing(whole: Study, tmp_path: Path) -> None:
+def test_what_is_unusual_but_honest_is_noted_and_refuses_nothing(whole: Study, tmp_path: Path) -> None:
     """All at once: seeds of another method, a failure that was run again, machines that both sides share, an earlier
     study in the folder, a first wording of the claim, a summary that was reworded, attempts of a plan given up."""
     shutil.copytree(whole.folder, tmp_path / "run", ignore=shutil.ignore_patterns("results.duckdb*"))

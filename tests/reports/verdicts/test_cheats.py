@@ -1,6 +1,6 @@
 """Claim: whatever an author does to an honest study is named by a rule, and the claim is not simply supported.
 
-Each cheat is one small change by somebody who knows the formats: digests, ids, plan and attempts are made to fit unless
+Each cheat is one small change by an author who knows the format: digests, ids, plan and attempts are made to fit unless
 the cheat is that they do not.
 """
 
@@ -85,7 +85,7 @@ def tables_are_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """An honest study whose database is there already."""
+    """An honest study with its database."""
     study = honest_study(tmp_path_factory.mktemp("honest") / "run")
     check_claims(study.claims_file, study.folder)
     return study

@@ -1,4 +1,4 @@
-"""Claims: each form of the verdicts says the same, escapes what others wrote, and is equal byte for byte."""
+"""Each format of verdicts has the same content, escapes names and sentences, and is equal byte for byte."""
 
 import json
 import os
@@ -49,7 +49,7 @@ MANY = claim_of("best_of", "many", among=(B, {"method": "vicreg"}, {"method": "m
 
 @pytest.fixture(scope="module")
 def hostile() -> Checked:
-    """Claims whose names and sentences try what names and sentences can."""
+    """Claims whose names and sentences contain markup, commands and control characters."""
     claims = [replace(claim, name=f"{claim.name} {HOSTILE}", sentence=HOSTILE) for claim in (SUPPORTED, REFUTED, MANY)]
     claims.append(claim_of(name="setting", a={"method": HOSTILE}, b={"method": f"not {HOSTILE}"}))
     return made(*claims, file=HOSTILE, run=HOSTILE)
@@ -64,7 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- all forms --------------------------------------------------------------------------------------------------------
+# --- all formats ------------------------------------------------------------------------------------------------------
 
 
 def test_a_summary_counts_the_verdicts():
@@ -75,7 +75,7 @@ def test_a_summary_counts_the_verdicts():
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_each_form_has_every_rule_of_every_claim_as_passed_failed_or_not_applicable(form, tmp_path, study):
+def test_each_format_has_every_rule_of_every_claim_as_passed_failed_or_not_applicable(form, tmp_path, study):
     for checked in (
         check_claims(study / "claims.toml", study),
         check_claims(EXAMPLES / "lightly_claims.toml", tmp_path),
@@ -117,7 +117,7 @@ def rules_in(form: str, text: str, place: int, verdict: Verdict) -> dict[str, li
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
-def test_each_form_for_people_has_every_claim_with_its_verdict_and_what_is_supported(form):
+def test_each_format_for_people_has_every_claim_with_its_verdict_and_what_is_supported(form):
     checked = made(SUPPORTED, REFUTED, ABSENT)
     text = FORMATS[form](checked).replace("\\", "")
     for verdict in checked.verdicts:
@@ -135,18 +135,18 @@ def test_a_supported_claim_has_its_numbers_and_another_the_sentence_that_is_supp
     assert [name for name, _ in remarks(many)].count("numbers") == 3
 
 
-def test_a_rule_that_stops_a_claim_is_told_once_and_the_others_by_their_ids(tmp_path):
+def test_a_rule_that_stops_a_claim_is_shown_in_full_and_the_others_by_id(tmp_path):
     (first, *_) = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path).verdicts
-    told = remarks(first)
-    assert [name for name, _ in told] == ["A5", "A6", "also fails"]
+    shown = remarks(first)
+    assert [name for name, _ in shown] == ["A5", "A6", "also fails"]
     others = [finding.rule for finding in first.findings if finding.outcome == FAILED][2:]
-    assert told[-1][1] == ", ".join(others)
+    assert shown[-1][1] == ", ".join(others)
 
 
 def test_a_long_text_of_a_rule_is_cut_where_people_read_it():
     (verdict,) = made(SUPPORTED).verdicts
     long = replace(verdict.findings[0], outcome=FAILED, text="x" * 1000)
-    ((_, text),) = [told for told in remarks(replace(verdict, findings=(long,))) if told[0] == long.rule]
+    ((_, text),) = [one for one in remarks(replace(verdict, findings=(long,))) if one[0] == long.rule]
     assert len(text) < 350 and text.endswith("…")
 
 
@@ -356,7 +356,7 @@ def test_the_tables_compile_and_have_their_head_on_every_page(hostile, tmp_path)
 
 
 @pytest.mark.browser
-def test_the_page_fits_wide_and_narrow_windows_and_asks_nothing_of_anyone(hostile, tmp_path):
+def test_the_page_fits_wide_and_narrow_windows_and_requests_nothing(hostile, tmp_path):
     from playwright.sync_api import sync_playwright
 
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)

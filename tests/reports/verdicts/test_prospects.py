@@ -94,7 +94,7 @@ def test_without_results_only_a_guess_says_how_many_seeds(tmp_path: Path) -> Non
     ],
 )
 @pytest.mark.parametrize("sd", [0.006, 0.012])
-def test_the_seeds_needed_give_the_verdict_with_the_power_that_is_told(
+def test_the_seeds_needed_give_the_verdict_with_the_stated_power(
     kind: str, size: dict[str, Any], truth: float, sd: float
 ) -> None:
     claim, rng, draws = claim_of(kind, **size), np.random.default_rng(7), 200

@@ -200,7 +200,7 @@ def test_an_axis_that_is_insensitive_in_a_range_narrows_the_claim_to_it():
     assert middle.word == "CONTRADICTED"
 
 
-def test_a_monotone_claim_asks_every_step_and_is_narrowed_to_the_run_that_rises():
+def test_a_monotone_claim_needs_every_step_and_is_narrowed_to_the_rising_run():
     axis = {"axis": "epochs", "values": [10, 20, 40]}
     _, base = six(0.0, 0.0)
     up, far = six(0.02, 0.005)[0], six(0.05, 0.002)[0]
@@ -282,9 +282,9 @@ def test_a_collapse_is_counted_and_what_is_unknown_counts_against_the_claim(stat
     assert collapse_verdict("does_not_collapse", *states).word == does_not
 
 
-def test_how_many_collapsed_is_told_and_of_how_many_it_is_not_known():
-    told = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").reason
-    assert told == "6 of 7 trials did not collapse, 1 unknown (share of all seeds 0.42 to 1.00)"
+def test_the_reason_counts_collapsed_and_unknown_trials():
+    reason = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").reason
+    assert reason == "6 of 7 trials did not collapse, 1 unknown (share of all seeds 0.42 to 1.00)"
 
 
 def test_a_protocol_says_what_collapse_is_and_else_a_tenth_of_an_even_spread_does():
@@ -304,14 +304,14 @@ def test_claims_of_collapse_share_the_level_of_their_family():
 # --- families, scopes, suffixes ---------------------------------------------------------------------------------------
 
 
-def test_a_family_asks_more_of_each_claim_and_another_family_does_not():
+def test_further_claims_of_a_family_make_each_harder_and_another_family_does_not():
     values = six(0.02, 0.013)  # 0.5 to 3.5 alone; at 99 % ± t(5, .995) / sqrt(5) = 1.803 steps
     assert the_verdict(claim_of(), values).word == "SUPPORTED"
     nothing = [claim_of(name=str(number), b={"method": "vicreg"}) for number in range(4)]
     alike = [evidence_of(claim, six(0.0, 0.013), MARGIN) for claim in nothing]
     assert judged(evidence_of(claim_of(), values, MARGIN), *alike)[0].word == "UNDERPOWERED"
-    apart = [evidence_of(replace(claim, family="g"), six(0.0, 0.013), MARGIN) for claim in nothing]
-    assert judged(evidence_of(claim_of(), values, MARGIN), *apart)[0].word == "SUPPORTED"
+    other_family = [evidence_of(replace(claim, family="g"), six(0.0, 0.013), MARGIN) for claim in nothing]
+    assert judged(evidence_of(claim_of(), values, MARGIN), *other_family)[0].word == "SUPPORTED"
 
 
 def test_holding_at_some_points_of_a_scope_narrows_a_claim_to_them():
@@ -335,7 +335,7 @@ def test_a_claim_of_many_methods_at_many_points_holds_at_a_point_only_against_al
     assert "not shown to differ" not in verdict.sentence and verdict.sentence.count("exceeds") == 2
 
 
-def test_one_reason_of_many_comparisons_is_told_once():
+def test_a_reason_shared_by_many_comparisons_is_given_once():
     level = six(0.0, 0.02)[1]
     among = tuple({"method": name} for name in ("byol", "vicreg", "moco"))
     verdict = the_verdict(claim_of("best_of", among=among), [six(0.0, 0.02)[0], level, level, level])
@@ -367,7 +367,7 @@ def test_all_that_a_sentence_says_beyond_what_is_shown_narrows_it():
 
 
 @pytest.mark.parametrize(
-    ("claim", "mean", "step", "told"),
+    ("claim", "mean", "step", "text"),
     [
         (claim_of(), 0.02, 0.005, "simclr exceeds byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
         (claim_of(), -0.02, 0.005, "simclr lies below byol by 2.00 points (1.43 to 2.57 at 95 %, 6 pairs)"),
@@ -382,10 +382,10 @@ def test_all_that_a_sentence_says_beyond_what_is_shown_narrows_it():
         (claim_of("not_worse", within=0.02), -0.008, 0.009, "simclr is not 2 points below byol: -0.80 points (-1.83"),
     ],
 )
-def test_the_supported_sentence_says_what_the_interval_shows(claim, mean, step, told):
+def test_the_supported_sentence_says_what_the_interval_shows(claim, mean, step, text):
     sentence = the_verdict(claim, six(mean, step)).sentence
     start = "Under protocol invented v1 (000000000000), in linear_top1 on test: "
-    assert sentence.startswith(start + told) and sentence.endswith(".")
+    assert sentence.startswith(start + text) and sentence.endswith(".")
 
 
 # --- what would settle it ---------------------------------------------------------------------------------------------
@@ -466,7 +466,7 @@ def test_an_honest_study_supports_its_claim(tmp_path):
     assert [finding.rule for finding in verdict.findings if finding.outcome == FAILED] == []
 
 
-def test_missing_trials_are_named_and_their_hours_told(tmp_path):
+def test_missing_trials_are_named_with_their_hours(tmp_path):
     study = honest_study(tmp_path / "run")
     gone = [study.of("byol", seed)[0].trial_id for seed in (4, 5)]
     for trial_id in gone:
@@ -477,7 +477,7 @@ def test_missing_trials_are_named_and_their_hours_told(tmp_path):
     assert verdict.settled_by == (f"2 missing trials ({', '.join(sorted(gone))}), about 0.031 hours of one process",)
 
 
-def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
+def test_an_unfinished_tuning_is_reported_as_missing_trials(tmp_path):
     study = honest_study(tmp_path / "run")
     for seed in range(6):
         study.add(study.trial("simclr", seed, settings={"temperature": 0.1}), 0.55)
@@ -489,7 +489,7 @@ def test_a_tuning_that_is_not_finished_is_told_as_its_missing_trials(tmp_path):
     assert verdict.settled_by == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
 
 
-def test_seeds_that_the_protocol_asks_for_are_counted(tmp_path):
+def test_seeds_that_the_protocol_requires_are_counted(tmp_path):
     study = honest_study(tmp_path / "run")
     for trial in [trial for trial in study.trials if trial.seed > 0]:
         (study.folder / "records" / f"{trial.trial_id}.json").unlink()

@@ -117,7 +117,7 @@ def test_an_honest_bundle_passes_and_says_what_was_compared(honest, tmp_path):
     assert "12 numbers on test computed again from per-example outputs" in found["aggregate"].notes
 
 
-def test_the_published_digest_tells_the_authors_bundle_from_any_other(honest, tampered, tmp_path):
+def test_a_bundle_with_another_digest_than_the_published_one_fails(honest, tampered, tmp_path):
     digest = hashlib.sha256(members_of(honest)["MANIFEST.json"]).hexdigest()
     assert verified(honest, tmp_path, expect=digest).outcome == "passed"
 
@@ -162,7 +162,7 @@ def test_missing_failed_and_retried_trials_are_named_and_no_fault(tmp_path):
     assert f"failed once and were run again: {retried.trial_id}" in notes
 
 
-def test_records_without_any_attempts_pass_and_it_is_said_what_they_cannot_show(tmp_path):
+def test_records_without_any_attempts_pass_with_a_note_on_what_that_hides(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=1)
     (run.folder / "trials").rename(tmp_path / "gone")
     level = verified(run.bundle().path, tmp_path)
@@ -170,7 +170,7 @@ def test_records_without_any_attempts_pass_and_it_is_said_what_they_cannot_show(
     assert any("a removed trial would not show" in note for note in level.notes)
 
 
-def test_a_trial_that_is_on_the_plan_no_more_is_named(tmp_path):
+def test_a_recorded_trial_that_is_not_planned_is_noted(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=2)
     extra = run.trials[-1].trial_id
     run.trials = run.trials[:-1]
@@ -246,8 +246,8 @@ def test_a_dropped_failure_is_named_by_the_attempt_that_it_left(tmp_path):
     run.trials = run.trials[2:]  # and off the plan too
     run.plan()
     found = faults_of(run.bundle().path, tmp_path)
-    told = f"trial {diverged.trial_id}: attempt 1 ended as diverged (loss was nan at epoch 3); its record is missing"
-    assert told in found
+    fault = f"trial {diverged.trial_id}: attempt 1 ended as diverged (loss was nan at epoch 3); its record is missing"
+    assert fault in found
     assert f"trial {failed.trial_id}: attempt 1 ended as failed" in found and "\x1b" not in found
 
 
@@ -262,7 +262,7 @@ def test_an_attempt_taken_off_the_list_is_named(tmp_path):
     assert f"trial {second.trial_id}: has a record but no attempt" in found
 
 
-def test_a_result_that_was_run_again_until_it_was_better_is_named(tmp_path):
+def test_a_result_that_was_run_again_is_named(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=1)
     run.attempt(run.trials[0], "diverged", 1)
     run.record(run.trials[0], attempts=2)
@@ -377,9 +377,9 @@ def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
     assert "evaluation.linear_epochs is 500 for 50" in found
 
 
-def test_deviations_that_are_told_pass_and_those_that_are_not_told_in_full_are_named(tmp_path):
+def test_named_deviations_pass_and_incomplete_ones_are_faults(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=1)
-    told = deviate(run.protocol, [Deviation("evaluation.linear_epochs", 500, "to be sure")], "")
+    named = deviate(run.protocol, [Deviation("evaluation.linear_epochs", 500, "to be sure")], "")
     more = deviate(
         run.protocol,
         [Deviation("evaluation.linear_epochs", 500, "to be sure"), Deviation("margin", 0.5, "secretly")],
@@ -388,7 +388,7 @@ def test_deviations_that_are_told_pass_and_those_that_are_not_told_in_full_are_n
     half = {**more.carried, "deviations": more.carried["deviations"][:1]}
     metric = Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "another probe")
     ridge = deviate(run.protocol, [metric, Deviation("evaluation.ridge_penalties", [1.0], "one is enough")], "")
-    cases = (("told", told.carried, ""), ("half", half, "its deviations give the hash"), ("ridge", ridge.carried, ""))
+    cases = (("named", named.carried, ""), ("half", half, "its deviations give the hash"), ("ridge", ridge.carried, ""))
     for name, carried, faults in cases:
         trials = [Trial(**(trial.content() | {"protocol": carried})) for trial in run.trials]
         protocol = type("Deviating", (), {"carried": carried})
@@ -438,8 +438,8 @@ def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, ho
 
         return change
 
-    told = f"as vicreg-beats-simclr under protocol digits-small with the hash {'5' * 12}"
-    assert f"{told}, but the records have {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
+    declared = f"as vicreg-beats-simclr under protocol digits-small with the hash {'5' * 12}"
+    assert f"{declared}, but the records have {now[:12]}" in faults_of(tampered(declared_under("5" * 64)), tmp_path)
     # who changes a protocol and declares anew has a line that stands for it
     assert verified(tampered(declared_under("5" * 64, now)), tmp_path).outcome == "passed"
 
@@ -543,8 +543,8 @@ def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_
         next(m for m in result["metrics"] if (m["name"], m["split"]) == ("linear_top1", "test"))["value"] = 0.99
 
     found = faults_of(with_outputs(run, 0, lambda _: None, better), tmp_path, "aggregate")
-    told = f"trial {run.ids[0]}: linear_top1 on test: the record says 0.99 of 40 examples, the outputs give"
-    assert found == f"{told} {right / EXAMPLES} of 40"
+    start = f"trial {run.ids[0]}: linear_top1 on test: the record says 0.99 of 40 examples, the outputs give"
+    assert found == f"{start} {right / EXAMPLES} of 40"
 
 
 @pytest.mark.parametrize(
