@@ -318,6 +318,8 @@ def test_the_caption_selects_the_protocol_or_dataset(paper):
     row = "Barlow Twins & 64 & 89.1 & 71.1"
     by_majority = check_rows(paper, row, "BYOL & 64 & 86.1 & 88.1")
     assert [one.verdict for one in by_majority[:2]] == ["traced", "from another protocol"]
+    by_size = check_rows(paper, "Barlow Twins & 64 & & 71.1", "Barlow Twins & 64 & & 91.1")
+    assert [one.verdict for one in by_size] == ["from another protocol", "traced"]  # one each: more trials decide
     for caption in ("Results on CIFAR-10.", "Protocol other-protocol v2.", "Protocol 777777777777."):
         assert [one.verdict for one in check_rows(paper, row, caption=caption)] == ["from another protocol", "traced"]
     assert [one.verdict for one in check_rows(paper, row, caption="Protocol other-protocol v1.")] == [
