@@ -137,9 +137,9 @@ def test_filters_and_the_search_leave_what_they_name(opened: Opened) -> None:
     page.get_by_label("Status", exact=True).select_option(label="diverged")
     assert status.inner_text() == "1 of 58 trials" and len(trial_ids(page)) == 1
     page.get_by_label("Status", exact=True).select_option(label="all")
-    page.get_by_label("Search in all of a trial").fill("vicreg projector_width=128")
+    page.get_by_label("Search all fields of a trial").fill("vicreg projector_width=128")
     assert set(texts(page, 2)) == {"vicreg"} and len(trial_ids(page)) == 3
-    page.get_by_label("Search in all of a trial").fill("no such thing")
+    page.get_by_label("Search all fields of a trial").fill("no such thing")
     assert status.inner_text() == "0 of 58 trials" and trial_ids(page) == []
 
 

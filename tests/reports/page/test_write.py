@@ -36,7 +36,7 @@ def under(run, seeds=2, **protocol):
 CURVES = {"loss": [1.0], "diagnostics/feature_std": [0.1]}
 
 
-def test_a_number_that_test_data_selected_says_so_and_not_the_contrary(synthetic_run):
+def test_numbers_selected_on_test_data_say_so(synthetic_run):
     content = {"selected_on": "test", "checkpoint": "best_on_test", "dataset": {"validation_fraction": 0.0}}
     page = under(synthetic_run, content=content, hash="f" * 64)
     assert "No test data was used for selection" not in page.text
@@ -46,7 +46,7 @@ def test_a_number_that_test_data_selected_says_so_and_not_the_contrary(synthetic
     assert not any("validation" in name for name in pd.read_csv(synthetic_run.folder / "report/tables/cells.csv"))
 
 
-def test_deviations_and_their_reasons_stand_with_every_table(synthetic_run):
+def test_deviations_and_their_reasons_are_shown_with_every_table(synthetic_run):
     deviation = {"key": "training.epochs", "value": 20, "protocol_value": 40, "reason": "It diverged <later>"}
     page = under(synthetic_run, deviations=[deviation], base_hash="e" * 64, hash="f" * 64)
     assert page.text.count("deviating in training.epochs = 20 (protocol: 40)") >= 5
@@ -56,7 +56,7 @@ def test_deviations_and_their_reasons_stand_with_every_table(synthetic_run):
         assert "deviating in training.epochs = 20" in text, name
 
 
-def test_the_page_asks_nothing_of_the_outside(whole_page):
+def test_the_page_makes_no_network_requests(whole_page):
     for tag, attributes in whole_page.tags:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form")
         assert "src" not in attributes
@@ -66,7 +66,7 @@ def test_the_page_asks_nothing_of_the_outside(whole_page):
     assert not re.search(r"https?:", whole_page.text)
 
 
-def test_plotly_stands_in_the_page_once_and_offers_no_upload(whole_page):
+def test_plotly_is_in_the_page_once_and_offers_no_upload(whole_page):
     assert sum("plotly.js v" in text for _, text in whole_page.scripts) == 1
     (start,) = [text for _, text in whole_page.scripts if "Plotly.newPlot(plot" in text]
     config = json.loads(re.search(r"const PLOTLY_CONFIG = (\{.*?\});", start)[1])
@@ -75,7 +75,7 @@ def test_plotly_stands_in_the_page_once_and_offers_no_upload(whole_page):
     assert config["plotlyServerURL"] == ""
 
 
-def test_the_parts_stand_in_order(whole_page):
+def test_the_parts_are_in_order(whole_page):
     headings = [a["id"].removeprefix("s1-") for tag, a in whole_page.tags if tag == "h2"]
     assert headings == [
         "methods",
@@ -107,7 +107,7 @@ def test_every_figure_says_in_words_what_it_shows_and_every_table_has_scopes(who
     assert sum(tag == "caption" for tag, _ in whole_page.tags) == sum(tag == "table" for tag, _ in whole_page.tags)
 
 
-def test_the_opening_counts_and_compares(whole_page):
+def test_the_summary_counts_and_compares(whole_page):
     text = whole_page.text
     assert "58 trials: 55 done, 1 diverged, 1 failed, 1 missing." in text
     assert "Every method's mean kNN top-1 on test is above both baselines" in text
@@ -144,7 +144,7 @@ def test_every_seed_is_a_point(whole_page):
     assert figure["layout"]["xaxis"]["type"] == "log"
 
 
-def test_same_records_same_bytes(filled_run, elsewhere):
+def test_equal_records_give_equal_bytes(filled_run, elsewhere):
     """In another process with another hash seed, locale and time zone, from a database built anew."""
     write_report(filled_run.folder)
     first = tree(filled_run.folder / "report")

@@ -44,7 +44,7 @@ def epochs_run(synthetic_run) -> SyntheticRun:
     return synthetic_run
 
 
-def test_the_shapes_that_authors_need_are_there(whole_tables):
+def test_all_kinds_of_tables_are_made(whole_tables):
     assert set(whole_tables) == {
         "methods",
         "by-projector_width-knn_top1",
@@ -61,7 +61,7 @@ def test_the_shapes_that_authors_need_are_there(whole_tables):
         assert any("95% t interval" in note for note in table.notes)
 
 
-def test_methods_by_epochs_group_what_cannot_be_told_apart_and_make_bold_only_what_leads(epochs_run):
+def test_methods_by_epochs_share_letters_unless_significantly_different_and_only_leaders_are_bold(epochs_run):
     table = tables_of(epochs_run.folder)["by-epochs-linear_top1"]
     assert table.columns == ("100", "200")
     assert [[(n.group, n.leads) for n in row.numbers] for row in table.rows] == [
@@ -93,7 +93,7 @@ def test_methods_that_are_not_above_the_baselines_are_named_as_on_the_page(new_s
     assert [note for note in shared if "baselines" in note] == [f"cifar10: {said}", f"stl10: {said}"]
 
 
-def test_an_ablation_marks_what_was_not_told_apart_from_the_chosen_cell(epochs_run):
+def test_an_ablation_marks_cells_not_significantly_different_from_the_chosen_one(epochs_run):
     rows = tables_of(epochs_run.folder)["ablation-simclr"].rows
     assert [(row.labels, row.tail[1], row.numbers[1].group) for row in rows] == [
         (("100",), "", ""),
@@ -131,7 +131,7 @@ def test_methods_by_datasets_stand_in_one_table_where_protocols_differ_in_the_da
     assert set(frame(shared)["protocol"]) == {number.source.section.protocol_id for number in shared.rows[0].numbers}
 
 
-def test_a_grid_is_shaded_from_the_least_to_the_greatest_and_says_which_cell_was_chosen(whole_tables):
+def test_a_grid_is_shaded_by_its_means_and_marks_the_chosen_cell(whole_tables):
     table = whole_tables["grid-barlow_twins-off_diagonal_weight-projector_width"]
     shades = {n.shade: n.interval.mean for row in table.rows for n in row.numbers if n.interval}
     assert min(shades) == 0.0
@@ -169,7 +169,7 @@ def test_the_query_above_each_number_gives_that_number(whole_sweep, whole_tables
     assert asked > 60
 
 
-def test_the_query_runs_as_it_stands_in_a_shell(epochs_run):
+def test_the_query_runs_unchanged_in_a_shell(epochs_run):
     text = latex(tables_of(epochs_run.folder)["methods"], NEURIPS)
     command = re.search(r'twinbench (query "\$DIR" "[^"]*")', text)[1]
     line = f'"{sys.executable}" -m twinbench.harness.cli {command} --format csv'
@@ -273,7 +273,7 @@ def test_equal_records_give_equal_bytes_whatever_the_hash_seed_the_locale_and_th
     assert len(whole_files) > 40
 
 
-def test_tables_that_are_gone_are_taken_away_and_others_files_are_not(synthetic_run, tmp_path):
+def test_stale_tables_are_deleted_and_other_files_are_kept(synthetic_run, tmp_path):
     out = tmp_path / "paper"
     trials = [synthetic_run.trial("simclr", settings={"projector_width": width}) for width in (64, 128)]
     for trial in trials:
@@ -287,12 +287,12 @@ def test_tables_that_are_gone_are_taken_away_and_others_files_are_not(synthetic_
 
 
 @pytest.mark.parametrize("text", ["neurps", "5", "0x3", "5x3:No Such Font", "5x3:STIXGeneral:99"])
-def test_a_style_that_cannot_be_set_is_a_mistake_that_says_what_can(text):
+def test_an_invalid_style_is_an_error_that_lists_the_valid_ones(text):
     with pytest.raises(InvalidInput, match="style"):
         read_style(text)
 
 
-def test_a_style_of_ones_own_has_its_measures():
+def test_a_custom_style_has_the_given_measures():
     style = read_style("3.3x2.2:DejaVu Sans:7.5")
     assert (style.width, style.height, style.font, style.size) == (3.3, 2.2, "DejaVu Sans", 7.5)
 

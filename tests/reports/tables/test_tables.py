@@ -41,7 +41,7 @@ def test_equal_validation_means_go_to_the_smaller_cell_id(synthetic_run):
     assert section.chosen["barlow_twins"].cell_id == min(cell.cell_id for cell in section.cells)
 
 
-def test_a_cell_cannot_win_by_the_seeds_that_failed(synthetic_run):
+def test_cells_with_missing_seeds_rank_last(synthetic_run):
     synthetic_run.planned_and_recorded(0.95, seed=0, settings={"projector_width": 64})
     synthetic_run.planned_and_recorded(None, seed=1, status="diverged", settings={"projector_width": 64})
     for seed in range(2):
@@ -68,7 +68,7 @@ def test_missing_and_mixed_seeds_are_shown_as_such(synthetic_run):
     assert [r["seed"] for r in frames.missing(section).to_dict("records")] == [3]
 
 
-def test_a_cell_with_no_result_has_its_row(synthetic_run):
+def test_a_cell_without_results_has_a_row(synthetic_run):
     synthetic_run.plan(synthetic_run.trial())
     (row,) = cell_rows(synthetic_run)
     assert row["seeds"] == "0 of 1, 1 missing"
@@ -77,7 +77,7 @@ def test_a_cell_with_no_result_has_its_row(synthetic_run):
     assert shown.loc[0, "Linear top-1, test (%)"] == frames.NOTHING
 
 
-def test_baselines_stand_first(whole_sweep):
+def test_baselines_come_first(whole_sweep):
     frame = frames.methods_table(the_section(whole_sweep))
     assert list(frame["method"]) == ["raw_pixels", "untrained", "barlow_twins", "byol", "simclr", "vicreg"]
     assert list(frame["kind"]) == ["baseline"] * 2 + ["method"] * 4
@@ -93,7 +93,7 @@ def test_percent_is_printed_with_one_decimal_and_the_interval(synthetic_run):
     assert list(shown["kNN top-1 (%)"]) == ["90.0 ± 5.0", "48.0 (1 seed)"]
 
 
-def test_protocols_that_differ_never_share_a_table(synthetic_run):
+def test_different_protocols_never_share_a_table(synthetic_run):
     trial = synthetic_run.trial()
     other = trial["protocol"] | {"hash": "6" * 64, "version": 2}
     synthetic_run.record(trial, 0.9)
@@ -108,7 +108,7 @@ def test_protocols_that_differ_never_share_a_table(synthetic_run):
     assert [len(frames.cells_table(part)) for part in parts] == [1, 1, 1]
 
 
-def test_numbers_measured_in_two_ways_are_not_averaged(synthetic_run):
+def test_values_of_different_variants_are_not_averaged(synthetic_run):
     path = synthetic_run.record(synthetic_run.trial(seed=0), 0.9)
     synthetic_run.record(synthetic_run.trial(seed=1), 0.9)
     result = json.loads(path.read_text())["result"]
@@ -168,7 +168,7 @@ def test_a_trial_without_a_recorded_time_adds_no_seconds(synthetic_run):
     assert (known["evaluation_seconds"], known["peak_memory_bytes"]) == (5.0, 2**29)
 
 
-def test_a_methods_training_has_no_minutes_where_a_gpu_ran_its_trials_beside_others(synthetic_run):
+def test_training_time_is_unknown_if_a_gpu_ran_trials_side_by_side(synthetic_run):
     synthetic_run.planned_and_recorded(seed=0)
     synthetic_run.planned_and_recorded(seed=1, circumstance={"pack": 4, "device": "a GPU"})
     section = the_section(synthetic_run)
