@@ -28,7 +28,7 @@ class RayCluster:
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def add(self, name: str, *options: str) -> None:
-        """Starts a node and waits until it is up: nodes that start at the same time are in each other's way."""
+        """Start a node and wait until it is up: nodes that start at the same time disturb each other."""
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--block", "--disable-usage-stats"]
         printed = self.folder / f"{name}.out"
         with printed.open("wb") as out:
@@ -42,48 +42,48 @@ class RayCluster:
             time.sleep(0.1)
 
     def add_head(self, cpus: int) -> None:
-        """The node that the others and the drivers find the cluster by."""
+        """Start the head, at whose address other nodes and drivers find the cluster."""
         where = (f"--port={self.address.rpartition(':')[2]}", "--node-ip-address=127.0.0.1")
         self.add(
             "head", "--head", *where, f"--num-cpus={cpus}", "--include-dashboard=false", f"--temp-dir={self.folder}/r"
         )
 
     def add_worker(self, name: str) -> None:
-        """A node with a resource `worker`, of which a test asks for a whole one where it wants a node to each actor."""
+        """Start a node with one resource `worker`; a test that requests a whole one gets a node for each actor."""
         own = ("--num-cpus=1", "--num-gpus=1", '--resources={"worker": 1}', f"--labels=name={name}")
         self.add(name, f"--address={self.address}", *own)
 
     def kill(self, name: str) -> None:
-        """The node is gone at once, with all that runs on it."""
+        """Kill a node at once, with all that runs on it."""
         node = self.nodes.pop(name)
         with suppress(ProcessLookupError):
             os.killpg(node.pid, signal.SIGKILL)
         node.wait()
 
     def node_of(self, pid: int) -> str:
-        """The name of the node that a process belongs to."""
+        """Return the name of the node that a process belongs to."""
         session = os.getsid(pid)
         return next(name for name, node in self.nodes.items() if node.pid == session)
 
     def status(self) -> str:
-        """What `ray status` prints: what is used of what there is, seconds ago."""
+        """Return what `ray status` prints: the resources used and available, some seconds ago."""
         command = [sys.executable, "-m", "ray.scripts.scripts", "status", f"--address={self.address}"]
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60).stdout
 
     def stop(self) -> None:
-        """Kills all nodes."""
+        """Kill all nodes."""
         for name in reversed(list(self.nodes)):
             self.kill(name)
 
 
 def new_cluster(folder: Path) -> RayCluster:
-    """A cluster without nodes, with a token of its own."""
+    """Return a cluster without nodes, with a token of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     token = folder / "token"
     token.write_text(secrets.token_hex())
     own = {"RAY_ADDRESS": "", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    # a node that died is soon missed
+    # so that a dead node is soon noticed
     own |= {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000"}
     return RayCluster(folder, f"127.0.0.1:{port}", {**os.environ, **own})
 
@@ -103,10 +103,10 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
 
 
 def answers_elsewhere(address: str) -> bool:
-    """Whether its port answers at another address of this machine than the loopback."""
+    """Return whether the port answers at an address of this machine other than the loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it says by which address others would see this machine
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but selects this machine's outgoing address
         except OSError:
             return False
         host = probe.getsockname()[0]
@@ -118,6 +118,6 @@ def answers_elsewhere(address: str) -> bool:
 
 
 def lets_in(address: str, env: dict[str, str]) -> bool:
-    """Whether a driver with these variables is let into the cluster."""
+    """Return whether a driver with these variables may connect to the cluster."""
     command = [sys.executable, "-c", f"import ray; ray.init(address={address!r}); print(ray.cluster_resources())"]
     return subprocess.run(command, env={**os.environ, **env}, capture_output=True, timeout=120).returncode == 0

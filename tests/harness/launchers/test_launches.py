@@ -1,4 +1,4 @@
-"""Claims: a run reports why its workers left, and waits only for trials that somebody can still run."""
+"""Claims: a run reports why its workers left, and waits only for trials that can still run."""
 
 import io
 import json
