@@ -26,7 +26,7 @@ class Deviation(Section):
     """One `[[deviations]]` table of a sweep: dotted key, new value and reason."""
 
     key: str
-    value: Any
+    value: object
     reason: str
 
 
@@ -125,9 +125,9 @@ def _may_be_new(key: str) -> bool:
     )
 
 
-def _get(content: Mapping[str, object], key: str) -> Any:
+def _get(content: Mapping[str, object], key: str) -> object:
     """Return the value under a dotted key; None if there is none."""
-    value: Any = content
+    value: object = content
     for part in key.split("."):
         if isinstance(value, list):
             value = dict(zip(map(str, range(len(value))), value, strict=True))
@@ -137,7 +137,7 @@ def _get(content: Mapping[str, object], key: str) -> Any:
     return value
 
 
-def _put(content: dict[str, Any], key: str, value: Any) -> None:
+def _put(content: dict[str, Any], key: str, value: object) -> None:
     """Set the value under a dotted key that `_key_mistakes` has accepted."""
     *path, last = key.split(".")
     table: Any = content

@@ -174,7 +174,7 @@ class ProtocolContent(TypedDict, total=False):
     evaluation: dict[str, Any]
     minimum_seeds: int
     margin: float
-    movable: dict[str, Any]
+    movable: dict[str, object]
     methods: dict[str, dict[str, Scalar | None]]
     changelog: list[str]
     not_restated: list[str]
@@ -187,8 +187,8 @@ class AppliedDeviation(TypedDict):
     """A deviation as a trial carries it; `protocol_value` is None where the protocol has no such key."""
 
     key: str
-    value: Any
-    protocol_value: Any
+    value: object
+    protocol_value: object
     reason: str
 
 
@@ -231,7 +231,7 @@ def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
     return mistakes
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

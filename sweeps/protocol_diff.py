@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import PROSE, Protocol, Range
@@ -16,7 +15,7 @@ class ProtocolValue:
     """One value under its dotted key. `rule` says whether a sweep may vary it, `set_by` where the value comes from."""
 
     key: str
-    value: Any
+    value: object
     rule: str
     set_by: str = "protocol"
 
@@ -26,12 +25,12 @@ class Differing:
     """A key whose values differ, and both values; ABSENT where one side lacks the key."""
 
     key: str
-    left: Any
-    right: Any
+    left: object
+    right: object
 
 
 def protocol_values(
-    protocol: Protocol, method_defaults: Mapping[str, Mapping[str, Any]] | None = None
+    protocol: Protocol, method_defaults: Mapping[str, Mapping[str, object]] | None = None
 ) -> list[ProtocolValue]:
     """Return every value but name, version and prose, in the protocol's order.
 
@@ -71,7 +70,7 @@ def _words(rule: Range | bool) -> str:
     return f"may be varied, {rule.at_least:g} to {rule.at_most:g}" if isinstance(rule, Range) else "may be varied"
 
 
-def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+def flat(value: object, key: str) -> Iterator[tuple[str, object]]:
     """Yield dotted keys and their values. Lists of plain values stay whole; tables in a list are keyed by position."""
     parts = _parts(value)
     if not parts:
@@ -80,7 +79,7 @@ def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from flat(part, f"{key}.{name}" if key else str(name))
 
 
-def _parts(value: Any) -> Mapping[str, Any]:
+def _parts(value: object) -> Mapping[str, object]:
     """Return the parts of a table or of a list of tables, by key; nothing for a plain value."""
     if isinstance(value, Mapping):
         return value
@@ -89,13 +88,13 @@ def _parts(value: Any) -> Mapping[str, Any]:
     return {}
 
 
-def differences(content_a: Mapping[str, Any], content_b: Mapping[str, Any]) -> list[Differing]:
+def differences(content_a: Mapping[str, object], content_b: Mapping[str, object]) -> list[Differing]:
     """Return where two contents differ, except in prose, sorted by key. Empty exactly if their hashes are equal."""
     a, b = ({key: value for key, value in content.items() if key not in PROSE} for content in (content_a, content_b))
     return list(_differing("", a, b))
 
 
-def _differing(key: str, a: Any, b: Any) -> Iterator[Differing]:
+def _differing(key: str, a: object, b: object) -> Iterator[Differing]:
     parts_a, parts_b = _parts(a), _parts(b)
     walked = all(_parts(side) or side in (ABSENT, {}) for side in (a, b))
     if walked and (parts_a or parts_b):

@@ -48,7 +48,7 @@ class Trial:
         """Return the same hash without the seed: equal for trials that differ only in the seed."""
         return digest({key: value for key, value in self._identity().items() if key != "seed"})[:ID_LENGTH]
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, object]:
         return {**self.content(), "protocol": self.protocol["hash"]}
 
     def content(self) -> TrialContent:

@@ -297,7 +297,8 @@ def _reported(section: Section, key: str) -> Table | None:
 
 def _deviations(section: Section, key: str) -> Table:
     names = ["key", "value", "protocol_value", "reason"]
-    rows = [[frames.plain_text(one[name]) for name in names] for one in section.deviations]
+    values = [(one["key"], one["value"], one["protocol_value"], one["reason"]) for one in section.deviations]
+    rows = [[frames.plain_text(value) for value in row] for row in values]
     frame = pd.DataFrame(rows, columns=pd.Index(names), dtype=object)
     caption = "Deviations from the protocol, which apply to every number above"
     return _plain_table(f"{key}-deviations-table", caption, frame, queries.deviations(section))

@@ -10,8 +10,6 @@ from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import metric_names
 
-DATASET = "dataset"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -28,7 +26,7 @@ class Source:
 
     @property
     def dataset(self) -> str:
-        return str(self.section.content.get(DATASET, {}).get("name") or self.section.dataset_fingerprint[:19])
+        return str(self.section.content.get("dataset", {}).get("name") or self.section.dataset_fingerprint[:19])
 
     @property
     def metrics(self) -> list[str]:

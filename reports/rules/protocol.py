@@ -68,13 +68,13 @@ def _lock_problems(case: Case, section: Section) -> Iterator[str]:
 
 def _hash_without_deviations(section: Section) -> str:
     """Return the hash of the content with every deviation undone."""
-    content = copy.deepcopy(section.content)
+    content = copy.deepcopy(dict(section.content))
     for deviation in section.deviations:
-        _put_back(content, str(deviation["key"]), deviation["protocol_value"])
+        _put_back(content, deviation["key"], deviation["protocol_value"])
     return _hash(content)
 
 
-def _put_back(content: dict[str, Any], key: str, value: Any) -> None:
+def _put_back(content: dict[str, object], key: str, value: object) -> None:
     """Set the protocol's value under a dotted key.
 
     None removes the key where the protocol may lack it (a table that may hold any key, a field left out of the hash, a

@@ -165,7 +165,7 @@ def _untuned_baselines(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterat
     """Yield each setting of a B with one candidate that is not the protocol's, and that the claim does not name."""
     for a, b in pairs:
         content = b.section.content if b.section else {}
-        defaults = content.get("training", {}) | content.get("methods", {}).get(b.selector["method"], {})
+        defaults = content.get("training", {}) | content.get("methods", {}).get(str(b.selector["method"]), {})
         for key, value in sorted(defaults.items()) if b.candidates == 1 else ():
             own, compared = (side.cell.values.get(key) if side.cell else None for side in (b, a))
             is_named = key in b.selector or (compared is not None and compared == own)

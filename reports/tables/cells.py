@@ -13,6 +13,7 @@ import pandas as pd
 from twinbench.reports.statistics.intervals import Interval, t_interval
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
+from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
 
 BASELINES = ("raw_pixels", "untrained")
 WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
@@ -168,10 +169,10 @@ class Section:
     protocol_version: int | None
     protocol_hash: str
     dataset_fingerprint: str
-    content: dict[str, Any]
+    content: ProtocolContent
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]  # baselines first, then by method, the axes' values and id
-    deviations: tuple[Record, ...] = ()  # key, value, protocol_value, reason
+    deviations: tuple[AppliedDeviation, ...] = ()
     base_hash: str = ""  # of the protocol without its deviations
 
     @property
@@ -304,7 +305,7 @@ def sections(run: Run) -> list[Section]:
     )
 
 
-def deviations_text(deviations: Iterable[Mapping[str, Any]]) -> str:
+def deviations_text(deviations: Iterable[AppliedDeviation]) -> str:
     """Return the deviations as one text: "training.warmup_epochs = 10 (protocol: 0)"."""
     return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
 
