@@ -1,4 +1,4 @@
-"""The command line. Heavy modules are imported by the command that uses them, so that `--help` stays quick."""
+"""The command line. Commands import heavy modules when they run, so that `--help` stays fast."""
 
 import sys
 
@@ -49,7 +49,7 @@ app.add_typer(claim_app, name="claim")
 
 
 def main() -> None:
-    """The console command: mistakes in what was asked end with code 2 and without a traceback."""
+    """Run the command line. Invalid input exits with code 2 and without a traceback."""
     try:
         app()
     except InvalidInput as error:
@@ -61,7 +61,7 @@ def main() -> None:
     except Exception as error:
         if not is_storage_error(error):
             raise
-        print(f"error: the disk takes no more: {error}; what is recorded stays", file=sys.stderr)
+        print(f"error: cannot write: {error}; finished records are kept", file=sys.stderr)
         sys.exit(SOME_FAILED)
 
 

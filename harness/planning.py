@@ -1,4 +1,4 @@
-"""From a sweep to its trials, everything checked before a processor or a queue slot is asked for."""
+"""Turns a sweep into its trials. Everything is checked before a processor or a queue slot is requested."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Plan:
     image_size: int
 
     def content(self) -> dict[str, Any]:
-        """The JSON of `plan.json`; the protocol stands once, not in every trial."""
+        """Return the content of `plan.json`, with the protocol once and not in every trial."""
         trials = [
             {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
             | {key: value for key, value in trial.content().items() if key != "protocol"}
@@ -55,7 +55,7 @@ Resolved = tuple[Cell, dict[str, Any], dict[str, Any]]
 
 
 def check(sweep: Sweep, protocol: Protocol, where: str) -> list[Resolved]:
-    """Each cell with the method's settings and the training, resolved whole. InvalidInput lists every mistake found."""
+    """Return each cell with its resolved method settings and training settings. InvalidInput lists every mistake."""
     mistakes = _protocol_mistakes(protocol)
     resolved = []
     for cell in expand(sweep):
@@ -79,7 +79,7 @@ def plan(
 ) -> Plan:
     """Return the plan of `sweep`, as `check` resolved it, on the dataset with that fingerprint."""
     trials = trials_of_sweep(sweep, protocol, resolved, fingerprint)
-    return Plan(name, sweep.question, protocol, _moved(resolved), trials, training_images, image_size)
+    return Plan(name, sweep.question, protocol, _varied(resolved), trials, training_images, image_size)
 
 
 def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], fingerprint: str) -> tuple[Trial, ...]:
@@ -93,7 +93,7 @@ def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
 
 
 def _baseline_trials(sweep: Sweep, protocol: CarriedProtocol, fingerprint: str) -> list[Trial]:
-    """Raw pixels once, since nothing of it is drawn; the untrained backbone once per seed, with that seed's weights."""
+    """Return raw pixels once, as nothing in them is random, and the untrained backbone once per seed."""
     seeds = {"raw_pixels": sweep.seeds[:1], "untrained": sweep.seeds}
     baselines = shipped().baselines
     return [
@@ -103,19 +103,18 @@ def _baseline_trials(sweep: Sweep, protocol: CarriedProtocol, fingerprint: str) 
     ]
 
 
-def _moved(resolved: list[Resolved]) -> tuple[str, ...]:
-    """Fields that take more than one value within one method: the axes of this sweep."""
-    asked = dict.fromkeys(key for cell, _, _ in resolved for key in cell.values)
-    seen: dict[str, dict[str, set[str]]] = {key: {} for key in asked}
+def _varied(resolved: list[Resolved]) -> tuple[str, ...]:
+    """Return the fields that take more than one value within one method: the axes of this sweep."""
+    found: dict[str, dict[str, set[str]]] = {key: {} for cell, _, _ in resolved for key in cell.values}
     for cell, settings, training in resolved:
         for key, value in (settings | training).items():
-            if key in seen:
-                seen[key].setdefault(cell.method, set()).add(repr(value))
-    return tuple(key for key, methods in seen.items() if any(len(values) > 1 for values in methods.values()))
+            if key in found:
+                found[key].setdefault(cell.method, set()).add(repr(value))
+    return tuple(key for key, methods in found.items() if any(len(values) > 1 for values in methods.values()))
 
 
 def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings and training of one cell: the config's defaults, under the protocol's, under the sweep's values."""
+    """Return settings and training of a cell: the sweep's values over the protocol's over the config's defaults."""
     place = f"{where}: grids.{cell.grid}"
     try:
         method = method_schema(cell.method)
@@ -152,7 +151,7 @@ def _axis_mistakes(key: str, value: Scalar, method: MethodSchema, protocol: Prot
 
 
 def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
-    """What only the registries can tell: the metrics, the backbone and its options, and the methods' own defaults."""
+    """Return the mistakes that only the registries show: in metrics, backbone options and method settings."""
     where = f"protocol {protocol.name}"
     mistakes = metric_mistakes(protocol.evaluation.metrics, protocol.checkpoint, where)
     name, backbones = protocol.backbone.name, shipped().backbones
@@ -224,7 +223,7 @@ def _check_sizes(planned: Plan, where: str) -> None:
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
     size, backbone = planned.image_size, planned.protocol.backbone
     options = shipped().backbones[backbone.name].options_class(**backbone.options)
-    side = getattr(options, "patch_size", 1)  # of the patches, where the backbone cuts images into some
+    side = getattr(options, "patch_size", 1)  # of the patches, if the backbone divides images into patches
     if size % side:
         divisors = ", ".join(str(divisor) for divisor in range(1, size + 1) if size % divisor == 0)
         what = f"does not divide the images' side of {size}"
@@ -234,11 +233,11 @@ def _check_sizes(planned: Plan, where: str) -> None:
 
 
 def check_ranks(planned: Plan, processes: int) -> None:
-    """Every rank takes an equal share of every batch. InvalidInput names the batch sizes that cannot be shared so."""
+    """Raise InvalidInput if a batch size is not a multiple of the ranks, which take equal shares of each batch."""
     sizes = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
     allowed = f"multiples of {processes}, the processes per trial"
     mistakes = [
-        Mistake("--processes-per-trial", "batch_size", "cannot be shared", size, allowed)
+        Mistake("--processes-per-trial", "batch_size", "cannot be split evenly", size, allowed)
         for size in sizes
         if size % processes
     ]

@@ -227,7 +227,7 @@ def run_out_of_disk(twinbench: Twinbench, room: int, *options: object) -> None:
         assert twinbench.attempts("disk")[0]["from_step"] > 0
         (folder / "other").write_bytes(bytes(shutil.disk_usage(folder).free))
         printed = twinbench("report", "disk", code=1)
-        assert "the disk takes no more" in printed and "Traceback" not in printed
+        assert "error: cannot write" in printed and "Traceback" not in printed
 
 
 def end_well(run: subprocess.Popen[str]) -> str:

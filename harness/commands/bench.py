@@ -1,20 +1,20 @@
-"""`twinbench bench`: measures this machine for two minutes, for the hours of `plan` and the packs of `run`."""
+"""`twinbench bench`: measure this machine in about two minutes, for the estimates of `plan` and `run --pack auto`."""
 
 import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 if TYPE_CHECKING:
-    from twinbench.harness.performance.measurements import Machine, Measurement
+    from twinbench.harness.performance.measurements import Machine, Measurement, Shape
 
-THREADS = 1  # of a trial, as `run` has it by default
+THREADS = 1  # of a trial, the default of `run`
 ROW = "{:<44} {:>5} {:>10} {:>9}"
 
 
@@ -38,16 +38,16 @@ def bench() -> None:
             store(found)
         stored = "all but packs"
         for packed in packs(device, found):
-            told_of = f"{told(packed.shape)}, batch {packed.batch_size}"
+            name = f"{shape_text(packed.shape)}, batch {packed.batch_size}"
             if isinstance(packed, LeftOut):
-                typer.echo(f"{told_of}: {packed.reason}")
+                typer.echo(f"{name}: {packed.reason}")
                 continue
             with _writing(file):
                 store_packs(machine, packed)
             stored = "all but some packs"
             best = min(packed.seconds, key=packed.seconds.__getitem__)
             gain = packed.seconds[1] / packed.seconds[best]
-            typer.echo(f"{told_of}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
+            typer.echo(f"{name}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
     except KeyboardInterrupt:
         typer.echo(f"interrupted: {stored} is stored", err=True)
         raise
@@ -56,7 +56,7 @@ def bench() -> None:
 
 @contextlib.contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """InvalidInput where the cache takes no file."""
+    """Raise InvalidInput if the cache cannot be written."""
     try:
         yield
     except OSError as error:
@@ -64,7 +64,7 @@ def _writing(file: Path) -> Iterator[None]:
 
 
 def measured(device_name: str, machine: "Machine") -> "Measurement":
-    """Everything, printed as it comes."""
+    """Measure everything but packs, printing each number as it is measured."""
     import torch
 
     from twinbench.harness.performance.bench import (
@@ -94,7 +94,7 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
         if isinstance(one, TrainingStep):
             steps.append(one)
             ms, rate = f"{1000 * one.seconds:,.1f}", f"{one.images_per_second:,.0f}"
-            typer.echo(ROW.format(told(one.shape), one.batch_size, ms, rate))
+            typer.echo(ROW.format(shape_text(one.shape), one.batch_size, ms, rate))
         else:
             left_out.append(one)
     for reason, count in Counter(f"{one.shape['backbone']['name']}: {one.reason}" for one in left_out).items():
@@ -102,6 +102,6 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
     return Measurement(machine, now(), gflops, copied, views, tuple(steps))
 
 
-def told(shape: Any) -> str:
-    """A shape in some words."""
+def shape_text(shape: "Shape") -> str:
+    """Return a training step's shape in words."""
     return f"{shape['backbone']['name']} at {shape['image_size']} px, {shape['method']}"

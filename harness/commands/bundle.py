@@ -1,4 +1,4 @@
-"""`twinbench bundle` and `twinbench verify`: what an author hands out with a paper, and what a reviewer does then."""
+"""`twinbench bundle` and `twinbench verify`: an author's archive of a run, and a reviewer's check of it."""
 
 import re
 import sys
@@ -20,12 +20,12 @@ NOT_PASSED = 1
 
 
 def bundle(
-    folder: Annotated[Path, typer.Argument(help="A run folder, as `twinbench run` leaves it.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, written by `twinbench run`.")],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="The archive; by default FOLDER.bundle.tar.gz beside the folder.")
+        Path | None, typer.Option("--out", help="The archive; by default FOLDER.bundle.tar.gz next to the folder.")
     ] = None,
 ) -> None:
-    """Write one archive for reviewers: records, protocols, claims, declarations, attempts, tables, and all digests."""
+    """Write an archive for reviewers: records, protocols, claims, declarations, attempts, tables and digests."""
     from twinbench.reports.verification.levels import rendered
     from twinbench.results.bundles.members import SUFFIX
     from twinbench.results.bundles.write import write_bundle
@@ -33,35 +33,36 @@ def bundle(
     whole = folder.resolve()
     bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
     for name in bundled.redacted:
-        _say(f"blacked out what looks like a secret: {name}")
+        _say(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:
-        _say(f"left out, since it is no record: {name}")
+        _say(f"left out, because it is not a record: {name}")
     _say(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
     _say(f"digest {bundled.digest}")
-    _say("publish the digest where it cannot be changed later: `twinbench verify --expect DIGEST` compares with it")
+    _say("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
 
 
 def verify(
-    archive: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An archive that `twinbench bundle` wrote.")],
+    archive: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An archive written by `twinbench bundle`.")],
     level: Annotated[
         str,
         typer.Option(
-            help="render: tables and verdicts come out equal; aggregate: also accuracies, from outputs by example; "
-            "rerun: also trials that are run again. Each includes those before."
+            help="render: recompute tables and verdicts; aggregate: also accuracies, from per-example outputs; "
+            "rerun: also run some trials again. Each level includes those before it."
         ),
     ] = "aggregate",
     expect: Annotated[str | None, typer.Option(help="The digest that the author published.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trials to run again.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the trials to run again; choose one of your own.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that draws the trials to run again; choose your own.")] = 0,
     data: Annotated[Path | None, typer.Option(help="The folder with the dataset's files, to run trials again.")] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="How far a metric may be off when run again; by default the protocol's margin, at most 0.02."
+            min=0,
+            help="Largest allowed difference of a metric on a rerun; by default the margin, at most 0.02.",
         ),
     ] = None,
 ) -> None:
-    """Verify another's bundle. Exit code 0 when every level asked for passes, 1 when one does not."""
+    """Verify a bundle. Exit code 0 if all requested levels pass, else 1."""
     from twinbench.reports.verification.integrity import integrity
     from twinbench.results.bundles.contents import read_contents
     from twinbench.results.bundles.read import unpack
@@ -69,11 +70,11 @@ def verify(
     _check_options(level, expect)
     with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
         contents = read_contents(unpack(archive, Path(temporary)))
-        ground = integrity(contents, (expect or "").lower())
-        outcomes = [_told(ground)]
+        whole = integrity(contents, (expect or "").lower())
+        outcomes = [_printed(whole)]
         for name in LEVELS[: LEVELS.index(level) + 1]:
             run = _runner(name, contents, Path(temporary) / "again", trials, seed, data, tolerance)
-            outcomes.append(_told(run() if ground.outcome == "passed" else _ungrounded(name)))
+            outcomes.append(_printed(run() if whole.outcome == "passed" else _skipped(name)))
     if set(outcomes) != {"passed"}:
         raise typer.Exit(NOT_PASSED)
 
@@ -84,7 +85,7 @@ def _check_options(level: str, expect: str | None) -> None:
         close = nearest(level, LEVELS)
         mistakes.append(Mistake("--level", "", "no such level", level, ", ".join(LEVELS), close))
     if expect is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expect):
-        mistakes.append(Mistake("--expect", "", "is no digest", expect, "the 64 hex digits that `bundle` printed"))
+        mistakes.append(Mistake("--expect", "", "is not a digest", expect, "the 64 hex digits that `bundle` printed"))
     if mistakes:
         raise InvalidInput(mistakes)
 
@@ -98,7 +99,7 @@ def _runner(
     data: Path | None,
     tolerance: float | None,
 ) -> Callable[[], "Level"]:
-    """What runs the level of that name."""
+    """Return the function that runs the level of that name."""
     from twinbench.reports.verification import levels
 
     if name == "rerun":
@@ -109,14 +110,14 @@ def _runner(
     return lambda: level(contents)
 
 
-def _ungrounded(name: str) -> "Level":
+def _skipped(name: str) -> "Level":
     from twinbench.reports.verification.level import not_run
 
-    return not_run(name, "the bundle is not of one piece, so this would say nothing of what was bundled")
+    return not_run(name, "the bundle is not intact, so this level would say nothing about the original")
 
 
-def _told(level: "Level") -> str:
-    """Prints the level, and returns how it ended."""
+def _printed(level: "Level") -> str:
+    """Print the level and return its outcome."""
     _say(f"{level.name}: {level.outcome}")
     for fault in level.faults:
         _say(f"  fault: {fault}")

@@ -1,4 +1,4 @@
-"""`twinbench claim declare` and `twinbench check`: claims are put on record, and later judged."""
+"""`twinbench claim declare|log` and `twinbench check`: declare claims before their results, and judge them."""
 
 import gc
 import json
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 NOT_ALL_SUPPORTED = 1
 
-claim_app = typer.Typer(help="Put claims on record before their results.", no_args_is_help=True, rich_markup_mode=None)
+claim_app = typer.Typer(
+    help="Declare claims before their results are recorded.", no_args_is_help=True, rich_markup_mode=None
+)
 
-ClaimsFile = Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md has its format.")]
-RunFolder = Annotated[Path, typer.Argument(help="The run folder, which need not exist yet.")]
+ClaimsFile = Annotated[Path, typer.Argument(help="A TOML file of claims; docs/claims.md describes the format.")]
+RunFolder = Annotated[Path, typer.Argument(help="The run folder; it need not exist yet.")]
 
 
 @claim_app.command()
@@ -30,10 +32,10 @@ def declare(
     claims: ClaimsFile,
     folder: RunFolder,
     protocols: Annotated[
-        list[str] | None, typer.Option("--protocol", help="The file of a protocol of your own that the claims name.")
+        list[str] | None, typer.Option("--protocol", help="The file of your own protocol that the claims name.")
     ] = None,
 ) -> None:
-    """Add claims to the folder's log, with the time. What is declared after its results is marked exploratory."""
+    """Add claims with the time to the folder's log. Claims declared after their results are marked exploratory."""
     from twinbench.reports.claims.claim import read_claims
     from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
     from twinbench.reports.verdicts.formats.text import plain
@@ -43,46 +45,46 @@ def declare(
     own = _hashes(protocols or (), read)
     new, head = declare(read, folder, datetime.now(UTC), own)
     if copied := copy_claims(claims, folder):
-        _write(f"copied to {copied}, which the report judges and a bundle takes along\n")
+        _write(f"copied to {copied}, which reports judge and bundles include\n")
     for entry in new:
         under = f" under protocol {entry.protocol[:12]}" if entry.protocol else ""
-        told = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
-        _write(f"{told}, {entry.recorded} trials recorded\n")
+        declared = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
+        _write(f"{declared}, {entry.recorded} trials recorded\n")
     if len(new) < len(read):
-        _write(f"{len(read) - len(new)} stood in the log already\n")
+        _write(f"{len(read) - len(new)} were in the log already\n")
     named = {claim.protocol for claim in read} - {""}
     if unknown := sorted(named - {*known_protocols(folder, named), *own}):
-        _write(f"the content of {', '.join(map(plain, unknown))} is not on record: --protocol FILE puts it there\n")
-    _write(f"{folder / DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere\n")
+        _write(f"the content of {', '.join(map(plain, unknown))} is not recorded; pass its file with --protocol\n")
+    _write(f"{folder / DECLARATIONS} ends with {head}; keep a copy of this digest elsewhere\n")
 
 
 @claim_app.command()
 def log(folder: RunFolder) -> None:
-    """Print what was declared, and whether the log is whole. Exit code 2 where it was changed."""
+    """Print the declared claims. Exit code 2 if the log was changed."""
     from twinbench.reports.claims.declarations import read_log
     from twinbench.reports.verdicts.formats.text import plain
 
     if not folder.is_dir():
-        raise InvalidInput([Mistake(str(folder), "", "is no folder")])
+        raise InvalidInput([Mistake(str(folder), "", "is not a folder")])
     found = read_log(folder)
     for entry in found.entries:
         under = f"under protocol {plain(entry.protocol[:12])}, " if entry.protocol else ""
-        told = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
-        _write(f"{told} ({under}{entry.recorded} trials recorded)\n")
+        declared = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
+        _write(f"{declared} ({under}{entry.recorded} trials recorded)\n")
     if found.problem:
         raise InvalidInput([Mistake(str(folder), "", found.problem)])
     if not found.entries:
-        _write(f"nothing was declared in {folder}\n")
+        _write(f"no claims were declared in {folder}\n")
 
 
 def _hashes(files: Sequence[str], claims: Sequence["Claim"]) -> dict[str, str]:
-    """Content hash by name of protocols of one's own. InvalidInput for one that no claim names."""
+    """Return the content hash of each protocol file by name. InvalidInput for a protocol that no claim names."""
     from twinbench.sweeps.sweep import read_protocol
 
     own = {file: read_protocol(file) for file in files}
     named = sorted({claim.protocol for claim in claims})
     mistakes = [
-        Mistake("--protocol", file, "is none that a claim names", protocol.name, ", ".join(named))
+        Mistake("--protocol", file, "is not named by any claim", protocol.name, ", ".join(named))
         for file, protocol in own.items()
         if protocol.name not in named
     ]
@@ -94,22 +96,26 @@ def _hashes(files: Sequence[str], claims: Sequence["Claim"]) -> dict[str, str]:
 def check(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="[CLAIMS] DIR...", help="A TOML file of claims and a run folder; with --table folders."),
+        typer.Argument(
+            metavar="[CLAIMS] DIR...", help="A TOML file of claims and a run folder; with --table only run folders."
+        ),
     ],
     tables: Annotated[
         list[Path] | None,
-        typer.Option("--table", help="A .tex or .csv file: trace its numbers, judge no claims."),
+        typer.Option("--table", help="A .tex or .csv file: trace its numbers to records instead of judging claims."),
     ] = None,
     form: Annotated[
         str,
-        typer.Option("--format", help="terminal, json, markdown, latex, html or in-toto; of a table two."),
+        typer.Option(
+            "--format", help="terminal, json, markdown, latex, html or in-toto; with --table terminal or json."
+        ),
     ] = "terminal",
-    out_file: Annotated[Path | None, typer.Option("--out", help="A file to write instead of printing.")] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of printing.")] = None,
 ) -> None:
-    """Judge claims, or trace a table, by the records. Exit code 0 if all are supported, or all numbers traced."""
+    """Judge claims by the records, or trace a table's numbers to them. Exit code 0 if all are supported or traced."""
     from twinbench.reports.verdicts.formats.text import folded
 
-    gc.disable()  # of 10,000 trials a million small rows, none in a cycle: looking for some is 0.7 s of 5
+    gc.disable()  # 10,000 trials have a million small rows without cycles; collecting takes 0.7 s of 5 s
     text, fine = _traced(tables, paths, form) if tables else _judged(paths, form)
     if out_file:
         _write_file(out_file, text)
@@ -128,7 +134,7 @@ def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
     _check_form(form, tuple(FORMATS))
     if len(paths) != 2:
         seen = " ".join(map(str, paths))
-        raise InvalidInput([Mistake("check", "", "takes a file of claims and one run folder", seen, "CLAIMS DIR")])
+        raise InvalidInput([Mistake("check", "", "needs a file of claims and one run folder", seen, "CLAIMS DIR")])
     checked = check_claims(*paths)
     return FORMATS[form](checked), checked.all_supported
 
@@ -138,8 +144,8 @@ def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple
 
     _check_form(form, ("terminal", "json"))
     traced = check_tables(tables, folders)
-    if not traced:  # which is no success: what was meant to be traced is not there
-        raise InvalidInput(Mistake(str(table), "", "holds no numbers") for table in tables)
+    if not traced:  # not a success: the numbers to trace are missing
+        raise InvalidInput(Mistake(str(table), "", "has no numbers") for table in tables)
     if form == "json":
         return json.dumps(check_json(traced), indent=1, ensure_ascii=False) + "\n", all_traced(traced)
     return check_text(traced), all_traced(traced)
@@ -152,12 +158,12 @@ def _check_form(form: str, allowed: Sequence[str]) -> None:
 
 
 def _width() -> int | None:
-    """Of the terminal, where one is written to: a file or a pipe gets whole lines."""
+    """Return the terminal's width; None for a file or a pipe, whose lines are not folded."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _write(text: str) -> None:
-    """In UTF-8 whatever the locale: equal verdicts are equal bytes, and no sentence is beyond printing."""
+    """Print as UTF-8 in every locale, so that equal verdicts are equal bytes and any sentence can be printed."""
     typer.echo(to_utf8(text), nl=False)
 
 

@@ -1,4 +1,4 @@
-"""`twinbench protocol show|diff|lock`: what a protocol holds, how two differ, and which versions are locked."""
+"""`twinbench protocol show|diff|lock`: print a protocol, compare two, and lock versions."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(help="A shipped protocol (`twinbench list p
 
 @dataclass(frozen=True)
 class Shown:
-    """A protocol as `show` prints it. `lock` is what the lock beside its file says of it."""
+    """A protocol as `show` prints it. `lock` is its state in the lock file next to it."""
 
     protocol: "Protocol"
     lock: str
@@ -32,7 +32,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Locked:
-    """A lock file, and the (name, version) pairs that were added to it."""
+    """A lock file and the (name, version) pairs that were added to it."""
 
     file: Path
     added: tuple[tuple[str, int], ...]
@@ -40,32 +40,32 @@ class Locked:
 
 @protocol_app.command()
 def show(name: Name) -> None:
-    """Print every value of a protocol, and whether a sweep may move it and how far."""
+    """Print every value of a protocol, and whether and in which range a sweep may vary it."""
     shown = show_protocol(name)
     protocol = shown.protocol
     _say(f"{protocol.name} version {protocol.version} ({shown.lock})", protocol.hash, protocol.summary)
     for heading, lines in (("changelog", protocol.changelog), ("not restated", protocol.not_restated)):
         _say(*([f"{heading}:"] if lines else []), *(f"  {line}" for line in lines))
     heads = ("key", "value", "under a sweep", "set by")
-    _say("", *columns(heads, [(one.key, told(one.value), one.rule, one.set_by) for one in shown.values]))
+    _say("", *columns(heads, [(one.key, value_text(one.value), one.rule, one.set_by) for one in shown.values]))
 
 
 @protocol_app.command()
 def diff(left: Name, right: Name) -> None:
-    """Print the keys under which two protocols differ. Exit code 0 when they are equal but for prose, else 1."""
+    """Print the values in which two protocols differ. Exit code 0 if they differ only in prose, else 1."""
     found = diff_protocols(left, right)
     if found:
-        _say(*columns(("key", left, right), [(one.key, told(one.left), told(one.right)) for one in found]))
+        _say(*columns(("key", left, right), [(one.key, value_text(one.left), value_text(one.right)) for one in found]))
         raise typer.Exit(DIFFERENT)
 
 
 @protocol_app.command()
 def lock(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Protocol files of your own; without any, those that are shipped.")
+        list[Path] | None, typer.Argument(help="Your own protocol files; by default the shipped ones.")
     ] = None,
 ) -> None:
-    """Write every protocol's content hash into the lock beside it. Refuses content that changed under its version."""
+    """Write each protocol's content hash to the lock file next to it. Changed content needs a new version."""
     from twinbench.sweeps.sweep import shipped_protocols
 
     for one in lock_protocols(files or list(shipped_protocols().values())):
@@ -73,7 +73,7 @@ def lock(
 
 
 def show_protocol(name: str) -> Shown:
-    """What `show` prints of the protocol of that name, or at that path."""
+    """Return what `show` prints for the protocol with that name or path."""
     from twinbench.sweeps.protocol_diff import protocol_values
     from twinbench.sweeps.protocol_lock import LOCK, read_lock, state_in_lock
     from twinbench.sweeps.sweep import protocol_path, read_protocol
@@ -84,7 +84,7 @@ def show_protocol(name: str) -> Shown:
 
 
 def diff_protocols(left: str, right: str) -> "list[Differing]":
-    """Where two protocols differ, prose aside."""
+    """Return the values in which two protocols differ, without prose."""
     from twinbench.sweeps.protocol_diff import differences
     from twinbench.sweeps.sweep import read_protocol
 
@@ -92,7 +92,7 @@ def diff_protocols(left: str, right: str) -> "list[Differing]":
 
 
 def lock_protocols(files: Sequence[Path]) -> list[Locked]:
-    """Brings the lock in each file's folder up to date. InvalidInput lists every mistake, and then writes nothing."""
+    """Update the lock file in each file's folder. InvalidInput lists every mistake; then nothing is written."""
     from twinbench.results.atomic_files import write_bytes_atomically
     from twinbench.sweeps.protocol_lock import LOCK, lock_text, locked, read_lock
     from twinbench.sweeps.sweep import read_protocol
@@ -126,7 +126,7 @@ def _entries(lock: Mapping[str, Mapping[str, str]], but: Mapping[str, Mapping[st
 
 
 def method_defaults() -> dict[str, dict[str, Any]]:
-    """The default of every setting that has one, by method."""
+    """Return the default of every setting that has one, by method."""
     from twinbench.harness.schemas import method_names, method_schema
 
     return {
@@ -139,15 +139,15 @@ def method_defaults() -> dict[str, dict[str, Any]]:
     }
 
 
-def told(value: Any) -> str:
-    """A value as a TOML file has it, near enough to be read."""
+def value_text(value: object) -> str:
+    """Return a value roughly as TOML writes it."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The rows under their heads, every column as wide as its widest: a key that is cut is of no use."""
+    """Return a table's lines. Each column is as wide as its widest value, so that no key is cut."""
     whole = [heads, *rows]
     widths = [max(len(row[place]) for row in whole) for place in range(len(heads))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]

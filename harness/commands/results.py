@@ -1,20 +1,23 @@
-"""`twinbench collect`, `report`, `merge` and `query`: from records to tables."""
+"""`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import SOME_FAILED, RunFolder, out
+from twinbench.harness.commands.options import SOME_FAILED, RunFolder, check_run_folders, out
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def collect(folder: RunFolder) -> None:
-    """Bring the folder's records into its DuckDB database. What is there already is not read again."""
+    """Read the folder's new records into its DuckDB database."""
     from twinbench.results.store import ResultStore
 
-    _check_run_folder(folder)
+    check_run_folders([folder])
     with ResultStore(folder) as store:
         ingested = store.ingest()
     out().print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
@@ -23,18 +26,17 @@ def collect(folder: RunFolder) -> None:
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several to be shown side by side.")],
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several to compare side by side.")],
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Where the page of several runs goes; by default ./report.")
+        Path | None, typer.Option("--out", help="The output folder for several runs; by default ./report.")
     ] = None,
 ) -> None:
-    """Write report/index.html and report/tables/*.csv. Equal records give equal bytes."""
+    """Write report/index.html and report/tables/*.csv. Equal records give equal files."""
     from twinbench.reports.page.write import write_report, write_reports
 
-    for folder in folders:
-        _check_run_folder(folder)
+    check_run_folders(folders)
     if len(folders) == 1 and out_folder is not None:
-        problem = "is for several runs; the report of one goes into its folder"
+        problem = "is for several runs; the report of one run is written to its folder"
         raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
     written = write_report(folders[0]) if len(folders) == 1 else write_reports(folders, out_folder or Path("report"))
     out().print(f"report: {written}")
@@ -44,20 +46,20 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(help="Run folders of one protocol.")],
     out_folder: Annotated[Path, typer.Option("--out", help="The new run folder.")],
 ) -> None:
-    """Join run folders of several sites. Unequal results of one trial are reported, never chosen between."""
+    """Merge run folders of several sites. Different results of one trial are reported; none is chosen."""
     from twinbench.results.merge import merge_folders
 
     merged = merge_folders(folders, out_folder)
     out().print(
         f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
-        f"{merged.missing} missing, {len(merged.disagreements)} in disagreement"
+        f"{merged.missing} missing, {len(merged.disagreements)} with different results"
     )
     if merged.failures_superseded:
-        out().print(f"{merged.failures_superseded} failures of one site gave way to another site's result")
+        out().print(f"{merged.failures_superseded} failures were replaced by another site's result")
     for file, reason in merged.set_aside:
         out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
     for disagreement in merged.disagreements:
-        out().print(f"disagreement on {disagreement.trial_id}:", style="yellow", markup=False)
+        out().print(f"different results of {disagreement.trial_id}:", style="yellow", markup=False)
         for line in (*disagreement.differences, *disagreement.hints):
             out().print(f"  {line}", markup=False)
     if merged.disagreements:
@@ -69,47 +71,40 @@ def query(
     sql: Annotated[
         str,
         typer.Argument(
-            help='A query, such as "select method, avg(value) from metrics join trials using (trial_id) group by 1".'
+            help='SQL, such as "select method, avg(value) from metrics join trials using (trial_id) group by 1".'
         ),
     ],
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Ask the folder's database, read-only, and print the answer."""
+    """Run a read-only SQL query on the folder's database and print the result."""
     from twinbench.results.store import ResultStore
 
     forms = {"table": _print_table, "csv": _print_csv, "json": _print_json}
     if form not in forms:
         raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(forms), nearest(form, forms))])
-    _check_run_folder(folder)
+    check_run_folders([folder])
     with ResultStore(folder) as store:
         store.ingest()
         frame = store.query(sql)
     forms[form](frame)
 
 
-def _check_run_folder(folder: Path) -> None:
-    from twinbench.results.record import PLAN, RECORDS
-
-    if not (folder / PLAN).exists() and not (folder / RECORDS).is_dir():
-        raise InvalidInput([Mistake(str(folder), "", f"is no run folder: it has neither {PLAN} nor {RECORDS}/")])
-
-
-def _print_table(frame: Any) -> None:
+def _print_table(frame: "pd.DataFrame") -> None:
     from rich.table import Table
 
     table = Table(*map(str, frame.columns), box=None, pad_edge=False)
     for row in frame.itertuples(index=False):
-        table.add_row(*(_shown(value) for value in row))
+        table.add_row(*(_cell_text(value) for value in row))
     out().print(table, markup=False)
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: object) -> str:
     return "" if value is None or (isinstance(value, float) and value != value) else str(value)
 
 
-def _print_csv(frame: Any) -> None:
+def _print_csv(frame: "pd.DataFrame") -> None:
     sys.stdout.write(frame.to_csv(index=False))
 
 
-def _print_json(frame: Any) -> None:
+def _print_json(frame: "pd.DataFrame") -> None:
     sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n")

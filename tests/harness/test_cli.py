@@ -145,8 +145,8 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("status", "nowhere"), ("not a run folder",)),
         (("logs", "nowhere", "0"), ("not a run folder",)),
         (("cancel", "nowhere"), ("not a run folder",)),
-        (("report", "nowhere"), ("no run folder",)),
-        (("query", "nowhere", "select 1"), ("no run folder",)),
+        (("report", "nowhere"), ("not a run folder",)),
+        (("query", "nowhere", "select 1"), ("not a run folder",)),
         (("list", "method"), ("did you mean 'methods'?",)),
     ],
 )
@@ -242,5 +242,5 @@ def test_merge_joins_two_sites_and_says_where_they_disagree(finished, call, tmp_
     result = record["result"] | {"reason": "another"}
     write_record(other, result, record["circumstance"])
     merged = call(tmp_path, "merge", site, other, "--out", "unequal")
-    assert merged.returncode == 1 and f"disagreement on {path.stem}" in merged.stdout, merged.stdout
+    assert merged.returncode == 1 and f"different results of {path.stem}" in merged.stdout, merged.stdout
     assert call(tmp_path, "merge", site, "--out", "equal").returncode == 2

@@ -256,7 +256,7 @@ def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_p
 def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan: Planner) -> None:
     planned = tiny_plan("batch_size=[96, 256]")
     check_ranks(planned, 2)
-    with pytest.raises(InvalidInput, match=r"cannot be shared \(seen: 256\); allowed: multiples of 3"):
+    with pytest.raises(InvalidInput, match=r"cannot be split evenly \(seen: 256\); allowed: multiples of 3"):
         check_ranks(planned, 3)
 
 

@@ -88,15 +88,15 @@ def table_of(level: float) -> Path:
 def test_declare_says_what_is_new_and_where_the_log_ends_and_log_prints_it(call: Call) -> None:
     first = call("claim", "declare", claims(CLAIM), "new/run")
     copied, told, last = first.out.splitlines()
-    assert copied == "copied to new/run/claims.toml, which the report judges and a bundle takes along"
+    assert copied == "copied to new/run/claims.toml, which reports judge and bundles include"
     assert (first.code, first.err) == (0, "")
     assert told.startswith("declared simclr-beats-byol (") and told.endswith("0 trials recorded")
     assert last.startswith(f"new/run/{DECLARATIONS} ends with ")
     second = call("claim", "declare", claims(CLAIM, FALSE), "new/run").out.splitlines()
     assert second[0] == copied and second[1].startswith("declared by-six (")
-    assert second[2] == "1 stood in the log already"
+    assert second[2] == "1 were in the log already"
     head = json.loads(Path("new/run", DECLARATIONS).read_text().splitlines()[-1])["digest"]
-    assert second[3] == f"new/run/{DECLARATIONS} ends with {head}: keep a copy of this digest elsewhere"
+    assert second[3] == f"new/run/{DECLARATIONS} ends with {head}; keep a copy of this digest elsewhere"
     log = call("claim", "log", "new/run")
     assert (log.code, log.err) == (0, "")
     assert [line.split()[1] for line in log.out.splitlines()] == ["simclr-beats-byol", "by-six"]
@@ -109,12 +109,12 @@ def test_declare_puts_the_protocol_on_record_and_says_where_it_cannot(call: Call
     assert f"(under protocol {shipped.hash[:12]}, 0 trials recorded)" in call("claim", "log", "run").out
     mine = write("claims.toml", CLAIMS.replace('protocol = "cifar10-small"', 'protocol = "mine"'))
     told = call("claim", "declare", mine, "own").out
-    assert "the content of mine is not on record: --protocol FILE puts it there\n" in told
+    assert "the content of mine is not recorded; pass its file with --protocol\n" in told
     text = protocol_path("cifar10-small").read_text().replace('name = "cifar10-small"', 'name = "mine"')
     told = call("claim", "declare", mine, "known", "--protocol", write("mine.toml", text)).out
-    assert f" under protocol {read_protocol('mine.toml').hash[:12]} at " in told and "not on record" not in told
+    assert f" under protocol {read_protocol('mine.toml').hash[:12]} at " in told and "is not recorded" not in told
     (error,) = call("claim", "declare", claims(CLAIM), "new", "--protocol", "mine.toml").errors
-    assert error == "--protocol: mine.toml: is none that a claim names (seen: 'mine'); allowed: cifar10-small"
+    assert error == "--protocol: mine.toml: is not named by any claim (seen: 'mine'); allowed: cifar10-small"
 
 
 def test_a_declared_file_stands_in_the_folder_once_and_none_of_its_claims_twice(call: Call) -> None:
@@ -143,9 +143,9 @@ def test_a_changed_log_is_printed_as_far_as_it_holds_and_ends_with_2(call: Call)
 def test_an_empty_folder_has_no_declarations_and_a_missing_one_is_named(call: Call) -> None:
     Path("empty").mkdir()
     log = call("claim", "log", "empty")
-    assert (log.code, log.out, log.err) == (0, "nothing was declared in empty\n", "")
-    assert call("claim", "log", "nowhere").errors == ["nowhere: is no folder"]
-    assert call("claim", "log", claims(CLAIM)).errors == ["claims.toml: is no folder"]
+    assert (log.code, log.out, log.err) == (0, "no claims were declared in empty\n", "")
+    assert call("claim", "log", "nowhere").errors == ["nowhere: is not a folder"]
+    assert call("claim", "log", claims(CLAIM)).errors == ["claims.toml: is not a folder"]
 
 
 def test_declare_refuses_a_file_in_place_of_a_folder_and_writes_nothing_for_a_wrong_claim(call: Call) -> None:
@@ -289,7 +289,7 @@ def test_file_and_folder_in_each_others_place_are_both_named(call: Call, run: Pa
 @pytest.mark.parametrize("paths", [1, 3])
 def test_check_takes_one_file_and_one_folder(call: Call, run: Path, paths: int) -> None:
     (error,) = call("check", *[claims(CLAIM), run, run][:paths]).errors
-    assert "takes a file of claims and one run folder" in error and error.endswith("allowed: CLAIMS DIR")
+    assert "needs a file of claims and one run folder" in error and error.endswith("allowed: CLAIMS DIR")
 
 
 def test_an_unknown_format_is_told_with_the_nearest(call: Call, run: Path) -> None:
@@ -343,11 +343,11 @@ def test_all_tables_and_folders_that_are_none_are_named_at_once(call: Call, run:
         options += ["--table", write(name, content)]
     errors = call("check", *options, "--table", "nowhere.tex", run, write("file", b""), "nowhere").errors
     assert [error.split(":")[0] for error in errors] == [*list(TABLES)[2:], "nowhere.tex", "file", "nowhere"]
-    assert "is no table by its name (seen: '.txt'); allowed: .tex, .csv, .tsv" in errors[3]
+    assert "is not a table file by its suffix (seen: '.txt'); allowed: .tex, .csv, .tsv" in errors[3]
 
 
 def test_tables_without_any_number_are_no_success(call: Call, run: Path) -> None:
     options = [argument for name in ("words.csv", "words.tex") for argument in ("--table", write(name, TABLES[name]))]
-    assert call("check", *options, run).errors == ["words.csv: holds no numbers", "words.tex: holds no numbers"]
+    assert call("check", *options, run).errors == ["words.csv: has no numbers", "words.tex: has no numbers"]
     right = table_of(sum(_linear(run)) / len(_linear(run)))
     assert call("check", *options, "--table", right, run).code == 0

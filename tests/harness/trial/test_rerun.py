@@ -264,7 +264,7 @@ def test_files_that_are_not_bundles_and_wrong_options_are_invalid_input(bundle, 
     for arguments, text in (
         ((tmp_path / "no",), "not a bundle"),
         ((bundle, "--level", "agregate"), "did you mean 'aggregate'"),
-        ((bundle, "--expect", "abc"), "is no digest"),
+        ((bundle, "--expect", "abc"), "is not a digest"),
     ):
         ended = command("verify", *arguments)
         assert isinstance(ended.exception, InvalidInput) and text in str(ended.exception)
