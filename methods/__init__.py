@@ -1,14 +1,14 @@
-"""The algorithms. Knows torch and nothing of runs: no files, no sweeps, no launchers.
+"""The algorithms. They use torch and know nothing of runs: no files, no sweeps, no launchers.
 
-    method        Method, Views, Step, LossTerms: what every algorithm is and is given
+    method        Method, Views, Step, LossTerms: the base class of all methods, and what a loss receives and returns
     registry      METHODS, BASELINES, get_method
     names         the message for an unknown name; the methods of other packages (imports no torch)
-    barlow_twins  simclr  byol  vicreg: one file each, read top to bottom: settings, loss, module
-    baselines     raw pixels and the untrained backbone: what a trained method has to beat
-    backbones/    ResNets, vision transformers, and BACKBONES, their registry
-    layers/       the projector, and moving-average copies of a network
+    barlow_twins  simclr  byol  vicreg: one file each: settings, loss, module
+    baselines     raw pixels and the untrained backbone, which a trained method has to beat
+    backbones/    ResNets, vision transformers, and their registry BACKBONES
+    layers/       the projector, and exponential moving averages of a network
     ops/          correlation sums, precision, and gathering over ranks
 
-To add a method: write one file like `vicreg.py` and one line in `registry.py`; or, from another package, one line
-under the entry points of group `twinbench.methods`.
+To add a method: write a file like `vicreg.py` and add a line to `registry.py`. Another package adds a method with
+an entry point in the group `twinbench.methods`.
 """

@@ -1,4 +1,4 @@
-"""Barlow Twins (arXiv 2103.03230): make the cross-correlation of two views the identity.
+"""Barlow Twins (arXiv 2103.03230): bring the cross-correlation matrix of two views close to the identity.
 
 Shapes: N samples, D projector outputs.
 """
@@ -39,8 +39,8 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float) -> Los
 
     z1, z2: projector outputs [N, D], N >= 2, row i of both from one image. Each feature is standardised over the
     batch with the biased variance and 1e-5 inside the root, as the official code's BatchNorm does; C is a mean over
-    the batch. Unchanged by a swap of the views (C is transposed) and, but for the 1e-5, by a shift of any feature or
-    a rescaling by a positive factor.
+    the batch. The loss does not change if the views are swapped (C is transposed) nor, up to the 1e-5, if a feature is
+    shifted or multiplied by a positive factor.
 
     Libraries differ: solo-learn scales the loss by .024 or .1 and VISSL by .024, as the official code once did;
     lightly before 2023-08 and stable-pretraining divide by the unbiased deviation, which leaves the diagonal at
@@ -61,7 +61,7 @@ def _standardise(z_ND: Tensor) -> Tensor:
 
 
 class _Standardise(torch.autograd.Function):
-    """Written out: autograd's way through mean and variance took half as long as the loss's matrix products (CPU)."""
+    """Gradient written by hand: autograd through mean and variance took half the time of the matrix products (CPU)."""
 
     @staticmethod
     def forward(ctx: Any, z_ND: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class _Standardise(torch.autograd.Function):
 
 
 class BarlowTwins(Method):
-    """Backbone, a projector without biases, and `barlow_twins_loss`; the views pass one after the other."""
+    """Backbone, projector without biases, and `barlow_twins_loss`; views are processed one after the other."""
 
     name: ClassVar[str] = "barlow_twins"
     version: ClassVar[int] = 1

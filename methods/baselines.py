@@ -1,4 +1,4 @@
-"""What a trained method has to beat: the pixels themselves, and a backbone with its first weights."""
+"""Baselines that a trained method has to beat: raw pixels, and a backbone with its initial weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from twinbench.methods.method import LossTerms, Method, Step, Views
 
 @dataclass(frozen=True)
 class NoSettings:
-    """A baseline has nothing to set."""
+    """A baseline has no settings."""
 
 
 class RawPixels(Method):
@@ -33,7 +33,7 @@ class RawPixels(Method):
 
 
 class Untrained(Method):
-    """The backbone as it was initialised."""
+    """The backbone with its initial weights."""
 
     name: ClassVar[str] = "untrained"
     version: ClassVar[int] = 1
@@ -48,7 +48,7 @@ class Untrained(Method):
 
 
 class NotTrained(RuntimeError):
-    """A loss was asked of a baseline."""
+    """The loss of a baseline was called."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

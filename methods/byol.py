@@ -1,4 +1,4 @@
-"""BYOL (arXiv 2006.07733): predict, from one view, what a moving average of the network says of the other.
+"""BYOL (arXiv 2006.07733): predict from one view the projection of the other by a moving average of the network.
 
 Shapes: N samples, D projector outputs.
 """
@@ -47,9 +47,9 @@ def byol_loss(p1: Tensor, p2: Tensor, t1: Tensor, t2: Tensor) -> LossTerms:
 
     p1, p2: predictions of the online network, t1, t2: projections of the target network, all [N, D], row i of all
     from one image. No gradient reaches the targets. Computed as the squared distance of the normalised vectors, as
-    the official code does, which is never negative. Unchanged by a swap of the views and by a rescaling of any row
-    by a positive factor. lightly averages -cos over the two directions, which gives a quarter of this gradient;
-    solo-learn sums as here.
+    in the official code, which is never negative. The loss does not change if the views are swapped or a row is
+    multiplied by a positive factor. lightly averages -cos over the two directions, which gives a quarter of this
+    gradient; solo-learn sums as here.
     """
     check_batch(p1, p2, t1, t2, least=1)
     view_1 = _squared_distance(p1, t2.detach())
@@ -64,20 +64,20 @@ def _squared_distance(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
 
 
 def momentum_at(step: int, steps: int, base: float) -> float:
-    """The target's momentum after update `step` of `steps`, from 0: 1 - (1 - base)(cos(pi step / steps) + 1) / 2.
+    """Return the target's momentum after update `step`, from 0: 1 - (1 - base)(cos(pi step / steps) + 1) / 2.
 
-    `base` after the first update; close to 1, where the target stands still, after the last.
+    It is `base` after the first update and close to 1, where the target stops changing, after the last.
     """
     return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
 class BYOL(Method):
-    """Backbone, projector and predictor, a moving-average target of the first two, and `byol_loss`.
+    """Backbone, projector, predictor, a moving-average target of the first two, and `byol_loss`.
 
-    As in the official code: hidden linear layers have biases and last ones none; the views pass one after the other;
-    the target, too, runs in training mode and keeps BatchNorm statistics of its own. Unlike the official code,
-    which draws the target's first weights anew and "did not notice a significant difference", the target starts as
-    a copy. The target's parameters have `requires_grad` False.
+    As in the official code, hidden linear layers have biases and last layers have none, views are processed one after
+    the other, and the target also runs in training mode and has its own BatchNorm statistics. Unlike in the official
+    code, which draws the target's initial weights separately and "did not notice a significant difference", the target
+    starts as a copy. The target's parameters have `requires_grad` False.
     """
 
     name: ClassVar[str] = "byol"

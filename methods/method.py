@@ -1,4 +1,4 @@
-"""What every algorithm is, and what it is given."""
+"""The base class of all methods, and what a loss receives and returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 Views: TypeAlias = Sequence[Tensor]
-"""The augmented batches that a recipe made of the same N images, each [N, 3, H, W]; row i is image i in all of them."""
+"""The augmented views of one batch of N images, each [N, 3, H, W]; row i of every view shows image i."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossTerms:
-    """A loss: the scalar to differentiate, and named parts for the curves (detached scalars, before their weights)."""
+    """A loss: the scalar to differentiate, and its named parts for the curves (detached scalars, before weighting)."""
 
     total: Tensor
     parts: Mapping[str, Tensor]
@@ -21,41 +21,41 @@ class LossTerms:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Where training stands. Schedules, masks and queues of a method come from this and from its own state alone."""
+    """The progress of training. Schedules, masks and queues depend only on this and on the method's state."""
 
     epoch: int
-    """The epoch, from 0."""
+    """The epoch, counted from 0."""
     step: int
-    """The update over all epochs, from 0."""
+    """The update, counted from 0 over all epochs."""
     steps: int
-    """How many updates the whole training has."""
+    """The number of updates of the whole training."""
     sample_indices: Tensor
-    """Which images of the dataset the views show, [N]; over several ranks, those of this rank's own N rows."""
+    """The indices in the dataset of the N images, [N]; with several ranks, those of this rank's rows."""
     generator: Callable[[str], torch.Generator]
-    """`generator(purpose)`: this step's random stream of that name. A method draws from nowhere else.
+    """`generator(purpose)` returns this step's random stream of that name, a method's only source of random numbers.
 
-    Every rank gets the same stream. So what is drawn image by image, a mask say, is drawn for the batch of all ranks,
-    [ranks * N], and rank r takes rows r * N to (r + 1) * N of it: as one rank would, and no two images get one draw.
+    Every rank gets the same stream. Draws per image, such as masks, are therefore made for the batch of all ranks,
+    [ranks * N], and rank r uses rows r * N to (r + 1) * N. So they equal those of one rank, and no two images share a
+    draw.
     """
 
 
 class Method(nn.Module):
-    """A self-supervised algorithm: a backbone, what is trained on top of it, and a loss over views.
+    """A self-supervised algorithm: a backbone, the layers on top of it, and a loss over views.
 
-    The only base class. A method gives the five class variables, `loss`, `project`, and `after_update` if it keeps
-    something that moves after each update. What it keeps between steps is in its `state_dict`. Parameters that are
-    not to be trained have `requires_grad` False. Layers are initialised as their classes do, from torch's generator:
-    whoever builds a method seeds that generator first (and forks it, to leave it as it was).
+    A method defines the four class variables, `loss`, `project`, and `after_update` if something changes after each
+    update. State between steps is in its `state_dict`. Parameters that are not trained have `requires_grad` False.
+    Layers are initialised by their classes from torch's global generator; the caller forks and seeds it before.
     """
 
     name: ClassVar[str]
     """The name in sweep files and records; the key in the registry."""
     version: ClassVar[int]
-    """Raised when a change moves numbers, so that old and new trials are told apart: part of a trial's identity."""
+    """Increased by every change that changes numbers. It is part of a trial's identity."""
     config_class: ClassVar[type]
-    """A frozen dataclass: the settings, each with bounds, a default and its source."""
+    """A frozen dataclass of the settings, each with bounds, a default and the default's source."""
     literature_names: ClassVar[Mapping[str, str]]
-    """What papers and libraries call a setting -> the field here; errors point from one to the other."""
+    """Maps names of settings in papers and libraries to fields here, for suggestions in errors."""
 
     def __init__(self, backbone: nn.Module, config: Any) -> None:
         """`backbone` maps images [N, 3, H, W] to [N, backbone.feature_dim]; `config` is a `config_class`."""
@@ -64,17 +64,17 @@ class Method(nn.Module):
         self.config = config
 
     def loss(self, views: Views, step: Step) -> LossTerms:
-        """The loss of one batch, with the forward pass of every view."""
-        raise NotImplementedError(f"{type(self).__name__} gives no loss")
+        """Return the loss of one batch; runs the forward pass of every view."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def embed(self, images: Tensor) -> Tensor:
-        """What is kept after training: backbone features, [N, feature_dim]. Eval mode and no_grad are the caller's."""
+        """Return the features that are evaluated, [N, feature_dim]. The caller sets eval mode and no_grad."""
         features: Tensor = self.backbone(images)
         return features
 
     def project(self, features: Tensor) -> Tensor:
-        """The projector's output for backbone features, [N, D]: what the loss sees."""
-        raise NotImplementedError(f"{type(self).__name__} gives no projection")
+        """Return the projector's output for backbone features, [N, D], on which the loss is computed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no projection")
 
     def after_update(self, step: Step) -> None:
         """Called once after the optimiser's update of `step`."""

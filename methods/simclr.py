@@ -1,4 +1,4 @@
-"""SimCLR (arXiv 2002.05709): tell an image's other view from all other images of the batch.
+"""SimCLR (arXiv 2002.05709): identify the other view of an image among all images of the batch.
 
 Shapes: N samples, D projector outputs.
 """
@@ -43,7 +43,8 @@ def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> LossTerms:
     z1, z2: projector outputs [N, D], row i of both from one image; the logits are cosines over the temperature.
     The total is the mean over the first views plus the mean over the second, as in the official objective.py: twice
     the mean over all 2N that the paper writes (algorithm 1) and that solo-learn, lightly and
-    stable-pretraining compute. Unchanged by a swap of the views and by a rescaling of any row by a positive factor.
+    stable-pretraining compute. The loss does not change if the views are swapped or a row is multiplied by a
+    positive factor.
     """
     check_batch(z1, z2, least=1)
     # 1e-6: the floor under the norm that the official l2_normalize has (1e-12 under its square)
@@ -53,14 +54,14 @@ def ntxent_loss(z1: Tensor, z2: Tensor, temperature: float) -> LossTerms:
 
 
 BLOCK_ENTRIES = 2**22
-"""Logits that are held at once: 16 MiB in fp32, whatever N. From 2**17 to 2**26 the time hardly changes (CPU)."""
+"""Number of logits in memory at once: 16 MiB in fp32 for any N. Time hardly depends on it from 2**17 to 2**26 (CPU)."""
 
 
 class _CrossEntropies(torch.autograd.Function):
-    """From z [2N, D], of which z z^T are the logits: both views' mean cross-entropy added, and each on its own.
+    """From z [2N, D] with the logits z z^T: the sum of both views' mean cross-entropies, and each of them.
 
-    The logits are made and used up some rows at a time, and the gradient with them, in the forward pass: the 2N x 2N
-    matrix is never there, of which autograd keeps or makes five. Backward scales what is at hand.
+    The forward pass computes the logits and the gradient a block of rows at a time, so that the 2N x 2N matrix is never
+    stored; autograd would make five of it. The backward pass only scales the gradient.
     """
 
     @staticmethod
@@ -68,7 +69,7 @@ class _CrossEntropies(torch.autograd.Function):
         outputs = len(z_2ND)
         other_view = torch.arange(outputs, device=z_2ND.device).roll(outputs // 2)
         losses = z_2ND.new_empty(outputs)
-        # every pair of views is two rows' positive
+        # each view is the positive of the other
         gradient = z_2ND.roll(outputs // 2, 0).mul_(-2) if ctx.needs_input_grad[0] else None
         rows = max(1, BLOCK_ENTRIES // outputs)
         for start in range(0, outputs, rows):
@@ -97,12 +98,12 @@ class _CrossEntropies(torch.autograd.Function):
 
 
 class SimCLR(Method):
-    """Backbone, a projector that ends in BatchNorm, and `ntxent_loss`.
+    """Backbone, projector that ends in BatchNorm, and `ntxent_loss`.
 
-    As in the official code: no linear layer of the projector has a bias, and a BatchNorm with a scale but no offset
-    stands behind the last (section 2.1 of the paper names neither). Both views pass through as one batch, so
-    BatchNorm sees 2N images at once; lightly and solo-learn pass one view after the other. Unlike the official code,
-    linear layers start as torch's do, not from a normal distribution of deviation 0.01.
+    As in the official code, no linear layer of the projector has a bias, and a BatchNorm with a scale but no offset
+    follows the last one (section 2.1 of the paper mentions neither). Both views are processed as one batch, so that
+    BatchNorm sees 2N images at once; lightly and solo-learn process one view after the other. Unlike in the official
+    code, linear layers have torch's default initialisation, not a normal distribution with deviation 0.01.
     """
 
     name: ClassVar[str] = "simclr"

@@ -49,10 +49,11 @@ def vicreg_loss(
     invariance: mean over N and D of (z1 - z2)^2.
     variance: mean over the two views and D of max(0, 1 - sqrt(Var + 1e-4)), Var with N - 1.
     covariance: sum over the two views of 1/D times the squared off-diagonal entries of the covariance (with N - 1).
-    Unchanged by a swap of the views and by one shift of both; variance and covariance by a shift of either.
+    The loss does not change if the views are swapped or both are shifted alike. Variance and covariance do not change
+    if one view is shifted.
 
     The paper (equation 6) sums the variance over the views where the code halves it, and its invariance is a mean
-    over N of squared distances, D times the code's mean over N and D: the code's weights are the ones that were run.
+    over N of squared distances, D times the code's mean over N and D. The published weights belong to the code.
     Libraries differ: solo-learn and eb_jepa sum the variance (twice this weight); eb_jepa also averages the squared
     covariances over D(D-1); lightly's `lambda_param` is the invariance weight here, the off-diagonal one in its
     Barlow Twins.
@@ -68,7 +69,7 @@ def vicreg_loss(
 
 
 def _covariances(z_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """The features' variances, [D], and 1/D times the sum of their squared covariances."""
+    """Return the features' variances, [D], and 1/D times the sum of their squared covariances."""
     samples, width = z_ND.shape
     diagonal, off_diagonal = squared_products(z_ND - z_ND.mean(0))
     return diagonal / (samples - 1), off_diagonal / ((samples - 1) ** 2 * width)
@@ -79,7 +80,7 @@ def _deviation_below_one(variances_D: Tensor) -> Tensor:
 
 
 class VICReg(Method):
-    """Backbone, a projector whose hidden layers have biases and whose last has none, and `vicreg_loss`."""
+    """Backbone, projector with biases in all layers but the last, and `vicreg_loss`."""
 
     name: ClassVar[str] = "vicreg"
     version: ClassVar[int] = 1

@@ -1,1 +1,1 @@
-"""Backbones that every method shares: ResNets, vision transformers and their registry."""
+"""The backbones that all methods share: ResNets, vision transformers and their registry."""

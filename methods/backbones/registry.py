@@ -1,6 +1,6 @@
-"""The encoders that all methods share: images [N, 3, H, W] to features [N, feature_dim].
+"""The backbones by name. Each maps images [N, 3, H, W] to features [N, feature_dim].
 
-torchvision is imported by what builds with it: it takes as long as torch, and a plan builds nothing.
+torchvision takes as long to import as torch, so only the functions that build a ResNet import it.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,21 +15,21 @@ from twinbench.methods.names import unknown_name
 
 
 class UnknownBackbone(ValueError):
-    """No backbone has that name; the text names the nearest and all."""
+    """No backbone has that name; the message gives the nearest name and all known ones."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An entry of the registry: the class of its options, and what builds a module with `.feature_dim` from them."""
+    """An entry of the registry: the class of the options, and a function that builds a module with `.feature_dim`."""
 
     options_class: type
     build: Callable[[Any], nn.Module]
 
 
 def build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """The named backbone with freshly drawn weights (from torch's generator) and `.feature_dim`.
+    """Return the named backbone, with `.feature_dim` and weights drawn from torch's global generator.
 
-    UnknownBackbone for a name, ValueError for an option that is not known.
+    Raises UnknownBackbone for an unknown name and ValueError for an unknown option.
     """
     if name not in BACKBONES:
         raise UnknownBackbone(unknown_name("backbone", name, BACKBONES))
@@ -42,7 +42,7 @@ def build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def feature_dim(backbone: nn.Module) -> int:
-    """The width of a backbone's features."""
+    """Return the width of a backbone's features."""
     return cast(int, backbone.feature_dim)
 
 

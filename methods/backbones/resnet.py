@@ -17,8 +17,8 @@ class ResNetOptions:
     """ResNets from torchvision, with a stem for images of 224 pixels or of 32."""
 
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    """The first layers: "imagenet" has a 7x7 convolution of stride 2 and a max-pool, as torchvision; "cifar" a 3x3
-    convolution of stride 1 and no max-pool, for images of 32 pixels. Source: arXiv 2002.05709, appendix B.9."""
+    """The first layers: "imagenet" has a 7x7 convolution of stride 2 and a max-pool, as in torchvision; "cifar" has a
+    3x3 convolution of stride 1 and no max-pool, for images of 32 pixels. Source: arXiv 2002.05709, appendix B.9."""
 
     zero_init_residual: bool = False
     """Start the last BatchNorm of every block at 0, so that blocks start as the identity. Source: torchvision's
@@ -27,13 +27,13 @@ class ResNetOptions:
 
 @dataclass(frozen=True)
 class SmallResNetOptions:
-    """A ResNet for images of 8 to 32 pixels on a processor, as wide as asked."""
+    """A small ResNet for images of 8 to 32 pixels, fast enough for a CPU."""
 
     width: Annotated[int, Ge(1)] = 16
-    """Channels of the first stage; the others have twice and four times as many. Source: arXiv 1512.03385, 4.2."""
+    """Channels of the first stage; the others have two and four times as many. Source: arXiv 1512.03385, 4.2."""
 
     blocks_per_stage: Annotated[int, Ge(1)] = 1
-    """Basic blocks in each of the three stages. Source: ours, the least there can be."""
+    """Basic blocks in each of the three stages. Source: our choice, the minimum."""
 
 
 def _resnet18(options: ResNetOptions) -> nn.Module:
@@ -49,7 +49,7 @@ def _resnet50(options: ResNetOptions) -> nn.Module:
 
 
 def _without_head(resnet: Any, stem: str) -> nn.Module:
-    """torchvision's ResNet with its own parameter names, so that its state loads elsewhere; fc and stem exchanged."""
+    """Replace the classifier and, for "cifar", the stem; parameter names stay those of torchvision."""
     resnet.feature_dim = resnet.fc.in_features
     resnet.fc = nn.Identity()
     if stem == "cifar":
@@ -62,10 +62,10 @@ def _without_head(resnet: Any, stem: str) -> nn.Module:
 
 
 class SmallResNet(nn.Module):
-    """A ResNet for images of 8 to 32 pixels on a processor: 3x3 stem, three stages of basic blocks, average pool.
+    """A small ResNet for images of 8 to 32 pixels: 3x3 stem, three stages of basic blocks, average pool.
 
-    The CIFAR ResNets of arXiv 1512.03385, section 4.2 (6n + 2 layers), with torchvision's blocks and initialisation:
-    1x1 convolutions where a shortcut changes shape.
+    The CIFAR ResNets of arXiv 1512.03385, section 4.2 (6n + 2 layers), with torchvision's blocks and initialisation,
+    and 1x1 convolutions where a shortcut changes shape.
     """
 
     def __init__(self, options: SmallResNetOptions) -> None:
@@ -91,10 +91,10 @@ class SmallResNet(nn.Module):
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A 1x1 convolution with a stride, as one of every so many pixels: the same sums.
+    """A strided 1x1 convolution, computed by subsampling the pixels first, which gives the same sums.
 
-    With a stride, channels last and fewer inputs than a block of its kernels has, oneDNN's gradient of the weights
-    writes beyond its buffer, and the process dies or computes on with spoilt memory (oneDNN issue 6035; torch 2.14).
+    With a stride, channels last and fewer input channels than a oneDNN block, oneDNN's weight gradient writes beyond
+    its buffer, and the process crashes or continues with corrupted memory (oneDNN issue 6035; torch 2.14).
     """
 
     def forward(self, images: Tensor) -> Tensor:

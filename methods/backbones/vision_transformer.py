@@ -1,4 +1,4 @@
-"""The vision transformer (Dosovitskiy et al., arXiv 2010.11929): images [N, 3, H, W] to the class token's features."""
+"""The vision transformer (Dosovitskiy et al., arXiv 2010.11929); its features are those of the class token."""
 
 import math
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-LONGEST_WAVE = 10_000.0  # of the positions, in patches. Source: arXiv 1706.03762, 3.5
+LONGEST_WAVE = 10_000.0  # longest wavelength of the positions, in patches. Source: arXiv 1706.03762, 3.5
 
 
 @dataclass(frozen=True)
 class ViTOptions:
-    """Vision transformers, of patches of the size given."""
+    """Vision transformers with square patches."""
 
     patch_size: Annotated[int, Ge(1)] = 16
-    """The side in pixels of the squares that become tokens; images' sides are multiples of it. Source: arXiv
-    2010.11929, 4.1; 4 is usual for images of 32 pixels."""
+    """Side of a patch in pixels; the images' sides must be multiples of it. Source: arXiv 2010.11929, 4.1; 4 is common
+    for images of 32 pixels."""
 
 
 @dataclass(frozen=True)
 class ViTSize:
-    """A model's size: the tokens' width, the number of blocks, and the heads of each."""
+    """The size of a model: token width, number of blocks, and heads per block."""
 
     width: int
     depth: int
@@ -33,11 +33,11 @@ TINY, SMALL, BASE = ViTSize(192, 12, 3), ViTSize(384, 12, 6), ViTSize(768, 12, 1
 
 
 class VisionTransformer(nn.Module):
-    """Pre-norm blocks over patches and a class token, whose last state, normalised, is the feature.
+    """Pre-norm blocks over patches and a class token, whose normalised final state is the feature.
 
     Positions are fixed sines and cosines of row and column, so that one model takes images of any size. Source of
-    positions and initialisation: arXiv 2111.06377 (MAE), appendix A.1; of the fixed positions also 2104.02057
-    (MoCo v3), section 5.
+    positions and initialisation: arXiv 2111.06377 (MAE), appendix A.1. Fixed positions are also used in arXiv
+    2104.02057 (MoCo v3), section 5.
     """
 
     def __init__(self, options: ViTOptions, size: ViTSize) -> None:
@@ -50,10 +50,10 @@ class VisionTransformer(nn.Module):
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [N, D]. ValueError for images that are no whole number of patches high and wide."""
+        """Return features [N, D]. ValueError if the images cannot be divided into whole patches."""
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size:
-            raise ValueError(f"images of {height} x {width} pixels are not cut into patches of {self.patch_size}")
+            raise ValueError(f"images of {height} x {width} pixels cannot be divided into patches of {self.patch_size}")
         patches = self.patches(images)
         rows, columns = patches.shape[-2:]
         positions = sine_positions(rows, columns, self.feature_dim, patches.device).to(patches.dtype)
@@ -68,7 +68,7 @@ class VisionTransformer(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(weight)
             elif "norm" not in name and name != "class_token":
-                nn.init.xavier_uniform_(weight.view(len(weight), -1))  # patches too: a layer on their pixels
+                nn.init.xavier_uniform_(weight.view(len(weight), -1))  # patches too, as a linear layer on pixels
         nn.init.normal_(self.class_token, std=0.02)
 
 
@@ -86,7 +86,7 @@ def _block(size: ViTSize) -> nn.Module:
 
 
 def sine_positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
-    """float32 [rows * columns, width]: sines and cosines of the row in the first half, of the column in the second."""
+    """Return float32 [rows * columns, width]: sines and cosines of the row, then those of the column."""
     waves = torch.exp(torch.arange(width // 4, device=device) * (-4 * math.log(LONGEST_WAVE) / width))
     row, column = (torch.arange(count, device=device)[:, None] * waves for count in (rows, columns))
     by_row = torch.cat([row.sin(), row.cos()], dim=1)[:, None].expand(-1, columns, -1)

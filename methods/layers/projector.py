@@ -1,4 +1,4 @@
-"""The MLP between backbone and loss."""
+"""The projector: the MLP between backbone and loss."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,15 +9,15 @@ WIDTH_NAMES: Mapping[str, str] = {
     "projector_dim": "projector_width",
     "proj_hidden_dim": "projector_width",
 }
-"""What libraries call the projector's width -> the field that all methods here have."""
+"""Maps libraries' names of the projector's width to the field that all methods here have."""
 
 
 class Projector(nn.Sequential):
     """[Linear, BatchNorm, ReLU] for every hidden layer, then a Linear.
 
-    `widths` runs from input to output: (512, 2048, 128) is two linear layers. Published heads differ in the rest:
-    `hidden_bias` and `last_bias` say whether the linear layers have one; `last_batch_norm` puts a BatchNorm with a
-    scale but no offset behind the last layer. Weights are initialised as torch's Linear does.
+    `widths` go from input to output: (512, 2048, 128) is two linear layers. `hidden_bias` and `last_bias` say whether
+    the linear layers have a bias; `last_batch_norm` adds a BatchNorm with a scale but no offset after the last layer.
+    Published projectors differ in these. Weights have torch's default initialisation.
     """
 
     def __init__(

@@ -1,17 +1,17 @@
-"""Squared products of features, as Barlow Twins and VICReg need them, by the cheaper of two exact forms.
+"""Sums of squared feature products for Barlow Twins and VICReg, by the cheaper of two exact forms.
 
-For a, b [N, D] and C = a^T b, both losses ask for the diagonal of C and for the sum of all other squared entries.
+For a, b [N, D] and C = a^T b, both losses need the diagonal of C and the sum of all other squared entries.
 
-direct  C itself, D x D. Its diagonal is taken out before the squares are summed, so nothing cancels.
-Gram    sum_ij C_ij^2 = <a a^T, b b^T>, two N x N matrices, less the squared diagonal (the identity is that of
-        arXiv 2206.02574). C is never made: N = 256, D = 8192 takes 0.5 MiB in place of 256.
+direct  C itself, D x D. Its diagonal is set to 0 before the squares are summed, so nothing cancels.
+Gram    sum_ij C_ij^2 = <a a^T, b b^T>, two N x N matrices, minus the squared diagonal (identity from arXiv
+        2206.02574). C is never computed: N = 256, D = 8192 takes 0.5 MiB instead of 256.
 
-What the subtraction loses: the rounding of the Gram form is some units in the last place of ||C||^2, not of what is
-left of it. C has rank N at most, so ||C||^2 >= (sum_i |C_ii|)^2 / N: as all of the diagonal comes close to one value,
-at least 1 - N/D of ||C||^2 stays off it, and the Gram form is only taken below N = 3/4 D (two bits at worst) or, of one
-matrix, 0.85 D (three). Where many C_ii are small instead, Barlow Twins' diagonal term outweighs the rounding.
-Covariances of which a few features hold all variance (fewer than N of them, none correlated) lose more, relative to a
-sum that is then next to nothing. It is held at 0 from below.
+Precision of the subtraction: the Gram form's rounding error is some units in the last place of ||C||^2, not of the
+difference. C has rank at most N, so ||C||^2 >= (sum_i |C_ii|)^2 / N. If all diagonal entries are nearly equal, at least
+1 - N/D of ||C||^2 is off the diagonal, and the Gram form is used only below N = 3/4 D (two bits lost at worst) or, for
+one matrix, 0.85 D (three). If many C_ii are small, Barlow Twins' diagonal term is larger than the rounding error.
+Covariances where fewer than N uncorrelated features have all the variance lose more, relative to a sum that is then
+almost 0. The result is clamped at 0.
 
 Shapes: N samples, D features.
 """
@@ -28,7 +28,7 @@ Gradients: TypeAlias = tuple[Tensor | None, Tensor | None]
 
 
 def squared_products(a: Tensor, b: Tensor | None = None) -> Products:
-    """The diagonal of a^T b, [D], and the sum of its squared entries off the diagonal. Without b: of a^T a.
+    """Return the diagonal of a^T b, [D], and the sum of its squared off-diagonal entries. Without b, of a^T a.
 
     a, b: [N, D], row n of both from one sample. Differentiable once.
     """
@@ -39,16 +39,16 @@ def squared_products(a: Tensor, b: Tensor | None = None) -> Products:
 
 
 def gram_is_cheaper(samples: int, width: int, alone: bool) -> bool:
-    """Whether the Gram form takes less time, forward and backward.
+    """Return whether the Gram form takes less time, forward and backward.
 
-    Of two matrices it has 8 N^2 D operations, and the direct form 6 N D^2; of one both have half, 4 N^2 D and 4 N D^2,
-    but the direct form passes over more memory, and the forms meet short of N = D (2 cores, N and D from 64 to 8192).
+    For two matrices it has 8 N^2 D operations and the direct form 6 N D^2; for one, 4 N^2 D and 4 N D^2. The direct
+    form reads more memory, so they take the same time at an N below D (measured on 2 cores, N and D from 64 to 8192).
     """
     return samples < (0.85 if alone else 0.75) * width
 
 
 class GramForm(torch.autograd.Function):
-    """`squared_products` by two N x N matrices, or one where b is a."""
+    """`squared_products` by two N x N matrices, or one if b is None."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor | None) -> Products:
@@ -65,7 +65,7 @@ class GramForm(torch.autograd.Function):
         a, b, gram_a, gram_b, diagonal = ctx.saved_tensors
         twice = 2 * to_off_diagonal
         by_feature = to_diagonal - twice * diagonal
-        # b C^T = (b b^T) a, and a C = (a a^T) b; the small matrices take the scale
+        # b C^T = (b b^T) a, and a C = (a a^T) b; scaling the small matrices is cheaper
         with full_precision(a.device.type):
             if b is None:
                 return (a * (2 * by_feature)).addmm_(2 * twice * gram_a, a), None
@@ -74,7 +74,7 @@ class GramForm(torch.autograd.Function):
 
 
 class DirectForm(torch.autograd.Function):
-    """`squared_products` by the D x D matrix, which is kept once, without its diagonal."""
+    """`squared_products` by the D x D matrix, which is stored once, without its diagonal."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor | None) -> Products:

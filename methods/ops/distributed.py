@@ -1,14 +1,13 @@
-"""Several ranks per trial: the loss and BatchNorm see the batch of all ranks, as one rank with that batch would.
+"""Several ranks per trial: loss and BatchNorm are computed over the batch of all ranks, as on one rank.
 
-A rank is one process of `torch.distributed`. Each holds n rows of the global batch, as many as every other: whoever
-plans a trial checks that the ranks divide its batch. Where no process group is initialised there is one rank, and
-nothing here changes a bit.
+A rank is one process of `torch.distributed`. Each has n rows of the global batch; a plan checks that the number of
+ranks divides the batch size. Without an initialised process group there is one rank, and nothing here changes a result.
 
-How the gradient adds up: `gather` gives every rank the same global batch of outputs, so every rank computes the same
-loss L, and dL/dz for all rows. Its backward keeps the rank's own n rows: they alone came of this rank's pass. A rank's
-parameter gradient is thus the sum over its own rows of dL/dz dz/dw, and the gradient of L is the SUM over ranks.
-DistributedDataParallel takes the mean, so the loss that is differentiated is L times the number of ranks. BatchNorm
-fits in: its statistics are sums over ranks, so what they pass back is the sum of what all ranks pass to them.
+Gradients: `gather` gives every rank the same global batch of outputs, so every rank computes the same loss L and dL/dz
+for all rows. Its backward keeps the rank's own n rows, the only ones that its forward pass produced. A rank's parameter
+gradient is thus the sum over its own rows of dL/dz dz/dw, and the gradient of L is the SUM over ranks.
+DistributedDataParallel takes the mean, so the loss that is differentiated is L times the number of ranks. BatchNorm is
+consistent with this: its statistics are sums over ranks, so their gradient is the sum of all ranks' gradients.
 """
 
 from typing import Any
@@ -20,12 +19,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def rank_count() -> int:
-    """How many processes share a batch; 1 where no process group is initialised."""
+    """Return the number of processes that share a batch; 1 without an initialised process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather(z: Tensor) -> Tensor:
-    """Every rank's rows: [n, ...] to [ranks * n, ...], in the order of ranks; with one rank, `z` itself.
+    """Return the rows of all ranks, [n, ...] to [ranks * n, ...], in the order of ranks; with one rank, `z` itself.
 
     Backward returns the rank's own rows of the incoming gradient, unscaled: see the top of this file.
     """
@@ -50,7 +49,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of every rank's tensor, on every rank; each adds to all of the sums, so backward is the same sum."""
+    """The sum of all ranks' tensors, on every rank. Each rank contributes to all sums, so backward is the same sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -72,13 +71,13 @@ def _sum_over_ranks(x: Tensor) -> Tensor:
 class GlobalBatchNorm(_BatchNorm):
     """BatchNorm1d and 2d whose training statistics are over the batch of all ranks (arXiv 1502.03167, algorithm 1).
 
-    In eval mode, and with one rank, torch's own BatchNorm: no rank waits for another there, not even where statistics
-    are not tracked and those of the batch at hand are taken. Not torch's SyncBatchNorm: that refuses tensors on a
-    CPU, and what the tests can check there shall be what runs on GPUs. The price is its fused kernels.
+    In eval mode and with one rank this is torch's BatchNorm: no rank waits for another, even if statistics are not
+    tracked and those of the current batch are used. torch's SyncBatchNorm has fused kernels but rejects CPU tensors,
+    and the tests, which run on CPUs, must check the code that runs on GPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, C], [n, C, L] or [n, C, H, W], with the same n on every rank, to the same shape, dtype and layout."""
+        """Normalise [n, C], [n, C, L] or [n, C, H, W], with the same n on all ranks. Shape, dtype and layout stay."""
         if rank_count() == 1 or not self.training:
             return super().forward(x)
         self._check_input_dim(x)
@@ -86,15 +85,15 @@ class GlobalBatchNorm(_BatchNorm):
             return self._normalise_over_ranks(x)
 
     def _normalise_over_ranks(self, x: Tensor) -> Tensor:
-        # in fp32 at least, as torch's kernels compute it; and in two passes, since E[x^2] - E[x]^2 loses all digits
-        # where a channel's mean is large against its deviation
+        # At least fp32, as in torch's kernels. Two passes, since E[x^2] - E[x]^2 loses all digits where a channel's
+        # mean is much larger than its deviation.
         wide = x.double() if x.dtype == torch.float64 else x.float()
         count = x.numel() // x.shape[1] * rank_count()
-        others = [d for d in range(x.ndim) if d != 1]
+        not_channel = [d for d in range(x.ndim) if d != 1]
         per_channel = [-1 if d == 1 else 1 for d in range(x.ndim)]
-        mean_C = _sum_over_ranks(wide.sum(others)) / count
+        mean_C = _sum_over_ranks(wide.sum(not_channel)) / count
         centred = wide - mean_C.view(per_channel)
-        variance_C = _sum_over_ranks(centred.square().sum(others)) / count
+        variance_C = _sum_over_ranks(centred.square().sum(not_channel)) / count
         self._track(mean_C.detach(), variance_C.detach() * (count / (count - 1)))
         scale_C = (variance_C + self.eps).rsqrt()
         if self.weight is not None:
@@ -120,16 +119,16 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 def use_global_batch_norm(module: nn.Module) -> nn.Module:
-    """`module` with every BatchNorm1d and 2d in it replaced, in place, by a `GlobalBatchNorm`.
+    """Replace every BatchNorm1d and 2d in `module`, in place, by a `GlobalBatchNorm`, and return it.
 
-    Parameters, buffers and the keys of the state stay the very same, so an optimiser may be built before or after.
-    A module that is itself a BatchNorm is returned as a new one. TypeError for any other BatchNorm, which would
+    Parameters, buffers and keys of the state dict are the same objects, so the optimiser may be built before or after.
+    If `module` is a BatchNorm itself, a new module is returned. TypeError for any other kind of BatchNorm, which would
     silently normalise over one rank's rows.
     """
     if isinstance(module, _BatchNorm):
         return _global_copy(module)
     for parent in list(module.modules()):
-        for name, child in list(parent._modules.items()):  # named_children() leaves out a child's second name
+        for name, child in list(parent._modules.items()):  # named_children() omits further names of the same child
             if isinstance(child, _BatchNorm):
                 setattr(parent, name, _global_copy(child))
     return module
@@ -139,7 +138,7 @@ def _global_copy(norm: _BatchNorm) -> GlobalBatchNorm:
     if isinstance(norm, GlobalBatchNorm):
         return norm
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
-        raise TypeError(f"there is no {type(norm).__name__} over several ranks, only BatchNorm1d and BatchNorm2d")
+        raise TypeError(f"{type(norm).__name__} is not supported over several ranks, only BatchNorm1d and BatchNorm2d")
     copy = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     copy.weight, copy.bias = norm.weight, norm.bias
     copy.running_mean, copy.running_var = norm.running_mean, norm.running_var

@@ -1,4 +1,4 @@
-"""What the losses share: how precisely they compute, and which batches they take."""
+"""What all losses share: their precision, and the check of their input."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Inside, products of fp32 matrices are computed in fp32: no autocast, no TF32, no bf16 in their place.
+    """Compute products of fp32 matrices in fp32 inside: without autocast, TF32 or bf16.
 
-    A hand-written backward needs it as much as the loss: it runs under whatever holds where `backward` is called.
+    A hand-written backward needs this too, because it runs under the settings where `backward` is called.
     """
     matmuls: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     precisions = [matmul.fp32_precision for matmul in matmuls]
@@ -33,9 +33,9 @@ def full_precision(device_type: str) -> Iterator[None]:
 
 
 def in_full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """`loss` computed in fp32 at least: half-precision tensors are cast up, fp64 stays, `full_precision` holds inside.
+    """Compute `loss` in at least fp32: half-precision tensors are cast to fp32, fp64 stays, `full_precision` applies.
 
-    Sums of D x D squares and exponentials of similarities lose more in bf16 than the matrix product gains.
+    In bf16, sums of D x D squares and exponentials of similarities lose more precision than the speed is worth.
     """
 
     @functools.wraps(loss)
@@ -43,7 +43,7 @@ def in_full_precision(loss: Callable[P, R]) -> Callable[P, R]:
         values = (*args, *kwargs.values())
         device = next(value.device.type for value in values if isinstance(value, Tensor))
         with full_precision(device):
-            # the casts keep every argument what it was, a tensor or a number, so the signature holds
+            # casts keep tensors tensors and numbers numbers, so the signature holds
             return loss(*map(_cast_up, args), **{key: _cast_up(value) for key, value in kwargs.items()})  # type: ignore[arg-type]
 
     return wrapper
@@ -56,7 +56,7 @@ def _cast_up(value: object) -> object:
 
 
 def check_batch(*tensors: Tensor, least: int) -> None:
-    """ValueError unless all are [N, D] of one shape, N >= `least`: broadcasting would give a wrong loss silently."""
+    """Raise ValueError unless all are [N, D] of one shape, N >= `least`; broadcasting would give a wrong loss."""
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
         raise ValueError(f"the views' outputs must be [N, D] of one shape, not {', '.join(map(str, shapes))}")

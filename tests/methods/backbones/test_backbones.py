@@ -86,7 +86,7 @@ def test_positions_are_the_sines_of_the_papers() -> None:
 def test_a_vision_transformer_takes_images_of_any_whole_number_of_patches() -> None:
     backbone = build_backbone("vit_tiny", {"patch_size": 4})
     assert backbone(torch.zeros(1, 3, 8, 12)).shape == (1, 192)
-    with pytest.raises(ValueError, match=r"images of 8 x 10 pixels are not cut into patches of 4"):
+    with pytest.raises(ValueError, match=r"images of 8 x 10 pixels cannot be divided into patches of 4"):
         backbone(torch.zeros(1, 3, 8, 10))
 
 

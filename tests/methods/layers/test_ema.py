@@ -55,7 +55,7 @@ def test_a_frozen_copy_shares_nothing_and_leaves_the_original_trainable() -> Non
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
 def test_a_momentum_outside_zero_to_one_is_refused(momentum: float) -> None:
-    with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
         update_ema(network(0.0), network(1.0), momentum)
 
 
