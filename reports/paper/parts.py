@@ -10,6 +10,8 @@ from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import metric_names
 
+DATASET = "dataset"
+
 
 @dataclass(frozen=True)
 class Source:
