@@ -143,7 +143,7 @@ def _cautions(section: Section, groups: Grouping, any_significant: bool) -> list
         cautions.append(f"Fewer seeds than the protocol's minimum of {least}: {and_(few)}.")
     tried = {label: len(section.methods[label]) for label in groups.order}
     if len(set(tried.values())) > 1:
-        counts = ", ".join(f"{label} out of {count}" for label, count in tried.items())
+        counts = ", ".join(f"{label} {count}" for label, count in tried.items())
         cautions.append(f"The methods were tuned unequally; number of cells to choose from: {counts}.")
     return cautions
 
