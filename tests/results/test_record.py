@@ -2,6 +2,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def test_the_result_digest_leaves_the_circumstance_out(synthetic_run):
         (lambda text: text.replace('"seed": 0', '"seed": "0"'), "result.trial.seed is '0'; must be an integer"),
         (lambda text: text.replace('"status": "done"', '"status": "fine"'), "'fine'; allowed: done, diverged"),
         (lambda text: text.replace('"reason"', '"raison"'), "result has no 'reason'"),
+        (lambda text: text.replace("0.9,", "1e999,", 1), "result.metrics[1].value is inf; must be a finite number"),
+        (lambda text: text.replace('"seed": 0', f'"seed": {2**63}'), "must be an integer of 64 bits"),
+        (lambda text: text.replace('"seed": 0', f'"seed": {-(2**63) - 1}'), "must be an integer of 64 bits"),
+        (lambda text: text.replace('"cell_id": "', '"cell_id": "0'), "must be 16 hexadecimal digits"),
+        (lambda text: text.replace('"cell_id": "', '"cell_id": "../'), "must be 16 hexadecimal digits"),
+        (lambda text: re.sub('("cell_id": "[0-9a-f]+)', r"\1/../x", text), "must be 16 hexadecimal digits"),
     ],
 )
 def test_a_torn_or_foreign_file_is_refused_with_the_reason(synthetic_run, damage, problem):
