@@ -343,3 +343,12 @@ def test_an_ingestion_waits_for_another_process_that_has_the_file(synthetic_run)
         assert store.ingest().unchanged == 1
     assert holder.poll() is not None or holder.wait(5) == 0
     holder.stdout.close()
+
+
+def test_times_are_stored_in_utc_and_what_is_not_a_time_is_unknown(synthetic_run):
+    for seed, started in enumerate(("2026-01-02T03:04:05+02:00", "2026-01-02T03:04:05", "yesterday", 5)):
+        synthetic_run.planned_and_recorded(0.9, seed=seed, circumstance={"started": started})
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    times = [time for (time,) in rows(store, "SELECT coalesce(started::VARCHAR, '') FROM trials ORDER BY seed")]
+    assert times == ["2026-01-02 01:04:05", "2026-01-02 03:04:05", "", ""]
