@@ -1,7 +1,6 @@
 """Runs side by side: one table per protocol and dataset, one column per run and metric. Runs are never pooled."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ from twinbench.sweeps.metrics import METRICS
 Key = tuple[str, str]  # protocol hash, dataset fingerprint
 
 
-def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
+def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, object]]:
     """Return one table per protocol and dataset, in the order of the first run that has it."""
     found: dict[Key, list[tuple[int, Section]]] = {}
     for number, one in enumerate(shown):
@@ -24,7 +23,7 @@ def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, Any]]:
     return [_entry(place, members, shown) for place, members in enumerate(found.values(), 1)]
 
 
-def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, Any]:
+def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, object]:
     labels = dict.fromkeys(label for _, section in members for label in section.methods)
     names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
     metrics = members[0][1].metrics  # the same for all members, which share a protocol

@@ -9,8 +9,10 @@ from twinbench.results.record import WITHHELD
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
+Content = Mapping[str, Any]  # a protocol's content, or a table of it, as read from JSON
 
-def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+
+def protocol_in_words(content: Content) -> list[tuple[str, str]]:
     """Return heading and sentence for each part that the content has. Missing parts are left out, never assumed."""
     parts = [
         ("Data", _data(content.get("dataset") or {})),
@@ -26,7 +28,7 @@ def protocol_in_words(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in parts if text]
 
 
-def _data(dataset: Mapping[str, Any]) -> str:
+def _data(dataset: Content) -> str:
     if "name" not in dataset:
         return ""
     parts = [str(dataset["name"])]
@@ -42,7 +44,7 @@ def _data(dataset: Mapping[str, Any]) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _views(views: Sequence[Mapping[str, Any]]) -> str:
+def _views(views: Sequence[Content]) -> str:
     if not views:
         return ""
     different = [view for number, view in enumerate(views) if view not in views[:number]]
@@ -51,18 +53,18 @@ def _views(views: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(views)} views {alike}: {recipes}."
 
 
-def _recipe(view: Mapping[str, Any]) -> str:
+def _recipe(view: Content) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in sorted(view.items()) if value)
 
 
-def _backbone(backbone: Mapping[str, Any]) -> str:
+def _backbone(backbone: Content) -> str:
     if "name" not in backbone:
         return ""
     options = ", ".join(f"{name} {_plain(value)}" for name, value in sorted((backbone.get("options") or {}).items()))
     return f"{backbone['name']}{f' ({options})' if options else ''}, the same for every method."
 
 
-def _training(training: Mapping[str, Any]) -> str:
+def _training(training: Content) -> str:
     if not training:
         return ""
     known = (
@@ -78,7 +80,7 @@ def _training(training: Mapping[str, Any]) -> str:
     return f"{', '.join(parts)}; values varied by the sweep are given with its cells." if parts else ""
 
 
-def _evaluation(evaluation: Mapping[str, Any]) -> str:
+def _evaluation(evaluation: Content) -> str:
     metrics = evaluation.get("metrics") or {}
     probes = []
     if KNN.name in metrics or evaluation.get("knn_neighbours"):
@@ -90,7 +92,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
     return f"On frozen features: {and_(probes)}." if probes else ""
 
 
-def _selection(content: Mapping[str, Any]) -> str:
+def _selection(content: Content) -> str:
     if "selected_on" not in content:
         return ""
     weights = {"last": "after the last epoch", "best_on_test": "that are best on test"}
@@ -101,7 +103,7 @@ def _selection(content: Mapping[str, Any]) -> str:
     )
 
 
-def _demands(content: Mapping[str, Any]) -> str:
+def _demands(content: Content) -> str:
     demands = []
     if "minimum_seeds" in content:
         demands.append(f"at least {content['minimum_seeds']} {plural('seed', int(content['minimum_seeds']))} per cell")

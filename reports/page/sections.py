@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
@@ -49,13 +48,13 @@ class Table:
     key: str
     caption: str
     columns: list[str]
-    rows: list[list[Any]]
+    rows: list[list[object]]
     csv: str
     query: str
     source: str = "Query"
 
 
-def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, Any]:
+def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, object]:
     """Return the values for one run: its question, summary, claims and sections."""
     prefix = f"r{number}" if several else ""
     claims = shown.claims
@@ -97,7 +96,7 @@ def _answer(shown: ShownRun) -> list[str]:
     return sentences
 
 
-def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
+def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, object]:
     """Return the values for one protocol and dataset."""
     return {
         "id": key,
@@ -113,7 +112,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
     }
 
 
-def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, Any]:
+def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
     """Return the tables and figures of accuracy, cost and diagnostics."""
     metric = section.selected_by[0]
     groups = {name: grouping(section, name) for name in section.metrics}
@@ -144,7 +143,7 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, Any]:
     }
 
 
-def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
+def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, object]:
     """Return the table of all trials, and those that failed or have no record."""
     share = len(section.trials) / max(1, len(shown.run.trials))
     return {
@@ -163,7 +162,7 @@ def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, Any]:
     }
 
 
-def _protocol_part(run: Run, section: Section, key: str) -> dict[str, Any]:
+def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
     """Return how the numbers were made: protocol, deviations, selection, environment, and how to reproduce them."""
     provenance = frames.provenance(run, section)
     return {
@@ -200,7 +199,7 @@ def _holds_out(section: Section) -> bool:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) -> dict[str, Any]:
+def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) -> dict[str, object]:
     """Return the table of methods: baselines separate, letters of the groups, bold for a significant leader."""
     frame = frames.methods_table(section)
     shown = frames.display(frame)
@@ -228,7 +227,7 @@ def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) ->
     }
 
 
-def cells_table(section: Section, key: str) -> dict[str, Any]:
+def cells_table(section: Section, key: str) -> dict[str, object]:
     """Return the table of all cells, with the baselines in a group of their own."""
     splits = sorted({section.selected_by[1], REPORTED_ON})
     frame = frames.cells_table(section)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import plotly.io
@@ -115,7 +114,7 @@ def _figure_json(panel: Panel) -> str:
     return _escaped(plotly.io.to_json(panel.figure, validate=False, engine="json"))
 
 
-def for_script(content: Any) -> str:
+def for_script(content: object) -> str:
     """Return JSON that is safe inside a <script> element: it cannot end that element or begin another."""
     return _escaped(json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
