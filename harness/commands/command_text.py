@@ -1,6 +1,6 @@
-"""The command that was given, as text for a shell: what a run folder keeps for its page to say how to reproduce it.
+"""The command line of a run as shell text, which the run folder keeps to show how to reproduce the run.
 
-It names neither the place that it was given in nor the program's path, so that the same command is one text everywhere.
+It contains neither the working directory nor the program's path, so that the same command has the same text everywhere.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from twinbench.results.record import WITHHELD
 if TYPE_CHECKING:
     import typer
 
-# Of a cluster's options those that say how much and where; any other, as a line of its setup, may hold a token.
+# Options of a cluster that only say how much and where. Others, such as setup lines, may contain a token.
 HARMLESS = {
     "array_parallelism",
     "constraint",
@@ -31,9 +31,9 @@ HARMLESS = {
 
 
 def as_given(context: "typer.Context") -> str:
-    """The command of `context`, its arguments first, then its options in one order, whatever order they were given in.
+    """Return the command of `context`: its arguments, then its options in a fixed order.
 
-    Defaults that were not given are not in it, and of what could be a secret only the name.
+    Omitted options are left out; values that may be secret are withheld.
     """
     words = ["twinbench", str(context.command.name)]
     for parameter in sorted(context.command.params, key=lambda one: one.param_type_name != "argument"):
@@ -59,4 +59,4 @@ def _public(name: str, value: str) -> str:
     if name in ("slurm", "ray"):
         key, _, _ = value.partition("=")
         value = value if key.partition(".")[0] in HARMLESS else f"{key}={WITHHELD}"
-    return redacted(value)  # whatever else looks like a secret, such as an address with a password in it
+    return redacted(value)  # anything else that looks like a secret, such as an address with a password
