@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], str]] = {
     "too wide": (lambda t: t["settings"].update(projector_width=10**9), "projector_width: is out of range"),
     "too long": (lambda t: t["training"].update(epochs=10**9), "epochs: is out of range"),
     "fixed by the protocol": (lambda t: t["training"].update(momentum=0.5), "momentum: may not be varied"),
-    "an unknown setting": (lambda t: t["settings"].update(run="rm"), "run: is no field"),
+    "an unknown setting": (lambda t: t["settings"].update(run="rm"), "run: is not a field"),
     "a setting of the wrong kind": (lambda t: t["settings"].update(temperature="hot"), "temperature"),
     "a setting that is lacking": (
         lambda t: t["settings"].pop("temperature"),
