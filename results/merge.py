@@ -36,7 +36,7 @@ class Merged:
     duplicates: int  # results equal to one that was kept
     disagreements: tuple[Disagreement, ...]
     set_aside: tuple[tuple[str, str], ...]
-    failures_superseded: int  # failures replaced by a result, or by an earlier source's failure of the same trial
+    failures_superseded: int  # failures dropped: their trial has a result, or a failure from an earlier source
     missing: int  # planned trials without a record in the new folder, disagreements included
 
 

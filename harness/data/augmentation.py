@@ -19,7 +19,7 @@ from twinbench.harness.data.resampling import blur_weights, resample, resize_wei
 from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
-_TRIES = 10  # of RandomResizedCrop
+_TRIES = 10  # to find a crop that fits, as in torchvision's RandomResizedCrop
 # Columns of a sample's random stream. They are fixed, so that no option of a recipe changes another operation's draws.
 _CROP_AREA = slice(0, 10)
 _CROP_RATIO = slice(10, 20)

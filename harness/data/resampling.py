@@ -58,5 +58,5 @@ def blur_weights(sigma: Tensor, kernel_size: int, extent: int) -> Tensor:
     kernel = torch.softmax(-(((taps / sigma[:, None]) ** 2) / 2), dim=1)
     source = (torch.arange(extent, device=sigma.device) + taps[:, None]).abs()  # [kernel_size, extent]
     source = torch.where(source >= extent, 2 * (extent - 1) - source, source)
-    moves = torch.nn.functional.one_hot(source, extent).to(torch.float32)  # which pixel each tap of each place reads
+    moves = torch.nn.functional.one_hot(source, extent).to(torch.float32)  # [kernel_size, extent, extent]
     return (kernel @ moves.flatten(1)).view(-1, extent, extent)

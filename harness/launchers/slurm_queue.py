@@ -74,8 +74,8 @@ def slots_in_queue(jobs: Mapping[str, str]) -> int | None:
 def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
     """Return how many slots take trials, or will; None if SLURM does not answer.
 
-    SLURM is asked again while all slots are just ending, as one that is requeued is for a moment, and where it knows
-    none: one answer without slots proves nothing. Slots that keep ending are not counted; if one is requeued after all,
+    SLURM is asked again while it shows every slot as ending (a requeued slot is, for a moment) or shows none: one
+    answer without slots proves nothing. Slots that keep ending are not counted; if one is requeued after all,
     it shares the work.
     """
     deadline, empty_answers = time.monotonic() + ENDING_SECONDS, 0

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 SIZES = (1, 2, 4, 8, 16)
 SECONDS = 1.0  # for which each size is measured, in each of ROUNDS
-ROUNDS = 2  # the faster of which counts
-GAIN = 0.99  # times the best size's seconds: a larger size has to be faster than this to count as a gain
+ROUNDS = 2  # the faster one counts
+GAIN = 0.99  # a larger size counts as a gain if it takes less than this share of the best size's time
 EQUAL = 1.03  # times the shortest duration: measured durations up to this count as equal
 MEETING_SECONDS = 60.0  # to wait for the other measuring processes, which may have died
 SIZES_WITHOUT_GAIN = 2  # in a row, after which larger ones are not tried
@@ -41,12 +41,12 @@ Measure = Callable[[Trial, int, int], Mapping[int, float]]
 def best_pack(
     keys: Sequence[bytes | None], largest: int, workers: int, seconds: Mapping[int, float] | None = None
 ) -> tuple[int, float]:
-    """Return the size of pack, at most `largest`, with which `workers` finish these trials first, and when they do.
+    """Return the size of pack, at most `largest`, with which `workers` finish these trials soonest, and their time.
 
     `keys` are the trials' `pack_keys`; `seconds` is the time of a step in packs of some sizes, and without it steps
     take equally long in every size. What counts is how the packs are distributed: three seeds of eight trials in packs
-    of eight leave one of two workers idle for a third of the time. The end is in steps of all trials; in seconds where
-    `seconds` are given.
+    of eight leave one of two workers idle for a third of the time. The time is in seconds if
+    `seconds` are given, else in steps.
 
     Of sizes that finish at the same time the largest is taken, since it makes fewer views. With `seconds`, sizes within
     EQUAL of the first count as equal: measurements do not resolve less.
@@ -196,9 +196,7 @@ def measured_concurrently(
     barrier = (context.Barrier(processes),)
     with ProcessPoolExecutor(processes, context, _set_barrier, barrier) as pool:  # its memory is free again afterwards
         futures = [pool.submit(measured_packs, trial, image_size, device, threads, largest) for _ in range(processes)]
-        pool.submit(
-            int
-        )  # makes the pool notice its last process too, which it may have missed, so that a death ends it
+        pool.submit(int)  # with one more task, the pool notices the death of its last process too
         found = [future.result() for future in futures]
     sizes = set.intersection(*(set(seconds) for seconds in found))
     return {size: statistics.mean(seconds[size] for seconds in found) for size in sorted(sizes)}

@@ -61,7 +61,7 @@ class Heartbeat:
         self._thread.join()
 
     def disarm_time_limit(self) -> None:
-        """Let the trial itself write its record from now on, whatever its time limit."""
+        """Stop enforcing the time limit; the trial writes its record itself."""
         self._writes_record.acquire()
 
     def _run(self) -> None:

@@ -130,7 +130,7 @@ class LeaseObserver:
         return time.monotonic() - since < self.stale_seconds if lives is None else lives
 
     def has_beaten(self, trial_id: str) -> bool:
-        """Whether the holder's heartbeat was seen to change. That of a dead process that still exists does not."""
+        """Whether the holder's heartbeat was seen to change. A zombie process has none."""
         return self._seen.get(trial_id, ("", 0.0, False))[2]
 
 

@@ -27,7 +27,7 @@ class Losses:
         self._kept.append((step, names, terms))
 
     def look(self, progress: Progress) -> None:
-        """Add the kept terms to the epoch's sums, in order, so that the time of the call changes nothing.
+        """Add the kept terms to the epoch's sums, in order, so that it does not matter when it is called.
 
         Waits for the device. Raises Diverged at the first loss that is not finite, with the progress set back to the
         update before it.

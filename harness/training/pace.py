@@ -10,7 +10,7 @@ from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.cuda_graphs import synchronise
 
 SAVE_EVERY_SECONDS = 300.0
-SAVES_COST = 0.05  # of the time between saves: saving a large network can take as long as a short epoch on a GPU
+SAVES_COST = 0.05  # largest share of the time between saves: saving can take as long as a short epoch on a GPU
 SOLO = range(32, 64)  # the updates of an attempt that are timed: warmed up, and with one draw of batches among them
 
 

@@ -42,7 +42,8 @@ def gram_is_cheaper(samples: int, width: int, alone: bool) -> bool:
     """Return whether the Gram form takes less time, forward and backward.
 
     For two matrices it has 8 N^2 D operations and the direct form 6 N D^2; for one, 4 N^2 D and 4 N D^2. The direct
-    form reads more memory, so they take the same time at an N below D (measured on 2 cores, N and D from 64 to 8192).
+    form reads more memory, so both take the same time at some N smaller than D (measured on 2 cores,
+    N and D from 64 to 8192).
     """
     return samples < (0.85 if alone else 0.75) * width
 

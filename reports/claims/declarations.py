@@ -141,7 +141,7 @@ def _is_declared(claim: Claim, protocol: str, entries: Iterable[Declaration]) ->
 def copy_claims(file: Path, run_folder: Path) -> Path | None:
     """Copy the claims file into the run folder as `claims*.toml` and return the copy; None where it is there already.
 
-    It replaces an earlier copy whose claims it all holds, so that no claim is kept twice; other copies stay.
+    It replaces an earlier copy if it contains all of that copy's claims, so that no claim is kept twice.
     """
     content, copies = file.read_bytes(), sorted(run_folder.glob("claims*.toml"))
     if any(other.read_bytes() == content for other in copies):

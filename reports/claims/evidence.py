@@ -107,7 +107,7 @@ class Evidence:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """Return the protocol's content; of the first side where they differ, which rule A1 reports."""
+        """Return the protocol's content, that of the first side; rule A1 reports sides that differ."""
         return next((side.section.content for side in self.sides if side.section), {})
 
     @property
@@ -248,7 +248,7 @@ class Folder:
         )
 
     def _matching(self, claim: Claim, selector: Selector) -> list[tuple[Section, Cell]]:
-        """Return the cells that match under the claim's protocol, or under any where that protocol has none.
+        """Return the cells that match under the claim's protocol, or, if none match there, under any protocol.
 
         In that case rule A1 names the other protocol, which says more than that nothing was found.
         """

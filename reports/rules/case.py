@@ -19,7 +19,7 @@ STOPS: Final = "stops"  # the claim is INADMISSIBLE: no statistics are printed a
 UNVERIFIED: Final = "unverified"  # the claim rests on no records, or on records that leave open what made them
 NARROWS: Final = "narrows"  # the sentence claims more than was compared; what remains is NARROWED
 LATE: Final = "late"  # the claim is EXPLORATORY
-NOTED: Final = "told"  # the failure is shown beside the verdict, which stays
+NOTED: Final = "told"  # the failure is shown next to the verdict, which stays; the word is that of verdict files
 
 
 class Outcome(NamedTuple):

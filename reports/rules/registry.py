@@ -1,8 +1,8 @@
 """The rules A1 to A24, in order. RULES gives each rule's id, title, module and function, weight, and source.
 
-A claim is judged by every rule. A rule's weight says what its failure does to the verdict (see case.py); a failure may
-weigh less or more than its rule, which the finding says. Sources are named by author and arXiv number, or by the tool
-or checklist with the same rule.
+A claim is judged by every rule. A rule's weight says what its failure does to the verdict (see case.py); a rule can
+give one failure another weight, which the finding then shows. Sources are named by author and arXiv number,
+or by the tool or checklist with the same rule.
 """
 
 from collections.abc import Callable

@@ -66,7 +66,7 @@ def interval_and_size(case: Case) -> Outcome:
 
 
 def multiplicity(case: Case) -> Outcome:
-    """A17: Holm's correction runs over the whole family, and the claim holds if its question is judged as one family.
+    """A17: Holm's correction runs over the whole family, and over all claims that ask the same question.
 
     Claims of one question may stand in several families or files of the run folder, or may have been declared and left
     out. Bonferroni's correction then runs over all of them, since the results of the others are not known here. The
@@ -118,7 +118,7 @@ def _question(claim: Claim) -> tuple[str, ...]:
 
 
 def _holds_at(contrast: Contrast, confidence: float | None) -> bool:
-    """Whether the interval at that confidence meets the criterion; None for the confidence it is judged at."""
+    """Whether the interval at that confidence meets the criterion; None: the claim's own confidence."""
     difference = contrast.difference
     if difference is None or difference.low is None:
         return False

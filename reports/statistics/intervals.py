@@ -105,9 +105,10 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
     """Return mean of A minus mean of B with Welch's interval, which needs neither pairs nor equal variances.
 
     Degrees of freedom: Welch 1947, Satterthwaite 1946. `sd` is sqrt(((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)).
-    At 95 % it covers within 1 % of that from five seeds a side on, and at four against four; three against three cover
-    94.1 to 96.5 %, depending on the ratio of the spreads. Unequal numbers of seeds cover less: down to 92 % with three,
-    87 % with two; see `welch_covers`. All by quadrature in tests/reports/statistics/test_simulated_statistics.py.
+    A 95 % interval covers 94 to 96 % with five or more seeds per side and four against four, 94.1 to 96.5 % with
+    three against three, depending on the ratio of the spreads. Unequal numbers of seeds cover less: down to 92 %
+    with three on one side, 87 % with two; see `welch_covers`. All by quadrature in
+    tests/reports/statistics/test_simulated_statistics.py.
     """
     a, b = finite_values(a), finite_values(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
@@ -160,6 +161,6 @@ def least_wins(alpha: float) -> int:
 
 
 def are_paired(of_a: Mapping[int, float], of_b: Mapping[int, float]) -> bool:
-    """Return whether to compare in pairs: at least half of the smaller side's seeds are common to both, and two."""
+    """Return whether to compare in pairs: at least half of the smaller side's seeds, and at least two, are common."""
     common, smaller = len(of_a.keys() & of_b.keys()), min(len(of_a), len(of_b))
     return 2 * common >= smaller and common >= min(2, smaller)

@@ -34,7 +34,7 @@ class CellMatcher:
     def __init__(self, recorded: Recorded, lookups: Sequence[Lookup]):
         self.recorded = recorded
         self.home: Key | None = None  # the protocol and dataset of most numbers of the table
-        self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: how many numbers of the row the cell has
+        self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: printed numbers that the cell has too
         self._vote(lookups)
 
     def _vote(self, lookups: Sequence[Lookup]) -> None:

@@ -148,7 +148,7 @@ class Cell:
 
     @cached_property
     def means(self) -> dict[tuple[str, str], float]:
-        """Return means by (metric, split), for choosing among cells. Faster than `interval`, and rounded once more."""
+        """Return means by (metric, split). Faster than `interval`, and less exact in the last digit."""
         return {
             key: statistics.fmean(one.value for one in measured)
             for key in self.measured

@@ -58,7 +58,7 @@ def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
 
 
 def in_families(evidence: Sequence[Evidence]) -> list[Case]:
-    """Return each claim with its contrasts at the confidence of its family; counts of collapses are tests of it too."""
+    """Return each claim with its contrasts at the confidence of its family; a count of collapses is a test too."""
     contrasts = [contrasts_of(one) for one in evidence]
     families: dict[str, list[Contrast]] = {}
     counts: dict[str, int] = {}
