@@ -87,6 +87,7 @@ def _read_caption(stream: TokenStream, token: Token, floats: list[list[str]]) ->
         stream.argument()
     stream.closed_bracket()
     if floats and stream.peek() == "{":
+        stream.skip_space()
         stream.take()
         floats[-1].append(plain_text(stream.body("{", token.line)))
 

@@ -6,6 +6,7 @@ takes quadratic time on long text, and plasTeX runs TeX code and opens other fil
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from twinbench.reports.table_check.numbers import clean
@@ -116,13 +117,14 @@ class TokenStream:
         """Return the text of the next token that is not white space; an empty string at the end."""
         return next((token.text for token in reversed(self._ahead) if not token.text.isspace()), "")
 
-    def _skip_space(self) -> None:
+    def skip_space(self) -> None:
+        """Take the white space that comes next."""
         while self._ahead and self._ahead[-1].text.isspace():
             self._ahead.pop()
 
     def argument(self) -> list[Token]:
         """Return the tokens between the braces that follow, or one token where no brace follows."""
-        self._skip_space()
+        self.skip_space()
         if self.peek() != "{":
             token = self.take()
             return [] if token is None else [token]
@@ -151,7 +153,7 @@ class TokenStream:
 
     def closed_bracket(self) -> list[Token] | None:
         """Return the same where a [ that is not closed is an error: in a caption or the definition of a macro."""
-        found = self.bracket()
+        found = self._enclosed("]", len(self._ahead), stops=()) if self.peek() == "[" else None
         if found is None and self.peek() == "[":
             raise LatexError(self._ahead[-1].line, "[ is not closed")
         return found
@@ -160,13 +162,18 @@ class TokenStream:
         r"""Return the tokens of the (lr) of a \cmidrule, or None if none follows."""
         return self._enclosed(")") if self.peek().startswith("(") else None
 
-    def _enclosed(self, closing: str) -> list[Token] | None:
-        """Take the tokens up to one outside braces that ends in `closing`; take none if the cell ends before it."""
-        self._skip_space()
+    def _enclosed(
+        self, closing: str, most: int = LONGEST_BRACKET, stops: tuple[str, ...] = ("&", r"\\")
+    ) -> list[Token] | None:
+        """Take the tokens up to one outside braces that ends in `closing`; take none if one of `stops` comes before.
+
+        At most `most` tokens are read. By default the end of a table's cell is a stop.
+        """
+        self.skip_space()
         depth = 0
-        for count, token in enumerate(reversed(self._ahead[-LONGEST_BRACKET:]), 1):
+        for count, token in enumerate(islice(reversed(self._ahead), most), 1):
             depth += (token.text == "{") - (token.text == "}")
-            if depth < 0 or (depth == 0 and token.text in ("&", r"\\")):
+            if depth < 0 or (depth == 0 and token.text in stops):
                 return None
             if depth == 0 and token.text.endswith(closing):
                 taken = self._ahead[: -count - 1 : -1]
@@ -176,7 +183,7 @@ class TokenStream:
 
     def first_character(self) -> list[Token]:
         """Return what a superscript or subscript raises: an argument, but only one character of a word."""
-        self._skip_space()
+        self.skip_space()
         if self._ahead and self._ahead[-1].text[0] not in "{\\":
             text, line = self._ahead.pop()
             self._ahead += [Token(part, line) for part in (text[1:], text[0]) if part]

@@ -486,6 +486,23 @@ def test_brackets_and_multirows_are_read_as_latex_does(tmp_path, body, rows):
     assert [row.cells for row in table.rows] == rows
 
 
+@pytest.mark.parametrize(
+    "caption",
+    [
+        r"\caption {Linear}",
+        "\\caption\n{Linear}",
+        "\\caption[s]\n{Linear}",
+        r"\captionof{table} {Linear}",
+        r"\caption[One \\ two & three]{Linear}",
+        rf"\caption[{'word ' * 300}]{{Linear}}",
+    ],
+)
+def test_a_caption_is_read_however_its_braces_and_its_short_form_are_written(tmp_path, caption):
+    path = tmp_path / "paper.tex"
+    path.write_text(rf"\begin{{table}} {caption} \begin{{tabular}}{{l}} a \\ b \end{{tabular}} \end{{table}}")
+    assert [table.caption for table in read_tables(path).tables] == ["Linear"]
+
+
 def test_the_caption_nearest_to_a_table_comes_first(tmp_path):
     path = tmp_path / "paper.tex"
     table = r"\begin{subtable} \begin{tabular}{l} a \\ b \end{tabular} \caption{inner} \end{subtable}"
