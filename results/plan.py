@@ -20,7 +20,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from twinbench.results.record import PLAN, RecordError
+from twinbench.results.record import PLAN, RecordError, refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import Trial
@@ -108,7 +108,7 @@ def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = Path.read_b
     except (FileNotFoundError, NotADirectoryError):
         problem = f"not a run folder: it has no {PLAN}"
     except OSError as error:
-        problem = f"its {PLAN} cannot be read: {error.strerror or error}"
+        problem = f"its {PLAN} {f'cannot be read: {error.strerror}' if error.strerror else error}"
     except BrokenPlan as error:
         problem = f"its {PLAN} is not a plan: {error}"
     raise InvalidInput([Mistake(str(run_folder), "", problem)])
@@ -116,14 +116,15 @@ def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = Path.read_b
 
 def parse_plan(data: bytes) -> PlanFile:
     """Return the plan in `data`. Raises BrokenPlan."""
-    try:
-        return PlanFile.model_validate_json(data)
-    except ValidationError as error:
-        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-            raise BrokenPlan(_problem(error)) from None
+    if b"NaN" not in data and b"Infinity" not in data:  # as numbers, pydantic's parser takes them
+        try:
+            return PlanFile.model_validate_json(data)
+        except ValidationError as error:
+            if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+                raise BrokenPlan(_problem(error)) from None
     # pydantic's parser refuses lone surrogates, which stand for a command's undecodable file names; json takes them.
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BrokenPlan(f"not JSON ({error})") from None
     return checked_plan(content)

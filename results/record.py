@@ -148,7 +148,7 @@ def read_record(path: Path | str) -> Record:
 def parse_record(file_name: str, data: bytes) -> Record:
     """Return the record in `data`, read from a file called `file_name`; checks and raises as `read_record` does."""
     try:
-        record = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        record = json.loads(data.decode("utf-8"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise TornRecord(f"{file_name}: not JSON ({error})") from error
     problem = _problem(record)
@@ -181,7 +181,8 @@ def recorded_ids(run_folder: Path | str) -> dict[str, str]:
     return statuses
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's JSON parser takes and JSON does not have."""
     raise ValueError(f"{name} is not a JSON number")
 
 

@@ -15,9 +15,10 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, printable, tar_header
+from twinbench.results.record import refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 DEEPEST = 50  # nesting of lists and tables in JSON
@@ -245,7 +246,7 @@ def read_json(data: bytes) -> Any:
             data.decode("utf-8"),
             parse_int=_whole,
             parse_float=_finite,
-            parse_constant=_refuse_constant,
+            parse_constant=refuse_constant,
             object_pairs_hook=_table,
         )
     except RecursionError:
@@ -270,10 +271,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -139,7 +139,10 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
         records.append(clean)
         protocols.setdefault(record["result"]["trial"]["protocol"]["hash"], record["result"]["trial"]["protocol"])
     members |= {f"protocols/{hash_}.json": json_bytes(protocol) for hash_, protocol in protocols.items()}
-    attempts = attempts_of(run_folder)
+    try:
+        attempts = attempts_of(run_folder)
+    except OSError as error:
+        raise InvalidInput([Mistake(str(error.filename), "", f"cannot be read: {error.strerror}")]) from None
     clean_attempts = redacted_json(attempts)
     if clean_attempts != attempts:
         redacted.append(ATTEMPTS)

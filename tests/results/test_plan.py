@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def test_a_name_that_utf8_cannot_hold_is_read_and_given_back():
     assert parse_plan(data).commands == ("twinbench run \udcff.toml",)
     with pytest.raises(BrokenPlan, match="axes: should be a list"):
         parse_plan(as_bytes(PLAN | {"axes": "\udcff"}))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_have_is_refused(value):
+    with pytest.raises(BrokenPlan, match="is not a JSON number"):
+        parse_plan(as_bytes(PLAN | {"trials": [TRIAL | {"settings": {"temperature": value}}]}))
+    assert parse_plan(as_bytes(PLAN | {"question": "NaN or Infinity?"})).question == "NaN or Infinity?"
 
 
 @pytest.mark.parametrize("key", [key for key in PLAN if key != "commands"])
