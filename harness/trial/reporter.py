@@ -16,14 +16,14 @@ def reporter(attempt: Attempt) -> Report:
     Images per second are by the wall clock, so that the time left can be estimated from them: they include evaluation
     between epochs and the turns of a pack's other trials.
     """
-    began, images_before = time.perf_counter(), 0
+    began, images_before = 0.0, 0
     printed, live_curves = -1, LiveCurves(trial_folder(attempt.run_folder, attempt.trial_id))
 
     def report(progress: Progress, step: int, steps: int) -> None:
-        nonlocal printed, images_before
-        if printed < 0:
-            images_before = progress.images_seen  # by earlier attempts
-        rate = (progress.images_seen - images_before) / (time.perf_counter() - began)
+        nonlocal printed, began, images_before
+        if printed < 0:  # training starts: the data are read, and earlier attempts have seen these images
+            began, images_before = time.perf_counter(), progress.images_seen
+        rate = (progress.images_seen - images_before) / max(time.perf_counter() - began, 1e-9)
         attempt.report(step=step, steps=steps, epoch=progress.epoch, images_per_second=rate)
         if progress.epoch != printed:
             printed = progress.epoch
