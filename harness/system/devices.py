@@ -30,13 +30,18 @@ def _gpus() -> list[str]:
 
 def _may_have_gpus() -> bool:
     """Return False where a GPU's driver is certainly missing, so that torch need not be imported to ask for GPUs."""
-    if sys.platform != "linux" or "torch" in sys.modules or Path("/dev/kfd").exists():  # kfd: AMD's driver
+    if sys.platform != "linux" or "torch" in sys.modules or _has_other_driver():
         return True
     try:
         ctypes.CDLL("libcuda.so.1")  # what torch loads too; this starts no context
     except OSError:
         return False
     return True
+
+
+def _has_other_driver() -> bool:
+    """Return whether AMD's driver is there (kfd), or Windows' for Linux (dxg)."""
+    return Path("/dev/kfd").exists() or Path("/dev/dxg").exists()
 
 
 def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) -> list[str]:
