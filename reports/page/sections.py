@@ -254,7 +254,8 @@ def _groups_text(groups: Grouping) -> str:
         return f"{name}: one method, nothing to compare."
     found = [f"{groups.leader} is significantly above every other"] if groups.leader else []
     found += [f"{summary.and_(group)} are not significantly different" for group in groups.groups]
-    return f"{name}: {'; '.join(found) or 'every pair is significantly different'}."
+    untested = " (methods with one seed cannot be tested)" if groups.fewest_seeds == 1 else ""
+    return f"{name}: {'; '.join(found) or 'every pair is significantly different'}{untested}."
 
 
 def _importance(section: Section, metric: str, key: str) -> Table | None:

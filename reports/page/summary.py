@@ -109,12 +109,16 @@ def from_seeds(section: Section) -> list[str]:
         f"{plural('pair', len(groups.order) * (len(groups.order) - 1) // 2)}, 5 %"
     )
     if groups.fewest_seeds == 1:
-        tests = "one seed has no spread, so no test is possible"
+        tests = "methods with one seed cannot be tested"
+    whole = [sorted(group) for group in groups.groups] == [sorted(groups.order)]
+    if whole and groups.fewest_seeds == 1:
+        sentences.append(f"In {name} on {REPORTED_ON}, {and_(groups.order)} cannot be compared by a test ({tests}).")
+        return sentences + _cautions(section, groups, any_significant=False)
     if groups.leader:
         sentences.append(
             f"In {name} on {REPORTED_ON}, {groups.leader} is significantly above every other method ({tests})."
         )
-    elif [sorted(group) for group in groups.groups] == [sorted(groups.order)]:
+    elif whole:
         sentences.append(f"In {name} on {REPORTED_ON}, {and_(groups.order)} are not significantly different ({tests}).")
         return sentences + _cautions(section, groups, any_significant=False)
     else:
