@@ -125,7 +125,9 @@ def _print_stale(recorded: "Sequence[Record]") -> None:
     if stale := same.count(False):
         typer.echo(f"{stale} of them were recorded by other code; a trial's id does not cover the code")
     if unknown := same.count(None):
-        typer.echo(f"{unknown} of them have a code hash of an earlier kind: whether their code differs is unknown")
+        typer.echo(
+            f"{unknown} of them have no code hash, or one of an earlier kind: whether their code differs is unknown"
+        )
 
 
 def _is_same_code(trial: "Record") -> bool | None:

@@ -61,7 +61,7 @@ def _lock_problems(case: Case, section: Section) -> Iterator[str]:
     known = sorted(number for of, number in case.evidence.locked if of == name)
     if known and version not in known:
         versions = ", ".join(map(str, known))
-        yield f"{section.protocol_id} has the name of a shipped protocol, of which only versions {versions} exist"
+        yield f"{section.protocol_id} is named as a shipped protocol; twinbench here has only its versions {versions}"
     if section.base_hash and section.base_hash != _hash_without_deviations(section):
         yield f"{section.protocol_id} differs from {section.base_hash[:12]} in more than the deviations that it names"
 

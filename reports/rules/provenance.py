@@ -111,7 +111,7 @@ def no_drift(case: Case) -> Outcome:
     texts = [f"trials differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []
     if not kinds:
         return failed(texts[0], NOTED)
-    texts.append("it is unknown whether they ran the same code: their code hashes are of two kinds")
+    texts.append("it is unknown whether they ran the same code: their code hashes are of two kinds, or missing")
     return failed("; ".join(texts), UNVERIFIED if _differs_between_sides(case, kinds) else NOTED)
 
 

@@ -209,7 +209,8 @@ def _failure_problems(case: Case) -> Iterator[str]:
     if not any(trial["planned"] for trial in trials):
         yield "none of the trials is in a plan, so it is unknown which trials were to run"
     for trial in trials:
-        if files := evidence.files.get(str(trial["trial_id"])):
+        files = evidence.files.get(str(trial["trial_id"]))
+        if files and files.status:  # rule A1 reports a record that cannot be read
             for conflict in attempt_conflicts(files.attempts, str(trial["status"]), files.attempt):
                 yield f"trial {trial['trial_id']}: {conflict}"
     statuses = distinct(trial["status"] for trial in trials if trial["status"] not in ("done", "missing"))

@@ -60,6 +60,8 @@ def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: b
     numbers = f"{difference_text(contrast, claim)}{place}"
     if is_settled and (relation := _relation_around_zero(low, high, contrast, claim, margin)):
         return f"{a} {relation.format(b=b)}: {numbers}"
+    if low > 0 or high < 0:  # the interval excludes 0, and still does not decide the claim
+        return f"{a} and {b}: {numbers}"
     return f"{a} and {b} are not shown to differ: {numbers}"
 
 

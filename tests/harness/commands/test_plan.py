@@ -105,7 +105,7 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what
 @pytest.mark.parametrize(
     ("code_hash", "says"),
     [
-        ("d" * 64, " of them have a code hash of an earlier kind"),
+        ("d" * 64, " of them have no code hash, or one of an earlier kind"),
         ("2:" + "e" * 64, " of them were recorded by other code"),
         (provenance.code_hash(), ""),
     ],

@@ -177,7 +177,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A22", "told", "commit: ",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"commit": "f" * 40})),
     "code hashes of two kinds, one on each side": (
-        "A22", "unverified", "their code hashes are of two kinds",
+        "A22", "unverified", "their code hashes are of two kinds, or missing",
         lambda case: with_trials(case, "simclr", lambda trial: trial | NEW_KIND | {"commit": "f" * 40})),
     "code hashes of two kinds on both sides": (
         "A22", "told", "it is unknown whether they ran the same code",

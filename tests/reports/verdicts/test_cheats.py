@@ -447,7 +447,7 @@ def a_shipped_protocol_is_changed_under_its_name_and_version(study: Study) -> No
         rewrite(study, trial, lambda record: None, under(trial, carried))
 
 
-@cheat("A1", "of which only versions 1, 2, 3, 4 exist")
+@cheat("A1", "has only its versions 1, 2, 3, 4")
 def a_shipped_name_is_given_a_version_of_ones_own(study: Study) -> None:
     carried = otherwise(study.protocol, version=5, margin=0.0001)
     for trial in list(study.trials):
