@@ -50,7 +50,6 @@ Ray = Annotated[
 ]
 
 
-# More than 60 lines, since each option is named twice: in the signature and where it is passed on.
 def run(
     context: typer.Context,
     sweep: SweepName,
@@ -77,7 +76,7 @@ def run(
     """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
     from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.monitor.progress_bars import ProgressBars
-    from twinbench.harness.planning import check_ranks, make_plan
+    from twinbench.harness.planning import make_plan
 
     options = LaunchOptions(
         device=device,
@@ -92,13 +91,10 @@ def run(
         slurm=tuple(slurm or ()),
         ray=(*(ray or ()), *([f"address={address}"] if address else ())),
     )
-    mistakes = _mode_mistakes(mode) + _retry_mistakes(retry) + _thread_mistakes(threads, processes_per_trial)
-    mistakes += _pack_mistakes(pack, processes_per_trial, trial_time_limit)
+    mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
-    check_ranks(planned, processes_per_trial)
-    folder = out_folder or Path("runs") / planned.name
-    _prepare(folder, planned, context, retry)
+    folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
 
     surroundings = Surroundings(
@@ -116,15 +112,21 @@ def run(
     _report(launcher.run(planned, surroundings, ProgressBars(folder, planned.axes, planned.trials, out())), folder)
 
 
-def _prepare(folder: Path, planned: "Plan", context: typer.Context, retry: str | None) -> None:
-    """Write the plan with the command that was given, undo an earlier `cancel`, and set failed trials to run again."""
+def _prepare(
+    out_folder: Path | None, planned: "Plan", context: typer.Context, processes_per_trial: int, retry: str | None
+) -> Path:
+    """Write the plan with the command, undo an earlier `cancel`, set failed trials to run again; return the folder."""
     from twinbench.harness.commands.command_text import as_given
+    from twinbench.harness.planning import check_ranks
     from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
 
+    check_ranks(planned, processes_per_trial)
+    folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:
         out().print(f"{retry_failed(folder, planned)} failed trials run again")
+    return folder
 
 
 def _report(outcome: "Outcome", folder: Path) -> None:
@@ -160,6 +162,22 @@ def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake])
     if mistakes:
         raise InvalidInput(mistakes)
     return launcher
+
+
+def _option_mistakes(
+    mode: str,
+    retry: str | None,
+    threads: str,
+    pack: str,
+    processes_per_trial: int,
+    trial_time_limit: float | None,
+) -> list[Mistake]:
+    return [
+        *_mode_mistakes(mode),
+        *_retry_mistakes(retry),
+        *_thread_mistakes(threads, processes_per_trial),
+        *_pack_mistakes(pack, processes_per_trial, trial_time_limit),
+    ]
 
 
 def _mode_mistakes(mode: str) -> list[Mistake]:
