@@ -504,7 +504,7 @@ def test_a_merge_of_nothing_is_refused(out):
         (
             '{"schema": 1, "name": "x", "question": "", "axes": [], "trials": [], "a": NaN,'
             '"protocol": {"name": "p", "version": 1, "hash": "", "content": {}}}',
-            "its plan.json is not a plan: Out of range float values",
+            "its plan.json is not a plan: not JSON (NaN is not a JSON number)",
         ),
     ],
 )
