@@ -1,6 +1,6 @@
 """`from twinbench.reports import Report`, for notebooks. It brings plotly and pandas, so it is loaded late."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twinbench.reports.notebook import Report
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 __all__ = ["Report"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "Report":
         from twinbench.reports.notebook import Report
 
