@@ -19,6 +19,7 @@ from twinbench.harness.launchers.launcher import CannotStart
 from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, stop_requested
 from twinbench.harness.system.devices import spread
 from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.ranks import exit_text
 from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, why_unusable
 
 LOOK_EVERY_SECONDS = 0.2
@@ -149,10 +150,7 @@ def _exit_text(code: int | None) -> str:
         return "its trial reached its time limit"
     if code == BROKEN_DEVICE_EXIT:
         return "its device can be used by a new process only"
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    return exit_text(code)
 
 
 def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool, execute: Execute | None) -> None:

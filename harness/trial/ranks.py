@@ -172,7 +172,7 @@ class OtherRanks:
         for child in self._children:
             if child.died:
                 child.process.join(CAUSE_SECONDS)
-                return RankDied(f"rank {child.rank} died ({_exit_text(child.process.exitcode)})")
+                return RankDied(f"rank {child.rank} died ({exit_text(child.process.exitcode)})")
         # A rank that fails makes all others fail, so the first failure is the cause.
         failures = sorted((child.failure, child.rank) for child in self._children if child.failure is not None)
         if not failures or failures[0][0].time > failed_at:
@@ -283,8 +283,8 @@ def _on_loopback() -> Iterator[None]:
             del os.environ[name]
 
 
-def _exit_text(code: int | None) -> str:
-    """Return an exit code as text."""
+def exit_text(code: int | None) -> str:
+    """Return the exit code of a process as text, with the name of the signal that ended it."""
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"
