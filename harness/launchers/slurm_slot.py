@@ -17,12 +17,11 @@ from twinbench.harness.launchers.slurm_queue import departed_slots, output_of
 from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.performance.pack_size import seconds_in_packs, with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import planned_trials, refresh_listing
+from twinbench.harness.run_folder.layout import refresh_listing, unrecorded_trials
 from twinbench.harness.run_folder.leases import interrupt_attempts, is_running
 from twinbench.harness.system.devices import choose_devices, first_devices
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.results.attempts import last_attempt
-from twinbench.results.record import recorded_ids
 from twinbench.sweeps.trial import Trial
 
 SAVING_SECONDS = 60.0  # of the warning before the time limit, for workers to save; shorter limits leave less
@@ -69,8 +68,7 @@ class Slot:
         def measure(trial: Trial, threads: int, largest: int) -> Mapping[int, float]:
             return seconds_in_packs(trial, self._image_size, device, threads, largest, print, self._per_device)
 
-        recorded = recorded_ids(surroundings.run_folder)
-        todo = [trial for trial in planned_trials(surroundings.run_folder) if trial.trial_id not in recorded]
+        todo = unrecorded_trials(surroundings.run_folder)
         return with_best_pack(surroundings, todo, self._all_workers, measure if self._image_size else None, print)
 
     def checkpoint(self) -> Any:
@@ -103,9 +101,7 @@ def _leaves_work(run_folder: Path) -> bool:
     departed_slots(run_folder).mkdir(parents=True, exist_ok=True)
     (departed_slots(run_folder) / job_name()).touch()
     refresh_listing(run_folder)
-    recorded = recorded_ids(run_folder)
-    todo = [trial.trial_id for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
-    return any(not is_running(last_attempt(run_folder, trial_id)) for trial_id in todo)
+    return any(not is_running(last_attempt(run_folder, trial.trial_id)) for trial in unrecorded_trials(run_folder))
 
 
 def _requeue_if_preempted() -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from twinbench.harness.launchers.isolation import run_pack_in_fork
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import planned_trials
+from twinbench.harness.run_folder.layout import unrecorded_trials
 from twinbench.harness.run_folder.leases import LeaseObserver, is_recorded
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.packs import packs
 from twinbench.harness.trial.worker import Execute, run_pack
-from twinbench.results.record import recorded_ids
 from twinbench.sweeps.trial import Trial
 
 LOOK_AGAIN_SECONDS = 0.5
@@ -51,8 +50,7 @@ def drain(
 
 
 def _without_record(folder: Path, left_to_others: set[str]) -> list[Trial]:
-    excluded = left_to_others | recorded_ids(folder).keys()
-    return [trial for trial in planned_trials(folder) if trial.trial_id not in excluded]
+    return [trial for trial in unrecorded_trials(folder) if trial.trial_id not in left_to_others]
 
 
 def _should_wait_for(trial: Trial, folder: Path, leases: LeaseObserver, stay: bool) -> bool:

@@ -140,6 +140,12 @@ def planned_trials(run_folder: Path) -> list[Trial]:
     return read_plan(run_folder).full_trials()
 
 
+def unrecorded_trials(run_folder: Path) -> list[Trial]:
+    """Return the trials of the folder's plan without a record, in its order."""
+    recorded = recorded_ids(run_folder)  # read first: a plan that grows meanwhile adds trials, and loses none
+    return [trial for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
+
+
 def missing(planned: "Plan", run_folder: Path) -> list[Trial]:
     """Return the `planned` trials without a record that are still in the folder's plan, in its order."""
     found = {trial.trial_id for trial in read_plan(run_folder).trials} - recorded_ids(run_folder).keys()

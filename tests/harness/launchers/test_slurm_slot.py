@@ -46,7 +46,7 @@ def test_a_slot_continues_after_a_stray_sigterm_and_marks_itself_when_it_departs
     monkeypatch.setattr(slurm_slot, "WorkerPool", Pool)
     monkeypatch.setattr(slurm_slot, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(slurm_slot, "_requeue_if_preempted", lambda: None)
-    monkeypatch.setattr(slurm_slot, "planned_trials", lambda folder: [])
+    monkeypatch.setattr(slurm_slot, "unrecorded_trials", lambda folder: [])
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     try:
         slurm_slot.Slot(Surroundings(tmp_path), "cpu", 1, 1, 0)()
