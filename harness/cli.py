@@ -1,6 +1,7 @@
 """The command line. Commands import heavy modules when they run, so that `--help` stays fast."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -26,24 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run)
-app.command()(plan)
-app.command()(bench)
-app.command()(status)
-app.command()(watch)
-app.command()(serve)
-app.command()(logs)
-app.command()(cancel)
-app.command()(collect)
-app.command()(report)
-app.command()(merge)
-app.command()(query)
-app.command(name="list")(list_)
-app.command()(check)
-app.command()(bundle)
-app.command()(verify)
-app.command()(paper)
-app.command()(export)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(run, plan, bench, status, watch, serve, logs, cancel, collect),
+    *(report, merge, query, list_, check, bundle, verify, paper, export),
+)
+for command in COMMANDS:
+    app.command(command.__name__.removesuffix("_"))(command)
 app.add_typer(protocol_app, name="protocol")
 app.add_typer(claim_app, name="claim")
 
