@@ -8,7 +8,6 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from twinbench.harness.run_folder.leases import LeaseObserver, is_free, machine
 from twinbench.harness.system.provenance import code_hash, commit, versions
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.ranks import close_other_ranks
-from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, run_pack, why_unusable
+from twinbench.harness.trial.worker import BrokenDevice, Unwritable, run_pack, why_unusable
 from twinbench.methods.registry import get_method
 from twinbench.results.attempts import attempt_numbers
 from twinbench.sweeps.trial import Trial
@@ -28,20 +27,11 @@ LOOK_EVERY_SECONDS = 0.2
 ENDING_SECONDS = 10.0  # that a process may take to end once it has sent its result
 
 
-@dataclass(frozen=True)
-class _Raised:
-    """An error on its way from the forked process: BrokenDevice or Unwritable."""
-
-    text: str
-    is_broken_device: bool = False
-
-
 def run_pack_in_fork(
     trials: Sequence[Trial],
     surroundings: Surroundings,
     should_stop: ShouldStop,
     leases: LeaseObserver,
-    execute: Execute | None = None,
 ) -> list[str]:
     """Run `run_pack` in a process that ends with it, and return the trials' statuses.
 
@@ -64,7 +54,7 @@ def run_pack_in_fork(
     def run(should_stop: ShouldStop) -> list[str]:
         if reason := why_unusable(surroundings.device):
             raise BrokenDevice(reason)
-        return run_pack(trials, surroundings, should_stop, leases, execute)
+        return run_pack(trials, surroundings, should_stop, leases)
 
     attempts_before = count_attempts()
     statuses = run_in_fork(run, should_stop)
@@ -87,7 +77,7 @@ def run_in_fork(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambd
     while process.is_alive() and not ours.poll(LOOK_EVERY_SECONDS):
         if should_stop():
             process.terminate()
-    result: T | _Raised | None = None
+    result: T | BrokenDevice | Unwritable | None = None
     with contextlib.suppress(EOFError):
         if ours.poll():
             result = ours.recv()
@@ -96,8 +86,8 @@ def run_in_fork(work: Callable[[ShouldStop], T], should_stop: ShouldStop = lambd
         process.kill()
         process.join()
     ours.close()
-    if isinstance(result, _Raised):
-        raise BrokenDevice(result.text) if result.is_broken_device else Unwritable(result.text)
+    if isinstance(result, BrokenDevice | Unwritable):
+        raise result
     return result
 
 
@@ -105,11 +95,9 @@ def _work(connection: Connection, work: Callable[[ShouldStop], object], parent: 
     result: object
     try:
         result = work(stop_requested(parent))  # also once the worker is gone, so that its trials become free
-    except BrokenDevice as error:
-        result = _Raised(str(error), is_broken_device=True)
-    except Unwritable as error:
-        result = _Raised(str(error))
+    except (BrokenDevice, Unwritable) as error:
+        result = error
     except Exception as error:  # the trials' own errors are recorded
-        result = _Raised(f"{type(error).__name__}: {error}")
+        result = Unwritable(f"{type(error).__name__}: {error}")
     close_other_ranks()  # multiprocessing would ask them to end when this process does, and wait for them
     connection.send(result)

@@ -24,7 +24,7 @@ from twinbench.harness.run_folder.layout import (
 from twinbench.harness.run_folder.progress import running_attempts
 from twinbench.harness.system.devices import choose_devices
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import BrokenDevice, Execute, why_unusable
+from twinbench.harness.trial.worker import BrokenDevice, why_unusable
 from twinbench.results.record import PLAN
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.trial import Trial
@@ -39,10 +39,10 @@ Node = Mapping[str, Any]  # an entry of `ray.nodes()`
 class Worker:
     """The actor. It begins to work as soon as it exists, so that nothing has to be called after Ray restarts it."""
 
-    def __init__(self, name: str, launch: str, surroundings: Surroundings, execute: Execute | None):
+    def __init__(self, name: str, launch: str, surroundings: Surroundings):
         if not (surroundings.run_folder / PLAN).exists():
             raise FileNotFoundError(f"node {_node()} does not see {surroundings.run_folder}, which all must share")
-        self._name, self._launch, self._execute = name, launch, execute
+        self._name, self._launch = name, launch
         self._stop, self._is_ending = threading.Event(), False
         device = "cpu" if surroundings.device == "cpu" else choose_devices("auto")[0]
         if reason := why_unusable(device):
@@ -65,7 +65,7 @@ class Worker:
         from twinbench.harness.launchers.worker_loop import drain
 
         try:
-            drain(self._surroundings, self._stop.is_set, stay=False, execute=self._execute)
+            drain(self._surroundings, self._stop.is_set, stay=False)
         except BrokenDevice:
             os._exit(1)  # Ray restarts the actor in a new process, which can use the device again
         except Exception as error:  # the trials' own errors are recorded, so another actor would fare no better
@@ -80,8 +80,8 @@ class Worker:
 class Actors:
     """The actors of one run folder, found by name."""
 
-    def __init__(self, surroundings: Surroundings, site: RaySite, execute: Execute | None = None):
-        self.surroundings, self._site, self._execute = surroundings, site, execute
+    def __init__(self, surroundings: Surroundings, site: RaySite):
+        self.surroundings, self._site = surroundings, site
         # After a `cancel` new actors get other names, so that those still ending are not taken for them.
         named_by = f"{surroundings.run_folder} {cancellations(surroundings.run_folder)}"
         key = hashlib.sha256(named_by.encode()).hexdigest()[:12]
@@ -112,7 +112,7 @@ class Actors:
         surroundings = replace(self.surroundings, device="auto" if self._site.gpus else "cpu")
         for number in range(count):
             name = f"{self._prefix}{number}"
-            handle = actor.options(name=name, **options).remote(name, self._launch, surroundings, self._execute)
+            handle = actor.options(name=name, **options).remote(name, self._launch, surroundings)
             self._handles[name] = handle
         if existing:
             new = len(self._handles.keys() - existing)

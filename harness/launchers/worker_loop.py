@@ -11,15 +11,13 @@ from twinbench.harness.run_folder.layout import unrecorded_trials
 from twinbench.harness.run_folder.leases import LeaseObserver, is_recorded
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.packs import packs
-from twinbench.harness.trial.worker import Execute, run_pack
+from twinbench.harness.trial.worker import run_pack
 from twinbench.sweeps.trial import Trial
 
 LOOK_AGAIN_SECONDS = 0.5
 
 
-def drain(
-    surroundings: Surroundings, should_stop: Callable[[], bool], stay: bool, execute: Execute | None = None
-) -> None:
+def drain(surroundings: Surroundings, should_stop: Callable[[], bool], stay: bool) -> None:
     """Run every planned trial that no other worker runs, in the plan's order.
 
     With `stay`, wait for the trials of other workers, to take over those whose worker dies; without, return when every
@@ -38,7 +36,7 @@ def drain(
         for pack in packs(remaining, surroundings):
             if should_stop() or is_cancelled(folder):
                 return
-            statuses = run(pack, surroundings, should_stop, leases, execute)
+            statuses = run(pack, surroundings, should_stop, leases)
             ended = zip(pack, statuses, strict=True)
             unfinished += [trial for trial, status in ended if status in ("taken", "interrupted")]
         remaining = [trial for trial in unfinished if _should_wait_for(trial, folder, leases, stay)]

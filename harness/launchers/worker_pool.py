@@ -20,7 +20,7 @@ from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, stop_request
 from twinbench.harness.system.devices import spread
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.ranks import exit_text
-from twinbench.harness.trial.worker import BrokenDevice, Execute, Unwritable, why_unusable
+from twinbench.harness.trial.worker import BrokenDevice, Unwritable, why_unusable
 
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
@@ -43,15 +43,8 @@ class WorkerPool:
     once no trial is free.
     """
 
-    def __init__(
-        self,
-        surroundings: Surroundings,
-        workers: int,
-        devices: Sequence[str],
-        stay: bool = True,
-        execute: Execute | None = None,
-    ):
-        self._surroundings, self._stay, self._execute = surroundings, stay, execute
+    def __init__(self, surroundings: Surroundings, workers: int, devices: Sequence[str], stay: bool = True):
+        self._surroundings, self._stay = surroundings, stay
         self._context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and CUDA's state
         self._devices = spread(workers, devices)
         self._workers: list[_Worker] = []
@@ -76,7 +69,7 @@ class WorkerPool:
 
     def _start(self, device: str) -> _Worker:
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, replace(self._surroundings, device=device), os.getpid(), self._stay, self._execute)
+        arguments = (theirs, replace(self._surroundings, device=device), os.getpid(), self._stay)
         process = self._context.Process(target=_work, args=arguments)
         process.start()
         theirs.close()
@@ -153,7 +146,7 @@ def _exit_text(code: int | None) -> str:
     return exit_text(code)
 
 
-def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool, execute: Execute | None) -> None:
+def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool) -> None:
     """Run a worker process from start to end."""
     from twinbench.harness.launchers.isolation import run_in_fork
     from twinbench.harness.launchers.worker_loop import drain
@@ -169,7 +162,7 @@ def _work(connection: Connection, surroundings: Surroundings, parent: int, stay:
         sys.exit(BROKEN_DEVICE_EXIT)
     connection.send(READY)
     try:
-        drain(surroundings, should_stop, stay, execute)
+        drain(surroundings, should_stop, stay)
     except Unwritable as error:
         connection.send(str(error))
     except BrokenDevice:  # the attempt's file says why

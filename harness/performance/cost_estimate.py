@@ -70,14 +70,14 @@ def measured_rates(trials: Sequence[Trial], surroundings: "Surroundings") -> dic
 
     Evaluations are not timed.
     """
-    from twinbench.harness.trial.worker import run_trial
+    from twinbench.harness.trial.worker import run_pack
 
     found = {}
     for trial in {trial.method: trial for trial in reversed(trials) if trial.training}.values():
         with tempfile.TemporaryDirectory() as folder:
             deadline = time.monotonic() + MEASURED_SECONDS
-            run_trial(
-                trial,
+            run_pack(
+                [trial],
                 replace(surroundings, run_folder=Path(folder)),
                 lambda deadline=deadline: time.monotonic() > deadline,  # type: ignore[misc]
             )

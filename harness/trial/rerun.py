@@ -152,7 +152,7 @@ def _run(trial: Trial, record: Record, folder: Path, data: Path | None, seconds:
     """
     from twinbench.harness.system.devices import choose_devices, cores
     from twinbench.harness.trial.execute import Surroundings
-    from twinbench.harness.trial.worker import run_trial
+    from twinbench.harness.trial.worker import run_pack
 
     there = record["circumstance"]
     threads = there.get("threads")
@@ -165,7 +165,7 @@ def _run(trial: Trial, record: Record, folder: Path, data: Path | None, seconds:
         keep_log=True,
     )
     begun = time.monotonic()
-    status = run_trial(trial, own, lambda: time.monotonic() - begun > seconds)
+    (status,) = run_pack([trial], own, lambda: time.monotonic() - begun > seconds)
     return None if status == "interrupted" else read_record(record_path(folder, trial.trial_id))
 
 

@@ -9,8 +9,6 @@ import socket
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
 
 import torch
 
@@ -21,7 +19,7 @@ from twinbench.harness.training.checkpoint import drop_state
 from twinbench.harness.training.cuda_graphs import own_streams
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.training.loss_log import Diverged
-from twinbench.harness.trial.execute import Found, Report, Surroundings, train_and_evaluate
+from twinbench.harness.trial.execute import Found, Surroundings, train_and_evaluate
 from twinbench.harness.trial.output_log import log_output
 from twinbench.harness.trial.ranks import RankDied
 from twinbench.harness.trial.recording import is_superseded, record_failure, record_trial
@@ -41,12 +39,6 @@ class Unwritable(Exception):
     """The run folder cannot be written: a full disk, a quota, a lost mount. No trial caused it and none can go on."""
 
 
-Execute: TypeAlias = Callable[
-    [Trial, Surroundings, Path, Report, Callable[[], bool], Found, Path | None], Generator[None, None, tuple[str, str]]
-]
-"""`train_and_evaluate`, or what tests use instead."""
-
-
 def why_unusable(device: str) -> str:
     """Return why nothing can be computed on the device, where every trial would fail; empty if it works."""
     try:
@@ -56,34 +48,21 @@ def why_unusable(device: str) -> str:
     return ""
 
 
-def run_trial(
-    trial: Trial,
-    surroundings: Surroundings,
-    should_stop: Callable[[], bool] = lambda: False,
-    leases: LeaseObserver | None = None,
-    execute: Execute | None = None,
-) -> str:
-    """Claim `trial`, run it from its saved state, if it has one, and write its record last. Return the status.
-
-    `done`, `diverged`, `collapsed` and `failed` leave a record; `interrupted` leaves the state to continue from;
-    `taken` means that another worker holds the trial or that it is already recorded. Raises Unwritable, and
-    BrokenDevice, after which the process must end.
-    """
-    return run_pack([trial], surroundings, should_stop, leases, execute)[0]
-
-
 def run_pack(
     trials: Sequence[Trial],
     surroundings: Surroundings,
     should_stop: Callable[[], bool] = lambda: False,
     leases: LeaseObserver | None = None,
-    execute: Execute | None = None,
 ) -> list[str]:
-    """Run each of `trials` as `run_trial` does, one update in turn. Return their statuses.
+    """Claim `trials`, run each from its saved state, if it has one, and write its record last. Return their statuses.
 
-    Each has its own attempt, state, log and record, and ends as it would alone. Trials that begin together and see the
-    same images train on the same batches, whose views are made once. On a GPU each has its own stream, so that their
-    updates run concurrently.
+    `done`, `diverged`, `collapsed` and `failed` leave a record; `interrupted` leaves the state to continue from;
+    `taken` means that another worker holds the trial or that it is already recorded. Raises Unwritable, and
+    BrokenDevice, after which the process must end.
+
+    The trials take turns, an update each. Each has its own attempt, state, log and record, and ends as it would alone.
+    Trials that begin together and see the same images train on the same batches, whose views are made once. On a GPU
+    each has its own stream, so that their updates run concurrently.
     """
     statuses, errors = [""] * len(trials), list[BaseException]()
     surroundings = replace(surroundings, pack=len(trials))
@@ -93,8 +72,7 @@ def run_pack(
     def stops() -> bool:
         return bool(errors) or should_stop()
 
-    execute = execute or train_and_evaluate
-    runs = {number: _run(trial, surroundings, stops, leases, execute, room) for number, trial in enumerate(trials)}
+    runs = {number: _run(trial, surroundings, stops, leases, room) for number, trial in enumerate(trials)}
     while runs:
         for number, run in list(runs.items()):
             try:
@@ -118,7 +96,6 @@ def _run(
     surroundings: Surroundings,
     should_stop: Callable[[], bool],
     leases: LeaseObserver,
-    execute: Execute,
     room: Room,
 ) -> Generator[None, None, str]:
     """Claim the trial, run it and return its status; yield after every update."""
@@ -141,7 +118,7 @@ def _run(
             if not room.has_room_for_another():
                 attempt.end("interrupted", NO_MEMORY)
                 return "interrupted"
-        run = _attempt(trial, surroundings, attempt, heartbeat, should_stop, execute, room)
+        run = _attempt(trial, surroundings, attempt, heartbeat, should_stop, room)
         return (yield from log_output(run, attempt.log) if surroundings.keep_log else run)
 
 
@@ -151,7 +128,6 @@ def _attempt(
     attempt: Attempt,
     heartbeat: Heartbeat,
     should_stop: Callable[[], bool],
-    execute: Execute,
     room: Room,
 ) -> Generator[None, None, str]:
     """Execute the trial, record how it ended and return its status."""
@@ -161,7 +137,7 @@ def _attempt(
     folder, found, trace = trial_folder(surroundings.run_folder, trial.trial_id), Found(), ""
     log = attempt.log if surroundings.keep_log else None
     try:
-        status, reason = yield from execute(
+        status, reason = yield from train_and_evaluate(
             trial, surroundings, folder, reporter(attempt), lambda: heartbeat.should_stop or should_stop(), found, log
         )
     except Interrupted:

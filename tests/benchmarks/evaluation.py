@@ -39,7 +39,7 @@ from twinbench.harness.evaluation.linear import linear_predictions, linear_probe
 from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.planning import make_plan
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
+from twinbench.harness.trial.worker import run_pack
 from twinbench.methods.method import Method
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
@@ -180,7 +180,7 @@ def online(protocol: str, sweep: str, epochs: int, data: Path | None) -> Found:
     every, whole = planned.protocol.evaluation.diagnostics_every_epochs, planned.protocol.training.epochs
     times = math.ceil(whole / every)
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Evaluator, "diagnose", timed):
-        assert run_trial(trial, Surroundings(Path(folder), data=data)) == "done"
+        assert run_pack([trial], Surroundings(Path(folder), data=data)) == ["done"]
         seconds = read_record(record_path(Path(folder), trial.trial_id))["circumstance"]["train_seconds"]
     assert isinstance(seconds, float)
     once, training = statistics.median(spent), seconds / epochs * whole

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from measuring import surroundings, there_and_back, write
@@ -32,6 +33,7 @@ from twinbench.harness.launchers.worker_pool import WorkerPool
 from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.planning import Plan, check, plan
 from twinbench.harness.run_folder.layout import write_plan
+from twinbench.harness.trial import worker
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.results.record import record_files
 from twinbench.results.store import ResultStore
@@ -61,6 +63,10 @@ def no_op_once_all_are_warm(trial: Any, surroundings: Surroundings, *_: Any) -> 
         _is_warm = True
     yield from ()
     return no_op()
+
+
+# Also in the worker processes, which run this file first.
+mock.patch.object(worker, "train_and_evaluate", no_op_once_all_are_warm).start()
 
 
 def planned(count: int) -> Plan:
@@ -93,7 +99,7 @@ def local(count: int, folder: Path, isolate: bool = False) -> float:
     watch = ProgressBars(folder, content.axes, content.trials, Console(quiet=True))
     begun = time.time()
     here = Surroundings(folder, keep_log=True, isolate=isolate)
-    WorkerPool(here, WORKERS, ["cpu"], execute=no_op_once_all_are_warm).run(watch.update)
+    WorkerPool(here, WORKERS, ["cpu"]).run(watch.update)
     ended = time.time()
     finish(content, folder)
     return idle(folder, begun, ended)
@@ -112,15 +118,23 @@ def process_each(count: int, folder: Path) -> float:
 
 def on_ray(count: int, folder: Path) -> float:
     """Do the same with Ray's actors, in a Ray that is already running."""
-    from twinbench.harness.launchers.ray_actors import Actors
+    from twinbench.harness.launchers import ray_actors
     from twinbench.harness.launchers.site import RaySite
+
+    class NoOp(ray_actors.Worker):
+        """An actor whose trials do nothing."""
+
+        def __init__(self, *given: Any) -> None:
+            mock.patch.object(worker, "train_and_evaluate", no_op_once_all_are_warm).start()
+            super().__init__(*given)
 
     content = planned(count)
     write_plan(folder, content)
     watch = ProgressBars(folder, content.axes, content.trials, Console(quiet=True))
-    actors = Actors(Surroundings(folder, keep_log=True), RaySite(), execute=no_op_once_all_are_warm)
+    actors = ray_actors.Actors(Surroundings(folder, keep_log=True), RaySite())
     begun = time.time()
-    actors.start(WORKERS, print)
+    with mock.patch.object(ray_actors, "Worker", NoOp):
+        actors.start(WORKERS, print)
     while not watch.update():
         time.sleep(0.05)
     ended = time.time()
@@ -222,8 +236,8 @@ def files_alone(count: int, folder: Path) -> float:
         (folder / name).mkdir(parents=True)
     begun = time.perf_counter()
     writers = []
-    for worker in range(WORKERS):
-        span = [str(count * one // WORKERS) for one in (worker, worker + 1)]
+    for number in range(WORKERS):
+        span = [str(count * one // WORKERS) for one in (number, number + 1)]
         command = [sys.executable, "-c", FILES, *span]
         writers.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True))
     took = max(float(writer.communicate()[0]) for writer in writers)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from claim_study import CLAIM, honest_study, rewrite
+from trial_runs import run_trial
 
 from twinbench.harness.commands.plan import _print_prospects, _print_trials, planned_folder
 from twinbench.harness.commands.plan import plan as plan_command
@@ -13,7 +14,6 @@ from twinbench.harness.performance.cost_estimate import Rate, hours, measured_ra
 from twinbench.harness.planning import Plan, make_plan
 from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.sweeps.sweep import read_protocol

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
+from trial_runs import run_trial
 
 from twinbench.harness.data.random_streams import key, permutation
 from twinbench.harness.evaluation.evaluate import Evaluator, Part
@@ -23,7 +24,6 @@ from twinbench.harness.evaluation.linear import linear_predictions, linear_probe
 from twinbench.harness.evaluation.ridge import ridge_probes
 from twinbench.harness.planning import Plan
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
 from twinbench.methods.method import Method
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.metrics import RIDGE

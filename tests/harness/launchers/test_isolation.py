@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trial_runs import Execute, executing
 
 from twinbench.harness.launchers import isolation, worker_loop
 from twinbench.harness.launchers.worker_loop import drain
@@ -33,8 +34,9 @@ def planned(tiny_plan: Callable[..., Plan], tmp_path: Path) -> Plan:
     return made
 
 
-def _drain(folder: Path, execute: Any, should_stop: Callable[[], bool] = lambda: False, pack: int = 1) -> None:
-    drain(Surroundings(folder, isolate=True, pack=pack), should_stop, stay=True, execute=execute)
+def _drain(folder: Path, execute: Execute, should_stop: Callable[[], bool] = lambda: False, pack: int = 1) -> None:
+    with executing(execute):
+        drain(Surroundings(folder, isolate=True, pack=pack), should_stop, stay=True)
 
 
 def _statuses(folder: Path) -> list[str]:
@@ -115,8 +117,9 @@ def test_no_process_is_started_for_trials_that_others_hold(planned: Plan, tmp_pa
     held = [claim(tmp_path, trial.trial_id, LeaseObserver()) for trial in planned.trials]
     assert all(held)
     leases = LeaseObserver()
-    for trial in planned.trials:
-        assert isolation.run_pack_in_fork([trial], Surroundings(tmp_path), lambda: False, leases, _fails) == ["taken"]
+    with executing(_fails):
+        for trial in planned.trials:
+            assert isolation.run_pack_in_fork([trial], Surroundings(tmp_path), lambda: False, leases) == ["taken"]
 
 
 def _fails(*_: Any) -> Run:
@@ -134,7 +137,7 @@ def test_an_empty_lease_file_is_taken_over(planned: Plan, tmp_path: Path, monkey
         yield
         return "done", ""
 
-    drain(Surroundings(tmp_path, isolate=True), lambda: False, stay=True, execute=done)
+    _drain(tmp_path, done)
     assert _statuses(tmp_path) == ["done", "done"]
 
 

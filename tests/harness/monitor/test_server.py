@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import SyntheticRun, invented_curves
 from serving import Client, running_attempt
+from trial_runs import run_trial
 
 from twinbench.harness.monitor import server
 from twinbench.harness.planning import Plan
@@ -22,7 +23,6 @@ from twinbench.harness.run_folder import live_curves
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
 from twinbench.reports.tables.cells import read_run, records, sections
 from twinbench.reports.tables.frames import cells_table, display
 from twinbench.results.attempts import attempt_file, trial_folder

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from trial_runs import Execute, executing, run_trial
 
 from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.monitor.logs import log_lines
@@ -27,7 +28,6 @@ from twinbench.harness.training.checkpoint import Progress, save_state
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
 from twinbench.harness.trial.execute import Report, Surroundings
-from twinbench.harness.trial.worker import run_trial
 from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.errors import InvalidInput
@@ -36,7 +36,7 @@ ID = "0123456789abcdef"
 Planner = Callable[..., Plan]
 
 
-def _whole(work: Callable[..., tuple[str, str]]) -> worker.Execute:
+def _whole(work: Callable[..., tuple[str, str]]) -> Execute:
     """Return `work` as an execution that never yields."""
 
     def execute(*given: Any) -> Generator[None, None, tuple[str, str]]:
@@ -46,7 +46,7 @@ def _whole(work: Callable[..., tuple[str, str]]) -> worker.Execute:
     return execute
 
 
-def _execute(status: str = "done") -> worker.Execute:
+def _execute(status: str = "done") -> Execute:
     return _whole(lambda *_: (status, ""))
 
 
@@ -310,15 +310,15 @@ def test_the_heartbeat_continues_while_a_trial_computes(tmp_path: Path, monkeypa
 HANGS = """
 import json, pathlib, sys, time
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
-from twinbench.sweeps.errors import InvalidInput
+from twinbench.harness.trial import worker
 from twinbench.sweeps.trial import Trial
 
 def hang(*_):
     time.sleep(1000)
     yield
 
-run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1]), trial_time_limit=1.0), execute=hang)
+worker.train_and_evaluate = hang
+worker.run_pack([Trial(**json.load(sys.stdin))], Surroundings(pathlib.Path(sys.argv[1]), trial_time_limit=1.0))
 """
 
 
@@ -366,7 +366,7 @@ def test_unrecorded_trials_cannot_leave_the_plan_once_a_trial_has_started(tiny_p
 FILLS = """
 import json, pathlib, sys
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
+from twinbench.harness.trial import worker
 from twinbench.sweeps.trial import Trial
 
 def fill(*_):
@@ -379,7 +379,8 @@ def fill(*_):
     yield
     return "done", ""
 
-run_trial(Trial(**json.load(sys.stdin)), Surroundings(pathlib.Path(sys.argv[1])), execute=fill)
+worker.train_and_evaluate = fill
+worker.run_pack([Trial(**json.load(sys.stdin))], Surroundings(pathlib.Path(sys.argv[1])))
 """
 
 
@@ -485,7 +486,8 @@ def test_a_worker_runs_trials_that_were_planned_while_it_worked(tiny_plan: Plann
         write_plan(tmp_path, both)
         return "done", ""
 
-    drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_whole(grow))
+    with executing(_whole(grow)):
+        drain(Surroundings(tmp_path), lambda: False, stay=False)
     progress = RunProgress(tmp_path, [trial.trial_id for trial in both.trials])
     progress.poll_records()
     assert progress.missing == 0
@@ -509,11 +511,13 @@ def test_a_worker_leaves_trials_of_other_workers_or_waits_for_them_with_stay(
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        drain(Surroundings(tmp_path), lambda: False, stay=False, execute=_execute())
+        with executing(_execute()):
+            drain(Surroundings(tmp_path), lambda: False, stay=False)
         assert attempt_numbers(tmp_path, trial_id) == [1]
     finally:
         beating.set()
         thread.join()
     threading.Timer(0.2, held.end, ["interrupted"]).start()
-    drain(Surroundings(tmp_path), lambda: False, stay=True, execute=_execute())
+    with executing(_execute()):
+        drain(Surroundings(tmp_path), lambda: False, stay=True)
     assert read_record(record_path(tmp_path, trial_id))["circumstance"]["attempts"] == 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from trial_runs import executing, run_trial
 
 from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
@@ -19,7 +20,7 @@ from twinbench.harness.training import batches, loop, pace
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, train_and_evaluate
 from twinbench.harness.trial.packs import packs
-from twinbench.harness.trial.worker import NO_MEMORY, run_pack, run_trial
+from twinbench.harness.trial.worker import NO_MEMORY, run_pack
 from twinbench.methods.registry import METHODS
 from twinbench.results.attempts import attempt_numbers, last_attempt
 from twinbench.results.record import read_record, record_path
@@ -231,7 +232,8 @@ def test_a_trial_that_does_not_fit_next_to_its_pack_is_interrupted(
         return (yield from train_and_evaluate(trial, *given))
 
     surroundings = Surroundings(tmp_path / "pack", pack=4)
-    assert run_pack(four, surroundings, execute=runs_out) == ["done", "interrupted", "done", "done"]
+    with executing(runs_out):
+        assert run_pack(four, surroundings) == ["done", "interrupted", "done", "done"]
     assert run_trial(four[1], surroundings, execute=runs_out) == "done"
     assert _digests(tmp_path / "pack", four) == alone
 

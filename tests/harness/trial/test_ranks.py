@@ -17,11 +17,11 @@ import rank_faults
 import torch
 import torch.distributed as dist
 from launching import wait_until
+from trial_runs import run_trial
 
 from twinbench.harness.planning import Plan
 from twinbench.harness.trial import execute, ranks
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
 from twinbench.results.attempts import read_attempt
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial

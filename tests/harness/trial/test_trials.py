@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load
 from torch import Tensor, nn
+from trial_runs import run_trial
 
 from twinbench.harness.evaluation.evaluate import Evaluator
 from twinbench.harness.planning import Plan
@@ -22,7 +23,6 @@ from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.kernels import FAST
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, build_method
-from twinbench.harness.trial.worker import run_trial
 from twinbench.methods.registry import METHODS
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
@@ -66,12 +66,12 @@ def test_a_trial_stopped_after_every_step_leaves_the_record_of_an_uninterrupted_
 KILLED_AT_STEP_6 = """
 import itertools, json, os, pathlib, signal, sys
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.harness.trial.worker import run_trial
+from twinbench.harness.trial.worker import run_pack
 from twinbench.sweeps.trial import Trial
 
 calls = itertools.count(1)
-run_trial(
-    Trial(**json.load(sys.stdin)),
+run_pack(
+    [Trial(**json.load(sys.stdin))],
     Surroundings(pathlib.Path(sys.argv[1])),
     lambda: next(calls) == 6 and os.kill(os.getpid(), signal.SIGKILL),
 )
