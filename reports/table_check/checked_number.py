@@ -55,7 +55,7 @@ def evidence_of(candidate: Candidate, scale: int) -> Evidence:
         section.protocol_id,
         section.dataset_fingerprint,
         candidate.label,
-        candidate.cell.cell_id if candidate.cell else "",
+        candidate.cell_id,
         str(candidate),
         len(candidate.trials),
         candidate.exact,

@@ -1,11 +1,12 @@
 """Compare a printed number with recorded ones, and explain a number that is not the one its labels name."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from twinbench.reports.table_check.labels import dataset_of
 from twinbench.reports.table_check.lookups import SPREADS, Lookup
 from twinbench.reports.table_check.numbers import off_by
-from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded, RunSection, as_number, is_equal
+from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded, RunSection, as_number, is_equal, name_of
 from twinbench.reports.tables.cells import REPORTED_ON, SELECTED_BY, Value
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 
@@ -50,35 +51,28 @@ def same_cell_reason(lookup: Lookup, recorded: Recorded, expected: Candidate) ->
 
 def same_cell_candidates(recorded: Recorded, expected: Candidate) -> Iterator[Candidate]:
     """Yield the other numbers of the cell that may be printed in place of `expected`."""
-    assert expected.cell is not None
-    splits = {split for metric, split in expected.cell.measured if metric == expected.metric}
+    measured = expected.pair[1].measured
+    splits = {split for metric, split in measured if metric == expected.metric}
     kinds = [(expected.metric, split, expected.statistic) for split in sorted(splits - {expected.split})]
     if expected.statistic in SPREADS:
         kinds += [(expected.metric, expected.split, statistic) for statistic in SPREADS]
     elif expected.statistic != "n":
-        measured = expected.cell.measured[expected.metric, expected.split]
-        kinds += [(expected.metric, expected.split, statistic) for statistic in ("mean", "best", "median")]
-        kinds += [(expected.metric, expected.split, f"seed {one.seed}") for one in measured]
+        seeds = [f"seed {one.seed}" for one in measured[expected.metric, expected.split]]
+        kinds += [(expected.metric, expected.split, statistic) for statistic in ("mean", "best", "median", *seeds)]
     kinds += [(metric, expected.split, expected.statistic) for metric in recorded.metrics]
     for metric, split, statistic in kinds:
-        other = recorded.candidate((expected.run_section, expected.cell), metric, split, statistic)
+        other = recorded.candidate(expected.pair, metric, split, statistic)
         if other is not None and (metric, split, statistic) != (expected.metric, expected.split, expected.statistic):
             yield other
 
 
 def other_row_reason(lookup: Lookup, recorded: Recorded, expected: Candidate) -> str:
     """Return which other cell under this protocol has the number, same method first; or an empty string."""
-    assert expected.cell is not None
-    pairs = [
-        (run_section, cell)
-        for run_section in recorded.run_sections
-        if run_section.key == expected.run_section.key
-        for cell in run_section.section.cells
-    ]
+    pairs = [pair for pair in recorded.pairs if pair[0].key == expected.run_section.key]
     for pair in sorted(pairs, key=lambda pair: pair[1].label != expected.label):
         other = recorded.candidate(pair, expected.metric, expected.split, expected.statistic)
         if other is not None and fitting_scale(lookup, other):
-            return f"belongs to {recorded.name(pair)}, not to {recorded.name((expected.run_section, expected.cell))}"
+            return f"belongs to {name_of(pair)}, not to {name_of(expected.pair)}"
     return ""
 
 
@@ -88,17 +82,14 @@ def chosen_on_test_reason(recorded: Recorded, pairs: Sequence[Pair], candidate: 
     if (candidate.statistic, candidate.split) != ("mean", REPORTED_ON) or candidate.exact < max(values):
         return ""
     return (
-        f"is the highest of {len(values)} cells on {REPORTED_ON} ({cell_text(recorded, candidate)}); "
-        f"{SELECTED_BY[1]} selects another ({cell_text(recorded, expected)})"
+        f"is the highest of {len(values)} cells on {REPORTED_ON} ({cell_text(candidate)}); "
+        f"{SELECTED_BY[1]} selects another ({cell_text(expected)})"
     )
 
 
-def cell_text(recorded: Recorded, candidate: Candidate) -> str:
+def cell_text(candidate: Candidate) -> str:
     """Return the candidate's cell and metric as text."""
-    assert candidate.cell is not None
-    return (
-        f"{recorded.name((candidate.run_section, candidate.cell))}, {candidate.metric}, cell {candidate.cell.cell_id}"
-    )
+    return f"{name_of(candidate.pair)}, {candidate.metric}, cell {candidate.cell_id}"
 
 
 def no_cell_reason(lookup: Lookup, recorded: Recorded, methods: frozenset[str]) -> str:
@@ -134,10 +125,16 @@ def is_in_scope(lookup: Lookup, run_section: RunSection) -> bool:
     )
 
 
-def published_matches(
-    lookup: Lookup, published: dict[str, PublishedTable], datasets: set[str]
-) -> list[tuple[PublishedTable, PublishedValue, int]]:
-    """Return the published values that the printed number equals, each with its table and its factor.
+class PublishedMatch(NamedTuple):
+    """A published value that, times `scale`, is the printed number."""
+
+    table: PublishedTable
+    row: PublishedValue
+    scale: int
+
+
+def published_matches(lookup: Lookup, published: dict[str, PublishedTable], datasets: set[str]) -> list[PublishedMatch]:
+    """Return the published values that the printed number equals.
 
     An empty `datasets` allows any dataset.
     """
@@ -148,7 +145,7 @@ def published_matches(
                 continue
             scale = next((s for s in scales(lookup, row.metric) if off_by(lookup.number, row.value, s) == 0), 0)
             if scale and (not datasets or row.dataset in datasets) and not _contradicts(row, lookup):
-                found.append((table, row, scale))
+                found.append(PublishedMatch(table, row, scale))
     return found
 
 

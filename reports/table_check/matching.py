@@ -6,26 +6,21 @@ from dataclasses import dataclass, replace
 
 from twinbench.reports.table_check.explanations import fitting_scale, is_in_scope
 from twinbench.reports.table_check.lookups import Lookup
-from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded
-from twinbench.reports.tables.published import PublishedValue
+from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded, best_on_validation
 
 Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
 
 
 @dataclass(frozen=True)
 class Match:
-    """The recorded number, times `scale`, or the published value that a printed number was compared with.
+    """The recorded number that, times `scale`, a printed number was compared with.
 
     `elsewhere`: it was recorded under another protocol or dataset than the table names.
     """
 
-    candidate: Candidate | None = None
-    scale: int = 1
-    published: PublishedValue | None = None
+    candidate: Candidate
+    scale: int
     elsewhere: bool = False
-
-
-NO_MATCH = Match()
 
 
 class CellMatcher:
@@ -44,13 +39,9 @@ class CellMatcher:
             if lookup.problem or lookup.number.role != "value":
                 continue
             fitting = [found.candidate for pair in self.pairs(lookup) for found in self.fits(lookup, pair)]
-            keys.update({candidate.run_section.key for candidate in fitting if candidate})
-            self.votes.update(
-                {(lookup.row_number, candidate.cell.cell_id) for candidate in fitting if candidate and candidate.cell}
-            )
-        sizes = Counter(
-            {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
-        )
+            keys.update({candidate.run_section.key for candidate in fitting})
+            self.votes.update({(lookup.row_number, candidate.cell_id) for candidate in fitting})
+        sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
         self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
 
     def pairs(self, lookup: Lookup) -> list[Pair]:
@@ -90,9 +81,13 @@ class CellMatcher:
 
     def most_likely(self, lookup: Lookup, pairs: Sequence[Pair]) -> Pair:
         """Return the cell with most numbers of the row, then the best on validation, if several match."""
-        chosen = self.recorded.chosen(pairs)[1].cell_id
-        votes = {pair[1].cell_id: self.votes[lookup.row_number, pair[1].cell_id] for pair in pairs}
-        return max(pairs, key=lambda pair: (votes[pair[1].cell_id], pair[1].cell_id == chosen, pair[1].cell_id))
+        chosen = best_on_validation(pairs)[1].cell_id
+
+        def rank(pair: Pair) -> tuple[int, bool, str]:
+            cell_id = pair[1].cell_id
+            return self.votes[lookup.row_number, cell_id], cell_id == chosen, cell_id
+
+        return max(pairs, key=rank)
 
     def elsewhere(self, lookup: Lookup) -> Match | None:
         """Return a match under another protocol: in a cell that matches the labels, else in the selected cell."""
@@ -101,6 +96,6 @@ class CellMatcher:
         if not other_pairs and (pairs or not lookup.settings):
             of_method = self.recorded.cells(self.methods(lookup), lookup.version)
             for key in sorted({pair[0].key for pair in of_method} - keys):
-                other_pairs.append(self.recorded.chosen([pair for pair in of_method if pair[0].key == key]))
+                other_pairs.append(best_on_validation([pair for pair in of_method if pair[0].key == key]))
         fits = [found for pair in other_pairs for found in self.fits(lookup, pair)]
         return replace(fits[0], elsewhere=True) if fits else None

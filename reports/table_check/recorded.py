@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy import stats
+from scipy import special
 
 from twinbench.reports.statistics.intervals import CONFIDENCE, t_interval
 from twinbench.reports.table_check.labels import Settings
-from twinbench.reports.tables.cells import SELECTED_BY, Cell, Record, Run, Section, Value, choose, read_run, sections
+from twinbench.reports.tables.cells import Cell, Record, Run, Section, Value, choose, read_run, sections
 from twinbench.reports.tables.frames import TRAIN_SECONDS, images_per_second, train_seconds
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.results.store import ResultStore
@@ -50,20 +50,40 @@ class RunSection:
         return self.section.protocol_hash, self.section.dataset_fingerprint
 
 
+Pair = tuple[RunSection, Cell]
+
+_KINDS = {
+    "half width": f"half of the {CONFIDENCE:.0%} t interval",
+    "low": "lower end of the interval",
+    "high": "upper end of the interval",
+}
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A number in the records. `exact` has the store's unit: accuracies are fractions."""
 
     run_section: RunSection
     label: str  # of the method
-    cell: Cell | None
-    metric: str  # empty for counts and costs
-    split: str
     statistic: str  # "mean", "half width", "seed 2", "seeds done", "train_seconds"
     exact: float
     trials: tuple[Record, ...]
     expression: str
     source: str
+    cell: Cell | None = None  # None if the number covers several cells
+    metric: str = ""  # empty for counts and costs
+    split: str = ""
+
+    @property
+    def cell_id(self) -> str:
+        """Return the id of the cell; empty if the number covers several cells."""
+        return self.cell.cell_id if self.cell else ""
+
+    @property
+    def pair(self) -> Pair:
+        """Return the section and the cell of a measured number."""
+        assert self.cell is not None
+        return self.run_section, self.cell
 
     def query(self, scale: int = 1) -> str:
         """Return SQL for `twinbench query` whose one row is the number times `scale`."""
@@ -77,16 +97,11 @@ class Candidate:
         seeds = f"{n} seed{'' if n == 1 else 's'}"
         if self.statistic.startswith("seed "):
             return f"{of} of {self.statistic} alone"
-        if self.statistic in ("best", "n"):
-            return f"best of {seeds} in {of}" if self.statistic == "best" else f"count of the seeds with {of}"
-        kinds = {"half width": f"half of the {CONFIDENCE:.0%} t interval", "low": "lower end", "high": "upper end"}
-        kind = kinds.get(self.statistic, self.statistic) + (
-            " of the interval" if self.statistic in ("low", "high") else ""
-        )
-        return f"{kind} of {of} over {seeds}"
-
-
-Pair = tuple[RunSection, Cell]
+        if self.statistic == "best":
+            return f"best of {seeds} in {of}"
+        if self.statistic == "n":
+            return f"count of the seeds with {of}"
+        return f"{_KINDS.get(self.statistic, self.statistic)} of {of} over {seeds}"
 
 
 def read_run_sections(run_folders: Sequence[Path]) -> list[RunSection]:
@@ -110,16 +125,12 @@ class Recorded:
 
     def __init__(self, run_sections: Sequence[RunSection]):
         self.run_sections = run_sections
+        self.pairs = [(run_section, cell) for run_section in run_sections for cell in run_section.section.cells]
         self.by_method: dict[str, list[Pair]] = {}
-        for run_section in run_sections:
-            for cell in run_section.section.cells:
-                self.by_method.setdefault(cell.method, []).append((run_section, cell))
-        self.metrics = sorted({name for p in run_sections for c in p.section.cells for name, _ in c.measured})
-        self.seeds = {
-            trial["trial_id"]: trial["seed"] for p in run_sections for cell in p.section.cells for trial in cell.trials
-        }
-        self._varied: dict[tuple[int, str], tuple[str, ...]] = {}
-        self._chosen: dict[frozenset[str], str] = {}
+        for pair in self.pairs:
+            self.by_method.setdefault(pair[1].method, []).append(pair)
+        self.metrics = sorted({name for _, cell in self.pairs for name, _ in cell.measured})
+        self.seeds = {trial["trial_id"]: trial["seed"] for _, cell in self.pairs for trial in cell.trials}
         self._cells: dict[tuple[object, ...], list[Pair]] = {}
         self._candidates: dict[tuple[int, str, str, str], Candidate | None] = {}
 
@@ -145,28 +156,18 @@ class Recorded:
             self._candidates[key] = _measured(run_section, cell, metric, split, statistic)
         return self._candidates[key]
 
-    def chosen(self, pairs: Sequence[Pair]) -> Pair:
-        """Return the cell that is best on validation."""
-        by_id = {pair[1].cell_id: pair for pair in pairs}
-        ids = frozenset(by_id)
-        if ids not in self._chosen:
-            self._chosen[ids] = choose(cell for _, cell in self._contenders(list(by_id.values()))).cell_id
-        return by_id[self._chosen[ids]]
 
-    def name(self, pair: Pair) -> str:
-        """Return the method and the values of the axes that the sweep varies for it."""
-        section, cell = pair[0].section, pair[1]
-        key = (id(section), cell.label)
-        if key not in self._varied:
-            self._varied[key] = tuple(section.varied(cell.label))
-        values = [f"{axis} = {cell.values[axis].text}" for axis in self._varied[key] if axis in cell.values]
-        return ", ".join([cell.label, *values])
+def best_on_validation(pairs: Sequence[Pair]) -> Pair:
+    """Return the cell that validation selects."""
+    by_id = {cell.cell_id: (run_section, cell) for run_section, cell in pairs}
+    return by_id[choose(cell for _, cell in by_id.values()).cell_id]
 
-    def _contenders(self, pairs: list[Pair]) -> list[Pair]:
-        """Return the cells with the highest mean: `choose` computes intervals, a second for a thousand cells."""
-        complete = [(pair, self.candidate(pair, *SELECTED_BY, "mean")) for pair in pairs if pair[1].is_complete]
-        highest = max((candidate.exact for _, candidate in complete if candidate), default=None)
-        return [pair for pair, candidate in complete if candidate and candidate.exact == highest] or pairs
+
+def name_of(pair: Pair) -> str:
+    """Return the cell's method and the values of the axes that the sweep varies for it."""
+    section, cell = pair[0].section, pair[1]
+    values = [f"{axis} = {cell.values[axis].text}" for axis in section.varied(cell.label) if axis in cell.values]
+    return ", ".join([cell.label, *values])
 
 
 def _agrees(cell: Cell, version: int | None, settings: Settings, ids: frozenset[str]) -> bool:
@@ -198,52 +199,55 @@ def as_number(text: str) -> float | None:
 
 # --- statistics over seeds ------------------------------------------------------------------------------------------
 
-_STATISTICS: dict[str, tuple[str, Callable[[Sequence[float]], float | None]]] = {
-    "mean": ("avg(value)", lambda values: float(statistics.mean(values))),
+
+def _mean(values: Sequence[float]) -> float:
+    return float(statistics.mean(values))
+
+
+def _half_width(values: Sequence[float]) -> float:
+    return t_interval(values).half_width or 0.0
+
+
+_ERROR = "stddev_samp(value) / sqrt(count(*))"
+# Each in SQL, where {t} is the quantile of the interval, and in Python. All but the first three need two seeds.
+_STATISTICS: dict[str, tuple[str, Callable[[Sequence[float]], float]]] = {
+    "mean": ("avg(value)", _mean),
     "best": ("max(value)", max),
     "median": ("median(value)", statistics.median),
-    "standard deviation": ("stddev_samp(value)", lambda values: statistics.stdev(values) if len(values) > 1 else None),
-    "standard error": (
-        "stddev_samp(value) / sqrt(count(*))",
-        lambda values: statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None,
-    ),
-    "half width": ("", lambda values: t_interval(values).half_width),
-    "low": ("avg(value) - ", lambda values: _end(values, -1)),
-    "high": ("avg(value) + ", lambda values: _end(values, 1)),
+    "standard deviation": ("stddev_samp(value)", statistics.stdev),
+    "standard error": (_ERROR, lambda values: statistics.stdev(values) / math.sqrt(len(values))),
+    "half width": (f"({{t}} * {_ERROR})", _half_width),
+    "low": (f"(avg(value) - {{t}} * {_ERROR})", lambda values: _mean(values) - _half_width(values)),
+    "high": (f"(avg(value) + {{t}} * {_ERROR})", lambda values: _mean(values) + _half_width(values)),
 }
-
-
-def _end(values: Sequence[float], sign: int) -> float | None:
-    interval = t_interval(values)
-    return None if interval.half_width is None else interval.mean + sign * interval.half_width
+_OF_ONE_SEED = ("mean", "best", "median")
 
 
 def _measured(run_section: RunSection, cell: Cell, metric: str, split: str, statistic: str) -> Candidate | None:
     measured = cell.measured.get((metric, split), ())
     same_variant = len({one.variant for one in measured}) == 1
-    where = f"name = {_literal(metric)} and split = {_literal(split)}"
     source = f"from metrics join trials using (trial_id) where cell_id = {_literal(cell.cell_id)} and status = 'done'"
-    source = f"{source} and {where}"
+    source += f" and name = {_literal(metric)} and split = {_literal(split)}"
+    if statistic.startswith("seed "):
+        measured = tuple(one for one in measured if f"seed {one.seed}" == statistic)
+        source += f" and seed = {statistic.removeprefix('seed ')}"
+    values = [one.value for one in measured]
     if statistic == "n":
         expression = "case when count(distinct variant) > 1 then 0 else count(*) end"
-        exact: float | None = len(measured) if same_variant else 0
-    elif not same_variant:
+        exact: float = len(values) if same_variant else 0
+    elif not same_variant or not values:
         return None
     elif statistic.startswith("seed "):
-        measured = tuple(one for one in measured if f"seed {one.seed}" == statistic)
-        expression, exact = "max(value)", measured[0].value if measured else None
-        source += f" and seed = {statistic.removeprefix('seed ')}"
+        expression, exact = "max(value)", values[0]
+    elif len(values) == 1 and statistic not in _OF_ONE_SEED:
+        return None
     else:
         expression, of = _STATISTICS[statistic]
-        exact = of([one.value for one in measured])
-        if statistic in ("half width", "low", "high") and exact is not None:
-            quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(measured) - 1))
-            expression = f"({expression}{quantile!r} * stddev_samp(value) / sqrt(count(*)))"
-    if exact is None:
-        return None
+        expression = expression.format(t=float(special.stdtrit(len(values) - 1, 0.5 + CONFIDENCE / 2)))
+        exact = of(values)
     seeds = {one.seed for one in measured}
     trials = tuple(trial for trial in cell.trials if trial["status"] == "done" and trial["seed"] in seeds)
-    return Candidate(run_section, cell.label, cell, metric, split, statistic, exact, trials, expression, source)
+    return Candidate(run_section, cell.label, statistic, exact, trials, expression, source, cell, metric, split)
 
 
 # --- counts and costs -----------------------------------------------------------------------------------------------
@@ -256,7 +260,7 @@ def seed_count(pair: Pair, statistic: str) -> Candidate:
     trials = tuple(trial for trial in cell.trials if status in ("planned", trial["status"]))
     source = f"from trials where cell_id = {_literal(cell.cell_id)}"
     source += "" if status == "planned" else f" and status = {_literal(status)}"
-    return Candidate(run_section, cell.label, cell, "", "", statistic, len(trials), trials, "count(*)", source)
+    return Candidate(run_section, cell.label, statistic, len(trials), trials, "count(*)", source, cell)
 
 
 def count_or_cost(run_section: RunSection, label: str, statistic: str) -> Candidate:
@@ -265,17 +269,15 @@ def count_or_cost(run_section: RunSection, label: str, statistic: str) -> Candid
     first = cells[0].trials[0]
     source = f"from trials where method = {_literal(cells[0].method)} and method_version = {first['method_version']}"
     source += _of_section(run_section)
+    trials = tuple(trial for cell in cells for trial in cell.trials)
     if statistic == "candidates":
-        trials = tuple(trial for cell in cells for trial in cell.trials)
-        return Candidate(
-            run_section, label, None, "", "", statistic, len(cells), trials, "count(distinct cell_id)", source
-        )
-    recorded = tuple(trial for cell in cells for trial in cell.trials if trial["status"] != "missing")
+        return Candidate(run_section, label, statistic, len(cells), trials, "count(distinct cell_id)", source)
+    recorded = tuple(trial for trial in trials if trial["status"] != "missing")
     expression, of = COSTS[statistic]
     if statistic != "trials":
         expression = f"coalesce({expression}, 0)"
     source += " and status <> 'missing'"
-    return Candidate(run_section, label, None, "", "", statistic, of(recorded), recorded, expression, source)
+    return Candidate(run_section, label, statistic, of(recorded), recorded, expression, source)
 
 
 def provenance_count(run_section: RunSection, statistic: str, text: str) -> Candidate:
@@ -283,9 +285,8 @@ def provenance_count(run_section: RunSection, statistic: str, text: str) -> Cand
     recorded = [trial for trial in run_section.section.trials if trial["status"] != "missing"]
     if recorded and statistic in recorded[0]:
         trials = tuple(trial for trial in recorded if _shown(trial[statistic]) == text)
-        shown = (
-            f"coalesce(nullif(cast(\"{statistic}\" as varchar), ''), '–')"  # a key of the trials table, not any text
-        )
+        # The statistic is a column of the trials table here, not any text.
+        shown = f"coalesce(nullif(cast(\"{statistic}\" as varchar), ''), '–')"
         source = f"from trials where {shown} = {_literal(text)}"
     else:
         versions = run_section.run.versions
@@ -295,7 +296,7 @@ def provenance_count(run_section: RunSection, statistic: str, text: str) -> Cand
         source = "from trials join versions using (trial_id) where "
         source += f"package = {_literal(statistic)} and versions.version = {_literal(text)}"
     source += _of_section(run_section) + " and status <> 'missing'"
-    return Candidate(run_section, statistic, None, "", "", "trials", len(trials), trials, "count(*)", source)
+    return Candidate(run_section, statistic, "trials", len(trials), trials, "count(*)", source)
 
 
 def _shown(value: object) -> str:

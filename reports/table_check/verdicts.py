@@ -1,10 +1,11 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
 from twinbench.reports.table_check.explanations import (
+    PublishedMatch,
     cell_text,
     chosen_on_test_reason,
     nearest_candidate,
@@ -17,7 +18,7 @@ from twinbench.reports.table_check.explanations import (
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of
 from twinbench.reports.table_check.lookups import Lookup, lookups
-from twinbench.reports.table_check.matching import NO_MATCH, CellMatcher, Match
+from twinbench.reports.table_check.matching import CellMatcher, Match
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
@@ -25,13 +26,14 @@ from twinbench.reports.table_check.recorded import (
     Candidate,
     Pair,
     Recorded,
-    RunSection,
+    best_on_validation,
     count_or_cost,
+    name_of,
     provenance_count,
     seed_count,
 )
 from twinbench.reports.tables.cells import SELECTED_BY
-from twinbench.reports.tables.published import PublishedTable, PublishedValue
+from twinbench.reports.tables.published import PublishedTable
 
 
 class TableChecker:
@@ -54,13 +56,19 @@ class TableChecker:
         """Return every number of the table, in order, then the number of seeds that the caption gives."""
         checked: list[CheckedNumber] = []
         previous: tuple[int, int, int] | None = None
-        preceding = NO_MATCH  # the match of the value before a ± in the same cell
+        preceding: Match | PublishedMatch | None = None  # of the value before a ± in the same cell
         for lookup in self.lookups:
             position = (lookup.row_number, lookup.column_number, lookup.number.part)
             if position != previous:
-                previous, preceding = position, NO_MATCH
-            number, match = self._judge(lookup, preceding)
-            preceding = match if lookup.number.role == "value" else preceding
+                previous, preceding = position, None
+            if lookup.problem:
+                number = self._result(lookup, "untraceable", lookup.problem)
+            elif lookup.number.role == "value":
+                number, preceding = self._value(lookup)
+            elif isinstance(preceding, PublishedMatch):
+                number = self._published_spread(lookup, preceding)
+            else:
+                number = self._count_or_spread(lookup, preceding)
             checked.append(number)
         return [*checked, *self._seeds_of_caption(checked)]
 
@@ -71,34 +79,26 @@ class TableChecker:
 
     # Verdicts -------------------------------------------------------------------------------------------------------
 
-    def _judge(self, lookup: Lookup, preceding: Match) -> tuple[CheckedNumber, Match]:
-        """Return the verdict, and the match that a spread or count after the number is compared with."""
-        if lookup.problem:
-            return self._result(lookup, "untraceable", lookup.problem), NO_MATCH
-        if lookup.number.role == "value":
-            return self._value(lookup)
+    def _count_or_spread(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
+        """Judge a number that is not a value; `preceding` is the value before it in its cell."""
         if lookup.statistic == "provenance":
             (((name,), text),) = lookup.settings
-            return self._count_or_cost(
-                lookup, [provenance_count(run_section, name, text) for run_section in self.recorded.run_sections]
-            ), NO_MATCH
+            counts = [provenance_count(run_section, name, text) for run_section in self.recorded.run_sections]
+            return self._count_or_cost(lookup, counts)
         if lookup.statistic in ("candidates", *COSTS):
-            labels = [
-                (run_section, label)
+            counts = [
+                count_or_cost(run_section, label, lookup.statistic)
                 for run_section in self.recorded.run_sections
-                for label in run_section.section.methods
+                for label, (first, *_) in run_section.section.methods.items()
+                if first.method in lookup.methods and lookup.version in (None, first.trials[0]["method_version"])
             ]
-            candidates = [count_or_cost(*one, lookup.statistic) for one in labels if self._is_labelled(lookup, *one)]
-            return self._count_or_cost(lookup, candidates), NO_MATCH
+            return self._count_or_cost(lookup, counts)
         if lookup.statistic.startswith("seeds "):
-            return self._seed_count(lookup), NO_MATCH
-        if preceding.published is not None:
-            return self._published_spread(lookup, preceding.published, preceding.scale), NO_MATCH
-        return self._spread_or_count(lookup, preceding), NO_MATCH
-
-    def _is_labelled(self, lookup: Lookup, run_section: RunSection, label: str) -> bool:
-        first = run_section.section.methods[label][0]
-        return first.method in lookup.methods and lookup.version in (None, first.trials[0]["method_version"])
+            pairs = self.cells.pairs_in_scope(lookup)
+            if not pairs:
+                return self._no_cell(lookup)
+            return self._compare(lookup, seed_count(self.cells.most_likely(lookup, pairs), lookup.statistic))
+        return self._after_value(lookup, preceding)
 
     def _count_or_cost(self, lookup: Lookup, candidates: Sequence[Candidate]) -> CheckedNumber:
         """Judge a count or a cost, which has one value under each protocol."""
@@ -109,53 +109,47 @@ class TableChecker:
         expected = next((candidate for candidate in here if off_by(lookup.number, candidate.exact, 1) == 0), here[0])
         return self._compare(lookup, expected)
 
-    def _seed_count(self, lookup: Lookup) -> CheckedNumber:
-        pairs = self.cells.pairs_in_scope(lookup)
-        if not pairs:
-            return self._no_cell(lookup)
-        return self._compare(lookup, seed_count(self.cells.most_likely(lookup, pairs), lookup.statistic))
-
-    def _spread_or_count(self, lookup: Lookup, preceding: Match) -> CheckedNumber:
+    def _after_value(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
         """Judge what follows a value in its cell: a half width, the ends of an interval, the number of seeds."""
         role = lookup.number.role
-        preceding = preceding if preceding.candidate else self._unprinted_mean(lookup)
-        of = preceding.candidate
+        preceding = preceding or self._unprinted_mean(lookup)
         lookup = replace(lookup, statistic={"spread": lookup.spread, "count": "n"}.get(role, role))
-        if of is None or of.cell is None:
+        if preceding is None:
             return self._no_cell(lookup)
-        expected = self.recorded.candidate((of.run_section, of.cell), of.metric, of.split, lookup.statistic)
+        of = preceding.candidate
+        expected = self.recorded.candidate(of.pair, of.metric, of.split, lookup.statistic)
         if expected is None:
             return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
         scale = preceding.scale if role != "count" else 1
         is_right = off_by(lookup.number, expected.exact, scale) == 0
         if is_right and preceding.elsewhere:
-            return self._with_evidence(
-                lookup, "from another protocol", "is of the same cell as the value before it", expected, scale
-            )
+            reason = "is of the same cell as the value before it"
+            return self._result(lookup, "from another protocol", reason, expected, scale)
         if not is_right:
             for other in same_cell_candidates(self.recorded, expected):
                 if off_by(lookup.number, other.exact, scale) == 0:
                     return self._wrong(lookup, expected, scale, f"is the {other}, not the {expected}")
         return self._compare(lookup, expected, scale)
 
-    def _unprinted_mean(self, lookup: Lookup) -> Match:
+    def _unprinted_mean(self, lookup: Lookup) -> Match | None:
         """Return the mean that the labels name, for a spread or an interval printed without its value."""
         here = self.cells.pairs_in_scope(lookup)
         if not here:
-            return NO_MATCH
+            return None
         of_mean = replace(lookup, statistic="mean")
         mean = nearest_candidate(of_mean, self.recorded, self.cells.most_likely(lookup, here))
-        return Match(mean, 100 if mean and 100 in scales(lookup, mean.metric) else 1)
+        return mean and Match(mean, 100 if 100 in scales(lookup, mean.metric) else 1)
 
-    def _published_spread(self, lookup: Lookup, row: PublishedValue, scale: int) -> CheckedNumber:
-        if lookup.number.role == "spread" and row.spread is not None and off_by(lookup.number, row.spread, scale) == 0:
+    def _published_spread(self, lookup: Lookup, preceding: PublishedMatch) -> CheckedNumber:
+        spread = preceding.row.spread if lookup.number.role == "spread" else None
+        if spread is not None and off_by(lookup.number, spread, preceding.scale) == 0:
             return self._result(lookup, "reported", "is published with the value before it")
         return self._result(lookup, "untraceable", "is not published with the value before it")
 
-    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match]:
+    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match | PublishedMatch | None]:
         """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
         here = self.cells.pairs_in_scope(lookup)
-        fits = _by_cell(found for pair in here for found in self.cells.fits(lookup, pair))
+        fits = [found for pair in here for found in self.cells.fits(lookup, pair)]
         if fits:
             return self._fitting(lookup, here, fits)
         expected = nearest_candidate(lookup, self.recorded, self.cells.most_likely(lookup, here)) if here else None
@@ -177,17 +171,16 @@ class TableChecker:
         if published:
             return self._reported(lookup, published)
         if expected is None:
-            return self._without_value(lookup, here), NO_MATCH
+            return self._without_value(lookup, here), None
         return self._unexplained(lookup, here, expected), Match(expected, scales(lookup, expected.metric)[0])
 
     def _fitting(self, lookup: Lookup, here: Sequence[Pair], fits: Sequence[Match]) -> tuple[CheckedNumber, Match]:
         """Judge a number that at least one matching cell has; prefer the cell that is best on validation."""
-        chosen, likely = self.recorded.chosen(here), self.cells.most_likely(lookup, here)
-        by_id = {found.candidate.cell.cell_id: found for found in fits if found.candidate and found.candidate.cell}
+        chosen, likely = best_on_validation(here), self.cells.most_likely(lookup, here)
+        by_id = {found.candidate.cell_id: found for found in fits}  # two folders may hold the same records
         ids = [pair[1].cell_id for pair in (chosen, likely) if pair[1].cell_id in by_id] or list(by_id)
         found, is_chosen = by_id[ids[0]], ids[0] == chosen[1].cell_id
         candidate = found.candidate
-        assert candidate is not None
         expected = nearest_candidate(lookup, self.recorded, chosen)
         if expected is not None and not is_chosen and not lookup.unknown:
             reason = chosen_on_test_reason(self.recorded, here, candidate, expected)
@@ -197,33 +190,29 @@ class TableChecker:
         if count > 1:
             which = "this one" if is_chosen else "another"
             reason += f"; {count} cells match the labels, of which {SELECTED_BY[1]} selects {which}"
-        also = [f.candidate for f in by_id.values() if f is not found and f.candidate and not is_chosen]
-        one = self._with_evidence(lookup, "traced", reason, candidate, found.scale)
-        return replace(one, ambiguous=tuple(cell_text(self.recorded, other) for other in also)), found
+        also = [] if is_chosen else [cell_text(other.candidate) for other in by_id.values() if other is not found]
+        one = self._result(lookup, "traced", reason, candidate, found.scale)
+        return replace(one, ambiguous=tuple(also)), found
 
     def _from_another_protocol(self, lookup: Lookup, found: Match, expected: Candidate | None) -> CheckedNumber:
-        assert found.candidate is not None
         section = found.candidate.run_section.section
         dataset = f"dataset {dataset_of(section) or 'unnamed'} ({section.dataset_fingerprint[:19]})"
         than = "than the table names" if lookup.scope else "than most of the table"
         reason = f"is under another protocol or dataset {than}: {section.protocol_id}, {dataset}"
-        one = self._with_evidence(lookup, "from another protocol", reason, found.candidate, found.scale)
+        one = self._result(lookup, "from another protocol", reason, found.candidate, found.scale)
         return replace(one, correct=rounded_text(lookup.number, expected.exact, found.scale) if expected else "")
 
-    def _reported(
-        self, lookup: Lookup, published: Sequence[tuple[PublishedTable, PublishedValue, int]]
-    ) -> tuple[CheckedNumber, Match]:
+    def _reported(self, lookup: Lookup, published: Sequence[PublishedMatch]) -> tuple[CheckedNumber, PublishedMatch]:
         sources = list(dict.fromkeys(f"{table.name} ({row.dataset}; {table.source})" for table, row, _ in published))
         one = self._result(lookup, "reported", f"is not measured but published: {sources[0]}")
-        _, row, scale = published[0]
-        return replace(one, ambiguous=tuple(sources[1:])), Match(published=row, scale=scale)
+        return replace(one, ambiguous=tuple(sources[1:])), published[0]
 
     def _without_value(self, lookup: Lookup, here: Sequence[Pair]) -> CheckedNumber:
         """Judge a number of a kind that was not measured on the matching cell, or that no cell matches."""
         if not here:
             return self._no_cell(lookup)
         pair = self.cells.most_likely(lookup, here)
-        name, cell = self.recorded.name(pair), pair[1]
+        name, cell = name_of(pair), pair[1]
         statistic = f"{lookup.statistic} of {' or '.join(lookup.metrics)} on {lookup.split}"
         if cell.done == 0:
             return self._result(lookup, "wrong", f"no seed of {name} is done: {cell.seeds_text}")
@@ -259,42 +248,30 @@ class TableChecker:
 
     # Results --------------------------------------------------------------------------------------------------------
 
-    def _result(self, lookup: Lookup, verdict: Verdict, reason: str) -> CheckedNumber:
+    def _result(
+        self, lookup: Lookup, verdict: Verdict, reason: str, recorded: Candidate | None = None, scale: int = 1
+    ) -> CheckedNumber:
         start = (self.file, lookup.line, self.table.number, lookup.row, lookup.column, lookup.number.text)
-        return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason)
+        evidence = evidence_of(recorded, scale) if recorded else None
+        return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason, evidence=evidence)
 
     def _no_cell(self, lookup: Lookup) -> CheckedNumber:
         reason = no_cell_reason(lookup, self.recorded, self.cells.methods(lookup))
         return self._result(lookup, "untraceable", reason)
 
-    def _with_evidence(
-        self, lookup: Lookup, verdict: Verdict, reason: str, candidate: Candidate, scale: int
-    ) -> CheckedNumber:
-        return replace(self._result(lookup, verdict, reason), evidence=evidence_of(candidate, scale))
-
     def _wrong(self, lookup: Lookup, expected: Candidate, scale: int, reason: str) -> CheckedNumber:
-        one = self._with_evidence(lookup, "wrong", reason, expected, scale)
+        one = self._result(lookup, "wrong", reason, expected, scale)
         return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
 
     def _compare(self, lookup: Lookup, expected: Candidate, scale: int = 1) -> CheckedNumber:
         """Judge a number by its difference from the one recorded number that it can be."""
         off = off_by(lookup.number, expected.exact, scale)
         if off == 0:
-            return self._with_evidence(lookup, "traced", str(expected), expected, scale)
+            return self._result(lookup, "traced", str(expected), expected, scale)
         if off > 1 or isinstance(expected.exact, int):
             return self._wrong(lookup, expected, scale, f"is not the {expected}")
-        how = (
-            "is truncated"
-            if is_truncated(lookup.number, expected.exact, scale)
-            else "is off by one in its last decimal"
-        )
+        truncated = is_truncated(lookup.number, expected.exact, scale)
+        how = "is truncated" if truncated else "is off by one in its last decimal"
         exact = f"{float(as_fraction(expected.exact) * scale):.8g}"
-        one = self._with_evidence(lookup, "rounded wrongly", f"{how}: the {expected} is {exact}", expected, scale)
+        one = self._result(lookup, "rounded wrongly", f"{how}: the {expected} is {exact}", expected, scale)
         return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
-
-
-def _by_cell(found: Iterable[Match]) -> list[Match]:
-    """Return one match for each cell and metric: two folders may contain the same records."""
-    return list(
-        {(f.candidate.cell.cell_id, f.candidate.metric): f for f in found if f.candidate and f.candidate.cell}.values()
-    )
