@@ -80,6 +80,26 @@ def _is_possible(value: object, kind: type | None) -> bool:
     return 0 <= value < 2**53 and (kind is float or isinstance(value, int))  # NaN is not
 
 
+class Attempt(TypedDict):
+    """What claims and bundles need of an attempt. A text is empty if the attempt's file does not have it."""
+
+    trial_id: str
+    number: int
+    status: str
+    reason: str
+    started: str
+
+
+def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
+    """Return every attempt at a trial, in order."""
+    found = []
+    for number in attempt_numbers(run_folder, trial_id):
+        content = read_attempt(run_folder, trial_id, number)
+        status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
+        found.append(Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started))
+    return found
+
+
 def last_attempt(run_folder: Path, trial_id: str) -> AttemptInfo:
     """Return the content of the latest attempt's file; empty if there is no attempt."""
     return latest_attempt(run_folder, trial_id)[1]

@@ -16,7 +16,7 @@ import numpy as np
 from twinbench.reports.claims.claim import Claim, Selector, all_selectors, points, reported_value, selector_text
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
 from twinbench.reports.claims.known_names import Names
-from twinbench.reports.claims.run_context import RunContext, attempts_at_unknown_trials
+from twinbench.reports.claims.run_context import RunContext, unknown_trials
 from twinbench.reports.claims.trial_files import TrialFiles, read_trial_files
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import (
@@ -151,11 +151,9 @@ class Folder:
         self._versions: dict[str, dict[str, str]] = {}
         for trial, package, version in rows(run.versions, "trial_id", "package", "version"):
             self._versions.setdefault(trial, {})[package] = version
-        others = attempts_at_unknown_trials(run_folder, set(run.trials["trial_id"]))
         self._context = RunContext(
             tuple(self.sections),
-            tuple(name for name, attempts in others.items() if any(one.has_ended for one in attempts)),
-            tuple(name for name, attempts in others.items() if not any(one.has_ended for one in attempts)),
+            *unknown_trials(run_folder, set(run.trials["trial_id"])),
             dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
             frozenset(run.curves["trial_id"][run.curves["on_test"]]),
             dict(rows(run.curves, "trial_id", "last_epoch")),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from twinbench.reports.claims.attempts import Attempt, read_attempts
+from twinbench.reports.claims.attempts import attempts_at, has_ended
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
+from twinbench.results.attempts import TRIALS
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -80,9 +81,10 @@ def _readable_claims(path: Path) -> tuple[Claim, ...]:
         return ()
 
 
-def attempts_at_unknown_trials(run_folder: Path, known: set[str]) -> dict[str, tuple[Attempt, ...]]:
-    """Return the attempts at trials that are not `known`, by trial."""
-    folder = run_folder / "trials"
+def unknown_trials(run_folder: Path, known: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the trials that were attempted and are not `known`: those with an attempt that ended, and the others."""
+    folder = run_folder / TRIALS
     names = sorted({entry.name for entry in folder.iterdir()} - known) if folder.is_dir() else []
-    found = {name: read_attempts(run_folder, name) for name in names}
-    return {name: attempts for name, attempts in found.items() if attempts}
+    attempted = {name: attempts for name in names if (attempts := attempts_at(run_folder, name))}
+    vanished = tuple(name for name, attempts in attempted.items() if any(map(has_ended, attempts)))
+    return vanished, tuple(name for name in attempted if name not in vanished)

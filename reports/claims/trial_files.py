@@ -4,15 +4,16 @@ The database takes a record as it is. Here it is checked against its id, the con
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 
-from twinbench.reports.claims.attempts import Attempt, read_attempts
+from twinbench.reports.claims.attempts import attempts_at
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.results.attempts import Attempt
 from twinbench.results.record import RECORDS, BrokenArtefact, Record, Reference, Result, read_artefact
 from twinbench.sweeps.metrics import PROBES
 from twinbench.sweeps.protocol import PROSE
@@ -35,12 +36,12 @@ class TrialFiles:
     curves_file: str = ""
     outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
     attempt: object = None  # number of the one that wrote the record
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Sequence[Attempt] = ()
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
     """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
-    attempts = read_attempts(run_folder, trial_id)
+    attempts = attempts_at(run_folder, trial_id)
     try:  # the database checked its form and digest when it was read in
         record: Record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")

@@ -229,5 +229,6 @@ def _ended_before(case: Case, time: str) -> Iterator[str]:
     """Trials that began before the declaration, left a result, and were run again."""
     for trial_id, files in case.evidence.files.items():
         for attempt in files.attempts[:-1]:
-            if attempt.status in ("done", "diverged", "collapsed") and attempt.started[:19] < time[:19]:
-                yield f"trial {trial_id} ended as {attempt.status} in an attempt of {attempt.started} and ran again"
+            status, started = attempt["status"], attempt["started"]
+            if status in ("done", "diverged", "collapsed") and started[:19] < time[:19]:
+                yield f"trial {trial_id} ended as {status} in an attempt of {started} and ran again"

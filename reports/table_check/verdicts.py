@@ -138,7 +138,7 @@ class TableChecker:
             return None
         of_mean = replace(lookup, statistic="mean")
         mean = nearest_candidate(of_mean, self.recorded, self.cells.most_likely(lookup, here))
-        return mean and Match(mean, 100 if 100 in scales(lookup, mean.metric) else 1)
+        return Match(mean, 100 if 100 in scales(lookup, mean.metric) else 1) if mean else None
 
     def _published_spread(self, lookup: Lookup, preceding: PublishedMatch) -> CheckedNumber:
         spread = preceding.row.spread if lookup.number.role == "spread" else None

@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
-from twinbench.reports.claims.attempts import Attempt, attempt_conflicts
+from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
 from twinbench.reports.verification.declared import declaration_faults, withdrawn
 from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
+from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, BundledAttempt
+from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT
 from twinbench.results.bundles.read import Unpacked
-from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, STATUSES, Record, references
+from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, references
 from twinbench.sweeps.trial import Trial
 
 
@@ -134,20 +135,18 @@ def _attempt_faults(contents: Contents) -> Iterator[str]:
             yield f"trial {trial_id}: has a record but no attempt"
 
 
-def _dropped(trial_id: str, attempts: Sequence[BundledAttempt]) -> Iterator[str]:
-    ended = [attempt for attempt in attempts if attempt["status"] in STATUSES]
-    if ended:
+def _dropped(trial_id: str, attempts: Sequence[Attempt]) -> Iterator[str]:
+    if ended := [attempt for attempt in attempts if has_ended(attempt)]:
         last = ended[-1]
         reason = f" ({last['reason']})" if last["reason"] else ""
         yield f"trial {trial_id}: attempt {last['number']} ended as {last['status']}{reason}; its record is missing"
 
 
-def _disagreements(trial_id: str, attempts: Sequence[BundledAttempt], record: Record) -> Iterator[str]:
+def _disagreements(trial_id: str, attempts: Sequence[Attempt], record: Record) -> Iterator[str]:
     status, circumstance = record["result"]["status"], record["circumstance"]
-    made = [Attempt(one["number"], one["status"], one["started"]) for one in attempts]
-    for conflict in attempt_conflicts(made, status, circumstance.get("attempts")):
+    for conflict in attempt_conflicts(attempts, status, circumstance.get("attempts")):
         yield f"trial {trial_id}: {conflict}"
-    began = made[0].started
+    began = attempts[0]["started"]
     if began and began != circumstance.get("started"):
         yield f"trial {trial_id}: began at {began}, but its record says {circumstance.get('started')}"
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast, get_type_hints
 
-from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, BundledAttempt, json_bytes
+from twinbench.results.attempts import Attempt
+from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, json_bytes
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
 from twinbench.results.bundles.write import environment
 from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan
@@ -15,7 +16,7 @@ from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, TornRecor
 
 MOST_KEPT = 15_000_000  # values in all JSON that is kept in memory while a bundle is verified
 
-_ATTEMPT = get_type_hints(BundledAttempt)
+_ATTEMPT = get_type_hints(Attempt)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Contents:
     plan: PlanFile | None
     records: Mapping[str, Record]  # by trial id
     protocols: Mapping[str, object]  # by member, unchecked
-    attempts: Mapping[str, Sequence[BundledAttempt]]  # by trial id, in order
+    attempts: Mapping[str, Sequence[Attempt]]  # by trial id, in order
     faults: tuple[str, ...]
 
     @property
@@ -35,7 +36,7 @@ class Contents:
         return {trial.trial_id: trial for trial in self.plan.trials} if self.plan else {}
 
     @property
-    def all_attempts(self) -> list[BundledAttempt]:
+    def all_attempts(self) -> list[Attempt]:
         """Return all attempts at all trials."""
         return [attempt for attempts in self.attempts.values() for attempt in attempts]
 
@@ -51,15 +52,15 @@ def read_contents(unpacked: Unpacked) -> Contents:
             plan = checked_plan(read[PLAN])
         except BrokenPlan as error:
             faults.append(f"{PLAN}: not a plan: {error}")
-    attempts: list[BundledAttempt] = []
+    attempts: list[Attempt] = []
     if ATTEMPTS in read:
         if problem := _attempts_problem(read[ATTEMPTS]):
             faults.append(f"{ATTEMPTS}: not a list of attempts: {problem}")
         else:
-            attempts = cast(list[BundledAttempt], read[ATTEMPTS])
+            attempts = cast(list[Attempt], read[ATTEMPTS])
     if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
         faults.append(f"{ENVIRONMENT}: differs from the code, versions and devices in the records")
-    by_trial: dict[str, list[BundledAttempt]] = defaultdict(list)
+    by_trial: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
         by_trial[attempt["trial_id"]].append(attempt)
     protocols = {name: content for name, content in read.items() if name.startswith("protocols/")}

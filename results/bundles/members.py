@@ -4,7 +4,6 @@ import json
 import re
 import tarfile
 from dataclasses import dataclass
-from typing import TypedDict
 
 from twinbench.sweeps.hashing import to_utf8
 
@@ -43,16 +42,6 @@ KINDS = (
     Kind(re.compile(r"report/tables/[a-z0-9_-]{1,64}\.(csv|tex)"), 64 * _MIB, of_run_folder=False),
     Kind(re.compile(r"report/verdicts/" + _CLAIMS + r"\.json"), 64 * _MIB, of_run_folder=False),
 )
-
-
-class BundledAttempt(TypedDict):
-    """One attempt at a trial in attempts.json. Where it ran is private and left out."""
-
-    trial_id: str
-    number: int
-    status: str
-    reason: str
-    started: str
 
 
 def kind_of(name: str) -> Kind | None:

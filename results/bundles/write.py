@@ -30,14 +30,13 @@ from pathlib import Path
 from typing import IO
 
 from twinbench.results.atomic_files import write_bytes_atomically
-from twinbench.results.attempts import TRIALS, attempt_file, attempt_numbers, read_attempt
+from twinbench.results.attempts import TRIALS, Attempt, attempt_file, read_attempts
 from twinbench.results.bundles.members import (
     ATTEMPTS,
     BLOCK,
     ENVIRONMENT,
     MANIFEST,
     SCHEMA,
-    BundledAttempt,
     json_bytes,
     kind_of,
     tar_header,
@@ -161,23 +160,10 @@ def _checked(run_folder: Path, record: Record) -> list[Reference]:
     return found
 
 
-def attempts_of(run_folder: Path) -> list[BundledAttempt]:
-    """Return every attempt at every trial, by trial and number. One that could not write its file has empty values."""
-    found = []
+def attempts_of(run_folder: Path) -> list[Attempt]:
+    """Return every attempt at every trial, by trial and number; where it ran is private and left out."""
     folders = (path for path in (run_folder / TRIALS).glob("*") if _ID.fullmatch(path.name) and path.is_dir())
-    for trial_id in sorted(path.name for path in folders):
-        for number in attempt_numbers(run_folder, trial_id):
-            attempt = read_attempt(run_folder, trial_id, number)
-            found.append(
-                BundledAttempt(
-                    trial_id=trial_id,
-                    number=number,
-                    status=attempt.get("status", ""),
-                    reason=attempt.get("reason", ""),
-                    started=attempt.get("started", ""),
-                )
-            )
-    return found
+    return [one for trial_id in sorted(path.name for path in folders) for one in read_attempts(run_folder, trial_id)]
 
 
 def environment(records: list[Record]) -> list[dict[str, object]]:
@@ -189,7 +175,7 @@ def environment(records: list[Record]) -> list[dict[str, object]]:
     return [json.loads(text) | {"trials": sorted(ids)} for text, ids in sorted(trials.items())]
 
 
-def place_attempts(run_folder: Path, attempts: list[BundledAttempt]) -> None:
+def place_attempts(run_folder: Path, attempts: list[Attempt]) -> None:
     """Write the attempts into a run folder, since reports count those that left no record."""
     for attempt in attempts:
         path = attempt_file(run_folder, attempt["trial_id"], attempt["number"])

@@ -2,11 +2,16 @@
 
 import pytest
 
-from twinbench.reports.claims.attempts import Attempt, attempt_conflicts, read_attempts
+from twinbench.reports.claims.attempts import attempt_conflicts, attempts_at
+from twinbench.results.attempts import Attempt
 
 
-def attempts(*statuses: str) -> tuple[Attempt, ...]:
-    return tuple(Attempt(number, status, "") for number, status in enumerate(statuses, 1))
+def attempt(number: int, status: str, started: str = "") -> Attempt:
+    return Attempt(trial_id="a", number=number, status=status, reason="", started=started)
+
+
+def attempts(*statuses: str) -> list[Attempt]:
+    return [attempt(number, status) for number, status in enumerate(statuses, 1)]
 
 
 @pytest.mark.parametrize(
@@ -49,5 +54,7 @@ def test_attempts_are_read_in_order_and_an_unfinished_file_is_an_attempt_without
     (folder / "attempt-0001.json").write_text("")
     (folder / "attempt-0003.json").write_text("[]")
     (folder / "attempt-0001.log").write_text("printed")
-    assert read_attempts(tmp_path, "a") == (Attempt(1, "", ""), Attempt(2, "done", "2026-01-01"), Attempt(3, "", ""))
-    assert read_attempts(tmp_path, "b") == ()
+    assert attempts_at(tmp_path, "a") == [attempt(1, ""), attempt(2, "done", "2026-01-01"), attempt(3, "")]
+    assert attempts_at(tmp_path, "b") == []
+    (folder.parent / "c").write_text("a file, not a folder")
+    assert attempts_at(tmp_path, "c") == []
