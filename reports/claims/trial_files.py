@@ -4,7 +4,7 @@ The database takes a record as it is. Here it is checked against its id, the con
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +14,8 @@ from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
-from twinbench.results.record import RECORDS, BrokenArtefact, Record, Reference, Result, read_artefact
-from twinbench.sweeps.metrics import PROBES
+from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
+from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
 
@@ -48,13 +48,13 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
     curves, outputs = result.get("curves"), result.get("outputs")
-    arrays, problem = _arrays(run_folder, outputs)
+    arrays, problem = _outputs(run_folder, outputs)
     probes = [metric.probe for metric in PROBES]
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
     return TrialFiles(
         _record_problem(result, content),
-        problem or _outputs_problem(result, arrays),
+        problem or next(_contradictions(result["metrics"], arrays), ""),
         result["status"],
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
         correct,
@@ -72,12 +72,9 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _record_problem(result: Result, content: Mapping[str, object]) -> str:
-    content_of_trial, protocol = result["trial"], result["trial"]["protocol"]
-    if content_of_trial.keys() != _OF_A_TRIAL:
-        return "its trial does not have the keys of a trial"
-    trial = Trial(**content_of_trial)
-    if (trial.trial_id, trial.cell_id) != (result["trial_id"], result["cell_id"]):
-        return f"its content is that of trial {trial.trial_id} of cell {trial.cell_id}"
+    if problem := next(identity_problems(result), ""):
+        return problem
+    protocol = result["trial"]["protocol"]
     for key in ("name", "version"):
         if protocol["content"].get(key) != protocol[key]:
             return (
@@ -92,38 +89,66 @@ def _without_prose(content: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in content.items() if key not in PROSE}
 
 
-def _arrays(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:
-    """Return the outputs by name, one number per example, and why they cannot be used; empty without a problem."""
-    from safetensors import SafetensorError
+def _outputs(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:
+    """Return the outputs, and why they cannot be used; empty without a problem."""
+    try:
+        return read_outputs(read_artefact(run_folder, reference)) if reference else {}, ""
+    except ValueError as error:  # a BrokenArtefact is one
+        return {}, f"its outputs cannot be read: {error}"
+
+
+def _contradictions(metrics: Sequence[MetricValue], outputs: Outputs) -> Iterator[str]:
+    probes = [metric.name for metric in PROBES]
+    for metric in metrics:
+        is_of_probe = metric["name"] in probes and metric["split"] == REPORTED_ON
+        if is_of_probe and (problem := accuracy_problem(metric, outputs, ROUNDING)):
+            yield f"{metric['name']}: {problem}"
+
+
+# --- shared with the verification of bundles ------------------------------------------------------------------------
+
+
+def identity_problems(result: Result) -> Iterator[str]:
+    """Yield ids that the trial's content does not have: the record was copied to another place, or changed."""
+    content = result["trial"]
+    if content.keys() != _OF_A_TRIAL:
+        yield f"its trial does not have the keys of a trial: {', '.join(sorted(_OF_A_TRIAL ^ content.keys()))}"
+    else:
+        yield from id_problems(Trial(**content), result["trial_id"], result["cell_id"])
+
+
+def id_problems(trial: Trial, trial_id: str, cell_id: str) -> Iterator[str]:
+    """Yield each of the ids that is not the trial's."""
+    for key, stated, found in (("trial_id", trial_id, trial.trial_id), ("cell_id", cell_id, trial.cell_id)):
+        if stated != found:
+            yield f"its {key} is given as {stated}, but its content has {found}"
+
+
+def read_outputs(data: bytes) -> Outputs:
+    """Return the per-example arrays of a safetensors file by name. ValueError for anything else."""
     from safetensors.numpy import load
 
-    if not reference:
-        return {}, ""
     try:
-        arrays = load(read_artefact(run_folder, reference))
-    except (BrokenArtefact, SafetensorError, ValueError) as error:
-        return {}, f"its outputs cannot be read: {error}"
-    if any(values.ndim != 1 or values.dtype.kind not in "iub" or not values.size for values in arrays.values()):
-        return {}, "its outputs are not whole numbers, one per example"
-    return arrays, ""
+        outputs: Outputs = load(data)
+    except Exception as error:  # safetensors raises errors of its own, and the file may come from outside
+        raise ValueError(str(error)) from None
+    if any(values.ndim != 1 or values.dtype.kind not in "iub" or not values.size for values in outputs.values()):
+        raise ValueError("whole numbers, one per example, are required")
+    return outputs
 
 
-def _outputs_problem(result: Result, arrays: Outputs) -> str:
-    """Return the first contradiction between an accuracy on test and the outputs; empty where there is none."""
-    of_test = {str(metric["name"]): metric for metric in result["metrics"] if metric["split"] == REPORTED_ON}
-    for name, probe in ((metric.name, metric.probe) for metric in PROBES):
-        metric, correct = of_test.get(name), arrays.get(f"{probe}_correct")
-        if metric is None or correct is None:
-            continue
-        labels, predicted = arrays.get("labels"), arrays.get(f"{probe}_prediction")
-        from_outputs = float((correct != 0).mean())
-        if abs(from_outputs - metric["value"]) > ROUNDING:
-            return f"{metric['name']} is {metric['value']:.4f} in its record but {from_outputs:.4f} by its outputs"
-        if metric.get("n_examples") not in (None, len(correct)):
-            return f"{metric['name']} is of {metric['n_examples']} examples, but its outputs have {len(correct)}"
-        if labels is not None and predicted is not None:
-            if len({len(labels), len(predicted), len(correct)}) > 1:
-                return "its outputs differ in length"
-            if ((predicted == labels) != (correct != 0)).any():
-                return f"{probe}_correct does not mark where {probe}_prediction equals the labels"
+def accuracy_problem(metric: MetricValue, outputs: Outputs, tolerance: float = 0.0) -> str:
+    """Return how an accuracy contradicts the outputs of its probe; empty without outputs or a contradiction."""
+    probe = METRICS[metric["name"]].probe
+    labels, predicted, correct = (outputs.get(name) for name in ("labels", f"{probe}_prediction", f"{probe}_correct"))
+    if correct is None:
+        return ""
+    if labels is not None and predicted is not None:
+        if not len(labels) == len(predicted) == len(correct):
+            return f"its outputs have {len(labels)}, {len(predicted)} and {len(correct)} examples"
+        if ((predicted == labels) != (correct != 0)).any():
+            return f"{probe}_correct does not mark where {probe}_prediction equals the labels"
+    value, n = float((correct != 0).mean()), metric.get("n_examples", len(correct))
+    if abs(metric["value"] - value) > tolerance or n != len(correct):
+        return f"the record says {metric['value']} of {n} examples, the outputs give {value} of {len(correct)}"
     return ""

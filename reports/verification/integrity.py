@@ -13,10 +13,10 @@ only an earlier digest or a declaration kept elsewhere reveals them.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 
 from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
+from twinbench.reports.claims.trial_files import id_problems, identity_problems, read_outputs
 from twinbench.reports.verification.declared import declaration_faults, withdrawn
 from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
@@ -25,7 +25,6 @@ from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, references
-from twinbench.sweeps.trial import Trial
 
 
 def integrity(contents: Contents, expected: str = "") -> Level:
@@ -69,21 +68,9 @@ def _manifest_faults(unpacked: Unpacked, expected: str) -> Iterator[str]:
 
 
 def _record_faults(records: Mapping[str, Record]) -> Iterator[str]:
-    """Yield ids that do not follow from the content: the record was copied to another place, or changed."""
-    names = {field.name for field in fields(Trial)}
     for trial_id, record in records.items():
-        result, where = record["result"], f"{RECORDS}/{trial_id}.json"
-        content = result["trial"]
-        if content.keys() != names:
-            yield f"{where}: its trial does not have the keys of a trial: {', '.join(sorted(names ^ content.keys()))}"
-        else:
-            yield from _id_faults(where, Trial(**content), result["trial_id"], result["cell_id"])
-
-
-def _id_faults(where: str, trial: Trial, trial_id: str, cell_id: str) -> Iterator[str]:
-    for key, stated, found in (("trial_id", trial_id, trial.trial_id), ("cell_id", cell_id, trial.cell_id)):
-        if stated != found:
-            yield f"{where}: its {key} is given as {stated}, but its content has {found}"
+        for problem in identity_problems(record["result"]):
+            yield f"{RECORDS}/{trial_id}.json: {problem}"
 
 
 def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[str]:
@@ -108,8 +95,8 @@ def _plan_faults(contents: Contents) -> Iterator[str]:
         return
     protocol = contents.plan.protocol
     for place, planned in enumerate(contents.plan.trials):
-        trial = planned.under(protocol)
-        yield from _id_faults(f"{PLAN}: trials.{place}", trial, planned.trial_id, planned.cell_id)
+        for problem in id_problems(planned.under(protocol), planned.trial_id, planned.cell_id):
+            yield f"{PLAN}: trials.{place}: {problem}"
     others = [
         trial_id
         for trial_id, record in contents.records.items()
@@ -166,11 +153,9 @@ def _results(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[Resu
 
 def _outputs_may_agree(unpacked: Unpacked, file: str) -> bool:
     """Whether honest seeds may share the file; also true of an unreadable one, which the level aggregate reports."""
-    from safetensors.numpy import load
-
     try:
-        return may_agree(load(unpacked.file(file).read_bytes()))
-    except Exception:  # a file from outside may be wrong in any way
+        return may_agree(read_outputs(unpacked.file(file).read_bytes()))
+    except (OSError, ValueError):
         return True
 
 

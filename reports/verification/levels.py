@@ -9,9 +9,11 @@ integrity.py says what neither can reveal.
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from twinbench.reports.claims.copied_seeds import Outputs
+from twinbench.reports.claims.trial_files import accuracy_problem, read_outputs
 from twinbench.reports.verification.level import Level, judged
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS, printable
@@ -66,16 +68,11 @@ def _difference(shipped: bytes | None, anew: bytes | None) -> str:
     if shipped is None or anew is None:
         return "is shipped but not made from these records" if anew is None else "is made but not shipped"
     lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, anew))
-    longest = max(len(lines), len(others))
-    pairs = list(zip(_filled(lines, longest), _filled(others, longest), strict=True))
+    pairs = list(zip_longest(lines, others, fillvalue=""))
     differing = [number for number, (one, other) in enumerate(pairs, 1) if one != other]
     one, other = pairs[differing[0] - 1]
     many = f" (and {len(differing) - 1} more lines)" if len(differing) > 1 else ""
     return f"line {differing[0]} is {printable(one)!r}, but the records give {printable(other)!r}{many}"
-
-
-def _filled(lines: list[str], length: int) -> list[str]:
-    return lines + [""] * (length - len(lines))
 
 
 def _other_versions(there: Mapping[str, str]) -> list[str]:
@@ -110,17 +107,12 @@ def aggregate(contents: Contents) -> Level:
 
 def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:
     """Return the trial's per-example arrays by name; empty where it has none."""
-    from safetensors.numpy import load
-
     reference = result.get("outputs")
     if not reference:
         return {}
     try:
-        arrays: Outputs = load(unpacked.file(reference["file"]).read_bytes())
-        if any(values.ndim != 1 or values.dtype.kind not in "iub" for values in arrays.values()):
-            raise ValueError("whole numbers, one per example, are required")
-        return arrays
-    except Exception as error:  # a file from outside: safetensors raises errors of its own
+        return read_outputs(unpacked.file(reference["file"]).read_bytes())
+    except ValueError as error:
         faults.append(f"trial {result['trial_id']}: {reference['file']} cannot be read as outputs: {error}")
         return {}
 
@@ -145,21 +137,10 @@ def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs
     if result["trial"]["protocol"]["content"].get("checkpoint") == "best_on_test":
         return _maximum(unpacked, result, metric)
     probe = METRICS[metric["name"]].probe
-    arrays = ("labels", f"{probe}_prediction", f"{probe}_correct")
-    absent = [name for name in arrays if name not in outputs]
-    how = "on test computed again from per-example outputs"
+    absent = [name for name in ("labels", f"{probe}_prediction", f"{probe}_correct") if name not in outputs]
     if absent:
         return "on test without outputs to compute them from", f"its outputs lack {', '.join(absent)}"
-    labels, predicted, correct = (outputs[name] for name in arrays)
-    if not len(labels) == len(predicted) == len(correct) or not len(labels):
-        return how, f"its outputs have {len(labels)}, {len(predicted)} and {len(correct)} examples"
-    right = predicted == labels
-    if (right != correct.astype(bool)).any():
-        return how, f"{probe}_correct does not mark where {probe}_prediction equals the labels"
-    value, n = int(right.sum()) / len(right), metric.get("n_examples")
-    if metric["value"] != value or n != len(right):
-        return how, f"the record says {metric['value']} of {n} examples, the outputs give {value} of {len(right)}"
-    return how, ""
+    return "on test computed again from per-example outputs", accuracy_problem(metric, outputs)
 
 
 def _maximum(unpacked: Unpacked, result: Result, metric: MetricValue) -> tuple[str, str]:

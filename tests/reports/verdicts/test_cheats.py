@@ -305,7 +305,7 @@ def a_record_is_edited_by_hand(study: Study) -> None:
     path.write_text(json.dumps(record))
 
 
-@cheat("A21", "by its outputs", "UNVERIFIABLE")
+@cheat("A21", "the outputs give", "UNVERIFIABLE")
 def a_value_is_edited_and_the_digest_with_it(study: Study) -> None:
     in_metrics(study, study.of("byol", 5)[0], value=0.55)
 
@@ -474,12 +474,12 @@ def a_deviation_is_not_named(study: Study) -> None:
         move(study, method, carried)
 
 
-@cheat("A1", "is that of trial")
+@cheat("A1", "but its content has")
 def settings_are_edited_and_the_id_kept(study: Study) -> None:
     rewrite(study, study.of("byol", 5)[0], lambda record: record["result"]["trial"]["training"].update({"epochs": 10}))
 
 
-@cheat("A1", "of cell")
+@cheat("A1", "its cell_id is given as")
 def the_best_cell_of_each_seed_is_put_into_one(study: Study) -> None:
     drop(study, study.of("simclr", 5)[0])
     other = add(study, "simclr", 5, 0.70, settings={"temperature": 0.1})
