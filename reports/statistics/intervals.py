@@ -79,6 +79,18 @@ class Difference:
         """Return Cohen's d: mean / sd. For pairs this is d_z, which grows with the correlation and differs from d."""
         return self.mean / self.sd if self.sd is not None and self.has_spread else None
 
+    @property
+    def p(self) -> float | None:
+        """Return the two-sided p-value of Student's or Welch's t test of no difference; None where t is not defined.
+
+        Welch's error rate is below the level at three seeds of equal spread (.035 for .05), and slightly above it when
+        one group spreads ten times as far (.058), as simulated in
+        tests/reports/statistics/test_simulated_statistics.py.
+        """
+        if self.standard_error is None or self.degrees_of_freedom is None or not self.has_spread:
+            return None
+        return 2 * float(special.stdtr(self.degrees_of_freedom, -abs(self.mean / self.standard_error)))
+
     def at(self, confidence: float) -> "Difference":
         """Return the same difference with the interval at another confidence."""
         if not 0 < confidence < 1:
@@ -96,9 +108,7 @@ def seed_differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[flo
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = CONFIDENCE) -> Difference:
     """Return A - B with the paired t interval over common seeds. `a` and `b` map a seed to its value."""
-    seeds = sorted(a.keys() & b.keys())
-    difference = mean_difference(seed_differences(a, b), confidence)
-    return replace(difference, correlation=_correlation([a[seed] for seed in seeds], [b[seed] for seed in seeds]))
+    return replace(mean_difference(seed_differences(a, b), confidence), correlation=seed_correlation(a, b))
 
 
 def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
@@ -137,12 +147,15 @@ def mean_difference(differences: Sequence[float], confidence: float) -> Differen
     return Difference(mean, None, None, n, sd, True, None, confidence, sd / math.sqrt(n), n - 1.0).at(confidence)
 
 
-def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    if len(a) < 3:  # for two pairs it is always 1 or -1
+def seed_correlation(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
+    """Return Pearson's r of the values at common seeds; None below three seeds, or if one side does not vary."""
+    seeds = sorted(a.keys() & b.keys())
+    of_a, of_b = ([side[seed] for seed in seeds] for side in (a, b))
+    if len(seeds) < 3:  # for two pairs it is always 1 or -1
         return None
-    if any(statistics.stdev(x) <= NEGLIGIBLE * max(map(abs, x)) for x in (a, b)):
+    if any(statistics.stdev(x) <= NEGLIGIBLE * max(map(abs, x)) for x in (of_a, of_b)):
         return None
-    return statistics.correlation(a, b)
+    return statistics.correlation(of_a, of_b)
 
 
 def finite_values(values: Iterable[float]) -> list[float]:

@@ -6,12 +6,18 @@ column. Rows that share a letter are not significantly different, which does not
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from statistics import correlation
 
-from twinbench.reports.statistics.hypothesis_tests import holm, paired_t_test, welch_test
-from twinbench.reports.statistics.intervals import ALPHA, Difference, are_paired, paired_difference, seed_differences
+from twinbench.reports.statistics.hypothesis_tests import holm
+from twinbench.reports.statistics.intervals import (
+    ALPHA,
+    CONFIDENCE,
+    are_paired,
+    mean_difference,
+    seed_correlation,
+    seed_differences,
+    welch_difference,
+)
 
-LEAST_SEEDS = 3  # for a correlation: with two seeds it is always 1 or -1
 Values = Mapping[int, float]  # by seed
 Pair = frozenset[str]
 
@@ -27,14 +33,9 @@ def significantly_different(rows: Mapping[str, Values], reference: str | None = 
 
 
 def seed_correlations(rows: Mapping[str, Values]) -> list[float]:
-    """Return Pearson's r of each pair of rows with at least LEAST_SEEDS common seeds, where both vary."""
-    found = []
-    for a, b in combinations(sorted(rows), 2):
-        shared = sorted(rows[a].keys() & rows[b].keys())
-        of_a, of_b = ([rows[name][seed] for seed in shared] for name in (a, b))
-        if len(shared) >= LEAST_SEEDS and len(set(of_a)) > 1 and len(set(of_b)) > 1:
-            found.append(correlation(of_a, of_b))
-    return found
+    """Return Pearson's r of each pair of rows with at least three common seeds, where both vary."""
+    found = (seed_correlation(rows[a], rows[b]) for a, b in combinations(sorted(rows), 2))
+    return [r for r in found if r is not None]
 
 
 def letters(different: Mapping[Pair, bool], order: Sequence[str]) -> dict[str, str]:
@@ -66,16 +67,11 @@ def _letter(at: int) -> str:
 
 
 def _p(a: Values, b: Values) -> float:
-    """Return the two-sided p-value of the t test; where t is not defined, that of the sign test."""
-    if are_paired(a, b):
-        differences = seed_differences(a, b)
-        p = paired_t_test(differences).p
-        return _sign_test(paired_difference(a, b)) if p is None else p
-    p = welch_test(list(a.values()), list(b.values())).p
-    return 1.0 if p is None else p
-
-
-def _sign_test(difference: Difference) -> float:
-    """Return the p-value of differences that are all equal, and so all of one sign."""
-    has_sign = difference.n > 1 and difference.mean != 0
-    return min(1.0, 2.0 ** (1 - difference.n)) if has_sign else 1.0
+    """Return the two-sided p-value of the t test; of equal differences, where t is not defined, of the sign test."""
+    if not are_paired(a, b):
+        p = welch_difference(list(a.values()), list(b.values())).p
+        return 1.0 if p is None else p
+    difference = mean_difference(seed_differences(a, b), CONFIDENCE)
+    if difference.p is not None:
+        return difference.p
+    return min(1.0, 2.0 ** (1 - difference.n)) if difference.mean != 0 else 1.0
