@@ -232,9 +232,9 @@ def _print_prospects(
 
 def _is_settled(prospect: "Prospect") -> bool:
     """Return whether it is judged, and more seeds could not change the verdict."""
-    from twinbench.reports.verdicts.verdict import INADMISSIBLE, OPEN
+    from twinbench.reports.verdicts.verdict import OPEN
 
-    return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, INADMISSIBLE))
+    return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, "INADMISSIBLE"))
 
 
 def _row(prospect: "Prospect") -> tuple[str, ...]:

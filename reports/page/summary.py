@@ -12,7 +12,7 @@ from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, least_wins
 from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
 from twinbench.reports.tables.frames import estimate_text
 from twinbench.reports.verdicts.formats.text import plain
-from twinbench.reports.verdicts.verdict import CONTRADICTED, SUPPORTED_AS_STATED, Verdict
+from twinbench.reports.verdicts.verdict import Verdict
 from twinbench.sweeps.metrics import KNN, METRICS
 
 SHOWN = 5  # claims quoted in the summary; all of them follow below it
@@ -81,7 +81,7 @@ def _values(cells: Mapping[str, Cell], metric: str) -> dict[str, dict[int, float
 def from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     """Return how many claims are supported, quotes of supported and contradicted ones, and counts of the others."""
     supported = [verdict for verdict in verdicts if verdict.is_supported]
-    contradicted = [verdict for verdict in verdicts if verdict.word == CONTRADICTED]
+    contradicted = [verdict for verdict in verdicts if verdict.word == "CONTRADICTED"]
     sentences = [f"Of {len(verdicts)} {plural('claim', len(verdicts))}, {_count(len(supported))} supported."]
     sentences += [_supported(verdict) for verdict in supported[:SHOWN]]
     sentences += [_contradicted(verdict) for verdict in contradicted[: SHOWN - len(supported[:SHOWN])]]
@@ -153,7 +153,7 @@ def _cautions(section: Section, groups: Grouping, any_significant: bool) -> list
 
 
 def _supported(verdict: Verdict) -> str:
-    how = "Supported as stated" if verdict.word == SUPPORTED_AS_STATED else "Supported"
+    how = "Supported as stated" if verdict.word == "SUPPORTED_AS_STATED" else "Supported"
     late = ", but exploratory (declared after its results)" if verdict.exploratory else ""
     return f"{how}{late}: “{plain(verdict.claim.sentence)}”"
 

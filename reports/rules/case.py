@@ -9,9 +9,6 @@ from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.tables.cells import Record
 
 Result = Literal["passed", "failed", "not applicable"]
-PASSED: Final = "passed"
-FAILED: Final = "failed"
-NOT_APPLICABLE: Final = "not applicable"
 
 # What a failure does to the verdict; the values stand in the JSON form of verdicts.
 Weight = Literal["stops", "unverified", "narrows", "late", "told"]
@@ -54,17 +51,17 @@ class Case:
 
 def passed(text: str) -> Outcome:
     """Return the outcome of a rule that holds."""
-    return Outcome(PASSED, text)
+    return Outcome("passed", text)
 
 
 def failed(text: str, weight: Weight | None = None) -> Outcome:
     """Return the outcome of a rule that is broken."""
-    return Outcome(FAILED, text, weight)
+    return Outcome("failed", text, weight)
 
 
 def not_applicable(text: str) -> Outcome:
     """Return the outcome of a rule that has nothing to check."""
-    return Outcome(NOT_APPLICABLE, text)
+    return Outcome("not applicable", text)
 
 
 def passed_if(holds: bool, text: str, problem: str) -> Outcome:

@@ -8,7 +8,6 @@ from twinbench.reports.claims.attempts import attempt_conflicts
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
-    FAILED,
     NO_RECORD,
     NOTED,
     Case,
@@ -136,7 +135,7 @@ def tuning_parity(case: Case) -> Outcome:
     pairs = trained_pairs(case)
     if not pairs:
         return not_applicable("nothing is tuned against anything else")
-    is_late = declared_before(case).result == FAILED
+    is_late = declared_before(case).result == "failed"
     what = "tried" if is_late else "to choose from"
     counts = {side.label: side.tried if is_late else side.candidates for pair in pairs for side in pair}
     text = ", ".join(f"{label}: {count} cell{'s' * (count != 1)} {what}" for label, count in counts.items())

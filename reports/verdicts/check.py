@@ -43,18 +43,23 @@ def check_claims(claims_file: Path, run_folder: Path) -> Checked:
 
 def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
     """Return the verdicts in the claims' order. Holm's correction runs over all comparisons of a family."""
+    return [judge(case) for case in cases_of(claims, folder)]
+
+
+def cases_of(claims: Sequence[Claim], folder: Folder) -> list[Case]:
+    """Return each claim's case, families together. InvalidInput lists every unknown name in the claims."""
     tables = published_tables() if any(claim.reported for claim in claims) else {}
     locked = locked_hashes()
-    cases: list[Evidence] = []
+    evidence: list[Evidence] = []
     mistakes: list[Mistake] = []
     for claim in claims:
         try:
-            cases.append(folder.evidence(claim, tables.get(claim.reported), locked))
+            evidence.append(folder.evidence(claim, tables.get(claim.reported), locked))
         except InvalidInput as error:
             mistakes += error.mistakes
     if mistakes:
         raise InvalidInput(mistakes)
-    return [judge(case) for case in in_families(cases)]
+    return in_families(evidence)
 
 
 def in_families(evidence: Sequence[Evidence]) -> list[Case]:

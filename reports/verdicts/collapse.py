@@ -8,15 +8,7 @@ from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA
 from twinbench.reports.statistics.superiority import clopper_pearson
 from twinbench.reports.tables.cells import Record
-from twinbench.reports.verdicts.verdict import (
-    CONTRADICTED,
-    DIRECTION_ONLY,
-    SUPPORTED,
-    UNDERPOWERED,
-    UNVERIFIABLE,
-    Judgement,
-    Part,
-)
+from twinbench.reports.verdicts.verdict import Judgement, Part
 
 COLLAPSED_BELOW = 0.1  # feature_std, where the protocol gives none: a tenth of that of directions spread evenly
 
@@ -37,15 +29,15 @@ def judge_collapse(case: Case, trials: Sequence[Record]) -> Judgement:
     collapsed = [_has_collapsed(trial, case.evidence, below) for trial in trials]
     unknown = collapsed.count(None)
     if unknown == len(collapsed):
-        return Judgement(UNVERIFIABLE, "no trial has a measured spread of features")
+        return Judgement("UNVERIFIABLE", "no trial has a measured spread of features")
     n, hits = len(collapsed), collapsed.count(claim.kind == "collapses")
     low, high = clopper_pearson(hits, n, 1 - level)
     verb = "collapsed" if claim.kind == "collapses" else "did not collapse"
     not_measured = f", {unknown} unknown" if unknown else ""
     reason = f"{hits} of {n} trials {verb}{not_measured} (share of all seeds {low:.2f} to {high:.2f})"
     if low > 0.5:
-        return Judgement(SUPPORTED if hits == n else DIRECTION_ONLY, reason)
-    return Judgement(CONTRADICTED if high < 0.5 else UNDERPOWERED, reason)
+        return Judgement("SUPPORTED" if hits == n else "DIRECTION_ONLY", reason)
+    return Judgement("CONTRADICTED" if high < 0.5 else "UNDERPOWERED", reason)
 
 
 def _has_collapsed(trial: Record, evidence: Evidence, below: float) -> bool | None:

@@ -3,31 +3,19 @@
 from collections.abc import Sequence
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.verdicts.verdict import (
-    CONTRADICTED,
-    DIRECTION_ONLY,
-    EQUIVALENT,
-    NARROWED,
-    SUPPORTED,
-    SUPPORTED_AS_STATED,
-    SUPPORTING,
-    UNDERPOWERED,
-    UNVERIFIABLE,
-    Judgement,
-    Part,
-)
+from twinbench.reports.verdicts.verdict import SUPPORTING, Judgement, Part, Word
 
-WORST_FIRST = (UNVERIFIABLE, CONTRADICTED, EQUIVALENT, UNDERPOWERED, DIRECTION_ONLY)
+WORST_FIRST: tuple[Word, ...] = ("UNVERIFIABLE", "CONTRADICTED", "EQUIVALENT", "UNDERPOWERED", "DIRECTION_ONLY")
 
 
 def combine(claim: Claim, parts: Sequence[Part]) -> Judgement:
     """Return the judgement on the claim, which needs all its parts; where some points or values hold, NARROWED."""
     words = {part.judgement.word for part in parts}
     if words <= {*SUPPORTING}:
-        return Judgement(SUPPORTED if SUPPORTED in words else SUPPORTED_AS_STATED, _reasons(parts, parts))
+        return Judgement("SUPPORTED" if "SUPPORTED" in words else "SUPPORTED_AS_STATED", _reasons(parts, parts))
     against = _reasons([part for part in parts if not part.judgement.is_supporting], parts)
     if part := _part_that_holds(claim, parts):
-        return Judgement(NARROWED, against, part)
+        return Judgement("NARROWED", against, part)
     return Judgement(next(word for word in WORST_FIRST if word in words), against)
 
 

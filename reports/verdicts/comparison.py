@@ -5,16 +5,7 @@ from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
 from twinbench.reports.verdicts.phrasing import size_text
-from twinbench.reports.verdicts.verdict import (
-    CONTRADICTED,
-    DIRECTION_ONLY,
-    EQUIVALENT,
-    SUPPORTED,
-    SUPPORTED_AS_STATED,
-    UNDERPOWERED,
-    Judgement,
-    Part,
-)
+from twinbench.reports.verdicts.verdict import Judgement, Part
 
 
 def judge_comparisons(case: Case) -> list[Part]:
@@ -25,9 +16,9 @@ def judge_comparisons(case: Case) -> list[Part]:
 
 def _judge(contrast: Contrast, claim: Claim, margin: float) -> Judgement:
     if contrast.low is None or contrast.high is None:
-        return Judgement(UNDERPOWERED, "one seed has no interval")
+        return Judgement("UNDERPOWERED", "one seed has no interval")
     if not contrast.is_informative:
-        return Judgement(UNDERPOWERED, "differences without spread from so few seeds say nothing about other seeds")
+        return Judgement("UNDERPOWERED", "differences without spread from so few seeds say nothing about other seeds")
     if contrast.criterion == "within":
         return _within(contrast.low, contrast.high, contrast.bound, claim)
     if claim.kind == "not_worse":
@@ -39,36 +30,36 @@ def _within(low: float, high: float, bound: float, claim: Claim) -> Judgement:
     """insensitive, equals: the whole interval lies within what the claim allows."""
     allowed = f"±{size_text(bound, claim)}"
     if -bound < low and high < bound:
-        return Judgement(SUPPORTED_AS_STATED, f"the interval lies within {allowed}")
+        return Judgement("SUPPORTED_AS_STATED", f"the interval lies within {allowed}")
     if low > bound or high < -bound:
-        return Judgement(CONTRADICTED, f"the interval lies outside {allowed}")
-    return Judgement(UNDERPOWERED, f"the interval extends beyond {allowed}")
+        return Judgement("CONTRADICTED", f"the interval lies outside {allowed}")
+    return Judgement("UNDERPOWERED", f"the interval extends beyond {allowed}")
 
 
 def _not_worse(low: float, high: float, bound: float, claim: Claim) -> Judgement:
     """not_worse: the interval excludes the loss that the claim allows."""
     allowed = f"a loss of {size_text(-bound, claim)}"
     if low > bound:
-        return Judgement(SUPPORTED_AS_STATED, f"the interval excludes {allowed}")
+        return Judgement("SUPPORTED_AS_STATED", f"the interval excludes {allowed}")
     if high < bound:
-        return Judgement(CONTRADICTED, f"the interval lies beyond {allowed}")
-    return Judgement(UNDERPOWERED, f"the interval extends beyond {allowed}")
+        return Judgement("CONTRADICTED", f"the interval lies beyond {allowed}")
+    return Judgement("UNDERPOWERED", f"the interval extends beyond {allowed}")
 
 
 def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: float) -> Judgement:
     """better, best_of, monotone: the interval lies above 0, and above the claimed size where there is one."""
     size = claim.claimed_size
     if high < 0:
-        return Judgement(CONTRADICTED, "the interval lies on the other side of 0")
+        return Judgement("CONTRADICTED", "the interval lies on the other side of 0")
     if low > 0 and _wins_most(contrast):
         return _positive(contrast, low, high, claim, margin)
     if margin and -margin < low and high < margin:
-        return Judgement(EQUIVALENT, f"the interval lies within the margin of ±{size_text(margin, claim)}")
+        return Judgement("EQUIVALENT", f"the interval lies within the margin of ±{size_text(margin, claim)}")
     if high < size:
-        return Judgement(CONTRADICTED, f"the interval excludes the claimed {size_text(size, claim)}")
+        return Judgement("CONTRADICTED", f"the interval excludes the claimed {size_text(size, claim)}")
     if low <= 0:
-        return Judgement(UNDERPOWERED, "the interval includes 0")
-    return Judgement(UNDERPOWERED, f"the mean is above 0, but {_not_most_seeds(contrast)}")
+        return Judgement("UNDERPOWERED", "the interval includes 0")
+    return Judgement("UNDERPOWERED", f"the mean is above 0, but {_not_most_seeds(contrast)}")
 
 
 def _wins_most(contrast: Contrast) -> bool:
@@ -89,16 +80,16 @@ def _positive(contrast: Contrast, low: float, high: float, claim: Claim, margin:
     assert contrast.difference is not None
     size = claim.claimed_size
     if claim.kind == "monotone":
-        return Judgement(SUPPORTED, "the interval lies above 0")
+        return Judgement("SUPPORTED", "the interval lies above 0")
     if claim.by and not low <= size <= high:
-        return Judgement(DIRECTION_ONLY, f"positive, but the interval excludes the claimed {size_text(size, claim)}")
+        return Judgement("DIRECTION_ONLY", f"positive, but the interval excludes the claimed {size_text(size, claim)}")
     if claim.at_least and not low > size:
         shown = "not shown to be larger than" if high >= size else "smaller than"
-        return Judgement(DIRECTION_ONLY, f"positive, but {shown} the claimed {size_text(size, claim)}")
+        return Judgement("DIRECTION_ONLY", f"positive, but {shown} the claimed {size_text(size, claim)}")
     if contrast.difference.mean < margin:
-        return Judgement(DIRECTION_ONLY, f"positive, but below the margin of {size_text(margin, claim)}")
+        return Judgement("DIRECTION_ONLY", f"positive, but below the margin of {size_text(margin, claim)}")
     if not size:
-        return Judgement(SUPPORTED, "the interval lies above 0")
+        return Judgement("SUPPORTED", "the interval lies above 0")
     where = "includes" if claim.by else "lies above"
-    word = SUPPORTED_AS_STATED if size >= margin else SUPPORTED
-    return Judgement(word, f"the interval {where} the claimed {size_text(size, claim)}")
+    text = f"the interval {where} the claimed {size_text(size, claim)}"
+    return Judgement("SUPPORTED_AS_STATED" if size >= margin else "SUPPORTED", text)

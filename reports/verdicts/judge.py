@@ -4,28 +4,20 @@ from collections.abc import Sequence
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.evidence import Side
-from twinbench.reports.rules.case import FAILED, LATE, NARROWS, STOPS, UNVERIFIED, Case
+from twinbench.reports.rules.case import LATE, NARROWS, STOPS, UNVERIFIED, Case
 from twinbench.reports.rules.registry import RULES, Finding
 from twinbench.reports.verdicts.collapse import judge_collapses
 from twinbench.reports.verdicts.combine import combine, holding
 from twinbench.reports.verdicts.comparison import judge_comparisons
 from twinbench.reports.verdicts.phrasing import relation_text
 from twinbench.reports.verdicts.remedies import remedies
-from twinbench.reports.verdicts.verdict import (
-    INADMISSIBLE,
-    NARROWED,
-    UNDERPOWERED,
-    UNVERIFIABLE,
-    Judgement,
-    Part,
-    Verdict,
-)
+from twinbench.reports.verdicts.verdict import Judgement, Part, Verdict
 
 
 def judge(case: Case) -> Verdict:
     """Return the verdict on one claim."""
     findings = tuple(rule.find(case) for rule in RULES)
-    failed = [finding for finding in findings if finding.outcome == FAILED]
+    failed = [finding for finding in findings if finding.outcome == "failed"]
     stopping = [finding.rule for finding in failed if finding.weight == STOPS]
     parts: list[Part] = []
     judgement = _without_statistics(case, failed)
@@ -50,13 +42,13 @@ def _without_statistics(case: Case, failed: Sequence[Finding]) -> Judgement | No
     """Return INADMISSIBLE or UNVERIFIABLE, whatever the numbers are; None where the statistics decide."""
     evidence = case.evidence
     if stopping := [finding for finding in failed if finding.weight == STOPS]:
-        return Judgement(INADMISSIBLE, "; ".join(f"{finding.rule}: {finding.text}" for finding in stopping))
+        return Judgement("INADMISSIBLE", "; ".join(f"{finding.rule}: {finding.text}" for finding in stopping))
     if unverified := [finding for finding in failed if finding.weight == UNVERIFIED]:
-        return Judgement(UNVERIFIABLE, unverified[0].text)
+        return Judgement("UNVERIFIABLE", unverified[0].text)
     if absent := [side.label for side in evidence.sides if not side.has_values and not _counts_trials(case, side)]:
-        return Judgement(UNVERIFIABLE, f"no result of {', '.join(dict.fromkeys(absent))}")
+        return Judgement("UNVERIFIABLE", f"no result of {', '.join(dict.fromkeys(absent))}")
     if any(b is None for _, b, _ in evidence.pairs) and evidence.claim.kind == "best_of":
-        return Judgement(UNVERIFIABLE, "there is no other method to compare with")
+        return Judgement("UNVERIFIABLE", "there is no other method to compare with")
     return None
 
 
@@ -70,22 +62,22 @@ def _narrowed_by_rules(judgement: Judgement, failed: Sequence[Finding]) -> Judge
     rules = ", ".join(finding.rule for finding in failed if finding.weight == NARROWS)
     if not judgement.is_supporting or not rules:
         return judgement
-    return Judgement(NARROWED, "the comparison holds, but the sentence says more", rules)
+    return Judgement("NARROWED", "the comparison holds, but the sentence says more", rules)
 
 
 def _supported_sentence(case: Case, judgement: Judgement, parts: Sequence[Part]) -> str:
     """Return what the records support, in words; empty where that is nothing."""
     evidence, claim = case.evidence, case.evidence.claim
     section = next((side.section for side in evidence.sides if side.section), None)
-    if section is None or judgement.word in (INADMISSIBLE, UNVERIFIABLE):
+    if section is None or judgement.word in ("INADMISSIBLE", "UNVERIFIABLE"):
         return ""
-    if judgement.word == NARROWED and any(not part.judgement.is_supporting for part in parts):
+    if judgement.word == "NARROWED" and any(not part.judgement.is_supporting for part in parts):
         parts = holding(claim, parts)
     if claim.kind in COLLAPSE_KINDS:
         texts = [f"{part.label}: {part.judgement.reason}" for part in parts]
         return f"Under protocol {section.protocol_id}: {'; '.join(texts)}."
     relations = "; ".join(
-        relation_text(part.contrast, claim, evidence.margin, part.judgement.word != UNDERPOWERED)
+        relation_text(part.contrast, claim, evidence.margin, part.judgement.word != "UNDERPOWERED")
         for part in parts
         if part.contrast
     )

@@ -9,19 +9,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scipy import special
-
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, bound_of
 from twinbench.reports.claims.evidence import Evidence, Folder, Side
+from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins, seed_differences
-from twinbench.reports.statistics.power import POWER, seeds_needed, smallest_detectable_difference
+from twinbench.reports.statistics.power import smallest_detectable_difference
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
-from twinbench.reports.tables.published import published_tables
-from twinbench.reports.verdicts.check import in_families, locked_hashes
+from twinbench.reports.verdicts.check import cases_of
 from twinbench.reports.verdicts.judge import judge
-from twinbench.reports.verdicts.remedies import pairs_to_win
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.reports.verdicts.remedies import seeds_to_meet
 
 PAIRS_TO_TRUST = 3  # with so many pairs, their own spread is used instead of that of all cells
 
@@ -43,12 +40,12 @@ class Prospect:
 
     claim: Claim
     planned_seeds: int
-    detectable: float | None
     size: float
-    seeds: int | None
     missing_cells: tuple[str, ...]
     cell_ids: tuple[str, ...]
-    verdict: str = ""
+    verdict: str
+    detectable: float | None = None
+    seeds: int | None = None
 
     @property
     def can_settle(self) -> bool:
@@ -74,24 +71,10 @@ def seed_spread(folder: Folder, metric: str, guess: float | None) -> Spread | No
 
 def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> list[Prospect]:
     """Return one prospect per claim about measured numbers. InvalidInput where a claim uses an unknown name."""
-    tables, locked = published_tables(), locked_hashes()
-    evidence: list[Evidence] = []
-    mistakes: list[Mistake] = []
-    for claim in claims:
-        try:
-            evidence.append(folder.evidence(claim, tables.get(claim.reported), locked))
-        except InvalidInput as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise InvalidInput(mistakes)
-    verdicts = [judge(case).label if _is_complete(case.evidence) else "" for case in in_families(evidence)]
-    sizes: dict[str, int] = {}
-    for one in evidence:  # all tests that `check` will count
-        sizes[one.claim.family] = sizes.get(one.claim.family, 0) + len(one.pairs)
     return [
-        replace(_prospect(one, seed_spread(folder, one.claim.metric, guess), sizes[one.claim.family]), verdict=verdict)
-        for one, verdict in zip(evidence, verdicts, strict=True)
-        if not one.claim.is_about_a_table
+        _prospect(case, seed_spread(folder, case.evidence.claim.metric, guess))
+        for case in cases_of(claims, folder)
+        if not case.evidence.claim.is_about_a_table
     ]
 
 
@@ -101,41 +84,42 @@ def _is_complete(evidence: Evidence) -> bool:
     return planned and all(trial["status"] != "missing" for trial in evidence.trials)
 
 
-def _prospect(evidence: Evidence, spread: Spread | None, family_size: int) -> Prospect:
-    claim = evidence.claim
-    absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
+def _prospect(case: Case, spread: Spread | None) -> Prospect:
+    evidence, claim = case.evidence, case.evidence.claim
     seeded = [side for side in evidence.sides if side.trials and side.selector["method"] != WITHOUT_SEEDS]
-    planned = min((len(side.trials) for side in seeded), default=0)
-    cells = tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell))
-    size = claim.within or max(claim.claimed_size, evidence.margin)
-    alpha = ALPHA / family_size  # Holm's first step: the level of the hardest comparison of the family
+    bare = Prospect(
+        claim,
+        planned_seeds=min((len(side.trials) for side in seeded), default=0),
+        size=claim.within or max(claim.claimed_size, evidence.margin),
+        missing_cells=tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim))),
+        cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
+        verdict=judge(case).label if _is_complete(evidence) else "",
+    )
+    alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
     if claim.kind in COLLAPSE_KINDS:
-        return Prospect(claim, planned, None, 0.0, max(least, least_wins(alpha)), absent, cells)
+        return replace(bare, size=0.0, seeds=max(least, least_wins(alpha)))
     spreads = [_spread_of_differences(a, b, spread) for a, b, _ in evidence.pairs]
     known = [one for one in spreads if one is not None]
     if len(known) < len(spreads):
-        return Prospect(claim, planned, None, size, None, absent, cells)
-    widest = max(known)
-    needed = _seeds_needed(claim, widest, size, alpha) if size else None
-    seeds = None if needed is None else max(needed, least)
-    detectable = smallest_detectable_difference(widest, planned, alpha)
-    return Prospect(claim, planned, detectable, size, seeds, absent, cells)
+        return bare
+    needed = _seeds_needed(claim, max(known), bare.size, alpha) if bare.size else None
+    return replace(
+        bare,
+        detectable=smallest_detectable_difference(max(known), bare.planned_seeds, alpha),
+        seeds=None if needed is None else max(needed, least),
+    )
 
 
 def _seeds_needed(claim: Claim, sd: float, size: float, alpha: float) -> int | None:
     """Return the seeds for power 0.8 of a supporting verdict where the true difference is `size` beyond the bound.
 
-    For claims within a bound, where the true difference is 0: each end may then miss in half of the cases.
+    For claims within a bound, where the true difference is 0.
     """
     if sd == 0:
         return least_wins(alpha)
     criterion, bound = bound_of(claim)
-    needed = seeds_needed(sd, size, alpha, (1 + POWER) / 2 if criterion == "within" else POWER)
-    if criterion == "within" or bound < 0:
-        return needed
-    winning = pairs_to_win(float(special.ndtr((bound + size) / sd)))  # A must win most seeds too
-    return None if needed is None or winning is None else max(needed, winning)
+    return seeds_to_meet(criterion, bound, bound + size, size, sd, alpha)
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:

@@ -1,37 +1,37 @@
 """What would settle an open claim: missing trials, or more seeds, and what they cost."""
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast, Criterion
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.seeds import minimum_seeds
-from twinbench.reports.statistics.intervals import ALPHA, Difference, least_wins
-from twinbench.reports.statistics.power import MOST_SEEDS, POWER, power_of
+from twinbench.reports.statistics.intervals import ALPHA, least_wins
+from twinbench.reports.statistics.power import MOST_SEEDS, POWER, seeds_needed
 from twinbench.reports.tables.cells import Record, has_own_seconds
-from twinbench.reports.verdicts.verdict import INADMISSIBLE, NARROWED, OPEN, UNVERIFIABLE, Judgement, Part
+from twinbench.reports.verdicts.verdict import OPEN, Judgement, Part
 
 
 def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: Collection[str]) -> list[str]:
     """Return what would settle an open claim; `stopping` are the ids of the rules that stop it."""
     evidence = case.evidence
-    needed = evidence.trials if judgement.word != INADMISSIBLE else _trials_of_methods(evidence)
+    needed = evidence.trials if judgement.word != "INADMISSIBLE" else _trials_of_methods(evidence)
     if missing := sorted({str(trial["trial_id"]) for trial in needed if trial["status"] == "missing"}):
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         return [f"{len(missing)} missing trials ({shown}){hours_text(evidence, len(missing))}"]
     if "A9" in stopping:
         few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
         return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
-    if judgement.word == UNVERIFIABLE:
+    if judgement.word == "UNVERIFIABLE":
         absent = dict.fromkeys(side.label for side in evidence.sides if not side.has_values)
         return [f"trials of {label}" for label in absent] or ["trials of your own under one protocol"]
     open_parts = [part for part in parts if part.judgement.word in OPEN]
-    if judgement.word not in (*OPEN, NARROWED) or not open_parts:
+    if judgement.word not in (*OPEN, "NARROWED") or not open_parts:
         return []
     if evidence.claim.kind in COLLAPSE_KINDS:
         return [f"at least {least_wins(ALPHA / case.family_size)} trials that all end alike"]
@@ -65,7 +65,7 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     """Return how many more seeds would settle, with power 0.8, a true difference as large as the observed one.
 
     None for more than MOST_SEEDS. The distance to the bound counts, but at least the margin where the bound is 0, since
-    smaller differences do not matter. Where A must also win most seeds, that takes more seeds than the mean does.
+    smaller differences do not matter.
     """
     difference = contrast.difference
     assert difference is not None and difference.sd is not None
@@ -73,54 +73,45 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
     if contrast.criterion == "within":
-        # Both ends must lie inside; each may miss in half of the cases that the power allows.
-        room, power = abs(contrast.bound - abs(difference.mean)), (1 + POWER) / 2
+        room = abs(contrast.bound - abs(difference.mean))
     else:
-        room, power = abs(difference.mean - contrast.bound), POWER
+        room = abs(difference.mean - contrast.bound)
         room = max(room, margin) if contrast.bound == 0 else room
-    needed = _seeds_needed(difference, room, level, power)
-    if needed is not None and contrast.criterion == "above" and contrast.bound >= 0 and difference.paired:
-        winning = pairs_to_win(float(special.ndtr(max(difference.mean, room) / difference.sd)))
-        needed = None if winning is None else max(needed, winning)
+    mean = max(difference.mean, room)
+    needed = seeds_to_meet(contrast.criterion, contrast.bound, mean, room, difference.sd, level, difference.paired)
     return None if needed is None else needed - difference.n
 
 
-def _seeds_needed(difference: Difference, room: float, level: float, power: float) -> int | None:
-    """Compute `power.seeds_needed` faster: start from the formula for normal values (Guenther 1981)."""
-    if not room or not difference.sd:
-        return None
-    effect, groups = room / difference.sd, 1 if difference.paired else 2
-    z, beyond = -float(special.ndtri(level / 2)), float(special.ndtri(power))
-    guess = groups * ((z + beyond) / effect) ** 2 + z**2 / (2 * groups)
-    if guess > 2 * MOST_SEEDS:
-        return None
+def seeds_to_meet(
+    criterion: Criterion, bound: float, mean: float, room: float, sd: float, level: float, paired: bool = True
+) -> int | None:
+    """Return the seeds at which a true `mean`, `room` inside its bound, meets the criterion with power 0.8.
 
-    def is_enough(n: int) -> bool:
-        return power_of(1.0, n, effect, level, difference.paired) >= power
-
-    n = max(2, round(guess))
-    while not is_enough(n) and n <= MOST_SEEDS:
-        n += 1
-    while n > 2 and is_enough(n - 1):
-        n -= 1
-    return n if n <= MOST_SEEDS else None
+    None for more than MOST_SEEDS. Both ends of an interval must lie within a bound; each may miss in half of the cases
+    that the power allows. Above a bound of 0 or more, A must also win most pairs of seeds.
+    """
+    needed = seeds_needed(sd, room, level, (1 + POWER) / 2 if criterion == "within" else POWER, paired)
+    if needed is None or criterion == "within" or bound < 0 or not paired:
+        return needed
+    winning = pairs_to_win(float(special.ndtr(mean / sd)))
+    return None if winning is None else max(needed, winning)
 
 
-def pairs_to_win(share: float, power: float = POWER, most: int = MOST_SEEDS) -> int | None:
-    """Return the least number of pairs that shows P(A > B) above 1/2, with `power`, if A wins that share of seeds.
+def pairs_to_win(share: float) -> int | None:
+    """Return the least number of pairs that shows P(A > B) above 1/2, with power 0.8, if A wins that share of seeds.
 
     A two-sided sign test at 0.05: for normal differences it needs at least half as many pairs again as the t test. None
-    if it needs more than `most`.
+    if it needs more than MOST_SEEDS.
     """
-    n, by_chance = _most_wins_by_chance(most)
-    enough = n[special.bdtrc(by_chance, n, share) >= power]
+    n, by_chance = _most_wins_by_chance()
+    enough = n[special.bdtrc(by_chance, n, share) >= POWER]
     return int(enough[0]) if enough.size else None
 
 
-@lru_cache(maxsize=8)
-def _most_wins_by_chance(most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+@cache
+def _most_wins_by_chance() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return numbers of pairs, and for each the largest number of wins that the sign test attributes to chance."""
-    n = np.arange(least_wins(ALPHA), most + 1)
+    n = np.arange(least_wins(ALPHA), MOST_SEEDS + 1)
     wins = np.ceil(special.bdtrik(1 - ALPHA / 2, n, 0.5))
     return n, wins - (special.bdtrc(wins - 1, n, 0.5) <= ALPHA / 2)  # rounding may leave it one too high
 

@@ -14,25 +14,26 @@ Every interval is judged after Holm's correction within the family. A claim decl
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.registry import Finding
 
-SUPPORTED_AS_STATED, SUPPORTED = "SUPPORTED_AS_STATED", "SUPPORTED"
-DIRECTION_ONLY, NARROWED = "DIRECTION_ONLY", "NARROWED"
-EQUIVALENT, CONTRADICTED, UNDERPOWERED = "EQUIVALENT", "CONTRADICTED", "UNDERPOWERED"
-INADMISSIBLE, UNVERIFIABLE = "INADMISSIBLE", "UNVERIFIABLE"
-SUPPORTING = (SUPPORTED_AS_STATED, SUPPORTED)
-OPEN = (UNDERPOWERED, DIRECTION_ONLY)  # more seeds may lead to another verdict
+Word = Literal[
+    "SUPPORTED_AS_STATED", "SUPPORTED", "DIRECTION_ONLY", "NARROWED", "EQUIVALENT", "CONTRADICTED", "UNDERPOWERED",
+    "INADMISSIBLE", "UNVERIFIABLE",
+]  # fmt: skip
+SUPPORTING: tuple[Word, ...] = ("SUPPORTED_AS_STATED", "SUPPORTED")
+OPEN: tuple[Word, ...] = ("UNDERPOWERED", "DIRECTION_ONLY")  # more seeds may lead to another verdict
 
 
 @dataclass(frozen=True)
 class Judgement:
     """A verdict's word and its reason; `part` is what holds of a claim that holds in part."""
 
-    word: str
+    word: Word
     reason: str
     part: str = ""
 
@@ -57,7 +58,7 @@ class Verdict:
     """What the records say of a claim, why, which sentence they support, and what would settle an open question."""
 
     claim: Claim
-    word: str
+    word: Word
     detail: str  # of INADMISSIBLE the rules; of NARROWED the part that holds, or the rules that the sentence breaks
     exploratory: bool
     reason: str
@@ -81,7 +82,7 @@ class Verdict:
     @property
     def has_statistics(self) -> bool:
         """Whether the claim's numbers may be shown as evidence."""
-        return self.word not in (INADMISSIBLE, UNVERIFIABLE)
+        return self.word not in ("INADMISSIBLE", "UNVERIFIABLE")
 
 
 @dataclass(frozen=True)

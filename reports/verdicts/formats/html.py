@@ -6,14 +6,7 @@ from importlib import resources
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, remarks, summary
 from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text
-from twinbench.reports.verdicts.verdict import (
-    DIRECTION_ONLY,
-    EQUIVALENT,
-    NARROWED,
-    UNDERPOWERED,
-    Checked,
-    Verdict,
-)
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 COLUMNS = (
     "Comparison",
@@ -24,7 +17,7 @@ COLUMNS = (
     "Over test images",
     "Detectable with power 0.8",
 )
-OPEN_ENDED = (UNDERPOWERED, DIRECTION_ONLY, NARROWED, EQUIVALENT)
+OPEN_ENDED = ("UNDERPOWERED", "DIRECTION_ONLY", "NARROWED", "EQUIVALENT")
 
 
 def html_text(checked: Checked) -> str:

@@ -3,10 +3,7 @@
 import json
 
 from twinbench.reports.verdicts.formats.text import outcomes
-from twinbench.reports.verdicts.verdict import (
-    Checked,
-    Verdict,
-)
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 IN_TOTO = {
     "statement": "https://in-toto.io/Statement/v1",

@@ -8,10 +8,7 @@ from twinbench.reports.claims.evidence import Side
 from twinbench.reports.statistics.hypothesis_tests import wilcoxon_test
 from twinbench.reports.statistics.intervals import ALPHA, seed_differences
 from twinbench.reports.statistics.per_example import Correct, mcnemar
-from twinbench.reports.verdicts.verdict import (
-    Checked,
-    Verdict,
-)
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 
 def json_text(checked: Checked) -> str:

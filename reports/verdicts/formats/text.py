@@ -3,12 +3,12 @@
 import textwrap
 from collections import Counter
 
-from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED, Result
+from twinbench.reports.rules.case import Result
 from twinbench.reports.rules.registry import Finding
 from twinbench.reports.verdicts.phrasing import difference_text
-from twinbench.reports.verdicts.verdict import INADMISSIBLE, Checked, Verdict
+from twinbench.reports.verdicts.verdict import Checked, Verdict
 
-RULE_ORDER: tuple[Result, ...] = (FAILED, PASSED, NOT_APPLICABLE)
+RULE_ORDER: tuple[Result, ...] = ("failed", "passed", "not applicable")
 NOTHING = "–"
 LONGEST = 300  # characters of one rule's text in formats for people
 
@@ -25,7 +25,7 @@ def summary(checked: Checked) -> str:
 def remarks(verdict: Verdict) -> list[tuple[str, str]]:
     """Return what is shown with a verdict: reason, numbers or supported sentence, remedies and failed rules."""
     found: list[tuple[str, str]] = []
-    if verdict.word != INADMISSIBLE and verdict.reason not in verdict.sentence:
+    if verdict.word != "INADMISSIBLE" and verdict.reason not in verdict.sentence:
         found.append(("because", verdict.reason))
     if verdict.is_supported:
         found += [("numbers", f"{one.label}: {difference_text(one, verdict.claim)}") for one in verdict.contrasts]
@@ -41,7 +41,7 @@ def remarks(verdict: Verdict) -> list[tuple[str, str]]:
 
 def _failed(verdict: Verdict) -> tuple[list[Finding], list[Finding]]:
     """Return the failed rules to be shown in full, and those of which only the id is shown."""
-    failed = [finding for finding in verdict.findings if finding.outcome == FAILED]
+    failed = [finding for finding in verdict.findings if finding.outcome == "failed"]
     if verdict.has_statistics:
         return failed, []
     full = [finding for finding in failed if finding.weight == "stops"]
@@ -83,7 +83,7 @@ def terminal_text(checked: Checked) -> str:
 
 
 def _all_remarks(verdict: Verdict) -> list[tuple[str, str]]:
-    return [*remarks(verdict), ("rules", rules_text(verdict, PASSED, NOT_APPLICABLE))]
+    return [*remarks(verdict), ("rules", rules_text(verdict, "passed", "not applicable"))]
 
 
 def folded(text: str, width: int) -> str:

@@ -16,7 +16,6 @@ from claim_evidence import B, claim_of, evidence_of, judged
 from claim_study import CLAIM, honest_study
 from scipy.stats import wilcoxon
 
-from twinbench.reports.rules.case import FAILED, NOT_APPLICABLE, PASSED
 from twinbench.reports.rules.registry import RULES
 from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
@@ -109,10 +108,11 @@ def rules_in(form: str, text: str, place: int, verdict: Verdict) -> dict[str, li
         )
         assert listed, section
         failed = listed[1] or " ".join(dict.fromkeys(re.findall(r"\bA\d+\b", section[: listed.start()])))
-        ids = [(FAILED, failed), (PASSED, listed[2]), (NOT_APPLICABLE, listed[3] or "")]
+        ids = [("failed", failed), ("passed", listed[2]), ("not applicable", listed[3] or "")]
         pairs = [(rule, outcome) for outcome, rules in ids for rule in rules.split()]
     return {
-        outcome: [rule for rule, found in pairs if found == outcome] for outcome in (FAILED, PASSED, NOT_APPLICABLE)
+        outcome: [rule for rule, found in pairs if found == outcome]
+        for outcome in ("failed", "passed", "not applicable")
     }
 
 
@@ -139,13 +139,13 @@ def test_a_rule_that_stops_a_claim_is_shown_in_full_and_the_others_by_id(tmp_pat
     (first, *_) = check_claims(EXAMPLES / "lightly_claims.toml", tmp_path).verdicts
     shown = remarks(first)
     assert [name for name, _ in shown] == ["A5", "A6", "also fails"]
-    others = [finding.rule for finding in first.findings if finding.outcome == FAILED][2:]
+    others = [finding.rule for finding in first.findings if finding.outcome == "failed"][2:]
     assert shown[-1][1] == ", ".join(others)
 
 
 def test_a_long_text_of_a_rule_is_cut_where_people_read_it():
     (verdict,) = made(SUPPORTED).verdicts
-    long = replace(verdict.findings[0], outcome=FAILED, text="x" * 1000)
+    long = replace(verdict.findings[0], outcome="failed", text="x" * 1000)
     ((_, text),) = [one for one in remarks(replace(verdict, findings=(long,))) if one[0] == long.rule]
     assert len(text) < 350 and text.endswith("…")
 

@@ -10,7 +10,7 @@ from claim_study import CLAIMS, honest_study
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from twinbench.reports.rules.case import FAILED, Case
+from twinbench.reports.rules.case import Case
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.collapse import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
@@ -463,7 +463,7 @@ def test_an_honest_study_supports_its_claim(tmp_path):
     honest_study(tmp_path / "run")
     (verdict,) = checked(tmp_path / "run")
     assert verdict.label == "SUPPORTED_AS_STATED"
-    assert [finding.rule for finding in verdict.findings if finding.outcome == FAILED] == []
+    assert [finding.rule for finding in verdict.findings if finding.outcome == "failed"] == []
 
 
 def test_missing_trials_are_named_with_their_hours(tmp_path):
