@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from twinbench.harness.data.datasets import Dataset, count_training_images, load_dataset
-from twinbench.harness.schemas import MethodSchema, method_names, method_schema, shipped
+from twinbench.harness.schemas import Schema, method_names, method_schema, shipped
 from twinbench.methods.names import UnknownMethod
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.metrics import metric_mistakes
@@ -133,7 +133,7 @@ def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any]
     return dataclasses.asdict(settings), dataclasses.asdict(training)
 
 
-def _axis_mistakes(key: str, value: Scalar, method: MethodSchema, protocol: Protocol, place: str) -> list[Mistake]:
+def _axis_mistakes(key: str, value: Scalar, method: Schema, protocol: Protocol, place: str) -> list[Mistake]:
     known = (*method.settings, *TRAINING_FIELDS)
     if key not in known:
         right = method.literature_names.get(key, "") or nearest(key, known)
@@ -159,7 +159,7 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
         close = nearest(name, backbones)
         mistakes.append(Mistake(where, "backbone.name", "unknown backbone", name, ", ".join(backbones), close))
     else:
-        mistakes += _option_mistakes(backbones[name].options_class, protocol.backbone.options, where)
+        mistakes += _option_mistakes(backbones[name].config_class, protocol.backbone.options, where)
     for method_name, values in protocol.methods.items():
         try:
             method = method_schema(method_name)
@@ -222,7 +222,7 @@ def _check_sizes(planned: Plan, where: str) -> None:
     place = f"protocol {planned.protocol.name}"
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
     size, backbone = planned.image_size, planned.protocol.backbone
-    options = shipped().backbones[backbone.name].options_class(**backbone.options)
+    options = shipped().backbones[backbone.name].config_class(**backbone.options)
     side = getattr(options, "patch_size", 1)  # of the patches, if the backbone divides images into patches
     if size % side:
         divisors = ", ".join(str(divisor) for divisor in range(1, size + 1) if size % divisor == 0)

@@ -9,8 +9,8 @@ dataclasses from the description:
 
 A description is never out of date: KEY is a hash of the code that defines the settings, of this file, of Python's
 version and of the names and versions of all installed packages. A class is described only if the dataclass that is
-built from the description has the same type hints and fields; a class that checks its settings in code of its own, or
-has types that are not listed here, is imported every time. A process that has imported torch already uses the classes
+built from the description takes the same arguments; a class that checks its settings in code of its own, or has types
+that are not listed here, is imported every time. A process that has imported torch already uses the classes
 themselves, since the files may have changed after it imported them. A description that is damaged or cannot be written
 costs the import and nothing else.
 """
@@ -18,27 +18,27 @@ costs the import and nothing else.
 import contextlib
 import functools
 import hashlib
-import importlib.util
+import inspect
 import json
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
 import twinbench.methods
+from twinbench.harness.system.provenance import top_level
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.methods.names import UnknownMethod, outside_methods, unknown_name
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import digest
 
 if TYPE_CHECKING:
-    from twinbench.methods.backbones.registry import Backbone
     from twinbench.methods.method import Method
 
 METHODS_ROOM = Path(twinbench.methods.__file__).parent
@@ -48,14 +48,17 @@ BOUNDS: dict[str, Any] = {"ge": Ge, "gt": Gt, "le": Le, "lt": Lt}
 
 
 @dataclass(frozen=True)
-class MethodSchema:
-    """What a plan needs to know of a method. `config_class` is its own or an equal dataclass; see `Method`."""
+class Schema:
+    """What a plan needs to know of a method or backbone. `config_class` is that of its settings or an equal dataclass.
+
+    For `version` and `literature_names` see `Method`; backbones have neither.
+    """
 
     name: str
-    version: int
     summary: str
-    literature_names: Mapping[str, str]
     config_class: type
+    version: int = 0
+    literature_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -63,22 +66,16 @@ class MethodSchema:
         return tuple(one.name for one in fields(self.config_class))
 
 
-@dataclass(frozen=True)
-class BackboneSchema:
-    """What a plan needs to know of a backbone. `options_class` is its own or an equal dataclass."""
-
-    name: str
-    summary: str
-    options_class: type
+Schemas = Mapping[str, Schema]
 
 
 @dataclass(frozen=True)
 class Shipped:
     """The methods, baselines and backbones that come with twinbench, by name."""
 
-    methods: Mapping[str, MethodSchema]
-    baselines: Mapping[str, MethodSchema]
-    backbones: Mapping[str, BackboneSchema]
+    methods: Schemas
+    baselines: Schemas
+    backbones: Schemas
 
 
 def method_names() -> tuple[str, ...]:
@@ -86,7 +83,7 @@ def method_names() -> tuple[str, ...]:
     return (*shipped().methods, *_outside_methods())
 
 
-def method_schema(name: str) -> MethodSchema:
+def method_schema(name: str) -> Schema:
     """Return the schema of that method or baseline. Raises what `get_method` raises."""
     ours = {**shipped().methods, **shipped().baselines}
     if name in ours:
@@ -105,13 +102,8 @@ def _outside_methods() -> dict[str, EntryPoint]:
 def shipped() -> Shipped:
     """Return what comes with twinbench."""
     if _was_torch_imported():
-        return _shipped_classes()
-    kept = _kept("shipped", [METHODS_ROOM], _describe_shipped)
-    return Shipped(
-        {name: _method_from(name, one) for name, one in kept["methods"].items()},
-        {name: _method_from(name, one) for name, one in kept["baselines"].items()},
-        {name: _backbone_from(name, one) for name, one in kept["backbones"].items()},
-    )
+        return Shipped(**imported_schemas())
+    return Shipped(**_kept("shipped", [METHODS_ROOM], imported_schemas))
 
 
 @functools.cache
@@ -120,48 +112,34 @@ def _was_torch_imported() -> bool:
     return "torch" in sys.modules
 
 
-def _shipped_classes() -> Shipped:
+def imported_schemas() -> dict[str, Schemas]:
+    """Return the fields of `Shipped` from the classes themselves."""
     from twinbench.methods.backbones.registry import BACKBONES
     from twinbench.methods.registry import BASELINES, METHODS
 
-    return Shipped(
-        {name: _method_schema(method) for name, method in METHODS.items()},
-        {name: _method_schema(method) for name, method in BASELINES.items()},
-        {name: _backbone_schema(name, backbone) for name, backbone in BACKBONES.items()},
-    )
-
-
-def _describe_shipped() -> Json:
-    classes = _shipped_classes()
+    options = {name: backbone.options_class for name, backbone in BACKBONES.items()}
     return {
-        "methods": {name: describe_method(method) for name, method in classes.methods.items()},
-        "baselines": {name: describe_method(method) for name, method in classes.baselines.items()},
-        "backbones": {name: describe_backbone(backbone) for name, backbone in classes.backbones.items()},
+        "methods": {name: _method_schema(method) for name, method in METHODS.items()},
+        "baselines": {name: _method_schema(method) for name, method in BASELINES.items()},
+        "backbones": {name: Schema(name, _first_line(cls), cls) for name, cls in options.items()},
     }
 
 
 @functools.cache
-def _outside_schema(point: EntryPoint) -> MethodSchema:
+def _outside_schema(point: EntryPoint) -> Schema:
+    def imported() -> dict[str, Schemas]:
+        from twinbench.methods.registry import get_method
+
+        return {"methods": {point.name: _method_schema(get_method(point.name))}}
+
     if _was_torch_imported() or point.module in sys.modules:
-        return _imported_method(point.name)
-    kept = _kept(
-        point.name, _package(point), lambda: {"method": describe_method(_imported_method(point.name))}, _sources
-    )
-    return _method_from(point.name, kept["method"])
+        return imported()["methods"][point.name]
+    package = top_level(point.module)
+    return _kept(point.name, [package] if package else [], imported, _sources)["methods"][point.name]
 
 
-def _imported_method(name: str) -> MethodSchema:
-    from twinbench.methods.registry import get_method
-
-    return _method_schema(get_method(name))
-
-
-def _method_schema(method: "type[Method]") -> MethodSchema:
-    return MethodSchema(method.name, method.version, _first_line(method), method.literature_names, method.config_class)
-
-
-def _backbone_schema(name: str, backbone: "Backbone") -> BackboneSchema:
-    return BackboneSchema(name, _first_line(backbone.options_class), backbone.options_class)
+def _method_schema(method: "type[Method]") -> Schema:
+    return Schema(method.name, _first_line(method), method.config_class, method.version, method.literature_names)
 
 
 def _first_line(documented: type) -> str:
@@ -171,38 +149,6 @@ def _first_line(documented: type) -> str:
 # --- descriptions -----------------------------------------------------------------------------------------------------
 
 
-def describe_method(method: MethodSchema) -> Json | None:
-    """Return JSON from which an equal schema can be built; None where there is none."""
-    described = {
-        "version": method.version,
-        "summary": method.summary,
-        "literature_names": dict(method.literature_names),
-        "config": describe_dataclass(method.config_class),
-    }
-    return described if described["config"] is not None and _is_json(described) else None
-
-
-def describe_backbone(backbone: BackboneSchema) -> Json | None:
-    """Return JSON from which an equal schema can be built; None where there is none."""
-    options = describe_dataclass(backbone.options_class)
-    return None if options is None else {"summary": backbone.summary, "options": options}
-
-
-def _method_from(name: str, described: Json | None) -> MethodSchema:
-    if described is None:
-        return _imported_method(name)
-    config_class = dataclass_from(described["config"])
-    return MethodSchema(name, described["version"], described["summary"], described["literature_names"], config_class)
-
-
-def _backbone_from(name: str, described: Json | None) -> BackboneSchema:
-    if described is None:
-        from twinbench.methods.backbones.registry import BACKBONES
-
-        return _backbone_schema(name, BACKBONES[name])
-    return BackboneSchema(name, described["summary"], dataclass_from(described["options"]))
-
-
 @dataclass(frozen=True)
 class _Plain:
     """A dataclass without code of its own, for the names that every dataclass has."""
@@ -210,43 +156,37 @@ class _Plain:
     field: int = 0
 
 
-def describe_dataclass(cls: type) -> Json | None:
-    """Return the name and fields of a dataclass, from which `dataclass_from` builds an equal one; None if it cannot."""
+def describe(schema: Schema) -> Json | None:
+    """Return JSON from which `schema_from` builds an equal schema; None if it cannot."""
+    cls = schema.config_class
     try:
-        hints = get_type_hints(cls, include_extras=True)
-        described = {"name": cls.__name__, "fields": [_describe_field(one, hints[one.name]) for one in fields(cls)]}
-        built = dataclass_from(json.loads(json.dumps(described)))
+        signature = inspect.signature(cls, eval_str=True)
+        own_names = {name for base in cls.__mro__[:-1] for name in vars(base)} - {one.name for one in fields(cls)}
+        described = vars(schema) | {
+            "literature_names": dict(schema.literature_names),
+            "config_class": cls.__name__,
+            "fields": [_describe_field(one) for one in signature.parameters.values()],
+        }
+        built = schema_from(json.loads(json.dumps(described)))
     except (TypeError, ValueError, NameError, KeyError, AttributeError):
         return None
-    names = {name for base in cls.__mro__[:-1] for name in vars(base)} - {one.name for one in fields(cls)}
-    has_own_code = bool(names - set(vars(_Plain)))
-    return None if has_own_code or _facts(built) != _facts(cls) else described
+    is_equal = replace(built, config_class=cls) == schema and inspect.signature(built.config_class) == signature
+    return described if is_equal and own_names <= vars(_Plain).keys() else None
 
 
-def dataclass_from(described: Json) -> type:
-    """Return the frozen dataclass that `describe_dataclass` described."""
+def schema_from(described: Json) -> Schema:
+    """Return the schema that `describe` described, with a frozen dataclass of its settings."""
+    rest = {key: value for key, value in described.items() if key != "fields"}
     members = [
         (one["name"], _type_from(one["type"]), field(default=one.get("default", MISSING)))
         for one in described["fields"]
     ]
-    return make_dataclass(described["name"], members, frozen=True)
+    return Schema(**rest | {"config_class": make_dataclass(described["config_class"], members, frozen=True)})
 
 
-def _facts(cls: type) -> list[Any]:
-    """All that decides which settings are accepted and what they resolve to."""
-    hints = get_type_hints(cls, include_extras=True)
-    return [
-        hints,
-        *(
-            (one.name, type(one.default), one.default, one.default_factory, one.init, one.kw_only)
-            for one in fields(cls)
-        ),
-    ]
-
-
-def _describe_field(one: "Field[Any]", hint: Any) -> Json:
-    described = {"name": one.name, "type": _describe_type(hint)}
-    return described if one.default is MISSING else described | {"default": one.default}
+def _describe_field(one: inspect.Parameter) -> Json:
+    described = {"name": one.name, "type": _describe_type(one.annotation)}
+    return described if one.default is one.empty else described | {"default": one.default}
 
 
 def _describe_type(hint: Any) -> Json:
@@ -268,43 +208,39 @@ def _type_from(described: Json) -> Any:
     return Annotated[(scalar, *bounds)] if bounds else scalar
 
 
-def _is_json(content: object) -> bool:
-    try:
-        return bool(json.loads(json.dumps(content)) == content)
-    except (TypeError, ValueError):
-        return False
-
-
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-def _kept(name: str, code: list[Path], describe: Callable[[], Json], sources: Callable[[], Json] = dict) -> Json:
-    """Return the description in the cache, or make it and put it there.
+def _kept(
+    name: str, code: list[Path], imported: Callable[[], dict[str, Schemas]], sources: Callable[[], Json] = dict
+) -> dict[str, Schemas]:
+    """Return the schemas described in the cache, or those of the imported classes, and describe these in the cache.
 
-    `code` are the module or package that the description is of, `sources` gives after the description is made what
-    else it may come from: files with their hashes.
+    `code` are the module or package that the schemas are of, `sources` gives after the import what else they may come
+    from: files with their hashes.
     """
     key = _key(code)
     file = cache_folder() / "schemas" / f"{name}-{key[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(file.read_bytes())
-        description, others = found["description"], found["sources"]
-        is_whole = found["digest"] == digest([description, others])
+        described, others = found["description"], found["sources"]
+        is_whole = found["digest"] == digest([described, others])
         if is_whole and all(_hash(Path(other)) == known for other, known in others.items()):
-            return dict(description)
-    description = describe()
-    if code and _key(code) == key:  # no file was changed while it was imported
+            return {kind: {name: schema_from(one) for name, one in kinds.items()} for kind, kinds in described.items()}
+    schemas = imported()
+    described = {kind: {name: describe(one) for name, one in kinds.items()} for kind, kinds in schemas.items()}
+    is_complete = all(one for kinds in described.values() for one in kinds.values())
+    if is_complete and code and _key(code) == key:  # no file was changed while it was imported
         with contextlib.suppress(OSError):
-            kept = {"description": description, "sources": sources()}
+            kept = {"description": described, "sources": sources()}
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomically(file, json.dumps(kept | {"digest": digest([*kept.values()])}).encode())
-    return description
+    return schemas
 
 
-def _key(code: Iterable[Path]) -> str:
+def _key(code: list[Path]) -> str:
     """The hash of what can change a description."""
-    files = [Path(__file__), *(file for one in code for file in _files(one))]
-    hashes = [(str(file), _hash(file)) for file in files]
+    hashes = [(str(file), _hash(file)) for one in [Path(__file__), *code] for file in _files(one)]
     return hashlib.sha256(repr((sys.version, _installed(), hashes)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -315,13 +251,10 @@ def _hash(file: Path) -> str:
     return f"{file.stat().st_size} {file.stat().st_mtime_ns}"
 
 
-def _files(code: Path) -> Iterator[Path]:
+def _files(code: Path) -> list[Path]:
     """A module, or all files of a package."""
-    if code.is_file():
-        yield code
-    for folder, _, names in os.walk(code):
-        if not folder.endswith("__pycache__"):
-            yield from (Path(folder, name) for name in sorted(names))
+    inside = code.rglob("*") if code.is_dir() else [code]
+    return sorted(file for file in inside if file.is_file() and file.parent.name != "__pycache__")
 
 
 def _installed() -> list[str]:
@@ -331,14 +264,6 @@ def _installed() -> list[str]:
         with contextlib.suppress(OSError):
             found += [name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))]
     return sorted(found)
-
-
-def _package(point: EntryPoint) -> list[Path]:
-    """The top-level module or package that an entry point leads to; nothing where it is no file."""
-    spec = importlib.util.find_spec(point.module.partition(".")[0])  # of a top-level module: imports nothing
-    if spec and spec.submodule_search_locations:
-        return [Path(folder) for folder in spec.submodule_search_locations]
-    return [Path(spec.origin)] if spec and spec.origin and Path(spec.origin).exists() else []
 
 
 def _sources() -> Json:

@@ -62,12 +62,15 @@ def _hash_of(parts: Iterable[str]) -> str:
 def other_packages() -> tuple[Path, ...]:
     """Return the modules and package folders of other installed packages that add methods."""
     names = {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    found = []
-    for name in sorted(names):
-        spec = importlib.util.find_spec(name)  # of a top-level module: imports nothing
-        if spec and spec.origin and Path(spec.origin).exists():
-            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
-    return tuple(found)
+    return tuple(path for name in sorted(names) if (path := top_level(name)))
+
+
+def top_level(module: str) -> Path | None:
+    """Return the top-level module or package folder that `module` is in; None where it is no file."""
+    spec = importlib.util.find_spec(module.partition(".")[0])  # of a top-level module: imports nothing
+    if not (spec and spec.origin and Path(spec.origin).exists()):
+        return None
+    return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
 
 
 @functools.cache

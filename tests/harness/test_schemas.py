@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,22 +15,22 @@ from launching import Twinbench
 
 from twinbench.harness.schemas import (
     METHODS_ROOM,
+    Schema,
+    Schemas,
+    Shipped,
     _files,
     _hash,
     _kept,
     _key,
-    _shipped_classes,
-    dataclass_from,
-    describe_backbone,
-    describe_dataclass,
-    describe_method,
+    describe,
+    imported_schemas,
+    schema_from,
 )
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.toml_reader import parse
 
-SHIPPED = _shipped_classes()
-CLASSES: dict[str, type] = {name: one.config_class for name, one in {**SHIPPED.methods, **SHIPPED.baselines}.items()}
-CLASSES |= {name: one.options_class for name, one in SHIPPED.backbones.items()}
+SHIPPED = Shipped(**imported_schemas())
+SCHEMAS = {**SHIPPED.methods, **SHIPPED.baselines, **SHIPPED.backbones}
 VALUES = (0, 1, -1, 7, 10**30, 0.0, 0.3, 1.0, 1.5, -0.1, float("inf"), True, "cifar", "cifer", "1", [1], {"a": 1}, None)
 
 
@@ -48,12 +48,16 @@ def _inputs(cls: type) -> list[dict[str, object]]:
     return [{}, wrong, {"unknown": 1}, *({name: value} for name in names for value in VALUES)]
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_a_described_class_gives_the_settings_and_errors_of_the_class(name: str) -> None:
-    cls = CLASSES[name]
-    described = describe_dataclass(cls)
+def _built(schema: Schema) -> Schema:
+    """The schema that its description gives."""
+    described = describe(schema)
     assert described is not None, "a shipped class that is not described costs every plan an import of torch"
-    built = dataclass_from(json.loads(json.dumps(described)))
+    return schema_from(json.loads(json.dumps(described)))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_described_class_gives_the_settings_and_errors_of_the_class(name: str) -> None:
+    cls, built = SCHEMAS[name].config_class, _built(SCHEMAS[name]).config_class
     outcomes = [_outcome(cls, data) for data in _inputs(cls)]
     assert outcomes == [_outcome(built, data) for data in _inputs(cls)]
     if fields(cls):
@@ -61,9 +65,15 @@ def test_a_described_class_gives_the_settings_and_errors_of_the_class(name: str)
     assert [one.name for one in fields(built)] == [one.name for one in fields(cls)]
 
 
-def test_every_shipped_method_and_backbone_has_a_description() -> None:
-    assert all(describe_method(method) for method in {**SHIPPED.methods, **SHIPPED.baselines}.values())
-    assert all(describe_backbone(backbone) for backbone in SHIPPED.backbones.values())
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_description_gives_all_that_is_known_of_a_method_or_backbone(name: str) -> None:
+    schema = SCHEMAS[name]
+    assert replace(_built(schema), config_class=schema.config_class) == schema
+
+
+@pytest.mark.parametrize("names", [{1: "width"}, {"lambda": {"width"}}])
+def test_names_that_json_does_not_know_are_not_described(names: Any) -> None:
+    assert describe(Schema("mine", "", Required)) and describe(Schema("mine", "", Required, 1, names)) is None
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,7 @@ class Required:
 
 
 def test_bounds_choices_and_missing_settings_are_described() -> None:
-    described = describe_dataclass(Required)
-    assert described is not None
-    built = dataclass_from(json.loads(json.dumps(described)))
+    built = _built(Schema("required", "", Required)).config_class
     good = {"steps": 5, "name": "n"}
     inputs = [good, {}, *(good | {one.name: value} for one in fields(Required) for value in VALUES)]
     outcomes = [_outcome(Required, data) for data in inputs]
@@ -139,7 +147,7 @@ class NotANumber:
 
 @pytest.mark.parametrize("cls", [Checked, Inherits, OtherBound, Pair, Strict, NoDataclass, NotANumber])
 def test_a_class_that_a_description_cannot_give_exactly_is_not_described(cls: type) -> None:
-    assert describe_dataclass(cls) is None
+    assert describe(Schema("mine", "", cls)) is None
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
@@ -147,18 +155,20 @@ def test_a_class_that_a_description_cannot_give_exactly_is_not_described(cls: ty
 
 @dataclass
 class Described:
-    """A package, the descriptions that were made of it, and the module outside it that it imports."""
+    """A package, the schemas that were imported from it, and the module outside it that it imports."""
 
     package: Path
     helper: Path
     made: int = 0
 
-    def describe(self) -> dict[str, Any]:
+    def imported(self) -> dict[str, Schemas]:
         self.made += 1
-        return {"b": self.helper.read_text(), "a": self.made}
+        schemas = (Schema("b", self.helper.read_text(), Required), Schema("a", "", Required, self.made))
+        return {"methods": {one.name: one for one in schemas}}
 
-    def kept(self, name: str = "mine") -> dict[str, Any]:
-        return _kept(name, [self.package], self.describe, lambda: {str(self.helper): _hash(self.helper)})
+    def kept(self, name: str = "mine") -> Schemas:
+        kept = _kept(name, [self.package], self.imported, lambda: {str(self.helper): _hash(self.helper)})
+        return kept["methods"]
 
 
 @pytest.fixture
@@ -173,8 +183,8 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Described:
 
 def test_a_description_is_made_once_and_keeps_its_order(described: Described) -> None:
     first, second = described.kept(), described.kept()
-    assert first == second == {"b": "1", "a": 1} and described.made == 1
-    assert list(second) == ["b", "a"]  # the order of names in errors
+    assert described.made == 1 and second["b"].summary == "1" and second["a"].version == 1
+    assert list(first) == list(second) == ["b", "a"]  # the order of names in errors
     described.kept("another")
     assert described.made == 2
 
@@ -210,14 +220,14 @@ def test_a_new_version_of_an_installed_package_makes_it_anew(
 def test_a_file_that_changes_while_it_is_imported_leaves_no_description(described: Described) -> None:
     file = described.package / "inner" / "method.py"
 
-    def describe() -> dict[str, Any]:
+    def imported() -> dict[str, Schemas]:
         file.write_text("changed")
-        return {"from": "the old code or the new"}
+        return {"methods": {"a": Schema("a", "of the old code or the new", Required)}}
 
-    assert _kept("mine", [described.package], describe) == {"from": "the old code or the new"}
-    assert described.kept()["a"] == 1
+    assert _kept("mine", [described.package], imported)["methods"]["a"].summary == "of the old code or the new"
+    assert described.kept()["a"].version == 1
     file.write_text("1")
-    assert described.kept()["a"] == 2
+    assert described.kept()["a"].version == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"digest": 1}', b"\xff"])
@@ -234,9 +244,9 @@ def test_a_changed_value_in_a_description_is_noticed(described: Described, tmp_p
     described.kept()
     (file,) = (tmp_path / "cache" / "schemas").iterdir()
     text = file.read_text()
-    assert '"b": "1"' in text
-    file.write_text(text.replace('"b": "1"', '"b": "2"'))
-    assert described.kept()["b"] == "1" and described.made == 2
+    assert '"summary": "1"' in text
+    file.write_text(text.replace('"summary": "1"', '"summary": "2"'))
+    assert described.kept()["b"].summary == "1" and described.made == 2
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -244,7 +254,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
-    assert [described.kept()["a"] for _ in range(2)] == [1, 2]
+    assert [described.kept()["a"].version for _ in range(2)] == [1, 2]
 
 
 ASK = """
