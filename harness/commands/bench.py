@@ -1,15 +1,13 @@
 """`twinbench bench`: measure this machine in about two minutes, for the estimates of `plan` and `run --pack auto`."""
 
-import contextlib
+import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.harness.system.user_cache import cache_errors
 
 if TYPE_CHECKING:
     from twinbench.harness.performance.measurements import Machine, Measurement, Shape
@@ -28,13 +26,13 @@ def bench() -> None:
     machine = this_machine(device, THREADS)
     file, stored = measurement_file(machine), "nothing"
     try:
-        with _writing(file):
+        with cache_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(file.parent, os.W_OK):
-                raise PermissionError(None, "permission denied")
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
         found = measured(device, machine)
-        with _writing(file):
+        with cache_errors(file):
             store(found)
         stored = "all but packs"
         for packed in packs(device, found):
@@ -42,7 +40,7 @@ def bench() -> None:
             if isinstance(packed, LeftOut):
                 typer.echo(f"{name}: {packed.reason}")
                 continue
-            with _writing(file):
+            with cache_errors(file):
                 store_packs(machine, packed)
             stored = "all but some packs"
             best = min(packed.seconds, key=packed.seconds.__getitem__)
@@ -52,15 +50,6 @@ def bench() -> None:
         typer.echo(f"interrupted: {stored} is stored", err=True)
         raise
     typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
-
-
-@contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    """Raise InvalidInput if the cache cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInput([Mistake(str(file), "", f"cannot be written: {error.strerror}")]) from None
 
 
 def measured(device_name: str, machine: "Machine") -> "Measurement":

@@ -2,22 +2,34 @@
 
 A folder is renamed into place once it is complete. If two processes prepare one dataset, both do the work, and the
 second discards its own copy.
+
+    CACHE/NAME-KEY/dataset.json       classes, fingerprint, and for each array its size, times of change and sha256
+    CACHE/NAME-KEY/train_images.npy   and the other arrays
+
+An array with the size and times that dataset.json states is taken to be unchanged, except labels, which are small and
+are hashed whenever they are opened. If size or times differ, the array is hashed. A dataset of which anything was
+changed, cut short or deleted is prepared again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from twinbench.harness.system.user_cache import cache_errors
 
 LAYOUT = 1  # version of a cache folder and of what is hashed; a new number invalidates all caches
+_ABOUT = "dataset.json"
 _SPLITS = ("train", "test")
 
 
@@ -46,50 +58,123 @@ class Dataset:
 
 
 def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], tuple[str, ...]]) -> Dataset:
-    """Return the dataset from its folder in `cache`, which `prepare(folder)` first fills if it is missing.
+    """Return the dataset from its folder in `cache`, which `prepare(folder)` first fills if it is missing or damaged.
 
     `identity` (JSON) says where the data come from, and must change when they do. `prepare` writes
-    `{train,test}_{images,labels}.npy` and optionally `{train,test}_factors.npy`, and returns the classes.
+    `{train,test}_{images,labels}.npy` and optionally `{train,test}_factors.npy` by `save_array`, and returns the
+    classes. Raises CacheUnusable.
     """
     text = json.dumps([LAYOUT, name, identity], sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    found = _opened(folder, name)
-    if found is not None:
-        return found
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache))
-    try:
-        _complete(partial, prepare(partial))
-        if _opened(folder, name) is None:  # or another process was faster
-            _rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    made = _opened(folder, name)
-    if made is None:
-        raise RuntimeError(f"{folder} was written but cannot be read back")
+    with cache_errors(cache):
+        found = _opened(folder, name)
+        if isinstance(found, Dataset):
+            return found
+        if found:
+            print(f"{folder}: {found}; the dataset is prepared again", file=sys.stderr)
+        partial = cache / f".{folder.name}-{secrets.token_hex(8)}"  # `tempfile` would keep it from other users
+        try:
+            partial.mkdir(parents=True)
+            _complete(partial, prepare(partial))
+            if not isinstance(_opened(folder, name), Dataset):  # or another process was faster
+                _rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        made = _opened(folder, name)
+    if not isinstance(made, Dataset):
+        raise RuntimeError(f"{folder} was written but cannot be read back: {made}")
     return made
 
 
-def _opened(folder: Path, name: str) -> Dataset | None:
-    """Return the dataset in the folder, or None if it is missing or damaged."""
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file."""
+    made = new_array(path, array.dtype, array.shape)
+    made[...] = array
+    made.flush()
+
+
+def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
+    """Create a .npy file to be filled through the array returned, whose `flush` ends the writing.
+
+    All of the file's space is taken from the disk at once: a process that fills a memory map on a full disk would be
+    killed without a word.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _opened(folder: Path, name: str) -> Dataset | str:
+    """Return the dataset in the folder, or what is wrong with it; an empty string if there is no such folder."""
+    if not folder.exists():
+        return ""
     try:
-        about: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        arrays = {stem: np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False) for stem in about["arrays"]}
-        train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS)
-        factors = {split: arrays[f"{split}_factors"] for split in _SPLITS if f"{split}_factors" in arrays}
-        return Dataset(name, tuple(about["classes"]), train, test, about["fingerprint"], factors or None)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        about = json.loads((folder / _ABOUT).read_bytes())
+        if about.pop("digest") != _digest(about):
+            return f"{_ABOUT} has changed since it was made"
+        if changed := _changed_array(folder, about):
+            return f"{changed} has changed since it was made"
+        arrays = {stem: np.load(folder / f"{stem}.npy", mmap_mode="r") for stem in about["arrays"]}
+    except FileNotFoundError as error:
+        return f"it has no {Path(error.filename).name}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{_ABOUT} is damaged or of an earlier version"
+    train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS)
+    factors = {split: arrays[f"{split}_factors"] for split in _SPLITS if f"{split}_factors" in arrays}
+    return Dataset(name, tuple(about["classes"]), train, test, about["fingerprint"], factors or None)
+
+
+def _changed_array(folder: Path, about: dict[str, Any]) -> str:
+    """Return the first array whose bytes are not those that were written; empty if none.
+
+    If only the times of arrays have changed, as in a copy of the cache, dataset.json is updated where it can be.
+    """
+    arrays, now = about["arrays"], {}
+    for stem, kept in arrays.items():
+        file = folder / f"{stem}.npy"
+        stat = _stat(file)
+        if (stat != kept["stat"] or stem.endswith("_labels")) and _sha256(file) != kept["sha256"]:
+            return file.name
+        now[stem] = {**kept, "stat": stat}
+    if now != arrays:
+        with contextlib.suppress(OSError):
+            _write_about(folder, {**about, "arrays": now})
+    return ""
+
+
+def _stat(file: Path) -> list[int]:
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write dataset.json with its own digest; another process sees the old file or the new one."""
+    partial = folder / f".{_ABOUT}-{secrets.token_hex(8)}"
+    partial.write_text(json.dumps({**about, "digest": _digest(about)}, indent=1), encoding="utf-8")
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, folder / _ABOUT)
 
 
 def _complete(folder: Path, classes: tuple[str, ...]) -> None:
-    """Add dataset.json, then flush all files to disk, before the folder gets its final name."""
-    stems = sorted(path.stem for path in folder.glob("*.npy"))
-    about = {"arrays": stems, "classes": classes, "fingerprint": fingerprint(folder, classes)}
-    (folder / "dataset.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-    for path in folder.iterdir():
+    """Add dataset.json, with all files flushed to disk, before the folder gets its final name."""
+    files = sorted(folder.glob("*.npy"))
+    for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    arrays = {path.stem: {"stat": _stat(path), "sha256": _sha256(path)} for path in files}
+    _write_about(folder, {"arrays": arrays, "classes": classes, "fingerprint": fingerprint(folder, classes)})
 
 
 def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
@@ -109,7 +194,7 @@ def _rename(partial: Path, folder: Path) -> None:
     try:
         os.replace(partial, folder)
     except OSError:
-        if _opened(folder, folder.name) is not None:
+        if isinstance(_opened(folder, folder.name), Dataset):
             return
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinbench.harness.data import image_files
-from twinbench.harness.data.dataset_cache import Dataset, Split, cached
+from twinbench.harness.data.dataset_cache import Dataset, Split, cached, save_array
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
@@ -135,7 +135,7 @@ def _prepare_shapes(out: Path, image_size: int | None) -> tuple[str, ...]:
             synthetic_shapes.SEED, split, count, image_size or synthetic_shapes.SIZE
         )
         _save(out, split, images, factors["shape"].astype(np.int64), None)
-        np.save(out / f"{split}_factors.npy", factors)
+        save_array(out / f"{split}_factors.npy", factors)
     return synthetic_shapes.SHAPES
 
 
@@ -143,8 +143,8 @@ def _save(out: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.i
     if image_size is not None:
         opened = (Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in images)
         images = np.stack([image_files.planes(image_files.fitted(image, image_size)) for image in opened])
-    np.save(out / f"{split}_images.npy", np.ascontiguousarray(images))
-    np.save(out / f"{split}_labels.npy", labels)
+    save_array(out / f"{split}_images.npy", np.ascontiguousarray(images))
+    save_array(out / f"{split}_labels.npy", labels)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

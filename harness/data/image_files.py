@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twinbench.harness.data.dataset_cache import new_array, save_array
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
@@ -96,16 +97,14 @@ def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> N
     example = listing.files["train"][0][0]
     size = (image_size, image_size) if image_size else _size_of(where, example)
     for split, files in listing.files.items():
-        images = np.lib.format.open_memmap(
-            out / f"{split}_images.npy", mode="w+", dtype=np.uint8, shape=(len(files), 3, *size)
-        )
+        images = new_array(out / f"{split}_images.npy", np.uint8, (len(files), 3, *size))
         decoder = _Decoder([path for path, _ in files], images, example, image_size)
         blocks = [range(start, min(start + _BLOCK, len(files))) for start in range(0, len(files), _BLOCK)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL releases the interpreter's lock while it decodes
             for bad in pool.map(decoder.fill, blocks):
                 troubles += bad
         images.flush()
-        np.save(out / f"{split}_labels.npy", np.array([label for _, label in files], dtype=np.int64))
+        save_array(out / f"{split}_labels.npy", np.array([label for _, label in files], dtype=np.int64))
     if troubles:
         shown = troubles[:SHOWN] + ([f"and {len(troubles) - SHOWN} more images"] if len(troubles) > SHOWN else [])
         raise InvalidInput([_mistake(where, text) for text in shown])

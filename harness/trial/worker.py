@@ -15,6 +15,7 @@ import torch
 from twinbench.harness.run_folder.heartbeat import LOST, Heartbeat
 from twinbench.harness.run_folder.leases import DIED, Attempt, LeaseObserver, claim, now, why_hopeless
 from twinbench.harness.system.memory import Room, is_out_of_memory
+from twinbench.harness.system.user_cache import CacheUnusable
 from twinbench.harness.training.checkpoint import drop_state
 from twinbench.harness.training.cuda_graphs import own_streams
 from twinbench.harness.training.loop import Interrupted
@@ -36,7 +37,7 @@ class BrokenDevice(Exception):
 
 
 class Unwritable(Exception):
-    """The run folder cannot be written: a full disk, a quota, a lost mount. No trial caused it and none can go on."""
+    """The run folder cannot be written, or the cache used: a full disk, a quota, a lost mount. No trial caused it."""
 
 
 def why_unusable(device: str) -> str:
@@ -171,7 +172,7 @@ def _attempt(
 
 def _raise_unless_of_the_trial(error: Exception, attempt: Attempt) -> None:
     """Raise what the trial did not cause: storage errors as they are, a broken device as BrokenDevice."""
-    if isinstance(error, OSError) and is_storage_error(error):
+    if isinstance(error, CacheUnusable) or (isinstance(error, OSError) and is_storage_error(error)):
         raise error
     if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
         traceback.print_exc()
@@ -189,10 +190,10 @@ def _storage_errors_as_unwritable(attempt: Attempt | None = None) -> Iterator[No
     """Raise Unwritable for an error of the storage; end the attempt as interrupted, if that can be written."""
     try:
         yield
-    except OSError as error:
-        if not is_storage_error(error):
+    except (OSError, CacheUnusable) as error:
+        if isinstance(error, OSError) and not is_storage_error(error):
             raise
-        reason = f"the run folder cannot be written: {error.strerror}"
+        reason = f"the run folder cannot be written: {error.strerror}" if isinstance(error, OSError) else str(error)
         if attempt:
             with contextlib.suppress(OSError):
                 attempt.end("interrupted", reason)

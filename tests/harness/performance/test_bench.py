@@ -223,5 +223,5 @@ def test_bench_stores_only_what_is_complete_when_interrupted_and_reports_an_unwr
     assert len(list(quick.iterdir())) == 1 and "all but packs is stored" in capsys.readouterr().err
     (tmp_path / "file").touch()
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InvalidInput, match="cannot be written"):
+    with pytest.raises(InvalidInput, match="TWINBENCH_CACHE: the cache cannot be used: Not a directory"):
         bench()

@@ -23,6 +23,7 @@ from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.kernels import FAST
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, build_method
+from twinbench.harness.trial.worker import Unwritable
 from twinbench.methods.registry import METHODS
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
@@ -258,3 +259,13 @@ def test_a_trial_is_collapsed_if_the_protocol_sets_a_limit() -> None:
     assert execute._judge(0.05, progress)[0] == "collapsed"
     assert execute._judge(0.005, progress) == ("done", "")
     assert execute._judge(None, progress) == ("done", "")
+
+
+def test_a_cache_that_cannot_be_used_stops_the_worker_and_fails_no_trial(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = _trial(tiny_plan("methods=simclr"), "simclr")
+    (tmp_path / "cache").touch()
+    surroundings = Surroundings(tmp_path / "run", cache=tmp_path / "cache")
+    with pytest.raises(Unwritable, match="TWINBENCH_CACHE: the cache cannot be used: Not a directory"):
+        run_trial(trial, surroundings)
+    assert not record_path(tmp_path / "run", trial.trial_id).exists()
+    assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
