@@ -301,6 +301,7 @@ class Pair(SimCLR):
 """
 
 
+@pytest.mark.slow
 def test_methods_of_another_package_are_described_too(tmp_path: Path) -> None:
     points = "[twinbench.methods]\nmine = mine.method:Mine\npair = mine.method:Pair\nbroken = mine.nowhere:Broken\n"
     for name, text in {

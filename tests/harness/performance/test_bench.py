@@ -123,6 +123,7 @@ def test_a_pack_that_needs_too_much_memory_raises_memory_error(
         seconds_per_step(one_trial, 8, CPU, 0.01, pack=4)
 
 
+@pytest.mark.slow
 def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too_long_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

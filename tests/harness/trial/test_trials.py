@@ -39,7 +39,10 @@ def _record(folder: Path, trial: Trial) -> dict[str, Any]:
     return read_record(record_path(folder, trial.trial_id))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",  # BYOL keeps the most between steps
+    [pytest.param(name, marks=() if name == "byol" else pytest.mark.slow) for name in METHODS],
+)
 def test_a_trial_stopped_after_every_step_leaves_the_record_of_an_uninterrupted_run(
     tiny_plan: Planner, tmp_path: Path, method: str
 ) -> None:

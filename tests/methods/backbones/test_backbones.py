@@ -188,6 +188,7 @@ for width in (3, 4, 8):
 """
 
 
+@pytest.mark.slow
 def test_a_narrow_network_trains_on_a_processor_without_spoiling_memory() -> None:
     """In a process of its own, which oneDNN's fault would end or leave hanging."""
     subprocess.run([sys.executable, "-c", NARROW], check=True, timeout=60)

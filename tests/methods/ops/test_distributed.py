@@ -29,6 +29,8 @@ from twinbench.methods.registry import METHODS
 from twinbench.methods.simclr import ntxent_loss
 from twinbench.methods.vicreg import vicreg_loss
 
+pytestmark = pytest.mark.slow  # five processes import torch and train
+
 RANKS = (2, 3)
 TRAINED = [*((2, name) for name in METHODS), (3, "simclr")]  # three ranks wait long for each other on two cores
 N = 12  # the global batch

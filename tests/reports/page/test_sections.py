@@ -462,6 +462,7 @@ def test_a_hostile_name_changes_nothing_but_its_own_label(synthetic_run, new_syn
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 def test_five_hundred_trials_with_curves_stay_under_eight_megabytes(synthetic_run):
     synthetic_run.later = True
     series = {f"diagnostics/{name}": [0.123456 + 0.001 * n for n in range(100)] for name in "abcdef"}

@@ -616,6 +616,7 @@ def large_section() -> Section:
     return Section("synthetic", 1, "5" * 64, "", {}, ("projector_width", "learning_rate"), tuple(cells))
 
 
+@pytest.mark.slow
 def test_two_hundred_numbers_over_ten_thousand_trials_take_about_a_second(tmp_path):
     section = large_section()
     rows = ["method,projector width,lr,kNN (%),linear (%)"]

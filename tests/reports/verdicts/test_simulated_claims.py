@@ -108,6 +108,7 @@ def test_null_sweeps_spread_and_agree_as_the_real_sweep_did():
         assert pairs == pytest.approx(CORRELATIONS[metric], abs=0.03)  # blur .007
 
 
+@pytest.mark.slow
 def test_of_two_thousand_null_sweeps_at_most_one_in_twenty_gains_any_support():
     sweeps = {(1, 3): 100, (1, 5): 200, (1, 6): 750, (1, 10): 750, (6, 6): 80, (6, 10): 80, (15, 6): 20, (15, 10): 20}
     rng = np.random.default_rng(21)
@@ -168,6 +169,7 @@ def test_a_mean_just_outside_what_equals_allows_is_supported_in_at_most_one_swee
     assert counts["SUPPORTED_AS_STATED"] <= FAMILY_ERROR * SWEEPS
 
 
+@pytest.mark.slow
 def test_claims_of_sizes_that_are_just_not_so_err_in_at_most_one_family_of_twenty():
     """Fifteen true differences, each claimed to exceed just what it is: none may be supported as stated.
 
@@ -198,6 +200,7 @@ def test_the_detectable_difference_is_found_in_four_of_five_sweeps_where_no_seed
     assert power_of(SD, seeds, size) == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_that_most_seeds_have_to_win_costs_power_which_more_seeds_give_back():
     """A sign test has 2/π of the t test's power: what ten seeds detect, verdicts find in four of five of seventeen."""
     size, rng = smallest_detectable_difference(SD, 10), np.random.default_rng(27)
