@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TypedDict, cast, get_type_hints
 
+from twinbench.sweeps.file_reader import read_regular
+
 TRIALS = "trials"
 
 _NAME = re.compile(r"attempt-(\d{4,})\.json")
@@ -64,8 +66,7 @@ def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
     """
     try:
         # A string costs a tenth of a Path, and reports read thousands of attempts.
-        with open(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json", "rb") as file:
-            content = json.loads(file.read())
+        content = json.loads(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     items = content.items() if isinstance(content, dict) else ()

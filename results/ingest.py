@@ -38,6 +38,7 @@ from twinbench.results.rows import (
     to_text,
     trial_row,
 )
+from twinbench.sweeps.file_reader import read_regular
 
 RECORDS_AT_ONCE = 500  # limits memory: only so many records, with their curves, are held as Python lists
 
@@ -136,7 +137,7 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
             changes.set_aside += kept.get(file, [])
             continue
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             record = parse_record(path.name, data)
         except TornRecord as error:
             changes.set_aside.append((file, _reason(path.name, error), file))
@@ -222,8 +223,11 @@ def _reason(file: str, error: Exception) -> str:
 def _read_plan(run_folder: Path, changes: _Changes, known: str | None) -> tuple[PlanFile | None, str]:
     """Return the plan and its digest. A plan of the digest `known`, which the database holds, is not parsed again."""
     try:
-        data = (run_folder / PLAN).read_bytes()
+        data = read_regular(run_folder / PLAN)
     except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        changes.set_aside.append((PLAN, f"cannot be read ({error.strerror})", PLAN))
         return None, ""
     found = hashlib.sha256(data).hexdigest()
     if found == known:

@@ -9,7 +9,17 @@ from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.attempts import TRIALS
 from twinbench.results.merge_differences import differences, hints
 from twinbench.results.plain_files import is_behind_link, plain_files, read_plain, read_plain_artefact, read_problem
-from twinbench.results.record import RECORDS, BrokenArtefact, Record, Result, TornRecord, parse_record, references
+from twinbench.results.record import (
+    LARGEST_ARTEFACT,
+    RECORDS,
+    BrokenArtefact,
+    Record,
+    Result,
+    TornRecord,
+    parse_record,
+    references,
+)
+from twinbench.sweeps.file_reader import read_regular
 
 DISAGREEMENTS = "disagreements"
 
@@ -151,7 +161,7 @@ class RecordMerger:
             return
         for path in plain_files(folder):
             try:
-                data = path.read_bytes()
+                data = read_regular(path, LARGEST_ARTEFACT)
             except OSError as error:
                 self.set_aside.append((str(path), read_problem(error)))
                 continue

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinbench.results.record import BrokenArtefact, Reference, read_artefact
+from twinbench.results.record import LARGEST_ARTEFACT, BrokenArtefact, Reference, read_artefact
+from twinbench.sweeps.file_reader import read_regular
 
 _STATE = "state.pt"  # the checkpoint of an unfinished trial, which is large
 
@@ -19,7 +20,7 @@ def read_plain(source: Path, path: Path) -> bytes:
         raise _NotPlain("is reached through a symbolic link, which a merge does not follow")
     if path.exists() and not path.is_file():
         raise _NotPlain("is not a plain file")
-    return path.read_bytes()
+    return read_regular(path, LARGEST_ARTEFACT)
 
 
 def read_plain_artefact(source: Path, reference: Reference) -> bytes:

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from twinbench.results.record import PLAN, RecordError, refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import Trial
 
@@ -95,12 +96,12 @@ class PlanFile(_Table):
         return [trial.under(self.protocol) for trial in self.trials]
 
 
-def read_plan(run_folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> PlanFile:
+def read_plan(run_folder: Path, read: Callable[[Path], bytes] = read_regular) -> PlanFile:
     """Return the plan of `run_folder`; InvalidInput where there is none. `read` returns the bytes of a file."""
     return plan_and_bytes(run_folder, read)[0]
 
 
-def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> tuple[PlanFile, bytes]:
+def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = read_regular) -> tuple[PlanFile, bytes]:
     """Return the plan and the bytes of its file; raises as `read_plan` does."""
     try:
         data = read(run_folder / PLAN)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, NotRequired, TypedDict, cast
 
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.trial import TrialContent
@@ -42,6 +43,7 @@ COMPUTED_WITH = ("device", "precision", "mode", "threads", "ranks")
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})\.[a-z0-9]+")
+LARGEST_ARTEFACT = 4 * 2**30  # bytes; embeddings of a million images with 1,000 values each
 _LARGEST = 2**63  # integers must fit the database's BIGINT
 
 
@@ -139,7 +141,7 @@ def read_record(path: Path | str) -> Record:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise TornRecord(f"{path.name}: cannot be read ({error.strerror or type(error).__name__})") from error
     return parse_record(path.name, data)
@@ -209,8 +211,7 @@ def read_artefact(run_folder: Path | str, reference: Reference) -> bytes:
     """Return the bytes that a reference points to. Raises BrokenArtefact if they are missing or have another digest."""
     file, sha256 = reference["file"], reference["sha256"]
     try:
-        with open(os.path.join(run_folder, file), "rb") as opened:  # a tenth of a Path's cost, for thousands of files
-            data = opened.read()
+        data = read_regular(os.path.join(run_folder, file), LARGEST_ARTEFACT)  # a tenth of a Path's cost
     except OSError as error:
         raise BrokenArtefact(f"{file}: cannot be read ({error.strerror or type(error).__name__})") from error
     found = hashlib.sha256(data).hexdigest()

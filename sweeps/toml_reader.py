@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.file_reader import read_regular
 
 T = TypeVar("T")
 DEEPEST = 50  # levels of nested tables and lists
@@ -20,7 +21,7 @@ BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the file's tables. InvalidInput if it is missing, not UTF-8, not TOML, or nested too deeply."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
         is_accepted = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
         data = tomllib.loads(text) if is_accepted else {}
         is_accepted = is_accepted and not _is_deeper(data, DEEPEST)

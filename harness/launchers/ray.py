@@ -29,6 +29,7 @@ from twinbench.harness.performance.pack_size import with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.layout import missing
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
@@ -145,7 +146,7 @@ def cancel_waiting(run_folder: Path, notes: Sequence[Path]) -> None:
     launches = []
     for file in notes:
         with contextlib.suppress(OSError, ValueError, KeyError):
-            launch = json.loads(file.read_bytes())
+            launch = json.loads(read_regular(file))
             if launch["launcher"] == "ray" and launch["address"] != LOCAL:
                 launches.append((str(launch["address"]), str(launch["name"])))
     for address, prefix in launches:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from twinbench.harness.run_folder.layout import LAUNCHES, launch_notes, refresh_listing
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 
 ENDING_SECONDS = 30.0  # that a slot may take to leave the queue, or to be back in it
 ASK_AGAIN_SECONDS = 2.0
@@ -55,7 +56,7 @@ def jobs_of(notes: Sequence[Path]) -> dict[str, str]:
     found = {}
     for file in notes:
         with contextlib.suppress(OSError, ValueError, KeyError):  # torn: the marks in the folder still stop its workers
-            launch = json.loads(file.read_text(encoding="utf-8"))
+            launch = json.loads(read_regular(file))
             found[str(launch["job_id"])] = str(launch["name"])
     return found
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from twinbench.harness.monitor.labels import counts_text, duration_text
 from twinbench.harness.monitor.snapshot import STATES, Failure, Running, RunView, Snapshot
 from twinbench.harness.run_folder.layout import launch_notes, worker_error
+from twinbench.sweeps.file_reader import read_regular
 
 if TYPE_CHECKING:
     from twinbench.harness.monitor.cells import CellRow
@@ -53,7 +54,7 @@ def _launches(folder: Path) -> Iterator[str]:
     """Yield the jobs that were submitted to a cluster. Only the cluster knows whether they still wait in its queue."""
     for file in launch_notes(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(file.read_bytes())
+            note = json.loads(read_regular(file))
             words = worker_error(folder, file.stem)
             error = f"; one of its workers ended with {words}" if words else ""
             yield plain(f"{note['launcher']} {file.stem}, {note['submitted']}; none of its workers is running{error}")

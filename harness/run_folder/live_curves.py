@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.hashing import canonical_json
 
 FILE_NAME = "curves.json"
@@ -58,7 +59,7 @@ def parse_curves(content: bytes) -> Curves:
 def read_curves(trial_folder: Path) -> Curves:
     """Return the curves of a running trial; no curves if the file is missing or damaged."""
     try:
-        return parse_curves((trial_folder / FILE_NAME).read_bytes())
+        return parse_curves(read_regular(trial_folder / FILE_NAME))
     except OSError:
         return Curves()
 

@@ -22,6 +22,7 @@ from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.plan import read_plan
 from twinbench.results.record import DECLARATIONS, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
@@ -71,7 +72,7 @@ class Log:
 def read_log(run_folder: Path) -> Log:
     """Return the folder's declarations, up to the first line that does not continue the chain."""
     try:
-        text = (run_folder / DECLARATIONS).read_text(encoding="utf-8")
+        text = read_regular(run_folder / DECLARATIONS).decode("utf-8")
     except FileNotFoundError:
         return Log()
     except (OSError, UnicodeDecodeError) as error:

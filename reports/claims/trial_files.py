@@ -15,6 +15,7 @@ from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
 from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
+from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.trial import Trial
@@ -43,7 +44,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
     attempts = attempts_at(run_folder, trial_id)
     try:  # the database checked its form and digest when it was read in
-        record: Record = json.loads(_bytes_of(f"{run_folder}/{RECORDS}/{trial_id}.json"))
+        record: Record = json.loads(read_regular(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
@@ -64,11 +65,6 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         attempt,
         attempts,
     )
-
-
-def _bytes_of(file: str) -> bytes:
-    with open(file, "rb") as opened:
-        return opened.read()
 
 
 def _record_problem(result: Result, content: Mapping[str, object]) -> str:

@@ -59,6 +59,7 @@ from twinbench.results.record import (
     references,
 )
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 
 # The versions of these packages decide the bytes of a table, beside the records.
 RENDERED_WITH = ("numpy", "pandas", "scipy", "duckdb", "plotly", "jinja2")
@@ -124,7 +125,7 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
             left_out.append(name)
             continue
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             record = parse_record(path.name, data)
             members |= {reference["file"]: run_folder / reference["file"] for reference in _checked(run_folder, record)}
         except (OSError, TornRecord, BrokenArtefact) as error:

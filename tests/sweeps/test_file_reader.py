@@ -1,0 +1,41 @@
+"""Claim: only regular files of a bounded size are read, and anything else is refused at once, with a reason."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twinbench.sweeps.file_reader import read_regular
+
+
+def test_a_regular_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 5000)
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link") == bytes(range(256)) * 5000
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "huge"])
+def test_what_would_never_end_or_holds_no_bytes_is_refused_with_a_reason(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(kind)
+    else:
+        path.touch()
+        os.truncate(path, 2**40)
+    reasons = {"folder": "Is a directory", "loop": "Too many levels of symbolic links", "huge": "larger than 256 MiB"}
+    with pytest.raises(OSError) as refused:
+        read_regular(path)
+    assert refused.value.strerror == reasons.get(kind, "not a regular file")
+
+
+def test_a_file_of_just_the_largest_size_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", largest=5) == b"12345"
+    with pytest.raises(OSError, match="larger than"):
+        read_regular(tmp_path / "file", largest=4)
