@@ -177,7 +177,8 @@ def _from_images(name: str, source: Path, image_size: int | None, cache: Path) -
         image_files.decode(where, listing, out, image_size)
         return listing.classes
 
-    return cached(cache, name, [str(source), listing.signature, image_size], prepare)
+    identity = [image_files.DECODING, str(source), listing.signature, image_size]
+    return cached(cache, name, identity, prepare)
 
 
 def _published_facts(name: str, source: Path) -> list[list[image_files.FileFacts]]:

@@ -18,6 +18,8 @@ LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), t
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SHOWN = 10  # bad images named in one error; the rest are counted
 _SPLITS = ("train", "test")
+DECODING = 2  # version of `as_rgb`: a new number makes the caches of image folders anew
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _BLOCK = 256  # images that a thread decodes at a time
 
 FileFacts = tuple[str, int, int]  # path below a folder, bytes, nanoseconds of the last change
@@ -127,7 +129,7 @@ class _Decoder:
         path, (height, width) = self.paths[place], self.images.shape[2:]
         try:
             with Image.open(path) as opened:
-                image = opened.convert("RGB")
+                image = as_rgb(opened)
             if self.image_size is not None:
                 image = fitted(image, self.image_size)
         except Exception as error:  # a damaged file can make a decoder raise anything
@@ -146,6 +148,28 @@ def _size_of(where: str, path: Path) -> tuple[int, int]:
             return image.height, image.width
     except Exception as error:
         raise InvalidInput([_mistake(where, f"{path} cannot be read as an image ({error})")]) from None
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return the first frame as 8-bit RGB, without transparency. ValueError if its values have no known range.
+
+    Of 16-bit grey values the upper byte is kept, as Pillow does for 16-bit colours; it clips 16-bit grey at 255.
+    """
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file
+    bits, is_unsigned = max(tags.get(_BITS, (16,))), set(tags.get(_SAMPLE_FORMAT, (1,))) == {1}
+    # Pillow opens 16-bit PGM, and before version 11 16-bit PNG, in the mode of 32-bit integers
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if not is_unsigned or (image.mode in ("I", "F") and not is_16_bit):
+        kind = "floating-point numbers" if image.mode == "F" else "signed or 32-bit integers"
+        raise ValueError(
+            f"its values are {kind}, whose black and white are unknown: save it with 8 or 16 unsigned bits"
+        )
+    if not is_16_bit:
+        return image.convert("RGB")
+    values = np.asarray(image).astype(np.uint16) >> (bits - 8)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is 0
+        values = 255 - values
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
 def fitted(image: Image.Image, size: int) -> Image.Image:
