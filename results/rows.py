@@ -1,11 +1,15 @@
 """Turn records and planned trials into rows of the database's tables; schema.sql describes the columns."""
 
+import functools
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import resources
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,95 +18,45 @@ from twinbench.results.plan import PlannedTrial
 from twinbench.results.record import Record
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.protocol import CarriedProtocol
+from twinbench.sweeps.trial import TrialContent
 
 TEXT, INTEGER, FLOAT, BOOLEAN, TIMESTAMP = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
+_KINDS = {"VARCHAR": TEXT, "BIGINT": INTEGER, "DOUBLE": FLOAT, "BOOLEAN": BOOLEAN, "TIMESTAMP": TIMESTAMP}
+SCHEMA = resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8")
 Row = tuple[object, ...]
-Columns = Mapping[str, pa.DataType]
-
-_IDENTITY = {
-    "trial_id": TEXT,
-    "cell_id": TEXT,
-    "method": TEXT,
-    "method_version": INTEGER,
-    "seed": INTEGER,
-    "status": TEXT,
-    "reason": TEXT,
-    "planned": BOOLEAN,
-    "protocol_name": TEXT,
-    "protocol_version": INTEGER,
-    "protocol_hash": TEXT,
-    "dataset_fingerprint": TEXT,
-    "result_digest": TEXT,
-}
-_CIRCUMSTANCE = {
-    "started": TIMESTAMP,
-    "finished": TIMESTAMP,
-    "attempts": INTEGER,
-    "train_seconds": FLOAT,
-    "shared_seconds": FLOAT,
-    "solo_step_seconds": FLOAT,
-    "evaluation_seconds": FLOAT,
-    "images_seen": INTEGER,
-    "peak_memory_bytes": INTEGER,
-    "commit": TEXT,
-    "code_hash": TEXT,
-    "device": TEXT,
-    "precision": TEXT,
-    "mode": TEXT,
-    "threads": INTEGER,
-    "ranks": INTEGER,
-    "pack": INTEGER,
-    "cuda_graph": BOOLEAN,
-    "host": TEXT,
-    "traceback": TEXT,
-}
-COLUMNS: Mapping[str, Columns] = {
-    "files": dict.fromkeys(("file", "trial_id", "digest", "signature", "curves_file", "outputs_file"), TEXT),
-    "trials": {**_IDENTITY, **_CIRCUMSTANCE},
-    "settings": {"trial_id": TEXT, "source": TEXT, "name": TEXT, "number": FLOAT, "text": TEXT},
-    "metrics": {
-        "trial_id": TEXT,
-        "name": TEXT,
-        "variant": TEXT,
-        "split": TEXT,
-        "value": FLOAT,
-        "n_examples": INTEGER,
-        "selected_on": TEXT,
-        "candidates": INTEGER,
-        "selected": TEXT,
-    },
-    "versions": {"trial_id": TEXT, "package": TEXT, "version": TEXT},
-    "set_aside": {"file": TEXT, "reason": TEXT, "record": TEXT},
-    "protocols": {
-        "hash": TEXT,
-        "name": TEXT,
-        "version": INTEGER,
-        "content": TEXT,
-        "deviations": TEXT,
-        "base_hash": TEXT,
-    },
-}
 
 to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes a new encoder for each value
 
 
+@functools.cache
+def columns() -> Mapping[str, Mapping[str, pa.DataType]]:
+    """Return the columns of each table that is filled from Arrow, in the order of schema.sql."""
+    found: dict[str, dict[str, pa.DataType]] = {}
+    with duckdb.connect() as connection:
+        connection.execute(SCHEMA)
+        sql = (
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE database_name = 'memory' AND table_name != 'run' ORDER BY table_oid, column_index"
+        )
+        for table, column, kind in connection.execute(sql).fetchall():
+            found.setdefault(table, {})[column] = _KINDS[kind]
+    return found
+
+
 def arrow_table(name: str, rows: Sequence[Row]) -> pa.Table:
     """Return the rows as an Arrow table with the columns of the database's table `name`."""
-    columns = COLUMNS[name]
-    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    pairs = zip(columns.items(), values, strict=True)
-    return pa.table({column: _arrow_column(cells, kind) for (column, kind), cells in pairs})
+    kinds = columns()[name]
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(kinds)
+    return pa.table({column: _arrow_column(cells, kinds[column]) for column, cells in zip(kinds, values, strict=True)})
 
 
 def _arrow_column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
-    if kind != TEXT:
-        return pa.array(values, kind)
     try:
         return pa.array(values, kind)
-    except (
-        UnicodeEncodeError,
-        pa.ArrowException,
-    ):  # a lone surrogate, which is rare
+    except (UnicodeEncodeError, pa.ArrowException):
+        if kind != TEXT:
+            raise
+        # A text has a lone surrogate, which is rare.
         return pa.array([to_text(value) for value in values], kind)
 
 
@@ -146,8 +100,7 @@ class Batch:
     """The rows of some records."""
 
     def __init__(self) -> None:
-        kinds = ("files", "trials", "settings", "metrics", "versions")
-        self.rows: dict[str, list[Row]] = {kind: [] for kind in kinds}
+        self.rows: defaultdict[str, list[Row]] = defaultdict(list)  # by table
         self.protocols: dict[str, CarriedProtocol] = {}  # by hash
         self.curves = Curves()
 
@@ -160,44 +113,26 @@ class Batch:
 
 def trial_row(record: Record) -> Row:
     """Return the row of a recorded trial. `planned` is set when the plan is inserted."""
-    result, circumstance = record["result"], record["circumstance"]
-    trial, protocol = result["trial"], result["trial"]["protocol"]
-    identity = (
-        result["trial_id"],
-        result["cell_id"],
-        trial["method"],
-        trial["method_version"],
-        trial["seed"],
-        result["status"],
-        result["reason"],
-        False,
-        protocol["name"],
-        protocol["version"],
-        protocol["hash"],
-        trial["dataset_fingerprint"],
-        record["result_digest"],
-    )
-    return identity + tuple(_convert(circumstance.get(name), kind) for name, kind in _CIRCUMSTANCE.items())
+    result = record["result"]
+    state = {"status": result["status"], "reason": result["reason"], "planned": False}
+    ids = {"trial_id": result["trial_id"], "cell_id": result["cell_id"], "result_digest": record["result_digest"]}
+    return _trial_row(result["trial"], {**record["circumstance"], **ids, **state})
 
 
 def missing_row(trial: PlannedTrial, protocol: CarriedProtocol) -> Row:
     """Return the row of a planned trial without a record."""
-    identity = (
-        trial.trial_id,
-        trial.cell_id,
-        trial.method,
-        _convert(trial.method_version, INTEGER),
-        _convert(trial.seed, INTEGER),
-        "missing",
-        "planned, not recorded",
-        True,
-        protocol["name"],
-        _convert(protocol["version"], INTEGER),
-        protocol["hash"],
-        trial.dataset_fingerprint,
-        None,
-    )
-    return identity + (None,) * len(_CIRCUMSTANCE)
+    state = {"status": "missing", "reason": "planned, not recorded", "planned": True}
+    ids = {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
+    return _trial_row(trial.under(protocol).content(), {**ids, **state})
+
+
+def _trial_row(trial: TrialContent, values: Mapping[str, object]) -> Row:
+    protocol = {f"protocol_{key}": value for key, value in trial["protocol"].items()}
+    return _row("trials", {**values, **trial, **protocol})
+
+
+def _row(table: str, values: Mapping[str, object]) -> Row:
+    return tuple(_convert(values.get(column), kind) for column, kind in columns()[table].items())
 
 
 def setting_rows(trial_id: str, sources: Mapping[str, object]) -> list[Row]:
@@ -219,24 +154,14 @@ def _setting_text(value: object) -> str:
 def metric_row(trial_id: str, metric: MetricValue) -> Row:
     """Return the row of one measured number."""
     selected = metric.get("selected")
-    return (
-        trial_id,
-        metric["name"],
-        metric["variant"],
-        metric["split"],
-        float(metric["value"]),
-        _convert(metric.get("n_examples"), INTEGER),
-        _convert(metric.get("selected_on"), TEXT),
-        _convert(metric.get("candidates"), INTEGER),
-        None if selected is None else to_json(selected),
-    )
+    text = None if selected is None else to_json(selected)
+    return _row("metrics", {**metric, "trial_id": trial_id, "selected": text})
 
 
 def protocol_row(protocol: CarriedProtocol) -> Row:
     """Return the row of a protocol."""
-    version, base = _convert(protocol.get("version"), INTEGER), _convert(protocol.get("base_hash"), TEXT)
     content, deviations = to_json(protocol.get("content", {})), to_json(protocol.get("deviations", []))
-    return protocol["hash"], protocol["name"], version, content, deviations, base
+    return _row("protocols", {**protocol, "content": content, "deviations": deviations})
 
 
 def _convert(value: object, kind: pa.DataType) -> object:

@@ -7,7 +7,6 @@ time writes it, for as long as an ingestion takes. Queries open it read-only, wi
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +14,7 @@ import duckdb
 import pandas as pd
 
 from twinbench.results.ingest import Ingested, ingest, select
+from twinbench.results.rows import SCHEMA
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
@@ -160,7 +160,7 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("BEGIN")
     for (name,) in select(connection, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"):
         connection.execute('DROP TABLE "' + name.replace('"', '""') + '"')
-    connection.execute(resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8"))
+    connection.execute(SCHEMA)
     connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [])", [SCHEMA_NUMBER])
     connection.execute("COMMIT")
 
