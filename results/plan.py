@@ -8,19 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    StrictInt,
-    StrictStr,
-    TypeAdapter,
-    ValidationError,
-)
-from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictInt, StrictStr, TypeAdapter, ValidationError
 
-from twinbench.results.record import PLAN, RecordError, refuse_constant
+from twinbench.results.record import PLAN, CheckedProtocol, RecordError, refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.protocol import CarriedProtocol
@@ -32,17 +22,6 @@ LONGEST_SHOWN = 60  # characters of a wrong value in an error
 
 class BrokenPlan(RecordError):
     """A plan.json that is not a plan; the text names the first wrong key."""
-
-
-class _CheckedProtocol(TypedDict):
-    """What is checked of a `CarriedProtocol`. Its content is not: the protocol's hash covers it."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    name: StrictStr
-    version: StrictInt
-    hash: StrictStr
-    content: dict[str, object]
 
 
 class _Table(BaseModel):
@@ -80,9 +59,7 @@ class PlanFile(_Table):
     schema_number: Literal[1] = Field(alias="schema")
     name: StrictStr
     question: StrictStr
-    protocol: Annotated[
-        CarriedProtocol, GetPydanticSchema(lambda _, handler: handler.generate_schema(_CheckedProtocol))
-    ]
+    protocol: Annotated[CarriedProtocol, GetPydanticSchema(lambda _, handler: handler.generate_schema(CheckedProtocol))]
     axes: tuple[StrictStr, ...]
     trials: tuple[PlannedTrial, ...]
     commands: tuple[StrictStr, ...] = ()  # absent in folders of older versions
@@ -148,7 +125,7 @@ def is_carried_protocol(value: object) -> TypeGuard[CarriedProtocol]:
     return True
 
 
-_PROTOCOL = TypeAdapter(_CheckedProtocol)
+_PROTOCOL = TypeAdapter(CheckedProtocol)
 
 
 def _problem(error: ValidationError) -> str:

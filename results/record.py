@@ -17,12 +17,14 @@ two runs of a trial means comparing two strings. `circumstance` is the rest: tim
 
 import hashlib
 import json
-import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, NotRequired, TypedDict, cast
+from typing import Annotated, NoReturn, NotRequired, cast
+
+from pydantic import ConfigDict, Field, FiniteFloat, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.file_reader import read_regular
@@ -41,10 +43,8 @@ ARTEFACTS = "artefacts"
 # Keys of a circumstance that can change the last bits of a result, apart from code and versions.
 COMPUTED_WITH = ("device", "precision", "mode", "threads", "ranks")
 
-_ID = re.compile(r"[0-9a-f]{16}")
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})\.[a-z0-9]+")
 LARGEST_ARTEFACT = 4 * 2**30  # bytes; embeddings of a million images with 1,000 values each
-_LARGEST = 2**63  # integers must fit the database's BIGINT
 
 
 class RecordError(ValueError):
@@ -61,6 +61,41 @@ class BrokenArtefact(RecordError):
 
 # --- what a record holds --------------------------------------------------------------------------------------------
 
+_Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]  # what the database's BIGINT holds
+_Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+
+class CheckedProtocol(TypedDict):
+    """What is checked of a `CarriedProtocol`. Its content is not: the protocol's hash covers it."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: StrictStr
+    version: _Integer
+    hash: StrictStr
+    content: dict[str, object]
+
+
+class _CheckedTrial(TypedDict):
+    """What is checked of a `TrialContent`."""
+
+    method: str
+    method_version: _Integer
+    settings: dict[str, object]
+    training: dict[str, object]
+    seed: _Integer
+    dataset_fingerprint: str
+    protocol: CheckedProtocol
+
+
+class _CheckedMetric(TypedDict):
+    """What is checked of a `MetricValue`."""
+
+    name: str
+    variant: str
+    split: str
+    value: FiniteFloat
+
 
 class Reference(TypedDict):
     """An artefact that a record names: its sha256, and its file within the run folder."""
@@ -72,12 +107,12 @@ class Reference(TypedDict):
 class Result(TypedDict):
     """The part of a record that the trial's identity determines."""
 
-    trial_id: str
-    cell_id: str
-    trial: TrialContent
-    status: str  # one of STATUSES
+    trial_id: _Id
+    cell_id: _Id
+    trial: Annotated[TrialContent, GetPydanticSchema(lambda _, handler: handler.generate_schema(_CheckedTrial))]
+    status: Annotated[str, Field(pattern=f"^({'|'.join(STATUSES)})$")]
     reason: str
-    metrics: list[MetricValue]
+    metrics: list[Annotated[MetricValue, GetPydanticSchema(lambda _, handler: handler.generate_schema(_CheckedMetric))]]
     derived: NotRequired[dict[str, object]]  # values computed from the settings, such as the scaled learning rate
     curves: NotRequired[Reference | None]
     outputs: NotRequired[Reference | None]
@@ -222,21 +257,18 @@ def read_artefact(run_folder: Path | str, reference: Reference) -> bytes:
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
-_TEXT, _INTEGER, _NUMBER, _TABLE, _LIST = "a text", "an integer of 64 bits", "a finite number", "a table", "a list"
-
-_RECORD = {"result": _TABLE, "result_digest": _TEXT, "circumstance": _TABLE}
-_RESULT = {"trial_id": _TEXT, "cell_id": _TEXT, "trial": _TABLE, "status": _TEXT, "reason": _TEXT, "metrics": _LIST}
-_TRIAL = {
-    "method": _TEXT,
-    "method_version": _INTEGER,
-    "settings": _TABLE,
-    "training": _TABLE,
-    "seed": _INTEGER,
-    "dataset_fingerprint": _TEXT,
-    "protocol": _TABLE,
+_RECORD = TypeAdapter(Record)
+_MUST_BE = {
+    "string_type": "a text",
+    "int_type": "an integer of 64 bits",
+    "greater_than_equal": "an integer of 64 bits",
+    "less_than": "an integer of 64 bits",
+    "model_type": "a table",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "string_pattern_mismatch": "16 hexadecimal digits",
+    "string_unicode": "16 hexadecimal digits",
 }
-_PROTOCOL = {"name": _TEXT, "version": _INTEGER, "hash": _TEXT, "content": _TABLE}
-_METRIC = {"name": _TEXT, "variant": _TEXT, "split": _TEXT, "value": _NUMBER}
 
 
 def _problem(record: object) -> str:
@@ -245,72 +277,32 @@ def _problem(record: object) -> str:
         return "not a record: it has no 'schema'"
     if record["schema"] != SCHEMA:
         return f"schema {record['schema']!r} is not supported; this version reads schema {SCHEMA}"
-    if problem := _first_problem(record, _RECORD, "record"):
-        return problem
+    try:
+        _RECORD.validate_python(record, strict=True)
+    except ValidationError as error:
+        return _first_problem(error)
     result = record["result"]
-    if problem := _result_problem(result):
-        return problem
+    for key in ("curves", "outputs"):
+        # A record must never make anyone open a file outside its own run folder.
+        if reference := result.get(key):
+            match = _ARTEFACT.fullmatch(reference["file"])
+            if not match or match[1] != reference["sha256"]:
+                return f"result.{key}.file is {reference['file']!r}; must be artefacts/ and its digest"
     if (found := digest(result)) != record["result_digest"]:
         return f"its result was changed: the digest is {found}, the record says {record['result_digest']}"
     return ""
 
 
-def _result_problem(result: dict[str, Any]) -> str:
-    problem = (
-        _first_problem(result, _RESULT, "result")
-        or _first_problem(result["trial"], _TRIAL, "result.trial")
-        or _first_problem(result["trial"]["protocol"], _PROTOCOL, "result.trial.protocol")
-    )
-    if problem:
-        return problem
-    if result["status"] not in STATUSES:
-        return f"result.status is {result['status']!r}; allowed: {', '.join(STATUSES)}"
-    for key in ("trial_id", "cell_id"):
-        if not _ID.fullmatch(result[key]):
-            return f"result.{key} is {result[key]!r}; must be 16 hexadecimal digits"
-    for index, metric in enumerate(result["metrics"]):
-        if problem := _first_problem(metric, _METRIC, f"result.metrics[{index}]"):
-            return problem
-    return _reference_problem(result, "curves") or _reference_problem(result, "outputs")
-
-
-def _reference_problem(result: dict[str, Any], key: str) -> str:
-    reference = result.get(key)
-    if reference is None:
-        return ""
-    if problem := _first_problem(reference, {"sha256": _TEXT, "file": _TEXT}, f"result.{key}"):
-        return problem
-    # A record must never make anyone open a file outside its own run folder.
-    match = _ARTEFACT.fullmatch(reference["file"])
-    if not match or match[1] != reference["sha256"]:
-        return f"result.{key}.file is {reference['file']!r}; must be artefacts/ and its digest"
-    return ""
-
-
-def _first_problem(table: object, wanted: Mapping[str, str], where: str) -> str:
-    """Return the first key of `wanted` that the table lacks or has with another kind of value; empty if none."""
-    if not isinstance(table, dict):
-        return f"{where} is {_shown(table)}; must be a table"
-    for key, kind in wanted.items():
-        if key not in table:
-            return f"{where} has no {key!r}"
-        if not _is_of_kind(table[key], kind):
-            return f"{where}.{key} is {_shown(table[key])}; must be {kind}"
-    return ""
-
-
-def _is_of_kind(value: object, kind: str) -> bool:
-    if kind == _TEXT:
-        return isinstance(value, str)
-    if kind == _TABLE:
-        return isinstance(value, Mapping)
-    if kind == _LIST:
-        return isinstance(value, Sequence) and not isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if kind == _INTEGER:
-        return isinstance(value, int) and -_LARGEST <= value < _LARGEST
-    return math.isfinite(value)
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    *tables, key = ("record", *first["loc"]) if len(first["loc"]) == 1 else first["loc"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in tables)[1:]
+    if first["type"] == "missing":
+        return f"{where} has no {key!r}"
+    name = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}"
+    if key == "status":
+        return f"{name} is {_shown(first['input'])}; allowed: {', '.join(STATUSES)}"
+    return f"{name} is {_shown(first['input'])}; must be {_MUST_BE.get(first['type'], 'a finite number')}"
 
 
 def _shown(value: object) -> str:
