@@ -4,8 +4,11 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TypedDict, cast, get_type_hints
+from typing import cast, get_type_hints
 
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from twinbench.results.record import TrialId
 from twinbench.sweeps.file_reader import read_regular
 
 TRIALS = "trials"
@@ -84,7 +87,7 @@ def _is_possible(value: object, kind: type | None) -> bool:
 class Attempt(TypedDict):
     """What claims and bundles need of an attempt. A text is empty if the attempt's file does not have it."""
 
-    trial_id: str
+    trial_id: TrialId
     number: int
     status: str
     reason: str

@@ -17,6 +17,7 @@ from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import Trial
 
 PLAN_SCHEMA = 1
+_WANTED = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list", "list_type": "a list"}
 LONGEST_SHOWN = 60  # characters of a wrong value in an error
 
 
@@ -99,7 +100,7 @@ def parse_plan(data: bytes) -> PlanFile:
             return PlanFile.model_validate_json(data)
         except ValidationError as error:
             if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-                raise BrokenPlan(_problem(error)) from None
+                raise BrokenPlan(first_problem(error)) from None
     # pydantic's parser refuses lone surrogates, which stand for a command's undecodable file names; json takes them.
     try:
         content = json.loads(data, parse_constant=refuse_constant)
@@ -113,7 +114,7 @@ def checked_plan(content: object) -> PlanFile:
     try:
         return PlanFile.model_validate(content)
     except ValidationError as error:
-        raise BrokenPlan(_problem(error)) from None
+        raise BrokenPlan(first_problem(error)) from None
 
 
 def is_carried_protocol(value: object) -> TypeGuard[CarriedProtocol]:
@@ -128,7 +129,7 @@ def is_carried_protocol(value: object) -> TypeGuard[CarriedProtocol]:
 _PROTOCOL = TypeAdapter(CheckedProtocol)
 
 
-def _problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """Return the first problem as `key: problem (seen: value)`."""
     first = error.errors(include_url=False)[0]
     key, seen = ".".join(map(str, first["loc"])), repr(first["input"])
@@ -137,6 +138,6 @@ def _problem(error: ValidationError) -> str:
     if key == "schema":
         return f"schema: {seen} is not supported; this version reads {PLAN_SCHEMA}"
     shown = seen if len(seen) <= LONGEST_SHOWN else f"{seen[: LONGEST_SHOWN - 3]}..."
-    wanted = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list"}.get(first["type"])
-    problem = f"should be {wanted}" if wanted else first["msg"].replace("Input should", "should", 1)
+    wanted = _WANTED.get(first["type"])
+    problem = f"should be {wanted}" if wanted else first["msg"].removeprefix("Input ").removeprefix("String ")
     return f"{key}: {problem} (seen: {shown})" if key else f"{problem} (seen: {shown})"

@@ -62,7 +62,7 @@ class BrokenArtefact(RecordError):
 # --- what a record holds --------------------------------------------------------------------------------------------
 
 _Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]  # what the database's BIGINT holds
-_Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class CheckedProtocol(TypedDict):
@@ -107,8 +107,8 @@ class Reference(TypedDict):
 class Result(TypedDict):
     """The part of a record that the trial's identity determines."""
 
-    trial_id: _Id
-    cell_id: _Id
+    trial_id: TrialId
+    cell_id: TrialId
     trial: Annotated[TrialContent, GetPydanticSchema(lambda _, handler: handler.generate_schema(_CheckedTrial))]
     status: Annotated[str, Field(pattern=f"^({'|'.join(STATUSES)})$")]
     reason: str
@@ -263,7 +263,6 @@ _MUST_BE = {
     "int_type": "an integer of 64 bits",
     "greater_than_equal": "an integer of 64 bits",
     "less_than": "an integer of 64 bits",
-    "model_type": "a table",
     "dict_type": "a table",
     "list_type": "a list",
     "string_pattern_mismatch": "16 hexadecimal digits",

@@ -5,18 +5,19 @@ their types.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, json_bytes
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
 from twinbench.results.bundles.write import environment
-from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan
+from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan, first_problem
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, TornRecord, parse_record
 
 MOST_KEPT = 15_000_000  # values in all JSON that is kept in memory while a bundle is verified
 
-_ATTEMPT = get_type_hints(Attempt)
+_ATTEMPTS = TypeAdapter(list[Attempt])
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ def read_contents(unpacked: Unpacked) -> Contents:
             faults.append(f"{PLAN}: not a plan: {error}")
     attempts: list[Attempt] = []
     if ATTEMPTS in read:
-        if problem := _attempts_problem(read[ATTEMPTS]):
-            faults.append(f"{ATTEMPTS}: not a list of attempts: {problem}")
-        else:
-            attempts = cast(list[Attempt], read[ATTEMPTS])
+        try:
+            attempts = _ATTEMPTS.validate_python(read[ATTEMPTS], strict=True)
+        except ValidationError as error:
+            faults.append(f"{ATTEMPTS}: not a list of attempts: {first_problem(error)}")
     if ENVIRONMENT in read and json_bytes(read[ENVIRONMENT]) != json_bytes(environment(list(records.values()))):
         faults.append(f"{ENVIRONMENT}: differs from the code, versions and devices in the records")
     by_trial: dict[str, list[Attempt]] = defaultdict(list)
@@ -97,22 +98,3 @@ def _records(unpacked: Unpacked, read: Mapping[str, object], faults: list[str]) 
             except TornRecord as error:
                 faults.append(f"{RECORDS}/{error}")
     return records
-
-
-def _attempts_problem(attempts: object) -> str:
-    if not isinstance(attempts, list):
-        return "not a list"
-    for place, attempt in enumerate(attempts):
-        if problem := _kind_problem(attempt, _ATTEMPT, str(place)):
-            return problem
-        # The id becomes the name of a folder.
-        if not (len(attempt["trial_id"]) == 16 and set(attempt["trial_id"]) <= set("0123456789abcdef")):
-            return f"{place}.trial_id: not the id of a trial"
-    return ""
-
-
-def _kind_problem(table: object, wanted: Mapping[str, type], where: str) -> str:
-    if not isinstance(table, dict):
-        return f"{where}: not a table"
-    wrong = (key for key, kind in wanted.items() if type(table.get(key)) is not kind)
-    return next((f"{where}.{key}: missing or of the wrong type" for key in wrong), "")

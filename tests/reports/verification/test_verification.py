@@ -627,17 +627,17 @@ STRANGE = {
     "attempts at a path": (
         "attempts.json",
         b'[{"trial_id": "../../../../aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
-        "not the id of a trial",
+        "0.trial_id: should match pattern",
     ),
     "attempts of a short id": (
         "attempts.json",
         b'[{"trial_id": "aaaa", "number": 1, "status": "", "reason": "", "started": ""}]',
-        "not the id of a trial",
+        "0.trial_id: should match pattern",
     ),
     "an attempt of no number": (
         "attempts.json",
         b'[{"trial_id": "aaaaaaaaaaaaaaaa", "number": true, "status": "", "reason": "", "started": ""}]',
-        "number: missing or of the wrong type",
+        "0.number: should be a valid integer (seen: True)",
     ),
     "an environment that is none": ("environment.json", b"7", "differs from the code"),
     "a protocol that is none": ("protocols/", b'{"hash": 3}', "is not the protocol of that hash"),
