@@ -1,9 +1,11 @@
 """Write files that appear whole or not at all."""
 
+import contextlib
 import errno
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,18 +22,26 @@ def is_storage_error(error: Exception) -> bool:
 
 
 def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) -> Path:
-    """Write `data` so that a reader sees either the old file or the new one, also after a power cut.
+    """Write `data` to `path`, whole or not at all, as `atomic_file` does, and return the path."""
+    path = Path(path)
+    with atomic_file(path, durable) as file:
+        file.write(data)
+    return path
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield a file to write. A reader of `path` sees either the old file or the new one, also after a power cut.
 
     Without `durable` a power cut may lose the file; that saves two waits for the disk, and is enough for files that
     only inform.
     """
-    path = Path(path)
     # The name is hidden, so that what a killed process leaves is never taken for a record. `tempfile` would make files
     # of mode 0600, which other members of a lab could not read.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with _new_file(temporary) as file:
-            file.write(data)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -41,7 +51,6 @@ def write_bytes_atomically(path: Path | str, data: bytes, durable: bool = True) 
         raise
     if durable:
         _sync_folder(path.parent)
-    return path
 
 
 def write_json_atomically(path: Path | str, obj: object, durable: bool = True) -> Path:

@@ -18,10 +18,8 @@ import gzip
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -29,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.results.atomic_files import atomic_file, write_bytes_atomically
 from twinbench.results.attempts import TRIALS, Attempt, attempt_file, read_attempts
 from twinbench.results.bundles.members import (
     ATTEMPTS,
@@ -103,7 +101,8 @@ def write_bundle(run_folder: Path, out: Path, render: Render) -> Bundled:
             raise ValueError(f"{name!r} is not a name for a member of a bundle")
     manifest = json_bytes(_manifest(members))
     try:
-        _write_archive(out, {MANIFEST: manifest, **members})
+        with atomic_file(out) as file:
+            pack(file, {MANIFEST: manifest, **members})
     except OSError as error:
         raise InvalidInput([Mistake(str(out), "", f"cannot be written: {error.strerror}")]) from None
     return Bundled(out, hashlib.sha256(manifest).hexdigest(), len(members) + 1, tuple(redacted), tuple(left_out))
@@ -220,19 +219,6 @@ def _identity(name: str, member: Member) -> dict[str, str | int]:
     if isinstance(member, bytes):
         return {"sha256": hashlib.sha256(member).hexdigest(), "size": len(member)}
     return {"sha256": name.removeprefix(f"{ARTEFACTS}/").partition(".")[0], "size": member.stat().st_size}
-
-
-def _write_archive(out: Path, members: Mapping[str, Member]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            pack(file, members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def pack(file: IO[bytes], members: Mapping[str, Member]) -> None:
