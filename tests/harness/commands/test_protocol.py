@@ -1,4 +1,4 @@
-"""Claims: `protocol show` tells every value, `diff` where two differ, `lock` keeps content to its version."""
+"""Claims: `protocol show` prints every value, `diff` those that differ, and `lock` keeps content to its version."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from twinbench.harness.commands.protocol import lock_protocols, method_defaults, protocol_app, show_protocol
+from twinbench.harness.commands.protocol import method_defaults, protocol_app
 from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.protocol_diff import protocol_values
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
@@ -36,7 +37,7 @@ def _row(printed: str, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", shipped_protocols())
-def test_show_tells_name_version_hash_state_and_every_value(name: str) -> None:
+def test_show_prints_name_version_hash_state_and_every_value(name: str) -> None:
     printed = _call("show", name)
     protocol = read_protocol(name)
     assert printed.exit_code == 0
@@ -45,11 +46,11 @@ def test_show_tells_name_version_hash_state_and_every_value(name: str) -> None:
     for line in (*protocol.changelog, *protocol.not_restated):
         assert f"  {line}" in rest
     keys = [line.split()[0] for line in rest if line]
-    for value in show_protocol(name).values:
+    for value in protocol_values(protocol, method_defaults()):
         assert keys.count(value.key) == 1
 
 
-def test_show_tells_what_may_be_moved_and_whose_value_it_is() -> None:
+def test_show_prints_what_a_sweep_may_vary_and_who_set_the_value() -> None:
     printed = _call("show", "digits-small").output
     assert _row(printed, "training.momentum")[1:] == ["0.9", "fixed", "protocol"]
     assert _row(printed, "training.clip_gradient_norm")[1:] == ["none", "fixed", "protocol"]
@@ -63,13 +64,13 @@ def test_the_methods_defaults_are_those_of_their_configs() -> None:
     assert set(read_protocol("digits-small").methods) <= set(method_defaults())
 
 
-def test_diff_ends_with_0_where_nothing_but_prose_differs(own: Path) -> None:
+def test_diff_exits_with_0_where_only_prose_differs(own: Path) -> None:
     _change(own, "1,797 scanned digits", "Scanned digits")
     equal = _call("diff", "digits-small", own)
     assert (equal.exit_code, equal.output) == (0, "")
 
 
-def test_diff_tells_the_keys_that_differ_with_both_values_and_ends_with_1(own: Path) -> None:
+def test_diff_prints_the_keys_that_differ_with_both_values_and_exits_with_1(own: Path) -> None:
     _change(own, "epochs = 12", "epochs = 13")
     _change(own, "[methods.vicreg]\nprojector_width = 256", "[methods.vicreg]")
     different = _call("diff", "digits-small", own)
@@ -82,17 +83,17 @@ def test_diff_tells_the_keys_that_differ_with_both_values_and_ends_with_1(own: P
     ]
 
 
-def test_lock_writes_a_lock_beside_ones_own_protocol_once(own: Path) -> None:
+def test_lock_writes_a_lock_next_to_ones_own_protocol_once(own: Path) -> None:
     assert f"digits-small version {VERSION}" in _call("lock", own).output
     written = own.with_name(LOCK).stat().st_mtime_ns
     assert read_lock(own.with_name(LOCK)) == {"digits-small": {str(VERSION): read_protocol("digits-small").hash}}
-    assert show_protocol(str(own)).lock == "locked"
+    assert _call("show", own).output.splitlines()[0] == f"digits-small version {VERSION} (locked)"
     assert "nothing new" in _call("lock", own).output
     assert own.with_name(LOCK).stat().st_mtime_ns == written
 
 
 def test_lock_refuses_content_that_changed_under_its_version_and_writes_nothing(own: Path) -> None:
-    lock_protocols([own])
+    _call("lock", own)
     before = own.with_name(LOCK).read_bytes()
     other = Path(shutil.copy(shipped_protocols()["cifar10-small"], own.with_name("other.toml")))
     _change(own, "epochs = 12", "epochs = 13")
@@ -100,22 +101,21 @@ def test_lock_refuses_content_that_changed_under_its_version_and_writes_nothing(
     assert isinstance(refused.exception, InvalidInput)  # for which the command line ends with exit code 2
     assert f"digits-small: version {VERSION} is locked with other content" in str(refused.exception)
     assert own.with_name(LOCK).read_bytes() == before
-    assert show_protocol(str(own)).lock == "locked with other content"
+    assert "(locked with other content)" in _call("show", own).output
     _change(own, f"version = {VERSION}", f"version = {VERSION + 1}")
-    assert [locked.added for locked in lock_protocols([own, other])] == [
-        (("cifar10-small", 4), ("digits-small", VERSION + 1))
-    ]
+    added = f"cifar10-small version 4, digits-small version {VERSION + 1}"
+    assert _call("lock", own, other).output == f"{own.with_name(LOCK)}: {added}\n"
 
 
-def test_lock_tells_the_mistakes_of_all_folders_at_once_and_writes_none(own: Path, tmp_path: Path) -> None:
+def test_lock_reports_the_mistakes_of_all_folders_at_once_and_writes_none(own: Path, tmp_path: Path) -> None:
     (tmp_path / "fine").mkdir()
     fine = Path(shutil.copy(own, tmp_path / "fine" / "p.toml"))
     (tmp_path / "broken").mkdir()
     broken = Path(shutil.copy(own, tmp_path / "broken" / "p.toml"))
     _change(broken, "epochs = 12", "epochs = -1")
-    lock_protocols([own])
+    _call("lock", own)
     _change(own, "epochs = 12", "epochs = 13")
-    with pytest.raises(InvalidInput) as caught:
-        lock_protocols([fine, broken, own])
-    assert len(caught.value.mistakes) == 2
+    refused = _call("lock", fine, broken, own)
+    assert isinstance(refused.exception, InvalidInput)
+    assert len(refused.exception.mistakes) == 2
     assert not fine.with_name(LOCK).exists()
