@@ -17,7 +17,7 @@ from typing import Any
 from twinbench.reports.paper.parts import key_of
 from twinbench.reports.tables.cells import Record, Run, deviations_text, read_run, records
 from twinbench.results.store import ResultStore
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 EXPORT = "export"
 # The module of each tracker, which is missing if the extra of that name is not installed.
@@ -44,7 +44,7 @@ class Exported:
 def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[int, str]:
     """Write every recorded trial to the tracker; return their number and where they are. Raises InvalidInput."""
     if to not in MODULES:
-        raise InvalidInput([Mistake("--to", "", "no such tracker", to, ", ".join(MODULES), nearest(to, MODULES))])
+        raise InvalidInput([unknown_name("--to", "tracker", to, MODULES)])
     if find_spec(MODULES[to]) is None:
         raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
     with ResultStore(run_folder) as store:

@@ -41,3 +41,9 @@ class InvalidInput(Exception):
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the name most similar to `name`, or an empty string if none is similar."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")
+
+
+def unknown_name(where: str, kind: str, name: str, names: Iterable[str]) -> Mistake:
+    """Return the mistake of a `name` that is not among `names`, such as "no such launcher"."""
+    allowed = list(names)
+    return Mistake(where, "", f"no such {kind}", name, ", ".join(allowed), nearest(name, allowed))

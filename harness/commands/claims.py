@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple
 
 def _check_form(form: str, allowed: Sequence[str]) -> None:
     if form not in allowed:
-        close = nearest(form, allowed)
-        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(allowed), close)])
+        raise InvalidInput([unknown_name("--format", "format", form, allowed)])
 
 
 def _width() -> int | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from twinbench.harness.commands.options import out
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, unknown_name
 
 KINDS = ("methods", "backbones", "datasets", "protocols", "sweeps")
 
@@ -15,7 +15,7 @@ def list_(what: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.
     from rich.table import Table
 
     if what not in KINDS:
-        raise InvalidInput([Mistake("list", "", "no such list", what, ", ".join(KINDS), nearest(what, KINDS))])
+        raise InvalidInput([unknown_name("list", "list", what, KINDS)])
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, summary in _entries(what):
         table.add_row(name, summary)

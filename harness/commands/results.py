@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.options import SOME_FAILED, RunFolder, check_run_folders, out
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def query(
 
     forms = {"table": _print_table, "csv": _print_csv, "json": _print_json}
     if form not in forms:
-        raise InvalidInput([Mistake("--format", "", "no such format", form, ", ".join(forms), nearest(form, forms))])
+        raise InvalidInput([unknown_name("--format", "format", form, forms)])
     check_run_folders([folder])
     with ResultStore(folder) as store:
         store.ingest()
