@@ -1,15 +1,13 @@
 """`twinbench bundle` and `twinbench verify`: an author's archive of a run, and a reviewer's check of it."""
 
 import re
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.reports.verification.level import Level
@@ -33,12 +31,12 @@ def bundle(
     whole = folder.resolve()
     bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
     for name in bundled.redacted:
-        _say(f"redacted what looks like a secret: {name}")
+        typer.echo(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:
-        _say(f"left out, because it is not a record: {name}")
-    _say(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
-    _say(f"digest {bundled.digest}")
-    _say("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
+        typer.echo(f"left out, because it is not a record: {name}")
+    typer.echo(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
+    typer.echo(f"digest {bundled.digest}")
+    typer.echo("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
 
 
 def verify(
@@ -64,17 +62,26 @@ def verify(
 ) -> None:
     """Verify a bundle. Exit code 0 if all requested levels pass, else 1."""
     from twinbench.reports.verification.integrity import integrity
+    from twinbench.reports.verification.level import not_run
+    from twinbench.reports.verification.levels import aggregate, render
     from twinbench.results.bundles.contents import read_contents
     from twinbench.results.bundles.read import unpack
 
     _check_options(level, expect)
     with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
+
+        def run_again(contents: "Contents") -> "Level":
+            from twinbench.harness.trial.rerun import rerun
+
+            return rerun(contents, Path(temporary) / "again", trials, seed, data, tolerance, typer.echo)
+
         contents = read_contents(unpack(archive, Path(temporary)))
         whole = integrity(contents, (expect or "").lower())
         outcomes = [_printed(whole)]
+        skipped = "the bundle is not intact, so this level would say nothing about the original"
+        runners = {"render": render, "aggregate": aggregate, "rerun": run_again}
         for name in LEVELS[: LEVELS.index(level) + 1]:
-            run = _runner(name, contents, Path(temporary) / "again", trials, seed, data, tolerance)
-            outcomes.append(_printed(run() if whole.outcome == "passed" else _skipped(name)))
+            outcomes.append(_printed(runners[name](contents) if whole.outcome == "passed" else not_run(name, skipped)))
     if set(outcomes) != {"passed"}:
         raise typer.Exit(NOT_PASSED)
 
@@ -82,50 +89,18 @@ def verify(
 def _check_options(level: str, expect: str | None) -> None:
     mistakes = []
     if level not in LEVELS:
-        close = nearest(level, LEVELS)
-        mistakes.append(Mistake("--level", "", "no such level", level, ", ".join(LEVELS), close))
+        mistakes.append(unknown_name("--level", "level", level, LEVELS))
     if expect is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expect):
         mistakes.append(Mistake("--expect", "", "is not a digest", expect, "the 64 hex digits that `bundle` printed"))
     if mistakes:
         raise InvalidInput(mistakes)
 
 
-def _runner(
-    name: str,
-    contents: "Contents",
-    folder: Path,
-    trials: int,
-    seed: int,
-    data: Path | None,
-    tolerance: float | None,
-) -> Callable[[], "Level"]:
-    """Return the function that runs the level of that name."""
-    from twinbench.reports.verification import levels
-
-    if name == "rerun":
-        from twinbench.harness.trial.rerun import rerun
-
-        return lambda: rerun(contents, folder, trials, seed, data, tolerance, _say)
-    level: Callable[[Contents], Level] = getattr(levels, name)
-    return lambda: level(contents)
-
-
-def _skipped(name: str) -> "Level":
-    from twinbench.reports.verification.level import not_run
-
-    return not_run(name, "the bundle is not intact, so this level would say nothing about the original")
-
-
 def _printed(level: "Level") -> str:
     """Print the level and return its outcome."""
-    _say(f"{level.name}: {level.outcome}")
+    typer.echo(f"{level.name}: {level.outcome}")
     for fault in level.faults:
-        _say(f"  fault: {fault}")
+        typer.echo(f"  fault: {fault}")
     for note in level.notes:
-        _say(f"  {note}")
+        typer.echo(f"  {note}")
     return level.outcome
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
