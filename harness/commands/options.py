@@ -12,7 +12,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 if TYPE_CHECKING:
     from rich.console import Console
 
-FINE, SOME_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+SOME_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, written by `twinbench run`.")]
 Set = Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.options import INTERRUPTED, SOME_FAILED, Data, Out, Set, SweepName, out
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
@@ -152,9 +152,7 @@ def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake])
     from twinbench.harness.launchers.registry import LAUNCHERS
 
     if name not in LAUNCHERS:
-        names = ", ".join(LAUNCHERS)
-        unknown = Mistake("--launcher", "", "no such launcher", name, names, nearest(name, LAUNCHERS))
-        raise InvalidInput([*mistakes, unknown])
+        raise InvalidInput([*mistakes, unknown_name("--launcher", "launcher", name, LAUNCHERS)])
     try:
         launcher = LAUNCHERS[name](options)
     except InvalidInput as error:
@@ -165,47 +163,21 @@ def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake])
 
 
 def _option_mistakes(
-    mode: str,
-    retry: str | None,
-    threads: str,
-    pack: str,
-    processes_per_trial: int,
-    trial_time_limit: float | None,
+    mode: str, retry: str | None, threads: str, pack: str, processes_per_trial: int, trial_time_limit: float | None
 ) -> list[Mistake]:
-    return [
-        *_mode_mistakes(mode),
-        *_retry_mistakes(retry),
-        *_thread_mistakes(threads, processes_per_trial),
-        *_pack_mistakes(pack, processes_per_trial, trial_time_limit),
-    ]
-
-
-def _mode_mistakes(mode: str) -> list[Mistake]:
-    if mode == "repro":  # without importing torch
-        return []
-    from twinbench.harness.training.kernels import MODES
-
-    if mode in MODES:
-        return []
-    return [Mistake("--mode", "", "no such mode", mode, ", ".join(MODES), nearest(mode, MODES))]
-
-
-def _retry_mistakes(retry: str | None) -> list[Mistake]:
-    if retry in (None, "failed"):
-        return []
-    return [Mistake("--retry", "", "cannot be run again", retry, "failed")]
-
-
-def _thread_mistakes(threads: str, processes_per_trial: int) -> list[Mistake]:
     mistakes = []
+    if mode != "repro":  # the check of other modes imports torch
+        from twinbench.harness.training.kernels import MODES
+
+        mistakes += [] if mode in MODES else [unknown_name("--mode", "mode", mode, MODES)]
+    if retry not in (None, "failed"):
+        mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
     if threads == AUTO and processes_per_trial > 1:
-        allowed = "a number: only trials of one process are measured"
-        mistakes.append(
-            Mistake("--threads", "--processes-per-trial", "cannot be measured", processes_per_trial, allowed)
-        )
+        problem, allowed = "cannot be measured", "a number: only trials of one process are measured"
+        mistakes.append(Mistake("--threads", "--processes-per-trial", problem, processes_per_trial, allowed))
     if threads != AUTO and not _is_count(threads):
         mistakes.append(Mistake("--threads", "", "is not a number of threads", threads, f"1 or more, or {AUTO}"))
-    return mistakes
+    return mistakes + _pack_mistakes(pack, processes_per_trial, trial_time_limit)
 
 
 def _pack_mistakes(pack: str, processes_per_trial: int, trial_time_limit: float | None) -> list[Mistake]:
