@@ -84,7 +84,7 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Kill the daemons, the jobs, and whatever else was started with this cluster's environment."""
-        # Nothing here outlives the test, so nothing is asked to end in good order. slurmstepd leaves slurmd's process
+        # Nothing here outlives the test, so nothing is ended in good order. slurmstepd leaves slurmd's process
         # tree and jobs have sessions of their own; the environment is what they cannot have lost.
         deadline = time.monotonic() + 30
         while left := self._processes():
@@ -126,7 +126,7 @@ class SlurmCluster:
             )
 
     def _wait_for(self, daemon: str, *command: str, prints: str = "") -> None:
-        """Wait until a daemon is ready, which is when a command succeeds and prints this, if anything is asked."""
+        """Wait until a daemon is ready, which is when a command succeeds and prints this text, if one is given."""
         deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)

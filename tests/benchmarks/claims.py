@@ -131,8 +131,8 @@ def leave(folder: Path, trial: Trial, started: datetime, examples: int) -> None:
         "where": "",
         "traceback": "",
     }
-    told = {"number": 1, "status": "done", "started": circumstance["started"], "beat": 3}
-    write_json_atomically(attempt_file(folder, trial.trial_id, 1), told, durable=False)
+    sentence_text = {"number": 1, "status": "done", "started": circumstance["started"], "beat": 3}
+    write_json_atomically(attempt_file(folder, trial.trial_id, 1), sentence_text, durable=False)
     write_record(folder, result, circumstance)
 
 
@@ -188,28 +188,31 @@ def claim_tables(count: int) -> Iterator[str]:
         at: dict[str, float] = {"epochs": EPOCHS[number // 2 % 5], "batch_size": BATCHES[number // 10 % 5]}
         if number % 2:
             at["learning_rate"] = RATES[number // 20 % 10]
-        told, keys = kind_of(number % 5, a, b, at)
+        sentence_text, keys = kind_of(number % 5, a, b, at)
         scope = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in at.items())
         yield f'[[claims]]\nname = "claim-{number}"\nfamily = "family {number // 10}"\n{keys}'
-        yield f'sentence = "On CIFAR-10, at {scope}, {told}."'
+        yield f'sentence = "On CIFAR-10, at {scope}, {sentence_text}."'
 
 
 def kind_of(turn: int, a: str, b: str, at: dict[str, float]) -> tuple[str, str]:
     """Return such a claim's sentence and keys; a varied axis replaces the fixed setting of the same name."""
     if turn == 0:
-        told = f"{NAMES[a]} is at least one point better than {NAMES[b]} in linear accuracy"
-        return told, f'kind = "better"\na = {table(a, at)}\nb = {table(b, at)}\nat_least = 0.01'
+        sentence_text = f"{NAMES[a]} is at least one point better than {NAMES[b]} in linear accuracy"
+        return sentence_text, f'kind = "better"\na = {table(a, at)}\nb = {table(b, at)}\nat_least = 0.01'
     if turn == 1:
-        told = f"{NAMES[a]} is no more than two points below {NAMES[b]} in kNN accuracy"
-        return told, f'kind = "not_worse"\nmetric = "knn_top1"\na = {table(a, at)}\nb = {table(b, at)}\nwithin = 0.02'
+        sentence_text = f"{NAMES[a]} is no more than two points below {NAMES[b]} in kNN accuracy"
+        return (
+            sentence_text,
+            f'kind = "not_worse"\nmetric = "knn_top1"\na = {table(a, at)}\nb = {table(b, at)}\nwithin = 0.02',
+        )
     if turn == 2:
         others = ", ".join(table(name, at) for name in METHODS if name != a)
         return f"{NAMES[a]} is the best of all", f'kind = "best_of"\na = {table(a, at)}\namong = [{others}]'
     if turn == 3:
         at.pop("batch_size")
-        told = f"{NAMES[a]} changes by less than one point between batches of 32 and 512"
+        sentence_text = f"{NAMES[a]} changes by less than one point between batches of 32 and 512"
         keys = f'axis = "batch_size"\nvalues = {list(BATCHES)}\nwithin = 0.01'
-        return told, f'kind = "insensitive"\na = {table(a, at)}\n{keys}'
+        return sentence_text, f'kind = "insensitive"\na = {table(a, at)}\n{keys}'
     at.pop("epochs")
     keys = f'axis = "epochs"\nvalues = {list(EPOCHS)}'
     return f"{NAMES[a]} grows with the epochs", f'kind = "monotone"\na = {table(a, at)}\n{keys}'

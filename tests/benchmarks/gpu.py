@@ -222,7 +222,7 @@ class Trainer:
         images = Images(pixels, np.arange(examples), device)
         self.batches = Batches(images, (SIMCLR, SIMCLR), 0, batch_size, device, 0, 1)
         self.steps, self.at = examples // batch_size, 0
-        self.told: list[Any] = []
+        self.logged: list[Any] = []
         loss_of = self.method.loss
         if compiles:
             self.method.backbone.compile(dynamic=False)  # in place: the module's names stay
@@ -236,7 +236,7 @@ class Trainer:
             RULE,
             size,
             autocast=autocast and device.type == "cuda",
-            log_loss=lambda step, names, terms: self.told.append(terms),
+            log_loss=lambda step, names, terms: self.logged.append(terms),
             captures=records and device.type == "cuda",
         )
 
@@ -279,8 +279,8 @@ def tell_shares(bench: Bench, what: str, found: Found, batch_size: int, peak: fl
     """Print images per second of every way in `found`, and the share of `peak` that its `operations` reach."""
     for name, row in found["rates"].items():
         row["share_of_products"] = found["operations"] / batch_size * row["per_second"] / peak
-        told = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
-        bench.say(f"{what}, batch {batch_size}, {name}", told)
+        logged = f"{row['per_second']:.0f} images/s, {row['share_of_products']:.1%} of what products reach"
+        bench.say(f"{what}, batch {batch_size}, {name}", logged)
 
 
 def where_the_time_goes(bench: Bench) -> Found:
@@ -310,7 +310,7 @@ def same_as_eager(bench: Bench, autocast: bool, backbone: Backbone | None = None
     for records in (False, False, True):
         trainer = Trainer(bench, 32 if bench.small else 128, records, autocast, backbone=backbone, size=size)
         trainer.run(12)
-        losses = torch.stack([terms[0] for terms in trainer.told]).cpu()
+        losses = torch.stack([terms[0] for terms in trainer.logged]).cpu()
         weights = {name: value.detach().clone() for name, value in trainer.method.state_dict().items()}
         results.append((losses, weights, trainer.update.is_captured))
     (losses, weights, _), (again, weights_again, _), (recorded, recorded_weights, is_captured) = results
@@ -365,16 +365,16 @@ def packs(bench: Bench) -> Found:
     """Time eight trainings with packing.py: in one pack, and in a process each with eager updates."""
     shape, ways = ("0", "x pack of 4,x pack of 1") if bench.small else ("2", "1 x pack of 8,as it is")
     script = Path(__file__).with_name("packing.py")
-    asked = ["--device", bench.device.type, "--shapes", shape, "--seconds", "1", "--repeats", "1", "--ways", ways]
+    options = ["--device", bench.device.type, "--shapes", shape, "--seconds", "1", "--repeats", "1", "--ways", ways]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "packs.json"
-        command = [sys.executable, str(script), *asked, "--out", str(out)]
+        command = [sys.executable, str(script), *options, "--out", str(out)]
         subprocess.run(command, check=True, timeout=180, stdout=subprocess.DEVNULL)
         found: Found = json.loads(out.read_text())
     for name, measured in found.items():
         if name != "surroundings":
-            told = ", ".join(f"{way} {statistics.median(values):.0f} steps/s" for way, values in measured.items())
-            bench.say(f"eight trainings, {name}", told)
+            logged = ", ".join(f"{way} {statistics.median(values):.0f} steps/s" for way, values in measured.items())
+            bench.say(f"eight trainings, {name}", logged)
     return found
 
 

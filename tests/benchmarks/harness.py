@@ -117,19 +117,19 @@ def their_log(client: Any, name: str, synchronous: bool) -> tuple[Log, str]:
 
 def p50(log: Log, calls: int) -> float:
     """Return the median microseconds of a call. Asynchronous calls are finished before this returns."""
-    taken, told = [], []
+    taken, futures = [], []
     for step in range(calls):
         begun = time.perf_counter_ns()
         one = log(step, 1.0)
         taken.append(time.perf_counter_ns() - begun)
-        told.append(one)
-    wait_for(told)
+        futures.append(one)
+    wait_for(futures)
     return statistics.median(taken) / 1000
 
 
-def wait_for(told: list[Any]) -> None:
+def wait_for(futures: list[Any]) -> None:
     """Wait until MLflow has stored the metrics of asynchronous calls."""
-    for one in told:
+    for one in futures:
         if one is not None:
             one.wait()
 

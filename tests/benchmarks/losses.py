@@ -338,18 +338,18 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    asked = tuple(chosen.only)
+    prefixes = tuple(chosen.only)
     found: dict[str, Any] = {"surroundings": surroundings(chosen.device), "losses": [], "forms": [], "memory": []}
     print(json.dumps(found["surroundings"]), flush=True)
     for kind, shapes in SHAPES.items():
         for shape in shapes:
-            if f"{kind} {shape[0]}x{shape[1]}".startswith(asked):
+            if f"{kind} {shape[0]}x{shape[1]}".startswith(prefixes):
                 found["losses"].append(compare(kind, shape, chosen.device, chosen.rounds))
     for kind in ("barlow_twins", "covariance"):
         for shape in grid():
-            if f"forms {kind} {shape[0]}x{shape[1]}".startswith(asked):
+            if f"forms {kind} {shape[0]}x{shape[1]}".startswith(prefixes):
                 found["forms"].append(compare_forms(kind, shape, chosen.device, chosen.rounds))
-        if f"memory {kind}".startswith(asked):
+        if f"memory {kind}".startswith(prefixes):
             found["memory"].append(compare_memory(kind, (256, 8192), chosen.device))
     found["forms_left_out"] = sum(row is None for row in found["forms"])
     found["forms"] = [row for row in found["forms"] if row is not None]

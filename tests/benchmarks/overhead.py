@@ -290,9 +290,9 @@ def main() -> None:
         "submitit local": (submitit_local, 100),
     }
     for count in chosen.trials:
-        asked = [name for name, (_, most) in runs.items() if count <= most and name not in chosen.without]
-        cost: dict[str, list[float]] = {name: [] for name in asked}
-        for name in there_and_back(asked, chosen.repeats):
+        names = [name for name, (_, most) in runs.items() if count <= most and name not in chosen.without]
+        cost: dict[str, list[float]] = {name: [] for name in names}
+        for name in there_and_back(names, chosen.repeats):
             cost[name].append(1000 * seconds_once_warm(runs[name][0], count) / count)
         ours = statistics.median(cost["twinbench local"])
         for name, values in cost.items():

@@ -71,7 +71,7 @@ def trial_of(protocol_name: str, batch_size: int, projector_width: int) -> tuple
     return trials[0], 8 if protocol_name.startswith("digits") else 32
 
 
-def _work(device: str, orders: Any, told: Any) -> None:
+def _work(device: str, orders: Any, received: Any) -> None:
     """Measure, in a process, each order that arrives, until one is None."""
     torch.set_num_threads(1)
     choose_kernels("repro")
@@ -88,7 +88,7 @@ def _work(device: str, orders: Any, told: Any) -> None:
         if device == "cuda":
             gc.collect()
             torch.cuda.empty_cache()  # the other processes need the memory
-        told.put(rate)
+        received.put(rate)
 
 
 class Processes:
@@ -96,9 +96,9 @@ class Processes:
 
     def __init__(self, count: int, device: str) -> None:
         context = multiprocessing.get_context("spawn")
-        self._told, self._orders = context.Queue(), [context.Queue() for _ in range(count)]
+        self._received, self._orders = context.Queue(), [context.Queue() for _ in range(count)]
         for orders in self._orders:
-            context.Process(target=_work, args=(device, orders, self._told), daemon=True).start()
+            context.Process(target=_work, args=(device, orders, self._received), daemon=True).start()
 
     def steps_per_second(
         self,
@@ -112,8 +112,8 @@ class Processes:
         """Return the steps per second of `processes` together; 0 if the device has too little memory for all."""
         for orders in self._orders[:processes]:
             orders.put((shape, pack, recorded, is_fused, seconds))
-        told = [self._told.get(timeout=300) for _ in range(processes)]
-        return float(sum(told)) if all(told) else 0.0
+        received = [self._received.get(timeout=300) for _ in range(processes)]
+        return float(sum(received)) if all(received) else 0.0
 
 
 def ways(device: str) -> dict[str, dict[str, Any]]:
@@ -139,14 +139,16 @@ def chosen_by_measurement(shape: Any, device: str) -> int:
     return max(pack for pack in offered if offered[pack] <= EQUAL * min(offered.values()))
 
 
-def measured(shape: Any, asked: dict[str, dict[str, Any]], chosen: Any, processes: Processes) -> dict[str, list[float]]:
+def measured(
+    shape: Any, chosen_ways: dict[str, dict[str, Any]], chosen: Any, processes: Processes
+) -> dict[str, list[float]]:
     """Return the steps per second of each way in every round."""
     check_equal(*trial_of(*shape))
-    raw: dict[str, list[float]] = {name: [] for name in asked}
-    for way in asked.values():
+    raw: dict[str, list[float]] = {name: [] for name in chosen_ways}
+    for way in chosen_ways.values():
         processes.steps_per_second(shape, 0.1, **way)  # warm
-    for name in there_and_back(asked, chosen.repeats):
-        raw[name].append(processes.steps_per_second(shape, chosen.seconds, **asked[name]))
+    for name in there_and_back(chosen_ways, chosen.repeats):
+        raw[name].append(processes.steps_per_second(shape, chosen.seconds, **chosen_ways[name]))
     return raw
 
 
@@ -275,13 +277,13 @@ def main() -> None:
     found: dict[str, Any] = {"surroundings": surroundings(torch.device(chosen.device))}
     print(found["surroundings"], flush=True)
     parts = chosen.ways.split(",")
-    asked = {name: way for name, way in ways(chosen.device).items() if any(part in name for part in parts)}
+    chosen_ways = {name: way for name, way in ways(chosen.device).items() if any(part in name for part in parts)}
     if chosen.ray:
         check({"solo-learn's form": lambda z1, z2: solo_barlow(z1, z2, WEIGHT)})
         start_ray()
-    processes = Processes(0 if chosen.ray else max(way["processes"] for way in asked.values()), chosen.device)
+    processes = Processes(0 if chosen.ray else max(way["processes"] for way in chosen_ways.values()), chosen.device)
     for shape in (SHAPES[number] for number in numbers):
-        raw = beside_ray_tune(shape, chosen) if chosen.ray else measured(shape, asked, chosen, processes)
+        raw = beside_ray_tune(shape, chosen) if chosen.ray else measured(shape, chosen_ways, chosen, processes)
         found[" ".join(map(str, shape))] = raw
         rates = {name: statistics.median(values) for name, values in raw.items()}
         print(f"{shape[0]}, batch {shape[1]}, projector {shape[2]}, medians of n = {chosen.repeats}")

@@ -111,8 +111,8 @@ def build(count: int, folder: Path, epochs: int) -> None:
 def measured(program: str, *arguments: str) -> dict[str, Any]:
     """Run the program in its own process and return the JSON that it prints at its end."""
     done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def beside_mlflow(folder: Path, repeats: int) -> dict[str, list[float]]:

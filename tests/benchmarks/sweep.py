@@ -128,8 +128,8 @@ def digests(out: Path) -> dict[str, str]:
 
 def spent(out: Path) -> dict[str, float]:
     """Return the seconds of all trials by purpose; the rest of the command's time is its start and report."""
-    told: list[dict[str, Any]] = [read_record(file)["circumstance"] for file in record_files(out)]
-    return {name: round(sum(one[name] for one in told), 1) for name in ("train_seconds", "evaluation_seconds")}
+    circumstances: list[dict[str, Any]] = [read_record(file)["circumstance"] for file in record_files(out)]
+    return {name: round(sum(one[name] for one in circumstances), 1) for name in ("train_seconds", "evaluation_seconds")}
 
 
 def arrays(file: Path, data: Path | None) -> dict[str, Any]:

@@ -95,15 +95,15 @@ def test_plan_status_collect_and_query_answer(finished, call) -> None:  # type: 
     assert planned.returncode == 0 and "0 missing" in planned.stdout and "simclr seed=0" in planned.stdout
     assert "6 trials: 6 done" in call(folder, "status", "runs/digits").stdout
     assert call(folder, "collect", "runs/digits").returncode == 0
-    asked = call(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")
-    assert json.loads(asked.stdout) == [{"n": 6}], asked.stderr
+    answer = call(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")
+    assert json.loads(answer.stdout) == [{"n": 6}], answer.stderr
 
 
 def test_logs_of_a_trial_are_found_by_the_beginning_of_its_id(finished, call) -> None:  # type: ignore[no-untyped-def]
     folder, _ = finished
     trial_id = next((folder / "runs/digits/records").iterdir()).stem
-    told = call(folder, "logs", "runs/digits", trial_id[:6])
-    assert told.returncode == 0 and "--- attempt 1 on" in told.stdout, told.stderr
+    log_text = call(folder, "logs", "runs/digits", trial_id[:6])
+    assert log_text.returncode == 0 and "--- attempt 1 on" in log_text.stdout, log_text.stderr
     unknown = call(folder, "logs", "runs/digits", "x")
     assert unknown.returncode == 2 and "no such trial" in unknown.stderr
     several = call(folder, "logs", "runs/digits", "")

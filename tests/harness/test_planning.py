@@ -94,9 +94,9 @@ def _mistakes(*changes: str) -> list[str]:
     ],
 )
 def test_a_mistaken_axis_is_told_with_value_and_right_name(change: str, pieces: tuple[str, ...]) -> None:
-    told = "\n".join(_mistakes(change))
+    error_text = "\n".join(_mistakes(change))
     for piece in pieces:
-        assert piece in told
+        assert piece in error_text
 
 
 def test_an_unknown_method_names_the_nearest_and_all() -> None:
@@ -106,9 +106,9 @@ def test_an_unknown_method_names_the_nearest_and_all() -> None:
 
 
 def test_mistakes_of_several_axes_are_told_at_once() -> None:
-    told = "\n".join(_mistakes("barlow_twins.lambda=0.1", "epochs=-1", "simclr.temprature=1"))
+    error_text = "\n".join(_mistakes("barlow_twins.lambda=0.1", "epochs=-1", "simclr.temprature=1"))
     for piece in ("lambda", "epochs", "'temperature'"):
-        assert piece in told
+        assert piece in error_text
 
 
 def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) ->
     )
     with pytest.raises(InvalidInput) as caught:
         check(sweep, broken, "digits.toml")
-    told = str(caught.value)
+    error_text = str(caught.value)
     for piece in ("did you mean 'resnet18'?", "methods.simclr.temprature", "did you mean 'temperature'?", "'byol'"):
-        assert piece in told
+        assert piece in error_text
 
 
 @pytest.mark.parametrize("name", shipped_protocols())
@@ -152,9 +152,9 @@ def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
     best = replace(protocol, selected_on="test", checkpoint="best_on_test")
     with pytest.raises(InvalidInput) as caught:
         check(sweep, best, "digits.toml")
-    told = str(caught.value)
-    assert "did you mean 'knn/cosine-softmax-max-over-epochs@1'?" in told
-    assert "linear_top1: is not a metric under checkpoint 'best_on_test'" in told
+    error_text = str(caught.value)
+    assert "did you mean 'knn/cosine-softmax-max-over-epochs@1'?" in error_text
+    assert "linear_top1: is not a metric under checkpoint 'best_on_test'" in error_text
 
 
 @pytest.mark.parametrize(
@@ -237,10 +237,10 @@ def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
     changes = (f"protocol={tmp_path / 'p.toml'}", "batch_size=[16, 64]", "methods=byol")
     with pytest.raises(InvalidInput) as caught:
         make_plan("digits", changes, images)
-    told = [str(mistake) for mistake in caught.value.mistakes]
-    assert len(told) == 2
-    assert all(piece in told[0] for piece in ("batch_size", "64", "at most 16"))
-    assert all(piece in told[1] for piece in ("knn_neighbours", "20", "at most 16"))
+    error_text = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(error_text) == 2
+    assert all(piece in error_text[0] for piece in ("batch_size", "64", "at most 16"))
+    assert all(piece in error_text[1] for piece in ("knn_neighbours", "20", "at most 16"))
 
 
 def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_path: Path) -> None:
@@ -249,8 +249,10 @@ def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_p
     (tmp_path / "p.toml").write_text(protocol)
     with pytest.raises(InvalidInput) as caught:
         make_plan("digits", (f"protocol={tmp_path / 'p.toml'}", "methods=byol"), None)
-    (told,) = map(str, caught.value.mistakes)
-    assert all(piece in told for piece in ("patch_size", "3", "does not divide the images' side of 8", "1, 2, 4, 8"))
+    (error_text,) = map(str, caught.value.mistakes)
+    assert all(
+        piece in error_text for piece in ("patch_size", "3", "does not divide the images' side of 8", "1, 2, 4, 8")
+    )
 
 
 def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan: Planner) -> None:

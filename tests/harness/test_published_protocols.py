@@ -72,10 +72,10 @@ def _steps(training: Training, loss_scale: float, steps: int = 4) -> list[Tensor
 
 def test_solo_learns_scaled_loss_takes_the_steps_of_a_smaller_rate_and_a_larger_decay() -> None:
     protocol = read_protocol("solo-learn-cifar10-1000ep")
-    asked = {"epochs": 1, "batch_size": 256, "optimizer": "lars", "trust_coefficient": 0.02, "clip_trust_ratio": True}
-    theirs = Training(**asked, learning_rate=0.3, weight_decay=1e-4)  # type: ignore[arg-type]
+    shared = {"epochs": 1, "batch_size": 256, "optimizer": "lars", "trust_coefficient": 0.02, "clip_trust_ratio": True}
+    theirs = Training(**shared, learning_rate=0.3, weight_decay=1e-4)  # type: ignore[arg-type]
     own = {name: protocol.methods["barlow_twins"][name] for name in ("learning_rate", "weight_decay")}
-    ours = Training(**asked, **own)  # type: ignore[arg-type]
-    assert {name: getattr(protocol.training, name) for name in asked} | {"epochs": 1} == asked
+    ours = Training(**shared, **own)  # type: ignore[arg-type]
+    assert {name: getattr(protocol.training, name) for name in shared} | {"epochs": 1} == shared
     for mine, published in zip(_steps(ours, 1.0), _steps(theirs, 0.1), strict=True):
         torch.testing.assert_close(mine, published, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Names lead to methods; an unknown one is told the nearest and all; another package can add one."""
+"""Names lead to methods; an unknown name gives an error with the nearest and all names; another package can add one."""
 
 import importlib.metadata
 import pickle

@@ -1,4 +1,4 @@
-"""Claims: a sweep may have values of its protocol otherwise, and then its trials say so; mistakes are told at once."""
+"""Claims: a sweep may deviate from its protocol's values, and its trials then say so; all mistakes come at once."""
 
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,12 @@ def test_a_sweep_may_add_ridge_regression_with_penalties_of_its_own(tmp_path: Pa
     metric = ("evaluation.metrics.ridge_top1", '"ridge/eigh-standardised@1"', "exact")
     protocol = _deviating(tmp_path, metric, ("evaluation.ridge_penalties", "[1]", "one is enough"))
     assert isinstance(protocol, DeviatingProtocol)
-    told = [(one["protocol_value"], one["value"]) for one in protocol.deviations]
-    assert told == [(None, "ridge/eigh-standardised@1"), (None, [1.0])]
+    error_lines = [(one["protocol_value"], one["value"]) for one in protocol.deviations]
+    assert error_lines == [(None, "ridge/eigh-standardised@1"), (None, [1.0])]
 
 
 def test_every_mistake_in_deviations_is_told_at_once(tmp_path: Path) -> None:
-    told = _mistakes(
+    error_lines = _mistakes(
         tmp_path,
         ("training.warmup_epoch", "0", "a misspelling"),
         ("training.momentum", "0.9", "what the protocol has"),
@@ -96,8 +96,8 @@ def test_every_mistake_in_deviations_is_told_at_once(tmp_path: Path) -> None:
         ("margin", "0.02", "once"),
         ("margin", "0.03", "twice"),
     )
-    assert len(told) == 6
-    text = "\n".join(told)
+    assert len(error_lines) == 6
+    text = "\n".join(error_lines)
     for piece in (
         "deviations.0.key: is not a key of the protocol",
         "did you mean 'training.warmup_epochs'?",
@@ -111,14 +111,14 @@ def test_every_mistake_in_deviations_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_value_that_the_protocol_could_not_have_is_told_beside_the_other_mistakes(tmp_path: Path) -> None:
-    told = _mistakes(
+    error_lines = _mistakes(
         tmp_path,
         ("training.optimizer", '"sdg"', "a misspelling"),
         ("training.epochs", "-1", "too few"),
         ("dataset.validation_fraction", "0", "leaves nothing to select on"),
         ("trainig", "1", "a misspelling"),
     )
-    text = "\n".join(told)
+    text = "\n".join(error_lines)
     for piece in ("training.optimizer", "did you mean 'sgd'?", "training.epochs", "-1", "did you mean 'training'?"):
         assert piece in text, piece
 

@@ -19,8 +19,8 @@ def protocol() -> Protocol:
 def test_every_value_is_told_once_with_what_a_sweep_may_do_to_it(protocol: Protocol) -> None:
     values = {value.key: value for value in protocol_values(protocol)}
     assert len(values) == len(protocol_values(protocol))
-    told = {key: (values[key].value, values[key].rule) for key in ("training.momentum", "training.epochs")}
-    assert told == {"training.momentum": (0.9, "fixed"), "training.epochs": (12, "may be varied, 1 to 1000")}
+    shown = {key: (values[key].value, values[key].rule) for key in ("training.momentum", "training.epochs")}
+    assert shown == {"training.momentum": (0.9, "fixed"), "training.epochs": (12, "may be varied, 1 to 1000")}
     assert values["training.learning_rate_rule"].rule == "may be varied"
     assert values["methods.simclr.temperature"].rule == "may be varied, 0.01 to 2"
     assert values["views.1.crop_scale"].value == [0.4, 1.0]

@@ -1,4 +1,4 @@
-"""Claims: a sweep file expands to the cells it asks for, in a stable order; every mistake in it is told at once."""
+"""Claims: a sweep file expands to the cells that it states, in a stable order; all mistakes in it come at once."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_set_replaces_the_sweeps_own_keys() -> None:
 
 def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path: Path) -> None:
     text = 'question = 3\nprotokol = "digits-small"\nseeds = [0, "a", -1]\n[[grids]]\nmethods = []\naxis = {a = 1}\n'
-    told = _mistakes(tmp_path, text)
+    error_lines = _mistakes(tmp_path, text)
     for piece in (
         "question: ",
         "protocol: is missing",
@@ -97,10 +97,12 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
         "grids.0.methods",
         "'axes'?",
     ):
-        assert any(piece in line for line in told), piece
-    assert any("protokol: unknown key" in line and "did you mean 'protocol'?" in line for line in told)
-    assert all("s.toml" in line for line in told)
-    assert not any(line.startswith(f"{tmp_path}/s.toml: grids: ") for line in told)  # no echo of the inner mistakes
+        assert any(piece in line for line in error_lines), piece
+    assert any("protokol: unknown key" in line and "did you mean 'protocol'?" in line for line in error_lines)
+    assert all("s.toml" in line for line in error_lines)
+    assert not any(
+        line.startswith(f"{tmp_path}/s.toml: grids: ") for line in error_lines
+    )  # no echo of the inner mistakes
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,13 @@ def test_a_protocols_mistakes_are_told_with_their_place(tmp_path: Path) -> None:
     path.write_text(text.replace("jitter_probability", "jiter_probability", 1))
     with pytest.raises(InvalidInput) as caught:
         read_protocol(str(path))
-    told = str(caught.value)
-    assert "did you mean 'sgd'?" in told
-    assert "training.epochs" in told and "-3" in told
-    assert "training.momentum" in told  # a text is no number
-    assert "views.0.jiter_probability: unknown key" in told and "did you mean 'jitter_probability'?" in told
+    error_lines = str(caught.value)
+    assert "did you mean 'sgd'?" in error_lines
+    assert "training.epochs" in error_lines and "-3" in error_lines
+    assert "training.momentum" in error_lines  # a text is no number
+    assert (
+        "views.0.jiter_probability: unknown key" in error_lines and "did you mean 'jitter_probability'?" in error_lines
+    )
     assert len(caught.value.mistakes) == 4
 
 

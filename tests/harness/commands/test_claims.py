@@ -87,10 +87,10 @@ def table_of(level: float) -> Path:
 
 def test_declare_says_what_is_new_and_where_the_log_ends_and_log_prints_it(call: Call) -> None:
     first = call("claim", "declare", claims(CLAIM), "new/run")
-    copied, told, last = first.out.splitlines()
+    copied, shown, last = first.out.splitlines()
     assert copied == "copied to new/run/claims.toml, which reports judge and bundles include"
     assert (first.code, first.err) == (0, "")
-    assert told.startswith("declared simclr-beats-byol (") and told.endswith("0 trials recorded")
+    assert shown.startswith("declared simclr-beats-byol (") and shown.endswith("0 trials recorded")
     assert last.startswith(f"new/run/{DECLARATIONS} ends with ")
     second = call("claim", "declare", claims(CLAIM, FALSE), "new/run").out.splitlines()
     assert second[0] == copied and second[1].startswith("declared by-six (")
@@ -104,15 +104,15 @@ def test_declare_says_what_is_new_and_where_the_log_ends_and_log_prints_it(call:
 
 def test_declare_puts_the_protocol_on_record_and_says_where_it_cannot(call: Call) -> None:
     shipped = read_protocol("cifar10-small")
-    told = call("claim", "declare", claims(CLAIM), "run").out.splitlines()[1]
-    assert f" under protocol {shipped.hash[:12]} at " in told
+    shown = call("claim", "declare", claims(CLAIM), "run").out.splitlines()[1]
+    assert f" under protocol {shipped.hash[:12]} at " in shown
     assert f"(under protocol {shipped.hash[:12]}, 0 trials recorded)" in call("claim", "log", "run").out
     mine = write("claims.toml", CLAIMS.replace('protocol = "cifar10-small"', 'protocol = "mine"'))
-    told = call("claim", "declare", mine, "own").out
-    assert "the content of mine is not recorded; pass its file with --protocol\n" in told
+    shown = call("claim", "declare", mine, "own").out
+    assert "the content of mine is not recorded; pass its file with --protocol\n" in shown
     text = protocol_path("cifar10-small").read_text().replace('name = "cifar10-small"', 'name = "mine"')
-    told = call("claim", "declare", mine, "known", "--protocol", write("mine.toml", text)).out
-    assert f" under protocol {read_protocol('mine.toml').hash[:12]} at " in told and "is not recorded" not in told
+    shown = call("claim", "declare", mine, "known", "--protocol", write("mine.toml", text)).out
+    assert f" under protocol {read_protocol('mine.toml').hash[:12]} at " in shown and "is not recorded" not in shown
     (error,) = call("claim", "declare", claims(CLAIM), "new", "--protocol", "mine.toml").errors
     assert error == "--protocol: mine.toml: is not named by any claim (seen: 'mine'); allowed: cifar10-small"
 
@@ -176,8 +176,8 @@ def test_a_supported_claim_that_nobody_declared_ends_with_0_is_labelled_and_warn
     done = call("check", undeclared, run)
     assert (done.code, done.out.splitlines()[0]) == (0, "SUPPORTED_AS_STATED, EXPLORATORY  undeclared")
     assert done.out.splitlines()[-1].endswith("; 1 not declared before the results")
-    told = json.loads(call("check", undeclared, run, "--format", "in-toto").out)["predicate"]
-    assert (told["result"], told["warnedTests"]) == ("WARNED", ["undeclared"])
+    shown = json.loads(call("check", undeclared, run, "--format", "in-toto").out)["predicate"]
+    assert (shown["result"], shown["warnedTests"]) == ("WARNED", ["undeclared"])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -207,9 +207,9 @@ def test_a_terminal_gets_lines_that_fit_and_break_between_words(
 
 def test_a_name_with_markup_and_control_characters_is_told_on_one_line(call: Call, run: Path) -> None:
     file = claims(CLAIM.replace("simclr-beats-byol", HOSTILE))
-    told = "\\u001b[2J\\u202e second line"
+    shown = "\\u001b[2J\\u202e second line"
     for done in (call("check", file, run), call("claim", "declare", file, "new"), call("claim", "log", "new")):
-        assert done.code == 0 and told in done.out
+        assert done.code == 0 and shown in done.out
         assert all(c.isprintable() or c == "\n" for c in done.out)
     wrong = claims(CLAIM.replace("simclr-beats-byol", HOSTILE).replace('"byol" }', '"byol", epoch = 4 }'))
     (error,) = call("check", wrong, run).errors
@@ -235,8 +235,8 @@ def test_unknown_names_are_told_all_at_once_with_place_value_and_the_nearest(cal
     wrong += 'metric = "linear_top"\nprotocol = "cifar10-smal"\n'
     setting = CLAIM.replace("simclr-beats-byol", "setting").replace('"simclr" }', '"simclr", epoch = 4 }')
     errors = call("check", claims(CLAIM, wrong, setting), run).errors
-    told = [(error.split(": ")[:3], error.rpartition("did you mean ")[2]) for error in errors]
-    assert told == [
+    shown = [(error.split(": ")[:3], error.rpartition("did you mean ")[2]) for error in errors]
+    assert shown == [
         (["claims.toml", "claims.wrong", "protocol"], "'cifar10-small'?"),
         (["claims.toml", "claims.wrong", "metric"], "'linear_top1'?"),
         (["claims.toml", "claims.wrong", "method"], "'byol'?"),
@@ -313,8 +313,8 @@ def test_a_table_ends_with_0_where_all_numbers_are_traced(call: Call, run: Path)
     level = sum(_linear(run)) / len(_linear(run))
     right = call("check", "--table", table_of(level), run)
     assert (right.code, right.err) == (0, "") and right.out.endswith("1 number: 1 traced\n")
-    told = json.loads(call("check", "--table", "paper.csv", run, "--format", "json").out)
-    assert told["all_traced"] and told["counts"]["traced"] == 1
+    shown = json.loads(call("check", "--table", "paper.csv", run, "--format", "json").out)
+    assert shown["all_traced"] and shown["counts"]["traced"] == 1
     wrong = call("check", "--table", table_of(level + 0.03), run, "--out", "traced.txt")
     assert (wrong.code, wrong.out, wrong.err) == (1, "", "")
     assert Path("traced.txt").read_text().endswith("1 number: 1 wrong\n")

@@ -23,7 +23,7 @@ from twinbench.sweeps.errors import InvalidInput
 TOKEN = "ghp_" + "aB3dE6gH9j" * 4
 
 
-def told(*arguments: str) -> str:
+def shown_command(*arguments: str) -> str:
     """The text of `twinbench run` with these arguments, which are read and not carried out."""
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     return as_given(run.make_context("run", list(arguments)))
@@ -32,13 +32,13 @@ def told(*arguments: str) -> str:
 def test_the_command_is_told_as_a_shell_takes_it() -> None:
     arguments = ["my sweep.toml", "--out", "runs/it's $HOME", "--workers", "2", "--detach"]
     arguments += ["--set", "seeds=[0, 1]", "--set", "methods='simclr'"]
-    assert shlex.split(told(*arguments)) == ["twinbench", "run", *arguments]
+    assert shlex.split(shown_command(*arguments)) == ["twinbench", "run", *arguments]
 
 
 def test_equal_arguments_are_one_text_whatever_their_order_and_defaults_are_not_in_it() -> None:
-    assert told("digits") == "twinbench run digits"
-    given = told("--set", "epochs=1", "--launcher=ray", "digits", "--workers=3")
-    assert given == told("digits", "--workers", "3", "--launcher", "ray", "--set", "epochs=1")
+    assert shown_command("digits") == "twinbench run digits"
+    given = shown_command("--set", "epochs=1", "--launcher=ray", "digits", "--workers=3")
+    assert given == shown_command("digits", "--workers", "3", "--launcher", "ray", "--set", "epochs=1")
     assert given == "twinbench run digits --launcher ray --workers 3 --set epochs=1"
 
 
@@ -46,14 +46,16 @@ def test_what_could_be_a_secret_is_not_in_it() -> None:
     secret = [f"setup=['export TOKEN={TOKEN}']", "sbatch.export=KEY=hunter2", "address=ray://me:hunter2@head:10001"]
     harmless = ["partition=gpu", "gpus=0.5", "labels.region=eu"]
     options = [word for value in harmless + secret for word in ("--slurm", value)]
-    text = told("https://me:hunter2@x/y", *options, "--address", "ray://me:hunter2@head:10001", "--site", TOKEN)
+    text = shown_command(
+        "https://me:hunter2@x/y", *options, "--address", "ray://me:hunter2@head:10001", "--site", TOKEN
+    )
     assert TOKEN not in text and "hunter2" not in text
     words = shlex.split(text)
     assert [f"setup={WITHHELD}", f"sbatch.export={WITHHELD}", f"address={WITHHELD}"] == [
         word for word in words if word.endswith(f"={WITHHELD}")
     ]
     assert words[words.index("--address") + 1] == WITHHELD and set(harmless) <= set(words)
-    assert shlex.split(told("digits", "--address", "auto"))[-1] == "auto"
+    assert shlex.split(shown_command("digits", "--address", "auto"))[-1] == "auto"
 
 
 def test_a_plan_keeps_each_command_once_in_the_order_of_the_first_time(

@@ -73,14 +73,14 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     run_trial(done, Surroundings(tmp_path / "run"))
     before = sorted(tmp_path.rglob("*"))
     (tmp_path / "claims.toml").write_text(CLAIMS)
-    with planned_folder(planned, tmp_path / "run") as asked:
-        states = [trial["status"] for section in asked.sections for trial in section.trials]
+    with planned_folder(planned, tmp_path / "run") as planned_results:
+        states = [trial["status"] for section in planned_results.sections for trial in section.trials]
     assert sorted(states) == ["done"] + ["missing"] * (len(planned.trials) - 1)
     plan_command("digits", tmp_path / "run", changes, None, tmp_path / "claims.toml", 0.005, False)
-    told = capsys.readouterr().out
-    assert re.search(rf"{done.trial_id} .* done", told)
-    assert "missing trials take" in told and "2 seeds detect" in told
-    assert re.search(r"one +2 +\d+ .* too few seeds", told) and "judged" not in told
+    shown = capsys.readouterr().out
+    assert re.search(rf"{done.trial_id} .* done", shown)
+    assert "missing trials take" in shown and "2 seeds detect" in shown
+    assert re.search(r"one +2 +\d+ .* too few seeds", shown) and "judged" not in shown
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before
 
 
@@ -93,13 +93,13 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what
     study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{settled}{pinned}')
     checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
-    with planned_folder(planned, study.folder) as asked:
-        _print_prospects(planned, asked, read_claims(study.claims_file), None, {})
-    told = capsys.readouterr().out
+    with planned_folder(planned, study.folder) as planned_results:
+        _print_prospects(planned, planned_results, read_claims(study.claims_file), None, {})
+    shown = capsys.readouterr().out
     assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
     for name, label in checked.items():
-        assert re.search(rf"^{name} .* judged already: {label}$", told, re.MULTILINE)
-    assert "2 of 2 claims are judged already" in told and "can be settled by this plan" not in told
+        assert re.search(rf"^{name} .* judged already: {label}$", shown, re.MULTILINE)
+    assert "2 of 2 claims are judged already" in shown and "can be settled by this plan" not in shown
 
 
 @pytest.mark.parametrize(

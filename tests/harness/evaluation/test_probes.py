@@ -300,8 +300,8 @@ def test_a_probe_selected_on_test_says_so_and_has_no_validation_value(tiny_plan:
     trial = _trial(tiny_plan(_on_test(tmp_path, "last")), "untrained")
     assert run_trial(trial, Surroundings(tmp_path / "run")) == "done"
     result = _result(tmp_path / "run", trial)
-    told = {(one["name"], one["split"], one["selected_on"], one["candidates"]) for one in result["metrics"]}
-    assert told == {("knn_top1", "test", "test", 6), ("linear_top1", "test", "test", 6)}
+    recorded = {(one["name"], one["split"], one["selected_on"], one["candidates"]) for one in result["metrics"]}
+    assert recorded == {("knn_top1", "test", "test", 6), ("linear_top1", "test", "test", 6)}
     outputs = load(read_artefact(tmp_path / "run", result["outputs"]))
     for metric in result["metrics"]:
         correct = outputs[f"{metric['name'].removesuffix('_top1')}_correct"]

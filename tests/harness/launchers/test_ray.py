@@ -166,24 +166,24 @@ def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(
 def test_actors_get_what_they_request_and_a_detached_sweep_can_be_cancelled_and_run_again(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
-    asked = ("gpus=0.5", "cpus=0.5", "resources.worker=0.5", "labels.name=b")
-    options = [part for change in asked for part in ("--ray", change)]
+    requested = ("gpus=0.5", "cpus=0.5", "resources.worker=0.5", "labels.name=b")
+    options = [part for change in requested for part in ("--ray", change)]
     command = (TWO_LONG_TRIALS, "--launcher", "ray", "--address", ray_cluster.address, *options, "--detach")
-    there.run("asked", *command)
-    pids = {attempt["pid"] for attempt in there.wait_for_progress("asked", trials=2)}
+    there.run("requested", *command)
+    pids = {attempt["pid"] for attempt in there.wait_for_progress("requested", trials=2)}
     assert len(pids) == 2 and {ray_cluster.node_of(pid) for pid in pids} == {"b"}
     for resource in ("CPU", "GPU", "worker"):
         wait_until(lambda resource=resource: f"1.0/2.0 {resource}" in ray_cluster.status(), f"no half {resource} each")
-    note = there.launch("asked")
-    printed = there.run("asked", *command, "--ray", "gpus=1", "--workers", 1)
-    assert "2 workers of an earlier command are already there" in printed and there.launch("asked") == note
-    there("cancel", "asked")
-    wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
-    there.run("asked", *command)  # at once: the actors that were cancelled may still be ending
-    wait_until(lambda: [attempt["number"] for attempt in there.running("asked")] == [2, 2], "no run after a cancel")
-    there("cancel", "asked")
-    wait_until(lambda: not there.running("asked"), "the second cancel did not reach the workers")
-    assert not record_files(there.folder / "asked")
+    note = there.launch("requested")
+    printed = there.run("requested", *command, "--ray", "gpus=1", "--workers", 1)
+    assert "2 workers of an earlier command are already there" in printed and there.launch("requested") == note
+    there("cancel", "requested")
+    wait_until(lambda: not there.running("requested"), "cancel did not reach the workers")
+    there.run("requested", *command)  # at once: the actors that were cancelled may still be ending
+    wait_until(lambda: [attempt["number"] for attempt in there.running("requested")] == [2, 2], "no run after a cancel")
+    there("cancel", "requested")
+    wait_until(lambda: not there.running("requested"), "the second cancel did not reach the workers")
+    assert not record_files(there.folder / "requested")
 
 
 def test_actors_that_wait_for_a_place_end_when_their_command_is_interrupted(

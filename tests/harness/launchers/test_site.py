@@ -1,4 +1,4 @@
-"""Claims: a site file and the command line say together what a cluster is parameters for, and every mistake is told."""
+"""Claims: a site file and the command line together state what a job requests, and every mistake is reported."""
 
 from pathlib import Path
 

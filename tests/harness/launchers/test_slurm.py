@@ -46,8 +46,8 @@ def _release(cluster: SlurmCluster) -> None:
 
 
 def test_two_slots_on_two_nodes_leave_the_records_of_a_local_run(there: Twinbench, slurm: SlurmCluster) -> None:
-    asked = [part for change in ("slots=8", "cpus=2", "sbatch.exclusive=user") for part in ("--slurm", change)]
-    printed = there.run("slots", FEW_TRIALS, *ON_SLURM, *asked)
+    requested = [part for change in ("slots=8", "cpus=2", "sbatch.exclusive=user") for part in ("--slurm", change)]
+    printed = there.run("slots", FEW_TRIALS, *ON_SLURM, *requested)
     assert "submitted SLURM job" in printed and "report: slots/report/index.html" in printed
     assert there.digests("slots") == there.digests("few")
     assert there.launch("slots")["slots"] == 2  # the largest array here; a node each
@@ -87,8 +87,8 @@ def test_a_detached_sweep_can_be_watched_collected_and_reported_and_also_runs_tr
 
 
 def test_under_a_limit_on_submitted_jobs_fewer_slots_do_the_same_work(there: Twinbench) -> None:
-    asked = [part for change in ("account=lab", "qos=one", "slots=2") for part in ("--slurm", change)]
-    there.run("limited", FEW_TRIALS, *ON_SLURM, *asked)
+    requested = [part for change in ("account=lab", "qos=one", "slots=2") for part in ("--slurm", change)]
+    there.run("limited", FEW_TRIALS, *ON_SLURM, *requested)
     assert there.launch("limited")["slots"] == 1
     assert there.digests("limited") == there.digests("few")
 
@@ -184,7 +184,7 @@ array_parallelism = 1
 
 [slurm.sbatch]
 licenses = "scratch"
-comment = "asked"
+comment = "requested"
 """
 
 
@@ -193,39 +193,39 @@ def test_slots_get_what_they_request_are_requeued_at_their_time_limit_cancelled_
 ) -> None:
     (there.folder / "site.toml").write_text(SITE)
     options = ("--launcher", "slurm", "--site", "site.toml", "--workers-per-gpu", 2, "--detach")
-    there.run("asked", (*TWO_LONG_TRIALS, "baselines=true"), *options)
-    there.wait_for_progress("asked", trials=2)
-    array = there.launch("asked")["job_id"]
+    there.run("requested", (*TWO_LONG_TRIALS, "baselines=true"), *options)
+    there.wait_for_progress("requested", trials=2)
+    array = there.launch("requested")["job_id"]
 
     printed = slurm.command("scontrol", "show", "job", f"{array}_0")
     given = dict(word.split("=", 1) for word in printed.split() if "=" in word)
-    asked = {"Account": "lab", "QOS": "low", "Features": "on-n2", "Licenses": "scratch", "Comment": "asked"}
-    asked |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "MinMemoryNode": "500M"}
-    asked |= {"TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
-    assert {key: given[key] for key in asked} == asked
+    requested = {"Account": "lab", "QOS": "low", "Features": "on-n2", "Licenses": "scratch", "Comment": "requested"}
+    requested |= {"TresPerNode": "gres:gpu:1", "NumCPUs": "2", "MinMemoryNode": "500M"}
+    requested |= {"TimeLimit": "00:10:00", "ArrayTaskThrottle": "1"}
+    assert {key: given[key] for key in requested} == requested
     assert _elements(slurm, array, "state") == ["RUNNING", "PENDING"]  # one at a time
     assert _elements(slurm, array, "reason")[1] == "JobArrayTaskLimit"
-    both = there.running("asked")  # in one slot, on its one GPU
+    both = there.running("requested")  # in one slot, on its one GPU
     assert {attempt["where"] for attempt in both} == {f"slurm {array}_0 n2"}
     assert len({attempt["pid"] for attempt in both}) == 2
-    assert {record["circumstance"]["where"] for record in there.records("asked")} == {f"slurm {array}_0 n2"}
+    assert {record["circumstance"]["where"] for record in there.records("requested")} == {f"slurm {array}_0 n2"}
 
     slurm.command("scancel", f"{array}_1")
     # now the limit's warning is due, and comes when SLURM next looks, which it does every half minute
     slurm.command("scontrol", "update", f"jobid={array}_0", "timelimit=2")
-    wait_until(lambda: not there.running("asked"), "no warning came at the time limit")
-    saved = [attempt["step"] for attempt in there.attempts("asked") if attempt["status"] == "interrupted"]
+    wait_until(lambda: not there.running("requested"), "no warning came at the time limit")
+    saved = [attempt["step"] for attempt in there.attempts("requested") if attempt["status"] == "interrupted"]
     slurm.command("scontrol", "update", f"jobid={array}_0", "timelimit=10")
     _release(slurm)
-    wait_until(lambda: _advanced(there.running("asked")) == 2, "the trials did not go on")
-    assert [attempt["from_step"] for attempt in there.running("asked")] == saved
-    there("cancel", "asked")
-    wait_until(lambda: not there.running("asked"), "cancel did not reach the workers")
+    wait_until(lambda: _advanced(there.running("requested")) == 2, "the trials did not go on")
+    assert [attempt["from_step"] for attempt in there.running("requested")] == saved
+    there("cancel", "requested")
+    wait_until(lambda: not there.running("requested"), "cancel did not reach the workers")
     # at once: the slot that was cancelled may still be ending
-    there.run("asked", (*TWO_LONG_TRIALS, "baselines=true"), *options)
-    assert there.launch("asked")["job_id"] != array
-    wait_until(lambda: _advanced(there.running("asked")) == 2, "a run after a cancel does not go on")
-    there("cancel", "asked")
+    there.run("requested", (*TWO_LONG_TRIALS, "baselines=true"), *options)
+    assert there.launch("requested")["job_id"] != array
+    wait_until(lambda: _advanced(there.running("requested")) == 2, "a run after a cancel does not go on")
+    there("cancel", "requested")
     wait_until(lambda: not slurm.jobs(), "a cancelled job is still queued")
 
 

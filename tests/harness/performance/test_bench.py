@@ -138,12 +138,12 @@ def test_every_shipped_backbone_is_measured_with_every_method_and_what_takes_too
     monkeypatch.setattr(
         measures,
         "seconds_per_step",
-        lambda trial, *_: taken[int(trial.training["batch_size"])] or pytest.fail("asked"),
+        lambda trial, *_: taken[int(trial.training["batch_size"])] or pytest.fail("was measured"),
     )
     ended = list(training_steps(CPU, 1e9))
     assert {type(one).__name__: one.batch_size for one in ended} == {"TrainingStep": 128, "LeftOut": 512}
     assert len(ended) == (len(BACKBONES) + 1) * 4 * 3  # the small ResNet at two sizes of images
-    monkeypatch.setattr(measures, "seconds_per_step", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(measures, "seconds_per_step", lambda *_: pytest.fail("was measured"))
     assert {type(one).__name__ for one in training_steps(CPU, 1e-3)} == {"LeftOut"}
 
 

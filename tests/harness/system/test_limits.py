@@ -64,11 +64,11 @@ class _Glibc:
     """Of a version that takes no block above 32 MiB from the heap, or of one that takes any."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.told = most, dict[int, int]()
+        self.most, self.set_to = most, dict[int, int]()
 
     def mallopt(self, what: int, value: int) -> int:
         taken = what != memory._MMAP_THRESHOLD or value <= self.most
-        self.told |= {what: value} if taken else {}
+        self.set_to |= {what: value} if taken else {}
         return int(taken)
 
 
@@ -77,7 +77,7 @@ def test_freed_memory_is_kept_with_an_older_glibc_too(most: int, kept: int, monk
     library = _Glibc(most)
     monkeypatch.setattr(memory, "_glibc", lambda: library)
     memory.keep_freed_memory.__wrapped__()
-    assert library.told == {memory._MMAP_THRESHOLD: kept, memory._TRIM_THRESHOLD: 2**30}
+    assert library.set_to == {memory._MMAP_THRESHOLD: kept, memory._TRIM_THRESHOLD: 2**30}
 
 
 def test_the_peak_memory_of_a_small_trial_excludes_a_large_one_before_it() -> None:

@@ -138,7 +138,7 @@ def test_trainings_on_parallel_streams_equal_each_alone(precision: str, tmp_path
 
 
 def test_an_update_of_a_packed_training_is_timed_alone_and_equals_one_that_ran_alone(tmp_path: Path) -> None:
-    """Of four in a pack, none may be told the time of four, nor the little that it takes to launch its own."""
+    """Of four in a pack, none may get the time of four, nor the little that it takes to launch its own."""
     alone = _method("byol")
     expected = _train(alone, _task(tmp_path / "alone", epochs=12))
     task = replace(_task(tmp_path / "beside", epochs=12), shares_views=True, keeps_its_turn=True)
@@ -229,10 +229,10 @@ def test_captured_probes_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> No
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(1000, 64, generator=generator).cuda()
     labels = torch.randint(0, 10, (1000,), generator=generator).cuda()
-    asked: Any = (features, labels, 10, [(0.1, 0.0), (0.3, 0.01)], 5, 96, 3)
-    captured = linear.linear_probes(*asked)
+    arguments: Any = (features, labels, 10, [(0.1, 0.0), (0.3, 0.01)], 5, 96, 3)
+    captured = linear.linear_probes(*arguments)
     monkeypatch.setattr(linear, "captured", lambda work: work)
-    for one, other in zip(captured, linear.linear_probes(*asked), strict=True):
+    for one, other in zip(captured, linear.linear_probes(*arguments), strict=True):
         assert torch.equal(one, other) and (one != 0).any()
 
 

@@ -46,13 +46,13 @@ def page_file(whole_sweep) -> Path:
 
 
 class Opened:
-    """A page, with what it asked for and what went wrong on it."""
+    """A page, with what it requested for and what went wrong on it."""
 
     def __init__(self, browser, path: Path, width: int = 1200, scheme: str = "light"):
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.errors: list[str] = []
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(path.resolve().as_uri())
@@ -67,7 +67,7 @@ class Opened:
 
     def close(self) -> None:
         assert self.errors == []
-        assert self.asked and all(url.startswith(("file:", "data:", "blob:")) for url in self.asked)
+        assert self.requested and all(url.startswith(("file:", "data:", "blob:")) for url in self.requested)
         self.page.close()
 
 
@@ -153,9 +153,9 @@ def test_a_trial_opens_by_keyboard_with_settings_curves_and_provenance_and_gives
     dialog = page.get_by_role("dialog", name=f"Trial {trial}")
     assert dialog.is_visible()
     dialog.locator(".main-svg").first.wait_for()
-    told = dialog.inner_text()
+    help_text = dialog.inner_text()
     for part in ("projector_width", "learning_rate_scaled (derived)", "loss", "code_hash", "peak memory", "0.5", trial):
-        assert part in told
+        assert part in help_text
     assert page.evaluate("document.getElementById('trial').contains(document.activeElement)")
     assert page.url.endswith(f"#trial-{trial}")
     page.keyboard.press("Escape")

@@ -394,10 +394,10 @@ def test_every_figure_and_table_has_a_link_a_download_and_its_query(whole_sweep,
     (synthetic_run.folder / "records" / "stray.txt").write_text("mine")
     page = report(synthetic_run)
     assert {"set-aside-table", "s1-deviations-table", "s1-reported-table"} <= with_tools(page)
-    asked = [shlex.split(line)[3] for line in re.findall("twinbench query DIR .*", page.text)]
+    page_queries = [shlex.split(line)[3] for line in re.findall("twinbench query DIR .*", page.text)]
     with ResultStore(synthetic_run.folder) as store:
-        (found,) = [store.query(sql) for sql in asked if "from_json" in sql]
-        (aside,) = [store.query(sql) for sql in asked if "set_aside" in sql]
+        (found,) = [store.query(sql) for sql in page_queries if "from_json" in sql]
+        (aside,) = [store.query(sql) for sql in page_queries if "set_aside" in sql]
     (rows,) = [list(csv.DictReader(io.StringIO(page.data("s1-deviations-table-csv"))))]
     assert [{name: str(value) for name, value in row.items()} for row in rows] == [
         {name: str(value) for name, value in one.items()} for one in deviations

@@ -158,15 +158,15 @@ def queries(text: str) -> list[tuple[str, list[str]]]:
 
 
 def test_the_query_above_each_number_gives_that_number(whole_sweep, whole_tables):
-    store, asked = ResultStore(whole_sweep.folder), 0
+    store, query_count = ResultStore(whole_sweep.folder), 0
     for table in whole_tables.values():
         found = queries(latex(table, NEURIPS))
         assert len(found) == sum(n.interval is not None for row in table.rows for n in row.numbers)
         for query, printed in found:
             (answer,) = store.query(query).to_dict("records")
             assert [answer["mean"], answer["half_width"]] == printed
-        asked += len(found)
-    assert asked > 60
+        query_count += len(found)
+    assert query_count > 60
 
 
 def test_the_query_runs_unchanged_in_a_shell(epochs_run):

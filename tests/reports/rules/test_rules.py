@@ -497,11 +497,14 @@ def test_a_deviation_that_all_trials_name_is_shown_with_the_protocol(case: Case)
     from twinbench.sweeps.deviations import Deviation, deviate
     from twinbench.sweeps.sweep import read_protocol
 
-    asked = [Deviation("training.warmup_epochs", 4.0, "why"), Deviation("methods.simclr.temperature", 0.2, "why")]
-    asked += [Deviation("collapsed_below", 0.01, "why"), Deviation("methods.vicreg.projector_output_width", 64, "why")]
-    asked += [Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "why")]
-    asked += [Deviation("evaluation.ridge_penalties", [1.0], "why")]
-    carried = deviate(read_protocol("cifar10-small"), asked, "sweep").carried
+    changes = [Deviation("training.warmup_epochs", 4.0, "why"), Deviation("methods.simclr.temperature", 0.2, "why")]
+    changes += [
+        Deviation("collapsed_below", 0.01, "why"),
+        Deviation("methods.vicreg.projector_output_width", 64, "why"),
+    ]
+    changes += [Deviation("evaluation.metrics.ridge_top1", "ridge/eigh-standardised@1", "why")]
+    changes += [Deviation("evaluation.ridge_penalties", [1.0], "why")]
+    carried = deviate(read_protocol("cifar10-small"), changes, "sweep").carried
     changed = case
     for method in ("simclr", "byol"):
         section = replace(

@@ -185,7 +185,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "error"),
     [
         ('"stem", ', "", "protocol.stem: is neither given nor named in `unknown`"),
         ('"stem", ', '"stem", "backbone", ', "protocol.backbone: is given, and named in `unknown`"),
@@ -198,15 +198,15 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(tmp_path: Path) -> None
         (ROW, ROW.replace("}]", "}, " + ROW[10:-2] + "]"), "values: 2 rows are of one cell"),
     ],
 )
-def test_a_table_that_hides_or_repeats_something_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_table_that_hides_or_repeats_something_is_refused(tmp_path: Path, old: str, new: str, error: str) -> None:
     assert old in WHOLE
     (mistake,) = _mistakes(tmp_path, WHOLE.replace(old, new))
-    assert mistake.startswith(told)
+    assert mistake.startswith(error)
 
 
 def test_all_that_is_wrong_is_told_at_once_and_the_name_is_the_files(tmp_path: Path) -> None:
-    told = _mistakes(tmp_path, WHOLE.replace('"stem", ', "").replace("value = 0.5, ", ""), "other")
-    assert [mistake.split(": ")[0] for mistake in told] == ["name", "protocol.stem", "values.0"]
+    error = _mistakes(tmp_path, WHOLE.replace('"stem", ', "").replace("value = 0.5, ", ""), "other")
+    assert [mistake.split(": ")[0] for mistake in error] == ["name", "protocol.stem", "values.0"]
 
 
 # --- using ----------------------------------------------------------------------------------------------------------
@@ -224,28 +224,28 @@ def test_settings_that_were_not_asked_for_may_be_anything() -> None:
     assert row.settings == {"batch_size": 512, "epochs": 800, "memory_bank": 8192}
 
 
-def _told(*asked: object) -> list[str]:
+def _error_lines(*arguments: object) -> list[str]:
     with pytest.raises(InvalidInput) as caught:
-        find_reported(TABLES["lightly-cifar10"], *asked)  # type: ignore[arg-type]
+        find_reported(TABLES["lightly-cifar10"], *arguments)  # type: ignore[arg-type]
     return [str(mistake) for mistake in caught.value.mistakes]
 
 
 def test_several_rows_that_answer_are_listed_and_none_is_chosen() -> None:
-    (told,) = _told("byol", "knn_top1", {"epochs": 200})
-    assert told == (
+    (error,) = _error_lines("byol", "knn_top1", {"epochs": 200})
+    assert error == (
         "reported table 'lightly-cifar10': settings: 2 rows of byol, knn_top1 have these (seen: 'epochs = 200'); "
         "allowed: batch_size = 128, epochs = 200; batch_size = 512, epochs = 200"
     )
 
 
 def test_settings_that_no_row_has_are_told_with_what_there_is_and_the_nearest() -> None:
-    (told,) = _told("byol", "knn_top1", {"batch_size": 256, "epochs": 200})
-    assert "no row of byol, knn_top1 has these" in told and "batch_size = 512, epochs = 800" in told
-    assert told.endswith("did you mean 'batch_size = 512, epochs = 200'?")
+    (error,) = _error_lines("byol", "knn_top1", {"batch_size": 256, "epochs": 200})
+    assert "no row of byol, knn_top1 has these" in error and "batch_size = 512, epochs = 800" in error
+    assert error.endswith("did you mean 'batch_size = 512, epochs = 200'?")
 
 
 def test_every_name_that_is_not_in_the_table_is_told_with_the_nearest() -> None:
-    method, metric, setting = _told("simsaim", "knn_top5", {"batchsize": 128})
+    method, metric, setting = _error_lines("simsaim", "knn_top5", {"batchsize": 128})
     assert method.endswith("did you mean 'simsiam'?") and "barlow_twins, byol, dcl" in method
     assert metric.endswith("did you mean 'knn_top1'?")
     assert "settings.batchsize" in setting and setting.endswith("did you mean 'batch_size'?")

@@ -362,7 +362,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_requests_nothing(hostile, tmp
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert browser_path, f"none of {', '.join(BROWSERS)} is installed"
     pages = {"hostile.html": hostile, "many.html": made(SUPPORTED, REFUTED, ABSENT, MANY)}
-    asked: list[str] = []
+    requested: list[str] = []
     errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -370,7 +370,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_requests_nothing(hostile, tmp
             (tmp_path / name).write_text(FORMATS["html"](checked), encoding="utf-8")
             for width in (1200, 400):
                 page = browser.new_page(viewport={"width": width, "height": 900})
-                page.on("request", lambda request: asked.append(request.url))
+                page.on("request", lambda request: requested.append(request.url))
                 page.on("console", lambda message: errors.append(message.text))
                 page.on("pageerror", lambda error: errors.append(str(error)))
                 page.goto((tmp_path / name).as_uri())
@@ -378,4 +378,4 @@ def test_the_page_fits_wide_and_narrow_windows_and_requests_nothing(hostile, tmp
                     details.click()
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         browser.close()
-    assert errors == [] and {url.split(":")[0] for url in asked} == {"file"}
+    assert errors == [] and {url.split(":")[0] for url in requested} == {"file"}
