@@ -102,10 +102,8 @@ def watched(
     statuses = count_statuses(planned, run_folder)
     if not stopped and "missing" in statuses:
         # A disk may be so full that no worker could leave its reason.
-        reason = (
-            watch.why_stopped() or why_unwritable(run_folder) or _why_unplanned(run_folder, planned) or unknown_reason
-        )
-        stopped = f"stopped: no worker is left: {reason}"
+        reason = watch.why_stopped() or why_unwritable(run_folder) or why_unplanned(run_folder, planned)
+        stopped = f"stopped: no worker is left: {reason or unknown_reason}"
     return Outcome(statuses, stopped and f"{stopped}; run the same command again to continue", is_interrupted)
 
 
@@ -121,10 +119,3 @@ def count_statuses(planned: "Plan", run_folder: Path) -> dict[str, int]:
     """Return the number of trials by status; those without a record count as `missing`."""
     recorded = recorded_ids(run_folder)
     return dict(Counter(recorded.get(trial.trial_id, "missing") for trial in planned.trials))
-
-
-def _why_unplanned(run_folder: Path, planned: "Plan") -> str:
-    try:
-        return why_unplanned(run_folder, planned)
-    except InvalidInput as error:  # the plan has become unreadable during the run
-        return str(error)

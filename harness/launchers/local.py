@@ -19,15 +19,13 @@ if TYPE_CHECKING:  # these import torch, which checking the options does without
 
 @dataclass(frozen=True)
 class LocalLauncher:
-    """Runs trials in `workers` processes, spread over `devices`.
+    """Runs trials in `options.workers` processes, spread over `devices`.
 
     By default there is one for each entry of `devices`, and on a CPU one for every `threads` cores.
     """
 
     devices: tuple[str, ...]
-    workers: int | None = None
-    measures_packs: bool = False
-    measures_threads: bool = False
+    options: LaunchOptions
 
     def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Run until every trial is recorded, by this command or by another on the same folder."""
@@ -47,8 +45,8 @@ class LocalLauncher:
 
     def _workers(self, surroundings: "Surroundings") -> int:
         """Return how many workers there would be for an endless sweep."""
-        if self.workers:
-            return self.workers
+        if self.options.workers:
+            return self.options.workers
         if self.devices == ("cpu",):
             return max(1, cores() // (surroundings.threads * surroundings.processes))
         return len(self.devices)
@@ -67,10 +65,10 @@ class LocalLauncher:
             sharing = spread(workers_with(threads), self.devices).count(device)
             return seconds_in_packs(trial, planned.image_size, device, threads, largest, watch.say, sharing)
 
-        if self.measures_threads and self.devices == ("cpu",):
+        if self.options.measures_threads and self.devices == ("cpu",):
             surroundings = with_best_threads(surroundings, todo, cores(), workers_with, measure, watch.say)
         workers = min(len(todo), workers_with(surroundings.threads))
-        return with_best_pack(surroundings, todo, workers, measure if self.measures_packs else None, watch.say)
+        return with_best_pack(surroundings, todo, workers, measure if self.options.measures_packs else None, watch.say)
 
 
 def from_options(options: LaunchOptions) -> LocalLauncher:
@@ -79,4 +77,4 @@ def from_options(options: LaunchOptions) -> LocalLauncher:
         problem = "needs a cluster that goes on with the work"
         raise InvalidInput([Mistake("--detach", "", problem, "local", "ray, slurm")])
     devices = first_devices(choose_devices(options.device), options.processes_per_trial, options.workers_per_gpu)
-    return LocalLauncher(tuple(devices), options.workers, options.measures_packs, options.measures_threads)
+    return LocalLauncher(tuple(devices), options)

@@ -43,23 +43,21 @@ LOOK_EVERY_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class RayLauncher:
-    """Runs trials in `workers` actors, None for as many as the cluster has room for."""
+    """Runs trials in `options.workers` actors, None for as many as the cluster has room for."""
 
     site: RaySite
-    workers: int | None = None
-    detach: bool = False
-    measures_packs: bool = False
+    options: LaunchOptions
 
     def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Start the actors and wait until every trial is recorded, or return at once with `detach`."""
-        from twinbench.harness.launchers.ray_actors import Actors
-
         surroundings = surroundings.absolute()
         folder = surroundings.run_folder
         with connected(self.site):
+            from twinbench.harness.launchers.ray_actors import Actors  # imports Ray, which `connected` sets up first
+
             actors = Actors(surroundings, self.site)
             found_actors = bool(actors.alive())  # of an earlier command on the same folder
-            if self.detach:
+            if self.options.detach:
                 self._start(actors, planned, found_actors, watch)
                 return Outcome(count_statuses(planned, folder), is_detached=True)
 
@@ -86,10 +84,10 @@ class RayLauncher:
 
         def measure(trial: Trial, threads: int, largest: int) -> Mapping[int, float]:
             watch.say("a task on Ray measures how many trials should take turns in one process")
-            return actors.seconds_in_packs(trial, planned.image_size, threads, largest, self.workers)
+            return actors.seconds_in_packs(trial, planned.image_size, threads, largest, self.options.workers)
 
-        count = min(len(todo), self.workers or actors.capacity(watch.say))
-        measures = self.measures_packs and not found_actors
+        count = min(len(todo), self.options.workers or actors.capacity(watch.say))
+        measures = self.options.measures_packs and not found_actors
         actors.surroundings = with_best_pack(actors.surroundings, todo, count, measure if measures else None, watch.say)
         actors.start(count, watch.say)
 
@@ -120,7 +118,7 @@ class RayLauncher:
             if rounds_without_progress > 1:  # the first may be the end of an earlier command's actors
                 return
             last_missing = now_missing
-            actors.start(min(now_missing, self.workers or actors.capacity(watch.say)), watch.say)
+            actors.start(min(now_missing, self.options.workers or actors.capacity(watch.say)), watch.say)
 
 
 def from_options(options: LaunchOptions) -> RayLauncher:
@@ -135,7 +133,7 @@ def from_options(options: LaunchOptions) -> RayLauncher:
         mistakes.append(Mistake("--detach", "", problem, allowed="--address"))
     if mistakes:
         raise InvalidInput(mistakes)
-    return RayLauncher(site, options.workers, options.detach, options.measures_packs)
+    return RayLauncher(site, options)
 
 
 def cancel_waiting(run_folder: Path, notes: Sequence[Path]) -> None:

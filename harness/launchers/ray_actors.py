@@ -10,9 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.util import list_named_actors
+
 from twinbench.harness.launchers.code_snapshot import snapshot
 from twinbench.harness.launchers.ray_connection import LOCAL, NAMESPACE, address_of, head_is_gone
 from twinbench.harness.launchers.site import RaySite, described
+from twinbench.harness.launchers.worker_loop import drain
+from twinbench.harness.performance.pack_size import seconds_in_packs
 from twinbench.harness.run_folder.layout import (
     LAUNCHES,
     cancellations,
@@ -60,10 +65,6 @@ class Worker:
         return self._is_ending or self._stop.is_set()
 
     def _work(self) -> None:
-        import ray
-
-        from twinbench.harness.launchers.worker_loop import drain
-
         try:
             drain(self._surroundings, self._stop.is_set, stay=False)
         except BrokenDevice:
@@ -92,8 +93,6 @@ class Actors:
 
     def start(self, count: int, say: Callable[[str], None]) -> None:
         """Make `count` actors, including those that exist already, which keep what they requested."""
-        import ray
-
         existing, folder = self._alive_once_settled(), self.surroundings.run_folder
         if not existing:
             clear_worker_error(folder, self._launch)  # of earlier actors
@@ -127,8 +126,6 @@ class Actors:
         As many processes measure at once as `_sharing` says. RuntimeError if it cannot be measured, also if the cluster
         has no place for the task within MEASURE_SECONDS.
         """
-        import ray
-
         task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._request())
         on_gpu = bool(self._site.gpus)
         result = task.remote(trial, image_size, on_gpu, threads, largest, self._sharing(actors))
@@ -166,18 +163,14 @@ class Actors:
 
     def why_ended(self) -> str:
         """Return the reason that an actor left, or Ray's reason why one could not be made; "" if there is none."""
-        import ray
-
         if words := worker_error(self.surroundings.run_folder, self._launch):
             return words
         for handle in self._handles.values():
             try:
                 ray.get(handle.is_ending.remote(), timeout=5)
-            except ray.exceptions.ActorDiedError as error:
-                if "ray.kill" not in str(error):
-                    return str(error).strip().splitlines()[-1]
             except ray.exceptions.RayError as error:
-                return str(error).strip().splitlines()[-1]
+                if "ray.kill" not in str(error):  # by which an actor ends itself
+                    return str(error).strip().splitlines()[-1]
         return ""
 
     def stop(self) -> None:
@@ -231,8 +224,6 @@ class Actors:
         return int(min(resources.get(name, 0) / amount + 1e-6 for name, amount in wanted.items() if amount))
 
     def _nodes(self) -> list[Node]:
-        import ray
-
         return [node for node in ray.nodes() if node["Alive"]]
 
     def _alive_once_settled(self) -> set[str]:
@@ -248,8 +239,6 @@ class Actors:
 
 def stop_named(prefix: str, run_folder: Path) -> None:
     """Ask the actors of this name to end, and kill those that do not answer unless their trial is known to run."""
-    import ray
-
     names = _names(prefix)
     for name in names:
         with contextlib.suppress(ValueError):  # it has just ended
@@ -263,8 +252,6 @@ def stop_named(prefix: str, run_folder: Path) -> None:
 
 def _ask_whether_ending(names: Sequence[str]) -> tuple[dict[str, bool], dict[str, Handle]]:
     """Return the answers by name, and the handles of actors that do not answer, most likely for want of a place."""
-    import ray
-
     asked = {}
     for name in names:
         with contextlib.suppress(ValueError):  # it has just ended
@@ -282,15 +269,11 @@ def _seconds_in_packs(
     trial: Trial, image_size: int, on_gpu: bool, threads: int, largest: int, processes: int
 ) -> dict[int, float]:
     """Run as a Ray task: return the seconds per step by size of pack on the node that it got."""
-    from twinbench.harness.performance.pack_size import seconds_in_packs
-
     device = choose_devices("auto")[0] if on_gpu else "cpu"
     return dict(seconds_in_packs(trial, image_size, device, threads, largest, print, processes))
 
 
 def _names(prefix: str) -> list[str]:
-    from ray.util import list_named_actors
-
     named = list_named_actors(all_namespaces=True)
     return [actor["name"] for actor in named if actor["name"].startswith(prefix)]
 
@@ -301,8 +284,6 @@ def _number(name: str) -> str:
 
 
 def _node() -> str:
-    import ray
-
     return str(ray.get_runtime_context().get_node_id())[:8]
 
 

@@ -53,8 +53,12 @@ class SlurmSite(Section):
 
     @property
     def minutes(self) -> int:
-        """Return `time` in whole minutes, rounded up."""
-        return _minutes(self.time)
+        """Return `time` in whole minutes, rounded up: 90, "90", "01:30:00" or "1-12:00:00". ValueError for others."""
+        match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):(\d+):(\d+)|(\d+))", str(self.time))
+        if not match:
+            raise ValueError(self.time)
+        days, hours, minutes, seconds, alone = (int(part or 0) for part in match.groups())
+        return alone or days * 1440 + hours * 60 + minutes + (seconds > 0)
 
 
 @dataclass(frozen=True)
@@ -121,20 +125,7 @@ def _check_slurm(site: SlurmSite, where: str) -> None:
         raise InvalidInput(mistakes)
 
 
-def _minutes(time: str | int) -> int:
-    """Read SLURM's notations for a time: 90, "90", "01:30:00", "1-12:00:00"."""
-    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):(\d+):(\d+)|(\d+))", str(time))
-    if not match:
-        raise ValueError(time)
-    days, hours, minutes, seconds, alone = (int(part or 0) for part in match.groups())
-    return alone or days * 1440 + hours * 60 + minutes + (seconds > 0)
-
-
 def described(site: SlurmSite | RaySite) -> dict[str, object]:
     """Return the fields that differ from their defaults, for the launch file in the run folder."""
-    default = type(site)()
-    return {
-        f.name: getattr(site, f.name)
-        for f in dataclasses.fields(site)
-        if getattr(site, f.name) != getattr(default, f.name)
-    }
+    defaults = dataclasses.asdict(type(site)())
+    return {name: value for name, value in dataclasses.asdict(site).items() if value != defaults[name]}

@@ -46,10 +46,7 @@ class SlurmLauncher:
     """Runs trials in the slots of an array, each with `workers_per_gpu` workers per GPU, or one per trial's cores."""
 
     site: SlurmSite
-    device: str = "auto"
-    workers_per_gpu: int = 1
-    detach: bool = False
-    measures_packs: bool = False
+    options: LaunchOptions
 
     def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Submit an array unless slots of an earlier one are left, and wait for the slots unless `detach`.
@@ -68,7 +65,7 @@ class SlurmLauncher:
             watch.say(f"{slots} slots of SLURM job {jobs} are in the queue already; nothing more is submitted")
         else:
             self._submit_missing(planned, surroundings, watch)
-        if self.detach:
+        if self.options.detach:
             return Outcome(count_statuses(planned, folder), is_detached=True)
 
         def wait() -> None:
@@ -92,7 +89,7 @@ class SlurmLauncher:
 
     def _submit_missing(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> None:
         if todo := missing(planned, surroundings.run_folder):
-            image_size = planned.image_size if self.measures_packs else 0
+            image_size = planned.image_size if self.options.measures_packs else 0
             watch.say(f"submitted SLURM job {self.submit(surroundings, len(todo), image_size)}")
 
     def submit(self, surroundings: "Surroundings", missing_trials: int, image_size: int) -> str:
@@ -113,7 +110,7 @@ class SlurmLauncher:
         while True:
             executor.update_parameters(job_name=name, **sbatch_parameters(site, slots, code))
             try:
-                slot = Slot(surroundings, self.device, per_device, slots * per_slot, image_size)
+                slot = Slot(surroundings, self.options.device, per_device, slots * per_slot, image_size)
                 jobs = executor.submit_array([slot] * slots)
                 break
             except submitit.core.utils.FailedJobError as error:
@@ -136,7 +133,7 @@ class SlurmLauncher:
     def _workers_of_a_slot(self, surroundings: "Surroundings") -> tuple[int, int]:
         """Return the number of workers per device and per slot."""
         ranks, site = surroundings.processes, self.site
-        per_device = self.workers_per_gpu if site.gpus else max(1, site.cpus // (surroundings.threads * ranks))
+        per_device = self.options.workers_per_gpu if site.gpus else max(1, site.cpus // (surroundings.threads * ranks))
         return per_device, per_device * max(1, site.gpus // ranks)
 
 
@@ -145,7 +142,7 @@ def from_options(options: LaunchOptions) -> SlurmLauncher:
     site = read_site(SlurmSite, "slurm", options.site, options.slurm)
     if mistakes := cluster_mistakes("slurm", options, site.gpus):
         raise InvalidInput(mistakes)
-    return SlurmLauncher(site, options.device, options.workers_per_gpu, options.detach, options.measures_packs)
+    return SlurmLauncher(site, options)
 
 
 def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, object]:

@@ -66,12 +66,6 @@ def departed_slots(run_folder: Path) -> Path:
     return run_folder / LAUNCHES / "left"
 
 
-def slots_in_queue(jobs: Mapping[str, str]) -> int | None:
-    """Return how many array tasks SLURM has, pending, running or being requeued; None if it does not answer."""
-    states = _states_of_slots(jobs)
-    return None if states is None else len(states)
-
-
 def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
     """Return how many slots take trials, or will; None if SLURM does not answer.
 
@@ -99,7 +93,7 @@ def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
 
 
 def _states_of_slots(jobs: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the state of each slot by JOB_TASK; None if SLURM does not answer."""
+    """Return the state of each slot, pending, running or ending, by JOB_TASK; None if SLURM does not answer."""
     if not jobs:
         return {}
     try:
@@ -125,8 +119,8 @@ class Queue:
         if time.monotonic() - self._asked_at < self._pause:
             return False
         self._asked_at = time.monotonic()
-        slots = slots_in_queue(self.jobs)
-        if slots is None or slots:
+        states = _states_of_slots(self.jobs)
+        if states is None or states:
             self._empty_answers = 0
             self._pause = min(LONGEST_QUERY_SECONDS, 1.5 * self._pause)
         else:

@@ -66,11 +66,14 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
 
 
 def why_unplanned(run_folder: Path, planned: "Plan") -> str:
-    """Return that the folder's plan no longer has all of the `planned` trials; empty if it has.
+    """Return that the folder's plan no longer has all of the `planned` trials, or cannot be read; empty if it has.
 
     Another run replaced the plan: it started at the same moment, or later but before any trial had started.
     """
-    kept = {trial.trial_id for trial in read_plan(run_folder).trials}
+    try:
+        kept = {trial.trial_id for trial in read_plan(run_folder).trials}
+    except InvalidInput as error:
+        return str(error)
     gone = sum(trial.trial_id not in kept for trial in planned.trials)
     return f"another run has replaced the plan, without {gone} of these trials" if gone else ""
 

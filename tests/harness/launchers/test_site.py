@@ -45,7 +45,7 @@ def test_a_time_is_read_as_slurm_reads_it(time: str | int, minutes: int) -> None
     assert SlurmSite(time=time).minutes == minutes
 
 
-def test_every_mistake_is_told_at_once(file: Path) -> None:
+def test_all_mistakes_are_listed_at_once(file: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_site(SlurmSite, "slurm", file, ["partitoin=x", "gpus=-1"])
     text = str(caught.value)
@@ -61,7 +61,7 @@ def test_every_mistake_is_told_at_once(file: Path) -> None:
         read_site(SlurmSite, "slurm", file, [])
 
 
-def test_what_is_asked_reaches_the_batch_script(file: Path) -> None:
+def test_what_is_requested_reaches_the_batch_script(file: Path) -> None:
     parameters = sbatch_parameters(read_site(SlurmSite, "slurm", file, []), slots=7, code=Path("/a b/code"))
     assert parameters["partition"] == "gpu" and parameters["time"] == 26 * 60 + 31 and parameters["gpus_per_node"] == 2
     assert parameters["array_parallelism"] == 7 and parameters["signal_delay_s"] == 90

@@ -8,10 +8,7 @@ import pytest
 
 from twinbench.harness.launchers import slurm_queue
 from twinbench.harness.launchers.slurm_queue import departed_slots, launched
-from twinbench.harness.run_folder.layout import (
-    cancel,
-    write_launch,
-)
+from twinbench.harness.run_folder.layout import cancel, write_launch
 
 
 def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
@@ -27,20 +24,21 @@ def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
 def test_a_queue_is_empty_after_two_empty_answers_in_a_row_and_is_asked_less_often_while_it_has_slots(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answers, clock, asked_at = iter([1, 0, None, 0, 2, 0, 0]), [0.0], list[float]()
+    slots = {"7_0": "RUNNING"}
+    answers, clock, asked_at = iter([slots, {}, None, {}, slots, {}, {}]), [0.0], list[float]()
 
-    def slots_in_queue(jobs: dict[str, str]) -> int | None:
+    def states_of_slots(jobs: dict[str, str]) -> dict[str, str] | None:
         asked_at.append(clock[0])
         return next(answers)
 
-    monkeypatch.setattr(slurm_queue, "slots_in_queue", slots_in_queue)
+    monkeypatch.setattr(slurm_queue, "_states_of_slots", states_of_slots)
     monkeypatch.setattr(slurm_queue.time, "monotonic", lambda: clock[0])
     queue = slurm_queue.Queue({"7": "a"}, _asked_at=0.0)
     while not queue.is_empty():
         clock[0] += 1
     pauses = [after - before for before, after in itertools.pairwise([0.0, *asked_at])]
     assert pauses == [10, 15, 10, 15, 10, 15, 10]  # after a slot or no answer half as long again
-    assert next(answers, None) is None
+    assert next(answers, "none") == "none"
 
 
 @pytest.mark.parametrize(

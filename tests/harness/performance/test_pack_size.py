@@ -20,6 +20,7 @@ from launching import wait_until
 from rich.console import Console
 
 from twinbench.harness.launchers import local
+from twinbench.harness.launchers.launcher import LaunchOptions
 from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.performance import pack_size
@@ -309,7 +310,7 @@ def test_packs_are_measured_by_as_many_processes_as_will_share_the_first_device(
     write_plan(tmp_path, planned)
     watch = ProgressBars(tmp_path, planned.axes, planned.trials, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
-        launcher = LocalLauncher(devices, workers, measures_packs=True)
+        launcher = LocalLauncher(devices, LaunchOptions(workers=workers, measures_packs=True))
         launcher.run(planned, Surroundings(tmp_path, pack=2), watch)
     assert processes == [expected]
 
@@ -345,7 +346,7 @@ def test_a_run_trains_with_the_threads_and_packs_that_it_measured(
     write_plan(folder, planned)
     printed = io.StringIO()
     watch = ProgressBars(folder, planned.axes, planned.trials, Console(file=printed, width=200))
-    launcher = LocalLauncher(("cpu",), measures_packs=True, measures_threads=True)
+    launcher = LocalLauncher(("cpu",), LaunchOptions(measures_packs=True, measures_threads=True))
     outcome = launcher.run(planned, Surroundings(folder, pack=4), watch)
     assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped
     threads = int(re.search(r"(\d+) threads? per trial, with which the sweep ends soonest", printed.getvalue())[1])  # type: ignore[index]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from twinbench.harness.launchers.launcher import LaunchOptions
 from twinbench.harness.launchers.local import LocalLauncher
 from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.planning import make_plan
@@ -97,7 +98,7 @@ def test_a_real_run_opens_from_disk_without_an_error_or_a_request(
     folder = tmp_path / "run"
     write_plan(folder, planned)
     watch = ProgressBars(folder, planned.axes, planned.trials, Console(quiet=True))
-    LocalLauncher(("cpu",), workers=2).run(planned, Surroundings(folder), watch)
+    LocalLauncher(("cpu",), LaunchOptions(workers=2)).run(planned, Surroundings(folder), watch)
     page_file = write_report(folder)
     for width in (1200, 400):
         opened = Opened(browser, page_file, width)
