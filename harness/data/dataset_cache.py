@@ -33,6 +33,9 @@ _ABOUT = "dataset.json"
 _SPLITS = ("train", "test")
 
 
+Prepared = tuple[tuple[str, ...], tuple[str, ...]]  # classes, and what was left out of the source
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images uint8 [N, 3, H, W] and labels int64 [N] (indices of `Dataset.classes`), memory-mapped and read-only."""
@@ -46,7 +49,8 @@ class Dataset:
     """Images with labels, divided into train and test.
 
     `fingerprint` ("sha256:...") covers the classes, images and labels, but neither name nor folder. For `shapes`,
-    `factors` maps "train" and "test" to structured arrays [N] of what each image was drawn from.
+    `factors` maps "train" and "test" to structured arrays [N] of what each image was drawn from. `left_out` says in
+    words, a line for each reason, what of the source was left out.
     """
 
     name: str
@@ -55,14 +59,15 @@ class Dataset:
     test: Split
     fingerprint: str
     factors: Mapping[str, NDArray[np.void]] | None = None
+    left_out: tuple[str, ...] = ()
 
 
-def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], tuple[str, ...]]) -> Dataset:
+def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], Prepared]) -> Dataset:
     """Return the dataset from its folder in `cache`, which `prepare(folder)` first fills if it is missing or damaged.
 
     `identity` (JSON) says where the data come from, and must change when they do. `prepare` writes
     `{train,test}_{images,labels}.npy` and optionally `{train,test}_factors.npy` by `save_array`, and returns the
-    classes. Raises CacheUnusable.
+    classes and what it left out. Raises CacheUnusable.
     """
     text = json.dumps([LAYOUT, name, identity], sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -75,7 +80,7 @@ def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], t
         partial = cache / f".{folder.name}-{secrets.token_hex(8)}"  # `tempfile` would keep it from other users
         try:
             partial.mkdir(parents=True)
-            _complete(partial, prepare(partial))
+            _complete(partial, *prepare(partial))
             if not isinstance(_opened(folder, name), Dataset):  # or another process was faster
                 _rename(partial, folder)
         finally:
@@ -123,7 +128,8 @@ def _opened(folder: Path, name: str) -> Dataset | str:
         return f"{_ABOUT} is damaged or of an earlier version"
     train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS)
     factors = {split: arrays[f"{split}_factors"] for split in _SPLITS if f"{split}_factors" in arrays}
-    return Dataset(name, tuple(about["classes"]), train, test, about["fingerprint"], factors or None)
+    classes, left_out = tuple(about["classes"]), tuple(about["left_out"])
+    return Dataset(name, classes, train, test, about["fingerprint"], factors or None, left_out)
 
 
 def _changed_array(folder: Path, about: dict[str, Any]) -> str:
@@ -167,14 +173,15 @@ def _write_about(folder: Path, about: dict[str, Any]) -> None:
     os.replace(partial, folder / _ABOUT)
 
 
-def _complete(folder: Path, classes: tuple[str, ...]) -> None:
+def _complete(folder: Path, classes: tuple[str, ...], left_out: tuple[str, ...]) -> None:
     """Add dataset.json, with all files flushed to disk, before the folder gets its final name."""
     files = sorted(folder.glob("*.npy"))
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     arrays = {path.stem: {"stat": _stat(path), "sha256": _sha256(path)} for path in files}
-    _write_about(folder, {"arrays": arrays, "classes": classes, "fingerprint": fingerprint(folder, classes)})
+    about = {"arrays": arrays, "classes": classes, "left_out": left_out, "fingerprint": fingerprint(folder, classes)}
+    _write_about(folder, about)
 
 
 def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:

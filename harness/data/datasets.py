@@ -1,6 +1,6 @@
 """Load datasets by name, each decoded once into a cache, and split train into train and validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinbench.harness.data import image_files
-from twinbench.harness.data.dataset_cache import Dataset, Split, cached, save_array
+from twinbench.harness.data.dataset_cache import Dataset, Prepared, Split, cached, save_array
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
@@ -67,11 +67,19 @@ def load_dataset(
         return cached(folder, name, [image_size], lambda out: _prepare_digits(out, image_size))
     if name == "shapes":
         return cached(folder, name, [image_size], lambda out: _prepare_shapes(out, image_size))
-    source = _existing(name, data)
+    try:
+        return _load_from_folder(name, _existing(name, data), image_size, folder)
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
+        if error.filename is None:
+            raise
+        raise _unusable(name, f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _load_from_folder(name: str, source: Path, image_size: int | None, cache: Path) -> Dataset:
     if name == "image_folder" or (_PUBLISHED[name].image_classes and (source / "train").is_dir()):
-        return _from_images(name, source, image_size, folder)
+        return _from_images(name, source, image_size, cache)
     identity = [str(source), _published_facts(name, source), image_size]
-    return cached(folder, name, identity, lambda out: _prepare_published(out, name, source, image_size))
+    return cached(cache, name, identity, lambda out: _prepare_published(out, name, source, image_size))
 
 
 def split_train(
@@ -115,7 +123,7 @@ def _stratified(
 # --- datasets without a folder ----------------------------------------------------------------------------------------
 
 
-def _prepare_digits(out: Path, image_size: int | None) -> tuple[str, ...]:
+def _prepare_digits(out: Path, image_size: int | None) -> Prepared:
     """Write the scans, 0 to 16 as round(v * 255 / 16). Test is 20% of each class (359 of 1,797), by seed 0."""
     from sklearn.datasets import load_digits
 
@@ -124,10 +132,10 @@ def _prepare_digits(out: Path, image_size: int | None) -> tuple[str, ...]:
     labels = scans.target.astype(np.int64)
     for split, places in zip(_SPLITS, _stratified(labels, _DIGITS_TEST, 0, "digits/test"), strict=True):
         _save(out, split, images[places], labels[places], image_size)
-    return tuple("0123456789")
+    return tuple("0123456789"), ()
 
 
-def _prepare_shapes(out: Path, image_size: int | None) -> tuple[str, ...]:
+def _prepare_shapes(out: Path, image_size: int | None) -> Prepared:
     from twinbench.harness.data import synthetic_shapes  # imports torch
 
     for split, count in (("train", synthetic_shapes.TRAIN), ("test", synthetic_shapes.TEST)):
@@ -136,7 +144,7 @@ def _prepare_shapes(out: Path, image_size: int | None) -> tuple[str, ...]:
         )
         _save(out, split, images, factors["shape"].astype(np.int64), None)
         save_array(out / f"{split}_factors.npy", factors)
-    return synthetic_shapes.SHAPES
+    return synthetic_shapes.SHAPES, ()
 
 
 def _save(out: Path, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64], image_size: int | None) -> None:
@@ -173,12 +181,12 @@ def _from_images(name: str, source: Path, image_size: int | None, cache: Path) -
     class_count = _PUBLISHED[name].image_classes if name in _PUBLISHED else None
     listing = image_files.list_images(where, source, class_count)
 
-    def prepare(out: Path) -> tuple[str, ...]:
-        image_files.decode(where, listing, out, image_size)
-        return listing.classes
+    def prepare(out: Path) -> Prepared:
+        return listing.classes, image_files.decode(where, listing, out, image_size)
 
     identity = [image_files.DECODING, str(source), listing.signature, image_size]
-    return cached(cache, name, identity, prepare)
+    found = cached(cache, name, identity, prepare)
+    return replace(found, left_out=(*listing.left_out, *found.left_out))
 
 
 def _published_facts(name: str, source: Path) -> list[list[image_files.FileFacts]]:
@@ -193,7 +201,7 @@ def _facts(file: Path) -> list[image_files.FileFacts]:
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns)]
 
 
-def _prepare_published(out: Path, name: str, source: Path, image_size: int | None) -> tuple[str, ...]:
+def _prepare_published(out: Path, name: str, source: Path, image_size: int | None) -> Prepared:
     """Read the published files by torchvision; nothing is downloaded. Of STL-10, the labelled images only."""
     from torchvision import datasets
 
@@ -209,7 +217,7 @@ def _prepare_published(out: Path, name: str, source: Path, image_size: int | Non
         labels = np.asarray(read.targets if hasattr(read, "targets") else read.labels).astype(np.int64)
         _save(out, split, _channels_first(np.asarray(read.data)), labels, image_size)
         classes = tuple(getattr(read, "classes", "0123456789"))
-    return classes
+    return classes, ()
 
 
 def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

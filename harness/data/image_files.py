@@ -1,10 +1,16 @@
-"""Folders of images, train/CLASS/ and test/CLASS/, decoded to arrays; all faults in them are reported at once."""
+"""Folders of images, train/CLASS/ and test/CLASS/, decoded to arrays; all faults in them are reported at once.
 
+Links are followed, in classes and below them, and EXIF orientation is not applied: both as torchvision's ImageFolder
+does. What is left out is counted by reason, and whatever cannot be read is an error.
+"""
+
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +21,14 @@ from twinbench.harness.data.dataset_cache import new_array, save_array
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"},
+)
+NOT_DATA = frozenset({"@eadir", "__macosx", "desktop.ini", "thumbs.db"})  # names that systems add, in lower case
 SHOWN = 10  # bad images named in one error; the rest are counted
-_SPLITS = ("train", "test")
 DECODING = 2  # version of `as_rgb`: a new number makes the caches of image folders anew
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+_SPLITS = ("train", "test")
 _BLOCK = 256  # images that a thread decodes at a time
 
 FileFacts = tuple[str, int, int]  # path below a folder, bytes, nanoseconds of the last change
@@ -33,23 +42,18 @@ class Listing:
     classes: tuple[str, ...]
     files: dict[str, list[tuple[Path, int]]]
     signature: str  # hash of names, sizes and modification times
+    left_out: tuple[str, ...]  # in words, one for each reason
 
 
 def list_images(where: str, folder: Path, class_count: int | None = None) -> Listing:
-    """Find the images without opening them. InvalidInput (about `where`) lists everything wrong with the classes."""
-    mistakes: list[Mistake] = []
-    found: dict[str, dict[str, list[FileFacts]]] = {}
-    for split in _SPLITS:
-        if not (folder / split).is_dir():
-            mistakes.append(_mistake(where, f"{folder / split} is not a folder", LAYOUT))
-            continue
-        names = sorted(e.name for e in os.scandir(folder / split) if e.is_dir() and not e.name.startswith("."))
-        found[split] = {name: file_facts(folder / split / name, SUFFIXES) for name in names}
-        mistakes += _class_mistakes(where, folder / split, found[split], class_count)
-    if len(found) == 2:
-        for here, there in (("train", "test"), ("test", "train")):
-            lacking = sorted(found[here].keys() - found[there].keys())
-            mistakes += [_mistake(where, f"{folder / here / name} has no {folder / there / name}") for name in lacking]
+    """Find the images without opening them. InvalidInput (about `where`) lists everything wrong with the folder."""
+    finder = _Finder(folder)
+    here = [split for split in _SPLITS if (folder / split).is_dir()]
+    mistakes = [_mistake(where, f"{folder / split} is not a folder", LAYOUT) for split in _SPLITS if split not in here]
+    found = {split: finder.classes(folder / split) for split in here}
+    mistakes += _mistakes(where, finder.troubles, "files and folders")
+    if not finder.troubles:  # they may be why a class seems to be empty or missing
+        mistakes += _class_mistakes(where, folder, found, class_count)
     if mistakes:
         raise InvalidInput(mistakes)
     classes = tuple(found["train"])
@@ -61,41 +65,140 @@ def list_images(where: str, folder: Path, class_count: int | None = None) -> Lis
         ]
         for split in _SPLITS
     }
-    return Listing(folder, classes, files, hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest())
+    signature = hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()
+    return Listing(folder, classes, files, signature, finder.left_out.in_words())
 
 
-def file_facts(folder: Path, suffixes: frozenset[str] | None = None) -> list[FileFacts]:
-    """Return all files below the folder (with these endings) in the order of their paths, except hidden ones."""
-    facts = []
-    for parent, _, files in os.walk(folder):
-        below = parent[len(str(folder)) + 1 :].replace(os.sep, "/")
-        for file in files:
-            if not file.startswith(".") and (suffixes is None or os.path.splitext(file)[1].lower() in suffixes):
-                stat = os.stat(os.path.join(parent, file))
-                facts.append((f"{below}/{file}" if below else file, stat.st_size, stat.st_mtime_ns))
-    return sorted(facts)
+class LeftOut:
+    """Counts what is left out of a dataset by reason, with one example each."""
+
+    def __init__(self, folder: Path):
+        """`folder` is that of the dataset; examples are named by their paths below it."""
+        self._folder = folder
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def add(self, reason: str, path: Path | str, number: int = 1) -> None:
+        """Count a file or folder, or so many parts of it; the example is the first in the order of the paths."""
+        count, example = self._found.get(reason, (0, str(path)))
+        self._found[reason] = (count + number, min(example, str(path)))
+
+    def in_words(self) -> tuple[str, ...]:
+        """Return a line for each reason."""
+        return tuple(
+            f"{reason}: {count}, for example {os.path.relpath(example, self._folder)}"
+            for reason, (count, example) in sorted(self._found.items())
+        )
+
+
+class _Finder:
+    """Walks through the folders of a dataset, and collects what is left out and what cannot be read."""
+
+    def __init__(self, folder: Path):
+        self.left_out = LeftOut(folder)
+        self.troubles: list[str] = []
+        with contextlib.suppress(OSError):  # a folder that may not be listed can be used
+            for entry in os.scandir(folder):
+                if entry.name not in _SPLITS and entry.is_dir() and not _why_no_data(entry.name):
+                    self.left_out.add("folders beside train and test", entry.path)
+
+    def classes(self, split: Path) -> dict[str, list[FileFacts]]:
+        """Return the images of each class, by name."""
+        found = {}
+        for path, facts in self._entries(str(split)):
+            if stat.S_ISDIR(facts.st_mode):
+                found[os.path.basename(path)] = self._images(path, facts)
+            else:
+                self.left_out.add("files outside the folders of classes", path)
+        return dict(sorted(found.items()))
+
+    def _images(self, top: str, facts: os.stat_result) -> list[FileFacts]:
+        """Return the images below a folder in the order of their paths."""
+        images = []
+        folders: list[tuple[str, frozenset[tuple[int, int]]]] = [(top, frozenset({_identity(facts)}))]
+        while folders:
+            folder, above = folders.pop()
+            for path, facts in self._entries(folder):
+                suffix = os.path.splitext(path)[1].lower()
+                if stat.S_ISDIR(facts.st_mode):
+                    if _identity(facts) in above:
+                        self.troubles.append(f"{path} leads back to a folder that it is in")
+                    else:
+                        folders.append((path, above | {_identity(facts)}))
+                elif suffix not in SUFFIXES:
+                    self.left_out.add(f"files that end in {suffix}" if suffix else "files without an ending", path)
+                elif not stat.S_ISREG(facts.st_mode):
+                    self.troubles.append(f"{path} is not a file")  # opening a pipe would wait forever
+                else:
+                    below = path[len(top) + 1 :].replace(os.sep, "/")
+                    images.append((below, facts.st_size, facts.st_mtime_ns))
+        return sorted(images)
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield path and facts of what is in the folder, links followed; without what is hidden or not data."""
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            self.troubles.append(f"{folder} cannot be read: {error.strerror}")
+            return
+        for entry in entries:
+            if reason := _why_no_data(entry.name):
+                self.left_out.add(reason, entry.path)
+                continue
+            try:
+                yield entry.path, os.stat(entry.path)
+            except OSError as error:
+                kind = "is a broken link" if entry.is_symlink() else "cannot be read"
+                self.troubles.append(f"{entry.path} {kind}: {error.strerror}")
+
+
+def _why_no_data(name: str) -> str:
+    """Return why a file or folder of this name is left out wherever it is; empty if it is not."""
+    if name.startswith("."):
+        return "hidden files and folders"
+    return f"files and folders named {name}" if name.lower() in NOT_DATA else ""
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    """Return what tells a folder from all others."""
+    return facts.st_dev, facts.st_ino
+
+
+def file_facts(folder: Path) -> list[FileFacts]:
+    """Return all files below the folder, except hidden ones, in the order of their paths."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _class_mistakes(
-    where: str, folder: Path, found: dict[str, list[FileFacts]], class_count: int | None
+    where: str, folder: Path, found: dict[str, dict[str, list[FileFacts]]], class_count: int | None
 ) -> list[Mistake]:
-    if not found:
-        return [_mistake(where, f"{folder} holds no folders of classes", LAYOUT)]
+    mistakes = []
     kinds = f"files that end in {' '.join(sorted(SUFFIXES))}"
-    empty = [
-        _mistake(where, f"class with no images: {folder / name}", kinds) for name, files in found.items() if not files
-    ]
-    if class_count is not None and len(found) != class_count:
-        empty.append(Mistake(where, "--data", f"wrong number of classes in {folder}", len(found), str(class_count)))
-    return empty
+    for split, classes in found.items():
+        if not classes:
+            mistakes.append(_mistake(where, f"{folder / split} holds no folders of classes", LAYOUT))
+            continue
+        empty = [name for name, files in classes.items() if not files]
+        mistakes += [_mistake(where, f"class with no images: {folder / split / name}", kinds) for name in empty]
+        if class_count is not None and len(classes) != class_count:
+            problem = f"wrong number of classes in {folder / split}"
+            mistakes.append(Mistake(where, "--data", problem, len(classes), str(class_count)))
+    if len(found) == 2:
+        for here, there in (("train", "test"), ("test", "train")):
+            lacking = sorted(found[here].keys() - found[there].keys())
+            mistakes += [_mistake(where, f"{folder / here / name} has no {folder / there / name}") for name in lacking]
+    return mistakes
 
 
-def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> None:
+def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> tuple[str, ...]:
     """Write {train,test}_{images,labels}.npy to `out`. InvalidInput names the images that cannot be used.
+
+    Returns in words what is left out of files that hold several images.
 
     With `image_size` images become squares of that size (see `fitted`); without it, all must have the first one's size.
     """
     troubles: list[str] = []
+    left_out = LeftOut(listing.folder)
     example = listing.files["train"][0][0]
     size = (image_size, image_size) if image_size else _size_of(where, example)
     for split, files in listing.files.items():
@@ -106,10 +209,12 @@ def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> N
             for bad in pool.map(decoder.fill, blocks):
                 troubles += bad
         images.flush()
+        for path, number in decoder.more_frames:
+            left_out.add("images after the first of their file", path, number)
         save_array(out / f"{split}_labels.npy", np.array([label for _, label in files], dtype=np.int64))
     if troubles:
-        shown = troubles[:SHOWN] + ([f"and {len(troubles) - SHOWN} more images"] if len(troubles) > SHOWN else [])
-        raise InvalidInput([_mistake(where, text) for text in shown])
+        raise InvalidInput(_mistakes(where, troubles, "images"))
+    return left_out.in_words()
 
 
 @dataclass(frozen=True)
@@ -120,6 +225,7 @@ class _Decoder:
     images: NDArray[np.uint8]  # [n, 3, H, W]
     example: Path  # the image whose size all must have without `image_size`
     image_size: int | None
+    more_frames: list[tuple[Path, int]] = field(default_factory=list)  # files of several images, and how many more
 
     def fill(self, block: Iterable[int]) -> list[str]:
         """Decode the images of these positions. Return what is wrong with those that could not be decoded."""
@@ -130,6 +236,7 @@ class _Decoder:
         try:
             with Image.open(path) as opened:
                 image = as_rgb(opened)
+                more = getattr(opened, "n_frames", 1) - 1
             if self.image_size is not None:
                 image = fitted(image, self.image_size)
         except Exception as error:  # a damaged file can make a decoder raise anything
@@ -137,6 +244,8 @@ class _Decoder:
         if (image.height, image.width) != (height, width):
             sizes = f"is {image.width}x{image.height} and {self.example} is {width}x{height}"
             return f"{path} {sizes}: the protocol's dataset.image_size would bring all to one size"
+        if more and opened.format != "MPO":  # JPEG with previews, as cameras and telephones write it
+            self.more_frames.append((path, more))
         self.images[place] = planes(image)
         return ""
 
@@ -186,6 +295,12 @@ def fitted(image: Image.Image, size: int) -> Image.Image:
 def planes(image: Image.Image) -> NDArray[np.uint8]:
     """Return an RGB image as uint8 [3, H, W]."""
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def _mistakes(where: str, troubles: list[str], kind: str) -> list[Mistake]:
+    """Return a mistake for each of the first troubles, and one that counts the others, of this kind."""
+    more = [f"and {len(troubles) - SHOWN} more {kind}"] if len(troubles) > SHOWN else []
+    return [_mistake(where, text) for text in (*troubles[:SHOWN], *more)]
 
 
 def _mistake(where: str, problem: str, allowed: str = "") -> Mistake:

@@ -174,12 +174,12 @@ def test_two_processes_can_prepare_a_dataset_at_the_same_time(cache: Path) -> No
     together = threading.Barrier(2, timeout=20)
     found: list[Dataset] = []
 
-    def prepare(out: Path) -> tuple[str, ...]:
+    def prepare(out: Path) -> caching.Prepared:
         together.wait()  # neither is done before the other has begun
         for split in ("train", "test"):
             np.save(out / f"{split}_images.npy", np.zeros((2, 3, 4, 4), np.uint8))
             np.save(out / f"{split}_labels.npy", np.arange(2))
-        return ("a", "b")
+        return ("a", "b"), ()
 
     threads = [
         threading.Thread(target=lambda: found.append(caching.cached(cache, "both", 0, prepare))) for _ in range(2)

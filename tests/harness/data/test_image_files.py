@@ -1,5 +1,9 @@
 """Every value of an image is scaled to its right place, and every file of a folder is read, counted or named."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +122,133 @@ def test_images_whose_values_have_no_known_range_are_named(
     (mistake,) = _mistakes(folder)
     assert str(folder / "test/bee/9.tif") in mistake and f"its values are {kind}" in mistake
     assert "save it with 8 or 16 unsigned bits" in mistake
+
+
+def test_transparency_and_orientation_are_not_applied(folder: Path) -> None:
+    """As torchvision's ImageFolder reads images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 4), dtype=np.uint8)
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(pixels).save(folder / "train/ant/0.png", exif=orientation)
+    assert np.array_equal(_load(folder).train.images[0], pixels[:, :, :3].transpose(2, 0, 1))
+
+
+def test_images_after_the_first_of_a_file_are_counted(folder: Path) -> None:
+    pages = [Image.new("L", (6, 6), value) for value in (30, 60, 90)]
+    (folder / "train/ant/0.png").unlink()
+    for _ in range(2):  # decoded, then read from the cache
+        pages[0].save(folder / "train/ant/0.tif", save_all=True, append_images=pages[1:])
+        os.utime(folder / "train/ant/0.tif", ns=(1, 1))
+        assert (_first(folder) == 30).all()
+        example = "for example train/ant/0.tif"
+        assert _load(folder).left_out == (f"images after the first of their file: 2, {example}",)
+
+
+def test_the_preview_in_a_photograph_is_not_counted(folder: Path) -> None:
+    photo = Image.new("RGB", (6, 6), (30, 60, 90))
+    photo.save(folder / "train/ant/0.jpg", format="MPO", save_all=True, append_images=[photo])
+    assert _load(folder).left_out == ()
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _colours(folder: Path) -> set[tuple[int, ...]]:
+    return {tuple(image[:, 0, 0].tolist()) for image in _load(folder).train.images}
+
+
+def test_links_to_images_and_folders_are_followed(folder: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    (more / "below").mkdir(parents=True)
+    Image.new("RGB", (6, 6), (1, 2, 3)).save(more / "0.png")
+    Image.new("RGB", (6, 6), (4, 5, 6)).save(more / "below/0.png")
+    (folder / "train/ant/more").symlink_to(more)
+    (folder / "train/bee").rename(tmp_path / "bee")
+    (folder / "train/bee").mkdir()
+    (folder / "train/bee/all").symlink_to(tmp_path / "bee")
+    (folder / "train/bee/2.png").symlink_to(tmp_path / "bee/0.png")
+    assert _load(folder).train.labels.tolist() == [0] * 4 + [1] * 3
+    assert {(1, 2, 3), (4, 5, 6)} < _colours(folder)
+    assert _load(folder).left_out == ()
+
+
+def test_jpegs_of_other_endings_are_read(folder: Path) -> None:
+    for ending in ("jfif", "jpe", "JPG"):
+        Image.new("RGB", (6, 6)).save(folder / f"train/ant/9.{ending}", format="JPEG")
+    assert len(_load(folder).train.labels) == 7
+
+
+def test_what_is_left_out_is_counted_by_reason(folder: Path) -> None:
+    image = (folder / "train/ant/0.png").read_bytes()
+    names = ["train/ant/.ipynb_checkpoints/0.png", "test/bee/.1.png", "train/.cache/0.png", "train/@eaDir/0.png"]
+    names += ["train/ant/@eaDir/0.png", "__MACOSX/ant/0.png", "train/__MACOSX/ant/0.png", "test/ant/Thumbs.db"]
+    names += ["train/ant/0.gif", "test/bee/below/1.GIF", "train/bee/README", "train/0.png", "val/ant/0.png"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image)
+    found = _load(folder)
+    assert len(found.train.labels) == len(found.test.labels) == 4 and found.classes == ("ant", "bee")
+    assert found.left_out == (
+        "files and folders named @eaDir: 2, for example train/@eaDir",
+        "files and folders named Thumbs.db: 1, for example test/ant/Thumbs.db",
+        "files and folders named __MACOSX: 1, for example train/__MACOSX",
+        "files outside the folders of classes: 1, for example train/0.png",
+        "files that end in .gif: 2, for example test/bee/below/1.GIF",
+        "files without an ending: 1, for example train/bee/README",
+        "folders beside train and test: 1, for example val",
+        "hidden files and folders: 3, for example test/bee/.1.png",
+    )
+    assert _load(folder).left_out == found.left_out, "read from the cache"
+
+
+def test_what_is_left_out_changes_neither_fingerprint_nor_cache(folder: Path) -> None:
+    before = _load(folder).fingerprint
+    (folder / "train/ant/notes.txt").touch()
+    after = _load(folder)
+    assert after.fingerprint == before and after.left_out and len(list((folder.parent / "cache").iterdir())) == 1
+
+
+def test_links_that_lead_nowhere_or_back_and_what_is_no_file_are_named(folder: Path) -> None:
+    (folder / "train/ant/zz.png").symlink_to("/nowhere/x.png")
+    (folder / "train/gone").symlink_to("/nowhere/gone")
+    (folder / "test/bee/self.png").symlink_to("self.png")
+    (folder / "test/bee/up").symlink_to(folder / "test/bee")
+    os.mkfifo(folder / "test/bee/pipe.png")
+    mistakes = "\n".join(_mistakes(folder))
+    assert f"{folder}/train/ant/zz.png is a broken link: No such file or directory" in mistakes
+    assert f"{folder}/train/gone is a broken link: No such file or directory" in mistakes
+    assert f"{folder}/test/bee/self.png is a broken link: Too many levels of symbolic links" in mistakes
+    assert f"{folder}/test/bee/up leads back to a folder that it is in" in mistakes
+    assert f"{folder}/test/bee/pipe.png is not a file" in mistakes
+    assert mistakes.count("\n") == 4
+
+
+def test_ten_troubles_are_named_and_the_others_counted(folder: Path) -> None:
+    for number in range(14):
+        (folder / f"train/ant/{number}.jpg").symlink_to("/nowhere")
+    mistakes = _mistakes(folder)
+    assert len(mistakes) == 11 and "and 4 more files and folders" in mistakes[10]
+
+
+WITHOUT_PRIVILEGES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+READ = """
+import sys
+from pathlib import Path
+from twinbench.harness.data.datasets import load_dataset
+from twinbench.sweeps.errors import InvalidInput
+try:
+    load_dataset("image_folder", Path(sys.argv[1]))
+except InvalidInput as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="giving a folder away needs root")
+@pytest.mark.parametrize("closed", ["train", "train/ant", "train/ant/below"])
+def test_a_folder_that_cannot_be_read_is_named(closed: str, folder: Path) -> None:
+    (folder / "train/ant/below").mkdir()
+    os.chown(folder / closed, 1000, 1000)
+    (folder / closed).chmod(0o700)
+    command = [*WITHOUT_PRIVILEGES, sys.executable, "-c", READ, folder]
+    read = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert read.stdout == f"dataset image_folder: --data: {folder / closed} cannot be read: Permission denied\n"
