@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.paper.parts import key_of
-from twinbench.reports.tables.cells import Record, Run, deviations_text, read_run, records
-from twinbench.results.store import ResultStore
+from twinbench.reports.tables.cells import deviations_text
+from twinbench.reports.tables.run import Run, TrialRow, read_run, records
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 EXPORT = "export"
@@ -29,7 +29,7 @@ class Exported:
     """One recorded trial, in a form for all trackers."""
 
     name: str
-    trial: Record
+    trial: TrialRow
     settings: dict[str, str]
     metrics: dict[str, float]  # "test/linear_top1", as fractions
     curves: dict[str, list[tuple[int, float]]]  # by name: (step, value); the step is the epoch
@@ -47,9 +47,7 @@ def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[in
         raise InvalidInput([unknown_name("--to", "tracker", to, MODULES)])
     if find_spec(MODULES[to]) is None:
         raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
-    with ResultStore(run_folder) as store:
-        store.ingest()
-        run = read_run(store)
+    run = read_run(run_folder)
     folder = (out or Path(run_folder) / EXPORT / to).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[str, list[Exported], Path], str]] = {
@@ -100,7 +98,7 @@ def _about(one: Exported) -> dict[str, str]:
         "device",
         "result_digest",
     )
-    return {key: str(one.trial[key]) for key in (*keys, *more) if one.trial[key] not in (None, "")}
+    return {key: str(one.trial.get(key)) for key in (*keys, *more) if one.trial.get(key) not in (None, "")}
 
 
 def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:

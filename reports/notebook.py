@@ -11,7 +11,8 @@ from twinbench.reports.paper.parts import Source, frame, key_of, suffix_of
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.paper.write import read_sources
 from twinbench.reports.tables import frames
-from twinbench.reports.tables.cells import Run, Section
+from twinbench.reports.tables.cells import Section
+from twinbench.reports.tables.run import Run
 
 
 class Report:

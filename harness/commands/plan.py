@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twinbench.harness.planning import Plan
     from twinbench.reports.claims.claim import Claim
     from twinbench.reports.claims.evidence import Folder
-    from twinbench.reports.tables.cells import Record
+    from twinbench.reports.tables.run import TrialRow
     from twinbench.reports.verdicts.prospects import Prospect
     from twinbench.sweeps.trial import Trial
 
@@ -93,7 +93,7 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
 # --- trials and hours -------------------------------------------------------------------------------------------------
 
 
-def _trials(folder: "Folder | None") -> "list[Record]":
+def _trials(folder: "Folder | None") -> "list[TrialRow]":
     return [trial for section in folder.sections for trial in section.trials] if folder else []
 
 
@@ -119,7 +119,7 @@ def _print_trials(planned: "Plan", folder: "Folder | None", run_folder: Path) ->
         typer.echo(f"{other} more trials in the folder are not part of this plan")
 
 
-def _print_stale(recorded: "Sequence[Record]") -> None:
+def _print_stale(recorded: "Sequence[TrialRow]") -> None:
     """Say how many records other code has made, as far as their code hashes show it."""
     same = [_is_same_code(trial) for trial in recorded]
     if stale := same.count(False):
@@ -130,7 +130,7 @@ def _print_stale(recorded: "Sequence[Record]") -> None:
         )
 
 
-def _is_same_code(trial: "Record") -> bool | None:
+def _is_same_code(trial: "TrialRow") -> bool | None:
     """Return whether a trial was recorded by the code that is installed now; None if its record does not show it."""
     from twinbench.harness.system.provenance import code_hash, commit
     from twinbench.results.code_hash import is_same_code

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twinbench.harness.performance.measurements import Measurement, shape_of
 from twinbench.results.attempts import trial_folder
@@ -15,6 +15,7 @@ from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
     from twinbench.harness.trial.execute import Surroundings
+    from twinbench.reports.tables.run import TrialRow
 
 MEASURED_SECONDS = 10.0  # of training, once per method
 
@@ -46,9 +47,9 @@ class Hours:
         return f"{self.expected:.2g} hours ({self.low:.2g} to {self.high:.2g})"
 
 
-def recorded_rates(trials: Iterable[Mapping[str, Any]]) -> dict[str, Rate]:
+def recorded_rates(trials: "Iterable[TrialRow]") -> dict[str, Rate]:
     """Return rates by method, from the done trials of a store that did not share a process or GPU with others."""
-    from twinbench.reports.tables.cells import has_own_seconds  # imports pandas
+    from twinbench.reports.tables.run import has_own_seconds  # imports pandas
 
     by_method: dict[str, list[tuple[float, float]]] = {}
     for trial in trials:

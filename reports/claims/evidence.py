@@ -19,20 +19,9 @@ from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import RunContext, unknown_trials
 from twinbench.reports.claims.trial_files import TrialFiles, read_trial_files
 from twinbench.reports.statistics.per_example import Correct
-from twinbench.reports.tables.cells import (
-    BASELINES,
-    REPORTED_ON,
-    Cell,
-    Record,
-    Section,
-    choose,
-    read_run,
-    records,
-    rows,
-    sections,
-)
+from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, Cell, Section, choose, sections
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
-from twinbench.results.store import ResultStore
+from twinbench.reports.tables.run import MetricRow, TrialRow, read_run, records, rows
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.metrics import get_metric, metric_names
 
@@ -58,12 +47,12 @@ class Side:
     candidates: int = 0
     tried: int = 0
     values: Mapping[int, float] = field(default_factory=dict)
-    measurements: tuple[Record, ...] = ()  # rows of the metrics table that hold `values`
+    measurements: tuple[MetricRow, ...] = ()  # rows of the metrics table that hold `values`
     correct: Correct | None = None  # bool [seeds, test examples], where the records have them
     reported: PublishedValue | None = None  # instead of a cell, where the number is published
 
     @property
-    def trials(self) -> tuple[Record, ...]:
+    def trials(self) -> tuple[TrialRow, ...]:
         """Return all planned trials of the cell, whatever their status."""
         return self.cell.trials if self.cell else ()
 
@@ -101,7 +90,7 @@ class Evidence:
         return tuple(side for side in self.sides if side.cell is not None)
 
     @cached_property
-    def trials(self) -> tuple[Record, ...]:
+    def trials(self) -> tuple[TrialRow, ...]:
         """Return the trials of all sides."""
         return tuple(trial for side in self.sides for trial in side.trials)
 
@@ -136,13 +125,11 @@ class Folder:
 
     def __init__(self, run_folder: Path):
         self._folder, self._log = run_folder, read_log(run_folder)
-        with ResultStore(run_folder) as store:
-            store.ingest()
-            run = read_run(store, CURVES)
+        run = read_run(run_folder, CURVES)
         self.sections = sections(run)
         self._names = Names(self.sections)
         self._methods = sorted({cell.method for section in self.sections for cell in section.cells} - {*BASELINES})
-        self._reported: dict[tuple[str, str], list[Record]] = {}
+        self._reported: dict[tuple[str, str], list[MetricRow]] = {}
         for row in records(run.metrics[run.metrics["split"] == REPORTED_ON]):
             self._reported.setdefault((row["trial_id"], row["name"]), []).append(row)
         self._files: dict[str, TrialFiles] = {}
@@ -254,11 +241,12 @@ class Folder:
         under = [one for one in found if one[0].protocol_name == claim.protocol]
         return under or found
 
-    def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[Record, ...]]:
+    def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[MetricRow, ...]]:
         """Return the metric on test by seed, and the rows that hold it."""
         done = [trial for trial in cell.trials if trial["status"] == "done"]
         if claim.metric in metric_names("trial_cost"):
-            return {int(t["seed"]): float(t[claim.metric]) for t in done if t[claim.metric] is not None}, ()
+            costs = {int(trial["seed"]): trial.get(claim.metric) for trial in done}
+            return {seed: float(cost) for seed, cost in costs.items() if isinstance(cost, int | float)}, ()
         rows = {
             int(trial["seed"]): found
             for trial in done
@@ -278,14 +266,14 @@ class Folder:
             return None
         return np.stack(rows)
 
-    def _files_of(self, section: Section, trial: Record) -> TrialFiles:
+    def _files_of(self, section: Section, trial: TrialRow) -> TrialFiles:
         trial_id = str(trial["trial_id"])
         if trial_id not in self._files:
             self._files[trial_id] = read_trial_files(self._folder, trial_id, section.content)
         return self._files[trial_id]
 
 
-def _is_recorded(trial: Record) -> bool:
+def _is_recorded(trial: TrialRow) -> bool:
     return bool(trial["status"] != "missing")
 
 

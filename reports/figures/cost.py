@@ -12,48 +12,20 @@ from scipy import stats
 from twinbench.reports.figures.panels import (
     Panel,
     Style,
+    diagnostic_order,
     error_bars,
     hover,
     layout,
+    looks,
     percent,
     short,
-    styles,
 )
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
-from twinbench.reports.tables.frames import NOTHING, estimate_text
-from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS, get_metric, metric_names
+from twinbench.reports.tables.cells import NOTHING, REPORTED_ON, Cell, Section
+from twinbench.reports.tables.frames import estimate_text
+from twinbench.reports.tables.run import Run, TrialRow, is_packed, rows
+from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS, get_metric
 
 LEAST_TRIALS = 4  # with fewer, a rank correlation is 1 or -1 by chance too often
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One kind of cost: its name with the unit, and a function that returns a trial's amount."""
-
-    name: str
-    of: Callable[[Record], float | None]
-
-
-def _per(field: str, divisor: float) -> Callable[[Record], float | None]:
-    return lambda trial: trial[field] / divisor if trial[field] else None
-
-
-def _alone(cost: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
-    return lambda trial: None if is_packed(trial) else cost(trial)
-
-
-HOURS = Cost("Hours of training per trial", _alone(_per("train_seconds", 3600)))
-MINUTES = Cost("Minutes of training per trial", _alone(_per("train_seconds", 60)))
-IMAGES = Cost("Images seen per trial (million)", _per("images_seen", 1e6))
-FEWER_IMAGES = Cost("Images seen per trial (thousand)", _per("images_seen", 1e3))
-MEMORY = Cost("Peak memory (GiB)", _per("peak_memory_bytes", 2**30))
-
-
-def _costs(section: Section) -> tuple[Cost, ...]:
-    """Return the costs in units that suit the largest amounts."""
-    seconds = max((trial["train_seconds"] or 0 for trial in section.trials), default=0)
-    images = max((trial["images_seen"] or 0 for trial in section.trials), default=0)
-    return (MINUTES if seconds < 3600 else HOURS, FEWER_IMAGES if images < 1e6 else IMAGES, MEMORY)
 
 
 # --- accuracy against cost ------------------------------------------------------------------------------------------
@@ -71,11 +43,24 @@ class Point:
 def cost_panels(section: Section, metric: str) -> list[Panel]:
     """Return one panel per cost that differs between cells: a marker per cell, with intervals for chosen cells."""
     panels = []
-    for cost in _costs(section):
+    for name, cost in _costs(section).items():
         points = _points(section, cost, metric)
         if len({short(point.cost) for point in points}) > 1:
-            panels.append(_cost_panel(section, cost, points, metric))
+            panels.append(_cost_panel(section, name, points, metric))
     return panels
+
+
+def _costs(section: Section) -> dict[str, Callable[[TrialRow], float]]:
+    """Return functions of a trial by the name of the cost, in units that suit the largest amounts; 0: not known."""
+    seconds = max((trial["train_seconds"] or 0 for trial in section.trials), default=0)
+    images = max((trial["images_seen"] or 0 for trial in section.trials), default=0)
+    time, of_time = ("Minutes", 60) if seconds < 3600 else ("Hours", 3600)
+    scale, of_images = ("thousand", 1e3) if images < 1e6 else ("million", 1e6)
+    return {
+        f"{time} of training per trial": lambda t: 0.0 if is_packed(t) else (t["train_seconds"] or 0.0) / of_time,
+        f"Images seen per trial ({scale})": lambda t: (t["images_seen"] or 0.0) / of_images,
+        "Peak memory (GiB)": lambda t: (t["peak_memory_bytes"] or 0.0) / 2**30,
+    }
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -92,19 +77,17 @@ def devices(section: Section) -> list[str]:
     return sorted({str(trial["device"]) for trial in section.trials if trial["device"]})
 
 
-def _points(section: Section, cost: Cost, metric: str) -> list[Point]:
+def _points(section: Section, cost: Callable[[TrialRow], float], metric: str) -> list[Point]:
     points = []
     for cell in section.cells:
-        interval = cell.interval(metric, REPORTED_ON)
-        amounts = [amount for trial in cell.trials if trial["status"] == "done" and (amount := cost.of(trial))]
+        interval = cell.interval(metric)
+        amounts = [amount for trial in cell.trials if trial["status"] == "done" and (amount := cost(trial))]
         if interval and amounts and not cell.is_baseline:
             points.append(Point(cell, statistics.mean(amounts), interval.mean))
     return points
 
 
-def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: str) -> Panel:
-    looks = styles(cell.method for cell in section.cells)
-    chosen = {cell.cell_id for cell in section.chosen.values()}
+def _cost_panel(section: Section, cost: str, points: Sequence[Point], metric: str) -> Panel:
     best = front(points)
     line = go.Scatter(
         name="Pareto front of the means",
@@ -114,31 +97,29 @@ def _cost_panel(section: Section, cost: Cost, points: Sequence[Point], metric: s
         line={"color": "#8C8C8C", "width": 1.2, "dash": "dot", "shape": "hv"},
         hoverinfo="skip",
     )
-    labels = dict.fromkeys(point.cell.label for point in points)
+    styles, labels = looks(section), dict.fromkeys(point.cell.label for point in points)
     marks = [
-        _marks(section, own, looks, filled, metric)
+        _marks(section, own, styles[label], filled, metric)
         for filled in (False, True)  # chosen cells on top
         for label in labels
-        if (own := [p for p in points if p.cell.label == label and (p.cell.cell_id in chosen) == filled])
+        if (own := [p for p in points if p.cell.label == label and section.is_chosen(p.cell) == filled])
     ]
-    figure = go.Figure([line, *marks], layout(f"{METRICS[metric].heading} on {REPORTED_ON}", cost.name))
+    heading = METRICS[metric].heading
+    figure = go.Figure([line, *marks], layout(f"{heading} on {REPORTED_ON}", cost))
     amounts = [point.cost for point in points]
     if max(amounts) >= 10 * min(amounts):
         figure.update_xaxes(type="log")
     on_front = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
-    return Panel(
-        "", cost.name, figure, f"Mean {METRICS[metric].heading} against {cost.name}. On the Pareto front: {on_front}."
-    )
+    return Panel(cost, figure, f"Mean {heading} against {cost}. On the Pareto front: {on_front}.")
 
 
-def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], filled: bool, metric: str) -> go.Scatter:
-    """Return the markers of some cells as one trace. Cells with intervals need a trace of their own: plotly draws a
-    missing interval as a bar of length 0.
+def _marks(section: Section, points: Sequence[Point], style: Style, filled: bool, metric: str) -> go.Scatter:
+    """Return the markers of some cells of a method as one trace.
+
+    Cells with intervals need a trace of their own: plotly draws a missing interval as a bar of length 0.
     """
-    cells = [point.cell for point in points]
-    style = looks[cells[0].method]
     return go.Scatter(
-        name=cells[0].label,
+        name=points[0].cell.label,
         x=[short(point.cost) for point in points],
         y=[percent(point.accuracy) for point in points],
         mode="markers",
@@ -147,83 +128,63 @@ def _marks(section: Section, points: Sequence[Point], looks: dict[str, Style], f
             "symbol": style.symbol if filled else f"{style.symbol}-open",
             "size": 11 if filled else 8,
         },
-        error_y=error_bars(cell.interval(metric, REPORTED_ON) for cell in cells) if filled else None,
+        error_y=error_bars(point.cell.interval(metric) for point in points) if filled else None,
         hoverinfo="text",
         hovertext=[
-            hover(_named(section, p.cell), estimate_text(p.cell.interval(metric, REPORTED_ON)), f"{p.cost:.3g}")
-            for p in points
+            hover(_named(section, p.cell), estimate_text(p.cell.interval(metric)), f"{p.cost:.3g}") for p in points
         ],
     )
 
 
 def _named(section: Section, cell: Cell) -> str:
-    varied = [f"{axis} = {cell.values[axis].text}" for axis in section.varied(cell.label) if axis in cell.values]
-    return ", ".join([cell.label, *varied])
+    return ", ".join(filter(None, [cell.label, cell.settings_text(section.varied(cell.label))]))
 
 
 # --- diagnostics and accuracy ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation over the trials of a method; None below LEAST_TRIALS or without spread."""
+def spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return Pearson's correlation of the ranks, ties at their mean rank (Spearman 1904).
 
-    rho: float | None
-    n: int
-
-    @property
-    def text(self) -> str:
-        """Return the correlation as text: "−0.82 (n = 12)"."""
-        if self.rho is None:
-            return f"{NOTHING} (n = {self.n})"
-        sign = "−" if self.rho < -0.005 else ""
-        return f"{sign}{abs(self.rho):.2f} (n = {self.n})"
-
-
-def spearman(pairs: Sequence[tuple[float, float]]) -> Correlation:
-    """Return Pearson's correlation of the ranks, ties at their mean rank (Spearman 1904)."""
-    n = len(pairs)
-    if n < LEAST_TRIALS:
-        return Correlation(None, n)
+    None below LEAST_TRIALS or without spread.
+    """
+    if len(pairs) < LEAST_TRIALS:
+        return None
     a, b = (stats.rankdata(side).tolist() for side in zip(*pairs, strict=True))
-    if len(set(a)) == 1 or len(set(b)) == 1:
-        return Correlation(None, n)
-    return Correlation(statistics.correlation(a, b), n)
+    return None if len(set(a)) == 1 or len(set(b)) == 1 else statistics.correlation(a, b)
 
 
 def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
     """Return one row per method and diagnostic: its rank correlation at the end of training with test accuracy."""
     accuracy = {}
     for cell in section.cells:
-        by_seed = {one.seed: one.value for one in cell.measured.get((metric, REPORTED_ON), ())}
+        by_seed = cell.by_seed(metric)
         for trial in cell.trials:
-            if trial["status"] == "done" and int(trial["seed"]) in by_seed and not cell.is_baseline:
-                accuracy[trial["trial_id"]] = (cell.label, by_seed[int(trial["seed"])])
-    rows = run.curves[run.curves["name"].str.startswith(DIAGNOSTICS) & run.curves["trial_id"].isin(accuracy.keys())]
-    last = rows.drop_duplicates(["name", "trial_id"], keep="last")  # curves are in the order of their epochs
+            if trial["status"] == "done" and trial["seed"] in by_seed and not cell.is_baseline:
+                accuracy[trial["trial_id"]] = (cell.label, by_seed[trial["seed"]])
+    curves = run.curves[run.curves["name"].str.startswith(DIAGNOSTICS) & run.curves["trial_id"].isin(accuracy.keys())]
+    last = curves.drop_duplicates(["name", "trial_id"], keep="last")  # curves are in the order of their epochs
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for name, trial_id, value in last[["name", "trial_id", "value"]].itertuples(index=False, name=None):
         label, reached = accuracy[trial_id]
         if math.isfinite(value):
             pairs.setdefault((label, name.removeprefix(DIAGNOSTICS)), []).append((value, reached))
-    order = metric_names("diagnostic")
-    names = sorted({name for _, name in pairs}, key=lambda n: (order.index(n) if n in order else len(order), n))
+    names = sorted({name for _, name in pairs}, key=diagnostic_order)
     found = [
-        {"method": label, "diagnostic": name, "spearman": one.rho, "trials": one.n}
+        (label, name, spearman(pairs[label, name]), len(pairs[label, name]))
         for label in section.methods
         for name in names
         if (label, name) in pairs
-        for one in [spearman(pairs[label, name])]
     ]
     return pd.DataFrame(found, columns=pd.Index(["method", "diagnostic", "spearman", "trials"]), dtype=object)
 
 
 def display_correlations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the correlations as printed: one row per method, one column per diagnostic."""
-    diagnostics = list(dict.fromkeys(frame["diagnostic"]))
-    texts = {
-        (row["method"], row["diagnostic"]): Correlation(row["spearman"], row["trials"]).text for row in records(frame)
-    }
-    rows = [[label, *(texts.get((label, n), NOTHING) for n in diagnostics)] for label in dict.fromkeys(frame["method"])]
-    titles = [get_metric(name).title for name in diagnostics]
-    return pd.DataFrame(rows, columns=pd.Index(["Method", *titles]), dtype=object)
+    """Return the correlations as printed, such as "−0.82 (n = 12)": one row per method, one column per diagnostic."""
+    shown: dict[str, dict[str, str]] = {}
+    for label, diagnostic, rho, n in rows(frame, *frame.columns):
+        text = NOTHING if rho is None else f"{'−' if rho < -0.005 else ''}{abs(rho):.2f}"
+        shown.setdefault(label, {})[diagnostic] = f"{text} (n = {n})"
+    names = {name: get_metric(name).title for name in dict.fromkeys(frame["diagnostic"])}
+    cells = [[label, *(texts.get(name, NOTHING) for name in names)] for label, texts in shown.items()]
+    return pd.DataFrame(cells, columns=pd.Index(["Method", *names.values()]), dtype=object)

@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from twinbench.reports.figures.panels import Panel, layout, percent, safe
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, value_order
-from twinbench.reports.tables.frames import NOTHING, estimate_text
+from twinbench.reports.tables.cells import NOTHING, REPORTED_ON, Cell, Section, Value, value_order
+from twinbench.reports.tables.frames import estimate_text
 from twinbench.sweeps.metrics import METRICS
 
 
@@ -31,26 +32,32 @@ class Grid:
 class Plane:
     """A method's cells by two axes, with all other axes as in the chosen cell."""
 
-    axes: tuple[str, str]
-    values: tuple[tuple[Value, ...], tuple[Value, ...]]  # of each axis, in order
+    values: tuple[list[Value], list[Value]]  # of each axis, in order
     cells: dict[tuple[Value, Value], Cell]
     fixed: str  # the other varied axes with their values
 
 
 def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
     """Return the cells by two axes; None if the method did not cross them, since all corners would be empty."""
-    varied, chosen = section.varied(label), section.chosen[label]
-    rest = [axis for axis in varied if axis not in axes]
-    cells = {
-        (cell.values[axes[0]], cell.values[axes[1]]): cell
-        for cell in section.methods[label]
-        if all(axis in cell.values for axis in axes)
-        and all(cell.values.get(axis) == chosen.values.get(axis) for axis in rest)
-    }
-    first, second = (tuple(_values(list(cells.values()), axis)) for axis in axes)
+    found = _through_chosen(section, label, axes)
+    cells = {(cell.values[axes[0]], cell.values[axes[1]]): cell for cell in found}
+    first, second = (_values(found, axis) for axis in axes)
     if min(len(first), len(second)) < 2 or len(cells) < len(first) + len(second):
         return None
-    return Plane(axes, (first, second), cells, _place(chosen, [axis for axis in rest if axis in chosen.values]))
+    fixed = section.chosen[label].settings_text(axis for axis in section.varied(label) if axis not in axes)
+    return Plane((first, second), cells, fixed)
+
+
+def _through_chosen(section: Section, label: str, axes: Sequence[str]) -> list[Cell]:
+    """Return the method's cells that differ from its chosen cell only in these axes, and have values of them."""
+    chosen = section.chosen[label]
+    rest = [name for name in section.varied(label) if name not in axes]
+    return [
+        cell
+        for cell in section.methods[label]
+        if all(axis in cell.values for axis in axes)
+        and all(cell.values.get(name) == chosen.values.get(name) for name in rest)
+    ]
 
 
 def heat_maps(section: Section, metric: str) -> list[Panel]:
@@ -62,10 +69,9 @@ def heat_maps(section: Section, metric: str) -> list[Panel]:
 def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -> Panel | None:
     """Return a method's mean accuracy by two axes; None if it did not cross them or nothing was measured."""
     found = plane(section, label, axes)
-    if found is None:
-        return None
-    intervals = {place: i for place, cell in found.cells.items() if (i := cell.interval(metric, REPORTED_ON))}
-    if not intervals:
+    cells = found.cells if found else {}
+    intervals = {place: i for place, cell in cells.items() if (i := cell.interval(metric))}
+    if not found or not intervals:
         return None
     across, up = found.values
     rows = [[intervals.get((x, y)) for x in across] for y in up]
@@ -88,16 +94,11 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     figure.update_xaxes(type="category", showline=False)
     figure.update_yaxes(type="category", showgrid=False)
     ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
-    extremes = " to ".join(f"{_place(found.cells[place], axes)} with {100 * i.mean:.1f}" for place, i in ends)
+    extremes = " to ".join(f"{cells[place].settings_text(axes)} with {100 * i.mean:.1f}" for place, i in ends)
     title = f"{label}: {axes[0]} × {axes[1]}"
     where = f", at {found.fixed}" if found.fixed else ""
-    return Panel(
-        "", title, figure, f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
-    )
-
-
-def _place(cell: Cell, axes: Sequence[str]) -> str:
-    return ", ".join(f"{axis} = {cell.values[axis].text}" for axis in axes)
+    about = f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
+    return Panel(title, figure, about)
 
 
 def _values(cells: Sequence[Cell], axis: str) -> list[Value]:
@@ -117,62 +118,43 @@ def importance(section: Section, metric: str) -> pd.DataFrame:
     of a functional ANOVA). `interactions`: 1 minus the shares of all axes. `noise`: the share expected from the seeds
     alone, which is the mean of s²/n over the grid's cells. All three are None without a complete grid.
     """
-    rows = []
+    found = []
     for label in section.methods:
-        varied = section.varied(label)
-        for axis, values in varied.items():
-            line = _along(section, label, axis)
-            means = [i.mean for cell in line if (i := cell.interval(metric, REPORTED_ON))]
-            row = {
-                "method": label,
-                "axis": axis,
-                "values": len(values),
-                "range": max(means) - min(means) if len(means) > 1 else None,
-            }
-            grid = largest_grid(section, label, axis, metric)
-            rows.append(row | _shares(grid, axis, metric))
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS), dtype=object)
+        for axis, values in section.varied(label).items():
+            line = _through_chosen(section, label, [axis])
+            means = [i.mean for cell in line if (i := cell.interval(metric))]
+            spread = max(means) - min(means) if len(means) > 1 else None
+            shares = _shares(largest_grid(section, label, axis, metric), axis, metric)
+            found.append((label, axis, len(values), spread, *shares))
+    return pd.DataFrame(found, columns=pd.Index(COLUMNS), dtype=object)
 
 
 def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the importance as printed, in points and percent."""
 
-    def share(value: float | None) -> str:
-        return NOTHING if value is None else f"{100 * value:.0f}"
+    def percents(name: str, decimals: int = 0) -> list[str]:
+        return [NOTHING if value is None else f"{100 * value:.{decimals}f}" for value in frame[name]]
 
     return pd.DataFrame(
         {
             "Method": frame["method"],
             "Axis": frame["axis"],
             "Values": [str(value) for value in frame["values"]],
-            "Range of means (points)": [NOTHING if v is None else f"{100 * v:.1f}" for v in frame["range"]],
-            "Share of variance (%)": [share(value) for value in frame["share"]],
-            "Interactions (%)": [share(value) for value in frame["interactions"]],
-            "Seed noise (%)": [share(value) for value in frame["noise"]],
+            "Range of means (points)": percents("range", 1),
+            "Share of variance (%)": percents("share"),
+            "Interactions (%)": percents("interactions"),
+            "Seed noise (%)": percents("noise"),
             "Grid": frame["grid"],
         },
         dtype=object,
     )
 
 
-def _along(section: Section, label: str, axis: str) -> list[Cell]:
-    """Return the method's cells that differ from its chosen cell only in the axis."""
-    chosen = section.chosen[label]
-    rest = [name for name in section.varied(label) if name != axis]
-    return [
-        cell
-        for cell in section.methods[label]
-        if axis in cell.values and all(cell.values.get(name) == chosen.values.get(name) for name in rest)
-    ]
-
-
 def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid | None:
     """Return the complete grid of `axis` and others with the most cells; None if no two axes are crossed."""
     varied = list(section.varied(label))
     cells = [
-        cell
-        for cell in section.methods[label]
-        if cell.interval(metric, REPORTED_ON) and all(name in cell.values for name in varied)
+        cell for cell in section.methods[label] if cell.interval(metric) and all(name in cell.values for name in varied)
     ]
     best: Grid | None = None
     for size in range(min(len(varied), 4), 1, -1):  # no sweep crosses more axes
@@ -197,39 +179,32 @@ def _trimmed(cells: Sequence[Cell], axes: Sequence[str]) -> list[Cell]:
     """
     left = list(cells)
     while True:
-        counts = [(axis, value, _values(left, axis)) for axis in axes for value in _values(left, axis)]
-        sizes = {axis: len(values) for axis, _, values in counts}
-        if len(sizes) < len(axes) or min(sizes.values()) < 2:
+        values = {axis: _values(left, axis) for axis in axes}
+        if min(map(len, values.values())) < 2:
             return []
-        if len(left) == math.prod(sizes.values()):
+        if len(left) == math.prod(map(len, values.values())):
             return left
-        filled = [
-            (
-                sum(c.values[axis] == value for c in left) * sizes[axis],
-                axis,
-                value_order(value),
-                value,
-            )
-            for axis, value, _ in counts
-        ]
-        _, axis, _, value = min(filled, key=lambda one: one[:3])
+        counts = Counter((axis, cell.values[axis]) for cell in left for axis in axes)
+        axis, value = min(counts, key=lambda one: (counts[one] * len(values[one[0]]), one[0], value_order(one[1])))
         left = [cell for cell in left if cell.values[axis] != value]
 
 
-def _shares(grid: Grid | None, axis: str, metric: str) -> dict[str, object]:
+def _shares(grid: Grid | None, axis: str, metric: str) -> tuple[float | None, float | None, float | None, str]:
+    """Return share, interactions and noise, and the grid in words."""
     if grid is None:
-        return {"share": None, "interactions": None, "noise": None, "grid": "not crossed with another axis"}
-    means = {cell.cell_id: _mean(cell, metric) for cell in grid.cells}
+        return None, None, None, "not crossed with another axis"
+    values = {cell.cell_id: [one.value for one in cell.measured[metric, REPORTED_ON]] for cell in grid.cells}
+    means = {cell_id: statistics.mean(found) for cell_id, found in values.items()}
     total = statistics.pvariance(means.values())
     sizes = " × ".join(f"{name} ({len(_values(grid.cells, name))})" for name in grid.axes)
     description = f"{sizes}{f', {grid.fixed}' if grid.fixed else ''}"
     if total <= 1e-18:
-        return {"share": None, "interactions": None, "noise": None, "grid": f"{description}; all means are equal"}
+        return None, None, None, f"{description}; all means are equal"
     main = {name: _main_effect(grid, name, means) / total for name in grid.axes}
-    spreads = [_variance_of_mean(cell, metric) for cell in grid.cells]
-    noise = None if None in spreads else statistics.mean(v for v in spreads if v is not None) / total
-    rest = max(0.0, 1 - sum(main.values()))
-    return {"share": main[axis], "interactions": rest, "noise": noise, "grid": description}
+    noise = None
+    if all(len(found) > 1 for found in values.values()):
+        noise = statistics.mean(statistics.variance(found) / len(found) for found in values.values()) / total
+    return main[axis], max(0.0, 1 - sum(main.values())), noise, description
 
 
 def _main_effect(grid: Grid, axis: str, means: dict[str, float]) -> float:
@@ -238,14 +213,3 @@ def _main_effect(grid: Grid, axis: str, means: dict[str, float]) -> float:
         for value in _values(grid.cells, axis)
     ]
     return statistics.pvariance(levels)
-
-
-def _mean(cell: Cell, metric: str) -> float:
-    interval = cell.interval(metric, REPORTED_ON)
-    assert interval is not None
-    return interval.mean
-
-
-def _variance_of_mean(cell: Cell, metric: str) -> float | None:
-    values = [one.value for one in cell.measured[metric, REPORTED_ON]]
-    return statistics.variance(values) / len(values) if len(values) > 1 else None

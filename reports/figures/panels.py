@@ -13,6 +13,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from twinbench.reports.statistics.intervals import Interval
+from twinbench.reports.tables.cells import Section
+from twinbench.sweeps.metrics import metric_names
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,6 @@ class Style:
 class Panel:
     """One figure with its heading and a description in words."""
 
-    key: str  # letters, digits and hyphens: the id on the page
     title: str
     figure: go.Figure
     alternative: str
@@ -55,6 +56,23 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
     """Return the style of each method: fixed for shipped methods, by alphabetical order for all others."""
     added = sorted(set(methods) - _STYLES.keys())
     return _STYLES | {name: _MORE_STYLES[index % len(_MORE_STYLES)] for index, name in enumerate(added)}
+
+
+def looks(section: Section) -> dict[str, Style]:
+    """Return the style of each method of a section, by the method's label."""
+    found = styles(cell.method for cell in section.cells)
+    return {label: found[cell.method] for label, cell in section.chosen.items()}
+
+
+def legend(section: Section) -> list[tuple[str, Style]]:
+    """Return label and style of every trained method; baselines have no curves."""
+    return [(label, style) for label, style in looks(section).items() if not section.chosen[label].is_baseline]
+
+
+def diagnostic_order(name: str) -> tuple[int, str]:
+    """Return a sort key for the names of diagnostics: registered ones first, in the registry's order."""
+    order = metric_names("diagnostic")
+    return (order.index(name) if name in order else len(order), name)
 
 
 def faint(colour: str) -> str:

@@ -12,10 +12,10 @@ from twinbench.reports.figures.panels import (
     faint,
     hover,
     layout,
+    looks,
     percent,
     safe,
     span_of,
-    styles,
 )
 from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value
@@ -32,12 +32,9 @@ def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
     The line through the chosen cell is strong, other lines are faint.
     """
     varied = [label for label in section.methods if axis in section.varied(label)]
-    baselines = [cell for cell in section.chosen.values() if cell.is_baseline]
-    shown = [cell for label in varied for cell in section.methods[label]]
-    levels = [100 * mean for _, mean in _levels(baselines, metric)]
-    span = span_of([100 * value for cell in shown for value in _extent(cell, metric)], levels)
-    looks = styles(cell.method for cell in section.cells)
-    return [_sensitivity_panel(section, label, axis, metric, baselines, span, looks) for label in varied]
+    values = [value for label in varied for cell in section.methods[label] for value in _extent(cell, metric)]
+    span = span_of([100 * value for value in values], [100 * mean for mean in _levels(section, metric).values()])
+    return [_sensitivity_panel(section, label, axis, metric, span) for label in varied]
 
 
 def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) -> str:
@@ -45,56 +42,74 @@ def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) ->
     if not panels:
         return ""
     low, high = panels[0].figure.layout.yaxis.range
-    levels = _levels([cell for cell in section.chosen.values() if cell.is_baseline], metric)
-    outside = [f"{cell.label} {100 * mean:.1f}" for cell, mean in levels if not low <= 100 * mean <= high]
+    levels = {label: 100 * mean for label, mean in _levels(section, metric).items()}
+    outside = [f"{label} {level:.1f}" for label, level in levels.items() if not low <= level <= high]
     return f"Outside the range shown: {', '.join(outside)}." if outside else ""
 
 
-def _levels(baselines: Sequence[Cell], metric: str) -> list[tuple[Cell, float]]:
-    """Return the baselines that were measured, with their means."""
-    intervals = [(cell, cell.interval(metric, REPORTED_ON)) for cell in baselines]
-    return [(cell, interval.mean) for cell, interval in intervals if interval is not None]
+def _levels(section: Section, metric: str) -> dict[str, float]:
+    """Return the means of the baselines that were measured, by label."""
+    baselines = {label: cell.interval(metric) for label, cell in section.chosen.items() if cell.is_baseline}
+    return {label: interval.mean for label, interval in baselines.items() if interval}
 
 
-def _sensitivity_panel(
-    section: Section,
-    label: str,
-    axis: str,
-    metric: str,
-    baselines: Sequence[Cell],
-    span: tuple[float, float],
-    looks: dict[str, Style],
-) -> Panel:
-    cells = [cell for cell in section.methods[label] if axis in cell.values]
-    ticks = section.varied(label)[axis]
-    chosen = section.chosen[label]
+def _sensitivity_panel(section: Section, label: str, axis: str, metric: str, span: tuple[float, float]) -> Panel:
+    styles, scale = looks(section), _scale_of(section.varied(label)[axis])
     lines: dict[Fixed, list[Cell]] = {}
-    for cell in cells:
-        lines.setdefault(_fixed(section, label, cell, axis), []).append(cell)
-    strong = _fixed(section, label, chosen, axis)
+    for cell in section.methods[label]:
+        if axis in cell.values:
+            lines.setdefault(_fixed(section, cell, axis), []).append(cell)
+    strong = _fixed(section, section.chosen[label], axis)
     traces = []
     # The strong line last, above the faint ones.
     for fixed, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
-        traces += _Line(members, fixed, axis, metric, looks[chosen.method], fixed == strong, ticks).traces()
+        traces += _Line(members, fixed, axis, metric, styles[label], fixed == strong, scale).traces()
     figure = go.Figure(traces, layout(f"{METRICS[metric].heading} on {REPORTED_ON}", axis))
     figure.update_layout(yaxis_range=span)
-    scale(figure, ticks)
-    for baseline, level in _levels(baselines, metric):
+    figure.update_xaxes(scale.layout)
+    for baseline, level in _levels(section, metric).items():
         if span[0] <= 100 * level <= span[1]:
             figure.add_hline(
                 y=percent(level),
-                line={"color": looks[baseline.method].colour, "dash": looks[baseline.method].dash, "width": 1.2},
-                annotation={"text": safe(baseline.label), "font": {"size": 10}, "xanchor": "left", "x": 0},
+                line={"color": styles[baseline].colour, "dash": styles[baseline].dash, "width": 1.2},
+                annotation={"text": safe(baseline), "font": {"size": 10}, "xanchor": "left", "x": 0},
                 annotation_position="top left",
             )
-    values = [
-        f"{cell.values[axis].text}: {estimate_text(cell.interval(metric, REPORTED_ON))}" for cell in lines[strong]
-    ]
-    alternative = (
-        f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
-        + "; ".join(values)
-    )
-    return Panel("", label, figure, alternative)
+    values = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric))}" for cell in lines[strong]]
+    opening = f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
+    return Panel(label, figure, opening + "; ".join(values))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The x axis of a panel: categories, or numbers on a linear or logarithmic scale."""
+
+    is_of_texts: bool
+    width: float  # of numbers: the ratio of the ends of a logarithmic scale, the difference of those of a linear one
+    layout: dict[str, object]  # plotly's settings of the axis
+
+    def place(self, value: Value) -> float | str:
+        return safe(value.text) if self.is_of_texts or value.number is None else value.number
+
+    def right_of(self, value: Value) -> float | str:
+        """Return a place slightly to the right, so that the mean does not hide its seeds."""
+        x = self.place(value)
+        if isinstance(x, str):
+            return x
+        return float(f"{x * self.width**0.03 if self.layout['type'] == 'log' else x + 0.03 * self.width:.6g}")
+
+
+def _scale_of(ticks: Sequence[Value]) -> _Scale:
+    """Return the scale for the values of an axis: logarithmic from a ratio of 10 on, with ticks at up to 7 values."""
+    numbers = [value.number for value in ticks if value.number is not None]
+    texts = [safe(value.text) for value in ticks]
+    if len(numbers) < len(ticks):
+        return _Scale(True, 0.0, {"type": "category", "categoryorder": "array", "categoryarray": texts})
+    low, high = min(numbers), max(numbers)
+    logarithmic = low > 0 and high >= 10 * low
+    marks = {"tickvals": numbers, "ticktext": texts} if len(ticks) <= 7 else {}
+    width = high / low if logarithmic else high - low
+    return _Scale(False, width, {"type": "log" if logarithmic else "linear"} | marks)
 
 
 @dataclass(frozen=True)
@@ -107,16 +122,16 @@ class _Line:
     metric: str
     style: Style
     is_strong: bool  # whether the chosen cell is on it
-    ticks: Sequence[Value]
+    scale: _Scale
 
     def traces(self) -> list[go.Scatter]:
         """Return the traces from bottom to top. Only the strong line shows intervals: a band, or error bars."""
-        found = [(cell, i) for cell in self.cells if (i := cell.interval(self.metric, REPORTED_ON)) is not None]
+        found = [(cell, i) for cell in self.cells if (i := cell.interval(self.metric)) is not None]
         points, mean = self._seeds(), self._means(found)
         if not self.is_strong:
             return [points, mean]
         with_width = [(self._x(cell), i) for cell, i in found if i.half_width is not None]
-        if len(with_width) > 1 and not self._kind[0]:
+        if len(with_width) > 1 and not self.scale.is_of_texts:
             return [_band(with_width, self.style.colour), points, mean]
         mean.error_y = error_bars(i for _, i in found)
         return [points, mean]
@@ -125,7 +140,7 @@ class _Line:
         seeds = [(cell, one) for cell in self.cells for one in cell.measured.get((self.metric, REPORTED_ON), ())]
         return go.Scatter(
             name=self._name("seeds"),
-            x=[self._right_of(self._x(cell)) for cell, _ in seeds],
+            x=[self.scale.right_of(cell.values[self.axis]) for cell, _ in seeds],
             y=[percent(one.value) for _, one in seeds],
             mode="markers",
             opacity=0.75 if self.is_strong else 0.35,
@@ -153,20 +168,8 @@ class _Line:
             hovertext=[self._hover(cell, f"{estimate_text(i)}, seeds {cell.seeds_text}") for cell, i in found],
         )
 
-    @property
-    def _kind(self) -> tuple[bool, bool, float]:
-        return _kind_of_axis(self.ticks)
-
     def _x(self, cell: Cell) -> float | str:
-        value = cell.values[self.axis]
-        return safe(value.text) if self._kind[0] or value.number is None else value.number
-
-    def _right_of(self, x: float | str) -> float | str:
-        """Return a position slightly to the right, so that the mean does not hide its seeds."""
-        _, logarithmic, width = self._kind
-        if isinstance(x, str):
-            return x
-        return float(f"{x * width**0.03 if logarithmic else x + 0.03 * width:.6g}")
+        return self.scale.place(cell.values[self.axis])
 
     def _name(self, what: str) -> str:
         return f"{what}, {safe(self._fixed_text)}" if self.fixed else what
@@ -196,43 +199,17 @@ def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scat
     )
 
 
-def _fixed(section: Section, label: str, cell: Cell, axis: str) -> Fixed:
+def _fixed(section: Section, cell: Cell, axis: str) -> Fixed:
     """Return the cell's values of the varied axes other than `axis`."""
-    return tuple(
-        (name, cell.values[name].text) for name in section.varied(label) if name != axis and name in cell.values
-    )
+    names = [name for name in section.varied(cell.label) if name != axis and name in cell.values]
+    return tuple((name, cell.values[name].text) for name in names)
 
 
 def _extent(cell: Cell, metric: str) -> list[float]:
     """Return the values and the ends of the interval, which a panel must include."""
-    interval = cell.interval(metric, REPORTED_ON)
+    interval = cell.interval(metric)
     if interval is None:
         return []
-    values = [one.value for one in cell.measured[metric, REPORTED_ON]]
     half_width = interval.half_width or 0.0
+    values = [one.value for one in cell.measured[metric, REPORTED_ON]]
     return [*values, interval.mean - half_width, interval.mean + half_width]
-
-
-def _kind_of_axis(ticks: Sequence[Value]) -> tuple[bool, bool, float]:
-    """Return whether the values are categories, whether the axis is logarithmic (ratio of 10 or more), and its width.
-
-    The width is the ratio of the ends of a logarithmic axis, and the difference of those of a linear one.
-    """
-    numbers = [value.number for value in ticks if value.number is not None]
-    if len(numbers) < len(ticks) or not numbers:
-        return True, False, 0.0
-    low, high = min(numbers), max(numbers)
-    logarithmic = low > 0 and high >= 10 * low
-    return False, logarithmic, high / low if logarithmic else high - low
-
-
-def scale(figure: go.Figure, ticks: Sequence[Value]) -> None:
-    """Set the ticks of the x axis at the values of the sweep, if there are at most 7."""
-    categories, logarithmic, _ = _kind_of_axis(ticks)
-    if categories:
-        figure.update_xaxes(type="category", categoryorder="array", categoryarray=[safe(t.text) for t in ticks])
-        return
-    shown = ticks if len(ticks) <= 7 else ()
-    figure.update_xaxes(type="log" if logarithmic else "linear")
-    if shown:
-        figure.update_xaxes(tickvals=[value.number for value in shown], ticktext=[safe(value.text) for value in shown])

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from twinbench.reports.claims.declarations import read_log
 from twinbench.reports.claims.run_context import RunContext
 from twinbench.reports.verdicts.check import check_claims
-from twinbench.reports.verdicts.formats.html import OPEN_ENDED
-from twinbench.reports.verdicts.formats.text import remarks
 from twinbench.reports.verdicts.verdict import Verdict
 from twinbench.sweeps.errors import InvalidInput
 
@@ -41,29 +41,11 @@ def read_folder_claims(run_folder: Path) -> Claims:
     return Claims(tuple(verdicts), tuple(path.name for path in files), absent, tuple(problems))
 
 
-def entries(claims: Claims) -> list[dict[str, object]]:
-    """Return the values of each verdict for the template."""
-    return [
-        {
-            "name": verdict.claim.name,
-            "sentence": verdict.claim.sentence,
-            "label": verdict.label,
-            "class": "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad",
-            "remarks": remarks(verdict),
-        }
-        for verdict in claims.verdicts
+def verdicts_frame(claims: Claims) -> pd.DataFrame:
+    """Return the verdicts as a table."""
+    found = [
+        (one.claim.name, one.claim.sentence, one.label, one.sentence, "; ".join(one.settled_by))
+        for one in claims.verdicts
     ]
-
-
-def rows(claims: Claims) -> list[dict[str, str]]:
-    """Return the verdicts as rows of a CSV table."""
-    return [
-        {
-            "name": verdict.claim.name,
-            "sentence": verdict.claim.sentence,
-            "verdict": verdict.label,
-            "supported": verdict.sentence,
-            "settled_by": "; ".join(verdict.settled_by),
-        }
-        for verdict in claims.verdicts
-    ]
+    names = ["name", "sentence", "verdict", "supported", "settled_by"]
+    return pd.DataFrame(found, columns=pd.Index(names), dtype=object)

@@ -6,17 +6,15 @@ import pandas as pd
 
 from twinbench.reports.page.sections import ShownRun
 from twinbench.reports.tables import queries
-from twinbench.reports.tables.cells import REPORTED_ON, Section
+from twinbench.reports.tables.cells import NOTHING, Section
 from twinbench.reports.tables.csv_text import csv_text
-from twinbench.reports.tables.frames import NOTHING, estimate_text
+from twinbench.reports.tables.frames import estimate_text
 from twinbench.sweeps.metrics import METRICS
-
-Key = tuple[str, str]  # protocol hash, dataset fingerprint
 
 
 def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, object]]:
     """Return one table per protocol and dataset, in the order of the first run that has it."""
-    found: dict[Key, list[tuple[int, Section]]] = {}
+    found: dict[tuple[str, str], list[tuple[int, Section]]] = {}
     for number, one in enumerate(shown):
         for section in one.sections:
             found.setdefault((section.protocol_hash, section.dataset_fingerprint), []).append((number, section))
@@ -38,20 +36,18 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
         "columns": columns,
         "rows": rows,
         "csv": csv_text(pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)),
-        "query": "\n".join(_command(number, section) for number, section in members),
+        "query": "\n".join(
+            queries.command(queries.accuracy(section, section.chosen.values()), f"DIR{number + 1}")
+            for number, section in members
+        ),
         "alone": len(members) == 1,
     }
-
-
-def _command(number: int, section: Section) -> str:
-    sql = queries.accuracy(section, section.chosen.values())
-    return queries.command(sql, f"DIR{number + 1}")
 
 
 def _cell(section: Section, label: str, metric: str) -> str:
     cell = section.chosen.get(label)
     if cell is None:
         return NOTHING
-    interval = cell.interval(metric, REPORTED_ON)
+    interval = cell.interval(metric)
     n = "" if interval is None or interval.n == 1 else f", n = {interval.n}"
     return f"{estimate_text(interval)}{n}"

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from twinbench.reports.tables.cells import Section
-from twinbench.reports.tables.frames import NOTHING
+from twinbench.reports.tables.cells import NOTHING, Section
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, published_tables, settings_text
 from twinbench.sweeps.metrics import METRICS, metric_names
 

@@ -1,20 +1,23 @@
 """The values that the page's templates take for a run and for each of its sections, in the order of the page."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from twinbench.reports.figures import cost, curves, grids
-from twinbench.reports.figures.panels import Panel, Style, styles
+from twinbench.reports.figures.panels import Panel, Style, legend, looks
 from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
 from twinbench.reports.page import prose, published, summary
-from twinbench.reports.page.claims import Claims, entries, rows
+from twinbench.reports.page.claims import Claims, verdicts_frame
 from twinbench.reports.page.summary import Grouping, grouping
 from twinbench.reports.page.trials import trials_data
 from twinbench.reports.tables import frames, queries
-from twinbench.reports.tables.cells import NOT_DONE, REPORTED_ON, Run, Section, records
+from twinbench.reports.tables.cells import NOT_DONE, NOTHING, REPORTED_ON, Section
 from twinbench.reports.tables.csv_text import csv_text
+from twinbench.reports.tables.run import TABLES, Run, records
+from twinbench.reports.verdicts.formats.html import css_class
+from twinbench.reports.verdicts.formats.text import remarks
 from twinbench.results.code_hash import NOT_COMPARABLE
 from twinbench.sweeps.metrics import METRICS, VALIDATION_CURVE
 
@@ -34,11 +37,15 @@ class Group:
     """Panels under one heading, with the query that gives their numbers."""
 
     key: str
-    title: str
-    note: str
     panels: list[Panel]
-    query: str
-    legend: list[tuple[str, Style]] = field(default_factory=list)
+    sql: str
+    title: str = ""
+    note: str = ""
+    legend: Sequence[tuple[str, Style]] = ()
+
+    @property
+    def query(self) -> str:
+        return queries.command(self.sql)
 
 
 @dataclass(frozen=True)
@@ -58,24 +65,21 @@ def run_part(shown: ShownRun, number: int, several: bool) -> dict[str, object]:
     """Return the values for one run: its question, summary, claims and sections."""
     prefix = f"r{number}" if several else ""
     claims = shown.claims
-    heading = shown.run.name or f"run {number}"
-    frame = pd.DataFrame(rows(claims), dtype=object)
     return {
-        "id": f"{prefix}run" if several else "run",
-        "key": prefix or "",
-        "name": heading,
+        "id": f"{prefix}run",
+        "key": prefix,
+        "name": shown.run.name or f"run {number}",
         "question": shown.run.question,
         "answer": _answer(shown),
-        "claims": entries(claims),
-        "claims_csv": csv_text(frame),
+        "claims": claims,
+        "verdicts": [(verdict, css_class(verdict), remarks(verdict)) for verdict in claims.verdicts],
+        "claims_csv": csv_text(verdicts_frame(claims)),
         "claims_commands": [f"twinbench check {name} DIR" for name in claims.files],
-        "problems": list(claims.problems),
-        "without_file": list(claims.without_file),
         "set_aside": _plain_table(
             f"{prefix}set-aside-table",
             "Files in the run folder that could not be read; their numbers are not in this report",
             shown.run.set_aside,
-            queries.SET_ASIDE,
+            TABLES["set_aside"],
         ),
         "sections": [
             section_part(shown, section, f"{prefix}s{place}") for place, section in enumerate(shown.sections, 1)
@@ -117,41 +121,62 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
     metric = section.selected_by[0]
     groups = {name: grouping(section, name) for name in section.metrics}
     drawn = curves.Drawn(run, section)
+    methods = queries.accuracy(section, section.chosen.values())
+    cells = queries.accuracy(section, splits=sorted({section.selected_by[1], REPORTED_ON}))
+    costs = frames.costs(section)
     return {
-        "methods": methods_table(section, groups, key),
+        "methods": _grouped_table(f"{key}-methods-table", section, frames.methods_table(section), methods, groups),
+        "looks": looks(section),
         "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
         "metric": METRICS[metric].phrase,
         "selected_on": section.selected_by[1],
         "measured_on": "validation" if _holds_out(section) else "training",
-        "sensitivity": _keyed(key, _sensitivity(section, metric)),
-        "heat_maps": _keyed(key, _heat_maps(section, metric)),
+        "sensitivity": _sensitivity(section, metric, key),
+        "heat_maps": Group(f"{key}-pairs", grids.heat_maps(section, metric), queries.accuracy(section)),
         "importance": _importance(section, metric, key),
-        "cost": _keyed(key, [_cost(section, metric)]),
+        "cost": Group(
+            f"{key}-cost-figure",
+            cost.cost_panels(section, metric),
+            queries.against_cost(section, metric),
+            legend=legend(section),
+        ),
         "devices": cost.devices(section),
         "costs": _table(
             f"{key}-costs",
             "Cost of the recorded trials, including failed ones",
-            frames.display_costs(frames.costs(section)),
-            frames.costs(section),
+            frames.display_costs(costs),
+            costs,
             queries.costs(section),
         ),
-        "learning": _keyed(key, [_learning(section, drawn)]),
-        "diagnostics": _keyed(key, [_diagnostics(section, drawn)]),
+        "learning": Group(
+            f"{key}-curves",
+            curves.learning_curves(drawn),
+            queries.curves(section, (VALIDATION_CURVE, curves.LOSS_CURVE)),
+            note=_curve_note(section),
+            legend=legend(section),
+        ),
+        "diagnostics": Group(
+            f"{key}-collapse",
+            curves.diagnostics(drawn),
+            queries.curves(section, drawn.diagnostics),
+            legend=legend(section),
+        ),
         "correlations": _correlations(run, section, metric, key),
         "least_trials": cost.LEAST_TRIALS,
-        "cells": cells_table(section, key),
+        "cells": _grouped_table(f"{key}-cells-table", section, frames.cells_table(section), cells),
     }
 
 
 def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, object]:
     """Return the table of all trials, and those that failed or have no record."""
     share = len(section.trials) / max(1, len(shown.run.trials))
+    failures = frames.failures(section)
     return {
         "trials": trials_data(shown.run, section, shown.logs, share),
-        "colours": {label: style.colour for label, style in _looks(section).items()},
+        "colours": {label: style.colour for label, style in looks(section).items()},
         "trials_query": queries.command(queries.trials(section)),
-        "failures": records(frames.failures(section)),
-        "failures_csv": csv_text(frames.failures(section)),
+        "failures": records(failures),
+        "failures_csv": csv_text(failures),
         "failures_query": queries.command(queries.ended(section, NOT_DONE)),
         "missing": _plain_table(
             f"{key}-missing-table",
@@ -165,6 +190,7 @@ def _trials_part(shown: ShownRun, section: Section, key: str) -> dict[str, objec
 def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
     """Return how the numbers were made: protocol, deviations, selection, environment, and how to reproduce them."""
     provenance = frames.provenance(run, section)
+    rows = records(provenance)
     return {
         "deviations": _deviations(section, key),
         "reported": _reported(section, key),
@@ -181,11 +207,11 @@ def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
             frames.protocol_values(section),
             queries.protocol(section),
         ),
-        "provenance": records(provenance),
+        "provenance": rows,
         "provenance_csv": csv_text(provenance),
         "provenance_query": queries.command(queries.provenance(section)),
-        "differing": list(dict.fromkeys(row["what"] for row in records(provenance) if row["differs"] == "differs")),
-        "code_is_unknown": any(row["differs"] == NOT_COMPARABLE for row in records(provenance)),
+        "differing": list(dict.fromkeys(row["what"] for row in rows if row["differs"] == "differs")),
+        "code_is_unknown": any(row["differs"] == NOT_COMPARABLE for row in rows),
         "citation": prose.citation(run.name, section),
         "commands": prose.commands(run.commands, section),
     }
@@ -199,51 +225,27 @@ def _holds_out(section: Section) -> bool:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def methods_table(section: Section, groups: Mapping[str, Grouping], key: str) -> dict[str, object]:
-    """Return the table of methods: baselines separate, letters of the groups, bold for a significant leader."""
-    frame = frames.methods_table(section)
+def _grouped_table(
+    key: str, section: Section, frame: pd.DataFrame, sql: str, groups: Mapping[str, Grouping] | None = None
+) -> dict[str, object]:
+    """Return a table with the baselines apart, letters of the groups, and bold for a significant leader."""
     shown = frames.display(frame)
-    of_column = {METRICS[name].heading: one for name, one in groups.items() if len(one.order) > 1}
-    rows = []
+    of_column = {METRICS[name].heading: one for name, one in (groups or {}).items() if len(one.order) > 1}
+    found: dict[str, list[list[dict[str, object]]]] = {"baseline": [], "method": []}
     for kind, row in zip(frame["kind"], records(shown), strict=True):
         label = row["Method"]
-        cells = [
-            {
-                "text": text,
-                "letters": of_column[name].letters.get(label, "") if name in of_column else "",
-                "leads": name in of_column and of_column[name].leader == label,
-            }
-            for name, text in row.items()
-        ]
-        rows.append((kind, label, cells))
+        letters = {name: one.letters.get(label, "") for name, one in of_column.items()}
+        leading = [name for name, one in of_column.items() if one.leader == label]
+        found[kind].append(
+            [{"text": text, "letters": letters.get(name, ""), "leads": name in leading} for name, text in row.items()]
+        )
     return {
-        "id": f"{key}-methods-table",
+        "id": key,
         "columns": list(shown.columns),
-        "baselines": [cells for kind, _, cells in rows if kind == "baseline"],
-        "methods": [cells for kind, _, cells in rows if kind != "baseline"],
-        "looks": _looks(section),
+        "baselines": found["baseline"],
+        "methods": found["method"],
         "csv": csv_text(frame.assign(protocol=section.protocol_id)),
-        "query": queries.command(queries.accuracy(section, section.chosen.values())),
-    }
-
-
-def cells_table(section: Section, key: str) -> dict[str, object]:
-    """Return the table of all cells, with the baselines in a group of their own."""
-    splits = sorted({section.selected_by[1], REPORTED_ON})
-    frame = frames.cells_table(section)
-    shown = frames.display(frame)
-    rows = [
-        (kind, [{"text": text, "letters": "", "leads": False} for text in row])
-        for kind, row in zip(frame["kind"], shown.itertuples(index=False, name=None), strict=True)
-    ]
-    return {
-        "id": f"{key}-cells-table",
-        "columns": list(shown.columns),
-        "baselines": [row for kind, row in rows if kind == "baseline"],
-        "methods": [row for kind, row in rows if kind != "baseline"],
-        "looks": {},
-        "csv": csv_text(frame.assign(protocol=section.protocol_id)),
-        "query": queries.command(queries.accuracy(section, splits=splits)),
+        "query": queries.command(sql),
     }
 
 
@@ -258,24 +260,19 @@ def _groups_text(groups: Grouping) -> str:
     return f"{name}: {'; '.join(found) or 'every pair is significantly different'}{untested}."
 
 
-def _importance(section: Section, metric: str, key: str) -> Table | None:
+def _importance(section: Section, metric: str, key: str) -> Table:
     frame = grids.importance(section, metric)
-    if frame.empty:
-        return None
-    axes = [axis for axis in section.axes if any(axis in section.varied(label) for label in section.methods)]
     return _table(
         f"{key}-importance-table",
         f"Importance of each axis for {METRICS[metric].phrase} on {REPORTED_ON}",
         grids.display_importance(frame),
         frame,
-        queries.against_axis(section, axes, metric),
+        queries.against_axis(section, section.varied_axes, metric),
     )
 
 
-def _correlations(run: Run, section: Section, metric: str, key: str) -> Table | None:
+def _correlations(run: Run, section: Section, metric: str, key: str) -> Table:
     frame = cost.correlations(run, section, metric)
-    if frame.empty:
-        return None
     return _table(
         f"{key}-correlations-table",
         f"Spearman rank correlation of each diagnostic at the end of training with {METRICS[metric].phrase} on "
@@ -286,19 +283,16 @@ def _correlations(run: Run, section: Section, metric: str, key: str) -> Table | 
     )
 
 
-def _reported(section: Section, key: str) -> Table | None:
+def _reported(section: Section, key: str) -> Table:
     frame = published.reported(section)
-    if frame.empty:
-        return None
     caption = "Published numbers for this dataset, measured elsewhere under other protocols"
     table = _table(f"{key}-reported-table", caption, frame, frame, "")
     return replace(table, query=published.files(frame), source="Files")
 
 
 def _deviations(section: Section, key: str) -> Table:
-    names = ["key", "value", "protocol_value", "reason"]
-    values = [(one["key"], one["value"], one["protocol_value"], one["reason"]) for one in section.deviations]
-    rows = [[frames.plain_text(value) for value in row] for row in values]
+    names = ("key", "value", "protocol_value", "reason")
+    rows = [[frames.plain_text(one.get(name)) for name in names] for one in section.deviations]
     frame = pd.DataFrame(rows, columns=pd.Index(names), dtype=object)
     caption = "Deviations from the protocol, which apply to every number above"
     return _plain_table(f"{key}-deviations-table", caption, frame, queries.deviations(section))
@@ -306,12 +300,11 @@ def _deviations(section: Section, key: str) -> Table:
 
 def _table(key: str, caption: str, shown: pd.DataFrame, exact: pd.DataFrame, sql: str) -> Table:
     rows = [list(row) for row in shown.itertuples(index=False, name=None)]
-    query = queries.command(sql) if sql else ""
-    return Table(key, caption, [str(name) for name in shown.columns], rows, csv_text(exact), query)
+    return Table(key, caption, list(shown.columns), rows, csv_text(exact), queries.command(sql))
 
 
 def _plain_table(key: str, caption: str, frame: pd.DataFrame, sql: str) -> Table:
-    texts = frame.map(lambda value: frames.NOTHING if value is None or value == "" else str(value))
+    texts = frame.map(lambda value: NOTHING if value is None or value == "" else str(value))
     return _table(key, caption, texts.rename(columns=lambda name: _HEADINGS.get(name, name)), frame, sql)
 
 
@@ -337,48 +330,15 @@ _HEADINGS = {
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def _sensitivity(section: Section, metric: str) -> list[Group]:
+def _sensitivity(section: Section, metric: str, key: str) -> list[Group]:
     groups = []
     for number, axis in enumerate(section.axes, 1):
-        panels = sensitivity(section, axis, metric)
-        note = baselines_outside(section, panels, metric)
-        query = queries.command(queries.against_axis(section, [axis], metric))
-        groups.append(Group(f"axis-{number}", axis, note, panels, query))
-    return [group for group in groups if group.panels]
-
-
-def _heat_maps(section: Section, metric: str) -> list[Group]:
-    panels = grids.heat_maps(section, metric)
-    query = queries.command(queries.accuracy(section))
-    return [Group("pairs", "", "", panels, query)] if panels else []
-
-
-def _cost(section: Section, metric: str) -> Group:
-    query = queries.command(queries.against_cost(section, metric))
-    return Group("cost-figure", "", "", cost.cost_panels(section, metric), query, _legend(section))
-
-
-def _learning(section: Section, drawn: curves.Drawn) -> Group:
-    names = (VALIDATION_CURVE, curves.LOSS_CURVE)
-    query = queries.command(queries.curves(section, names))
-    panels = curves.learning_curves(drawn)
-    return Group("curves", "", _curve_note(section), panels, query, _legend(section))
-
-
-def _diagnostics(section: Section, drawn: curves.Drawn) -> Group:
-    panels = curves.diagnostics(drawn)
-    query = queries.command(queries.curves(section, drawn.diagnostic_names))
-    return Group("collapse", "", "", panels, query, _legend(section))
-
-
-def _legend(section: Section) -> list[tuple[str, Style]]:
-    """Return label and style of every trained method; baselines have no curves."""
-    return [(label, style) for label, style in _looks(section).items() if not section.chosen[label].is_baseline]
-
-
-def _looks(section: Section) -> dict[str, Style]:
-    looks = styles(cell.method for cell in section.cells)
-    return {label: looks[cell.method] for label, cell in section.chosen.items()}
+        if panels := sensitivity(section, axis, metric):
+            note = baselines_outside(section, panels, metric)
+            # Numbered by position, so that no name can enter an id.
+            sql = queries.against_axis(section, [axis], metric)
+            groups.append(Group(f"{key}-axis-{number}", panels, sql, axis, note))
+    return groups
 
 
 def _curve_note(section: Section) -> str:
@@ -386,15 +346,3 @@ def _curve_note(section: Section) -> str:
     if len(section.trials) > curves.MANY_TRIALS:
         shown = "the trials of the chosen cells"
     return f"One line per trial. The panel of all methods shows the chosen cells; the panels of losses show {shown}."
-
-
-def _keyed(key: str, groups: Iterable[Group]) -> list[Group]:
-    """Return the groups with an id for every panel, numbered by position so that no name can enter an id."""
-    return [
-        replace(
-            group,
-            key=f"{key}-{group.key}",
-            panels=[replace(panel, key=f"{key}-{group.key}-{place}") for place, panel in enumerate(group.panels, 1)],
-        )
-        for group in groups
-    ]

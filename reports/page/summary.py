@@ -49,7 +49,7 @@ class Grouping:
 def grouping(section: Section, metric: str) -> Grouping:
     """Return the groups of the trained methods in one metric, whose tests form one family. Baselines are not tested."""
     values = _by_seed(section, metric)
-    found = {label: mean for label in values if (mean := section.chosen[label].interval(metric, REPORTED_ON))}
+    found = {label: mean for label in values if (mean := section.chosen[label].interval(metric))}
     order = separation.by_mean((label, mean.mean) for label, mean in found.items())
     different = separation.significantly_different(values)
     return Grouping(
@@ -68,11 +68,7 @@ def _by_seed(section: Section, metric: str) -> dict[str, dict[int, float]]:
 
 def _values(cells: Mapping[str, Cell], metric: str) -> dict[str, dict[int, float]]:
     """Return the values by seed of each cell whose trials were measured with one variant of the metric."""
-    return {
-        name: {one.seed: one.value for one in cell.measured[metric, REPORTED_ON]}
-        for name, cell in cells.items()
-        if cell.interval(metric, REPORTED_ON) is not None
-    }
+    return {name: cell.by_seed(metric) for name, cell in cells.items() if cell.interval(metric) is not None}
 
 
 # --- prose ----------------------------------------------------------------------------------------------------------
@@ -101,7 +97,7 @@ def from_seeds(section: Section) -> list[str]:
         return [*sentences, f"No trained method has a {name} on {REPORTED_ON} yet."]
     if len(groups.order) == 1:
         (label,) = groups.order
-        level = estimate_text(section.chosen[label].interval(metric, REPORTED_ON))
+        level = estimate_text(section.chosen[label].interval(metric))
         return [*sentences, f"{label} reaches a {name} of {level} % on {REPORTED_ON} in its chosen cell."]
     tests = (
         f"paired t tests over {groups.fewest_seeds} {plural('seed', groups.fewest_seeds)}, "
@@ -233,11 +229,10 @@ def _selection(section: Section) -> str:
 def facts(section: Section) -> list[str]:
     """Return what the section contains: methods, protocol, varied axes, trials and baselines."""
     methods = [label for label, cells in section.methods.items() if not cells[0].is_baseline]
-    varied = [axis for axis in section.axes if any(axis in section.varied(label) for label in section.methods)]
     opening = f"{len(methods)} {plural('method', len(methods))}"
     opening += f" ({', '.join(methods)})" if methods else ""
     opening += f" under protocol {section.protocol_id}"
-    opening += f"; varied: {', '.join(varied)}" if varied else "; no axis was varied"
+    opening += f"; varied: {', '.join(section.varied_axes)}" if section.varied_axes else "; no axis was varied"
     return [sentence for sentence in (f"{opening}.", counts(section), against_baselines(section)) if sentence]
 
 
@@ -251,7 +246,7 @@ def counts(section: Section) -> str:
 
 def against_baselines(section: Section) -> str:
     """Return which methods' mean kNN accuracy on test is above both baselines. Means are compared, without a test."""
-    means = {label: cell.interval(KNN.name, REPORTED_ON) for label, cell in section.chosen.items()}
+    means = {label: cell.interval(KNN.name) for label, cell in section.chosen.items()}
     baselines = {
         label: mean for label, mean in means.items() if mean is not None and section.chosen[label].method in BASELINES
     }

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.figures.panels import short
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Record, Run, Section, is_packed, records
+from twinbench.reports.tables.cells import Cell, Section
 from twinbench.reports.tables.frames import PROVENANCE
+from twinbench.reports.tables.run import Run, TrialRow, is_packed, records
 from twinbench.results.bundles.redaction import redacted
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
@@ -53,7 +54,7 @@ def _log_tail(folder: Path) -> str:
 def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: float = 1.0) -> dict[str, Any]:
     """Return the data for the page's script as JSON types. `share`: the section's fraction of CURVE_POINTS."""
     trials = [(cell, trial) for cell in section.cells for trial in cell.trials]
-    ids = [str(trial["trial_id"]) for _, trial in trials]
+    ids = [trial["trial_id"] for _, trial in trials]
     return {
         "ids": ids,
         "main": _main(section, trials),
@@ -64,7 +65,7 @@ def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: floa
             "Provenance": _provenance(trials),
         },
         "texts": {
-            "Traceback": _texts(trials, "traceback"),
+            "Traceback": {trial["trial_id"]: trial["traceback"] for _, trial in trials if trial["traceback"]},
             "End of the log": {trial_id: logs[trial_id] for trial_id in ids if trial_id in logs},
         },
         "curves": _curves(run, ids, int(CURVE_POINTS * share)),
@@ -89,25 +90,20 @@ def column(name: str, values: Sequence[Any], filtered: bool = False, digits: int
 
 # --- columns --------------------------------------------------------------------------------------------------------
 
-Trials = Sequence[tuple[Cell, Record]]
+Trials = Sequence[tuple[Cell, TrialRow]]
 
 
 def _main(section: Section, trials: Trials) -> list[Column]:
-    chosen = {cell.cell_id for cell in section.chosen.values()}
-    varied = [axis for axis in section.axes if any(axis in section.varied(label) for label in section.methods)]
     columns = [column("Method", [cell.label for cell, _ in trials], filtered=True)]
-    columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in varied]
+    columns += [column(axis, [_value(cell, axis) for cell, _ in trials], filtered=True) for axis in section.varied_axes]
     columns.append(column("Seed", [trial["seed"] for _, trial in trials]))
     columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
     for metric in section.metrics:
         name = METRICS[metric].heading
         columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
     minutes = [None if is_packed(trial) else _rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
-    columns.append(column("Training (min)", minutes, digits=1))
-    columns.append(
-        column("Cell", ["chosen" if cell.cell_id in chosen else "" for cell, _ in trials], filtered=True),
-    )
-    return columns
+    chosen = ["chosen" if section.is_chosen(cell) else "" for cell, _ in trials]
+    return [*columns, column("Training (min)", minutes, digits=1), column("Cell", chosen, filtered=True)]
 
 
 def _value(cell: Cell, axis: str) -> float | str | None:
@@ -118,11 +114,11 @@ def _value(cell: Cell, axis: str) -> float | str | None:
     return value.text if value.number is None or str(value.number) in ("nan", "inf", "-inf") else value.number
 
 
-def _percent(cell: Cell, trial: Record, metric: str) -> float | None:
+def _percent(cell: Cell, trial: TrialRow, metric: str) -> float | None:
     if trial["status"] != "done":
         return None
-    found = [one.value for one in cell.measured.get((metric, REPORTED_ON), ()) if one.seed == trial["seed"]]
-    return round(100 * found[0], 2) if found else None
+    value = cell.by_seed(metric).get(trial["seed"])
+    return None if value is None else round(100 * value, 2)
 
 
 def _settings(run: Run, section: Section, trials: Trials) -> list[Column]:
@@ -169,7 +165,7 @@ def _provenance(trials: Trials) -> list[Column]:
         column("started (UTC)", [_time(trial["started"]) for _, trial in trials]),
         column("finished (UTC)", [_time(trial["finished"]) for _, trial in trials]),
     ]
-    return columns + [column(name, [trial[name] for _, trial in trials]) for name in PROVENANCE]
+    return columns + [column(name, [trial.get(name) for _, trial in trials]) for name in PROVENANCE]
 
 
 def _time(value: Any) -> str | None:
@@ -178,10 +174,6 @@ def _time(value: Any) -> str | None:
 
 def _rounded(value: float | None, divisor: float, digits: int) -> float | None:
     return None if value is None else round(value / divisor, digits)
-
-
-def _texts(trials: Trials, name: str) -> dict[str, str]:
-    return {str(trial["trial_id"]): str(trial[name]) for _, trial in trials if trial[name]}
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------

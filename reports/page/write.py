@@ -17,13 +17,10 @@ from twinbench.reports.page.claims import read_folder_claims
 from twinbench.reports.page.sections import ShownRun, run_part
 from twinbench.reports.page.trials import read_log_tails
 from twinbench.reports.tables import frames
-from twinbench.reports.tables.cells import Run, Section, read_run, sections
+from twinbench.reports.tables.cells import Section, sections
 from twinbench.reports.tables.csv_text import csv_text
+from twinbench.reports.tables.run import Run, read_run
 from twinbench.results.atomic_files import write_bytes_atomically
-from twinbench.results.store import ResultStore
-from twinbench.sweeps.hashing import digest
-
-__all__ = ["csv_text", "page", "table_files", "write_report", "write_reports"]
 
 REPORT = "report"
 
@@ -53,7 +50,7 @@ def write_report(run_folder: Path | str, logs: bool = True) -> Path:
     folder = run_folder / REPORT
     written = set()
     for section in shown.sections:
-        suffix = "" if len(shown.sections) == 1 else f"-{_short_id(section)}"
+        suffix = "" if len(shown.sections) == 1 else f"-{section.short_id}"
         for name, text in table_files(shown.run, section, suffix).items():
             write_bytes_atomically(folder / "tables" / name, text.encode("utf-8"))
             written.add(name)
@@ -71,11 +68,9 @@ def write_reports(run_folders: Sequence[Path | str], out_folder: Path | str) -> 
 
 def read_shown(run_folder: Path, logs: bool) -> ShownRun:
     """Return everything the page shows of one run folder, after ingesting new records."""
-    with ResultStore(run_folder) as store:
-        store.ingest()
-        run = read_run(store)
+    run = read_run(run_folder)
     parts = tuple(sections(run))
-    ids = [str(trial["trial_id"]) for section in parts for trial in section.trials]
+    ids = [trial["trial_id"] for section in parts for trial in section.trials]
     tails = read_log_tails(run_folder, ids) if logs else {}
     return ShownRun(run, parts, read_folder_claims(run_folder), tails)
 
@@ -122,11 +117,6 @@ def for_script(content: object) -> str:
 def _escaped(text: str) -> str:
     escaped = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     return escaped.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _short_id(section: Section) -> str:
-    """Return eight hex digits that identify the section's protocol and dataset."""
-    return digest([section.protocol_hash, section.dataset_fingerprint])[:8]
 
 
 @functools.cache  # compiling the template takes longer than rendering it

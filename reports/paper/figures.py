@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from twinbench.reports.figures import cost, curves, grids
-from twinbench.reports.figures.panels import Panel, Style, styles
+from twinbench.reports.figures.panels import Panel, Style, legend
 from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON, Run, Section
+from twinbench.reports.tables.cells import REPORTED_ON, Section
+from twinbench.reports.tables.run import Run
 from twinbench.sweeps.metrics import METRICS
 
 
@@ -29,8 +30,8 @@ class PaperFigure:
 
 def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     """Return every figure of the section that has panels."""
-    legend, n, metric = tuple(_legend(section)), _seeds(section), section.selected_by[0]
-    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({n})."
+    colours, metric = tuple(legend(section)), section.selected_by[0]
+    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({_seeds(section)})."
     lines = "One line per trial, with a marker at its end."
     made = [
         PaperFigure(
@@ -49,7 +50,7 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
             tuple(cost.cost_panels(section, metric)),
             f"{bars} Unfilled markers, without intervals: other cells. Dotted: the Pareto front of the means."
             f"{_devices(section)}",
-            legend,
+            colours,
         )
     ]
     drawn = curves.Drawn(run, section)
@@ -57,9 +58,9 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     accuracy = [panel for panel in learning if not panel.title.startswith("Loss, ")]
     losses = [panel for panel in learning if panel.title.startswith("Loss, ")]
     made += [
-        PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, legend),
+        PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, colours),
         PaperFigure("curves-loss", "Training loss by epoch", tuple(losses), lines),
-        PaperFigure("diagnostics", "Collapse diagnostics by epoch", tuple(curves.diagnostics(drawn)), lines, legend),
+        PaperFigure("diagnostics", "Collapse diagnostics by epoch", tuple(curves.diagnostics(drawn)), lines, colours),
     ]
     made += heat_maps(section, metric)
     return [figure for figure in made if figure.panels]
@@ -79,11 +80,6 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def _legend(section: Section) -> list[tuple[str, Style]]:
-    looks = styles(cell.method for cell in section.cells)
-    return [(label, looks[cell.method]) for label, cell in section.chosen.items() if not cell.is_baseline]
 
 
 def _devices(section: Section) -> str:

@@ -13,8 +13,7 @@ from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import LONGEST, breakable, escape, length
 from twinbench.reports.paper.parts import Number, PaperTable, Row, texts
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON
-from twinbench.reports.tables.frames import NOTHING
+from twinbench.reports.tables.cells import NOTHING, REPORTED_ON
 
 PACKAGES = r"\usepackage{booktabs,siunitx,colortbl,xcolor}"
 ROWS_ON_A_PAGE = 36
@@ -154,7 +153,7 @@ def _text_lengths(table: PaperTable) -> list[float]:
 def _number_length(table: PaperTable, at: int, longest_head: float = math.inf) -> float:
     """Return the width of a number column in digits. A head longer than `longest_head` is broken into lines."""
     numbers = [row.numbers[at] for row in table.rows]
-    printed = max((len(" ± ".join(filter(None, texts(n).values()))) for n in numbers), default=1)
+    printed = max((len(" ± ".join(filter(None, texts(n)))) for n in numbers), default=1)
     groups = 0.8 * max((len(number.group) for number in numbers), default=0)
     return max(printed + groups, min(length(table.columns[at]), longest_head))
 
@@ -224,22 +223,23 @@ def _number_column(table: PaperTable, at: int) -> str:
     if _is_heat_map(table):
         return "c"
     numbers = [row.numbers[at] for row in table.rows]
-    whole = max((len(texts(number)["mean"].partition(".")[0]) for number in numbers), default=1) or 1
-    half_width = max((texts(number)["half_width"] for number in numbers), key=len, default="")
-    group = max((number.group for number in numbers), key=len, default="")
+    means, half_widths = zip(*map(texts, numbers), strict=True)
+    whole = max(len(mean.partition(".")[0]) for mean in means) or 1
+    half_width = max(half_widths, key=len)
+    group = max((number.group for number in numbers), key=len)
     after = _after_mean(half_width, group)
     return rf"S[table-format={whole}.1{f',table-space-text-post={after}' if after else ''}]"
 
 
 def _number(table: PaperTable, number: Number) -> str:
-    printed, is_heat_map = texts(number), _is_heat_map(table)
-    if not printed["mean"]:
+    (mean, half_width), is_heat_map = texts(number), _is_heat_map(table)
+    if not mean:
         return _texts(NOTHING) if is_heat_map else f"{{{_texts(NOTHING)}}}"
     # Without braces siunitx would read the half width as an uncertainty, and set its sign without space.
-    after = _after_mean(printed["half_width"], number.group)
+    after = _after_mean(half_width, number.group)
     if is_heat_map:
-        return rf"\cellcolor[RGB]{{{_colour(number.shade or 0.0)}}}{printed['mean']}{after}"
-    text = f"{printed['mean']} {after}".rstrip()
+        return rf"\cellcolor[RGB]{{{_colour(number.shade or 0.0)}}}{mean}{after}"
+    text = f"{mean} {after}".rstrip()
     return rf"\bfseries {text}" if number.leads else text
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from twinbench.reports.paper.parts import Number, PaperTable, Row
 from twinbench.reports.statistics import separation
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
+from twinbench.reports.tables.cells import Cell, Section
 
 MOST_COMPARED = 26  # rows; in a longer table letters would not be readable
 
@@ -26,7 +26,7 @@ def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
             continue
         found = True
         order = separation.by_mean((name, number.interval.mean) for name, number in places.items() if number.interval)
-        different = separation.significantly_different({name: _by_seed(number) for name, number in places.items()})
+        different = separation.significantly_different({name: number.by_seed for name, number in places.items()})
         for name, group in separation.letters(different, order).items():
             leads = separation.leads(different, order) and name == order[0]
             rows[int(name)][column] = replace(places[name], group=group, leads=leads)
@@ -47,7 +47,7 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
         if "chosen" not in names:
             continue
         different = separation.significantly_different(
-            {name: _by_seed(places[at]) for name, at in names.items()}, "chosen"
+            {name: places[at].by_seed for name, at in names.items()}, "chosen"
         )
         for name, (r, c) in names.items():
             if name != "chosen" and not different[frozenset(("chosen", name))]:
@@ -71,11 +71,6 @@ _DAGGER_NOTE = (
 def _renumbered(table: PaperTable, rows: Sequence[Sequence[Number]], note: str) -> PaperTable:
     made = tuple(replace(row, numbers=tuple(numbers)) for row, numbers in zip(table.rows, rows, strict=True))
     return replace(table, rows=made, notes=(*table.notes, note) if note else table.notes)
-
-
-def _by_seed(number: Number) -> dict[int, float]:
-    measured = number.cell.measured.get((number.metric, REPORTED_ON), ()) if number.cell else ()
-    return {one.seed: one.value for one in measured}
 
 
 def shaded(rows: Sequence[Row]) -> Iterable[Row]:

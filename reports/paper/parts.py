@@ -1,13 +1,12 @@
 """The parts of a paper's tables, and a table as a data frame."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
-from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import metric_names
 
 DATASET = "dataset"
@@ -54,7 +53,11 @@ class Number:
 
     @property
     def interval(self) -> Interval | None:
-        return self.cell.interval(self.metric, REPORTED_ON) if self.cell else None
+        return self.cell.interval(self.metric) if self.cell else None
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        return self.cell.by_seed(self.metric) if self.cell else {}
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,7 @@ class PaperTable:
 
 def suffix_of(source: Source, sources: int) -> str:
     """Return what distinguishes the file names of a section: empty if it is the only one."""
-    section = source.section
-    return (
-        "" if sources == 1 else f"-{source.number}-{digest([section.protocol_hash, section.dataset_fingerprint])[:8]}"
-    )
+    return "" if sources == 1 else f"-{source.number}-{source.section.short_id}"
 
 
 def key_of(name: str) -> str:
@@ -117,10 +117,9 @@ def shown(table: PaperTable, number_text: Callable[[Number], str]) -> pd.DataFra
     return pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)
 
 
-def texts(number: Number) -> Mapping[str, str]:
+def texts(number: Number) -> tuple[str, str]:
     """Return mean and half width in percent with one decimal; empty texts where there is none."""
     interval = number.interval
     if interval is None:
-        return {"mean": "", "half_width": ""}
-    half = "" if interval.half_width is None else f"{100 * interval.half_width:.1f}"
-    return {"mean": f"{100 * interval.mean:.1f}", "half_width": half}
+        return "", ""
+    return f"{100 * interval.mean:.1f}", "" if interval.half_width is None else f"{100 * interval.half_width:.1f}"

@@ -14,7 +14,6 @@ from twinbench.reports.paper.letters import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, suffix_of
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, choose, value_order
-from twinbench.reports.tables.frames import NOTHING
 from twinbench.sweeps.metrics import METRICS, metric_names
 from twinbench.sweeps.protocol import PROSE
 
@@ -134,7 +133,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
             continue
         rows = [
             Row(
-                tuple(_text(cell, axis) for axis in axes),
+                tuple(cell.text(axis) for axis in axes),
                 tuple(Number(cell, metric, source) for metric in source.metrics),
                 (cell.seeds_text, "chosen" if cell is chosen else ""),
             )
@@ -228,7 +227,7 @@ def _notes(sources: Sequence[Source]) -> list[str]:
 
 def _chosen_words(section: Section) -> list[str]:
     chosen = [
-        f"{label}: {', '.join(f'{axis} = {_text(cell, axis)}' for axis in section.varied(label))}"
+        f"{label}: {', '.join(f'{axis} = {cell.text(axis)}' for axis in section.varied(label))}"
         for label, cell in section.chosen.items()
         if section.varied(label)
     ]
@@ -253,10 +252,6 @@ def _at(section: Section, label: str, axis: str, value: Value) -> Cell | None:
     """Return the method's cell chosen among those with this value of the axis."""
     cells = [cell for cell in section.methods[label] if cell.values.get(axis) == value]
     return choose(cells, section.selected_by) if cells else None
-
-
-def _text(cell: Cell, axis: str) -> str:
-    return cell.values[axis].text if axis in cell.values else NOTHING
 
 
 def _is_baseline(label: str, sections: Iterable[Section]) -> bool:

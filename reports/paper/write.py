@@ -12,15 +12,14 @@ from twinbench.reports.figures.fitted_labels import plain
 from twinbench.reports.figures.matplotlib_backend import draw
 from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import breakable, escape
-from twinbench.reports.page.write import csv_text
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.latex import PACKAGES, latex
 from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
 from twinbench.reports.paper.tables import paper_tables
-from twinbench.reports.tables.cells import Run, read_run, sections
-from twinbench.reports.tables.frames import NOTHING
+from twinbench.reports.tables.cells import NOTHING, sections
+from twinbench.reports.tables.csv_text import csv_text
+from twinbench.reports.tables.run import Run, read_run
 from twinbench.results.atomic_files import write_bytes_atomically
-from twinbench.results.store import ResultStore
 
 PAPER = "paper"
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
@@ -30,9 +29,7 @@ def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
     """Return every section of the run folders with its run, after ingesting new records."""
     found = []
     for number, folder in enumerate(folders, 1):
-        with ResultStore(folder) as store:
-            store.ingest()
-            run = read_run(store)
+        run = read_run(folder)
         variable = "DIR" if len(folders) == 1 else f"DIR{number}"
         found += [(run, Source(run.name, section, number, variable)) for section in sections(run)]
     return found
@@ -117,8 +114,7 @@ def _figure_float(key: str, figure: PaperFigure, source: Source, shortened: Mapp
 
 
 def _in_markdown(number: Number) -> str:
-    printed = texts(number)
-    text = " ± ".join(filter(None, printed.values())) or NOTHING
+    text = " ± ".join(filter(None, texts(number))) or NOTHING
     group = f"<sup>{number.group.replace('*', '&#42;')}</sup>" if number.group else ""
     return f"**{text}**{group}" if number.leads else f"{text}{group}"
 

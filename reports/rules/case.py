@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Evidence, Side
-from twinbench.reports.tables.cells import Record
+from twinbench.reports.tables.run import TrialRow
 
 Result = Literal["passed", "failed", "not applicable"]
 
@@ -89,7 +89,7 @@ def protocol_value(evidence: Evidence, key: str) -> float:
     return max((float(str(one["protocol_value"])) for one in deviations), default=0)
 
 
-def trial_text(trial: Record) -> str:
+def trial_text(trial: TrialRow) -> str:
     """Return "simclr seed 0 (1f0c5a4be9d27a31)"."""
     return f"{trial['method']} seed {trial['seed']} ({trial['trial_id']})"
 

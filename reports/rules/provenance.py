@@ -17,7 +17,8 @@ from twinbench.reports.rules.case import (
     passed,
     some,
 )
-from twinbench.reports.tables.cells import REPORTED_ON, is_packed
+from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.reports.tables.run import is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.metrics import get_metric, metric_names
 
@@ -152,7 +153,8 @@ def _values(case: Case, name: str) -> Values:
     """Return what each trial that ran has under the name, a column of the trials table or a package."""
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
     if name in (*COMPUTED_WITH, *COST_DEPENDS_ON):
-        return {str(trial["trial_id"]): None if trial[name] is None else str(trial[name]) for trial in ran}
+        found = {trial["trial_id"]: trial.get(name) for trial in ran}
+        return {trial_id: None if value is None else str(value) for trial_id, value in found.items()}
     return {str(trial["trial_id"]): case.evidence.versions.get(trial["trial_id"], {}).get(name) for trial in ran}
 
 

@@ -21,7 +21,8 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.rules.provenance import declared_before
-from twinbench.reports.tables.cells import REPORTED_ON, Record, Value
+from twinbench.reports.tables.cells import REPORTED_ON, Value
+from twinbench.reports.tables.run import MetricRow
 from twinbench.sweeps.metrics import get_metric, metric_names
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
@@ -77,12 +78,12 @@ def selection_split(case: Case) -> Outcome:
     return passed_if(not problem, _selection_text(rows), problem)
 
 
-def _selection_text(rows: Sequence[Record]) -> str:
+def _selection_text(rows: Sequence[MetricRow]) -> str:
     selected_on, candidates = (distinct(row[key] for row in rows) for key in ("selected_on", "candidates"))
     return f"selected on {', '.join(selected_on)} out of {' or '.join(candidates)}, reported on {REPORTED_ON}"
 
 
-def _selection_problems(case: Case, rows: Sequence[Record]) -> Iterator[str]:
+def _selection_problems(case: Case, rows: Sequence[MetricRow]) -> Iterator[str]:
     unknown = [row for row in rows if row["selected_on"] is None or row["candidates"] is None]
     if unknown:
         yield f"{len(unknown)} values do not say on which split, or out of how many, they were selected"

@@ -11,13 +11,13 @@ from scipy import special
 
 from twinbench.reports.statistics.intervals import CONFIDENCE, t_interval
 from twinbench.reports.table_check.labels import Settings
-from twinbench.reports.tables.cells import Cell, Record, Run, Section, Value, choose, read_run, sections
+from twinbench.reports.tables.cells import Cell, Section, Value, choose, sections
 from twinbench.reports.tables.frames import TRAIN_SECONDS, images_per_second, train_seconds
+from twinbench.reports.tables.run import Run, TrialRow, read_run
 from twinbench.results.record import PLAN, RECORDS
-from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
-COSTS: dict[str, tuple[str, Callable[[Sequence[Record]], float]]] = {
+COSTS: dict[str, tuple[str, Callable[[Sequence[TrialRow]], float]]] = {
     "trials": ("count(*)", len),
     "train_seconds": (TRAIN_SECONDS, lambda trials: train_seconds(trials) or 0.0),
     "evaluation_seconds": (
@@ -67,7 +67,7 @@ class Candidate:
     label: str  # of the method
     statistic: str  # "mean", "half width", "seed 2", "seeds done", "train_seconds"
     exact: float
-    trials: tuple[Record, ...]
+    trials: tuple[TrialRow, ...]
     expression: str
     source: str
     cell: Cell | None = None  # None if the number covers several cells
@@ -113,9 +113,7 @@ def read_run_sections(run_folders: Sequence[Path]) -> list[RunSection]:
         raise InvalidInput([Mistake(str(folder), "", problem) for folder in invalid] or nothing)
     run_sections = []
     for folder in dict.fromkeys(run_folders):
-        with ResultStore(folder) as store:
-            store.ingest()
-            run = read_run(store)
+        run = read_run(folder)
         run_sections += [RunSection(folder, run, section) for section in sections(run)]
     return run_sections
 
@@ -284,7 +282,7 @@ def provenance_count(run_section: RunSection, statistic: str, text: str) -> Cand
     """Return how many recorded trials of the section ran with this commit, device, package version or the like."""
     recorded = [trial for trial in run_section.section.trials if trial["status"] != "missing"]
     if recorded and statistic in recorded[0]:
-        trials = tuple(trial for trial in recorded if _shown(trial[statistic]) == text)
+        trials = tuple(trial for trial in recorded if _shown(trial.get(statistic)) == text)
         # The statistic is a column of the trials table here, not any text.
         shown = f"coalesce(nullif(cast(\"{statistic}\" as varchar), ''), '–')"
         source = f"from trials where {shown} = {_literal(text)}"

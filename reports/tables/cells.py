@@ -1,17 +1,16 @@
-"""The data behind tables and figures: a run's frames, split into sections, with its trials grouped into cells."""
+"""A run's sections, the parts of one protocol and dataset each, with their trials grouped into cells."""
 
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pandas as pd
-
 from twinbench.reports.statistics.intervals import Interval, t_interval
-from twinbench.results.store import ResultStore
+from twinbench.reports.tables.run import Run, TrialRow, records, rows
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
 from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
 
@@ -20,54 +19,7 @@ WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same 
 SELECTED_BY = (LINEAR.name, "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
 NOT_DONE = ("diverged", "collapsed", "failed")
-
-Record = dict[str, Any]
-
-
-def is_packed(trial: Mapping[str, Any]) -> bool:
-    """Return whether the trial shared its process with others, so that its seconds say nothing about its method."""
-    return (trial.get("pack") or 1) > 1
-
-
-def has_own_seconds(trial: Mapping[str, Any]) -> bool:
-    """Return whether the trial's seconds are its own. On a CPU trials of a pack run in turn; on a GPU they overlap."""
-    return not is_packed(trial) or trial.get("device") == "cpu"
-
-
-@dataclass(frozen=True)
-class Run:
-    """The tables of one run folder's database, each in a stable order."""
-
-    name: str
-    question: str
-    axes: tuple[str, ...]
-    commands: tuple[str, ...]  # that made the run, in order; empty if the plan does not record them
-    trials: pd.DataFrame
-    settings: pd.DataFrame
-    metrics: pd.DataFrame
-    curves: pd.DataFrame
-    versions: pd.DataFrame
-    protocols: pd.DataFrame
-    set_aside: pd.DataFrame
-
-
-TABLES = {
-    "trials": "SELECT * FROM trials ORDER BY trial_id",
-    "settings": "SELECT * FROM settings ORDER BY trial_id, source, name",
-    "metrics": "SELECT * FROM metrics ORDER BY trial_id, name, split, variant",
-    "curves": "SELECT * FROM curves ORDER BY trial_id, name, epoch",
-    "versions": "SELECT * FROM versions ORDER BY package, version, trial_id",
-    "protocols": "SELECT * FROM protocols ORDER BY name, version, hash",
-    "set_aside": "SELECT file, reason FROM set_aside ORDER BY file, reason",
-}
-
-
-def read_run(store: ResultStore, curves: str = TABLES["curves"]) -> Run:
-    """Return the frames of an ingested store. `curves`: a query for the curves, if only some are needed."""
-    frames = store.queries({"run": "SELECT name, question, axes, commands FROM run"} | TABLES | {"curves": curves})
-    head = frames.pop("run")
-    axes, commands = (tuple(map(str, head[name][0])) for name in ("axes", "commands"))
-    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, **frames)
+NOTHING = "–"  # printed where there is no value
 
 
 @dataclass(frozen=True)
@@ -76,6 +28,12 @@ class Value:
 
     text: str
     number: float | None
+
+    def equals(self, wanted: object) -> bool:
+        """Return whether a selector means this value: 1 equals 1.0, and texts are compared ignoring case."""
+        if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+            return self.number == wanted
+        return self.text.lower() == str(wanted).lower()
 
 
 @dataclass(frozen=True)
@@ -95,7 +53,7 @@ class Cell:
     method: str
     label: str  # the method's name, with its version if the section has several
     values: dict[str, Value]  # settings and training, by name
-    trials: tuple[Record, ...]  # by seed
+    trials: tuple[TrialRow, ...]  # by seed
     measured: dict[tuple[str, str], tuple[Measured, ...]]  # of completed trials, by (metric, split)
 
     @property
@@ -104,7 +62,7 @@ class Cell:
 
     @cached_property
     def statuses(self) -> Counter[str]:
-        return Counter(str(trial["status"]) for trial in self.trials)
+        return Counter(trial["status"] for trial in self.trials)
 
     @property
     def done(self) -> int:
@@ -134,7 +92,19 @@ class Cell:
         incomplete = [f"{count} {status}" for status, count in sorted(self.statuses.items()) if status != "done"]
         return ", ".join([f"{self.done} of {self.planned}", *incomplete])
 
-    def interval(self, metric: str, split: str) -> Interval | None:
+    def text(self, axis: str) -> str:
+        """Return the value of an axis, or NOTHING if the cell has none."""
+        return self.values[axis].text if axis in self.values else NOTHING
+
+    def settings_text(self, axes: Iterable[str]) -> str:
+        """Return the values of those axes that the cell has: "epochs = 20, temperature = 0.1"."""
+        return ", ".join(f"{axis} = {self.values[axis].text}" for axis in axes if axis in self.values)
+
+    def by_seed(self, metric: str, split: str = REPORTED_ON) -> dict[int, float]:
+        """Return the metric's value at each completed seed that has one."""
+        return {one.seed: one.value for one in self.measured.get((metric, split), ())}
+
+    def interval(self, metric: str, split: str = REPORTED_ON) -> Interval | None:
         """Return mean and t interval over completed seeds; None without any, or if variants of the metric are mixed."""
         if (metric, split) not in self._intervals:
             measured = self._of_one_variant(metric, split)
@@ -183,6 +153,11 @@ class Section:
         return f"{self.protocol_name}{version} ({self.protocol_hash[:12]}{deviating})"
 
     @property
+    def short_id(self) -> str:
+        """Return eight hex digits that identify protocol and dataset."""
+        return digest([self.protocol_hash, self.dataset_fingerprint])[:8]
+
+    @property
     def selected_by(self) -> tuple[str, str]:
         """Return the metric and split that choose a method's cell: SELECTED_BY, on the protocol's selection split.
 
@@ -200,40 +175,32 @@ class Section:
         return tuple(metric for metric in metric_names("probe") if metric != RIDGE.name or metric in named)
 
     @cached_property
-    def trials(self) -> tuple[Record, ...]:
+    def trials(self) -> tuple[TrialRow, ...]:
         return tuple(trial for cell in self.cells for trial in cell.trials)
 
     @cached_property
-    def methods(self) -> dict[str, tuple[Cell, ...]]:
+    def methods(self) -> dict[str, list[Cell]]:
         """Return the cells by label of their method, in the order of the tables."""
-        by_label: dict[str, list[Cell]] = {}
-        for cell in self.cells:
-            by_label.setdefault(cell.label, []).append(cell)
-        return {label: tuple(cells) for label, cells in by_label.items()}
+        return _by_label(self.cells)
 
     @cached_property
     def chosen(self) -> dict[str, Cell]:
         """Return the chosen cell of each method; see `choose`."""
         return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
 
-    @cached_property
-    def _places(self) -> dict[tuple[str, float | str], set[int]]:
-        """Return the indices of the cells with a value, by name and value, both as text and as number."""
-        places: dict[tuple[str, float | str], set[int]] = {}
-        for place, cell in enumerate(self.cells):
-            places.setdefault(("method", cell.method), set()).add(place)
-            for name, value in cell.values.items():
-                places.setdefault((name, value.text.lower()), set()).add(place)
-                if value.number is not None:
-                    places.setdefault((name, value.number), set()).add(place)
-        return places
+    def is_chosen(self, cell: Cell) -> bool:
+        """Return whether the cell is the chosen one of its method."""
+        return self.chosen[cell.label] is cell
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
-        """Return the cells of a method with these settings. 1 equals 1.0, and texts are compared ignoring case."""
-        method = ("method", str(selector["method"]))
-        wanted = [method, *((name, _comparable(value)) for name, value in selector.items() if name != "method")]
-        places = set.intersection(*(self._places.get(one, set()) for one in wanted))
-        return [self.cells[place] for place in sorted(places)]
+        """Return the cells of a method with these settings; see `Value.equals`."""
+        wanted = {name: value for name, value in selector.items() if name != "method"}
+        return [
+            cell
+            for cell in self.cells
+            if cell.method == str(selector["method"])
+            and all(name in cell.values and cell.values[name].equals(value) for name, value in wanted.items())
+        ]
 
     def varied(self, label: str) -> dict[str, tuple[Value, ...]]:
         """Return the axes on which the method's cells differ, with their values in order."""
@@ -241,20 +208,26 @@ class Section:
 
     @cached_property
     def _varied(self) -> dict[str, dict[str, tuple[Value, ...]]]:
-        return {label: self._varied_axes(label) for label in self.methods}
+        return {label: _varied_axes(cells, self.axes) for label, cells in self.methods.items()}
 
-    def _varied_axes(self, label: str) -> dict[str, tuple[Value, ...]]:
-        values = {axis: {cell.values.get(axis) for cell in self.methods[label]} for axis in self.axes}
-        return {
-            axis: tuple(sorted((value for value in seen if value is not None), key=value_order))
-            for axis, seen in values.items()
-            if len(seen) > 1
-        }
+    @property
+    def varied_axes(self) -> list[str]:
+        """Return the axes on which the cells of any method differ."""
+        return [axis for axis in self.axes if any(axis in varied for varied in self._varied.values())]
 
 
-def _comparable(value: object) -> float | str:
-    """Return a number as float and anything else as lower-case text."""
-    return str(value).lower() if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+def _by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.label, []).append(cell)
+    return found
+
+
+def _varied_axes(cells: Sequence[Cell], axes: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+    values = {axis: {cell.values.get(axis) for cell in cells} for axis in axes}
+    return {
+        axis: tuple(sorted(filter(None, found), key=value_order)) for axis, found in values.items() if len(found) > 1
+    }
 
 
 def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) -> Cell:
@@ -273,31 +246,29 @@ def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) ->
 
 def sections(run: Run) -> list[Section]:
     """Return the run's sections, ordered by protocol name, version, hash and dataset."""
-    settings = _settings_by_trial(run)
-    measured = _measured_by_trial(run)
-    contents = {str(row["hash"]): row for row in records(run.protocols)}
-    groups: dict[tuple[str, str], list[Record]] = {}
+    settings, measured = _settings_by_trial(run), _measured_by_trial(run)
+    protocols = {row["hash"]: row for row in records(run.protocols)}
+    groups: dict[tuple[str, str], list[TrialRow]] = {}
     for trial in records(run.trials):
-        groups.setdefault((str(trial["protocol_hash"] or ""), str(trial["dataset_fingerprint"])), []).append(trial)
+        groups.setdefault((trial["protocol_hash"] or "", trial["dataset_fingerprint"]), []).append(trial)
     made = []
     for (hash_, fingerprint), trials in groups.items():
-        protocol = contents.get(hash_, {})
-        axes = _axes(run.axes, trials, settings)
-        cells = _cells(trials, axes, settings, measured)
-        content = json.loads(str(protocol.get("content") or "{}"))
-        deviations = tuple(json.loads(str(protocol.get("deviations") or "[]")))
-        name, version = trials[0]["protocol_name"], trials[0]["protocol_version"]
+        cells = _cells(trials, settings, measured)
+        names = sorted({name for cell in cells for name in cell.values}.difference(run.axes))
+        varied = {axis for own in _by_label(cells).values() for axis in _varied_axes(own, names)}
+        axes = (*run.axes, *(name for name in names if name in varied))
+        protocol, version = protocols.get(hash_, {}), trials[0]["protocol_version"]
         made.append(
             Section(
-                str(name or "unnamed"),
+                trials[0]["protocol_name"] or "unnamed",
                 None if version is None else int(version),
                 hash_,
                 fingerprint,
-                content,
+                json.loads(protocol.get("content") or "{}"),
                 axes,
-                cells,
-                deviations,
-                str(protocol.get("base_hash") or ""),
+                tuple(sorted(cells, key=lambda cell: _place_in_tables(cell, axes))),
+                tuple(json.loads(protocol.get("deviations") or "[]")),
+                protocol.get("base_hash") or "",
             )
         )
     return sorted(
@@ -310,31 +281,13 @@ def deviations_text(deviations: Iterable[AppliedDeviation]) -> str:
     return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
 
 
-def _axes(named: tuple[str, ...], trials: list[Record], settings: dict[str, dict[str, Value]]) -> tuple[str, ...]:
-    """Return the sweep's axes, then every other setting on which cells of one method differ."""
-    seen: dict[str, dict[tuple[str, int], set[str | None]]] = {}
-    names = sorted({name for values in settings.values() for name in values})
-    of_cell: dict[str, dict[str, Value]] = {}
-    for trial in trials:
-        method, values = (trial["method"], trial["method_version"]), settings.get(trial["trial_id"], {})
-        if of_cell.get(trial["cell_id"]) == values:
-            continue
-        of_cell[trial["cell_id"]] = values
-        for name in names:
-            value = values.get(name)
-            seen.setdefault(name, {}).setdefault(method, set()).add(value.text if value else None)
-    varied = [name for name, methods in seen.items() if any(len(texts) > 1 for texts in methods.values())]
-    return (*named, *(name for name in varied if name not in named))
-
-
 def _cells(
-    trials: list[Record],
-    axes: tuple[str, ...],
-    settings: dict[str, dict[str, Value]],
-    measured: dict[str, list[tuple[tuple[str, str], float, str]]],
-) -> tuple[Cell, ...]:
+    trials: Iterable[TrialRow],
+    settings: Mapping[str, dict[str, Value]],
+    measured: Mapping[str, list[tuple[tuple[str, str], float, str]]],
+) -> list[Cell]:
     versions: dict[str, set[int]] = {}
-    by_cell: dict[str, list[Record]] = {}
+    by_cell: dict[str, list[TrialRow]] = {}
     for trial in trials:
         versions.setdefault(trial["method"], set()).add(trial["method_version"])
         by_cell.setdefault(trial["cell_id"], []).append(trial)
@@ -342,27 +295,20 @@ def _cells(
     for cell_id, members in by_cell.items():
         members.sort(key=lambda trial: (trial["seed"], trial["trial_id"]))
         method, version = members[0]["method"], members[0]["method_version"]
-        of_cell: dict[tuple[str, str], list[Measured]] = {}
+        of_cell: dict[tuple[str, str], tuple[Measured, ...]] = {}
         for trial in members:
-            if trial["status"] == "done":
-                for key, value, variant in measured.get(trial["trial_id"], []):
-                    of_cell.setdefault(key, []).append(Measured(int(trial["seed"]), value, variant))
+            for key, value, variant in measured.get(trial["trial_id"], ()) if trial["status"] == "done" else ():
+                of_cell[key] = (*of_cell.get(key, ()), Measured(int(trial["seed"]), value, variant))
         label = method if len(versions[method]) == 1 else f"{method} (version {version})"
         values = settings.get(members[0]["trial_id"], {})
-        frozen = {key: tuple(ones) for key, ones in of_cell.items()}
-        cells.append(Cell(cell_id, method, label, values, tuple(members), frozen))
+        cells.append(Cell(cell_id, method, label, values, tuple(members), of_cell))
+    return cells
+
+
+def _place_in_tables(cell: Cell, axes: Iterable[str]) -> tuple[object, ...]:
+    baseline = BASELINES.index(cell.method) if cell.is_baseline else len(BASELINES)
     absent = Value("", None)
-    return tuple(
-        sorted(
-            cells,
-            key=lambda cell: (
-                BASELINES.index(cell.method) if cell.is_baseline else len(BASELINES),
-                cell.label,
-                [value_order(cell.values.get(axis, absent)) for axis in axes],
-                cell.cell_id,
-            ),
-        )
-    )
+    return baseline, cell.label, [value_order(cell.values.get(axis, absent)) for axis in axes], cell.cell_id
 
 
 def value_order(value: Value) -> tuple[bool, float, str]:
@@ -385,23 +331,3 @@ def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float,
     for trial_id, name, split, value, variant in rows(run.metrics, "trial_id", "name", "split", "value", "variant"):
         found.setdefault(trial_id, []).append(((name, split), value, variant))
     return found
-
-
-def records(frame: pd.DataFrame) -> list[Record]:
-    """Return the rows of a frame as dictionaries, with None for every kind of missing value."""
-    names = [str(name) for name in frame.columns]
-    return [dict(zip(names, row, strict=True)) for row in rows(frame, *frame.columns)]
-
-
-def rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of some columns as tuples, with None for every kind of missing value."""
-    return zip(*(_plain(frame[column]) for column in columns), strict=True)
-
-
-def _plain(column: "pd.Series[Any]") -> list[Any]:
-    """Return the values of a column as Python objects, with None for missing ones."""
-    known = column.notna().to_numpy()
-    values = column.astype(object).tolist()
-    return (
-        values if known.all() else [value if is_known else None for value, is_known in zip(values, known, strict=True)]
-    )

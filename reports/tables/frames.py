@@ -1,28 +1,18 @@
 """The tables of a report as pandas frames: exact values for CSV files, and `display` for readers."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval
-from twinbench.reports.tables.cells import (
-    NOT_DONE,
-    REPORTED_ON,
-    SELECTED_BY,
-    Cell,
-    Record,
-    Run,
-    Section,
-    has_own_seconds,
-    is_packed,
-)
-from twinbench.reports.tables.cells import records as rows_of
+from twinbench.reports.tables.cells import NOT_DONE, NOTHING, REPORTED_ON, SELECTED_BY, Cell, Section
+from twinbench.reports.tables.run import Run, TrialRow, has_own_seconds, is_packed, records, rows
 from twinbench.results.code_hash import NOT_COMPARABLE, is_same_code
 from twinbench.results.record import COMPUTED_WITH
 from twinbench.sweeps.metrics import KNN, METRICS
-
-NOTHING = "–"
 
 # What the trials of a run should have in common; differences are shown.
 PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
@@ -34,9 +24,8 @@ PROVENANCE = ("commit", "code_hash", *COMPUTED_WITH, "host")
 def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
     """Return the section's tables by file name."""
     return {
-        "methods": methods_table(section).assign(
-            protocol=section.protocol_id
-        ),  # includes deviations, since a CSV file has no caption
+        # The protocol's id includes deviations: a CSV file has no caption.
+        "methods": methods_table(section).assign(protocol=section.protocol_id),
         "cells": cells_table(section).assign(protocol=section.protocol_id),
         "failures": failures(section),
         "missing": missing(section),
@@ -50,37 +39,30 @@ def methods_table(section: Section) -> pd.DataFrame:
 
     Accuracies are fractions; `_half_width` is half the width of the 95 % t interval over seeds, None for one seed.
     """
-    rows: list[Record] = []
+    found = []
     for label, cell in section.chosen.items():
         varied = section.varied(label)
-        rows.append(
-            {"method": label, "kind": _kind(cell), "cell_id": cell.cell_id}
-            | _intervals(section, cell, REPORTED_ON)
-            | {
-                "seeds_done": cell.done,
-                "seeds_planned": cell.planned,
-                "seeds": cell.seeds_text,
-                "chosen": ", ".join(f"{axis} = {_text(cell, axis)}" for axis in varied),
-                "candidates": len(section.methods[label]),
-                "varied": ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items()),
-            }
-        )
-    return _frame(rows, ["method", "kind", "cell_id", "seeds_done", "seeds_planned", "seeds"])
+        row = _identity(cell) | _intervals(section, cell, REPORTED_ON) | _seeds(cell)
+        row["chosen"] = ", ".join(f"{axis} = {cell.text(axis)}" for axis in varied)
+        row["candidates"] = len(section.methods[label])
+        row["varied"] = ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items())
+        found.append(row)
+    return _frame(found, ["method", "kind", "cell_id", "seeds_done", "seeds_planned", "seeds"])
 
 
 def cells_table(section: Section) -> pd.DataFrame:
     """Return one row per cell: values of the axes, seeds, test accuracy, and validation accuracy if it selects."""
     chosen = {cell.cell_id for cell in section.chosen.values()}
-    rows = [
-        {"method": cell.label, "kind": _kind(cell), "cell_id": cell.cell_id}
-        | {axis: _text(cell, axis) for axis in section.axes}
-        | {"seeds_done": cell.done, "seeds_planned": cell.planned, "seeds": cell.seeds_text}
+    found = [
+        _identity(cell)
+        | {axis: cell.text(axis) for axis in section.axes}
+        | _seeds(cell)
         | (_intervals(section, cell, SELECTED_BY[1]) if section.selected_by[1] == SELECTED_BY[1] else {})
         | _intervals(section, cell, REPORTED_ON)
         | {"chosen": "chosen" if cell.cell_id in chosen and not cell.is_baseline else ""}
         for cell in section.cells
     ]
-    return _frame(rows, ["method", "kind", "cell_id", *section.axes, "seeds_done", "seeds_planned", "seeds", "chosen"])
+    return _frame(found, ["method", "kind", "cell_id", *section.axes, "seeds_done", "seeds_planned", "seeds", "chosen"])
 
 
 def failures(section: Section) -> pd.DataFrame:
@@ -94,35 +76,29 @@ def missing(section: Section) -> pd.DataFrame:
 
 
 def provenance(run: Run, section: Section) -> pd.DataFrame:
-    """What code, versions and machines the section's recorded trials ran with: each distinct value, and how often."""
+    """Return each distinct code, version and machine of the section's recorded trials, and its number of trials."""
     recorded = [trial for trial in section.trials if trial["status"] != "missing"]
-    rows: list[Record] = []
+    same = is_same_code((trial["code_hash"], trial["commit"]) for trial in recorded)
+    found = []
     for name in PROVENANCE:
-        rows += _distinct(name, [trial[name] for trial in recorded])
-    made_by = [(trial["code_hash"], trial["commit"]) for trial in recorded]
-    if (
-        any(row["what"] == "code_hash" and row["differs"] for row in rows)
-        and (same := is_same_code(made_by)) is not False
-    ):
-        rows = [
-            row | {"differs": "" if same else NOT_COMPARABLE} if row["what"] == "code_hash" else row for row in rows
-        ]
+        differs = {True: "", None: NOT_COMPARABLE, False: "differs"}[same] if name == "code_hash" else "differs"
+        found += _distinct(name, [trial.get(name) for trial in recorded], differs)
     ids = {trial["trial_id"] for trial in recorded}
     packages: dict[str, list[object]] = {}
-    for row in rows_of(run.versions):
-        if row["trial_id"] in ids:
-            packages.setdefault(row["package"], []).append(row["version"])
+    for trial_id, package, version in rows(run.versions, "trial_id", "package", "version"):
+        if trial_id in ids:
+            packages.setdefault(package, []).append(version)
     for package, versions in sorted(packages.items()):
-        rows += _distinct(package, versions)
-    return _frame(rows, ["what", "value", "trials", "differs"])
+        found += _distinct(package, versions)
+    return _frame(found, ["what", "value", "trials", "differs"])
 
 
 def costs(section: Section) -> pd.DataFrame:
     """Return the total cost of each method's recorded trials, including failed ones."""
-    rows: list[Record] = []
+    found = []
     for label, cells in section.methods.items():
         trials = [trial for cell in cells for trial in cell.trials if trial["status"] != "missing"]
-        rows.append(
+        found.append(
             {
                 "method": label,
                 "trials": len(trials),
@@ -133,21 +109,18 @@ def costs(section: Section) -> pd.DataFrame:
                 "peak_memory_bytes": max((trial["peak_memory_bytes"] or 0 for trial in trials), default=0),
             }
         )
-    return _frame(rows, ["method", "trials"])
+    return _frame(found, ["method", "trials"])
 
 
 TRAIN_SECONDS = "CASE WHEN bool_and(coalesce(pack, 1) = 1 OR device = 'cpu') THEN sum(train_seconds) END"  # in SQL
 
 
-def train_seconds(trials: Iterable[Record]) -> float | None:
+def train_seconds(trials: Sequence[TrialRow]) -> float | None:
     """Return the training time of all trials; None if that of a packed trial is not known."""
-    counted = list(trials)
-    if not all(map(has_own_seconds, counted)):
-        return None
-    return sum(trial["train_seconds"] or 0.0 for trial in counted)
+    return sum(trial["train_seconds"] or 0.0 for trial in trials) if all(map(has_own_seconds, trials)) else None
 
 
-def images_per_second(trials: Iterable[Record]) -> float | None:
+def images_per_second(trials: Iterable[TrialRow]) -> float | None:
     """Return the throughput of the trials that ran alone in their process; None without any."""
     alone = [trial for trial in trials if not is_packed(trial)]
     seconds = sum(trial["train_seconds"] or 0.0 for trial in alone)
@@ -156,13 +129,8 @@ def images_per_second(trials: Iterable[Record]) -> float | None:
 
 def measurements(run: Run, section: Section) -> pd.DataFrame:
     """Return how each metric was measured: variant, split, examples, selection split and number of candidates."""
-    ids = {trial["trial_id"] for trial in section.trials}
-    counts: dict[tuple[object, ...], int] = {}
-    for row in rows_of(run.metrics):
-        if row["trial_id"] in ids:
-            keys = ("name", "variant", "split", "n_examples", "selected_on", "candidates")
-            found = tuple(row[key] for key in keys)
-            counts[found] = counts.get(found, 0) + 1
+    of_section = run.metrics[run.metrics["trial_id"].isin({trial["trial_id"] for trial in section.trials})]
+    counts = Counter(rows(of_section, "name", "variant", "split", "n_examples", "selected_on", "candidates"))
     names = ["metric", "variant", "measured_on", "n_examples", "selected_on", "candidates", "trials"]
     ordered = sorted(counts.items(), key=lambda item: [str(part) for part in item[0]])
     return pd.DataFrame([(*key, count) for key, count in ordered], columns=pd.Index(names), dtype=object)
@@ -170,8 +138,7 @@ def measurements(run: Run, section: Section) -> pd.DataFrame:
 
 def protocol_values(section: Section) -> pd.DataFrame:
     """Return the protocol's content as keys and values, with nested keys joined by dots."""
-    rows = [{"key": key, "value": value} for key, value in _flat(section.content)]
-    return _frame(rows, ["key", "value"])
+    return pd.DataFrame(_flat(section.content), columns=pd.Index(["key", "value"]), dtype=object)
 
 
 # --- for people -----------------------------------------------------------------------------------------------------
@@ -181,17 +148,17 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of methods or cells as printed: accuracies in percent with one decimal, as mean ± half width."""
     shown: dict[str, list[str]] = {}
     splits = [split for split in (SELECTED_BY[1], REPORTED_ON) if f"{KNN.name}_{split}_mean" in frame]
-    rows = rows_of(frame)
+    found = records(frame)
     for column in map(str, frame.columns):
         if column.endswith("_mean"):
             metric, split = column.removesuffix("_mean").rsplit("_", 1)
             name = METRICS[metric].heading if len(splits) == 1 else f"{METRICS[metric].title}, {split} (%)"
-            shown[name] = [_estimate(row, f"{metric}_{split}") for row in rows]
-        elif column in ("method", "seeds", "chosen", "candidates", "varied"):
-            blank = column == "chosen"
-            shown[column.capitalize()] = ["" if blank and not row[column] else _plain(row[column]) for row in rows]
+            shown[name] = [_estimate(row, f"{metric}_{split}") for row in found]
+        elif column == "chosen":
+            shown["Chosen"] = [str(row["chosen"]) for row in found]
         elif not column.endswith(("_half_width", "_n")) and column not in _HIDDEN:
-            shown[column] = [_plain(row[column]) for row in rows]
+            title = column.capitalize() if column in ("method", "seeds", "candidates", "varied") else column
+            shown[title] = [_plain(row[column]) for row in found]
     return pd.DataFrame(shown, dtype=object)
 
 
@@ -200,22 +167,19 @@ _HIDDEN = ("kind", "cell_id", "seeds_done", "seeds_planned")
 
 def display_costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table of costs as printed, in minutes and GiB."""
-    rows = rows_of(frame)
+    minutes = [
+        [NOTHING if seconds is None else f"{seconds / 60:.1f}" for seconds in frame[name]]
+        for name in ("train_seconds", "evaluation_seconds")
+    ]
     return pd.DataFrame(
         {
-            "Method": [row["method"] for row in rows],
-            "Trials": [str(row["trials"]) for row in rows],
-            "Training (min)": [
-                NOTHING if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}" for row in rows
-            ],
-            "Evaluation (min)": [f"{row['evaluation_seconds'] / 60:.1f}" for row in rows],
-            "Images seen": [f"{row['images_seen']:,}" if row["images_seen"] else NOTHING for row in rows],
-            "Images per second": [
-                f"{row['images_per_second']:,.0f}" if row["images_per_second"] else NOTHING for row in rows
-            ],
-            "Peak memory (GiB)": [
-                f"{row['peak_memory_bytes'] / 2**30:.2f}" if row["peak_memory_bytes"] else NOTHING for row in rows
-            ],
+            "Method": frame["method"],
+            "Trials": [str(count) for count in frame["trials"]],
+            "Training (min)": minutes[0],
+            "Evaluation (min)": minutes[1],
+            "Images seen": [f"{seen:,}" if seen else NOTHING for seen in frame["images_seen"]],
+            "Images per second": [f"{rate:,.0f}" if rate else NOTHING for rate in frame["images_per_second"]],
+            "Peak memory (GiB)": [f"{peak / 2**30:.2f}" if peak else NOTHING for peak in frame["peak_memory_bytes"]],
         },
         dtype=object,
     )
@@ -232,8 +196,17 @@ def estimate_text(interval: Interval | None) -> str:
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _intervals(section: Section, cell: Cell, split: str) -> Record:
-    row: Record = {}
+def _identity(cell: Cell) -> dict[str, Any]:
+    kind = "baseline" if cell.is_baseline else "method"
+    return {"method": cell.label, "kind": kind, "cell_id": cell.cell_id}
+
+
+def _seeds(cell: Cell) -> dict[str, Any]:
+    return {"seeds_done": cell.done, "seeds_planned": cell.planned, "seeds": cell.seeds_text}
+
+
+def _intervals(section: Section, cell: Cell, split: str) -> dict[str, Any]:
+    row: dict[str, Any] = {}
     for metric in section.metrics:
         interval = cell.interval(metric, split)
         row[f"{metric}_{split}_mean"] = interval.mean if interval else None
@@ -242,7 +215,7 @@ def _intervals(section: Section, cell: Cell, split: str) -> Record:
     return row
 
 
-def _estimate(row: Record, prefix: str) -> str:
+def _estimate(row: Mapping[str, Any], prefix: str) -> str:
     mean, n = row[f"{prefix}_mean"], row[f"{prefix}_n"]
     if mean is None:
         return NOTHING
@@ -252,24 +225,24 @@ def _estimate(row: Record, prefix: str) -> str:
 
 
 def _trials(section: Section, statuses: tuple[str, ...], columns: list[str]) -> pd.DataFrame:
-    rows = [
+    found = [
         {"method": cell.label}
-        | {axis: _text(cell, axis) for axis in section.axes}
+        | {axis: cell.text(axis) for axis in section.axes}
         | {"seed": trial["seed"], "trial_id": trial["trial_id"]}
-        | {name: trial[name] or "" for name in columns}
+        | {name: trial.get(name) or "" for name in columns}
         for cell in section.cells
         for trial in cell.trials
         if trial["status"] in statuses
     ]
-    return _frame(rows, ["method", *section.axes, "seed", "trial_id", *columns])
+    return _frame(found, ["method", *section.axes, "seed", "trial_id", *columns])
 
 
-def _distinct(what: str, values: Sequence[object]) -> list[Record]:
-    texts = [NOTHING if value is None or value == "" else _plain(value) for value in values]
-    counts = {text: texts.count(text) for text in sorted(set(texts))}
+def _distinct(what: str, values: Iterable[object], differs: str = "differs") -> list[dict[str, Any]]:
+    """Return one row per distinct value; `differs` is what they say if there are several."""
+    counts = Counter(map(_plain, values))
     return [
-        {"what": what, "value": text, "trials": count, "differs": "differs" if len(counts) > 1 else ""}
-        for text, count in counts.items()
+        {"what": what, "value": text, "trials": count, "differs": differs if len(counts) > 1 else ""}
+        for text, count in sorted(counts.items())
     ]
 
 
@@ -286,17 +259,9 @@ def plain_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _frame(rows: list[Record], columns: list[str]) -> pd.DataFrame:
+def _frame(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """Return a frame of object columns, which keep integers beside missing values. `columns`: for an empty table."""
-    return pd.DataFrame(rows, columns=None if rows else pd.Index(columns), dtype=object)
-
-
-def _text(cell: Cell, axis: str) -> str:
-    return cell.values[axis].text if axis in cell.values else NOTHING
-
-
-def _kind(cell: Cell) -> str:
-    return "baseline" if cell.is_baseline else "method"
+    return pd.DataFrame(found, columns=None if found else pd.Index(columns), dtype=object)
 
 
 def _plain(value: object) -> str:

@@ -9,9 +9,6 @@ from twinbench.reports.tables.frames import TRAIN_SECONDS
 SETTINGS = "FROM settings WHERE source <> 'derived'"
 
 
-SET_ASIDE = "SELECT file, reason FROM set_aside ORDER BY file, reason"
-
-
 def command(sql: str, folder: str = "DIR") -> str:
     """Return the shell command that runs the query on the run folder `folder`."""
     return f"twinbench query {folder} {shlex.quote(sql)}"

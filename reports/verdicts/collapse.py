@@ -7,7 +7,7 @@ from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA
 from twinbench.reports.statistics.superiority import clopper_pearson
-from twinbench.reports.tables.cells import Record
+from twinbench.reports.tables.run import TrialRow
 from twinbench.reports.verdicts.verdict import Judgement, Part
 
 COLLAPSED_BELOW = 0.1  # feature_std, where the protocol gives none: a tenth of that of directions spread evenly
@@ -18,7 +18,7 @@ def judge_collapses(case: Case) -> list[Part]:
     return [Part(point, side.label, judge_collapse(case, side.trials)) for side, _, point in case.evidence.pairs]
 
 
-def judge_collapse(case: Case, trials: Sequence[Record]) -> Judgement:
+def judge_collapse(case: Case, trials: Sequence[TrialRow]) -> Judgement:
     """Judge by how many trials collapsed: by their status, or by the final spread of their features.
 
     Supported where the exact interval of the share, at alpha over the family, lies above one half and all trials agree.
@@ -40,7 +40,7 @@ def judge_collapse(case: Case, trials: Sequence[Record]) -> Judgement:
     return Judgement("CONTRADICTED" if high < 0.5 else "UNDERPOWERED", reason)
 
 
-def _has_collapsed(trial: Record, evidence: Evidence, below: float) -> bool | None:
+def _has_collapsed(trial: TrialRow, evidence: Evidence, below: float) -> bool | None:
     """Whether the trial collapsed; None where its features were not measured."""
     if trial["status"] == "collapsed":
         return True

@@ -13,7 +13,7 @@ from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
 from twinbench.reports.statistics.power import MOST_SEEDS, POWER, seeds_needed
-from twinbench.reports.tables.cells import Record, has_own_seconds
+from twinbench.reports.tables.run import TrialRow, has_own_seconds
 from twinbench.reports.verdicts.verdict import OPEN, Judgement, Part
 
 
@@ -39,7 +39,7 @@ def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: 
     return [text] if text else []
 
 
-def _trials_of_methods(evidence: Evidence) -> list[Record]:
+def _trials_of_methods(evidence: Evidence) -> list[TrialRow]:
     """All trials of the compared methods: any that is missing leaves budgets unequal or choices open."""
     sides = [(side.section, side.cell.method) for side in evidence.measured if side.section and side.cell]
     return [t for section, method in sides for cell in section.cells if cell.method == method for t in cell.trials]

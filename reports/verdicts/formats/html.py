@@ -33,6 +33,11 @@ def html_text(checked: Checked) -> str:
     return template.render(checked=checked, claims=claims, summary=summary(checked), columns=COLUMNS) + "\n"
 
 
+def css_class(verdict: Verdict) -> str:
+    """Return the class of a verdict on a page, which gives its colour."""
+    return "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad"
+
+
 def _page_entry(verdict: Verdict) -> dict[str, object]:
     findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
     counts = Counter(finding.outcome for finding in findings)
@@ -43,7 +48,7 @@ def _page_entry(verdict: Verdict) -> dict[str, object]:
             queries.setdefault(finding.query, []).append(finding.rule)
     return {
         "verdict": verdict,
-        "class": "good" if verdict.is_supported else "open" if verdict.word in OPEN_ENDED else "bad",
+        "class": css_class(verdict),
         "remarks": shown,
         "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "findings": findings,

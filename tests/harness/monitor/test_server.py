@@ -23,11 +23,11 @@ from twinbench.harness.run_folder import live_curves
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.reports.tables.cells import read_run, records, sections
+from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.frames import cells_table, display
+from twinbench.reports.tables.run import read_run, records
 from twinbench.results.attempts import attempt_file, trial_folder
 from twinbench.results.record import record_path
-from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
 
 NAMES = [
@@ -213,9 +213,7 @@ def test_the_page_escapes_the_folder_and_its_script_sets_no_html(
 
 def test_the_table_equals_that_of_the_report(filled_run: SyntheticRun, connect: Callable[[Path], Client]) -> None:
     state = connect(filled_run.folder)().json()
-    with ResultStore(filled_run.folder) as store:
-        store.ingest()
-        (section,) = sections(read_run(store))
+    (section,) = sections(read_run(filled_run.folder))
     frame = cells_table(section)
     shown = {cell["cell_id"]: cell for cell in state["cells"]}
     assert shown.keys() == set(frame["cell_id"])

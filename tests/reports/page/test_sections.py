@@ -21,10 +21,11 @@ from twinbench.reports.page.published import reported
 from twinbench.reports.page.summary import from_seeds, grouping, shared_seeds
 from twinbench.reports.page.trials import CURVE_POINTS, column, read_log_tails, trials_data
 from twinbench.reports.page.write import write_report, write_reports
-from twinbench.reports.tables.cells import read_run, sections
+from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.frames import methods_table
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.tables.queries import against_axis, against_cost
+from twinbench.reports.tables.run import read_run
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import read_protocol
 
@@ -32,9 +33,7 @@ FAR = {"barlow_twins": 0.80, "simclr": 0.92, "vicreg": 0.921}
 
 
 def only_section(run):
-    with ResultStore(run.folder) as store:
-        store.ingest()
-        read = read_run(store)
+    read = read_run(run.folder)
     (section,) = sections(read)
     return read, section
 
@@ -264,10 +263,10 @@ def test_a_packed_trial_has_no_minutes_but_the_time_of_one_update_alone(syntheti
 
 def test_the_rank_correlation_equals_scipys_and_needs_four_trials_and_some_spread():
     pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
-    assert spearman(pairs).rho == pytest.approx(stats.spearmanr(pairs).statistic)
-    assert spearman(pairs[:LEAST_TRIALS]).rho is not None
-    assert spearman(pairs[: LEAST_TRIALS - 1]).rho is None
-    assert spearman([(1.0, y) for _, y in pairs]).rho is None
+    assert spearman(pairs) == pytest.approx(stats.spearmanr(pairs).statistic)
+    assert spearman(pairs[:LEAST_TRIALS]) is not None
+    assert spearman(pairs[: LEAST_TRIALS - 1]) is None
+    assert spearman([(1.0, y) for _, y in pairs]) is None
 
 
 def test_correlations_use_the_last_value_of_each_trial_of_a_method(whole_sweep):

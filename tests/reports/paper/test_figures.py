@@ -174,7 +174,7 @@ def test_names_that_fit_are_whole_and_nothing_is_said_of_them(drawn):
 
 
 def svg_of(trace: go.Scatter | go.Heatmap) -> str:
-    return draw([Panel("", "", go.Figure(trace), "")], STYLES["neurips"]).files["svg"].decode()
+    return draw([Panel("", go.Figure(trace), "")], STYLES["neurips"]).files["svg"].decode()
 
 
 def test_a_band_is_an_area_in_its_methods_colour():

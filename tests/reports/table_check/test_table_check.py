@@ -20,7 +20,8 @@ from twinbench.reports.table_check.numbers import numbers_in, roundings
 from twinbench.reports.table_check.reader import MOST_BYTES, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection
 from twinbench.reports.table_check.verdicts import TableChecker
-from twinbench.reports.tables.cells import Cell, Measured, Section, Value, read_run, sections
+from twinbench.reports.tables.cells import Cell, Measured, Section, Value, sections
+from twinbench.reports.tables.run import read_run
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
 
@@ -197,9 +198,7 @@ def test_a_table_in_long_form_is_traced(paper):
 
 def report_files(run, folder):
     """Write the tables of a report, without its page, which takes seconds."""
-    with ResultStore(run.folder) as store:
-        store.ingest()
-        read = read_run(store)
+    read = read_run(run.folder)
     for number, section in enumerate(sections(read)):
         for name, text in table_files(read, section, f"-{number}").items():
             (folder / name).write_text(text, encoding="utf-8")

@@ -3,15 +3,14 @@ import json
 import pytest
 
 from twinbench.reports.tables import frames, queries
-from twinbench.reports.tables.cells import Section, read_run, sections
+from twinbench.reports.tables.cells import Section, sections
+from twinbench.reports.tables.run import read_run
 from twinbench.results.record import write_record
 from twinbench.results.store import ResultStore
 
 
 def the_sections(run) -> list[Section]:
-    with ResultStore(run.folder) as store:
-        store.ingest()
-        return sections(read_run(store))
+    return sections(read_run(run.folder))
 
 
 def the_section(run) -> Section:
@@ -122,9 +121,7 @@ def test_values_of_different_variants_are_not_averaged(synthetic_run):
 def test_provenance_names_what_differs(synthetic_run):
     synthetic_run.planned_and_recorded(seed=0)
     synthetic_run.planned_and_recorded(seed=1, circumstance={"device": "cuda:H100"})
-    with ResultStore(synthetic_run.folder) as store:
-        store.ingest()
-        run = read_run(store)
+    run = read_run(synthetic_run.folder)
     frame = frames.provenance(run, sections(run)[0])
     assert set(frame[frame["differs"] == "differs"]["what"]) == {"device"}
     assert list(frame[frame["what"] == "device"]["value"]) == ["cpu", "cuda:H100"]
@@ -135,9 +132,7 @@ def test_provenance_names_what_differs(synthetic_run):
 def test_code_hashes_of_two_kinds_are_not_said_to_differ(synthetic_run, commit, differs):
     synthetic_run.planned_and_recorded(seed=0)
     synthetic_run.planned_and_recorded(seed=1, circumstance={"code_hash": "2:" + "e" * 64, "commit": commit})
-    with ResultStore(synthetic_run.folder) as store:
-        store.ingest()
-        run = read_run(store)
+    run = read_run(synthetic_run.folder)
     frame = frames.provenance(run, sections(run)[0])
     assert list(frame[frame["what"] == "code_hash"]["differs"]) == [differs, differs]
     assert set(frame[frame["what"] == "commit"]["differs"]) == {"differs" if differs else ""}
