@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from twinbench.harness.data.dataset_cache import LeftOut
 from twinbench.harness.data.datasets import Dataset, count_training_images, load_dataset
 from twinbench.harness.schemas import Schema, method_names, method_schema, shipped
 from twinbench.methods.names import UnknownMethod
@@ -24,6 +25,7 @@ class Plan:
 
     `training_images` is how many images each trial trains on, `image_size` their side in pixels. Both follow from the
     dataset and are not written to `plan.json`; they stand here so that nothing loads the dataset again to know them.
+    `left_out` is what of the dataset's source was left out.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Plan:
     trials: tuple[Trial, ...]
     training_images: int
     image_size: int
+    left_out: tuple[LeftOut, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """Return the content of `plan.json`, with the protocol once and not in every trial."""
@@ -48,6 +51,8 @@ class Plan:
             "protocol": self.protocol.carried,
             "axes": list(self.axes),
             "trials": trials,
+            # without the examples: names of files may say more than a published plan should
+            **({"left_out": {one.reason: one.number for one in self.left_out}} if self.left_out else {}),
         }
 
 
@@ -204,7 +209,7 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
     training_images = _count_training_images(protocol.dataset, dataset)
     planned = plan(path.stem, sweep, protocol, resolved, dataset.fingerprint, training_images, image_size)
     _check_sizes(planned, where)
-    return planned
+    return dataclasses.replace(planned, left_out=dataset.left_out)
 
 
 def _count_training_images(rule: DatasetRule, dataset: Dataset) -> int:

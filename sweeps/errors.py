@@ -26,8 +26,7 @@ class Mistake:
             text += f"; allowed: {self.allowed}"
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
-        # Escape control characters: a name from a file must not send commands to the terminal or start a new line.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return printable(text)
 
 
 class InvalidInput(Exception):
@@ -36,6 +35,11 @@ class InvalidInput(Exception):
     def __init__(self, mistakes: Iterable[Mistake]):
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def printable(text: str) -> str:
+    """Escape control characters: a name from a file must not send commands to the terminal or start a new line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from twinbench.harness.planning import Plan
 
 SOME_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]
@@ -42,3 +44,10 @@ def check_run_folders(folders: Sequence[Path]) -> None:
     ]
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def print_left_out(planned: "Plan") -> None:
+    """Print on stderr what of the dataset's folder was left out, a line for each reason."""
+    for reason, number, example in planned.left_out:
+        text = f"left out of the dataset: {reason}: {number}, for example {example}"
+        typer.echo(printable(text), err=True)

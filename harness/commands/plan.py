@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.bench import THREADS
-from twinbench.harness.commands.options import Data, Out, Set, SweepName
+from twinbench.harness.commands.options import Data, Out, Set, SweepName, print_left_out
 from twinbench.harness.commands.protocol import columns
 from twinbench.sweeps.metrics import metric_names
 
@@ -57,6 +57,7 @@ def plan(
 
         read = read_claims(claims)
     planned = make_plan(sweep, tuple(changes or ()), data)
+    print_left_out(planned)
     run_folder = out_folder or Path("runs") / planned.name
     with contextlib.ExitStack() as stack:
         folder = None  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import INTERRUPTED, SOME_FAILED, Data, Out, Set, SweepName, out
+from twinbench.harness.commands.options import INTERRUPTED, SOME_FAILED, Data, Out, Set, SweepName, out, print_left_out
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def run(
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
+    print_left_out(planned)
     folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -33,7 +33,15 @@ _ABOUT = "dataset.json"
 _SPLITS = ("train", "test")
 
 
-Prepared = tuple[tuple[str, ...], tuple[str, ...]]  # classes, and what was left out of the source
+class LeftOut(NamedTuple):
+    """What is left out of a dataset's source for one reason: how many, and one example's path below the source."""
+
+    reason: str
+    number: int
+    example: str
+
+
+Prepared = tuple[tuple[str, ...], tuple[LeftOut, ...]]  # classes, and what was left out of the source
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +57,8 @@ class Dataset:
     """Images with labels, divided into train and test.
 
     `fingerprint` ("sha256:...") covers the classes, images and labels, but neither name nor folder. For `shapes`,
-    `factors` maps "train" and "test" to structured arrays [N] of what each image was drawn from. `left_out` says in
-    words, a line for each reason, what of the source was left out.
+    `factors` maps "train" and "test" to structured arrays [N] of what each image was drawn from. `left_out` has
+    an entry for each reason why something of the source was left out.
     """
 
     name: str
@@ -59,7 +67,7 @@ class Dataset:
     test: Split
     fingerprint: str
     factors: Mapping[str, NDArray[np.void]] | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], Prepared]) -> Dataset:
@@ -128,7 +136,7 @@ def _opened(folder: Path, name: str) -> Dataset | str:
         return f"{_ABOUT} is damaged or of an earlier version"
     train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS)
     factors = {split: arrays[f"{split}_factors"] for split in _SPLITS if f"{split}_factors" in arrays}
-    classes, left_out = tuple(about["classes"]), tuple(about["left_out"])
+    classes, left_out = tuple(about["classes"]), tuple(LeftOut(*one) for one in about["left_out"])
     return Dataset(name, classes, train, test, about["fingerprint"], factors or None, left_out)
 
 
@@ -173,7 +181,7 @@ def _write_about(folder: Path, about: dict[str, Any]) -> None:
     os.replace(partial, folder / _ABOUT)
 
 
-def _complete(folder: Path, classes: tuple[str, ...], left_out: tuple[str, ...]) -> None:
+def _complete(folder: Path, classes: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> None:
     """Add dataset.json, with all files flushed to disk, before the folder gets its final name."""
     files = sorted(folder.glob("*.npy"))
     for path in files:

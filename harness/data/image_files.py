@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinbench.harness.data.dataset_cache import new_array, save_array
+from twinbench.harness.data.dataset_cache import LeftOut, new_array, save_array
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
@@ -42,7 +42,7 @@ class Listing:
     classes: tuple[str, ...]
     files: dict[str, list[tuple[Path, int]]]
     signature: str  # hash of names, sizes and modification times
-    left_out: tuple[str, ...]  # in words, one for each reason
+    left_out: tuple[LeftOut, ...]
 
 
 def list_images(where: str, folder: Path, class_count: int | None = None) -> Listing:
@@ -66,14 +66,13 @@ def list_images(where: str, folder: Path, class_count: int | None = None) -> Lis
         for split in _SPLITS
     }
     signature = hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()
-    return Listing(folder, classes, files, signature, finder.left_out.in_words())
+    return Listing(folder, classes, files, signature, finder.left_out.all())
 
 
-class LeftOut:
+class _LeftOutCounts:
     """Counts what is left out of a dataset by reason, with one example each."""
 
     def __init__(self, folder: Path):
-        """`folder` is that of the dataset; examples are named by their paths below it."""
         self._folder = folder
         self._found: dict[str, tuple[int, str]] = {}
 
@@ -82,19 +81,17 @@ class LeftOut:
         count, example = self._found.get(reason, (0, str(path)))
         self._found[reason] = (count + number, min(example, str(path)))
 
-    def in_words(self) -> tuple[str, ...]:
-        """Return a line for each reason."""
-        return tuple(
-            f"{reason}: {count}, for example {os.path.relpath(example, self._folder)}"
-            for reason, (count, example) in sorted(self._found.items())
-        )
+    def all(self) -> tuple[LeftOut, ...]:
+        """Return an entry for each reason."""
+        found = sorted(self._found.items())
+        return tuple(LeftOut(reason, n, os.path.relpath(example, self._folder)) for reason, (n, example) in found)
 
 
 class _Finder:
     """Walks through the folders of a dataset, and collects what is left out and what cannot be read."""
 
     def __init__(self, folder: Path):
-        self.left_out = LeftOut(folder)
+        self.left_out = _LeftOutCounts(folder)
         self.troubles: list[str] = []
         with contextlib.suppress(OSError):  # a folder that may not be listed can be used
             for entry in os.scandir(folder):
@@ -190,15 +187,15 @@ def _class_mistakes(
     return mistakes
 
 
-def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> tuple[str, ...]:
+def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> tuple[LeftOut, ...]:
     """Write {train,test}_{images,labels}.npy to `out`. InvalidInput names the images that cannot be used.
 
-    Returns in words what is left out of files that hold several images.
+    Returns what is left out of files that hold several images.
 
     With `image_size` images become squares of that size (see `fitted`); without it, all must have the first one's size.
     """
     troubles: list[str] = []
-    left_out = LeftOut(listing.folder)
+    left_out = _LeftOutCounts(listing.folder)
     example = listing.files["train"][0][0]
     size = (image_size, image_size) if image_size else _size_of(where, example)
     for split, files in listing.files.items():
@@ -214,7 +211,7 @@ def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> t
         save_array(out / f"{split}_labels.npy", np.array([label for _, label in files], dtype=np.int64))
     if troubles:
         raise InvalidInput(_mistakes(where, troubles, "images"))
-    return left_out.in_words()
+    return left_out.all()
 
 
 @dataclass(frozen=True)

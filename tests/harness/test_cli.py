@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from conftest import CLAIM, SyntheticRun
+from PIL import Image
 
 from twinbench.harness import cli
 from twinbench.harness.commands import options
 from twinbench.results.record import read_record, write_record
+from twinbench.sweeps.sweep import shipped_protocols
 
 TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
 
@@ -244,3 +246,26 @@ def test_merge_joins_two_sites_and_says_where_they_disagree(finished, call, tmp_
     merged = call(tmp_path, "merge", site, other, "--out", "unequal")
     assert merged.returncode == 1 and f"different results of {path.stem}" in merged.stdout, merged.stdout
     assert call(tmp_path, "merge", site, "--out", "equal").returncode == 2
+
+
+def test_plan_and_run_say_what_is_left_out_of_the_images_and_the_plan_counts_it(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    protocol = shipped_protocols()["digits-small"].read_text().replace('name = "digits"', 'name = "image_folder"')
+    (tmp_path / "p.toml").write_text(protocol.replace("digits-small", "mine"))
+    for number, name in enumerate(("train/dark", "train/light", "test/dark", "test/light")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for image in range(40):
+            colour = (40 + 160 * (number % 2), image, 0)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / f"data/{name}/{image}.png")
+    for name in ("a\x1b.gif", "b.gif", "c.GIF", ".hidden.png"):
+        (tmp_path / "data/train/light" / name).touch()
+    changes = ("epochs=1", "batch_size=32", "seeds=[0]", "projector_width=16", "methods=simclr")
+    changes = (*changes, f"protocol={tmp_path / 'p.toml'}")
+    options = ("digits", *(part for change in changes for part in ("--set", change)), "--data", "data")
+    expected = (
+        "left out of the dataset: files that end in .gif: 3, for example train/light/a\\x1b.gif\n"
+        "left out of the dataset: hidden files and folders: 1, for example train/light/.hidden.png\n"
+    )
+    done = [call(tmp_path, "plan", *options), call(tmp_path, "run", *options, "--workers", 1)]
+    assert [(one.returncode, one.stderr) for one in done] == [(0, expected)] * 2
+    counts = {"files that end in .gif": 3, "hidden files and folders": 1}
+    assert json.loads((tmp_path / "runs/digits/plan.json").read_text())["left_out"] == counts

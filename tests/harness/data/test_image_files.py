@@ -140,8 +140,7 @@ def test_images_after_the_first_of_a_file_are_counted(folder: Path) -> None:
         pages[0].save(folder / "train/ant/0.tif", save_all=True, append_images=pages[1:])
         os.utime(folder / "train/ant/0.tif", ns=(1, 1))
         assert (_first(folder) == 30).all()
-        example = "for example train/ant/0.tif"
-        assert _load(folder).left_out == (f"images after the first of their file: 2, {example}",)
+        assert _load(folder).left_out == (("images after the first of their file", 2, "train/ant/0.tif"),)
 
 
 def test_the_preview_in_a_photograph_is_not_counted(folder: Path) -> None:
@@ -189,14 +188,14 @@ def test_what_is_left_out_is_counted_by_reason(folder: Path) -> None:
     found = _load(folder)
     assert len(found.train.labels) == len(found.test.labels) == 4 and found.classes == ("ant", "bee")
     assert found.left_out == (
-        "files and folders named @eaDir: 2, for example train/@eaDir",
-        "files and folders named Thumbs.db: 1, for example test/ant/Thumbs.db",
-        "files and folders named __MACOSX: 1, for example train/__MACOSX",
-        "files outside the folders of classes: 1, for example train/0.png",
-        "files that end in .gif: 2, for example test/bee/below/1.GIF",
-        "files without an ending: 1, for example train/bee/README",
-        "folders beside train and test: 1, for example val",
-        "hidden files and folders: 3, for example test/bee/.1.png",
+        ("files and folders named @eaDir", 2, "train/@eaDir"),
+        ("files and folders named Thumbs.db", 1, "test/ant/Thumbs.db"),
+        ("files and folders named __MACOSX", 1, "train/__MACOSX"),
+        ("files outside the folders of classes", 1, "train/0.png"),
+        ("files that end in .gif", 2, "test/bee/below/1.GIF"),
+        ("files without an ending", 1, "train/bee/README"),
+        ("folders beside train and test", 1, "val"),
+        ("hidden files and folders", 3, "test/bee/.1.png"),
     )
     assert _load(folder).left_out == found.left_out, "read from the cache"
 
