@@ -24,7 +24,8 @@ from pathlib import Path
 
 from twinbench.reports.table_check.checked_number import ACCEPTED, VERDICTS, CheckedNumber, Verdict
 from twinbench.reports.table_check.labels import Vocabulary
-from twinbench.reports.table_check.reader import NotFollowed, PrintedFile, read_tables
+from twinbench.reports.table_check.latex_reader import NotFollowed
+from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
 from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.published import PublishedTable, published_tables

@@ -15,24 +15,33 @@ from twinbench.reports.table_check.numbers import is_value
 MOST_COLUMNS = 200
 
 
-class Line(NamedTuple):
-    """A row of a table: the line where it begins, and the text of each column."""
+@dataclass(frozen=True)
+class PrintedRow:
+    """One row of a table. `group`: the text of the heading rows above it, such as "Decorrelation"."""
 
     line: int
-    texts: tuple[str, ...]
+    cells: tuple[str, ...]  # as many as the table has columns
+    group: str = ""
 
 
 @dataclass(frozen=True)
-class LatexTable:
-    """A tabular. In the head, a text is repeated over all columns it spans; in the body, it is in the first only."""
+class Grid:
+    """The rows of a table. In the head, a text is repeated over all columns it spans; in the body, it stands once."""
 
     line: int
     caption: str  # of the tabular's own environment first, then of those around it
-    head: tuple[Line, ...]
-    body: tuple[Line, ...]
+    head: tuple[PrintedRow, ...]
+    body: tuple[PrintedRow, ...]
 
 
-Including = tuple[int, str, int]  # line, the command, and the number of the table it is in, or 0
+@dataclass(frozen=True)
+class NotFollowed:
+    """A command that would include another file; `table` is the number of the table it is in, or 0."""
+
+    line: int
+    text: str
+    table: int = 0
+
 
 # --- the file -------------------------------------------------------------------------------------------------------
 
@@ -42,12 +51,12 @@ _CAPTIONS = (r"\caption", r"\captionof", r"\subcaption")
 _INCLUDING = (r"\input", r"\include", r"\subfile", r"\csvreader", r"\csvautotabular", r"\pgfplotstabletypeset")
 
 
-def latex_tables(text: str) -> tuple[list[LatexTable], list[Including]]:
+def latex_tables(text: str) -> tuple[list[Grid], list[NotFollowed]]:
     """Return all tables, and all commands that would include another file. LatexError for an unreadable table."""
     stream = TokenStream(tokens(text))
     environments: list[tuple[str, list[str]]] = []  # those that are open, with the captions in each
-    found: list[tuple[LatexTable, list[list[str]]]] = []
-    including: list[Including] = []
+    found: list[tuple[Grid, list[list[str]]]] = []
+    including: list[NotFollowed] = []
     while (token := stream.take()) is not None:
         command = token.text.rstrip("*")
         if command in _DEFINING:
@@ -55,12 +64,12 @@ def latex_tables(text: str) -> tuple[list[LatexTable], list[Including]]:
         elif command in (r"\newenvironment", r"\renewenvironment"):
             stream.arguments(3)
         elif command in _INCLUDING:
-            including.append((token.line, f"{command}{{{joined(stream.argument())}}}", 0))
+            including.append(NotFollowed(token.line, f"{command}{{{joined(stream.argument())}}}"))
         elif command in _CAPTIONS:
             _read_caption(stream, token, [captions for name, captions in environments if _FLOATS.fullmatch(name)])
         elif token.begins in TABULARS:
             table, inside = _tabular(stream.body(token.begins, token.line), token)
-            including += [(line, included, len(found) + 1) for line, included in inside]
+            including += [replace(one, table=len(found) + 1) for one in inside]
             found.append((table, [captions for _, captions in environments]))
         elif token.begins:
             environments.append((token.begins, []))
@@ -69,7 +78,7 @@ def latex_tables(text: str) -> tuple[list[LatexTable], list[Including]]:
     return [_with_captions(table, around) for table, around in found], including
 
 
-def _with_captions(table: LatexTable, around: list[list[str]]) -> LatexTable:
+def _with_captions(table: Grid, around: list[list[str]]) -> Grid:
     captions = [table.caption, *(caption for captions in reversed(around) for caption in captions)]
     return replace(table, caption=" ".join(filter(None, captions)))
 
@@ -112,14 +121,14 @@ class _Cell(NamedTuple):
 _Row = tuple[int, list[_Cell]]
 
 
-def _tabular(body: Sequence[Token], begin: Token) -> tuple[LatexTable, list[tuple[int, str]]]:
+def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowed]]:
     """Return the table, with the caption inside it (a longtable's), and the commands that would include a file."""
     stream = TokenStream(body)
     *_, columns = stream.arguments(TABULARS[begin.begins])
     caption, head_rows, depth = "", 0, 0
     rows: list[_Row] = []
     rules: list[int] = []
-    including = []
+    including: list[NotFollowed] = []
     cells: list[list[Token]] = [[]]
     while (token := stream.take()) is not None:
         depth += token.nesting
@@ -141,14 +150,18 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[LatexTable, list[tupl
         elif command == r"\caption":
             caption = plain_text(stream.arguments(1)[0])
         elif command in _INCLUDING:
-            including.append((token.line, f"{command}{{{plain_text(stream.argument())}}}"))
+            including.append(NotFollowed(token.line, f"{command}{{{plain_text(stream.argument())}}}"))
         else:
             cells[-1].append(token)
     rows += _row(cells)
     head_rows = head_rows or next((rule for rule in rules if 0 < rule < len(rows)), min(len(rows), 1))
-    lines = _lines(rows, head_rows, begin.line)
-    lines[head_rows:] = [_with_signs(one, _columns_with_sign(columns)) for one in lines[head_rows:]]
-    return LatexTable(begin.line, caption, tuple(lines[:head_rows]), tuple(lines[head_rows:])), including
+    grid = _grid(rows, head_rows, begin.line)
+    signs = _columns_with_sign(columns)
+    for texts in grid[head_rows:]:
+        for column, (text, sign) in enumerate(zip(texts, signs, strict=False)):
+            texts[column] = f"±{text}" if sign and is_value(text) else text
+    lines = tuple(PrintedRow(line, tuple(texts)) for (line, _), texts in zip(rows, grid, strict=True))
+    return Grid(begin.line, caption, lines[:head_rows], lines[head_rows:]), including
 
 
 def _columns_with_sign(columns: Sequence[Token]) -> list[bool]:
@@ -173,11 +186,6 @@ def _columns_with_sign(columns: Sequence[Token]) -> list[bool]:
         elif before in ("@", "!", ">"):
             sign = sign or "±" in plain_text(given)
     return found[:MOST_COLUMNS]
-
-
-def _with_signs(row: Line, signs: list[bool]) -> Line:
-    texts = [f"±{text}" if sign and is_value(text) else text for text, sign in zip(row.texts, signs, strict=False)]
-    return Line(row.line, (*texts, *row.texts[len(texts) :]))
 
 
 def _row(cells: list[list[Token]]) -> list[_Row]:
@@ -205,27 +213,20 @@ def _count(argument: Sequence[Token]) -> int:
     return int(text)
 
 
-def _lines(rows: list[_Row], head_rows: int, line: int) -> list[Line]:
-    """Return the rows as texts by column. A text over several rows is repeated in each, unless it is a value."""
+def _grid(rows: list[_Row], head_rows: int, line: int) -> list[list[str]]:
+    """Return the texts of each row by column. A text over several rows is repeated in each, unless it is a value."""
     width = max((sum(cell.columns for cell in cells) for _, cells in rows), default=0)
     if width > MOST_COLUMNS:
         raise LatexError(line, f"has more than {MOST_COLUMNS} columns")
-    grid = [_over_columns(cells, width, index < head_rows) for index, (_, cells) in enumerate(rows)]
+    grid = [[""] * width for _ in rows]
     for index, (_, cells) in enumerate(rows):
         column = 0
         for cell in cells:
-            covered = range(index + 1, index + cell.rows) if cell.rows > 0 else range(index + cell.rows + 1, index)
+            for place in range(column, column + (cell.columns if index < head_rows else 1)):
+                grid[index][place] = cell.text or grid[index][place]
             if cell.text and not is_value(cell.text):
-                for other in covered:
-                    if 0 <= other < len(grid):
-                        grid[other][column] = grid[other][column] or cell.text
+                first, end = (index, index + cell.rows) if cell.rows > 0 else (index + cell.rows + 1, index)
+                for texts in grid[max(first, 0) : end]:
+                    texts[column] = texts[column] or cell.text
             column += cell.columns
-    return [Line(row_line, tuple(texts)) for (row_line, _), texts in zip(rows, grid, strict=True)]
-
-
-def _over_columns(cells: list[_Cell], width: int, repeat: bool) -> list[str]:
-    """Return `width` texts. A text over several columns is put into the first of them, or into all with `repeat`."""
-    texts: list[str] = []
-    for cell in cells:
-        texts += [cell.text, *[cell.text if repeat else ""] * (cell.columns - 1)]
-    return texts + [""] * (width - len(texts))
+    return grid

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, compact
+from twinbench.reports.table_check.latex_reader import PrintedRow
 from twinbench.reports.table_check.numbers import PrintedNumber, is_value, numbers_in
-from twinbench.reports.table_check.reader import PrintedRow, PrintedTable
+from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import COSTS
 from twinbench.reports.tables.cells import REPORTED_ON
 

@@ -6,26 +6,16 @@ Nothing is run and no other file is opened: commands that would include one are 
 import csv
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, Line, latex_tables
+from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, Grid, NotFollowed, PrintedRow, latex_tables
 from twinbench.reports.table_check.latex_tokens import LatexError
 from twinbench.reports.table_check.numbers import clean, is_value
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 MOST_BYTES = {".tex": 1_000_000, ".csv": 20_000_000, ".tsv": 20_000_000}
-
-
-@dataclass(frozen=True)
-class PrintedRow:
-    """One row of a body. `group`: the text of the heading rows above it, such as "Decorrelation"."""
-
-    line: int
-    cells: tuple[str, ...]  # as many as the table has columns
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,36 +30,26 @@ class PrintedTable:
 
 
 @dataclass(frozen=True)
-class NotFollowed:
-    """A command that would include another file; `table` is the number of the table it is in, or 0."""
-
-    line: int
-    text: str
-    table: int = 0
-
-
-@dataclass(frozen=True)
 class PrintedFile:
     """The tables of a file."""
 
     tables: tuple[PrintedTable, ...]
-    not_followed: tuple[NotFollowed, ...] = ()
+    not_followed: tuple[NotFollowed, ...]
 
 
 def read_tables(path: Path) -> PrintedFile:
     """Return all tables of the file, in order. InvalidInput, with file and line, for what cannot be read."""
-    readers = {".tex": _read_latex, ".csv": _read_csv, ".tsv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise InvalidInput(
-            [Mistake(str(path), "", "is not a table file by its suffix", path.suffix, ", ".join(readers))]
-        )
-    text = _text_of(path, MOST_BYTES[path.suffix.lower()])
-    found = readers[path.suffix.lower()](text, str(path))
-    if not found.tables:
-        included = ", ".join(one.text for one in found.not_followed[:5])
+    suffix, where = path.suffix.lower(), str(path)
+    if suffix not in MOST_BYTES:
+        problem = "is not a table file by its suffix"
+        raise InvalidInput([Mistake(where, "", problem, path.suffix, ", ".join(MOST_BYTES))])
+    text = _text_of(path, MOST_BYTES[suffix])
+    grids, not_followed = _read_latex(text, where) if suffix == ".tex" else (_read_csv(text, where), [])
+    if not grids:
+        included = ", ".join(one.text for one in not_followed[:5])
         hint = f"; {included} is not followed: give the file that contains the table" if included else ""
-        raise InvalidInput([Mistake(str(path), "", f"contains no table{hint}")])
-    return found
+        raise InvalidInput([Mistake(where, "", f"contains no table{hint}")])
+    return PrintedFile(tuple(_table(number, grid) for number, grid in enumerate(grids, 1)), tuple(not_followed))
 
 
 def _text_of(path: Path, most: int) -> str:
@@ -93,63 +73,60 @@ def _refuse(where: str, line: int, problem: str) -> NoReturn:
     raise InvalidInput([Mistake(f"{where}:{line}", "", problem)])
 
 
-def _read_latex(text: str, where: str) -> PrintedFile:
+def _read_latex(text: str, where: str) -> tuple[list[Grid], list[NotFollowed]]:
     try:
-        found, including = latex_tables(text)
+        return latex_tables(text)
     except LatexError as error:
         _refuse(where, error.line, error.problem)
-    tables = (_table(i, one.line, one.caption, one.head, one.body) for i, one in enumerate(found, 1))
-    return PrintedFile(tuple(tables), tuple(NotFollowed(line, command, of) for line, command, of in including))
 
 
-def _read_csv(text: str, where: str) -> PrintedFile:
-    """Return the one table of a CSV file. Lines above the head that begin with # are its caption."""
+def _read_csv(text: str, where: str) -> list[Grid]:
+    """Return the one table of a CSV file, or none. Lines above the head that begin with # are its caption."""
     lines = text.split("\n")
-    above = 0
-    while above < len(lines) and (lines[above].startswith("# ") or not lines[above].strip()):
-        above += 1
+    of_table = (number for number, line in enumerate(lines) if line.strip() and not line.startswith("# "))
+    above = next(of_table, len(lines))
     caption = " ".join(line.lstrip("# ") for line in lines[:above]).strip()
     rows = _csv_rows("\n".join(lines[above:]), above, where)
     if not rows:
-        return PrintedFile(())
-    width = len(rows[0].texts)
+        return []
+    width = len(rows[0].cells)
     if width > MOST_COLUMNS:
         _refuse(where, rows[0].line, f"has more than {MOST_COLUMNS} columns")
     for row in rows:
-        if len(row.texts) > width:
-            _refuse(where, row.line, f"the row has {len(row.texts)} fields, the head {width}")
-    padded = [Line(row.line, (*row.texts, *[""] * (width - len(row.texts)))) for row in rows]
-    return PrintedFile((_table(1, rows[0].line, clean(caption), padded[:1], padded[1:]),))
+        if len(row.cells) > width:
+            _refuse(where, row.line, f"the row has {len(row.cells)} fields, the head {width}")
+    head, *body = (replace(row, cells=(*row.cells, *[""] * (width - len(row.cells)))) for row in rows)
+    return [Grid(head.line, clean(caption), (head,), tuple(body))]
 
 
-def _csv_rows(text: str, above: int, where: str) -> list[Line]:
+def _csv_rows(text: str, above: int, where: str) -> list[PrintedRow]:
     """Return the rows that are not empty, without the ' that guards cells against being run as formulas."""
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True, skipinitialspace=True)
     rows, line = [], above + 1
     try:
         for fields in reader:
-            texts = tuple(clean(re.sub(r"^'(?=[-=+@])", "", field)) for field in fields)
-            if any(texts):
-                rows.append(Line(line, texts))
+            cells = tuple(clean(re.sub(r"^'(?=[-=+@])", "", field)) for field in fields)
+            if any(cells):
+                rows.append(PrintedRow(line, cells))
             line = above + reader.line_num + 1
     except csv.Error as error:
         _refuse(where, line, f"is not CSV: {error}")
     return rows
 
 
-def _table(number: int, line: int, caption: str, head: Sequence[Line], body: Sequence[Line]) -> PrintedTable:
+def _table(number: int, grid: Grid) -> PrintedTable:
     """Return the table. Head rows are joined by column; a body row of one text names the group of the rows below."""
-    width = len(head[0].texts) if head else 0
-    heads = tuple(" ".join(dict.fromkeys(row.texts[i] for row in head if row.texts[i])) for i in range(width))
+    columns = zip(*(row.cells for row in grid.head), strict=True)
+    heads = tuple(" ".join(dict.fromkeys(filter(None, texts))) for texts in columns)
     rows: list[PrintedRow] = []
     group, used = "", False
-    for row in body:
-        filled = [text for text in row.texts if text]
-        if len(filled) == 1 and width > 1 and not is_value(filled[0]):
+    for row in grid.body:
+        filled = [text for text in row.cells if text]
+        if len(filled) == 1 and len(heads) > 1 and not is_value(filled[0]):
             group = filled[0] if used else f"{group} {filled[0]}".strip()
             used = False
         else:
-            rows.append(PrintedRow(row.line, row.texts, group))
+            rows.append(replace(row, group=group))
             used = True
-    return PrintedTable(number, line, caption, heads, tuple(rows))
+    return PrintedTable(number, grid.line, grid.caption, heads, tuple(rows))
