@@ -43,12 +43,7 @@ def check_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Che
     recorded = Recorded(run_sections)
     published = _published()
     rows = [row for one in published.values() for row in one.values]
-    names = {
-        "methods": {row.method for row in rows},
-        "datasets": {row.dataset for row in rows},
-        "metrics": {row.metric for row in rows},
-    }
-    vocabulary = Vocabulary([run_section.section for run_section in run_sections], names, recorded.metrics)
+    vocabulary = Vocabulary([run_section.section for run_section in run_sections], rows, recorded.metrics)
     numbers: list[CheckedNumber] = []
     for file, found in printed.items():
         for table in found.tables:

@@ -3,13 +3,15 @@
 Each part of a label that is understood is removed from it; the words that remain are `unknown`.
 """
 
+import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.table_check.latex_text import GREEK
 from twinbench.reports.tables.cells import Section
+from twinbench.reports.tables.published import PublishedValue
 
 Settings = tuple[tuple[tuple[str, ...], str], ...]  # each: the settings that a word may mean, and the printed value
 
@@ -93,31 +95,31 @@ _NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.?\d+)?(?:e[-+−]?\d{1,3})?"
 class Vocabulary:
     """The names in the records and the published tables; finds them in labels."""
 
-    def __init__(
-        self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], metrics: Iterable[str] = ()
-    ):
-        """`published`: the published tables' names under the keys "methods", "datasets" and "metrics"."""
+    def __init__(self, sections: Sequence[Section], published: Sequence[PublishedValue], metrics: Iterable[str]):
+        """`metrics`: those of the records."""
         cells = [cell for section in sections for cell in section.cells]
         self.labels = {cell.label: cell.method for cell in cells}
-        self.metrics = {name: frozenset(name.split("_")) for name in sorted({*metrics, *published["metrics"]})}
+        self.metrics = {
+            name: frozenset(name.split("_")) for name in sorted({*metrics, *(row.metric for row in published)})
+        }
         self.hashes = {section.protocol_hash for section in sections}
         self.ids = {cell.cell_id for cell in cells} | {t["trial_id"] for cell in cells for t in cell.trials}
         self.known_settings = {name for cell in cells for name in cell.values}
-        self._names = self._all_names(sections, published, {cell.method for cell in cells})
+        self._names = self._all_names(sections, published)
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
         self._noise = frozenset(_NOISE.split())
-        self._facts: dict[str, Facts] = {}
+        self.facts = functools.cache(self._facts)  # of a label
 
     def _all_names(
-        self, sections: Sequence[Section], published: Mapping[str, Iterable[str]], methods: set[str]
+        self, sections: Sequence[Section], published: Sequence[PublishedValue]
     ) -> dict[str, list[tuple[str, str]]]:
         """Return lists of (kind, name), by the name without spaces, hyphens and underscores."""
-        pairs = [("method", name, name) for name in sorted({*methods, *published["methods"]})]
-        known = {name for _, name, _ in pairs}
-        pairs += [("method", name, phrase) for phrase, name in _METHOD_PHRASES.items() if name in known]
-        of_sections = {dataset_of(section) for section in sections} - {""}
-        pairs += [("dataset", n, n) for n in sorted({*of_sections, *published["datasets"], *_DATASETS})]
+        methods = {*self.labels.values(), *(row.method for row in published)}
+        datasets = {*map(dataset_of, sections), *(row.dataset for row in published), *_DATASETS} - {""}
+        pairs = [("method", name, name) for name in sorted(methods)]
+        pairs += [("method", name, phrase) for phrase, name in _METHOD_PHRASES.items() if name in methods]
+        pairs += [("dataset", name, name) for name in sorted(datasets)]
         pairs += [("protocol", name, name) for name in sorted({section.protocol_name for section in sections})]
         pairs += [("metric", word, word) for words in self.metrics.values() for word in words]
         pairs += [("metric", word, phrase) for phrase, word in _METRIC_PHRASES.items()]
@@ -139,13 +141,7 @@ class Vocabulary:
             rf"(?<![a-z0-9])(?P<name>{phrases})s?(?:{value}|\s*(?P<number>(?=[-+−.\d]){_NUMBER})(?![a-z0-9]))?(?![a-z])"
         )
 
-    def facts(self, label: str) -> Facts:
-        """Return the facts in a label."""
-        if label not in self._facts:
-            self._facts[label] = self._read(label)
-        return self._facts[label]
-
-    def _read(self, label: str) -> Facts:
+    def _facts(self, label: str) -> Facts:
         text = _normalised(label)
         facts = Facts(percent="%" in text or "percent" in text, spread="±" in text)
         if label in self.labels:  # as reports print it: unambiguous

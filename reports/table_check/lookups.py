@@ -1,8 +1,10 @@
 """Combine what column, row, group and caption say about each number of a printed table."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
 
 from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, compact
 from twinbench.reports.table_check.latex_reader import PrintedRow
@@ -25,7 +27,7 @@ class Lookup:
     row: str  # as printed
     column: str
     number: PrintedNumber
-    statistic: str  # a statistic over seeds ("mean"), or the name of a count or cost ("seeds done", "candidates")
+    statistic: str = ""  # a statistic over seeds ("mean"), or the name of a count or cost ("seeds done", "candidates")
     spread: str = "half width"  # the statistic after ±
     methods: frozenset[str] = frozenset()
     version: int | None = None
@@ -73,12 +75,8 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
         for number, kind in enumerate(columns):
             if kind not in ("value", "count") or row.cells[number] in BLANK:
                 continue
-            start = Lookup(row.line, row_number, number, shown, table.heads[number], _placeholder(), "")
-            if kind == "count":
-                found = _counts(start, row.cells[number], vocabulary.facts(table.heads[number]))
-            else:
-                found = _values(start, row.cells[number], vocabulary)
-            for lookup in found:
+            start = partial(Lookup, row.line, row_number, number, shown)
+            for lookup in (_counts if kind == "count" else _values)(start, row.cells[number], table.heads[number]):
                 head = vocabulary.facts(lookup.column)
                 yield _resolved(lookup, (head, of_row, vocabulary.facts(row.group), caption), vocabulary)
 
@@ -131,7 +129,7 @@ def _combined(all_facts: Sequence[Facts]) -> Facts:
         statistics=union("statistics"),
         settings=tuple(one for facts in all_facts for one in facts.settings),
         datasets=union("datasets"),
-        protocols=frozenset().union(*(facts.protocols for facts in all_facts)),
+        protocols=frozenset(one for facts in all_facts for one in facts.protocols),
         hashes=union("hashes"),
         ids=union("ids"),
         seed=next((facts.seed for facts in all_facts if facts.seed is not None), None),
@@ -144,36 +142,28 @@ def _combined(all_facts: Sequence[Facts]) -> Facts:
 # --- numbers of a cell ----------------------------------------------------------------------------------------------
 
 
-def _placeholder() -> PrintedNumber:
-    (number,) = numbers_in("0")
-    return number
-
-
-def _values(start: Lookup, text: str, vocabulary: Vocabulary) -> Iterator[Lookup]:
-    heads = start.column.split("/")
+def _values(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Lookup]:
+    heads = head.split("/")
     numbers = numbers_in(text)
     if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": text that cannot be read must be reported
-        yield replace(start, number=replace(start.number, text=text, role="unclear"))
+        yield start(head, PrintedNumber(text, Decimal(), "unclear"))
     for number in numbers:
         several = number.parts > 1 and len(heads) == number.parts
-        yield replace(start, number=number, column=heads[number.part].strip() if several else start.column)
+        yield start(heads[number.part].strip() if several else head, number)
 
 
-def _counts(start: Lookup, text: str, head: Facts) -> Iterator[Lookup]:
+def _counts(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Lookup]:
     """Yield the numbers of "3", "3 of 3" and "2 of 4, 1 diverged", each with the name of its count."""
-    statistic = _COUNTS[compact(start.column)]
+    count = _COUNTS[compact(head)]
     numbers = [replace(number, role="count") for number in numbers_in(text) if number.role != "difference"]
-    match = _SEEDS.fullmatch(text)
-    if statistic != "seeds" or match is None:
-        statistics = [statistic if statistic != "seeds" else "seeds done"] * (len(numbers) if len(numbers) == 1 else 0)
-    else:
-        statistics = ["seeds done", *(["seeds planned"] if match[2] else [])]
+    statistics = ["seeds done" if count == "seeds" else count]
+    if count == "seeds" and (match := _SEEDS.fullmatch(text)):
+        statistics += ["seeds planned"] if match[2] else []
         statistics += [f"seeds {status}" for status in re.findall(r", \d+ ([a-z]+)", match[3])]
     if len(statistics) != len(numbers):
-        yield from (replace(start, number=number, problem="is in a text that cannot be read") for number in numbers)
-        return
-    for number, counted in zip(numbers, statistics, strict=True):
-        yield replace(start, number=number, statistic=counted)
+        yield from (start(head, number, problem="is in a text that cannot be read") for number in numbers)
+    else:
+        yield from map(partial(start, head), numbers, statistics)
 
 
 def _provenance(table: PrintedTable) -> Iterator[Lookup]:
@@ -181,10 +171,8 @@ def _provenance(table: PrintedTable) -> Iterator[Lookup]:
     for row_number, row in enumerate(table.rows):
         statistic, value, trials, _ = row.cells
         for number in numbers_in(trials):
-            scope = Lookup(
-                row.line, row_number, 2, f"{statistic}, {value}", "trials", replace(number, role="count"), ""
-            )
-            yield replace(scope, statistic="provenance", ids=frozenset(), settings=(((statistic,), value),))
+            start = (row.line, row_number, 2, f"{statistic}, {value}", "trials", replace(number, role="count"))
+            yield Lookup(*start, "provenance", settings=(((statistic,), value),))
 
 
 # --- all labels of a number -----------------------------------------------------------------------------------------
