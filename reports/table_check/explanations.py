@@ -1,14 +1,31 @@
 """Compare a printed number with recorded ones, and explain a number that is not the one its labels name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from twinbench.reports.table_check.labels import dataset_of
 from twinbench.reports.table_check.lookups import SPREADS, Lookup
-from twinbench.reports.table_check.numbers import off_by
-from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded, RunSection, as_number, is_equal, name_of
+from twinbench.reports.table_check.numbers import PrintedNumber, off_by
+from twinbench.reports.table_check.recorded import Candidate, Recorded, RunCell, RunSection, as_number, is_equal
 from twinbench.reports.tables.cells import REPORTED_ON, SELECTED_BY, Value
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
+
+
+@dataclass(frozen=True)
+class Match:
+    """The recorded number that, times `scale`, a printed number is compared with.
+
+    `elsewhere`: it was recorded under another protocol or dataset than the table names.
+    """
+
+    number: Candidate
+    scale: int = 1
+    elsewhere: bool = False
+
+    def off_by(self, printed: PrintedNumber) -> int:
+        """Return how far the printed number is from the correct rounding, in units of its last decimal."""
+        return off_by(printed, self.number.exact, self.scale)
 
 
 def scales(lookup: Lookup, metric: str) -> tuple[int, ...]:
@@ -32,26 +49,27 @@ def fitting_scale(lookup: Lookup, candidate: Candidate) -> int:
     return 0
 
 
-def nearest_candidate(lookup: Lookup, recorded: Recorded, pair: Pair) -> Candidate | None:
+def nearest_match(lookup: Lookup, cell: RunCell) -> Match | None:
     """Return the cell's value nearest to the printed one, over the metrics that the labels allow."""
-    found = [m for metric in lookup.metrics if (m := recorded.candidate(pair, metric, lookup.split, lookup.statistic))]
+    numbers = (cell.number(metric, lookup.split, lookup.statistic) for metric in lookup.metrics)
+    found = [Match(number, scales(lookup, number.metric)[0]) for number in numbers if number]
     value = float(lookup.number.value)
-    return min(found, key=lambda m: abs(value - scales(lookup, m.metric)[0] * m.exact), default=None)
+    return min(found, key=lambda match: abs(value - match.scale * match.number.exact), default=None)
 
 
-def same_cell_reason(lookup: Lookup, recorded: Recorded, expected: Candidate) -> str:
+def same_cell_reason(lookup: Lookup, expected: Candidate) -> str:
     """Return which other number of the same cell was printed, or an empty string."""
     if lookup.percent and off_by(lookup.number, expected.exact, 1) == 0:
         return "is a fraction, but the table says percent"
-    for other in same_cell_candidates(recorded, expected):
+    for other in same_cell_candidates(expected):
         if fitting_scale(lookup, other):
             return f"is the {other}, not the {expected}"
     return ""
 
 
-def same_cell_candidates(recorded: Recorded, expected: Candidate) -> Iterator[Candidate]:
+def same_cell_candidates(expected: Candidate) -> Iterator[Candidate]:
     """Yield the other numbers of the cell that may be printed in place of `expected`."""
-    measured = expected.pair[1].measured
+    measured = expected.measured_on.cell.measured
     splits = {split for metric, split in measured if metric == expected.metric}
     kinds = [(expected.metric, split, expected.statistic) for split in sorted(splits - {expected.split})]
     if expected.statistic in SPREADS:
@@ -59,26 +77,26 @@ def same_cell_candidates(recorded: Recorded, expected: Candidate) -> Iterator[Ca
     elif expected.statistic != "n":
         seeds = [f"seed {one.seed}" for one in measured[expected.metric, expected.split]]
         kinds += [(expected.metric, expected.split, statistic) for statistic in ("mean", "best", "median", *seeds)]
-    kinds += [(metric, expected.split, expected.statistic) for metric in recorded.metrics]
+    kinds += [(metric, expected.split, expected.statistic) for metric in sorted({metric for metric, _ in measured})]
     for metric, split, statistic in kinds:
-        other = recorded.candidate(expected.pair, metric, split, statistic)
+        other = expected.measured_on.number(metric, split, statistic)
         if other is not None and (metric, split, statistic) != (expected.metric, expected.split, expected.statistic):
             yield other
 
 
 def other_row_reason(lookup: Lookup, recorded: Recorded, expected: Candidate) -> str:
     """Return which other cell under this protocol has the number, same method first; or an empty string."""
-    pairs = [pair for pair in recorded.pairs if pair[0].key == expected.run_section.key]
-    for pair in sorted(pairs, key=lambda pair: pair[1].label != expected.label):
-        other = recorded.candidate(pair, expected.metric, expected.split, expected.statistic)
+    cells = [one for one in recorded.all_cells if one.key == expected.run_section.key]
+    for one in sorted(cells, key=lambda one: one.cell.label != expected.label):
+        other = one.number(expected.metric, expected.split, expected.statistic)
         if other is not None and fitting_scale(lookup, other):
-            return f"belongs to {name_of(pair)}, not to {name_of(expected.pair)}"
+            return f"belongs to {one.name}, not to {expected.measured_on.name}"
     return ""
 
 
-def chosen_on_test_reason(recorded: Recorded, pairs: Sequence[Pair], candidate: Candidate, expected: Candidate) -> str:
+def chosen_on_test_reason(cells: Sequence[RunCell], candidate: Candidate, expected: Candidate) -> str:
     """Return a reason if the labels fit several cells and the number is the best of them on test, not `expected`."""
-    values = [m.exact for pair in pairs if (m := recorded.candidate(pair, candidate.metric, candidate.split, "mean"))]
+    values = [mean.exact for one in cells if (mean := one.number(candidate.metric, candidate.split, "mean"))]
     if (candidate.statistic, candidate.split) != ("mean", REPORTED_ON) or candidate.exact < max(values):
         return ""
     return (
@@ -89,7 +107,7 @@ def chosen_on_test_reason(recorded: Recorded, pairs: Sequence[Pair], candidate: 
 
 def cell_text(candidate: Candidate) -> str:
     """Return the candidate's cell and metric as text."""
-    return f"{name_of(candidate.pair)}, {candidate.metric}, cell {candidate.cell_id}"
+    return f"{candidate.measured_on.name}, {candidate.metric}, cell {candidate.cell_id}"
 
 
 def no_cell_reason(lookup: Lookup, recorded: Recorded, methods: frozenset[str]) -> str:
@@ -102,7 +120,8 @@ def no_cell_reason(lookup: Lookup, recorded: Recorded, methods: frozenset[str]) 
         return f"no cell or trial of {names} has the id {', '.join(sorted(lookup.ids))}"
     for names_of_setting, text in lookup.settings:
         if not recorded.cells(methods, lookup.version, ((names_of_setting, text),)):
-            values = {cell.values[name].text for _, cell in cells for name in names_of_setting if name in cell.values}
+            of_cells = [one.cell.values for one in cells]
+            values = {one[name].text for one in of_cells for name in names_of_setting if name in one}
             known = f"; the records have {', '.join(sorted(values)[:10])}" if values else ""
             return f"no cell of {names} has {names_of_setting[0]} = {text}{known}"
     where = " under the protocol or dataset that the table names" if lookup.scope else ""
@@ -133,7 +152,7 @@ class PublishedMatch(NamedTuple):
     scale: int
 
 
-def published_matches(lookup: Lookup, published: dict[str, PublishedTable], datasets: set[str]) -> list[PublishedMatch]:
+def published_matches(lookup: Lookup, published: dict[str, PublishedTable], datasets: Set[str]) -> list[PublishedMatch]:
     """Return the published values that the printed number equals.
 
     An empty `datasets` allows any dataset.

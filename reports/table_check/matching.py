@@ -2,25 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from twinbench.reports.table_check.explanations import fitting_scale, is_in_scope
+from twinbench.reports.table_check.explanations import Match, fitting_scale, is_in_scope
 from twinbench.reports.table_check.lookups import Lookup
-from twinbench.reports.table_check.recorded import Candidate, Pair, Recorded, best_on_validation
+from twinbench.reports.table_check.recorded import Recorded, RunCell, best_on_validation
 
 Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
-
-
-@dataclass(frozen=True)
-class Match:
-    """The recorded number that, times `scale`, a printed number was compared with.
-
-    `elsewhere`: it was recorded under another protocol or dataset than the table names.
-    """
-
-    candidate: Candidate
-    scale: int
-    elsewhere: bool = False
 
 
 class CellMatcher:
@@ -38,27 +26,27 @@ class CellMatcher:
         for lookup in lookups:
             if lookup.problem or lookup.number.role != "value":
                 continue
-            fitting = [found.candidate for pair in self.pairs(lookup) for found in self.fits(lookup, pair)]
-            keys.update({candidate.run_section.key for candidate in fitting})
-            self.votes.update({(lookup.row_number, candidate.cell_id) for candidate in fitting})
+            fitting = [one for one in self.matching(lookup) if self.fits(lookup, one)]
+            keys.update({one.key for one in fitting})
+            self.votes.update({(lookup.row_number, one.cell_id) for one in fitting})
         sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
         self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
 
-    def pairs(self, lookup: Lookup) -> list[Pair]:
+    def matching(self, lookup: Lookup) -> list[RunCell]:
         """Return the cells that match the labels, under any protocol. A caption's settings apply if a cell has them."""
         settings = lookup.settings
-        pairs = self.recorded.cells(self.methods(lookup), lookup.version, settings, lookup.ids)
+        cells = self.recorded.cells(self.methods(lookup), lookup.version, settings, lookup.ids)
         named = {name for names, _ in settings for name in names}
         for one in lookup.of_caption:
             with_setting = self.recorded.cells(self.methods(lookup), lookup.version, (*settings, one), lookup.ids)
             if with_setting and not named & set(one[0]):
-                pairs, settings = with_setting, (*settings, one)
-        return pairs
+                cells, settings = with_setting, (*settings, one)
+        return cells
 
-    def pairs_in_scope(self, lookup: Lookup) -> list[Pair]:
+    def in_scope(self, lookup: Lookup) -> list[RunCell]:
         """Return the matching cells under the protocol and dataset of the number."""
         keys = self.keys(lookup)
-        return [pair for pair in self.pairs(lookup) if pair[0].key in keys]
+        return [one for one in self.matching(lookup) if one.key in keys]
 
     def methods(self, lookup: Lookup) -> frozenset[str]:
         """Return the methods that the labels name; with only an id, all methods."""
@@ -70,32 +58,24 @@ class CellMatcher:
             return {self.home}
         return {run_section.key for run_section in self.recorded.run_sections if is_in_scope(lookup, run_section)}
 
-    def fits(self, lookup: Lookup, pair: Pair) -> list[Match]:
+    def fits(self, lookup: Lookup, cell: RunCell) -> list[Match]:
         """Return the numbers of the cell that match the labels and equal the printed number."""
-        found = []
-        for metric in lookup.metrics:
-            candidate = self.recorded.candidate(pair, metric, lookup.split, lookup.statistic)
-            if candidate is not None and (scale := fitting_scale(lookup, candidate)):
-                found.append(Match(candidate, scale))
-        return found
+        numbers = (cell.number(metric, lookup.split, lookup.statistic) for metric in lookup.metrics)
+        return [Match(number, scale) for number in numbers if number and (scale := fitting_scale(lookup, number))]
 
-    def most_likely(self, lookup: Lookup, pairs: Sequence[Pair]) -> Pair:
+    def most_likely(self, lookup: Lookup, cells: Sequence[RunCell]) -> RunCell:
         """Return the cell with most numbers of the row, then the best on validation, if several match."""
-        chosen = best_on_validation(pairs)[1].cell_id
-
-        def rank(pair: Pair) -> tuple[int, bool, str]:
-            cell_id = pair[1].cell_id
-            return self.votes[lookup.row_number, cell_id], cell_id == chosen, cell_id
-
-        return max(pairs, key=rank)
+        chosen = best_on_validation(cells).cell_id
+        votes = {one.cell_id: self.votes[lookup.row_number, one.cell_id] for one in cells}
+        return max(cells, key=lambda one: (votes[one.cell_id], one.cell_id == chosen, one.cell_id))
 
     def elsewhere(self, lookup: Lookup) -> Match | None:
         """Return a match under another protocol: in a cell that matches the labels, else in the selected cell."""
-        keys, pairs = self.keys(lookup), self.pairs(lookup)
-        other_pairs = [pair for pair in pairs if pair[0].key not in keys]
-        if not other_pairs and (pairs or not lookup.settings):
+        keys, cells = self.keys(lookup), self.matching(lookup)
+        others = [one for one in cells if one.key not in keys]
+        if not others and (cells or not lookup.settings):
             of_method = self.recorded.cells(self.methods(lookup), lookup.version)
-            for key in sorted({pair[0].key for pair in of_method} - keys):
-                other_pairs.append(best_on_validation([pair for pair in of_method if pair[0].key == key]))
-        fits = [found for pair in other_pairs for found in self.fits(lookup, pair)]
+            for key in sorted({one.key for one in of_method} - keys):
+                others.append(best_on_validation([one for one in of_method if one.key == key]))
+        fits = [match for one in others for match in self.fits(lookup, one)]
         return replace(fits[0], elsewhere=True) if fits else None

@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from scipy import special
@@ -50,7 +51,38 @@ class RunSection:
         return self.section.protocol_hash, self.section.dataset_fingerprint
 
 
-Pair = tuple[RunSection, Cell]
+@dataclass(frozen=True, eq=False)
+class RunCell:
+    """A cell of a run folder, and the numbers that were measured on it."""
+
+    run_section: RunSection
+    cell: Cell
+
+    @property
+    def cell_id(self) -> str:
+        return self.cell.cell_id
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.run_section.key
+
+    @property
+    def name(self) -> str:
+        """Return the method and the values of the axes that the sweep varies for it."""
+        values, varied = self.cell.values, self.run_section.section.varied(self.cell.label)
+        return ", ".join([self.cell.label, *(f"{axis} = {values[axis].text}" for axis in varied if axis in values)])
+
+    def number(self, metric: str, split: str, statistic: str) -> "Candidate | None":
+        """Return a statistic over the cell's seeds; None without values, or if the variants of the metric differ."""
+        key = (metric, split, statistic)
+        if key not in self._numbers:
+            self._numbers[key] = _measured(self, metric, split, statistic)
+        return self._numbers[key]
+
+    @cached_property
+    def _numbers(self) -> "dict[tuple[str, str, str], Candidate | None]":
+        return {}
+
 
 _KINDS = {
     "half width": f"half of the {CONFIDENCE:.0%} t interval",
@@ -70,20 +102,20 @@ class Candidate:
     trials: tuple[TrialRow, ...]
     expression: str
     source: str
-    cell: Cell | None = None  # None if the number covers several cells
+    of_cell: RunCell | None = None  # None if the number covers several cells
     metric: str = ""  # empty for counts and costs
     split: str = ""
 
     @property
     def cell_id(self) -> str:
         """Return the id of the cell; empty if the number covers several cells."""
-        return self.cell.cell_id if self.cell else ""
+        return self.of_cell.cell_id if self.of_cell else ""
 
     @property
-    def pair(self) -> Pair:
-        """Return the section and the cell of a measured number."""
-        assert self.cell is not None
-        return self.run_section, self.cell
+    def measured_on(self) -> RunCell:
+        """Return the cell of a measured number."""
+        assert self.of_cell is not None
+        return self.of_cell
 
     def query(self, scale: int = 1) -> str:
         """Return SQL for `twinbench query` whose one row is the number times `scale`."""
@@ -119,18 +151,17 @@ def read_run_sections(run_folders: Sequence[Path]) -> list[RunSection]:
 
 
 class Recorded:
-    """The cells of all run folders and their measured numbers, found by what a table says about them."""
+    """The cells of all run folders, found by what a table says about them."""
 
     def __init__(self, run_sections: Sequence[RunSection]):
         self.run_sections = run_sections
-        self.pairs = [(run_section, cell) for run_section in run_sections for cell in run_section.section.cells]
-        self.by_method: dict[str, list[Pair]] = {}
-        for pair in self.pairs:
-            self.by_method.setdefault(pair[1].method, []).append(pair)
-        self.metrics = sorted({name for _, cell in self.pairs for name, _ in cell.measured})
-        self.seeds = {trial["trial_id"]: trial["seed"] for _, cell in self.pairs for trial in cell.trials}
-        self._cells: dict[tuple[object, ...], list[Pair]] = {}
-        self._candidates: dict[tuple[int, str, str, str], Candidate | None] = {}
+        self.all_cells = [RunCell(one, cell) for one in run_sections for cell in one.section.cells]
+        self.by_method: dict[str, list[RunCell]] = {}
+        for one in self.all_cells:
+            self.by_method.setdefault(one.cell.method, []).append(one)
+        self.metrics = sorted({name for one in self.all_cells for name, _ in one.cell.measured})
+        self.seeds = {trial["trial_id"]: trial["seed"] for one in self.all_cells for trial in one.cell.trials}
+        self._cells: dict[tuple[object, ...], list[RunCell]] = {}
 
     def cells(
         self,
@@ -138,34 +169,19 @@ class Recorded:
         version: int | None = None,
         settings: Settings = (),
         ids: frozenset[str] = frozenset(),
-    ) -> list[Pair]:
+    ) -> list[RunCell]:
         """Return the cells that match all arguments. Of a setting with several possible names, one must match."""
         key = (methods, version, settings, ids)
         if key not in self._cells:
-            found = [pair for method in sorted(methods) for pair in self.by_method.get(method, [])]
-            self._cells[key] = [(p, cell) for p, cell in found if _agrees(cell, version, settings, ids)]
+            found = [one for method in sorted(methods) for one in self.by_method.get(method, [])]
+            self._cells[key] = [one for one in found if _agrees(one.cell, version, settings, ids)]
         return self._cells[key]
 
-    def candidate(self, pair: Pair, metric: str, split: str, statistic: str) -> Candidate | None:
-        """Return a statistic over the cell's seeds; None without values, or if the variants of the metric differ."""
-        run_section, cell = pair
-        key = (id(cell), metric, split, statistic)
-        if key not in self._candidates:
-            self._candidates[key] = _measured(run_section, cell, metric, split, statistic)
-        return self._candidates[key]
 
-
-def best_on_validation(pairs: Sequence[Pair]) -> Pair:
+def best_on_validation(cells: Sequence[RunCell]) -> RunCell:
     """Return the cell that validation selects."""
-    by_id = {cell.cell_id: (run_section, cell) for run_section, cell in pairs}
-    return by_id[choose(cell for _, cell in by_id.values()).cell_id]
-
-
-def name_of(pair: Pair) -> str:
-    """Return the cell's method and the values of the axes that the sweep varies for it."""
-    section, cell = pair[0].section, pair[1]
-    values = [f"{axis} = {cell.values[axis].text}" for axis in section.varied(cell.label) if axis in cell.values]
-    return ", ".join([cell.label, *values])
+    by_id = {one.cell_id: one for one in cells}
+    return by_id[choose(one.cell for one in by_id.values()).cell_id]
 
 
 def _agrees(cell: Cell, version: int | None, settings: Settings, ids: frozenset[str]) -> bool:
@@ -221,7 +237,8 @@ _STATISTICS: dict[str, tuple[str, Callable[[Sequence[float]], float]]] = {
 _OF_ONE_SEED = ("mean", "best", "median")
 
 
-def _measured(run_section: RunSection, cell: Cell, metric: str, split: str, statistic: str) -> Candidate | None:
+def _measured(of_cell: RunCell, metric: str, split: str, statistic: str) -> Candidate | None:
+    run_section, cell = of_cell.run_section, of_cell.cell
     measured = cell.measured.get((metric, split), ())
     same_variant = len({one.variant for one in measured}) == 1
     source = f"from metrics join trials using (trial_id) where cell_id = {_literal(cell.cell_id)} and status = 'done'"
@@ -245,20 +262,20 @@ def _measured(run_section: RunSection, cell: Cell, metric: str, split: str, stat
         exact = of(values)
     seeds = {one.seed for one in measured}
     trials = tuple(trial for trial in cell.trials if trial["status"] == "done" and trial["seed"] in seeds)
-    return Candidate(run_section, cell.label, statistic, exact, trials, expression, source, cell, metric, split)
+    return Candidate(run_section, cell.label, statistic, exact, trials, expression, source, of_cell, metric, split)
 
 
 # --- counts and costs -----------------------------------------------------------------------------------------------
 
 
-def seed_count(pair: Pair, statistic: str) -> Candidate:
+def seed_count(of_cell: RunCell, statistic: str) -> Candidate:
     """Return the count of a cell's seeds by status: "seeds planned", "seeds done", "seeds diverged", ..."""
-    run_section, cell = pair
+    run_section, cell = of_cell.run_section, of_cell.cell
     status = statistic.removeprefix("seeds ")
     trials = tuple(trial for trial in cell.trials if status in ("planned", trial["status"]))
     source = f"from trials where cell_id = {_literal(cell.cell_id)}"
     source += "" if status == "planned" else f" and status = {_literal(status)}"
-    return Candidate(run_section, cell.label, statistic, len(trials), trials, "count(*)", source, cell)
+    return Candidate(run_section, cell.label, statistic, len(trials), trials, "count(*)", source, of_cell)
 
 
 def count_or_cost(run_section: RunSection, label: str, statistic: str) -> Candidate:

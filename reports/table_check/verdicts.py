@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
 from twinbench.reports.table_check.explanations import (
+    Match,
     PublishedMatch,
     cell_text,
     chosen_on_test_reason,
-    nearest_candidate,
+    nearest_match,
     no_cell_reason,
     other_row_reason,
     published_matches,
@@ -18,17 +19,16 @@ from twinbench.reports.table_check.explanations import (
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of
 from twinbench.reports.table_check.lookups import Lookup, lookups
-from twinbench.reports.table_check.matching import CellMatcher, Match
+from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
     COSTS,
     Candidate,
-    Pair,
     Recorded,
+    RunCell,
     best_on_validation,
     count_or_cost,
-    name_of,
     provenance_count,
     seed_count,
 )
@@ -94,20 +94,19 @@ class TableChecker:
             ]
             return self._count_or_cost(lookup, counts)
         if lookup.statistic.startswith("seeds "):
-            pairs = self.cells.pairs_in_scope(lookup)
-            if not pairs:
+            here = self.cells.in_scope(lookup)
+            if not here:
                 return self._no_cell(lookup)
-            return self._compare(lookup, seed_count(self.cells.most_likely(lookup, pairs), lookup.statistic))
+            return self._compare(lookup, Match(seed_count(self.cells.most_likely(lookup, here), lookup.statistic)))
         return self._after_value(lookup, preceding)
 
     def _count_or_cost(self, lookup: Lookup, candidates: Sequence[Candidate]) -> CheckedNumber:
         """Judge a count or a cost, which has one value under each protocol."""
         keys = self.cells.keys(lookup)
-        here = [candidate for candidate in candidates if candidate.run_section.key in keys] or list(candidates)
+        here = [Match(one) for one in candidates if one.run_section.key in keys] or [Match(one) for one in candidates]
         if not here:
             return self._result(lookup, "untraceable", f"no record belongs to {lookup.row!r}")
-        expected = next((candidate for candidate in here if off_by(lookup.number, candidate.exact, 1) == 0), here[0])
-        return self._compare(lookup, expected)
+        return self._compare(lookup, next((match for match in here if match.off_by(lookup.number) == 0), here[0]))
 
     def _after_value(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
         """Judge what follows a value in its cell: a half width, the ends of an interval, the number of seeds."""
@@ -116,29 +115,28 @@ class TableChecker:
         lookup = replace(lookup, statistic={"spread": lookup.spread, "count": "n"}.get(role, role))
         if preceding is None:
             return self._no_cell(lookup)
-        of = preceding.candidate
-        expected = self.recorded.candidate(of.pair, of.metric, of.split, lookup.statistic)
-        if expected is None:
+        of = preceding.number
+        number = of.measured_on.number(of.metric, of.split, lookup.statistic)
+        if number is None:
             return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
-        scale = preceding.scale if role != "count" else 1
-        is_right = off_by(lookup.number, expected.exact, scale) == 0
+        expected = Match(number, preceding.scale if role != "count" else 1)
+        is_right = expected.off_by(lookup.number) == 0
         if is_right and preceding.elsewhere:
             reason = "is of the same cell as the value before it"
-            return self._result(lookup, "from another protocol", reason, expected, scale)
+            return self._result(lookup, "from another protocol", reason, expected)
         if not is_right:
-            for other in same_cell_candidates(self.recorded, expected):
-                if off_by(lookup.number, other.exact, scale) == 0:
-                    return self._wrong(lookup, expected, scale, f"is the {other}, not the {expected}")
-        return self._compare(lookup, expected, scale)
+            for other in same_cell_candidates(number):
+                if off_by(lookup.number, other.exact, expected.scale) == 0:
+                    return self._wrong(lookup, expected, f"is the {other}, not the {number}")
+        return self._compare(lookup, expected)
 
     def _unprinted_mean(self, lookup: Lookup) -> Match | None:
         """Return the mean that the labels name, for a spread or an interval printed without its value."""
-        here = self.cells.pairs_in_scope(lookup)
+        here = self.cells.in_scope(lookup)
         if not here:
             return None
-        of_mean = replace(lookup, statistic="mean")
-        mean = nearest_candidate(of_mean, self.recorded, self.cells.most_likely(lookup, here))
-        return Match(mean, 100 if 100 in scales(lookup, mean.metric) else 1) if mean else None
+        mean = nearest_match(replace(lookup, statistic="mean"), self.cells.most_likely(lookup, here))
+        return mean and Match(mean.number, max(scales(lookup, mean.number.metric)))
 
     def _published_spread(self, lookup: Lookup, preceding: PublishedMatch) -> CheckedNumber:
         spread = preceding.row.spread if lookup.number.role == "spread" else None
@@ -148,71 +146,64 @@ class TableChecker:
 
     def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match | PublishedMatch | None]:
         """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
-        here = self.cells.pairs_in_scope(lookup)
-        fits = [found for pair in here for found in self.cells.fits(lookup, pair)]
+        here = self.cells.in_scope(lookup)
+        fits = [match for one in here for match in self.cells.fits(lookup, one)]
         if fits:
             return self._fitting(lookup, here, fits)
-        expected = nearest_candidate(lookup, self.recorded, self.cells.most_likely(lookup, here)) if here else None
+        expected = nearest_match(lookup, self.cells.most_likely(lookup, here)) if here else None
         if expected is not None:
-            scale = scales(lookup, expected.metric)[0]
-            also = same_cell_reason(lookup, self.recorded, expected)
-            if off_by(lookup.number, expected.exact, scale) == 1:
-                one = self._compare(lookup, expected, scale)
-                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), Match(expected, scale)
+            also = same_cell_reason(lookup, expected.number)
+            if expected.off_by(lookup.number) == 1:
+                one = self._compare(lookup, expected)
+                return replace(one, reason=f"{one.reason}; it {also}" if also else one.reason), expected
             if also:
-                return self._wrong(lookup, expected, scale, also), Match(expected, scale)
-        elsewhere = self.cells.elsewhere(lookup)
-        if elsewhere is not None:
+                return self._wrong(lookup, expected, also), expected
+        if elsewhere := self.cells.elsewhere(lookup):
             return self._from_another_protocol(lookup, elsewhere, expected), elsewhere
-        datasets = (
-            set(lookup.scope.datasets) if lookup.scope else {dataset_of(run_section.section) for run_section, _ in here}
-        )
-        published = published_matches(lookup, self.published, datasets)
-        if published:
+        datasets = lookup.scope.datasets if lookup.scope else {dataset_of(one.run_section.section) for one in here}
+        if published := published_matches(lookup, self.published, datasets):
             return self._reported(lookup, published)
         if expected is None:
             return self._without_value(lookup, here), None
-        return self._unexplained(lookup, here, expected), Match(expected, scales(lookup, expected.metric)[0])
+        return self._unexplained(lookup, here, expected), expected
 
-    def _fitting(self, lookup: Lookup, here: Sequence[Pair], fits: Sequence[Match]) -> tuple[CheckedNumber, Match]:
+    def _fitting(self, lookup: Lookup, here: Sequence[RunCell], fits: Sequence[Match]) -> tuple[CheckedNumber, Match]:
         """Judge a number that at least one matching cell has; prefer the cell that is best on validation."""
         chosen, likely = best_on_validation(here), self.cells.most_likely(lookup, here)
-        by_id = {found.candidate.cell_id: found for found in fits}  # two folders may hold the same records
-        ids = [pair[1].cell_id for pair in (chosen, likely) if pair[1].cell_id in by_id] or list(by_id)
-        found, is_chosen = by_id[ids[0]], ids[0] == chosen[1].cell_id
-        candidate = found.candidate
-        expected = nearest_candidate(lookup, self.recorded, chosen)
+        by_id = {match.number.cell_id: match for match in fits}  # two folders may hold the same records
+        ids = [one.cell_id for one in (chosen, likely) if one.cell_id in by_id] or list(by_id)
+        found, is_chosen = by_id[ids[0]], ids[0] == chosen.cell_id
+        expected = nearest_match(lookup, chosen)
         if expected is not None and not is_chosen and not lookup.unknown:
-            reason = chosen_on_test_reason(self.recorded, here, candidate, expected)
-            if reason:
-                return self._wrong(lookup, expected, found.scale, reason), Match(expected, found.scale)
-        reason, count = str(candidate), len({pair[1].cell_id for pair in here})
+            expected = replace(expected, scale=found.scale)
+            if reason := chosen_on_test_reason(here, found.number, expected.number):
+                return self._wrong(lookup, expected, reason), expected
+        reason, count = str(found.number), len({one.cell_id for one in here})
         if count > 1:
             which = "this one" if is_chosen else "another"
             reason += f"; {count} cells match the labels, of which {SELECTED_BY[1]} selects {which}"
-        also = [] if is_chosen else [cell_text(other.candidate) for other in by_id.values() if other is not found]
-        one = self._result(lookup, "traced", reason, candidate, found.scale)
-        return replace(one, ambiguous=tuple(also)), found
+        also = [] if is_chosen else [cell_text(other.number) for other in by_id.values() if other is not found]
+        return replace(self._result(lookup, "traced", reason, found), ambiguous=tuple(also)), found
 
-    def _from_another_protocol(self, lookup: Lookup, found: Match, expected: Candidate | None) -> CheckedNumber:
-        section = found.candidate.run_section.section
+    def _from_another_protocol(self, lookup: Lookup, found: Match, expected: Match | None) -> CheckedNumber:
+        section = found.number.run_section.section
         dataset = f"dataset {dataset_of(section) or 'unnamed'} ({section.dataset_fingerprint[:19]})"
         than = "than the table names" if lookup.scope else "than most of the table"
         reason = f"is under another protocol or dataset {than}: {section.protocol_id}, {dataset}"
-        one = self._result(lookup, "from another protocol", reason, found.candidate, found.scale)
-        return replace(one, correct=rounded_text(lookup.number, expected.exact, found.scale) if expected else "")
+        correct = rounded_text(lookup.number, expected.number.exact, found.scale) if expected else ""
+        return self._result(lookup, "from another protocol", reason, found, correct)
 
     def _reported(self, lookup: Lookup, published: Sequence[PublishedMatch]) -> tuple[CheckedNumber, PublishedMatch]:
         sources = list(dict.fromkeys(f"{table.name} ({row.dataset}; {table.source})" for table, row, _ in published))
         one = self._result(lookup, "reported", f"is not measured but published: {sources[0]}")
         return replace(one, ambiguous=tuple(sources[1:])), published[0]
 
-    def _without_value(self, lookup: Lookup, here: Sequence[Pair]) -> CheckedNumber:
+    def _without_value(self, lookup: Lookup, here: Sequence[RunCell]) -> CheckedNumber:
         """Judge a number of a kind that was not measured on the matching cell, or that no cell matches."""
         if not here:
             return self._no_cell(lookup)
-        pair = self.cells.most_likely(lookup, here)
-        name, cell = name_of(pair), pair[1]
+        likely = self.cells.most_likely(lookup, here)
+        name, cell = likely.name, likely.cell
         statistic = f"{lookup.statistic} of {' or '.join(lookup.metrics)} on {lookup.split}"
         if cell.done == 0:
             return self._result(lookup, "wrong", f"no seed of {name} is done: {cell.seeds_text}")
@@ -222,16 +213,16 @@ class TableChecker:
         how = f"was measured in several ways ({', '.join(sorted(variants))}), so that it" if variants else ""
         return self._result(lookup, "untraceable", f"{name} {how} has no {statistic}".replace("  ", " "))
 
-    def _unexplained(self, lookup: Lookup, here: Sequence[Pair], expected: Candidate) -> CheckedNumber:
-        scale = scales(lookup, expected.metric)[0]
+    def _unexplained(self, lookup: Lookup, here: Sequence[RunCell], expected: Match) -> CheckedNumber:
+        reason = f"is not the {expected.number}"
         if lookup.unknown:
-            also = f"is not the {expected}, and no record explains these words of the row: {' '.join(lookup.unknown)}"
+            also = f"{reason}, and no record explains these words of the row: {' '.join(lookup.unknown)}"
             return self._result(lookup, "untraceable", also)
-        reason = other_row_reason(lookup, self.recorded, expected) or f"is not the {expected}"
-        count = len({pair[1].cell_id for pair in here})
+        reason = other_row_reason(lookup, self.recorded, expected.number) or reason
+        count = len({one.cell_id for one in here})
         if count > 1:
             reason += f"; none of the {count} cells that match the labels has it"
-        return self._wrong(lookup, expected, scale, reason)
+        return self._wrong(lookup, expected, reason)
 
     def _seeds_of_caption(self, checked: Sequence[CheckedNumber]) -> Iterator[CheckedNumber]:
         """Judge a caption's "mean over 5 seeds" by the seeds of the means that were traced."""
@@ -249,29 +240,29 @@ class TableChecker:
     # Results --------------------------------------------------------------------------------------------------------
 
     def _result(
-        self, lookup: Lookup, verdict: Verdict, reason: str, recorded: Candidate | None = None, scale: int = 1
+        self, lookup: Lookup, verdict: Verdict, reason: str, found: Match | None = None, correct: str = ""
     ) -> CheckedNumber:
         start = (self.file, lookup.line, self.table.number, lookup.row, lookup.column, lookup.number.text)
-        evidence = evidence_of(recorded, scale) if recorded else None
-        return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason, evidence=evidence)
+        evidence = evidence_of(found.number, found.scale) if found else None
+        return CheckedNumber(*start, lookup.statistic or lookup.number.role, verdict, reason, correct, evidence)
 
     def _no_cell(self, lookup: Lookup) -> CheckedNumber:
         reason = no_cell_reason(lookup, self.recorded, self.cells.methods(lookup))
         return self._result(lookup, "untraceable", reason)
 
-    def _wrong(self, lookup: Lookup, expected: Candidate, scale: int, reason: str) -> CheckedNumber:
-        one = self._result(lookup, "wrong", reason, expected, scale)
-        return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
+    def _wrong(self, lookup: Lookup, expected: Match, reason: str, verdict: Verdict = "wrong") -> CheckedNumber:
+        correct = rounded_text(lookup.number, expected.number.exact, expected.scale)
+        return self._result(lookup, verdict, reason, expected, correct)
 
-    def _compare(self, lookup: Lookup, expected: Candidate, scale: int = 1) -> CheckedNumber:
+    def _compare(self, lookup: Lookup, expected: Match) -> CheckedNumber:
         """Judge a number by its difference from the one recorded number that it can be."""
-        off = off_by(lookup.number, expected.exact, scale)
+        number, scale = expected.number, expected.scale
+        off = expected.off_by(lookup.number)
         if off == 0:
-            return self._result(lookup, "traced", str(expected), expected, scale)
-        if off > 1 or isinstance(expected.exact, int):
-            return self._wrong(lookup, expected, scale, f"is not the {expected}")
-        truncated = is_truncated(lookup.number, expected.exact, scale)
+            return self._result(lookup, "traced", str(number), expected)
+        if off > 1 or isinstance(number.exact, int):
+            return self._wrong(lookup, expected, f"is not the {number}")
+        truncated = is_truncated(lookup.number, number.exact, scale)
         how = "is truncated" if truncated else "is off by one in its last decimal"
-        exact = f"{float(as_fraction(expected.exact) * scale):.8g}"
-        one = self._result(lookup, "rounded wrongly", f"{how}: the {expected} is {exact}", expected, scale)
-        return replace(one, correct=rounded_text(lookup.number, expected.exact, scale))
+        exact = f"{float(as_fraction(number.exact) * scale):.8g}"
+        return self._wrong(lookup, expected, f"{how}: the {number} is {exact}", "rounded wrongly")
