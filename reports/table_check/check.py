@@ -114,10 +114,9 @@ def _details(one: CheckedNumber, queries: bool) -> list[str]:
         of += [_counted(evidence.n, "trial"), _counted(digests, "record digest"), f"protocol {evidence.protocol}"]
         lines.append(f"recorded as {evidence.exact!r}: {', '.join(of)}")
     if one.ambiguous:
-        more = f"; and {len(one.ambiguous) - MOST_SHOWN} more" if len(one.ambiguous) > MOST_SHOWN else ""
-        lines.append(
-            f"the labels also match these, which have the same number: {'; '.join(one.ambiguous[:MOST_SHOWN])}{more}"
-        )
+        more = [f"and {len(one.ambiguous) - MOST_SHOWN} more"] if len(one.ambiguous) > MOST_SHOWN else []
+        others = "; ".join([*one.ambiguous[:MOST_SHOWN], *more])
+        lines.append(f"the labels also match these, which have the same number: {others}")
     if evidence is not None and queries:
         lines.append(f"twinbench query {shlex.quote(evidence.run_folder)} {_quoted(evidence.query)}")
     return lines
@@ -135,11 +134,9 @@ def _quoted(sql: str) -> str:
 def check_json(numbers: Sequence[CheckedNumber]) -> dict[str, object]:
     """Return the same as plain JSON types, with a schema number and all fields of CheckedNumber and Evidence."""
     counts = Counter(one.verdict for one in numbers)
-    result = {
+    return {
         "schema": 1,
         "all_traced": all_traced(numbers),
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
-        "numbers": [asdict(one) for one in numbers],
+        "numbers": json.loads(json.dumps([asdict(one) for one in numbers])),
     }
-    plain: dict[str, object] = json.loads(json.dumps(result))
-    return plain

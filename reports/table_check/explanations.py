@@ -170,9 +170,6 @@ def published_matches(lookup: Lookup, published: dict[str, PublishedTable], data
 
 def _contradicts(row: PublishedValue, lookup: Lookup) -> bool:
     """Return whether the table and the published row give different values to one setting."""
-    for names, text in lookup.settings:
-        for name in set(names) & set(row.settings):
-            published = str(row.settings[name])
-            if not is_equal(Value(published, as_number(published)), text):
-                return True
-    return False
+    published = {name: str(value) for name, value in row.settings.items()}
+    shared = [(published[name], text) for names, text in lookup.settings for name in names if name in published]
+    return any(not is_equal(Value(value, as_number(value)), text) for value, text in shared)

@@ -213,13 +213,15 @@ class Vocabulary:
             if not kinds:
                 unknown += [] if words[place] in self._noise else [words[place]]
                 place += 1
+        with_version = {name for name, version in protocols if version is not None}
         return replace(
             facts,
             methods=frozenset(found["method"]),
             version=version,
-            metric=_unambiguous(frozenset(found["metric"])),
+            # "top-5 accuracy" names top-5 alone, although "accuracy" means top-1
+            metric=frozenset(found["metric"] - ({"top1"} if "top5" in found["metric"] else set())),
             datasets=frozenset(found["dataset"]),
-            protocols=frozenset(_most_exact(protocols)),
+            protocols=frozenset(one for one in protocols if one[1] is not None or one[0] not in with_version),
             unknown=tuple(unknown),
         )
 
@@ -265,15 +267,3 @@ def _version(words: Sequence[str]) -> tuple[int | None, int]:
     if len(words) > 1 and words[0] == "version" and words[1].isdigit():
         return int(words[1][:6]), 2
     return None, 0
-
-
-def _most_exact(protocols: set[tuple[str, int | None]]) -> set[tuple[str, int | None]]:
-    """Remove names without a version of protocols that are also named with one."""
-    return {
-        (name, v) for name, v in protocols if v is not None or all(o == (name, None) for o in protocols if o[0] == name)
-    }
-
-
-def _unambiguous(words: frozenset[str]) -> frozenset[str]:
-    """Remove top-1, which "accuracy" means, where top-5 is named as in "top-5 accuracy"."""
-    return words - {"top1"} if "top5" in words else words

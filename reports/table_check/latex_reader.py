@@ -6,6 +6,7 @@ No TeX runs and no other file is opened. The file's own macros are expanded insi
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 from twinbench.reports.table_check.latex_text import TABULARS, plain_text
@@ -75,12 +76,8 @@ def latex_tables(text: str) -> tuple[list[Grid], list[NotFollowed]]:
             environments.append((token.begins, []))
         elif token.ends:
             _close(environments, token.ends)
-    return [_with_captions(table, around) for table, around in found], including
-
-
-def _with_captions(table: Grid, around: list[list[str]]) -> Grid:
-    captions = [table.caption, *(caption for captions in reversed(around) for caption in captions)]
-    return replace(table, caption=" ".join(filter(None, captions)))
+    captions = [" ".join(filter(None, [table.caption, *chain(*reversed(around))])) for table, around in found]
+    return [replace(table, caption=one) for (table, _), one in zip(found, captions, strict=True)], including
 
 
 def _close(environments: list[tuple[str, list[str]]], name: str) -> None:
@@ -141,7 +138,7 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowe
             stream.bracket()
         elif command in _NO_CELL:
             stream.bracket()
-            stream.parenthesis()
+            stream.bracket("(", ")")
             stream.arguments(_NO_CELL[command])
             rules += [len(rows)] if command in _RULES else []
         elif command in _HEAD_ENDS:  # rows that a longtable repeats on each page, after its first head

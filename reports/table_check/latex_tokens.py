@@ -147,9 +147,9 @@ class TokenStream:
             found.append(self.argument())
         return found
 
-    def bracket(self) -> list[Token] | None:
-        """Return the tokens of an optional argument in brackets, or None if none follows."""
-        return self._enclosed("]") if self.peek() == "[" else None
+    def bracket(self, opening: str = "[", closing: str = "]") -> list[Token] | None:
+        r"""Return the tokens of an optional argument, such as [2pt] or (lr) of \cmidrule; None if none follows."""
+        return self._enclosed(closing) if self.peek().startswith(opening) else None
 
     def closed_bracket(self) -> list[Token] | None:
         """Return the same where a [ that is not closed is an error: in a caption or the definition of a macro."""
@@ -157,10 +157,6 @@ class TokenStream:
         if found is None and self.peek() == "[":
             raise LatexError(self._ahead[-1].line, "[ is not closed")
         return found
-
-    def parenthesis(self) -> list[Token] | None:
-        r"""Return the tokens of the (lr) of a \cmidrule, or None if none follows."""
-        return self._enclosed(")") if self.peek().startswith("(") else None
 
     def _enclosed(
         self, closing: str, most: int = LONGEST_BRACKET, stops: tuple[str, ...] = ("&", r"\\")

@@ -185,10 +185,10 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
     splits = next((facts.splits for facts in scopes if facts.splits), frozenset([REPORTED_ON]))
     seed = next((facts.seed for facts in scopes if facts.seed is not None), None)
     statistic, spread = _statistics(scopes)
+    is_n = column.metric and re.search(r"[_ ]n$", lookup.column)
     resolved = replace(
         lookup,
-        statistic=lookup.statistic
-        or ("n" if _is_n(lookup.column, column) else f"seed {seed}" if seed is not None else statistic),
+        statistic=lookup.statistic or ("n" if is_n else f"seed {seed}" if seed is not None else statistic),
         spread=spread,
         methods=named.methods,
         version=named.version,
@@ -212,10 +212,6 @@ def _statistics(scopes: Sequence[Facts]) -> tuple[str, str]:
     is_mean = nearest is NO_FACTS or "mean" in nearest.statistics or nearest.spread
     value = [one for one in sorted(nearest.statistics) if one not in SPREADS or nearest is not scopes[-1]]
     return "mean" if is_mean or not value else value[0], spread
-
-
-def _is_n(head: str, facts: Facts) -> bool:
-    return bool(facts.metric) and re.search(r"[_ ]n$", head) is not None
 
 
 def _settings(scopes: Iterable[Facts]) -> Settings:

@@ -90,7 +90,9 @@ def _one_value(text: str) -> list[PrintedNumber]:
     position = match.end()
     last_digits = _LAST_DIGITS.fullmatch(text, position)
     if last_digits and text[position - 1].isdigit() and "." in match["number"]:
-        return [numbers[0], _in_last_digits(numbers[0], last_digits[1])]
+        # siunitx prints a spread in units of the last decimal: that in 92.1(3) is 0.3
+        spread = Decimal((0, tuple(map(int, last_digits[1])), -numbers[0].decimals))
+        return [numbers[0], PrintedNumber(f"({last_digits[1]})", spread, "spread", percent)]
     while position < len(text):
         following = next(((roles, found) for roles, p in _AFTER_VALUE if (found := p.match(text, position))), None)
         if following is None:
@@ -99,12 +101,6 @@ def _one_value(text: str) -> list[PrintedNumber]:
         numbers += [_number(one, role, percent) for one, role in zip(found.groups(), roles, strict=True)]
         position = found.end()
     return numbers
-
-
-def _in_last_digits(mean: PrintedNumber, digits: str) -> PrintedNumber:
-    """Return the spread in 92.1(3), which is 0.3: siunitx prints it in units of the last decimal."""
-    value = Decimal((0, tuple(map(int, digits)), -mean.decimals))
-    return PrintedNumber(f"({digits})", value, "spread", mean.percent)
 
 
 def _number(text: str, role: Role, percent: bool = False) -> PrintedNumber:

@@ -1,6 +1,6 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
@@ -70,7 +70,8 @@ class TableChecker:
             else:
                 number = self._count_or_spread(lookup, preceding)
             checked.append(number)
-        return [*checked, *self._seeds_of_caption(checked)]
+        of_caption = self._seeds_of_caption(checked)
+        return [*checked, of_caption] if of_caption else checked
 
     def _of_one_trial(self, lookup: Lookup) -> Lookup:
         """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""
@@ -224,18 +225,17 @@ class TableChecker:
             reason += f"; none of the {count} cells that match the labels has it"
         return self._wrong(lookup, expected, reason)
 
-    def _seeds_of_caption(self, checked: Sequence[CheckedNumber]) -> Iterator[CheckedNumber]:
+    def _seeds_of_caption(self, checked: Sequence[CheckedNumber]) -> CheckedNumber | None:
         """Judge a caption's "mean over 5 seeds" by the seeds of the means that were traced."""
         n_seeds = self.vocabulary.facts(self.table.caption).n_seeds
         counts = {one.evidence.n for one in checked if one.evidence and (one.verdict, one.kind) == ("traced", "mean")}
         if n_seeds is None or not counts:
-            return
-        verdict: Verdict = "traced" if counts == {n_seeds} else "wrong"
+            return None
         actual = ", ".join(map(str, sorted(counts)))
-        start = (self.file, self.table.line, self.table.number, "caption", "", str(n_seeds), "seeds done", verdict)
-        yield CheckedNumber(
-            *start, f"the means of the table are over {actual} seeds", "" if verdict == "traced" else actual
-        )
+        start = (self.file, self.table.line, self.table.number, "caption", "", str(n_seeds), "seeds done")
+        reason = f"the means of the table are over {actual} seeds"
+        is_right = counts == {n_seeds}
+        return CheckedNumber(*start, "traced" if is_right else "wrong", reason, "" if is_right else actual)
 
     # Results --------------------------------------------------------------------------------------------------------
 
