@@ -1,17 +1,17 @@
 """Turns a sweep into its trials. Everything is checked before a processor or a queue slot is requested."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from twinbench.harness.data.dataset_cache import LeftOut
-from twinbench.harness.data.datasets import Dataset, count_training_images, load_dataset
+from twinbench.harness.data.datasets import count_training_images, load_dataset
 from twinbench.harness.schemas import Schema, method_names, method_schema, shipped
 from twinbench.methods.names import UnknownMethod
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.metrics import metric_mistakes
-from twinbench.sweeps.protocol import CarriedProtocol, DatasetRule, Protocol, Range, Scalar, Training
+from twinbench.sweeps.protocol import CarriedProtocol, Protocol, Range, Scalar, Training
 from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
 from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
@@ -54,6 +54,10 @@ class Plan:
             # without the examples: names of files may say more than a published plan should
             **({"left_out": {one.reason: one.number for one in self.left_out}} if self.left_out else {}),
         }
+
+    def batch_sizes(self) -> list[int]:
+        """Return the batch sizes of the trials, ascending."""
+        return sorted({trial.training["batch_size"] for trial in self.trials if trial.training})
 
 
 Resolved = tuple[Cell, dict[str, Any], dict[str, Any]]
@@ -124,10 +128,7 @@ def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any]
     try:
         method = method_schema(cell.method)
     except UnknownMethod:
-        close = nearest(cell.method, method_names())
-        raise InvalidInput(
-            [Mistake(place, "methods", "unknown method", cell.method, ", ".join(method_names()), close)]
-        ) from None
+        raise InvalidInput([_unknown(place, "methods", "method", cell.method, method_names())]) from None
     mistakes = [m for key, value in cell.values.items() for m in _axis_mistakes(key, value, method, protocol, place)]
     if mistakes:
         raise InvalidInput(mistakes)
@@ -161,16 +162,14 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
     mistakes = metric_mistakes(protocol.evaluation.metrics, protocol.checkpoint, where)
     name, backbones = protocol.backbone.name, shipped().backbones
     if name not in backbones:
-        close = nearest(name, backbones)
-        mistakes.append(Mistake(where, "backbone.name", "unknown backbone", name, ", ".join(backbones), close))
+        mistakes.append(_unknown(where, "backbone.name", "backbone", name, backbones))
     else:
         mistakes += _option_mistakes(backbones[name].config_class, protocol.backbone.options, where)
     for method_name, values in protocol.methods.items():
         try:
             method = method_schema(method_name)
         except UnknownMethod:
-            close = nearest(method_name, method_names())
-            mistakes.append(Mistake(where, "methods", "unknown method", method_name, ", ".join(method_names()), close))
+            mistakes.append(_unknown(where, "methods", "method", method_name, method_names()))
             continue
         known = (*method.settings, *TRAINING_FIELDS)
         for key in sorted(set(values) - set(known)):
@@ -179,18 +178,18 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
     return mistakes
 
 
+def _unknown(where: str, key: str, kind: str, name: str, known: Collection[str]) -> Mistake:
+    return Mistake(where, key, f"unknown {kind}", name, ", ".join(known), nearest(name, known))
+
+
 def _option_mistakes(options_class: type, options: Mapping[str, Scalar], where: str) -> list[Mistake]:
     known = list(get_type_hints(options_class))
-    unknown = [key for key in options if key not in known]
+    place, allowed = "backbone.options", ", ".join(known)
+    unknown = [(key, value) for key, value in options.items() if key not in known]
     if unknown:
-        return [
-            Mistake(
-                where, f"backbone.options.{key}", "unknown key", options[key], ", ".join(known), nearest(key, known)
-            )
-            for key in unknown
-        ]
+        return [Mistake(where, f"{place}.{k}", "unknown key", v, allowed, nearest(k, known)) for k, v in unknown]
     try:
-        parse(options_class, dict(options), f"{where}: backbone.options")
+        parse(options_class, dict(options), f"{where}: {place}")
     except InvalidInput as error:
         return list(error.mistakes)
     return []
@@ -206,23 +205,19 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
     resolved = check(sweep, protocol, where)
     dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)
     image_size = int(dataset.train.images.shape[-1])
-    training_images = _count_training_images(protocol.dataset, dataset)
+    training_images = count_training_images(dataset, protocol.dataset.validation_fraction)
+    training_images = min(training_images, protocol.dataset.train_examples or training_images)
     planned = plan(path.stem, sweep, protocol, resolved, dataset.fingerprint, training_images, image_size)
     _check_sizes(planned, where)
     return dataclasses.replace(planned, left_out=dataset.left_out)
-
-
-def _count_training_images(rule: DatasetRule, dataset: Dataset) -> int:
-    count = count_training_images(dataset, rule.validation_fraction)
-    return min(count, rule.train_examples or count)
 
 
 def _check_sizes(planned: Plan, where: str) -> None:
     """Raise InvalidInput if a batch or neighbourhood exceeds the training set, or patches do not tile an image."""
     count = planned.training_images
     allowed = f"at most {count}, the training images of {planned.protocol.dataset.name}"
-    batches = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
-    mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in batches if size > count]
+    sizes = [size for size in planned.batch_sizes() if size > count]
+    mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in sizes]
     neighbours = planned.protocol.evaluation.knn_neighbours
     place = f"protocol {planned.protocol.name}"
     mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
@@ -239,11 +234,10 @@ def _check_sizes(planned: Plan, where: str) -> None:
 
 def check_ranks(planned: Plan, processes: int) -> None:
     """Raise InvalidInput if a batch size is not a multiple of the ranks, which take equal shares of each batch."""
-    sizes = sorted({trial.training["batch_size"] for trial in planned.trials if trial.training})
     allowed = f"multiples of {processes}, the processes per trial"
     mistakes = [
         Mistake("--processes-per-trial", "batch_size", "cannot be split evenly", size, allowed)
-        for size in sizes
+        for size in planned.batch_sizes()
         if size % processes
     ]
     if mistakes:

@@ -28,10 +28,7 @@ ENDING_SECONDS = 10.0  # that a process may take to end once it has sent its res
 
 
 def run_pack_in_fork(
-    trials: Sequence[Trial],
-    surroundings: Surroundings,
-    should_stop: ShouldStop,
-    leases: LeaseObserver,
+    trials: Sequence[Trial], surroundings: Surroundings, should_stop: ShouldStop, leases: LeaseObserver
 ) -> list[str]:
     """Run `run_pack` in a process that ends with it, and return the trials' statuses.
 

@@ -64,7 +64,7 @@ class SlurmLauncher:
             jobs = ", ".join(launched(folder))
             watch.say(f"{slots} slots of SLURM job {jobs} are in the queue already; nothing more is submitted")
         else:
-            self._submit_missing(planned, surroundings, watch)
+            self.submit(planned, surroundings, watch)
         if self.options.detach:
             return Outcome(count_statuses(planned, folder), is_detached=True)
 
@@ -77,7 +77,7 @@ class SlurmLauncher:
                 if queue.is_empty() and not watch.is_worked_on():
                     if not may_submit:
                         return
-                    self._submit_missing(planned, surroundings, watch)
+                    self.submit(planned, surroundings, watch)
                     queue, may_submit = Queue(launched(folder)), False
                 time.sleep(POLL_SECONDS)
 
@@ -87,23 +87,19 @@ class SlurmLauncher:
             return replace(outcome, stopped=goes_on, is_interrupted=False)
         return outcome
 
-    def _submit_missing(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> None:
-        if todo := missing(planned, surroundings.run_folder):
-            image_size = planned.image_size if self.options.measures_packs else 0
-            watch.say(f"submitted SLURM job {self.submit(surroundings, len(todo), image_size)}")
-
-    def submit(self, surroundings: "Surroundings", missing_trials: int, image_size: int) -> str:
-        """Submit the array, note it in `launches/`, and return its job id. InvalidInput says what SLURM refused.
-
-        With an `image_size` the slots first measure packs of images of that size.
-        """
+    def submit(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> None:
+        """Submit an array if trials are missing, and note it in `launches/`. InvalidInput says what SLURM refused."""
         import submitit
 
         from twinbench.harness.launchers.slurm_slot import Slot
 
         folder, site = surroundings.run_folder, self.site
+        todo = missing(planned, folder)
+        if not todo:
+            return
+        image_size = planned.image_size if self.options.measures_packs else 0
         per_device, per_slot = self._workers_of_a_slot(surroundings)
-        slots = min(site.slots or SLOTS, -(-missing_trials // per_slot), largest_array())
+        slots = min(site.slots or SLOTS, -(-len(todo) // per_slot), largest_array())
         code = snapshot(folder)
         name = str(site.sbatch.get("job-name") or name_of(folder))
         executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=1_000_000)
@@ -128,7 +124,7 @@ class SlurmLauncher:
             "code": code.name,
         }
         write_launch(folder, f"slurm-{job_id}", launch)
-        return job_id
+        watch.say(f"submitted SLURM job {job_id}")
 
     def _workers_of_a_slot(self, surroundings: "Surroundings") -> tuple[int, int]:
         """Return the number of workers per device and per slot."""

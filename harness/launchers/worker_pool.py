@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from twinbench.harness.launchers.isolation import run_in_fork
 from twinbench.harness.launchers.launcher import CannotStart
+from twinbench.harness.launchers.worker_loop import drain
 from twinbench.harness.run_folder.heartbeat import TIME_LIMIT_EXIT, stop_requested
 from twinbench.harness.system.devices import spread
 from twinbench.harness.trial.execute import Surroundings
@@ -25,6 +27,10 @@ from twinbench.harness.trial.worker import BrokenDevice, Unwritable, why_unusabl
 LOOK_EVERY_SECONDS = 0.2
 FAILED_STARTS_ALLOWED = 3
 BROKEN_DEVICE_EXIT = 76
+EXIT_TEXTS: dict[int | None, str] = {
+    TIME_LIMIT_EXIT: "its trial reached its time limit",
+    BROKEN_DEVICE_EXIT: "its device can be used by a new process only",
+}
 READY = "ready"  # the first message of a worker; any other says why no worker can go on
 
 
@@ -107,16 +113,17 @@ class WorkerPool:
             self._read_messages(worker)
             worker.connection.close()
             code = worker.process.exitcode
+            ended = EXIT_TEXTS.get(code) or exit_text(code)
             if code == 0:
                 self._found_no_more = True
                 continue
             self._failed_starts[worker.device] += not worker.is_ready
             failed = self._failed_starts[worker.device]
             if not worker.is_ready and failed >= FAILED_STARTS_ALLOWED:
-                given_up = f"{failed} workers in a row ended as they started on {worker.device}: {_exit_text(code)}"
+                given_up = f"{failed} workers in a row ended as they started on {worker.device}: {ended}"
                 print(f"{given_up}; no other is started", file=sys.stderr)
                 continue
-            print(f"a worker ended: {_exit_text(code)}; another takes over", file=sys.stderr)
+            print(f"a worker ended: {ended}; another takes over", file=sys.stderr)
             remaining.append(self._start(worker.device))
         self._workers = remaining
         if given_up and not remaining and not self._found_no_more:
@@ -138,19 +145,8 @@ class WorkerPool:
                 worker.connection.close()
 
 
-def _exit_text(code: int | None) -> str:
-    if code == TIME_LIMIT_EXIT:
-        return "its trial reached its time limit"
-    if code == BROKEN_DEVICE_EXIT:
-        return "its device can be used by a new process only"
-    return exit_text(code)
-
-
 def _work(connection: Connection, surroundings: Surroundings, parent: int, stay: bool) -> None:
     """Run a worker process from start to end."""
-    from twinbench.harness.launchers.isolation import run_in_fork
-    from twinbench.harness.launchers.worker_loop import drain
-
     should_stop = stop_requested(parent)  # the worker of a pool that was killed ends too
     for ignored in (signal.SIGINT, signal.SIGUSR2):  # Ctrl-C and SLURM's warning also reach the pool, which decides
         signal.signal(ignored, signal.SIG_IGN)

@@ -28,7 +28,7 @@ from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
-    from twinbench.harness.planning import Plan  # imports torch, which reading a folder does not need
+    from twinbench.harness.planning import Plan
 
 LAUNCHES = "launches"
 COMMANDS = "commands"
@@ -139,15 +139,10 @@ def _plan_text(content: Mapping[str, object]) -> bytes:
     return to_utf8(head) + b',\n "trials": [\n' + b",\n".join(lines) + b"\n ]\n}\n"
 
 
-def planned_trials(run_folder: Path) -> list[Trial]:
-    """Return the trials of the folder's plan, in its order."""
-    return read_plan(run_folder).full_trials()
-
-
 def unrecorded_trials(run_folder: Path) -> list[Trial]:
     """Return the trials of the folder's plan without a record, in its order."""
     recorded = recorded_ids(run_folder)  # read first: a plan that grows meanwhile adds trials, and loses none
-    return [trial for trial in planned_trials(run_folder) if trial.trial_id not in recorded]
+    return [trial for trial in read_plan(run_folder).full_trials() if trial.trial_id not in recorded]
 
 
 def missing(planned: "Plan", run_folder: Path) -> list[Trial]:

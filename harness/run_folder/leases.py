@@ -25,13 +25,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from twinbench.results.atomic_files import write_json_atomically
-from twinbench.results.attempts import (
-    AttemptInfo,
-    attempt_file,
-    last_attempt,
-    latest_attempt,
-    read_attempt,
-)
+from twinbench.results.attempts import AttemptInfo, attempt_file, last_attempt, latest_attempt, read_attempt
 from twinbench.results.record import TornRecord, read_record, record_path
 from twinbench.sweeps.hashing import canonical_json
 
@@ -263,11 +257,8 @@ def interrupt_attempts(run_folder: Path, pids: Collection[int]) -> None:
 
 def is_recorded(run_folder: Path, trial_id: str) -> bool:
     """Whether the trial has a whole record."""
-    path = record_path(run_folder, trial_id)
-    if not path.exists():
-        return False
     try:
-        read_record(path)
+        read_record(record_path(run_folder, trial_id))
     except TornRecord:
         return False
     return True

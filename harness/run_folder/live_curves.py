@@ -62,8 +62,3 @@ def read_curves(trial_folder: Path) -> Curves:
         return parse_curves(read_regular(trial_folder / FILE_NAME))
     except OSError:
         return Curves()
-
-
-def delete_curves(trial_folder: Path) -> None:
-    """Delete the file, once the record's artefact holds the curves."""
-    (trial_folder / FILE_NAME).unlink(missing_ok=True)

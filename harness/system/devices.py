@@ -12,7 +12,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 
 def choose_devices(device: str) -> list[str]:
     """`auto`: every GPU, else the CPU. InvalidInput for a device that is not there."""
-    gpus = _gpus() if _may_have_gpus() else []
+    gpus = _gpus()
     if device == "auto":
         return gpus or ["cpu"]
     if device == "cuda" and gpus:
@@ -23,6 +23,8 @@ def choose_devices(device: str) -> list[str]:
 
 
 def _gpus() -> list[str]:
+    if not _may_have_gpus():
+        return []
     import torch
 
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -30,18 +32,14 @@ def _gpus() -> list[str]:
 
 def _may_have_gpus() -> bool:
     """Return False where a GPU's driver is certainly missing, so that torch need not be imported to ask for GPUs."""
-    if sys.platform != "linux" or "torch" in sys.modules or _has_other_driver():
+    other_drivers = (Path("/dev/kfd"), Path("/dev/dxg"))  # AMD's, and Windows' for Linux
+    if sys.platform != "linux" or "torch" in sys.modules or any(driver.exists() for driver in other_drivers):
         return True
     try:
         ctypes.CDLL("libcuda.so.1")  # what torch loads too; this starts no context
     except OSError:
         return False
     return True
-
-
-def _has_other_driver() -> bool:
-    """Return whether AMD's driver is there (kfd), or Windows' for Linux (dxg)."""
-    return Path("/dev/kfd").exists() or Path("/dev/dxg").exists()
 
 
 def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) -> list[str]:

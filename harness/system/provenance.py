@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import socket
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -102,11 +101,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = ""
     return found
-
-
-def host() -> str:
-    """Return this machine's name."""
-    return socket.gethostname()
 
 
 def reset_peak_memory() -> None:

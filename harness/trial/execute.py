@@ -121,9 +121,14 @@ def train_and_evaluate(
         with others.together(other_rank, trial, surroundings, folder, log=log) if others else contextlib.nullcontext():
             yield from train(method, task, evaluator.diagnose, every, keep_and_report, should_stop)
         check_finite(method)
+
+    def check_stop() -> None:
+        if should_stop():
+            raise Interrupted  # the next attempt evaluates again
+
     started = time.perf_counter()
     with uncompiled(mode_of(surroundings) == FAST):
-        found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, _interrupting(should_stop))
+        found.metrics, found.outputs = evaluator.evaluate(method, found.progress.curves, check_stop)
     found.evaluation_seconds = time.perf_counter() - started
     return _judge(trial.protocol["content"]["collapsed_below"], found.progress)
 
@@ -140,16 +145,6 @@ def mode_of(surroundings: Surroundings) -> str:
     return surroundings.mode if torch.device(surroundings.device).type == "cuda" else REPRO
 
 
-def _interrupting(should_stop: Callable[[], bool]) -> Callable[[], None]:
-    """Return a function that raises Interrupted once the trial should stop; the next attempt evaluates again."""
-
-    def check_stop() -> None:
-        if should_stop():
-            raise Interrupted
-
-    return check_stop
-
-
 def ranks_of(trial: Trial, surroundings: Surroundings) -> int:
     """Return how many processes train the trial: one for a baseline. ValueError if they cannot share its batches."""
     ranks = surroundings.processes if trial.training else 1
@@ -163,8 +158,7 @@ def other_rank(device: torch.device, trial: Trial, surroundings: Surroundings, f
 
     Everything is built from the trial itself and from the state in `folder`, so every rank starts with equal weights.
     """
-    torch.set_num_threads(surroundings.threads)
-    choose_kernels(mode_of(surroundings))
+    _set_up_process(surroundings)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     method = build_method(trial, device)
@@ -202,19 +196,11 @@ def build_method(trial: Trial, device: torch.device) -> Method:
     return method.to(device).to(memory_format=torch.channels_last)
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """A dataset, split by a protocol's rule."""
-
-    rule: DatasetRule
-    dataset: Dataset
-    train: Part
-    validation: Part
-    test: Part
-
-
 @functools.lru_cache(maxsize=1)  # a worker loads and splits the dataset once, and a pack's trials share it
-def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: torch.device) -> _Splits:
+def _splits(
+    rule_json: bytes, data: Path | None, cache: Path | None, device: torch.device
+) -> tuple[DatasetRule, Dataset, Part, Part, Part]:
+    """Return a protocol's rule, the dataset, and its training, validation and test images on the device."""
     rule = DatasetRule(**json.loads(rule_json))
     dataset = load_dataset(rule.name, data, rule.image_size, cache)
     train_positions, validation_positions = split_train(dataset, rule.validation_fraction, rule.split_seed)
@@ -225,13 +211,8 @@ def _splits(rule_json: bytes, data: Path | None, cache: Path | None, device: tor
         labels = torch.from_numpy(np.asarray(split.labels)[positions]).to(device)
         return Part(Images(split.images, positions, device), labels)
 
-    return _Splits(
-        rule,
-        dataset,
-        part(dataset.train, train_positions),
-        part(dataset.train, validation_positions),
-        part(dataset.test, test_positions),
-    )
+    train, validation = part(dataset.train, train_positions), part(dataset.train, validation_positions)
+    return rule, dataset, train, validation, part(dataset.test, test_positions)
 
 
 def _task(trial: Trial, surroundings: Surroundings, folder: Path, evaluator: Evaluator, device: torch.device) -> Task:
@@ -253,16 +234,16 @@ def _task(trial: Trial, surroundings: Surroundings, folder: Path, evaluator: Eva
 def _evaluator(trial: Trial, surroundings: Surroundings, device: torch.device) -> Evaluator:
     """Return the evaluator of the trial, with the three splits on the device."""
     content = trial.protocol["content"]
-    splits = _splits(canonical_json(content["dataset"]), surroundings.data, surroundings.cache, device)
-    dataset = splits.dataset
+    rule_json = canonical_json(content["dataset"])
+    rule, dataset, train, validation, test = _splits(rule_json, surroundings.data, surroundings.cache, device)
     if dataset.fingerprint != trial.dataset_fingerprint:
         raise ValueError(f"the dataset is {dataset.fingerprint}, the trial asks for {trial.dataset_fingerprint}")
     return Evaluator(
-        train=splits.train,
-        validation=splits.validation,
-        test=splits.test,
+        train=train,
+        validation=validation,
+        test=test,
         classes=len(dataset.classes),
-        dataset=splits.rule,
+        dataset=rule,
         rules=Evaluation(**content["evaluation"]),
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         image_size=dataset.train.images.shape[-1],

@@ -1,12 +1,14 @@
 """Write the record of a trial that has ended: artefacts first, the record last."""
 
+import socket
+
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from twinbench.harness.run_folder import live_curves
 from twinbench.harness.run_folder.heartbeat import LOST
 from twinbench.harness.run_folder.leases import Attempt, is_recorded, now
-from twinbench.harness.run_folder.live_curves import delete_curves
 from twinbench.harness.system import provenance
 from twinbench.harness.training.checkpoint import saved_progress
 from twinbench.harness.training.loop import finished_curves, precision_on
@@ -35,13 +37,7 @@ def is_superseded(attempt: Attempt) -> bool:
 
 
 def record_trial(
-    trial: Trial,
-    surroundings: Surroundings,
-    attempt: Attempt,
-    status: str,
-    reason: str,
-    traceback: str,
-    found: Found,
+    trial: Trial, surroundings: Surroundings, attempt: Attempt, status: str, reason: str, traceback: str, found: Found
 ) -> None:
     """Write the artefacts and then the record of a trial, and delete its live curves."""
     folder, progress = surroundings.run_folder, found.progress
@@ -50,11 +46,14 @@ def record_trial(
         curves = write_artefact(folder, canonical_json(finished_curves(progress)), ".json")
     if found.outputs:
         outputs = write_artefact(folder, to_safetensors(_compact(found.outputs)), ".safetensors")
+    derived: dict[str, object] = {}
+    if trial.training:
+        derived["learning_rate_scaled"] = scaled_learning_rate(Training(**trial.training))
     result: Result = {
         "trial_id": trial.trial_id,
         "cell_id": trial.cell_id,
         "trial": trial.content(),
-        "derived": _derived(trial),
+        "derived": derived,
         "status": status,
         "reason": reason,
         "metrics": found.metrics,
@@ -62,7 +61,7 @@ def record_trial(
         "outputs": outputs,
     }
     write_record(folder, result, _circumstance(trial, surroundings, attempt, found) | {"traceback": traceback})
-    delete_curves(trial_folder(folder, trial.trial_id))
+    (trial_folder(folder, trial.trial_id) / live_curves.FILE_NAME).unlink(missing_ok=True)  # the artefact has them
 
 
 def _circumstance(trial: Trial, surroundings: Surroundings, attempt: Attempt, found: Found) -> dict[str, object]:
@@ -90,14 +89,9 @@ def _circumstance(trial: Trial, surroundings: Surroundings, attempt: Attempt, fo
         "mode": mode_of(surroundings),
         "threads": surroundings.threads,
         "ranks": surroundings.processes if trial.training else 1,
-        "host": provenance.host(),
+        "host": socket.gethostname(),
         "where": surroundings.where,
     }
-
-
-def _derived(trial: Trial) -> dict[str, object]:
-    """Return what was computed from the settings."""
-    return {"learning_rate_scaled": scaled_learning_rate(Training(**trial.training))} if trial.training else {}
 
 
 def _compact(outputs: dict[str, Tensor]) -> dict[str, Tensor]:

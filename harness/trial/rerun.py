@@ -11,8 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load
 
+from twinbench.harness.data.datasets import load_dataset
 from twinbench.harness.planning import check
+from twinbench.harness.system.devices import choose_devices, cores
+from twinbench.harness.trial.execute import Surroundings
+from twinbench.harness.trial.worker import run_pack
 from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.level import Level, judged, not_run
@@ -52,7 +57,13 @@ def rerun(
         return not_run("rerun", "no trial has a result that can be reproduced")
     say(f"drawn with seed {seed} from {len(_candidates(records))} trials: {', '.join(chosen)}")
     trials = [Trial(**records[trial_id]["result"]["trial"]) for trial_id in chosen]
-    mistakes = [mistake for trial in trials for mistake in _mistakes(trial, data)]
+    mistakes: list[Mistake] = []
+    for trial in trials:
+        try:
+            _check_permitted(trial)
+            _check_data(trial, data)
+        except InvalidInput as error:
+            mistakes += error.mistakes
     if mistakes:
         return not_run("rerun", "; ".join(dict.fromkeys(map(str, mistakes))))
     faults, notes = [], [f"drawn with seed {seed}: {', '.join(chosen)}"]
@@ -131,8 +142,6 @@ def _text(circumstance: Mapping[str, object], key: str) -> str | None:
 
 def _flips(run_folder: Path, record: Record, own_folder: Path, own: Record) -> str:
     """Return how many test predictions differ, as text; empty if none do."""
-    from safetensors.numpy import load
-
     recorded, repeated = record["result"].get("outputs"), own["result"].get("outputs")
     if recorded == repeated or not recorded or not repeated:
         return ""
@@ -150,10 +159,6 @@ def _run(trial: Trial, record: Record, folder: Path, data: Path | None, seconds:
 
     Uses as many threads as the recorded run, if this machine has so many cores.
     """
-    from twinbench.harness.system.devices import choose_devices, cores
-    from twinbench.harness.trial.execute import Surroundings
-    from twinbench.harness.trial.worker import run_pack
-
     there = record["circumstance"]
     threads = there.get("threads")
     own = Surroundings(
@@ -175,16 +180,6 @@ def _recorded_seconds(record: Record) -> float:
 
 
 # --- which trials are run -------------------------------------------------------------------------------------------
-
-
-def _mistakes(trial: Trial, data: Path | None) -> list[Mistake]:
-    """Return why the trial cannot or must not be run here."""
-    try:
-        _check_permitted(trial)
-        _check_data(trial, data)
-    except InvalidInput as error:
-        return list(error.mistakes)
-    return []
 
 
 def _check_permitted(trial: Trial) -> None:
@@ -230,8 +225,6 @@ def _resolved(
 
 def _check_data(trial: Trial, data: Path | None) -> None:
     """InvalidInput unless the dataset here is the one that the trial ran on."""
-    from twinbench.harness.data.datasets import load_dataset
-
     rule = trial.protocol["content"]["dataset"]
     found = load_dataset(rule["name"], data, rule["image_size"]).fingerprint
     if found != trial.dataset_fingerprint:

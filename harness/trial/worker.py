@@ -93,11 +93,7 @@ def run_pack(
 
 
 def _run(
-    trial: Trial,
-    surroundings: Surroundings,
-    should_stop: Callable[[], bool],
-    leases: LeaseObserver,
-    room: Room,
+    trial: Trial, surroundings: Surroundings, should_stop: Callable[[], bool], leases: LeaseObserver, room: Room
 ) -> Generator[None, None, str]:
     """Claim the trial, run it and return its status; yield after every update."""
     folder = surroundings.run_folder

@@ -28,10 +28,11 @@ import torch
 from measuring import surroundings, write
 
 from twinbench.harness.planning import check, plan
-from twinbench.harness.run_folder.layout import planned_trials, write_plan
+from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.leases import Attempt, now
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.results.attempts import trial_folder
+from twinbench.results.plan import read_plan
 from twinbench.results.record import Result, write_artefact, write_record
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.metrics import MetricValue
@@ -57,7 +58,7 @@ def fill(folder: Path) -> list[Trial]:
     resolved = check(sweep, protocol, str(path))
     planned = plan("serving", sweep, protocol, resolved, "sha256:none", training_images=1150, image_size=8)
     write_plan(folder, planned)
-    trials = planned_trials(folder)
+    trials = read_plan(folder).full_trials()
     for trial in trials[:BEFORE]:
         record(folder, trial)
     return trials

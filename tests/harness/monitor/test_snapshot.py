@@ -16,9 +16,9 @@ from twinbench.harness.monitor.progress_bars import ProgressBars
 from twinbench.harness.monitor.server import state_json
 from twinbench.harness.monitor.snapshot import RunView
 from twinbench.harness.monitor.terminal import screen, status_text
-from twinbench.harness.run_folder.layout import planned_trials
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.results.attempts import attempt_file, trial_folder
+from twinbench.results.plan import read_plan
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_progress_bars_read_each_record_once(synthetic_run: SyntheticRun, reads:
     for seed in range(3):
         synthetic_run.planned_and_recorded(seed=seed)
     left = synthetic_run.plan(synthetic_run.trial(seed=3))
-    trials = planned_trials(synthetic_run.folder)
+    trials = read_plan(synthetic_run.folder).full_trials()
     file = io.StringIO()
     bars = ProgressBars(synthetic_run.folder, (), trials, Console(file=file, width=120, force_terminal=True))
     reads.clear()

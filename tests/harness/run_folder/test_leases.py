@@ -21,7 +21,7 @@ from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder import leases
 from twinbench.harness.run_folder.heartbeat import LOST, TIME_LIMIT_EXIT, Heartbeat
-from twinbench.harness.run_folder.layout import cancel, planned_trials, retry_failed, undo_cancel, write_plan
+from twinbench.harness.run_folder.layout import cancel, retry_failed, undo_cancel, write_plan
 from twinbench.harness.run_folder.leases import Attempt, LeaseObserver, claim
 from twinbench.harness.run_folder.progress import RunProgress, state_of
 from twinbench.harness.training.checkpoint import Progress, save_state
@@ -29,6 +29,7 @@ from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
 from twinbench.harness.trial.execute import Report, Surroundings
 from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
+from twinbench.results.plan import read_plan
 from twinbench.results.record import read_record, record_path
 from twinbench.sweeps.errors import InvalidInput
 
@@ -407,7 +408,7 @@ def test_a_full_disk_stops_the_worker_with_its_reason_and_fails_no_trial(tiny_pl
 def test_the_plan_reads_back_as_the_planned_trials(tiny_plan: Planner, tmp_path: Path) -> None:
     planned = tiny_plan()
     write_plan(tmp_path, planned)
-    assert planned_trials(tmp_path) == list(planned.trials)
+    assert read_plan(tmp_path).full_trials() == list(planned.trials)
 
 
 def test_progress_distinguishes_recorded_running_and_interrupted_trials(tiny_plan: Planner, tmp_path: Path) -> None:
