@@ -14,6 +14,7 @@ Sizes of accuracies are fractions: 0.01 is one point. KINDS lists the keys of ea
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -116,18 +117,30 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
         mistakes += error.mistakes
         found = _readable(data)
     claims = [_with_source(claim, data) for claim, _ in found]
-    mistakes += _double_names(claims, str(path))
+    counts = Counter(claim.name for claim in claims)
+    double = [name for name in sorted(counts) if counts[name] > 1]
+    mistakes += [Mistake(str(path), "claims.name", "is given twice", name) for name in double]
     tables = published_tables() if any(claim.reported for claim in claims) else {}
     for claim, (_, given) in zip(claims, found, strict=True):
-        own = [
-            *_kind_mistakes(claim, {*given}, f"{path}: claims.{claim.name}"),
-            *_selector_mistakes(claim, f"{path}: claims.{claim.name}"),
-        ]
+        where = f"{path}: claims.{claim.name}"
+        own = [*_kind_mistakes(claim, {*given}, where), *_selector_mistakes(claim, where)]
         # The rows of a published table can only be looked up for a claim without mistakes of its own.
-        mistakes += own or _source_mistakes(claim, tables, f"{path}: claims.{claim.name}")
+        mistakes += own or _source_mistakes(claim, tables, where)
     if mistakes:
         raise InvalidInput(mistakes)
     return tuple(claims)
+
+
+def claims_on_file(files: Iterable[Path]) -> tuple[list[Claim], list[Path]]:
+    """Return the claims of all files, and the files that cannot be read as claims."""
+    claims: list[Claim] = []
+    unreadable = []
+    for path in files:
+        try:
+            claims += read_claims(path)
+        except InvalidInput:
+            unreadable.append(path)
+    return claims, unreadable
 
 
 def _readable(data: Mapping[str, object]) -> list[tuple[Claim, dict[str, object]]]:
@@ -145,13 +158,6 @@ def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
     """Return the claim with the file's protocol and published table where it names none."""
     protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
     return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)
-
-
-def _double_names(claims: Iterable[Claim], where: str) -> Iterable[Mistake]:
-    names = [claim.name for claim in claims]
-    return [
-        Mistake(where, "claims.name", "is given twice", name) for name in sorted(set(names)) if names.count(name) > 1
-    ]
 
 
 def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:

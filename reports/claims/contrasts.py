@@ -6,7 +6,7 @@ with the interval printed next to it. Holm's procedure sets the confidence at wh
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -188,20 +188,12 @@ def _detectable(difference: Difference) -> float | None:
 # --- families ---------------------------------------------------------------------------------------------------------
 
 
-def adjust(
-    families: Mapping[str, Sequence[Contrast]], further_tests: Mapping[str, int] | None = None
-) -> dict[str, list[Contrast]]:
-    """Return the contrasts of each family at the confidence that Holm's procedure gives them, with their Holm p.
+def holm(contrasts: Sequence[Contrast], further_tests: int = 0) -> list[Contrast]:
+    """Return a family's contrasts at the confidence that Holm's procedure (1979) gives them, with their Holm p.
 
-    `further_tests` counts the tests of each family that are no contrasts; those are judged at alpha over all tests.
-    """
-    return {family: _holm(contrasts, (further_tests or {}).get(family, 0)) for family, contrasts in families.items()}
-
-
-def _holm(contrasts: Sequence[Contrast], further_tests: int) -> list[Contrast]:
-    """Apply Holm (1979): compare the smallest of m p's with alpha / m, the next with alpha / (m - 1), until one fails.
-
-    All after that one fail too and are shown at its level. A contrast without p counts as a test and fails.
+    The smallest of m p's is compared with alpha / m, the next with alpha / (m - 1), until one fails. All after that one
+    fail too and are shown at its level. A contrast without p counts as a test and fails. `further_tests` counts the
+    tests of the family that are no contrasts; those are judged at alpha over all tests.
     """
     order = sorted(range(len(contrasts)), key=lambda place: _p_or_one(contrasts[place]))
     adjusted = list(contrasts)

@@ -110,7 +110,8 @@ def declare(
             recorded = len(record_files(run_folder))
             for claim in claims:
                 protocol = hashes.get(claim.protocol, "")
-                if not _is_declared(claim, protocol, entries):
+                same = [entry for entry in entries if entry.claim == claim.hash]
+                if not any(not protocol or entry.is_under([[protocol]]) for entry in same):
                     time = now.isoformat(timespec="seconds")
                     entry = Declaration(claim.name, claim.hash, time, recorded, _head(entries), protocol=protocol)
                     entries.append(replace(entry, digest=_digest(entry)))
@@ -132,11 +133,6 @@ def known_protocols(run_folder: Path, names: Collection[str]) -> dict[str, str]:
         return hashes | {planned["name"]: planned["hash"]}
     except InvalidInput:  # no plan yet, or an unreadable one, which `run` reports
         return hashes
-
-
-def _is_declared(claim: Claim, protocol: str, entries: Iterable[Declaration]) -> bool:
-    """Whether the log has the claim; under this protocol, where both protocols are known."""
-    return any(entry.claim == claim.hash and (not protocol or entry.is_under([[protocol]])) for entry in entries)
 
 
 def copy_claims(file: Path, run_folder: Path) -> Path | None:

@@ -115,9 +115,7 @@ class Evidence:
 def protocol_hashes(claim: Claim, sides: Sequence[Side]) -> list[frozenset[str]]:
     """Return hash and hash without deviations of each protocol of the sides that has the name the claim gives."""
     named = [side.section for side in sides if side.section and side.section.protocol_name == claim.protocol]
-    return list(
-        {section.protocol_hash: frozenset({section.protocol_hash, section.base_hash}) for section in named}.values()
-    )
+    return list(dict.fromkeys(frozenset({section.protocol_hash, section.base_hash}) for section in named))
 
 
 class Folder:
@@ -169,7 +167,7 @@ class Folder:
             {
                 str(trial["trial_id"]): self._files_of(section, trial)
                 for section, trial in traced
-                if _is_recorded(trial)
+                if trial["status"] != "missing"
             },
             self._judged_together,
         )
@@ -242,20 +240,13 @@ class Folder:
         return under or found
 
     def _values(self, claim: Claim, cell: Cell) -> tuple[dict[int, float], tuple[MetricRow, ...]]:
-        """Return the metric on test by seed, and the rows that hold it."""
+        """Return the metric on test by seed, and the rows that hold it; rule A1 reports several rows of one seed."""
         done = [trial for trial in cell.trials if trial["status"] == "done"]
         if claim.metric in metric_names("trial_cost"):
             costs = {int(trial["seed"]): trial.get(claim.metric) for trial in done}
             return {seed: float(cost) for seed, cost in costs.items() if isinstance(cost, int | float)}, ()
-        rows = {
-            int(trial["seed"]): found
-            for trial in done
-            if (found := self._reported.get((trial["trial_id"], claim.metric)))
-        }
-        values = {seed: float(found[-1]["value"]) for seed, found in rows.items()}
-        return values, tuple(
-            row for found in rows.values() for row in found
-        )  # rule A1 reports several rows of one seed
+        rows = [(int(t["seed"]), row) for t in done for row in self._reported.get((t["trial_id"], claim.metric), ())]
+        return {seed: float(row["value"]) for seed, row in rows}, tuple(row for _, row in rows)
 
     def _correctness(self, claim: Claim, section: Section, cell: Cell) -> Correct | None:
         """Return which test examples were right for every done trial; None unless all have such outputs."""
@@ -271,10 +262,6 @@ class Folder:
         if trial_id not in self._files:
             self._files[trial_id] = read_trial_files(self._folder, trial_id, section.content)
         return self._files[trial_id]
-
-
-def _is_recorded(trial: TrialRow) -> bool:
-    return bool(trial["status"] != "missing")
 
 
 def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:

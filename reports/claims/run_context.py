@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at, has_ended
-from twinbench.reports.claims.claim import Claim, read_claims
+from twinbench.reports.claims.claim import Claim, claims_on_file
 from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
 from twinbench.results.attempts import TRIALS
-from twinbench.sweeps.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class RunContext:
     @cached_property
     def claims_on_file(self) -> Mapping[str, Claim]:
         """Return all claims in the folder's readable files, by hash."""
-        return {claim.hash: claim for path in self.claims_files for claim in _readable_claims(path)}
+        return {claim.hash: claim for claim in claims_on_file(self.claims_files)[0]}
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -72,13 +71,6 @@ class RunContext:
     def begun_by(self, time: str) -> int:
         """Count the recorded trials that had begun by that time, UTC to the second."""
         return bisect_right(self._begun, time[:19])
-
-
-def _readable_claims(path: Path) -> tuple[Claim, ...]:
-    try:
-        return read_claims(path)
-    except InvalidInput:
-        return ()
 
 
 def unknown_trials(run_folder: Path, known: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

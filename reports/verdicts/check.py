@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twinbench.reports.claims.claim import Claim, read_claims
-from twinbench.reports.claims.contrasts import Contrast, adjust, contrasts_of
+from twinbench.reports.claims.contrasts import Contrast, contrasts_of, holm
 from twinbench.reports.claims.evidence import Evidence, Folder
 from twinbench.reports.rules.case import Case
 from twinbench.reports.tables.published import published_tables
@@ -70,7 +70,7 @@ def in_families(evidence: Sequence[Evidence]) -> list[Case]:
     for one, own in zip(evidence, contrasts, strict=True):
         families.setdefault(one.claim.family, []).extend(own)
         counts[one.claim.family] = counts.get(one.claim.family, 0) + (0 if own else len(one.pairs))
-    adjusted = {family: iter(own) for family, own in adjust(families, counts).items()}
+    adjusted = {family: iter(holm(own, counts[family])) for family, own in families.items()}
     sizes = {family: len(own) + counts[family] for family, own in families.items()}
     return [
         Case(one, tuple(next(adjusted[one.claim.family]) for _ in own), sizes[one.claim.family])

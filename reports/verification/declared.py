@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from twinbench.reports.claims.claim import Claim, read_claims
+from twinbench.reports.claims.claim import claims_on_file
 from twinbench.reports.claims.declarations import read_log
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.read import Unpacked
-from twinbench.sweeps.errors import InvalidInput
 
 
 def declaration_faults(contents: Contents) -> Iterator[str]:
@@ -19,7 +18,7 @@ def declaration_faults(contents: Contents) -> Iterator[str]:
     for record in contents.records.values():
         protocol = record["result"]["trial"]["protocol"]
         ran[str(protocol["name"])] |= {str(protocol["hash"]), str(protocol.get("base_hash", protocol["hash"]))}
-    claims, _ = _claims_on_file(contents.unpacked)
+    claims, _ = claims_on_file(map(contents.unpacked.file, contents.unpacked.names("claims")))
     for claim in claims:
         hashes, entry = ran.get(claim.protocol), log.of(claim)
         if hashes and entry and not log.of(claim, [hashes]):
@@ -30,22 +29,10 @@ def declaration_faults(contents: Contents) -> Iterator[str]:
 
 def withdrawn(unpacked: Unpacked) -> Iterator[str]:
     """Yield files that cannot be read as claims, and declared claims that no file holds in that form."""
-    claims, unreadable = _claims_on_file(unpacked)
+    claims, unreadable = claims_on_file(map(unpacked.file, unpacked.names("claims")))
     held = {claim.hash for claim in claims}
-    for name in unreadable:
-        yield f"{name}: cannot be read as claims"
+    for path in unreadable:
+        yield f"{path.name}: cannot be read as claims"
     for entry in read_log(unpacked.run_folder).entries:
         if entry.claim not in held:
             yield f"declared on {entry.time} as {entry.name}, but in no claims file of the bundle in that form"
-
-
-def _claims_on_file(unpacked: Unpacked) -> tuple[list[Claim], list[str]]:
-    """Return the claims of all files, and the names of files that cannot be read."""
-    claims: list[Claim] = []
-    unreadable = []
-    for name in unpacked.names("claims"):
-        try:
-            claims += read_claims(unpacked.file(name))
-        except InvalidInput:
-            unreadable.append(name)
-    return claims, unreadable

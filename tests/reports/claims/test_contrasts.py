@@ -9,7 +9,7 @@ from claim_evidence import claim_of, evidence_of
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from twinbench.reports.claims.contrasts import adjust, contrasts_of, sign_of
+from twinbench.reports.claims.contrasts import contrasts_of, holm, sign_of
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
 from twinbench.reports.statistics.power import smallest_detectable_difference
 
@@ -102,7 +102,7 @@ def test_holms_p_and_what_it_rejects_are_those_of_statsmodels(size):
     for _ in range(4):
         contrasts = families(rng, size)
         theirs = multipletests([contrast.p for contrast in contrasts], ALPHA, "holm")
-        (ours,) = adjust({"f": contrasts}).values()
+        ours = holm(contrasts)
         assert [contrast.holm_p for contrast in ours] == pytest.approx(theirs[1].tolist())
         # what the judged interval shows is what Holm rejects
         assert [contrast.low > 0 for contrast in ours] == theirs[0].tolist()
@@ -112,7 +112,7 @@ def test_holms_p_and_what_it_rejects_are_those_of_statsmodels(size):
 def test_the_judged_confidence_steps_up_until_one_fails_and_stays_there():
     clear = [the_contrast(claim_of(), *differing([d, d + 0.001, d + 0.002] * 2)) for d in (0.1, 0.05)]
     nothing = [the_contrast(claim_of(), *differing([-d, d, 0.0] * 2)) for d in (0.01, 0.02)]
-    (found,) = adjust({"f": [nothing[0], clear[0], nothing[1], clear[1]]}).values()
+    found = holm([nothing[0], clear[0], nothing[1], clear[1]])
     divisors = [ALPHA / (1 - contrast.difference.confidence) for contrast in found]
     assert divisors == pytest.approx([2, 4, 2, 3])
     assert [contrast.detectable > before.detectable for contrast, before in zip(found, nothing + clear, strict=True)]
@@ -120,23 +120,17 @@ def test_the_judged_confidence_steps_up_until_one_fails_and_stays_there():
 
 def test_further_tests_of_a_family_count_in_its_correction():
     contrast = the_contrast(claim_of(), *differing([0.01, 0.02, 0.03, 0.04, 0.05]))
-    ((alone,),) = adjust({"f": [contrast]}).values()
-    ((adjusted,),) = adjust({"f": [contrast]}, {"f": 2, "other": 5}).values()
+    (alone,) = holm([contrast])
+    (adjusted,) = holm([contrast], 2)
     assert alone.difference.confidence == pytest.approx(0.95)
     assert adjusted.difference.confidence == pytest.approx(1 - 0.05 / 3)
     assert adjusted.holm_p == pytest.approx(3 * contrast.p)
 
 
-def test_families_do_not_touch_one_another():
-    contrast = the_contrast(claim_of(), *differing([0.01, 0.02, 0.03, 0.04, 0.05]))
-    found = adjust({"f": [contrast], "g": [contrast, contrast]})
-    assert [found["f"][0].holm_p, found["g"][0].holm_p] == pytest.approx([contrast.p, 2 * contrast.p])
-
-
 def test_a_contrast_without_p_counts_and_fails():
     one_seed = the_contrast(claim_of(), [0.6], [0.5])
     clear = the_contrast(claim_of(), *differing([0.01, 0.02, 0.03, 0.04, 0.05]))
-    (found,) = adjust({"f": [one_seed, clear]}).values()
+    found = holm([one_seed, clear])
     assert found[0].holm_p is None and found[0].p is None
     assert found[1].holm_p == pytest.approx(2 * clear.p)
 
@@ -206,7 +200,7 @@ def test_differences_without_spread_are_informative_from_six_seeds_on():
     assert the_contrast(claim_of(), [0.5] * 6, [0.5] * 6).p == 1.0
     unpaired = the_contrast(claim_of(), [0.6] * 6, dict.fromkeys(range(6, 12), 0.5))
     assert unpaired.p is None and not unpaired.is_informative
-    (judged, _) = adjust({"f": [six, six]})["f"]
+    (judged, _) = holm([six, six])
     assert not judged.is_informative  # of two comparisons six are not enough
     assert the_contrast(claim_of(), [0.6, 0.601, 0.602], [0.5] * 3).is_informative
 
@@ -226,7 +220,7 @@ def test_seventeen_pairs_are_more_than_are_gone_through_and_still_have_their_tes
 def test_sides_without_numbers_leave_a_bare_contrast_and_claims_of_collapse_have_none():
     bare = the_contrast(claim_of(), [0.6], [])
     assert (bare.difference, bare.p, bare.low, bare.is_informative) == (None, None, None, False)
-    ((after,),) = adjust({"f": [bare]}).values()
+    (after,) = holm([bare])
     assert after == bare
     assert contrasts_of(evidence_of(claim_of("collapses"), [[]])) == ()
 

@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.rules.case import Case
-from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.check import check_claims, in_families
 from twinbench.reports.verdicts.collapse import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
 
@@ -41,6 +41,14 @@ def test_the_interval_that_all_cases_below_rest_on():
     half = stats.t.ppf(0.975, 5) / math.sqrt(5) * 0.005
     assert (contrast.low, contrast.high) == pytest.approx((0.02 - half, 0.02 + half))
     assert half == pytest.approx(1.1496 * 0.005, rel=1e-4)
+
+
+def test_families_do_not_touch_one_another():
+    evidence = [
+        evidence_of(claim_of(name=name, family=name[0]), six(0.02, 0.005), MARGIN) for name in ("f1", "g1", "g2")
+    ]
+    alone, *two = (case.contrasts[0] for case in in_families(evidence))
+    assert [one.holm_p for one in (alone, *two)] == pytest.approx([alone.p, 2 * alone.p, 2 * alone.p])
 
 
 # --- better -----------------------------------------------------------------------------------------------------------
