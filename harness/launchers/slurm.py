@@ -98,7 +98,9 @@ class SlurmLauncher:
         if not todo:
             return
         image_size = planned.image_size if self.options.measures_packs else 0
-        per_device, per_slot = self._workers_of_a_slot(surroundings)
+        ranks = surroundings.processes
+        per_device = self.options.workers_per_gpu if site.gpus else max(1, site.cpus // (surroundings.threads * ranks))
+        per_slot = per_device * max(1, site.gpus // ranks)
         slots = min(site.slots or SLOTS, -(-len(todo) // per_slot), largest_array())
         code = snapshot(folder)
         name = str(site.sbatch.get("job-name") or name_of(folder))
@@ -125,12 +127,6 @@ class SlurmLauncher:
         }
         write_launch(folder, f"slurm-{job_id}", launch)
         watch.say(f"submitted SLURM job {job_id}")
-
-    def _workers_of_a_slot(self, surroundings: "Surroundings") -> tuple[int, int]:
-        """Return the number of workers per device and per slot."""
-        ranks, site = surroundings.processes, self.site
-        per_device = self.options.workers_per_gpu if site.gpus else max(1, site.cpus // (surroundings.threads * ranks))
-        return per_device, per_device * max(1, site.gpus // ranks)
 
 
 def from_options(options: LaunchOptions) -> SlurmLauncher:

@@ -63,7 +63,9 @@ def jobs_of(notes: Sequence[Path]) -> dict[str, str]:
 
 def departed_slots(run_folder: Path) -> Path:
     """Return the folder where slots that take no more trials leave their names; SLURM may list them for a while."""
-    return run_folder / LAUNCHES / "left"
+    folder = run_folder / LAUNCHES / "left"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
@@ -79,7 +81,6 @@ def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
         if states is None:
             return None
         folder = departed_slots(run_folder)
-        folder.mkdir(parents=True, exist_ok=True)
         refresh_listing(folder)
         departed = {path.name for path in folder.glob("*")}
         counted = [state for slot, state in states.items() if slot not in departed]

@@ -98,7 +98,6 @@ def _leaves_work(run_folder: Path) -> bool:
 
     In this order, a `run` that plans more trials at that moment either sees them begun or sees this slot gone.
     """
-    departed_slots(run_folder).mkdir(parents=True, exist_ok=True)
     (departed_slots(run_folder) / job_name()).touch()
     refresh_listing(run_folder)
     return any(not is_running(last_attempt(run_folder, trial.trial_id)) for trial in unrecorded_trials(run_folder))

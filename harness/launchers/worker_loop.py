@@ -39,7 +39,8 @@ def drain(surroundings: Surroundings, should_stop: Callable[[], bool], stay: boo
             statuses = run(pack, surroundings, should_stop, leases)
             ended = zip(pack, statuses, strict=True)
             unfinished += [trial for trial, status in ended if status in ("taken", "interrupted")]
-        remaining = [trial for trial in unfinished if _should_wait_for(trial, folder, leases, stay)]
+        waited_for = [trial for trial in unfinished if stay or not leases.has_beaten(trial.trial_id)]
+        remaining = [trial for trial in waited_for if not is_recorded(folder, trial.trial_id)]
         if remaining:
             time.sleep(LOOK_AGAIN_SECONDS)
         else:  # by now the plan may have grown, or a failed trial been set aside to run again
@@ -49,9 +50,3 @@ def drain(surroundings: Surroundings, should_stop: Callable[[], bool], stay: boo
 
 def _without_record(folder: Path, left_to_others: set[str]) -> list[Trial]:
     return [trial for trial in unrecorded_trials(folder) if trial.trial_id not in left_to_others]
-
-
-def _should_wait_for(trial: Trial, folder: Path, leases: LeaseObserver, stay: bool) -> bool:
-    if is_recorded(folder, trial.trial_id):
-        return False
-    return stay or not leases.has_beaten(trial.trial_id)

@@ -23,18 +23,13 @@ def is_cancelled(run_folder: Path) -> bool:
 
 def stop_requested(parent: int) -> Callable[[], bool]:
     """Handle SIGTERM from now on; return a function that says whether one came or the `parent` process has ended."""
-    terminated = False
-
-    def handle(*_: object) -> None:
-        nonlocal terminated
-        terminated = True
-
-    signal.signal(signal.SIGTERM, handle)
-    return lambda: terminated or os.getppid() != parent
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    return lambda: bool(received) or os.getppid() != parent
 
 
 class Heartbeat:
-    """Use as a context around an attempt. `reason` says why the attempt should stop, once it should.
+    """Use as a context around an attempt. `reason` says why the trial should save its state and end, once it should.
 
     An attempt over its time limit may hang in a call that cannot be interrupted. The thread then records the failure
     with `fail` and ends the whole process; the launcher starts another worker.
@@ -46,11 +41,6 @@ class Heartbeat:
         self._writes_record = threading.Lock()  # acquired once, by the thread that writes the trial's record
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
         self.reason = ""
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether the trial should save its state and end: its lease is lost or the sweep is cancelled."""
-        return bool(self.reason)
 
     def __enter__(self) -> "Heartbeat":
         self._thread.start()
@@ -73,7 +63,7 @@ class Heartbeat:
                 elif self._limit is not None and self._attempt.seconds > self._limit:
                     self._end_process()
                 elif is_cancelled(self._attempt.run_folder):
-                    self.reason = "cancelled"
+                    self.reason = CANCELLED
                 if time.monotonic() - last_beat >= BEAT_SECONDS:
                     last_beat = time.monotonic()
                     self._attempt.beat()

@@ -71,11 +71,6 @@ class _Child:
         self.died = False
         self.failure: _Failure | None = None
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the process died or failed."""
-        return self.died or self.failure is not None
-
     def receive(self) -> str:
         """Return its next message; empty if it died or failed instead."""
         try:
@@ -162,7 +157,7 @@ class OtherRanks:
 
         Waits up to CAUSE_SECONDS for the other ranks to send their errors.
         """
-        while silent := {child.connection: child for child in self._children if not child.is_lost}:
+        while silent := {child.connection: child for child in self._children if not (child.died or child.failure)}:
             left = failed_at + CAUSE_SECONDS - time.monotonic()
             readable = wait(list(silent), max(0.0, left))
             if not readable:

@@ -135,7 +135,7 @@ def _attempt(
     log = attempt.log if surroundings.keep_log else None
     try:
         status, reason = yield from train_and_evaluate(
-            trial, surroundings, folder, reporter(attempt), lambda: heartbeat.should_stop or should_stop(), found, log
+            trial, surroundings, folder, reporter(attempt), lambda: bool(heartbeat.reason) or should_stop(), found, log
         )
     except Interrupted:
         attempt.end("interrupted", heartbeat.reason)

@@ -67,7 +67,6 @@ def test_only_slots_that_take_trials_or_will_are_counted(
     clock = [0.0]
     monkeypatch.setattr(slurm_queue.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(slurm_queue.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
-    departed_slots(tmp_path).mkdir(parents=True)
     for slot in departed:
         (departed_slots(tmp_path) / slot).touch()
     assert slurm_queue.slots_to_count_on(tmp_path, {"7": "a"}) == counted
