@@ -3,9 +3,10 @@
 On a CPU, run it as a process with TRITON_INTERPRET=1, which Triton reads when it is imported.
 """
 
-import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -34,17 +35,17 @@ RECIPES = {
     "strong jitter": ViewRecipe(jitter_probability=1.0, **STRONG),
     "blur": ViewRecipe(**BLUR),
 }
-CUTS = (4, 64, 7, 2)  # a launch whose blocks and strips end in the middle of things
-CASES: dict[str, tuple[str, int, int, int, int, tuple[int, ...] | None]] = {
-    # recipe, images, height, width, size of the view, launch
+SMALL_BLOCK = 64  # pixels: blocks end in the middle of a row
+CASES: dict[str, tuple[str, int, int, int, int, int | None]] = {
+    # recipe, images, height, width, size of the view, block
     "nothing": ("nothing", 3, 12, 12, 12, None),
     "flip": ("flip", 6, 12, 12, 12, None),
     "SimCLR": ("SimCLR", 12, 16, 16, 16, None),
     "SimCLR, one image": ("SimCLR", 1, 16, 16, 16, None),
     "SimCLR, enlarged": ("SimCLR", 8, 9, 9, 21, None),
-    "SimCLR, oblong, in pieces": ("SimCLR", 4, 21, 16, 12, CUTS),
+    "SimCLR, oblong, in pieces": ("SimCLR", 4, 21, 16, 12, SMALL_BLOCK),
     "BYOL": ("BYOL", 12, 16, 16, 16, None),
-    "BYOL, to a third, in pieces": ("BYOL", 3, 30, 30, 10, CUTS),
+    "BYOL, to a third, in pieces": ("BYOL", 3, 30, 30, 10, SMALL_BLOCK),
     "bilinear": ("bilinear", 8, 16, 16, 16, None),
     "bilinear, to a third": ("bilinear", 6, 60, 60, 20, None),
     "nothing but a resize": ("nothing", 3, 20, 30, 16, None),
@@ -65,28 +66,34 @@ def photographs(n: int, height: int, width: int) -> Tensor:
 
 
 def differences(
-    recipe: ViewRecipe, n: int, height: int, width: int, size: int, cuts: tuple[int, ...] | None, device: str = "cpu"
+    recipe: ViewRecipe, n: int, height: int, width: int, size: int, block: int | None, device: str = "cpu"
 ) -> dict[str, float]:
     """The largest differences: of values in [0, 1] from a CPU's `training_view`, and between the kernel's own views."""
-    from twinbench.harness.data.augmentation_triton import Launch, view_by_kernel
+    from twinbench.harness.data import augmentation_triton
 
-    launch = Launch(*cuts) if cuts else None
+    with mock.patch.object(augmentation_triton, "BLOCK", block or augmentation_triton.BLOCK):
+        return _differences(augmentation_triton.view_by_kernel, recipe, n, height, width, size, device)
+
+
+def _differences(
+    view_by_kernel: Callable[..., Tensor], recipe: ViewRecipe, n: int, height: int, width: int, size: int, device: str
+) -> dict[str, float]:
     images = photographs(n, height, width)
     p = draw_parameters(torch.arange(n), recipe, 0, 0, 0, height, width)
     expected = _in_unit(training_view(images, p, recipe, size, RULE, torch.float32))
     on_device = images.to(device)
-    there = ViewParameters(**{part.name: getattr(p, part.name).to(device) for part in dataclasses.fields(p)})
-    made = view_by_kernel(on_device, there, recipe, size, RULE, torch.float32, launch)
+    there = ViewParameters(*(part.to(device) for part in p))
+    made = view_by_kernel(on_device, there, recipe, size, RULE, torch.float32)
     assert made.shape == expected.shape and made.dtype == torch.float32
     assert made.is_contiguous(memory_format=torch.channels_last)
     difference = (_in_unit(made.cpu()) - expected).abs()
     if recipe.solarise_probability:  # a value within rounding of the threshold may fall on either side
-        never = dataclasses.replace(p, solarise=torch.zeros_like(p.solarise))
+        never = p._replace(solarise=torch.zeros_like(p.solarise))
         before = _in_unit(training_view(images, never, recipe, size, RULE, torch.float32))
         difference[(before - recipe.solarise_threshold).abs() < 2e-5] = 0
     some = slice(n // 3, n // 3 + 2)
-    part = view_by_kernel(on_device[some], there.rows(some), recipe, size, RULE, torch.float32, launch)
-    half = view_by_kernel(on_device[:1], there.rows(slice(1)), recipe, size, RULE, torch.bfloat16, launch)
+    part = view_by_kernel(on_device[some], there.rows(some), recipe, size, RULE, torch.float32)
+    half = view_by_kernel(on_device[:1], there.rows(slice(1)), recipe, size, RULE, torch.bfloat16)
     assert half.dtype == torch.bfloat16 and half.is_contiguous(memory_format=torch.channels_last)
     return {
         "from training_view": float(difference.max()),

@@ -8,7 +8,7 @@ Shapes: N images, S pixels a side of the view, H and W of the image.
 """
 
 import math
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,7 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GREYSCALE, _BLUR, _BLUR_SIGMA, _SOLA
 _COLUMNS = 36
 
 
-@dataclass(frozen=True, eq=False)
-class ViewParameters:
+class ViewParameters(NamedTuple):
     """The parameters drawn for N samples: int64 pixels, bool or float32, all [N] except the order."""
 
     crop_top: Tensor
@@ -51,7 +50,7 @@ class ViewParameters:
 
     def rows(self, which: Tensor | slice) -> "ViewParameters":
         """Return the parameters of some of the samples."""
-        return ViewParameters(**{part.name: getattr(self, part.name)[which] for part in fields(self)})
+        return ViewParameters(*(part[which] for part in self))
 
 
 def make_view(

@@ -4,16 +4,16 @@ The result is that of `augmentation.training_view` up to float rounding: 2e-5 in
 give the same bits in every batch, since a block reads only its own image and adds in a fixed order. Triton is imported
 only here, so import this file only where there is a GPU.
 
-A block first writes the resizing weights to scratch memory. It resizes strip by strip, along the rows and then along
-the columns, and applies colour operations up to the contrast, which needs the mean of the whole image. A second pass
-over the pixels applies the rest, and two more blur the images that are blurred.
+A block first writes the resizing weights to scratch memory. It resizes along the rows and then along the columns, and
+applies colour operations up to the contrast, which needs the mean of the whole image. A second pass over the pixels
+applies the rest, and two more blur the images that are blurred.
 
 Shapes: N images, S pixels a side of the view, H and W of the image; a plane is S x S float32 in scratch memory.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -31,23 +31,13 @@ _SATURATION = tl.constexpr(colour_jitter.SATURATION)
 _HUE = tl.constexpr(colour_jitter.HUE)
 
 
-class Launch(NamedTuple):
-    """How the work is divided; it changes views only by rounding."""
-
-    warps: int
-    block: int  # pixels at a time
-    strip: int  # rows of the view resized at a time, few enough for the nearest caches
-    unrolled: int  # taps of a resize whose pixels are loaded together
+# Pixels at a time. This and the number of warps are the fastest of some thirty at 32 and 224 pixels on an H100, or
+# within 5% of it; they change views only by rounding.
+BLOCK = 1024
 
 
 def view_by_kernel(
-    images: Tensor,
-    parameters: ViewParameters,
-    recipe: ViewRecipe,
-    size: int,
-    rule: DatasetRule,
-    dtype: torch.dtype,
-    launch: Launch | None = None,
+    images: Tensor, parameters: ViewParameters, recipe: ViewRecipe, size: int, rule: DatasetRule, dtype: torch.dtype
 ) -> Tensor:
     """Return `training_view` of images [N, 3, H, W], uint8 or float32 in [0, 1]: `dtype` [N, 3, S, S], channels last.
 
@@ -55,39 +45,30 @@ def view_by_kernel(
     """
     n, _, height, width = images.shape
     out = torch.empty((n, 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last)
-    launch = launch or default_launch(size)
-    shape = _shape(recipe, height, width, size, launch)
+    shape = _shape(recipe, height, width, size)
     scratch = torch.empty(n * shape["SCRATCH"], dtype=torch.float32, device=images.device)
     if n == 0:
         return out
-    p = parameters
-    drawn = [p.crop_top, p.crop_left, p.crop_height, p.crop_width, p.flip, p.jitter, p.jitter_order, p.brightness]
-    drawn += [p.contrast, p.saturation, p.hue, p.greyscale, p.blur, p.blur_sigma, p.solarise]
     with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
         _view[(n,)](
             images.contiguous(),
             out,
             scratch,
-            *(_plain(values) for values in drawn),
+            *map(_plain, parameters),
             *map(float, (recipe.solarise_threshold, *rule.mean, *rule.std)),
             **shape,
             WHITE=255.0 if images.dtype == torch.uint8 else 1.0,
-            num_warps=launch.warps,
+            num_warps=4 if size <= 64 else 8,
             num_stages=1,
         )
     return out
-
-
-def default_launch(size: int) -> Launch:
-    """Return the fastest of some thirty at 32 and 224 pixels on an H100, or one within 5% of it."""
-    return Launch(4 if size <= 64 else 8, 1024, size, 1)
 
 
 def _plain(values: Tensor) -> Tensor:
     return (values.view(torch.uint8) if values.dtype == torch.bool else values).contiguous()
 
 
-def _shape(recipe: ViewRecipe, height: int, width: int, size: int, launch: Launch) -> dict[str, Any]:
+def _shape(recipe: ViewRecipe, height: int, width: int, size: int) -> dict[str, Any]:
     """Return the kernel's constants: sizes, operations the recipe never applies, and the scratch memory's layout."""
     radius = recipe.blur_kernel_size // 2
     blurs = recipe.blur_probability > 0
@@ -97,9 +78,9 @@ def _shape(recipe: ViewRecipe, height: int, width: int, size: int, launch: Launc
         )
     resizes = not (recipe.crop_scale == (1, 1) and height == width == size)
     plane = _aligned(size * size)
-    table = _aligned((_most_taps(recipe, max(height, width), size) + 1) * size) if resizes else 0
-    rows = min(height, math.ceil((launch.strip - 1) * max(1, height / size)) + _most_taps(recipe, height, size) + 2)
-    strip = _aligned(rows * size) if resizes else 0
+    most_taps = math.ceil((4 if recipe.interpolation == "bicubic" else 2) * max(1, height / size, width / size))
+    table = _aligned((most_taps + 1) * size) if resizes else 0
+    rows_plane = _aligned(height * size) if resizes else 0
     return {
         "HEIGHT": height,
         "WIDTH": width,
@@ -109,19 +90,12 @@ def _shape(recipe: ViewRecipe, height: int, width: int, size: int, launch: Launc
         "BLURS": blurs,
         "RADIUS": radius,
         "TABLE": table,
-        "STRIP_PLANE": strip,
+        "ROWS_PLANE": rows_plane,
         "PLANE": plane,
-        "SCRATCH": 2 * table + 3 * plane + 3 * max(strip, plane if blurs else 0),
-        "STRIP": launch.strip,
-        "BLOCK": launch.block,
-        "UNROLLED": launch.unrolled,
+        "SCRATCH": 2 * table + 3 * plane + 3 * max(rows_plane, plane if blurs else 0),
+        "BLOCK": BLOCK,
         "LINE": triton.next_power_of_2(max(size, 2 * radius + 1)),
     }
-
-
-def _most_taps(recipe: ViewRecipe, extent: int, size: int) -> int:
-    reach = 2 if recipe.interpolation == "bicubic" else 1
-    return math.ceil(2 * reach * max(1, extent / size))
 
 
 def _aligned(words: int) -> int:
@@ -129,23 +103,20 @@ def _aligned(words: int) -> int:
 
 
 # The code must not depend on whether an address is a multiple of 16, since other code could add in another order.
-_ANYWHERE = ["images", "crop_top", "crop_left", "crop_height", "crop_width", "flip", "jitter", "jitter_order"]
-_ANYWHERE += ["brightness", "contrast", "saturation", "hue", "greyscale", "blur", "blur_sigma", "solarise"]
-
-
 # Longer than 60 lines: the entry of a kernel names every array and constant, and loads what its parts share.
-@triton.jit(do_not_specialize_on_alignment=_ANYWHERE)
+@triton.jit(do_not_specialize_on_alignment=["images", *ViewParameters._fields])
 def _view(
     images,  # [N, 3, H, W]
     out,  # [N, S, S, 3]
-    scratch,  # float32 [N, SCRATCH]: weights of rows, weights of columns, three planes, a strip or three blurred planes
+    # float32 [N, SCRATCH]: weights of rows, weights of columns, three planes, and three of resized rows or of a blur
+    scratch,
     crop_top, crop_left, crop_height, crop_width, flip, jitter,  # all as in ViewParameters
     jitter_order, brightness, contrast, saturation, hue, greyscale, blur, blur_sigma, solarise,
     threshold, mean_red, mean_green, mean_blue, std_red, std_green, std_blue,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr,
     RESIZES: tl.constexpr, CUBIC: tl.constexpr, BLURS: tl.constexpr, RADIUS: tl.constexpr,
-    TABLE: tl.constexpr, STRIP_PLANE: tl.constexpr, PLANE: tl.constexpr, SCRATCH: tl.constexpr,
-    STRIP: tl.constexpr, BLOCK: tl.constexpr, UNROLLED: tl.constexpr, LINE: tl.constexpr,
+    TABLE: tl.constexpr, ROWS_PLANE: tl.constexpr, PLANE: tl.constexpr, SCRATCH: tl.constexpr,
+    BLOCK: tl.constexpr, LINE: tl.constexpr,
 ):  # fmt: skip
     image = tl.program_id(0).to(tl.int64)  # a batch can have more than 2^31 values
     pixels = images + image * (3 * HEIGHT * WIDTH)
@@ -153,7 +124,7 @@ def _view(
     of_rows = scratch + image * SCRATCH
     of_columns = of_rows + TABLE
     planes = of_columns + TABLE
-    strip = planes + 3 * PLANE
+    spare = planes + 3 * PLANE
     lane = tl.arange(0, BLOCK)
 
     flipped = tl.load(flip + image).to(tl.int32)
@@ -183,9 +154,9 @@ def _view(
         column_taps = _lay_weights(of_columns, width, flipped, SIZE, CUBIC, LINE)
         tl.debug_barrier()
         grey = _resize_and_jitter(
-            pixels + top * WIDTH + left, planes, strip, of_rows, of_columns, row_taps, column_taps, height, width,
+            pixels + top * WIDTH + left, planes, spare, of_rows, of_columns, row_taps, column_taps, height, width,
             order, before, bright, saturated, turn,
-            HEIGHT, WIDTH, SIZE, WHITE, STRIP_PLANE, PLANE, STRIP, BLOCK, UNROLLED,
+            HEIGHT, WIDTH, SIZE, WHITE, ROWS_PLANE, PLANE, BLOCK,
         )  # fmt: skip
     else:
         grey = _flip_and_jitter(
@@ -219,51 +190,44 @@ def _view(
     if BLURS:  # noqa: SIM102  (this is decided when the kernel is compiled, the other for each image)
         if blurred:
             _blur_and_write(
-                view, planes, strip, tl.load(blur_sigma + image), solarised, threshold,
+                view, planes, spare, tl.load(blur_sigma + image), solarised, threshold,
                 mean_red, mean_green, mean_blue, std_red, std_green, std_blue, SIZE, RADIUS, PLANE, BLOCK, LINE,
             )  # fmt: skip
 
 
 @triton.jit
 def _resize_and_jitter(
-    crop, planes, strip, of_rows, of_columns, row_taps, column_taps, height, width,
+    crop, planes, resized_rows, of_rows, of_columns, row_taps, column_taps, height, width,
     order, before, bright, saturated, turn,
-    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, STRIP_PLANE: tl.constexpr,
-    PLANE: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr, UNROLLED: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, ROWS_PLANE: tl.constexpr,
+    PLANE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Resize the crop strip by strip into `planes`, jitter it up to the contrast, and sum its luma by lane."""
+    """Resize the crop into `planes`, jitter it up to the contrast, and sum its luma by lane."""
     lane = tl.arange(0, BLOCK)
     grey = tl.zeros([BLOCK], tl.float32)
-    for begin in range(0, SIZE, STRIP):
-        end = tl.minimum(begin + STRIP, SIZE)
-        # the crop's rows that this strip of the view is made of
-        lowest = tl.maximum(tl.load(of_rows + begin).to(tl.int32), 0)
-        highest = tl.minimum(tl.load(of_rows + end - 1).to(tl.int32) + row_taps, height) - 1
-        last = (highest - lowest + 1) * SIZE
-        for at in range(0, last, BLOCK):
-            spot = at + lane
-            column = spot % SIZE
-            line = crop + (lowest + spot // SIZE) * WIDTH
-            red, green, blue = _resample(
-                line, HEIGHT * WIDTH, 1, width, of_columns + column, column_taps, spot < last, SIZE, BLOCK, UNROLLED
-            )
-            _keep(strip + spot, STRIP_PLANE, red, green, blue, spot < last)
-        tl.debug_barrier()
-        last = end * SIZE
-        for at in range(begin * SIZE, last, BLOCK):
-            spot = at + lane
-            inside = spot < last
-            line = strip + spot % SIZE - lowest * SIZE
-            red, green, blue = _resample(
-                line, STRIP_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK, UNROLLED
-            )
-            red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
-            green = _clamp(green * (1 / WHITE))
-            blue = _clamp(blue * (1 / WHITE))
-            red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
-            grey += tl.where(inside, _luma(red, green, blue), 0.0)
-            _keep(planes + spot, PLANE, red, green, blue, inside)
-        tl.debug_barrier()
+    last = height * SIZE
+    for at in range(0, last, BLOCK):
+        spot = at + lane
+        line = crop + spot // SIZE * WIDTH
+        red, green, blue = _resample(
+            line, HEIGHT * WIDTH, 1, width, of_columns + spot % SIZE, column_taps, spot < last, SIZE, BLOCK
+        )
+        _keep(resized_rows + spot, ROWS_PLANE, red, green, blue, spot < last)
+    tl.debug_barrier()
+    for at in range(0, SIZE * SIZE, BLOCK):
+        spot = at + lane
+        inside = spot < SIZE * SIZE
+        line = resized_rows + spot % SIZE
+        red, green, blue = _resample(
+            line, ROWS_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK
+        )
+        red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
+        green = _clamp(green * (1 / WHITE))
+        blue = _clamp(blue * (1 / WHITE))
+        red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
+        grey += tl.where(inside, _luma(red, green, blue), 0.0)
+        _keep(planes + spot, PLANE, red, green, blue, inside)
+    tl.debug_barrier()
     return grey
 
 
@@ -358,14 +322,13 @@ def _weight(pixel, centre, stretch, length, CUBIC: tl.constexpr):
 
 
 @triton.jit
-def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr,
-              UNROLLED: tl.constexpr):  # fmt: skip
+def _resample(line, plane, step, length, table, taps, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     """Return weighted sums of the pixels `step` apart from `line` on; pixels outside the crop have weight zero."""
     first = tl.load(table, inside, 0.0).to(tl.int32)
     red = tl.zeros([BLOCK], tl.float32)
     green = tl.zeros([BLOCK], tl.float32)
     blue = tl.zeros([BLOCK], tl.float32)
-    for tap in tl.range(0, taps, loop_unroll_factor=UNROLLED):
+    for tap in range(taps):
         weight = tl.load(table + (1 + tap) * SIZE, inside, 0.0)
         r, g, b = _planar(line + tl.minimum(tl.maximum(first + tap, 0), length - 1) * step, plane, inside)
         red += weight * r

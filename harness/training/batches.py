@@ -1,8 +1,9 @@
 """Batches of a training, in order, with the views of their images."""
 
+import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -35,8 +36,7 @@ class Batch:
         """Return what an update reads: the views if there are any, or else what they are made from."""
         if self.views:
             return [self.ids, *self.views]
-        drawn = [getattr(one, part.name) for one in self.parameters for part in fields(ViewParameters)]
-        return [self.ids, self.images, *drawn]
+        return [self.ids, self.images, *itertools.chain(*self.parameters)]
 
 
 MakeViews: TypeAlias = Callable[[Batch], tuple[Tensor, ...]]

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from typing import NoReturn, TypeAlias
 
 import torch
@@ -137,9 +136,6 @@ def first_change(before: ModuleState, module: nn.Module) -> str:
 
 
 def _copied(batch: Batch) -> Batch:
-    parameters = tuple(
-        ViewParameters(**{part.name: getattr(one, part.name).clone() for part in fields(ViewParameters)})
-        for one in batch.parameters
-    )
-    views = tuple(view.clone() for view in batch.views)
+    parameters = tuple(ViewParameters(*map(Tensor.clone, one)) for one in batch.parameters)
+    views = tuple(map(Tensor.clone, batch.views))
     return Batch(batch.images.clone(), batch.ids.clone(), parameters, views)

@@ -96,7 +96,7 @@ def test_views_equal_torchvisions_with_the_same_parameters(
     p = draw_parameters(torch.arange(24), recipe, 0, 0, 0, height, width)
     ours = apply_view(images, p, recipe, size)
     assert ours.shape == (24, 3, size, size) and ours.is_contiguous()
-    rows = [{f.name: getattr(p, f.name)[n].tolist() for f in dataclasses.fields(p)} for n in range(24)]
+    rows = [{name: part[n].tolist() for name, part in p._asdict().items()} for n in range(24)]
     theirs = torch.stack([_by_torchvision(image, row, recipe, size) for image, row in zip(images, rows, strict=True)])
     difference = (ours - theirs).abs()
     if recipe.solarise_probability:  # a value within rounding of the threshold may fall on either side
@@ -156,8 +156,8 @@ def test_the_same_image_gets_the_same_view_in_every_batch() -> None:
     part = make_view(images[some], samples[some], recipe, 0, 4, 1, 32)
     drawn = draw_parameters(samples, recipe, 0, 4, 1, 32, 32)
     again = draw_parameters(samples[some], recipe, 0, 4, 1, 32, 32)
-    for field in dataclasses.fields(drawn):
-        assert torch.equal(getattr(again, field.name), getattr(drawn, field.name)[some]), field.name
+    for name, values in drawn._asdict().items():
+        assert torch.equal(getattr(again, name), values[some]), name
     assert torch.equal(part, whole[some])
     alone = [make_view(images[n : n + 1], samples[n : n + 1], recipe, 0, 4, 1, 32) for n in range(60)]
     assert torch.equal(torch.cat(alone), whole)

@@ -288,7 +288,7 @@ def test_a_gpus_views_equal_a_cpus_in_any_batch(by_kernel: bool) -> None:
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
     there = draw_parameters(torch.arange(48, device="cuda"), RECIPE, 0, 0, 0, 32, 32)
-    for name in vars(here):
+    for name in here._fields:
         torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name), rtol=1e-6, atol=1e-7)
     expected = training_view(images, here, RECIPE, 32, RULE, torch.float32)
     views = make(images.cuda(), there, RECIPE, 32, RULE, torch.float32)
