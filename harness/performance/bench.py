@@ -20,9 +20,9 @@ from twinbench.harness.performance.measurements import (
 from twinbench.harness.performance.pack_size import ROUNDS, SIZES, measured_concurrently, measured_packs
 from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_per_step
 from twinbench.harness.planning import check, trials_of_sweep
+from twinbench.harness.training.batches import gpu_view_function
 from twinbench.harness.training.cuda_graphs import synchronise
-from twinbench.harness.training.loop import uses_bf16
-from twinbench.harness.training.step import gpu_view_function
+from twinbench.harness.training.task import uses_bf16
 from twinbench.methods.backbones.registry import BACKBONES, build_backbone
 from twinbench.methods.backbones.vision_transformer import ViTOptions
 from twinbench.sweeps.protocol import BackboneRule, Protocol, Scalar

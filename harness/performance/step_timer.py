@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from twinbench.harness.data.images import Images
 from twinbench.harness.system.memory import Room, oom_as_memory_error
 from twinbench.harness.training.cuda_graphs import own_streams, synchronise
-from twinbench.harness.training.loop import Task, train
+from twinbench.harness.training.loop import train
 from twinbench.harness.training.step import EAGER_UPDATES
+from twinbench.harness.training.task import Task
 from twinbench.harness.trial.execute import build_method
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe

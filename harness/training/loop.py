@@ -1,11 +1,8 @@
 """The training loop, as plain statements in the order in which things happen."""
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,7 +11,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from twinbench.harness.data.images import Images
 from twinbench.harness.data.random_streams import generator
 from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.checkpoint import Progress, load_state, save_state
@@ -23,74 +19,16 @@ from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device, set_learning_rate
 from twinbench.harness.training.pace import StateSaver, UpdateTimer
 from twinbench.harness.training.schedule import learning_rate_at
-from twinbench.harness.training.step import Update, make_views
+from twinbench.harness.training.step import Update
+from twinbench.harness.training.task import Task
 from twinbench.methods.method import LossTerms, Method, Step, Views
 from twinbench.methods.ops.distributed import rank_count, use_global_batch_norm
-from twinbench.sweeps.protocol import DatasetRule, Training
-from twinbench.sweeps.recipe import ViewRecipe
 
 LOOK_EVERY = 32  # updates between checks that the loss is finite, on a GPU, which is not waited for otherwise
 
 
 class Interrupted(Exception):
     """The training was asked to stop; its state is saved."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the loop trains on, and the folder of its state.
-
-    `shares_views`: other trainings take turns with this one and use the same views. `compiles`: the networks are
-    compiled, which pays off for a long training on a GPU. `keeps_its_turn`: see UpdateTimer.
-    """
-
-    images: Images
-    dataset: DatasetRule
-    views: tuple[ViewRecipe, ...]
-    training: Training
-    seed: int
-    image_size: int
-    folder: Path
-    device: torch.device
-    shares_views: bool = False
-    compiles: bool = False
-    keeps_its_turn: bool = False
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of whole batches; the last, smaller one is dropped."""
-        return len(self.images) // self.training.batch_size
-
-    @property
-    def autocast(self) -> bool:
-        """Whether networks run in bf16 autocast."""
-        return uses_bf16(self.training.precision, self.device)
-
-    @property
-    def view_dtype(self) -> torch.dtype:
-        """The data type of the network's input."""
-        return torch.bfloat16 if self.autocast else torch.float32
-
-
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast on this device: on GPUs that do not emulate it."""
-    return precision == "auto" and _is_ampere_or_later(device)
-
-
-def precision_on(device: torch.device, precision: str) -> str:
-    """Return what networks compute in: bf16, fp32, or tf32 (fp32, with inputs of convolutions cut to 10 bits).
-
-    tf32 is torch's default for cuDNN on GPUs from Ampere on.
-    """
-    if uses_bf16(precision, device):
-        return "bf16"
-    # Read the flag of convolutions: `cudnn.allow_tf32` raises if only one of the flags that it stands for was set.
-    cuts = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
-    return "tf32" if cuts and _is_ampere_or_later(device) else "fp32"
-
-
-def _is_ampere_or_later(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def train(
@@ -129,7 +67,9 @@ def train(
         report(progress, begun, steps)
     batches = _batches(task, rank, ranks, progress)
     losses = Losses(training.batch_size, per_epoch, steps)
-    update = _update(method, task, optimiser, progress, losses, ranks)
+    loss_of = method.loss if ranks == 1 else _over_ranks(method, progress, task.device)
+    runs_ahead = task.device.type == "cuda" and ranks == 1
+    update = Update(task, method, loss_of, optimiser, losses, progress, ranks, runs_ahead)
     timer = UpdateTimer(progress, batches, task.device, task.keeps_its_turn)
     saver = StateSaver(lambda: save_state(task.folder, progress, method, optimiser))
     while progress.epoch < training.epochs:
@@ -171,37 +111,6 @@ def train(
     return progress
 
 
-def _update(
-    method: Method,
-    task: Task,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    losses: Losses,
-    ranks: int,
-) -> Update:
-    """Return what makes an update and keeps its loss; only a single GPU runs ahead of the check that it is finite."""
-    runs_ahead = task.device.type == "cuda" and ranks == 1
-
-    def log_loss(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
-        losses.keep(step.step, names, terms)
-        if not runs_ahead:
-            losses.look(progress)
-
-    return Update(
-        method,
-        method.loss if ranks == 1 else _over_ranks(method, progress, task.device),
-        optimiser,
-        task.training,
-        task.views,
-        task.dataset,
-        task.image_size,
-        autocast=task.autocast,
-        ranks=ranks,
-        captures=runs_ahead,
-        log_loss=log_loss,
-    )
-
-
 def check_finite(method: Method) -> None:
     """Raise Diverged if weights or running statistics are not finite: the loss is only checked before an update."""
     for name, values in method.state_dict().items():
@@ -217,14 +126,10 @@ def _batches(task: Task, rank: int, ranks: int, progress: Progress) -> Batches:
 
     A training that has a GPU to itself makes its views in its captured update.
     """
-    arguments = (task.images, task.views, task.seed, task.training.batch_size, task.device, rank, ranks)
-    key = (task.images, repr(arguments[1:]), task.view_dtype, progress.epoch, progress.step_in_epoch)
-    batches = _in_use.get(key)
-    if batches is None:
-        rule, size = task.dataset, task.image_size
-        make = functools.partial(make_views, recipes=task.views, rule=rule, image_size=size, dtype=task.view_dtype)
-        batches = _in_use[key] = Batches(*arguments, make if task.device.type == "cpu" or task.shares_views else None)
-    return batches
+    same = repr((task.views, task.seed, task.training.batch_size, task.device, task.view_dtype, rank, ranks))
+    key = (task.images, same, progress.epoch, progress.step_in_epoch)
+    makes_views = task.device.type == "cpu" or task.shares_views
+    return _in_use.setdefault(key, Batches(task, rank, ranks, makes_views))
 
 
 class _GivesLoss(nn.Module):

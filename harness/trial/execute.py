@@ -26,8 +26,9 @@ from twinbench.harness.system import provenance
 from twinbench.harness.system.memory import give_back_freed_memory, keep_freed_memory
 from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels, uncompiled
-from twinbench.harness.training.loop import Interrupted, Task, check_finite, train
+from twinbench.harness.training.loop import Interrupted, check_finite, train
 from twinbench.harness.training.loss_log import Diverged
+from twinbench.harness.training.task import Task
 from twinbench.harness.trial.ranks import other_ranks
 from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.method import Method

@@ -11,8 +11,9 @@ from twinbench.harness.run_folder.heartbeat import LOST
 from twinbench.harness.run_folder.leases import Attempt, is_recorded, now
 from twinbench.harness.system import provenance
 from twinbench.harness.training.checkpoint import saved_progress
-from twinbench.harness.training.loop import finished_curves, precision_on
+from twinbench.harness.training.loop import finished_curves
 from twinbench.harness.training.schedule import scaled_learning_rate
+from twinbench.harness.training.task import precision_on
 from twinbench.harness.trial.execute import Found, Surroundings, mode_of
 from twinbench.results.attempts import trial_folder
 from twinbench.results.record import Result, write_artefact, write_record

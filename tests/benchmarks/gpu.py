@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,12 @@ from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.evaluation.knn import knn_predictions
 from twinbench.harness.training.batches import Batches
+from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.kernels import FAST, REPRO, choose_kernels
+from twinbench.harness.training.loss_log import Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
 from twinbench.harness.training.step import Update
+from twinbench.harness.training.task import Task
 from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from twinbench.methods.method import Method, Step
@@ -217,28 +221,22 @@ class Trainer:
         pixels = bench.images(examples, size).cpu().numpy()
         self.method: Method = network(bench, backbone).to(memory_format=torch.channels_last)
         training = Training(1000, batch_size, "sgd", 0.01, weight_decay=5e-4, decay_bias_and_norm=True)
+        training = replace(training, precision="auto" if autocast else "fp32")
         self.optimiser = build_optimiser(self.method.parameters(), training)
         fit_to_device(self.optimiser)
         images = Images(pixels, np.arange(examples), device)
-        self.batches = Batches(images, (SIMCLR, SIMCLR), 0, batch_size, device, 0, 1)
-        self.steps, self.at = examples // batch_size, 0
-        self.logged: list[Any] = []
-        loss_of = self.method.loss
+        task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, size, Path(), device)
+        self.batches = Batches(task)
+        self.steps, self.at = task.steps_per_epoch, 0
+        self.losses = Losses(batch_size, self.steps, 10**6)
         if compiles:
             self.method.backbone.compile(dynamic=False)  # in place: the module's names stay
             self.method.projector.compile(dynamic=False)
         self.update = Update(
-            self.method,
-            loss_of,
-            self.optimiser,
-            training,
-            (SIMCLR, SIMCLR),
-            RULE,
-            size,
-            autocast=autocast and device.type == "cuda",
-            log_loss=lambda step, names, terms: self.logged.append(terms),
-            captures=records and device.type == "cuda",
+            task, self.method, self.method.loss, self.optimiser, self.losses, Progress(), runs_ahead=True
         )
+        if not records or device.type == "cpu":
+            self.update._eager_left = -1
 
     def run(self, updates: int) -> None:
         """Run that many updates without waiting for the device."""
@@ -310,7 +308,7 @@ def same_as_eager(bench: Bench, autocast: bool, backbone: Backbone | None = None
     for records in (False, False, True):
         trainer = Trainer(bench, 32 if bench.small else 128, records, autocast, backbone=backbone, size=size)
         trainer.run(12)
-        losses = torch.stack([terms[0] for terms in trainer.logged]).cpu()
+        losses = torch.stack([terms[0] for *_, terms in trainer.losses._kept]).cpu()
         weights = {name: value.detach().clone() for name, value in trainer.method.state_dict().items()}
         results.append((losses, weights, trainer.update.is_captured))
     (losses, weights, _), (again, weights_again, _), (recorded, recorded_weights, is_captured) = results

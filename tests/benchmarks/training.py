@@ -27,6 +27,7 @@ from twinbench.harness.training.checkpoint import Progress
 from twinbench.harness.training.loss_log import Losses
 from twinbench.harness.training.optimisers import build_optimiser, fit_to_device
 from twinbench.harness.training.step import Update
+from twinbench.harness.training.task import Task
 from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins_loss
 from twinbench.methods.method import Method, Step
@@ -51,19 +52,11 @@ def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
     training = Training(10**6, chosen.batch, "lars", 0.1, weight_decay=1e-6)
     optimiser = build_optimiser(method.parameters(), training)
     fit_to_device(optimiser)
-    recipes, on_gpu = (SIMCLR, SIMCLR), device.type == "cuda"
-    batches = Batches(Images(pixels, np.arange(len(pixels)), device), recipes, 0, chosen.batch, device, 0, 1)
-    per_epoch = len(pixels) // chosen.batch
+    images = Images(pixels, np.arange(len(pixels)), device)
+    task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, 32, Path(), device)
+    batches, per_epoch = Batches(task), task.steps_per_epoch
     losses, progress = Losses(chosen.batch, per_epoch, 10**9), Progress()
-
-    def log_loss(step: Step, names: tuple[str, ...], terms: Tensor) -> None:
-        losses.keep(step.step, names, terms)
-        if not on_gpu:
-            losses.look(progress)
-
-    update = Update(
-        method, method.loss, optimiser, training, recipes, RULE, 32, autocast=on_gpu, log_loss=log_loss, captures=on_gpu
-    )
+    update = Update(task, method, method.loss, optimiser, losses, progress, runs_ahead=device.type == "cuda")
 
     def epoch() -> None:
         for at in range(per_epoch):

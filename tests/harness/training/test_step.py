@@ -20,10 +20,10 @@ from twinbench.harness.training.batches import Batches
 from twinbench.harness.training.checkpoint import Progress, load_state, save_state
 from twinbench.harness.training.cuda_graphs import CaptureStep, NotCapturable, first_change, python_state
 from twinbench.harness.training.kernels import compile_networks
-from twinbench.harness.training.loop import precision_on
 from twinbench.harness.training.loss_log import Diverged, Losses
 from twinbench.harness.training.optimisers import Lars, build_optimiser, fit_to_device, set_learning_rate
-from twinbench.harness.training.step import EAGER_UPDATES, Update, make_views
+from twinbench.harness.training.step import EAGER_UPDATES, Update
+from twinbench.harness.training.task import Task, precision_on
 from twinbench.harness.trial.execute import build_method
 from twinbench.methods.method import LossTerms, Step
 from twinbench.methods.registry import METHODS
@@ -33,6 +33,7 @@ from twinbench.sweeps.recipe import ViewRecipe
 CPU = torch.device("cpu")
 RECIPES = (ViewRecipe(crop_scale=(0.2, 1.0), flip_probability=0.5), ViewRecipe(jitter_probability=0.8, hue=0.1))
 NAMES = ("loss", "loss/part")
+RULE = DatasetRule("random", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
 
 
 def _images(n: int = 70) -> Images:
@@ -40,13 +41,16 @@ def _images(n: int = 70) -> Images:
     return Images(pixels, np.arange(n) * 2, CPU)
 
 
+def _task(batch_size: int, seed: int = 0) -> Task:
+    return Task(_images(), RULE, RECIPES, Training(1, batch_size, "sgd", 0.1), seed, 8, Path(), CPU)
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 32])
 def test_a_batch_does_not_depend_on_the_order_of_requests_or_how_many_are_drawn_at_once(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "DRAWN_AT_ONCE", at_once)
-    images = _images()
-    batches = Batches(images, RECIPES, 5, 10, CPU, 0, 1)
+    images, batches = _images(), Batches(_task(10, seed=5))
     for epoch, step in ((0, 0), (0, 1), (0, 6), (1, 4), (0, 2)):
         batch = batches.at(epoch, step)
         positions = order(5, epoch, 70)[step * 10 : step * 10 + 10]
@@ -59,8 +63,8 @@ def test_a_batch_does_not_depend_on_the_order_of_requests_or_how_many_are_drawn_
 
 
 def test_ranks_share_each_batch_in_order() -> None:
-    whole = Batches(_images(), RECIPES, 0, 12, CPU, 0, 1).at(0, 2)
-    shares = [Batches(_images(), RECIPES, 0, 12, CPU, rank, 3).at(0, 2) for rank in range(3)]
+    whole = Batches(_task(12)).at(0, 2)
+    shares = [Batches(_task(12), rank, 3).at(0, 2) for rank in range(3)]
     assert torch.equal(torch.cat([share.ids for share in shares]), whole.ids)
     assert torch.equal(torch.cat([share.parameters[0].crop_top for share in shares]), whole.parameters[0].crop_top)
 
@@ -128,7 +132,6 @@ def test_the_step_of_a_capture_gives_its_samples_and_refuses_what_changes() -> N
             getattr(step, name)
 
 
-RULE = DatasetRule("random", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.1)
 GRAPHS_OWN = torch.AcceleratorError("CUDA error: out of memory")  # of an instantiation, say
 
 
@@ -154,24 +157,20 @@ def _update_whose_capture_fails(
     monkeypatch.setattr(update_module, "on_side_stream", lambda work: work())
     monkeypatch.setattr(update_module, "CapturedUpdate", lambda update, batch: fails(batch))
     monkeypatch.setattr(torch.cuda, "synchronize", afterwards)
-    make = functools.partial(make_views, recipes=RECIPES, rule=RULE, image_size=8, dtype=torch.float32)
-    batches = Batches(_images(), RECIPES, 0, 10, CPU, 0, 1, make if packed else None)
-    network = nn.Linear(8, 1)
-    training = Training(1, 10, "sgd", 0.1)
+    task, network = _task(10), nn.Linear(8, 1)
+    batches = Batches(task, makes_views=packed)
     update = Update(
+        task,
         network,
         lambda views, step: LossTerms(network(views[0]).square().mean(), {}),
-        build_optimiser(network.parameters(), training),
-        training,
-        RECIPES,
-        RULE,
-        8,
-        autocast=False,
-        log_loss=lambda step, names, terms: None,
-        captures=True,
+        build_optimiser(network.parameters(), task.training),
+        Losses(10, 7, 7),
+        Progress(),
+        runs_ahead=True,
     )
     for step in range(EAGER_UPDATES + 1):
-        update(batches.at(0, step), CaptureStep(torch.arange(10)))  # type: ignore[arg-type]
+        batch = batches.at(0, step)
+        update(batch, Step(0, step, 7, batch.ids, lambda purpose: torch.Generator()))
     return update
 
 

@@ -15,10 +15,12 @@ from twinbench.harness.data.augmentation import draw_parameters, training_view
 from twinbench.harness.data.images import Images
 from twinbench.harness.evaluation import linear
 from twinbench.harness.training import loop, step
+from twinbench.harness.training.batches import gpu_view_function
 from twinbench.harness.training.cuda_graphs import own_streams
 from twinbench.harness.training.kernels import choose_kernels
-from twinbench.harness.training.loop import Interrupted, Task, train
+from twinbench.harness.training.loop import Interrupted, train
 from twinbench.harness.training.loss_log import Diverged
+from twinbench.harness.training.task import Task
 from twinbench.methods.backbones.registry import build_backbone
 from twinbench.methods.method import Method
 from twinbench.methods.registry import METHODS
@@ -284,7 +286,7 @@ def test_the_loop_waits_for_a_gpu_once_in_many_updates(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("by_kernel", [False, True])
 def test_a_gpus_views_equal_a_cpus_in_any_batch(by_kernel: bool) -> None:
-    make: Any = step.gpu_view_function() if by_kernel else training_view
+    make: Any = gpu_view_function() if by_kernel else training_view
     images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     here = draw_parameters(torch.arange(48), RECIPE, 0, 0, 0, 32, 32)
     there = draw_parameters(torch.arange(48, device="cuda"), RECIPE, 0, 0, 0, 32, 32)

@@ -16,7 +16,7 @@ from twinbench.harness.monitor.logs import log_lines
 from twinbench.harness.planning import Plan
 from twinbench.harness.run_folder.leases import LeaseObserver, claim
 from twinbench.harness.system import memory
-from twinbench.harness.training import batches, loop, pace
+from twinbench.harness.training import batches, pace
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, train_and_evaluate
 from twinbench.harness.trial.packs import packs
@@ -96,7 +96,7 @@ def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name, seconds in UPDATE_TAKES.items():
         monkeypatch.setattr(METHODS[name], "loss", taking(name, seconds, METHODS[name].loss))
-    monkeypatch.setattr(loop, "make_views", taking("views", BATCH_TAKES, loop.make_views))
+    monkeypatch.setattr(batches, "make_views", taking("views", BATCH_TAKES, batches.make_views))
     clock_module = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=time.monotonic)
     monkeypatch.setattr(pace, "time", clock_module)
     monkeypatch.setattr(batches, "time", clock_module)
