@@ -5,9 +5,10 @@ The sections are plain frozen dataclasses, so that a trial can run from its own 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypedDict, cast
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, cast
 
 from annotated_types import Ge, Gt, Le, MinLen
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.sweeps.errors import Mistake
 from twinbench.sweeps.hashing import digest

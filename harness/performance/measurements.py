@@ -6,15 +6,19 @@
 Unknown keys are ignored, so that later versions can store more.
 """
 
+import contextlib
 import importlib.metadata
-import itertools
 import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired
+
+import numpy as np
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.results.atomic_files import write_json_atomically
@@ -107,11 +111,13 @@ class Measurement:
         known = sorted((step.batch_size, step.seconds) for step in self.steps if step.shape == shape)
         if not known or batch_size < known[0][0]:
             return None
-        for (low, fast), (high, slow) in itertools.pairwise(known):
-            if batch_size <= high:
-                return fast + (slow - fast) * (batch_size - low) / (high - low)
-        largest, seconds = known[-1]
-        return seconds * batch_size / largest
+        batch_sizes, seconds = zip(*known, strict=True)
+        within = float(np.interp(batch_size, batch_sizes, seconds))
+        return within * max(1.0, batch_size / known[-1][0])
+
+
+_MEASUREMENT = TypeAdapter(Measurement)
+_PACKS = TypeAdapter(tuple[PackSeconds, ...])
 
 
 def shape_of(trial: Trial, image_size: int) -> Shape:
@@ -175,21 +181,9 @@ def store(found: Measurement) -> Path:
 
 def stored(machine: Machine) -> Measurement | None:
     """Read the machine's measurement; None if there is none or it cannot be read."""
-    try:
-        content = json.loads(measurement_file(machine).read_bytes())
-        steps = [
-            TrainingStep(step["shape"], int(step["batch_size"]), float(step["seconds"])) for step in content["steps"]
-        ]
-        return Measurement(
-            machine,
-            str(content["time"]),
-            content["gemm_gflops"],
-            float(content["copy_gigabytes_per_second"]),
-            float(content["views_per_second"]),
-            tuple(steps),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with contextlib.suppress(OSError, ValueError):
+        return _MEASUREMENT.validate_json(measurement_file(machine).read_bytes())
+    return None
 
 
 def packs_file(machine: Machine) -> Path:
@@ -199,20 +193,9 @@ def packs_file(machine: Machine) -> Path:
 
 def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
     """Read the packs measured on the machine; none if the file cannot be read."""
-    try:
-        content = json.loads(packs_file(machine).read_bytes())
-        return tuple(
-            PackSeconds(
-                pack["shape"],
-                int(pack["batch_size"]),
-                int(pack["processes"]),
-                int(pack["most"]),
-                {int(size): float(seconds) for size, seconds in pack["seconds"].items()},
-            )
-            for pack in content["packs"]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return _PACKS.validate_python(json.loads(packs_file(machine).read_bytes())["packs"])
+    return ()
 
 
 def store_packs(machine: Machine, found: PackSeconds) -> Path:
@@ -221,8 +204,5 @@ def store_packs(machine: Machine, found: PackSeconds) -> Path:
     A measurement that another process adds at the same moment may be lost.
     """
     others = [pack for pack in stored_packs(machine) if not pack.is_of(found.shape, found.batch_size, found.processes)]
-    file = packs_file(machine)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return write_json_atomically(
-        file, {"machine": asdict(machine), "packs": [asdict(pack) for pack in [*others, found]]}
-    )
+    packs = [asdict(pack) for pack in (*others, found)]
+    return write_json_atomically(packs_file(machine), {"machine": asdict(machine), "packs": packs})

@@ -13,6 +13,8 @@ from multiprocessing import get_context
 from threading import Barrier, BrokenBarrierError
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from twinbench.harness.performance.measurements import (
     PackSeconds,
     pack_shape_of,
@@ -54,32 +56,19 @@ def best_pack(
     from twinbench.harness.trial.packs import cut
 
     sizes = range(1, min(largest, max(1, len(keys)), *([max(seconds)] if seconds else [])) + 1)
-    pack_sizes = {size: [len(pack) for pack in cut(keys, keys, size)] for size in sizes}
-    step_seconds = _interpolated(seconds) if seconds else lambda size: 1.0
-    ends = {size: _end(pack_sizes[size], workers, step_seconds) for size in sizes}
+    measured, at_measured = zip(*sorted((seconds or {1: 1.0}).items()), strict=True)
+    step_seconds = dict(zip(sizes, np.interp(sizes, measured, at_measured).tolist(), strict=True))
+    ends = {size: _end([len(pack) for pack in cut(keys, keys, size)], workers, step_seconds) for size in sizes}
     first = min(ends.values())
     return max(size for size in sizes if ends[size] <= (EQUAL if seconds else 1.0) * first), first
 
 
-def _end(pack_sizes: Sequence[int], workers: int, step_seconds: Callable[[int], float]) -> float:
+def _end(pack_sizes: Sequence[int], workers: int, step_seconds: Mapping[int, float]) -> float:
     """Return when the last worker ends if each takes the next pack when it is free, in steps of all their trials."""
     free_at = [0.0] * workers
     for size in pack_sizes:
-        heapq.heapreplace(free_at, free_at[0] + size * step_seconds(size))
+        heapq.heapreplace(free_at, free_at[0] + size * step_seconds[size])
     return max(free_at)
-
-
-def _interpolated(seconds: Mapping[int, float]) -> Callable[[int], float]:
-    """Return the function of a step's seconds in a pack of any size, linear between the measured sizes."""
-    known = sorted(seconds.items())
-
-    def step_seconds(size: int) -> float:
-        for (low, at_low), (high, at_high) in itertools.pairwise(known):
-            if size <= high:
-                return at_low + (at_high - at_low) * (size - low) / (high - low)
-        return known[-1][1]
-
-    return step_seconds
 
 
 def with_best_pack(

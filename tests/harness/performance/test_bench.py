@@ -19,6 +19,7 @@ from twinbench.harness.performance.cost_estimate import benched_rates
 from twinbench.harness.performance.measurements import (
     Machine,
     Measurement,
+    Shape,
     TrainingStep,
     measurement_file,
     pack_shape_of,
@@ -38,7 +39,14 @@ from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
 CPU = torch.device("cpu")
-SHAPE = {"backbone": {"name": "small_resnet", "options": {}}, "image_size": 8, "method": "simclr", "settings": {}}
+SHAPE: Shape = {
+    "backbone": {"name": "small_resnet", "options": {"width": 16}},
+    "image_size": 8,
+    "method": "simclr",
+    "settings": {"projector_width": 64},
+    "precision": "auto",
+    "views": 2,
+}
 HERE = Machine("a processor", 2, 1, "2.0")
 
 
