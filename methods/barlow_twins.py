@@ -103,7 +103,3 @@ class BarlowTwins(Method):
     def loss(self, views: Views, step: Step) -> LossTerms:
         z1, z2 = (gather(self.project(self.embed(view))) for view in views)
         return barlow_twins_loss(z1, z2, self.config.off_diagonal_weight)
-
-    def project(self, features: Tensor) -> Tensor:
-        projections: Tensor = self.projector(features)
-        return projections

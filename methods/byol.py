@@ -108,10 +108,6 @@ class BYOL(Method):
             t1, t2 = (self.target_projector(self.target_backbone(view)) for view in views)
         return byol_loss(*map(gather, (p1, p2, t1, t2)))
 
-    def project(self, features: Tensor) -> Tensor:
-        projections: Tensor = self.projector(features)
-        return projections
-
     def after_update(self, step: Step) -> None:
         momentum = momentum_at(step.step, step.steps, self.config.target_momentum)
         update_ema(self.target_backbone, self.backbone, momentum)

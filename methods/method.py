@@ -43,9 +43,9 @@ class Step:
 class Method(nn.Module):
     """A self-supervised algorithm: a backbone, the layers on top of it, and a loss over views.
 
-    A method defines the four class variables, `loss`, `project`, and `after_update` if something changes after each
-    update. State between steps is in its `state_dict`. Parameters that are not trained have `requires_grad` False.
-    Layers are initialised by their classes from torch's global generator; the caller forks and seeds it before.
+    A method defines the four class variables, `loss`, `projector` or `project`, and `after_update` if something changes
+    after each update. State between steps is in its `state_dict`. Parameters that are not trained have `requires_grad`
+    False. Layers are initialised by their classes from torch's global generator; the caller forks and seeds it before.
     """
 
     name: ClassVar[str]
@@ -56,6 +56,8 @@ class Method(nn.Module):
     """A frozen dataclass of the settings, each with bounds, a default and the default's source."""
     literature_names: ClassVar[Mapping[str, str]]
     """Maps names of settings in papers and libraries to fields here, for suggestions in errors."""
+    projector: nn.Module
+    """The layers between the backbone and the loss."""
 
     def __init__(self, backbone: nn.Module, config: Any) -> None:
         """`backbone` maps images [N, 3, H, W] to [N, backbone.feature_dim]; `config` is a `config_class`."""
@@ -74,7 +76,8 @@ class Method(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Return the projector's output for backbone features, [N, D], on which the loss is computed."""
-        raise NotImplementedError(f"{type(self).__name__} defines no projection")
+        projections: Tensor = self.projector(features)
+        return projections
 
     def after_update(self, step: Step) -> None:
         """Called once after the optimiser's update of `step`."""

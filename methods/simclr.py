@@ -128,7 +128,3 @@ class SimCLR(Method):
         first, second = views
         z1, z2 = self.project(self.embed(torch.cat([first, second]))).chunk(2)
         return ntxent_loss(gather(z1), gather(z2), self.config.temperature)
-
-    def project(self, features: Tensor) -> Tensor:
-        projections: Tensor = self.projector(features)
-        return projections

@@ -111,7 +111,3 @@ class VICReg(Method):
         z1, z2 = (gather(self.project(self.embed(view))) for view in views)
         config = self.config
         return vicreg_loss(z1, z2, config.invariance_weight, config.variance_weight, config.covariance_weight)
-
-    def project(self, features: Tensor) -> Tensor:
-        projections: Tensor = self.projector(features)
-        return projections

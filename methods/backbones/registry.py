@@ -5,12 +5,13 @@ torchvision takes as long to import as torch, so only the functions that build a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, cast
 
 from torch import nn
 
-from twinbench.methods.backbones.resnet import ResNetOptions, SmallResNet, SmallResNetOptions, _resnet18, _resnet50
-from twinbench.methods.backbones.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions, ViTSize
+from twinbench.methods.backbones.resnet import ResNetOptions, SmallResNet, SmallResNetOptions, torchvision_resnet
+from twinbench.methods.backbones.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions
 from twinbench.methods.names import unknown_name
 
 
@@ -46,15 +47,11 @@ def feature_dim(backbone: nn.Module) -> int:
     return cast(int, backbone.feature_dim)
 
 
-def _vit(size: ViTSize) -> Callable[[Any], nn.Module]:
-    return lambda options: VisionTransformer(options, size)
-
-
 BACKBONES: dict[str, Backbone] = {
-    "resnet18": Backbone(ResNetOptions, _resnet18),
-    "resnet50": Backbone(ResNetOptions, _resnet50),
+    "resnet18": Backbone(ResNetOptions, partial(torchvision_resnet, "resnet18")),
+    "resnet50": Backbone(ResNetOptions, partial(torchvision_resnet, "resnet50")),
     "small_resnet": Backbone(SmallResNetOptions, SmallResNet),
-    "vit_tiny": Backbone(ViTOptions, _vit(TINY)),
-    "vit_small": Backbone(ViTOptions, _vit(SMALL)),
-    "vit_base": Backbone(ViTOptions, _vit(BASE)),
+    "vit_tiny": Backbone(ViTOptions, partial(VisionTransformer, size=TINY)),
+    "vit_small": Backbone(ViTOptions, partial(VisionTransformer, size=SMALL)),
+    "vit_base": Backbone(ViTOptions, partial(VisionTransformer, size=BASE)),
 }

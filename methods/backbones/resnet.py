@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-50 with an ImageNet or CIFAR stem, and a small ResNet for two CPU cores."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch.nn.functional as F
 from annotated_types import Ge
@@ -36,28 +36,22 @@ class SmallResNetOptions:
     """Basic blocks in each of the three stages. Source: our choice, the minimum."""
 
 
-def _resnet18(options: ResNetOptions) -> nn.Module:
-    from torchvision.models import resnet18
+def torchvision_resnet(name: str, options: ResNetOptions) -> nn.Module:
+    """Return torchvision's ResNet of that name without its classifier and, for "cifar", with another stem.
 
-    return _without_head(resnet18(zero_init_residual=options.zero_init_residual), options.stem)
+    Parameter names stay those of torchvision.
+    """
+    from torchvision.models import get_model
 
-
-def _resnet50(options: ResNetOptions) -> nn.Module:
-    from torchvision.models import resnet50
-
-    return _without_head(resnet50(zero_init_residual=options.zero_init_residual), options.stem)
-
-
-def _without_head(resnet: Any, stem: str) -> nn.Module:
-    """Replace the classifier and, for "cifar", the stem; parameter names stay those of torchvision."""
+    resnet = get_model(name, weights=None, zero_init_residual=options.zero_init_residual)
     resnet.feature_dim = resnet.fc.in_features
     resnet.fc = nn.Identity()
-    if stem == "cifar":
+    if options.stem == "cifar":
         resnet.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
         resnet.maxpool = nn.Identity()
-    elif stem != "imagenet":
-        raise ValueError(unknown_name("stem", stem, ("imagenet", "cifar")))
+    elif options.stem != "imagenet":
+        raise ValueError(unknown_name("stem", options.stem, ("imagenet", "cifar")))
     return cast(nn.Module, resnet)
 
 

@@ -119,28 +119,15 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 def use_global_batch_norm(module: nn.Module) -> nn.Module:
-    """Replace every BatchNorm1d and 2d in `module`, in place, by a `GlobalBatchNorm`, and return it.
+    """Turn every BatchNorm1d and 2d in `module` into a `GlobalBatchNorm`, in place, and return `module`.
 
-    Parameters, buffers and keys of the state dict are the same objects, so the optimiser may be built before or after.
-    If `module` is a BatchNorm itself, a new module is returned. TypeError for any other kind of BatchNorm, which would
-    silently normalise over one rank's rows.
+    Their state stays the same objects, so the optimiser may be built before or after.
+    TypeError for any other kind of BatchNorm, which would silently normalise over one rank's rows.
     """
-    if isinstance(module, _BatchNorm):
-        return _global_copy(module)
-    for parent in list(module.modules()):
-        for name, child in list(parent._modules.items()):  # named_children() omits further names of the same child
-            if isinstance(child, _BatchNorm):
-                setattr(parent, name, _global_copy(child))
+    for norm in module.modules():
+        if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            norm.__class__ = GlobalBatchNorm  # it has the same attributes, and computes otherwise
+        elif isinstance(norm, _BatchNorm) and not isinstance(norm, GlobalBatchNorm):
+            kind = type(norm).__name__
+            raise TypeError(f"{kind} is not supported over several ranks, only BatchNorm1d and BatchNorm2d")
     return module
-
-
-def _global_copy(norm: _BatchNorm) -> GlobalBatchNorm:
-    if isinstance(norm, GlobalBatchNorm):
-        return norm
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
-        raise TypeError(f"{type(norm).__name__} is not supported over several ranks, only BatchNorm1d and BatchNorm2d")
-    copy = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    copy.weight, copy.bias = norm.weight, norm.bias
-    copy.running_mean, copy.running_var = norm.running_mean, norm.running_var
-    copy.num_batches_tracked = norm.num_batches_tracked
-    return copy.train(norm.training)
