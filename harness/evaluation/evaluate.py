@@ -1,8 +1,10 @@
 """Evaluate a frozen backbone as the protocol says: select on one split, report on test, count all candidates."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +20,9 @@ from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.protocol import RIDGE_PENALTIES, DatasetRule, Evaluation
 from twinbench.sweeps.recipe import ViewRecipe
 
-Curves = Mapping[str, Sequence[float | None]]
+Curves: TypeAlias = Mapping[str, Sequence[float | None]]
+Fitted: TypeAlias = tuple[list[dict[str, float]], Callable[[Tensor], Tensor]]
+"""A probe's candidates, and the function from features [n, D] to every candidate's classes, int64 [candidates, n]."""
 
 
 @dataclass(frozen=True)
@@ -60,52 +64,56 @@ class Evaluator:
         `curves` holds what `diagnose` measured during training. A maximum over epochs has no per-example outputs, since
         those of its epoch were not kept. `check_stop` is called often, and may raise to end the evaluation.
         """
-        metrics: list[registry.MetricValue] = []
         outputs = {"labels": self.test.labels}
         if self.checkpoint == "best_on_test":
             return self._maximum(method, curves), outputs
-        parts = self._splits().items()
-        features = {name: extract(method, part.images, self.dataset, check_stop) for name, part in parts}
-        probes = ((registry.KNN, self._knn), (registry.LINEAR, self._linear), (registry.RIDGE, self._ridge))
-        for metric, measure in probes:
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        features = {
+            name: extract(method, part.images, self.dataset, check_stop)
+            for name, part in splits.items()
+            if len(part.labels)
+        }
+        bank = features.pop("train")
+        metrics: list[registry.MetricValue] = []
+        for metric, fit in ((registry.KNN, self._knn), (registry.LINEAR, self._linear), (registry.RIDGE, self._ridge)):
             if metric.name not in self.rules.metrics:
                 continue
-            candidates, predictions = measure(features, check_stop)
-            metrics += self._chosen(metric, candidates, predictions)
-            outputs[f"{metric.probe}_prediction"] = predictions["test"][self._best(predictions)]
-            outputs[f"{metric.probe}_correct"] = outputs[f"{metric.probe}_prediction"] == self.test.labels
+            check_stop()
+            candidates, predict = fit(bank, check_stop)
+            predictions = {split: predict(values) for split, values in features.items()}
+            correct = {split: classes == splits[split].labels for split, classes in predictions.items()}
+            best = int(correct[self.selected_on].sum(dim=1).argmax())  # the first of equals
+            metrics += [
+                {
+                    "name": metric.name,
+                    "variant": metric.variant,
+                    "split": split,
+                    "value": int(right[best].sum()) / right.shape[1],
+                    "n_examples": right.shape[1],
+                    "selected_on": self.selected_on,
+                    "candidates": len(candidates),
+                    "selected": candidates[best],
+                }
+                for split, right in correct.items()
+            ]
+            outputs[f"{metric.probe}_prediction"] = predictions["test"][best]
+            outputs[f"{metric.probe}_correct"] = correct["test"][best]
         return metrics, outputs
-
-    def _splits(self) -> dict[str, Part]:
-        """Return the splits that have images."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: part for name, part in splits.items() if len(part.labels)}
-
-    def _reported(self) -> list[str]:
-        return [name for name in self._splits() if name != "train"]
 
     def _knn_grid(self) -> list[tuple[int, float]]:
         return [(k, t) for k in self.rules.knn_neighbours for t in self.rules.knn_temperatures]
 
-    def _knn(
-        self, features: dict[str, Tensor], check_stop: Callable[[], None]
-    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        check_stop()
+    def _knn(self, bank: Tensor, check_stop: Callable[[], None]) -> Fitted:
         grid = self._knn_grid()
-        predictions = {
-            split: knn.knn_predictions(features["train"], self.train.labels, features[split], self.classes, grid)
-            for split in self._reported()
-        }
-        return [{"k": k, "temperature": t} for k, t in grid], predictions
+        candidates = [{"k": k, "temperature": t} for k, t in grid]
+        return candidates, lambda values: knn.knn_predictions(bank, self.train.labels, values, self.classes, grid)
 
-    def _linear(
-        self, features: dict[str, Tensor], check_stop: Callable[[], None]
-    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    def _linear(self, bank: Tensor, check_stop: Callable[[], None]) -> Fitted:
         rules = self.rules
         grid = [(rate, decay) for rate in rules.linear_learning_rates for decay in rules.linear_weight_decays]
-        scaled = _standardised(features)
-        weights, biases = linear.linear_probes(
-            scaled["train"],
+        mean, std = linear.standardiser(bank)
+        probes = linear.linear_probes(
+            (bank - mean) / std,
             self.train.labels,
             self.classes,
             grid,
@@ -114,42 +122,15 @@ class Evaluator:
             self.seed,
             check_stop,
         )
-        predictions = {split: linear.linear_predictions(scaled[split], weights, biases) for split in self._reported()}
-        return [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid], predictions
+        candidates = [{"learning_rate": rate, "weight_decay": decay} for rate, decay in grid]
+        return candidates, lambda values: linear.linear_predictions((values - mean) / std, *probes)
 
-    def _ridge(
-        self, features: dict[str, Tensor], check_stop: Callable[[], None]
-    ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        check_stop()
+    def _ridge(self, bank: Tensor, check_stop: Callable[[], None]) -> Fitted:
         penalties = list(self.rules.ridge_penalties or RIDGE_PENALTIES)
-        scaled = _standardised(features)
-        probes = ridge.ridge_probes(scaled["train"], self.train.labels, self.classes, penalties)
-        predictions = {split: linear.linear_predictions(scaled[split], *probes) for split in self._reported()}
-        return [{"penalty": penalty} for penalty in penalties], predictions
-
-    def _best(self, predictions: dict[str, Tensor]) -> int:
-        """Return the candidate with the most correct images of the selecting split; the first of equals."""
-        labels = self._splits()[self.selected_on].labels
-        return int((predictions[self.selected_on] == labels).sum(dim=1).argmax())
-
-    def _chosen(
-        self, metric: registry.Metric, candidates: list[dict[str, float]], predictions: dict[str, Tensor]
-    ) -> list[registry.MetricValue]:
-        best = self._best(predictions)
-        labels = {split: self._splits()[split].labels for split in self._reported()}
-        return [
-            {
-                "name": metric.name,
-                "variant": metric.variant,
-                "split": split,
-                "value": int((predictions[split][best] == labels[split]).sum()) / len(labels[split]),
-                "n_examples": len(labels[split]),
-                "selected_on": self.selected_on,
-                "candidates": len(candidates),
-                "selected": candidates[best],
-            }
-            for split in labels
-        ]
+        mean, std = linear.standardiser(bank)
+        probes = ridge.ridge_probes((bank - mean) / std, self.train.labels, self.classes, penalties)
+        candidates = [{"penalty": penalty} for penalty in penalties]
+        return candidates, lambda values: linear.linear_predictions((values - mean) / std, *probes)
 
     # --- between epochs ----------------------------------------------------------------------------------------------
 
@@ -180,9 +161,7 @@ class Evaluator:
             registry.RANKME_BACKBONE.name: lambda: diagnostics.rankme(features),
             registry.RANKME_PROJECTOR.name: lambda: diagnostics.rankme(projections),
             registry.OFF_DIAGONAL_CORRELATION.name: lambda: diagnostics.off_diagonal_correlation(features),
-            registry.ALIGNMENT.name: lambda: diagnostics.alignment(
-                *(self._distorted(method, part, some, v) for v in (0, 1))
-            ),
+            registry.ALIGNMENT.name: lambda: diagnostics.alignment(*self._distorted(method, part, some)),
             registry.UNIFORMITY.name: lambda: diagnostics.uniformity(features),
         }
         return {
@@ -210,9 +189,8 @@ class Evaluator:
     def _test_curves(self) -> dict[str, dict[str, float]]:
         """Return the names of the curves that `_test_knn` measures, and the candidate of each."""
         grid = self._knn_grid()
-        if len(grid) == 1:
-            return {f"test/{registry.KNN.name}": {"k": grid[0][0], "temperature": grid[0][1]}}
-        return {f"test/{registry.KNN.name} k={k} T={t:g}": {"k": k, "temperature": t} for k, t in grid}
+        suffix = " k={} T={:g}" if len(grid) > 1 else ""
+        return {f"test/{registry.KNN.name}" + suffix.format(k, t): {"k": k, "temperature": t} for k, t in grid}
 
     def _maximum(self, method: Method, curves: Curves) -> list[registry.MetricValue]:
         """Return the largest test accuracy over epochs and candidates, the earliest of equals.
@@ -243,22 +221,17 @@ class Evaluator:
         """Return `count` of n positions, always the same; not the first ones, since folders are sorted by class."""
         return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:count].sort().values
 
-    def _distorted(self, method: Method, part: Part, positions: Tensor, view: int) -> Tensor:
-        """Return features of one fixed distortion of these images, equal at every epoch and for every method."""
-        parts = []
+    def _distorted(self, method: Method, part: Part, positions: Tensor) -> tuple[Tensor, ...]:
+        """Return features of two fixed distortions of these images, equal at every epoch and for every method."""
+        found: tuple[list[Tensor], list[Tensor]] = [], []
         for block in in_batches(positions, part.images):
             images = part.images.batch(block)
             ids = part.images.ids[block.to(images.device)]
-            image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
-            parts.append(embed(method, image, self.dataset))
-        return torch.cat(parts)
-
-
-def _standardised(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scale features by mean and standard deviation of the training images, for the linear probes."""
-    mean, std = linear.standardiser(features["train"])
-    return {split: (values - mean) / std for split, values in features.items()}
+            for view, features in enumerate(found):
+                image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
+                features.append(embed(method, image, self.dataset))
+        return tuple(map(torch.cat, found))
 
 
 def _finite(value: float | None) -> float | None:
-    return None if value is None or value != value or abs(value) == float("inf") else value
+    return value if value is not None and math.isfinite(value) else None
