@@ -48,16 +48,11 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float) -> Los
     """
     check_batch(z1, z2, least=2)
     samples = len(z1)
-    diagonal, off_diagonal = squared_products(_standardise(z1), _standardise(z2))
+    diagonal, off_diagonal = squared_products(_Standardise.apply(z1), _Standardise.apply(z2))
     on_diagonal = (diagonal / samples - 1).pow(2).sum()
     off_diagonal = off_diagonal / samples**2
     total = on_diagonal + off_diagonal_weight * off_diagonal
     return LossTerms(total, {"on_diagonal": on_diagonal.detach(), "off_diagonal": off_diagonal.detach()})
-
-
-def _standardise(z_ND: Tensor) -> Tensor:
-    standardised: Tensor = _Standardise.apply(z_ND)
-    return standardised
 
 
 class _Standardise(torch.autograd.Function):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from twinbench.harness.data import colour_jitter
 from twinbench.harness.data.augmentation import ViewParameters
+from twinbench.harness.data.resampling import blur_radius
 from twinbench.sweeps.protocol import DatasetRule
 from twinbench.sweeps.recipe import ViewRecipe
 
@@ -70,12 +71,8 @@ def _plain(values: Tensor) -> Tensor:
 
 def _shape(recipe: ViewRecipe, height: int, width: int, size: int) -> dict[str, Any]:
     """Return the kernel's constants: sizes, operations the recipe never applies, and the scratch memory's layout."""
-    radius = recipe.blur_kernel_size // 2
     blurs = recipe.blur_probability > 0
-    if blurs and radius >= size:
-        raise ValueError(
-            f"a blur of {recipe.blur_kernel_size} pixels needs a view of more than {radius} pixels, not {size}"
-        )
+    radius = blur_radius(recipe.blur_kernel_size, size) if blurs else 0
     resizes = not (recipe.crop_scale == (1, 1) and height == width == size)
     plane = _aligned(size * size)
     most_taps = math.ceil((4 if recipe.interpolation == "bicubic" else 2) * max(1, height / size, width / size))

@@ -87,9 +87,8 @@ def shift_hue_(x: Tensor, hue: Tensor) -> Tensor:
     is_red, is_green = (red == high).to(torch.float32), (green == high).to(torch.float32)
     sixths = (red - green).add_(chroma, alpha=4)  # where blue is highest
     sixths.lerp_((blue - red).add_(chroma, alpha=2), is_green).lerp_(green - blue, is_red)
-    sixths.div_(chroma.clamp(min=1e-12)).add_(
-        6 * hue[:, None, None]
-    )  # grey pixels: chroma is zero, and so is the result
+    # grey pixels: chroma is zero, and so is the result
+    sixths.div_(chroma.clamp(min=1e-12)).add_(6 * hue[:, None, None])
     sixths.sub_(torch.floor(sixths / 6), alpha=6)
     red_share = (sixths - 3).abs_().sub_(1).clamp_(0, 1)
     green_share = (sixths - 2).abs_().neg_().add_(2).clamp_(0, 1)

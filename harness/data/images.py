@@ -14,11 +14,17 @@ _MOST_OF_FREE = 0.75  # of a GPU's free memory, if others use most of it: the tr
 
 
 class Images:
-    """Images uint8 [n, 3, H, W], fetched by position."""
+    """Images uint8 [n, 3, H, W], fetched by position as batches on `device`.
+
+    `pixels` is the height times the width of an image. `ids`, int64 [n] on the device, are the images' positions in the
+    whole split, which key their distortions.
+    """
 
     def __init__(self, images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device):
         """`positions` selects and orders the images."""
-        self._images, self._positions, self._device = images, positions, device
+        self._images, self._positions, self.device = images, positions, device
+        self.pixels = images[0, 0].size
+        self.ids = torch.from_numpy(positions).to(device)
         self._resident: Tensor | None = None
         self._ahead: tuple[Tensor, Future[Tensor]] | None = None
         self._reader: ThreadPoolExecutor | None = None
@@ -29,24 +35,9 @@ class Images:
         self._reads_ahead = self._resident is None and (device.type == "cuda" or size > CACHED_BYTES)
 
     @property
-    def ids(self) -> Tensor:
-        """int64 [n] on the device: each image's position in the whole split, which keys its distortions."""
-        return torch.from_numpy(self._positions).to(self._device)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the batches."""
-        return self._device
-
-    @property
-    def pixels(self) -> int:
-        """Height times width of an image."""
-        return int(self._images.shape[-2] * self._images.shape[-1])
-
-    @property
     def positions_device(self) -> torch.device:
         """The device on which `batch` wants positions; others are copied first."""
-        return torch.device("cpu") if self._resident is None else self._device
+        return torch.device("cpu") if self._resident is None else self.device
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -54,11 +45,11 @@ class Images:
     def batch(self, which: Tensor) -> Tensor:
         """Return uint8 [len(which), 3, H, W] on the device."""
         if self._resident is not None:
-            return self._resident[which.to(self._device)]
+            return self._resident[which.to(self.device)]
         which = which.cpu()
         ahead, self._ahead = self._ahead, None
         gathered = ahead[1].result() if ahead and torch.equal(ahead[0], which) else self._gather(which)
-        return gathered.to(self._device, non_blocking=True)
+        return gathered.to(self.device, non_blocking=True)
 
     def prefetch(self, which: Tensor) -> None:
         """Start reading the images that the next `batch` will want, unless they are in memory."""
@@ -71,7 +62,7 @@ class Images:
     def _gather(self, which: Tensor) -> Tensor:
         gathered = torch.from_numpy(self._images[self._positions[which.numpy()]])
         # pinned, so that the loop does not wait for the copy to a GPU
-        return gathered.pin_memory() if self._device.type == "cuda" else gathered
+        return gathered.pin_memory() if self.device.type == "cuda" else gathered
 
 
 def _copied(images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -51,12 +51,18 @@ def _cubic(x: Tensor) -> Tensor:
 
 def blur_weights(sigma: Tensor, kernel_size: int, extent: int) -> Tensor:
     """Return float32 [N, extent, extent]: torchvision's Gaussian of sigma [N] pixels on one axis, edges reflected."""
-    radius = kernel_size // 2
-    if radius >= extent:
-        raise ValueError(f"a blur of {kernel_size} pixels needs a view of more than {radius} pixels, not {extent}")
+    radius = blur_radius(kernel_size, extent)
     taps = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = torch.softmax(-(((taps / sigma[:, None]) ** 2) / 2), dim=1)
     source = (torch.arange(extent, device=sigma.device) + taps[:, None]).abs()  # [kernel_size, extent]
     source = torch.where(source >= extent, 2 * (extent - 1) - source, source)
     moves = torch.nn.functional.one_hot(source, extent).to(torch.float32)  # [kernel_size, extent, extent]
     return (kernel @ moves.flatten(1)).view(-1, extent, extent)
+
+
+def blur_radius(kernel_size: int, extent: int) -> int:
+    """Return the pixels that a kernel reaches to each side. ValueError if it is too wide for reflection at edges."""
+    radius = kernel_size // 2
+    if radius >= extent:
+        raise ValueError(f"a blur of {kernel_size} pixels needs a view of more than {radius} pixels, not {extent}")
+    return radius

@@ -52,19 +52,14 @@ _Bools = NDArray[np.bool_]
 def draw_shapes(seed: int, split: str, n: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.void]]:
     """Return n images uint8 [n, 3, size, size] and their factors (FACTORS) [n], with balanced classes."""
     factors = draw_factors(seed, split, n, size)
-    images = np.empty((n, 3, size, size), dtype=np.uint8)
-    for start in range(0, n, _CHUNK):
-        images[start : start + _CHUNK] = render(factors[start : start + _CHUNK], size)
-    return images, factors
+    images = [render(factors[start : start + _CHUNK], size) for start in range(0, n, _CHUNK)]
+    return np.concatenate(images), factors
 
 
 def draw_factors(seed: int, split: str, n: int, size: int) -> NDArray[np.void]:
     """Return the factors of n images of `size` pixels. Position and scale are multiples of 1/8 pixel."""
-    u = (
-        random_streams.uniforms(random_streams.key(seed, f"shapes/{split}"), torch.arange(n), 6)
-        .numpy()
-        .astype(np.float64)
-    )
+    key = random_streams.key(seed, f"shapes/{split}")
+    u = random_streams.uniforms(key, torch.arange(n), 6).numpy().astype(np.float64)
     side = size * _UNITS
     factors = np.empty(n, dtype=FACTORS)
     factors["shape"] = np.arange(n) % len(SHAPES)

@@ -22,9 +22,8 @@ def knn_predictions(
     """
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     widest = max(k for k, _ in candidates)
-    cosines = bank.new_empty(
-        min(QUERIES_AT_ONCE, len(queries)), len(bank)
-    )  # reused: new memory pages cost 10% more time
+    # reused: new memory pages cost 10% more time
+    cosines = bank.new_empty(min(QUERIES_AT_ONCE, len(queries)), len(bank))
     parts = []
     for block in torch.split(queries, QUERIES_AT_ONCE):
         torch.mm(block, bank.T, out=cosines[: len(block)])

@@ -229,27 +229,24 @@ def measured_packs(
     device = torch.device(device_name)
 
     def measure(size: int) -> float:
-        try:
-            return seconds_per_step(trial, image_size, device, SECONDS, size, _wait_for_all)
-        except MemoryError:
-            return math.inf
+        return seconds_per_step(trial, image_size, device, SECONDS, size, _wait_for_all)
 
     found, without_gain = dict[int, float](), 0
     try:
-        for size in itertools.takewhile(lambda size: size < 2 * largest, SIZES):
-            seconds = measure(size)
-            if seconds == math.inf:
-                break
-            without_gain = without_gain + 1 if seconds > GAIN * min(found.values(), default=math.inf) else 0
-            found[size] = seconds
-            if without_gain == SIZES_WITHOUT_GAIN:
-                break
+        with contextlib.suppress(MemoryError):
+            for size in itertools.takewhile(lambda size: size < 2 * largest, SIZES):
+                seconds = measure(size)
+                without_gain = without_gain + 1 if seconds > GAIN * min(found.values(), default=math.inf) else 0
+                found[size] = seconds
+                if without_gain == SIZES_WITHOUT_GAIN:
+                    break
         # Further rounds come after all sizes, because disturbances on the machine last for seconds.
         for size in [*found] * (ROUNDS - 1):
-            seconds = measure(size)
-            if _is_last():  # it would be faster than when all measure
-                break
-            found[size] = min(found[size], seconds)
+            with contextlib.suppress(MemoryError):
+                seconds = measure(size)
+                if _is_last():  # it would be faster than when all measure
+                    break
+                found[size] = min(found[size], seconds)
     finally:
         _barrier.abort()
     return found

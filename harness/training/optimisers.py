@@ -32,26 +32,17 @@ def build_optimiser(parameters: Iterable[nn.Parameter], training: Training) -> t
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
     weights["adapts"], others["adapts"] = True, training.decay_bias_and_norm
-    return Lars(groups, rate, training.momentum, training.trust_coefficient, training.clip_trust_ratio)
+    settings = {"momentum": training.momentum, "trust_coefficient": training.trust_coefficient}
+    return Lars(groups, {"lr": rate, "clipped": training.clip_trust_ratio, **settings})
 
 
 class Lars(torch.optim.Optimizer):
     """LARS: v <- momentum v + ratio (g + decay w); w <- w - rate v, in few passes over all tensors together.
 
     ratio = trust_coefficient |w| / (|g| + decay |w|) for each tensor; 1 if either norm is zero, and in groups that do
-    not adapt. With `clip_trust_ratio` the ratio is divided by the rate, and is at most 1.
+    not adapt. If `clipped`, the ratio is divided by the rate, and is at most 1. Every group needs `lr`, `momentum`,
+    `weight_decay`, `adapts`, `trust_coefficient` and `clipped`.
     """
-
-    def __init__(
-        self,
-        groups: list[ParameterGroup],
-        learning_rate: float,
-        momentum: float,
-        trust_coefficient: float,
-        clip_trust_ratio: bool,
-    ) -> None:
-        defaults = {"lr": learning_rate, "momentum": momentum, "weight_decay": 0.0, "adapts": True}
-        super().__init__(groups, defaults | {"trust_coefficient": trust_coefficient, "clipped": clip_trust_ratio})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -93,10 +84,8 @@ def _pieces(*tensors: Tensor) -> list[Sequence[Tensor]]:
     Tensors whose memory layouts differ are not split.
     """
     first = tensors[0]
-    is_dense = first.numel() == 1 + sum(
-        (size - 1) * step for size, step in zip(first.shape, first.stride(), strict=True)
-    )
-    if not is_dense or any(one.stride() != first.stride() for one in tensors):
+    extent = 1 + sum((size - 1) * step for size, step in zip(first.shape, first.stride(), strict=True))
+    if first.numel() != extent or any(one.stride() != first.stride() for one in tensors):
         return [(one,) for one in tensors]
     return [one.as_strided((one.numel(),), (1,)).split(CACHED) for one in tensors]  # type: ignore[no-untyped-call]
 

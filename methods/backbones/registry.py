@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from twinbench.methods.backbones.resnet import ResNetOptions, SmallResNet, SmallResNetOptions, torchvision_resnet
-from twinbench.methods.backbones.vision_transformer import BASE, SMALL, TINY, VisionTransformer, ViTOptions
+from twinbench.methods.backbones.vision_transformer import VisionTransformer, ViTOptions
 from twinbench.methods.names import unknown_name
 
 
@@ -47,11 +47,12 @@ def feature_dim(backbone: nn.Module) -> int:
     return cast(int, backbone.feature_dim)
 
 
+# Source of the transformers' sizes: arXiv 2012.12877, table 1
 BACKBONES: dict[str, Backbone] = {
     "resnet18": Backbone(ResNetOptions, partial(torchvision_resnet, "resnet18")),
     "resnet50": Backbone(ResNetOptions, partial(torchvision_resnet, "resnet50")),
     "small_resnet": Backbone(SmallResNetOptions, SmallResNet),
-    "vit_tiny": Backbone(ViTOptions, partial(VisionTransformer, size=TINY)),
-    "vit_small": Backbone(ViTOptions, partial(VisionTransformer, size=SMALL)),
-    "vit_base": Backbone(ViTOptions, partial(VisionTransformer, size=BASE)),
+    "vit_tiny": Backbone(ViTOptions, partial(VisionTransformer, width=192, depth=12, heads=3)),
+    "vit_small": Backbone(ViTOptions, partial(VisionTransformer, width=384, depth=12, heads=6)),
+    "vit_base": Backbone(ViTOptions, partial(VisionTransformer, width=768, depth=12, heads=12)),
 }

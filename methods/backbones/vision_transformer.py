@@ -1,5 +1,6 @@
 """The vision transformer (Dosovitskiy et al., arXiv 2010.11929); its features are those of the class token."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -20,33 +21,24 @@ class ViTOptions:
     for images of 32 pixels."""
 
 
-@dataclass(frozen=True)
-class ViTSize:
-    """The size of a model: token width, number of blocks, and heads per block."""
-
-    width: int
-    depth: int
-    heads: int
-
-
-TINY, SMALL, BASE = ViTSize(192, 12, 3), ViTSize(384, 12, 6), ViTSize(768, 12, 12)  # Source: arXiv 2012.12877, table 1
-
-
 class VisionTransformer(nn.Module):
     """Pre-norm blocks over patches and a class token, whose normalised final state is the feature.
 
     Positions are fixed sines and cosines of row and column, so that one model takes images of any size. Source of
     positions and initialisation: arXiv 2111.06377 (MAE), appendix A.1. Fixed positions are also used in arXiv
-    2104.02057 (MoCo v3), section 5.
+    2104.02057 (MoCo v3), section 5. `width` is that of a token, `heads` is the number per block.
     """
 
-    def __init__(self, options: ViTOptions, size: ViTSize) -> None:
+    def __init__(self, options: ViTOptions, *, width: int, depth: int, heads: int) -> None:
         super().__init__()
-        self.patch_size, self.feature_dim = options.patch_size, size.width
-        self.patches = nn.Conv2d(3, size.width, kernel_size=options.patch_size, stride=options.patch_size)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, size.width))
-        self.blocks = nn.ModuleList(_block(size) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, eps=1e-6)
+        self.patch_size, self.feature_dim = options.patch_size, width
+        self.patches = nn.Conv2d(3, width, kernel_size=options.patch_size, stride=options.patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        block = functools.partial(nn.TransformerEncoderLayer, dropout=0.0, activation="gelu", layer_norm_eps=1e-6)
+        self.blocks = nn.ModuleList(
+            block(width, heads, 4 * width, batch_first=True, norm_first=True) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,19 +62,6 @@ class VisionTransformer(nn.Module):
             elif "norm" not in name and name != "class_token":
                 nn.init.xavier_uniform_(weight.view(len(weight), -1))  # patches too, as a linear layer on pixels
         nn.init.normal_(self.class_token, std=0.02)
-
-
-def _block(size: ViTSize) -> nn.Module:
-    return nn.TransformerEncoderLayer(
-        size.width,
-        size.heads,
-        4 * size.width,
-        dropout=0.0,
-        activation="gelu",
-        layer_norm_eps=1e-6,
-        batch_first=True,
-        norm_first=True,
-    )
 
 
 def sine_positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:

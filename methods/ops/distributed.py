@@ -63,11 +63,6 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
-def _sum_over_ranks(x: Tensor) -> Tensor:
-    total: Tensor = _SumOverRanks.apply(x)
-    return total
-
-
 class GlobalBatchNorm(_BatchNorm):
     """BatchNorm1d and 2d whose training statistics are over the batch of all ranks (arXiv 1502.03167, algorithm 1).
 
@@ -91,9 +86,9 @@ class GlobalBatchNorm(_BatchNorm):
         count = x.numel() // x.shape[1] * rank_count()
         not_channel = [d for d in range(x.ndim) if d != 1]
         per_channel = [-1 if d == 1 else 1 for d in range(x.ndim)]
-        mean_C = _sum_over_ranks(wide.sum(not_channel)) / count
+        mean_C: Tensor = _SumOverRanks.apply(wide.sum(not_channel)) / count
         centred = wide - mean_C.view(per_channel)
-        variance_C = _sum_over_ranks(centred.square().sum(not_channel)) / count
+        variance_C: Tensor = _SumOverRanks.apply(centred.square().sum(not_channel)) / count
         self._track(mean_C.detach(), variance_C.detach() * (count / (count - 1)))
         scale_C = (variance_C + self.eps).rsqrt()
         if self.weight is not None:

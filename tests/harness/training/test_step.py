@@ -294,8 +294,8 @@ def test_lars_takes_its_rate_from_a_tensor_as_from_a_number() -> None:
     results = []
     for rate in (0.2, torch.tensor(0.2)):
         network = _network()
-        optimiser = Lars([{"params": list(network.parameters())}], 0.2, 0.9, 0.02, True)
-        optimiser.param_groups[0]["lr"] = rate
+        group = {"params": list(network.parameters()), "lr": rate, "momentum": 0.9, "weight_decay": 0.0}
+        optimiser = Lars([group | {"adapts": True, "trust_coefficient": 0.02, "clipped": True}], {})
         network(torch.ones(8, 7)).sum().backward()
         optimiser.step()
         results.append(list(network.parameters()))
