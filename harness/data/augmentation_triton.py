@@ -142,25 +142,11 @@ def _view(
                 before = place
                 behind = place + 1
 
-    if RESIZES:
-        top = tl.load(crop_top + image).to(tl.int32)
-        left = tl.load(crop_left + image).to(tl.int32)
-        height = tl.load(crop_height + image).to(tl.int32)
-        width = tl.load(crop_width + image).to(tl.int32)
-        row_taps = _lay_weights(of_rows, height, 0, SIZE, CUBIC, LINE)
-        column_taps = _lay_weights(of_columns, width, flipped, SIZE, CUBIC, LINE)
-        tl.debug_barrier()
-        grey = _resize_and_jitter(
-            pixels + top * WIDTH + left, planes, spare, of_rows, of_columns, row_taps, column_taps, height, width,
-            order, before, bright, saturated, turn,
-            HEIGHT, WIDTH, SIZE, WHITE, ROWS_PLANE, PLANE, BLOCK,
-        )  # fmt: skip
-    else:
-        grey = _flip_and_jitter(
-            pixels, planes, flipped, order, before, bright, saturated, turn,
-            HEIGHT, WIDTH, SIZE, WHITE, PLANE, BLOCK,
-        )  # fmt: skip
-
+    grey = _crop_and_jitter(
+        pixels, planes, spare, of_rows, of_columns, crop_top + image, crop_left + image, crop_height + image,
+        crop_width + image, flipped, order, before, bright, saturated, turn,
+        HEIGHT, WIDTH, SIZE, WHITE, RESIZES, CUBIC, ROWS_PLANE, PLANE, BLOCK, LINE,
+    )  # fmt: skip
     rest = (1 - contrasted) * (tl.sum(grey, 0) / (SIZE * SIZE))
     blurred = False
     if BLURS:
@@ -193,58 +179,48 @@ def _view(
 
 
 @triton.jit
-def _resize_and_jitter(
-    crop, planes, resized_rows, of_rows, of_columns, row_taps, column_taps, height, width,
+def _crop_and_jitter(
+    pixels, planes, resized_rows, of_rows, of_columns, crop_top, crop_left, crop_height, crop_width, flipped,
     order, before, bright, saturated, turn,
-    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, ROWS_PLANE: tl.constexpr,
-    PLANE: tl.constexpr, BLOCK: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, RESIZES: tl.constexpr,
+    CUBIC: tl.constexpr, ROWS_PLANE: tl.constexpr, PLANE: tl.constexpr, BLOCK: tl.constexpr, LINE: tl.constexpr,
 ):  # fmt: skip
-    """Resize the crop into `planes`, jitter it up to the contrast, and sum its luma by lane."""
+    """Crop, resize and flip the image into `planes`, jitter it up to the contrast, and sum its luma by lane."""
     lane = tl.arange(0, BLOCK)
-    grey = tl.zeros([BLOCK], tl.float32)
-    last = height * SIZE
-    for at in range(0, last, BLOCK):
-        spot = at + lane
-        line = crop + spot // SIZE * WIDTH
-        red, green, blue = _resample(
-            line, HEIGHT * WIDTH, 1, width, of_columns + spot % SIZE, column_taps, spot < last, SIZE, BLOCK
-        )
-        _keep(resized_rows + spot, ROWS_PLANE, red, green, blue, spot < last)
-    tl.debug_barrier()
-    for at in range(0, SIZE * SIZE, BLOCK):
-        spot = at + lane
-        inside = spot < SIZE * SIZE
-        line = resized_rows + spot % SIZE
-        red, green, blue = _resample(
-            line, ROWS_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK
-        )
-        red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
-        green = _clamp(green * (1 / WHITE))
-        blue = _clamp(blue * (1 / WHITE))
-        red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
-        grey += tl.where(inside, _luma(red, green, blue), 0.0)
-        _keep(planes + spot, PLANE, red, green, blue, inside)
-    tl.debug_barrier()
-    return grey
-
-
-@triton.jit
-def _flip_and_jitter(
-    pixels, planes, flipped, order, before, bright, saturated, turn,
-    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, WHITE: tl.constexpr, PLANE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Copy the whole image, flipped or not, into `planes`, jitter it up to the contrast, and sum its luma by lane."""
-    lane = tl.arange(0, BLOCK)
+    if RESIZES:
+        height = tl.load(crop_height).to(tl.int32)
+        width = tl.load(crop_width).to(tl.int32)
+        crop = pixels + tl.load(crop_top).to(tl.int32) * WIDTH + tl.load(crop_left).to(tl.int32)
+        row_taps = _lay_weights(of_rows, height, 0, SIZE, CUBIC, LINE)
+        column_taps = _lay_weights(of_columns, width, flipped, SIZE, CUBIC, LINE)
+        tl.debug_barrier()
+        for at in range(0, height * SIZE, BLOCK):
+            spot = at + lane
+            inside = spot < height * SIZE
+            line = crop + spot // SIZE * WIDTH
+            red, green, blue = _resample(
+                line, HEIGHT * WIDTH, 1, width, of_columns + spot % SIZE, column_taps, inside, SIZE, BLOCK
+            )
+            _keep(resized_rows + spot, ROWS_PLANE, red, green, blue, inside)
+        tl.debug_barrier()
     grey = tl.zeros([BLOCK], tl.float32)
     for at in range(0, SIZE * SIZE, BLOCK):
         spot = at + lane
         inside = spot < SIZE * SIZE
-        source = pixels + spot + flipped * (SIZE - 1 - 2 * (spot % SIZE))
-        red, green, blue = _planar(source, HEIGHT * WIDTH, inside)
-        red = tl.div_rn(red, WHITE)
-        green = tl.div_rn(green, WHITE)
-        blue = tl.div_rn(blue, WHITE)
+        if RESIZES:
+            column = resized_rows + spot % SIZE
+            red, green, blue = _resample(
+                column, ROWS_PLANE, SIZE, height, of_rows + spot // SIZE, row_taps, inside, SIZE, BLOCK
+            )
+            red = _clamp(red * (1 / WHITE))  # the cubic overshoots at edges
+            green = _clamp(green * (1 / WHITE))
+            blue = _clamp(blue * (1 / WHITE))
+        else:
+            source = pixels + spot + flipped * (SIZE - 1 - 2 * (spot % SIZE))
+            red, green, blue = _planar(source, HEIGHT * WIDTH, inside)
+            red = tl.div_rn(red, WHITE)
+            green = tl.div_rn(green, WHITE)
+            blue = tl.div_rn(blue, WHITE)
         red, green, blue = _jitter(red, green, blue, order, 0, before, bright, saturated, turn)
         grey += tl.where(inside, _luma(red, green, blue), 0.0)
         _keep(planes + spot, PLANE, red, green, blue, inside)
