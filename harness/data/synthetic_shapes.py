@@ -31,7 +31,7 @@ FACTORS = np.dtype(
         ("x", "<f4"),  # centre, as a share of the image's width, from the left
         ("y", "<f4"),  # centre, as a share of the image's height, from the top
         ("scale", "<f4"),  # distance from the centre to the outermost point, as a share of the image's side
-        ("rotation", "<f4"),  # whole degrees, clockwise as seen; visible only up to the shape's own symmetry
+        ("rotation", "<f4"),  # whole degrees, clockwise; visible only up to the shape's own symmetry
     ]
 )
 

@@ -28,7 +28,7 @@ LOOK_EVERY = 32  # updates between checks that the loss is finite, on a GPU, whi
 
 
 class Interrupted(Exception):
-    """The training was asked to stop; its state is saved."""
+    """The training stopped because `should_stop` returned true; its state is saved."""
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     same step there, with the same progress, but the weights have gone on and are of no use.
 
     In a process group every rank calls this with the same task, and computes its own rows of every batch. Rank 0
-    alone measures, reports, saves and asks `should_stop`; all ranks return, or raise those two, at the same step.
+    alone measures, reports, saves and calls `should_stop`; all ranks return, or raise those two, at the same step.
     """
     # Longer than 60 lines with its docstring: one story, in time order.
     training, per_epoch = task.training, task.steps_per_epoch
