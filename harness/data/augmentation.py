@@ -196,12 +196,8 @@ def _draw_crop(u: Tensor, recipe: ViewRecipe, height: int, width: int) -> tuple[
     free_rows, free_columns = height - crop_height, width - crop_width
     top = torch.minimum((u[:, _CROP_TOP] * (free_rows + 1)).long(), free_rows)
     left = torch.minimum((u[:, _CROP_LEFT] * (free_columns + 1)).long(), free_columns)
-    return (
-        torch.where(found, top, free_rows // 2),
-        torch.where(found, left, free_columns // 2),
-        crop_height,
-        crop_width,
-    )
+    top, left = torch.where(found, top, free_rows // 2), torch.where(found, left, free_columns // 2)
+    return top, left, crop_height, crop_width
 
 
 def _central_crop(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:

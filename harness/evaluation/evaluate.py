@@ -47,7 +47,6 @@ class Evaluator:
     dataset: DatasetRule
     rules: Evaluation
     views: tuple[ViewRecipe, ...]
-    image_size: int
     seed: int
     selected_on: str = "validation"
     checkpoint: str = "last"
@@ -228,7 +227,7 @@ class Evaluator:
             images = part.images.batch(block)
             ids = part.images.ids[block.to(images.device)]
             for view, features in enumerate(found):
-                image = make_view(images, ids, self.views[view], self.seed, 0, view, self.image_size)
+                image = make_view(images, ids, self.views[view], self.seed, 0, view, images.shape[-1])
                 features.append(embed(method, image, self.dataset))
         return tuple(map(torch.cat, found))
 

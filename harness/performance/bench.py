@@ -24,8 +24,7 @@ from twinbench.harness.training.batches import gpu_view_function
 from twinbench.harness.training.cuda_graphs import synchronise
 from twinbench.harness.training.task import uses_bf16
 from twinbench.methods.backbones.registry import BACKBONES, build_backbone
-from twinbench.methods.backbones.vision_transformer import ViTOptions
-from twinbench.sweeps.protocol import BackboneRule, Protocol, Scalar
+from twinbench.sweeps.protocol import BackboneRule, Scalar
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
 from twinbench.sweeps.trial import Trial
 
@@ -165,14 +164,11 @@ def bench_trials() -> Iterator[tuple[list[Trial], int]]:
     ResNet-18.
     """
     resnet18 = read_protocol("cifar10-r18-200ep")
-    shapes: list[tuple[Protocol, int]] = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32)]
-    shapes.append((resnet18, 32))
+    shapes = [(read_protocol("digits-small"), 8), (read_protocol("cifar10-small"), 32), (resnet18, 32)]
     used = {protocol.backbone.name for protocol, _ in shapes}
-    for name, backbone in BACKBONES.items():
+    for name in BACKBONES:
+        options: dict[str, Scalar] = {"patch_size": 4} if name.startswith("vit_") else {"stem": "cifar"}
         if name not in used:
-            options: dict[str, Scalar] = (
-                {"patch_size": 4} if backbone.options_class is ViTOptions else {"stem": "cifar"}
-            )
             shapes.append((replace(resnet18, backbone=BackboneRule(name, options)), 32))
     for protocol, image_size in shapes:
         grid = Grid(tuple(protocol.methods), {"batch_size": list(BATCH_SIZES)})

@@ -84,7 +84,6 @@ def _task(trial: Trial, image_size: int, device: torch.device, steps: int, folde
         views=tuple(ViewRecipe(**view) for view in content["views"]),
         training=training,
         seed=trial.seed,
-        image_size=image_size,
         folder=folder,
         device=device,
         shares_views=pack > 1,

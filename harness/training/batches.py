@@ -24,7 +24,7 @@ DRAWN_AT_ONCE = 32  # batches: a draw takes some hundred small operations, for o
 class Batch:
     """One rank's rows of a batch: images uint8 [n, 3, H, W], their positions in the dataset int64 [n], and parameters.
 
-    `parameters` are those of each view; `views`, one [n, 3, S, S] per recipe, may be made already. `seconds` is the
+    `parameters` are those of each view; `views`, one [n, 3, W, W] per recipe, may be made already. `seconds` is the
     time it took to make the batch, and `is_shared` says that it was made for another training.
     """
 
@@ -118,10 +118,10 @@ class Batches:
 
 
 def make_views(batch: Batch, task: Task) -> tuple[Tensor, ...]:
-    """Return one distorted, normalised batch [N, 3, S, S] per recipe, channels last."""
+    """Return one distorted, normalised batch [N, 3, W, W] per recipe, channels last, of images W pixels wide."""
     make = gpu_view_function() if batch.images.is_cuda else training_view
     return tuple(
-        make(batch.images, parameters, recipe, task.image_size, task.dataset, task.view_dtype)
+        make(batch.images, parameters, recipe, batch.images.shape[-1], task.dataset, task.view_dtype)
         for recipe, parameters in zip(task.views, batch.parameters, strict=True)
     )
 

@@ -70,7 +70,7 @@ def train(
     loss_of = method.loss if ranks == 1 else _over_ranks(method, progress, task.device)
     runs_ahead = task.device.type == "cuda" and ranks == 1
     update = Update(task, method, loss_of, optimiser, losses, progress, ranks, runs_ahead)
-    timer = UpdateTimer(progress, batches, task.device, task.keeps_its_turn)
+    timer = UpdateTimer(task, progress, batches)
     saver = StateSaver(lambda: save_state(task.folder, progress, method, optimiser))
     while progress.epoch < training.epochs:
         method.train()

@@ -23,7 +23,6 @@ class Task:
     views: tuple[ViewRecipe, ...]
     training: Training
     seed: int
-    image_size: int
     folder: Path
     device: torch.device
     shares_views: bool = False

@@ -225,7 +225,7 @@ class Trainer:
         self.optimiser = build_optimiser(self.method.parameters(), training)
         fit_to_device(self.optimiser)
         images = Images(pixels, np.arange(examples), device)
-        task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, size, Path(), device)
+        task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, Path(), device)
         self.batches = Batches(task)
         self.steps, self.at = task.steps_per_epoch, 0
         self.losses = Losses(batch_size, self.steps, 10**6)

@@ -53,7 +53,7 @@ def ours(pixels: Any, chosen: Any, device: torch.device) -> Callable[[], None]:
     optimiser = build_optimiser(method.parameters(), training)
     fit_to_device(optimiser)
     images = Images(pixels, np.arange(len(pixels)), device)
-    task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, 32, Path(), device)
+    task = Task(images, RULE, (SIMCLR, SIMCLR), training, 0, Path(), device)
     batches, per_epoch = Batches(task), task.steps_per_epoch
     losses, progress = Losses(chosen.batch, per_epoch, 10**9), Progress()
     update = Update(task, method, method.loss, optimiser, losses, progress, runs_ahead=device.type == "cuda")

@@ -42,7 +42,7 @@ def _images(n: int = 70) -> Images:
 
 
 def _task(batch_size: int, seed: int = 0) -> Task:
-    return Task(_images(), RULE, RECIPES, Training(1, batch_size, "sgd", 0.1), seed, 8, Path(), CPU)
+    return Task(_images(), RULE, RECIPES, Training(1, batch_size, "sgd", 0.1), seed, Path(), CPU)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 32])

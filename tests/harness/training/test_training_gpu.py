@@ -60,7 +60,7 @@ def _task(folder: Path, precision: Any = "fp32", optimizer: Any = "sgd", epochs:
     device = torch.device("cuda")
     training = Training(epochs, 16, optimizer, 0.01, precision=precision)
     folder.mkdir(exist_ok=True)
-    return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, size, folder, device)
+    return Task(Images(pixels, np.arange(96), device), RULE, (RECIPE, RECIPE), training, 0, folder, device)
 
 
 def _method(
