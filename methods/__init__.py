@@ -9,6 +9,6 @@
     layers/       the projector, and exponential moving averages of a network
     ops/          correlation sums, precision, and gathering over ranks
 
-To add a method: write a file like `vicreg.py` and add a line to `registry.py`. Another package adds a method with
+To add a method: write a file like `vicreg.py` and add it to `registry.py`. Another package adds a method with
 an entry point in the group `twinbench.methods`.
 """

@@ -1,4 +1,4 @@
-"""All methods. To add one: write a file next to this one and add a line to METHODS, or add an entry point elsewhere."""
+"""All methods. To add one: write a file next to this one and add it to METHODS, or add an entry point elsewhere."""
 
 from importlib.metadata import EntryPoint
 
@@ -10,18 +10,8 @@ from twinbench.methods.names import UnknownMethod, UnusableMethod, outside_metho
 from twinbench.methods.simclr import SimCLR
 from twinbench.methods.vicreg import VICReg
 
-METHODS: dict[str, type[Method]] = {
-    "barlow_twins": BarlowTwins,
-    "byol": BYOL,
-    "simclr": SimCLR,
-    "vicreg": VICReg,
-}
-
-BASELINES: dict[str, type[Method]] = {
-    "raw_pixels": RawPixels,
-    "untrained": Untrained,
-}
-
+METHODS: dict[str, type[Method]] = {method.name: method for method in (BarlowTwins, BYOL, SimCLR, VICReg)}
+BASELINES: dict[str, type[Method]] = {method.name: method for method in (RawPixels, Untrained)}
 SHIPPED = METHODS | BASELINES
 
 
@@ -33,11 +23,6 @@ def get_method(name: str) -> type[Method]:
     if name in outside:
         return _load(outside[name])
     raise UnknownMethod(unknown_name("method", name, (*SHIPPED, *outside)))
-
-
-def method_names() -> tuple[str, ...]:
-    """Return the names of all methods that can be trained, those of other packages included; no baselines."""
-    return (*METHODS, *outside_methods(tuple(SHIPPED)))
 
 
 def _load(entry_point: EntryPoint) -> type[Method]:

@@ -28,7 +28,6 @@ from twinbench.sweeps.recipe import ViewRecipe
 
 _BRIGHTNESS = tl.constexpr(colour_jitter.BRIGHTNESS)  # kernels may read constexpr globals only
 _CONTRAST = tl.constexpr(colour_jitter.CONTRAST)
-_SATURATION = tl.constexpr(colour_jitter.SATURATION)
 _HUE = tl.constexpr(colour_jitter.HUE)
 
 

@@ -22,7 +22,7 @@ from twinbench.harness.performance.step_timer import SECONDS, noise, seconds_per
 from twinbench.harness.planning import check, trials_of_sweep
 from twinbench.harness.training.batches import gpu_view_function
 from twinbench.harness.training.cuda_graphs import synchronise
-from twinbench.harness.training.task import uses_bf16
+from twinbench.harness.training.task import precision_on
 from twinbench.methods.backbones.registry import BACKBONES, build_backbone
 from twinbench.sweeps.protocol import BackboneRule, Scalar
 from twinbench.sweeps.sweep import Grid, Sweep, read_protocol
@@ -72,7 +72,7 @@ def views_per_second(device: torch.device) -> float:
     recipe, rule = protocol.views[0], protocol.dataset
     images, ids = torch.from_numpy(noise(VIEWS, 32)).to(device), torch.arange(VIEWS, device=device)
     make = gpu_view_function() if device.type == "cuda" else training_view
-    dtype = torch.bfloat16 if uses_bf16("auto", device) else torch.float32
+    dtype = torch.bfloat16 if precision_on(device, "auto") == "bf16" else torch.float32
 
     def views() -> None:
         make(images, draw_parameters(ids, recipe, 0, 0, 0, 32, 32), recipe, 32, rule, dtype)

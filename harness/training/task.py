@@ -37,7 +37,7 @@ class Task:
     @property
     def autocast(self) -> bool:
         """Whether networks run in bf16 autocast."""
-        return uses_bf16(self.training.precision, self.device)
+        return precision_on(self.device, self.training.precision) == "bf16"
 
     @property
     def view_dtype(self) -> torch.dtype:
@@ -45,22 +45,15 @@ class Task:
         return torch.bfloat16 if self.autocast else torch.float32
 
 
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bf16 autocast on this device: on GPUs that do not emulate it."""
-    return precision == "auto" and _is_ampere_or_later(device)
-
-
 def precision_on(device: torch.device, precision: str) -> str:
     """Return what networks compute in: bf16, fp32, or tf32 (fp32, with inputs of convolutions cut to 10 bits).
 
-    tf32 is torch's default for cuDNN on GPUs from Ampere on.
+    `auto` means bf16 autocast on GPUs that do not emulate it. tf32 is torch's default for cuDNN on GPUs from Ampere on.
     """
-    if uses_bf16(precision, device):
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return "fp32"
+    if precision == "auto":
         return "bf16"
     # Read the flag of convolutions: `cudnn.allow_tf32` raises if only one of the flags that it stands for was set.
     cuts = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
-    return "tf32" if cuts and _is_ampere_or_later(device) else "fp32"
-
-
-def _is_ampere_or_later(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32" if cuts else "fp32"

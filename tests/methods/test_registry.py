@@ -9,7 +9,7 @@ import pytest
 from twinbench.methods import names
 from twinbench.methods.method import Method
 from twinbench.methods.names import UnknownMethod, UnusableMethod
-from twinbench.methods.registry import BASELINES, METHODS, get_method, method_names
+from twinbench.methods.registry import BASELINES, METHODS, get_method
 
 
 class Outsider(Method):
@@ -67,7 +67,6 @@ def test_a_name_like_no_other_is_told_all_and_no_nearest() -> None:
 def test_a_method_of_another_package_is_found_by_its_entry_point(install: Callable[..., None]) -> None:
     install(outsider="Outsider")
     assert get_method("outsider") is Outsider
-    assert method_names() == (*METHODS, "outsider")
     with pytest.raises(UnknownMethod, match=r"did you mean 'outsider'\? Known: .*vicreg.*outsider"):
         get_method("outsiders")
 
@@ -83,4 +82,4 @@ def test_an_entry_point_cannot_stand_in_for_one_of_ours(install: Callable[..., N
     install(byol="Outsider")
     assert get_method("byol") is METHODS["byol"]
     with pytest.raises(UnusableMethod, match="'byol' is registered twice"):
-        method_names()
+        get_method("outsider")
