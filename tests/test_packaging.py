@@ -23,8 +23,12 @@ def test_wheel_and_source_archive_hold_code_protocols_sweeps_templates_and_sql_u
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True).stdout
     rooms = ("methods/", "sweeps/", "results/", "reports/", "harness/")
     wanted = {f"twinbench/{name}" for name in tracked.split() if name.startswith(rooms)}
+    wanted |= {"twinbench/COMMIT", "twinbench/build_backend.py"}
     (wheel,) = tmp_path.glob("*.whl")
     assert {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
+    head = subprocess.run(["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert zipfile.ZipFile(wheel).read("twinbench/COMMIT").decode() == head.strip()  # which records of this wheel name
+    assert not (source / ".src/twinbench/COMMIT").exists()
     (path,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         files = {member.name for member in archive if member.isfile()}
