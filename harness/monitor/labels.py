@@ -1,6 +1,6 @@
-"""Short texts that all views of a run share: labels of trials, counts, durations."""
+"""What all views of a run share: labels of trials, counts, durations, and curves of few points."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from twinbench.sweeps.trial import Trial
@@ -33,3 +33,10 @@ def counts_text(counts: Mapping[str, int]) -> str:
 def duration_text(seconds: float | None) -> str:
     """Return hours, minutes and seconds; empty if the duration is unknown."""
     return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def thinned(values: Sequence[float], most: int) -> Sequence[float]:
+    """Return at most `most` of the values, evenly spaced, with the first and the last."""
+    if len(values) <= most:
+        return values
+    return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]

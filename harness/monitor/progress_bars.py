@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.leases import LeaseObserver, is_running
-from twinbench.harness.run_folder.progress import RunProgress
+from twinbench.harness.run_folder.progress import RunProgress, poll_pause
 from twinbench.results.attempts import last_attempt
 from twinbench.sweeps.trial import Trial
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 POLL_SECONDS = 0.5
-LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 
 
 class ProgressBars:
@@ -64,8 +63,7 @@ class ProgressBars:
                 self._print_ended(self._trials[trial_id], number)
             if not self._bars.disable:
                 self._show_running()
-            now = time.monotonic()
-            self._next_poll = now + max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (now - began))
+            self._next_poll = time.monotonic() + poll_pause(began, POLL_SECONDS)
         return not self._run.missing
 
     def is_worked_on(self) -> bool:

@@ -1,5 +1,6 @@
 """Security of the live page: which requests are answered, and the security headers of every answer."""
 
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,13 +39,10 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         policy = _REPORT_POLICY if scope["path"].startswith("/report/") else _POLICY
-        added = {**_COMMON, "content-security-policy": policy}
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [pair for pair in message["headers"] if pair[0].decode("latin-1").lower() not in added]
-                own = [(name.encode(), value.encode()) for name, value in added.items()]
-                message = {**message, "headers": [*kept, *own]}
+                MutableHeaders(scope=message).update({**_COMMON, "content-security-policy": policy})
             await send(message)
 
         answer = self._refusal(scope) or self._app

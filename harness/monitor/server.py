@@ -27,6 +27,7 @@ from twinbench.harness.monitor.cells import HEADINGS
 from twinbench.harness.monitor.request_guard import Guard
 from twinbench.harness.monitor.snapshot import STATES, RunView, Snapshot
 from twinbench.harness.monitor.trial_details import trial_details
+from twinbench.harness.run_folder.progress import poll_pause
 from twinbench.reports.figures.panels import styles
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import to_utf8
@@ -34,7 +35,6 @@ from twinbench.sweeps.hashing import to_utf8
 HOST = "127.0.0.1"
 USUAL_PORT = 8642
 POLL_SECONDS = 0.5
-LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 PATIENCE_SECONDS = 0.1  # how long a request waits for a poll before it gets the previous snapshot
 REPORT = "report"
 REPORT_FILES = (".html", ".csv", ".tex", ".md", ".pdf", ".svg", ".png", ".json", ".js")
@@ -53,27 +53,20 @@ class Feed:
 
     async def current(self) -> tuple[bytes, str]:
         """Return the latest snapshot and its ETag."""
-        if self._poll is None and time.monotonic() >= self._next_poll:
-            self._poll = asyncio.create_task(self._run_poll())
+        if (self._poll is None or self._poll.done()) and time.monotonic() >= self._next_poll:
+            self._poll = asyncio.create_task(asyncio.to_thread(self._poll_and_show))
         if self._poll is not None:
             await asyncio.wait({self._poll}, timeout=PATIENCE_SECONDS)
         return self.body, self.etag
 
-    async def _run_poll(self) -> None:
-        began = time.monotonic()
-        try:
-            await asyncio.to_thread(self._poll_and_show)
-        finally:
-            ended = time.monotonic()
-            self._next_poll = ended + max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (ended - began))
-            self._poll = None
-
     def _poll_and_show(self) -> None:
+        began = time.monotonic()
         try:
             snapshot = self._run.poll()
         except Exception as error:  # whatever is wrong with the folder, the page says so and tries again
             snapshot = Snapshot("waiting", problem=f"the folder cannot be read: {error!r}")
         self._show(snapshot)
+        self._next_poll = time.monotonic() + poll_pause(began, POLL_SECONDS)
 
     def _show(self, snapshot: Snapshot) -> None:
         has_report = (self._run.folder / REPORT / "index.html").is_file()

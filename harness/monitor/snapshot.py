@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinbench.harness.monitor.labels import trial_label
+from twinbench.harness.monitor.labels import thinned, trial_label
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.leases import DIED
 from twinbench.harness.run_folder.live_curves import FILE_NAME, read_curves
@@ -196,7 +196,7 @@ class RunView:
         known, loss = self._losses.get(trial_id, (None, ()))
         if stamp != known:
             curve = read_curves(folder).series.get("loss", ())
-            loss = _thinned([value for value in curve if value is not None])
+            loss = tuple(thinned([value for value in curve if value is not None], POINTS))
             self._losses[trial_id] = stamp, loss
         return loss
 
@@ -256,10 +256,3 @@ def _deviations(protocol: CarriedProtocol) -> str:
         return f", deviating in {deviations_text(deviations)}"
     except (KeyError, TypeError, ValueError, AttributeError):
         return ", with deviations that cannot be read"
-
-
-def _thinned(values: list[float]) -> tuple[float, ...]:
-    """Return at most POINTS of the values, evenly spaced, with the first and the last."""
-    if len(values) <= POINTS:
-        return tuple(values)
-    return tuple(values[round(place * (len(values) - 1) / (POINTS - 1))] for place in range(POINTS))

@@ -12,16 +12,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from twinbench.harness.monitor.labels import counts_text, duration_text
+from twinbench.harness.monitor.labels import counts_text, duration_text, thinned
 from twinbench.harness.monitor.snapshot import STATES, Failure, Running, RunView, Snapshot
 from twinbench.harness.run_folder.layout import launch_notes, worker_error
+from twinbench.harness.run_folder.progress import poll_pause
 from twinbench.sweeps.file_reader import read_regular
 
 if TYPE_CHECKING:
     from twinbench.harness.monitor.cells import CellRow
 
 POLL_SECONDS = 1.0
-LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 FAILURES_SHOWN = 5
 CURVE_WIDTH = 16
 WIDE = 110
@@ -76,7 +76,7 @@ def watch(folder: Path, console: Console) -> None:
             if snapshot.state == "finished":
                 break
             live.update(screen(snapshot, folder, console.width, console.height), refresh=True)
-            time.sleep(max(POLL_SECONDS, LEAST_TIMES_ITS_COST * (time.monotonic() - began)))
+            time.sleep(poll_pause(began, POLL_SECONDS))
     console.print(screen(snapshot, folder, console.width, None))
 
 
@@ -210,8 +210,7 @@ def _failure(failure: Failure, fits: bool = False) -> Text:
 
 def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     """Return the curve as one line of characters, from the smallest to the largest value."""
-    if len(values) > width:
-        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    values = thinned(values, width)
     low, high = min(values), max(values)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)

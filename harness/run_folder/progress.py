@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from pathlib import Path
 from twinbench.harness.run_folder.leases import DIED, STALE_SECONDS, LeaseObserver, is_running, process_lives
 from twinbench.results.attempts import AttemptInfo, attempt_file, attempt_numbers, last_attempt, read_attempt
 from twinbench.results.record import RECORDS, Record, TornRecord, read_record
+
+LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,10 @@ def state_of(attempt: AttemptInfo) -> str:
     return "running" if lives else DIED
 
 
-def seconds_since(time: str) -> float | None:
+def seconds_since(moment: str) -> float | None:
     """Return the seconds from an attempt's timestamp until now; None if the timestamp is malformed."""
     try:
-        return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -154,6 +157,11 @@ def running_attempts(run_folder: Path) -> list[AttemptInfo]:
     """Return the attempts in the folder that are running now."""
     found = [last_attempt(run_folder, name) for name in _names(run_folder / "trials")]
     return [attempt for attempt in found if attempt and state_of(attempt) == "running"]
+
+
+def poll_pause(began: float, least: float) -> float:
+    """Return the seconds to wait after a poll that began at the time `began` of the monotonic clock."""
+    return max(least, LEAST_TIMES_ITS_COST * (time.monotonic() - began))
 
 
 def file_stamp(file: Path) -> object:

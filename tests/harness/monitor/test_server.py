@@ -19,7 +19,7 @@ from trial_runs import run_trial
 
 from twinbench.harness.monitor import server
 from twinbench.harness.planning import Plan
-from twinbench.harness.run_folder import live_curves
+from twinbench.harness.run_folder import live_curves, progress
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
@@ -43,7 +43,7 @@ NAMES = [
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Client]]:
     """Return a function that makes a client of an application that polls its folder at every request."""
     monkeypatch.setattr(server, "POLL_SECONDS", 0.0)
-    monkeypatch.setattr(server, "LEAST_TIMES_ITS_COST", 0.0)
+    monkeypatch.setattr(progress, "LEAST_TIMES_ITS_COST", 0.0)
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 60.0)
     made: list[Client] = []
 
