@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import from_json
 
+from twinbench.results.plain_files import read_problem
 from twinbench.results.plan import BrokenPlan, PlanFile, parse_plan
 from twinbench.results.record import (
     PLAN,
@@ -139,11 +140,8 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
         try:
             data = read_regular(path)
             record = parse_record(path.name, data)
-        except TornRecord as error:
-            changes.set_aside.append((file, _reason(path.name, error), file))
-            continue
-        except OSError as error:
-            changes.set_aside.append((file, f"cannot be read ({error.strerror})", file))
+        except (TornRecord, OSError) as error:
+            changes.set_aside.append((file, read_problem(error, path.name), file))
             continue
         present.add(file)
         digest = hashlib.sha256(data).hexdigest()
@@ -207,17 +205,13 @@ def _take_artefact(
     try:
         data = read_artefact(run_folder, reference)
     except BrokenArtefact as error:
-        return reference["file"], f"of trial {trial_id}: {_reason(reference['file'], error)}"
+        return reference["file"], f"of trial {trial_id}: {read_problem(error, reference['file'])}"
     if curves is not None:
         try:
             curves.add(trial_id, from_json(data))  # takes an eighth of json's time and gives the same bits
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             return reference["file"], f"of trial {trial_id}: not curves ({type(error).__name__}: {error})"
     return None
-
-
-def _reason(file: str, error: Exception) -> str:
-    return str(error).removeprefix(f"{file}: ")
 
 
 def _read_plan(run_folder: Path, changes: _Changes, known: str | None) -> tuple[PlanFile | None, str]:
@@ -227,7 +221,7 @@ def _read_plan(run_folder: Path, changes: _Changes, known: str | None) -> tuple[
     except FileNotFoundError:
         return None, ""
     except OSError as error:
-        changes.set_aside.append((PLAN, f"cannot be read ({error.strerror})", PLAN))
+        changes.set_aside.append((PLAN, read_problem(error), PLAN))
         return None, ""
     found = hashlib.sha256(data).hexdigest()
     if found == known:
