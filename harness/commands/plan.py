@@ -63,9 +63,12 @@ def plan(
         folder = None  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
         if read or seed_spread is not None or record_files(run_folder):
             folder = stack.enter_context(planned_folder(planned, run_folder))
-        _print_trials(planned, folder, run_folder)
-        rates = _rates(planned, folder, data, measure)
-        _print_hours(planned, folder, rates)
+        sections = folder.sections if folder else ()
+        known = {str(trial["trial_id"]): trial for section in sections for trial in section.trials}
+        _print_trials(planned, known, run_folder)
+        missing = [one for one in planned.trials if not known or known[one.trial_id]["status"] == "missing"]
+        rates = _rates(planned, known, missing, data, measure)
+        _print_hours(planned, missing, rates)
         _print_detectable(planned, folder, seed_spread)
         if folder and read:
             _print_prospects(planned, folder, read, seed_spread, rates)
@@ -94,20 +97,10 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
 # --- trials and hours -------------------------------------------------------------------------------------------------
 
 
-def _trials(folder: "Folder | None") -> "list[TrialRow]":
-    return [trial for section in folder.sections for trial in section.trials] if folder else []
-
-
-def _missing(planned: "Plan", folder: "Folder | None") -> "list[Trial]":
-    recorded = {str(trial["trial_id"]) for trial in _trials(folder) if trial["status"] != "missing"}
-    return [trial for trial in planned.trials if trial.trial_id not in recorded]
-
-
-def _print_trials(planned: "Plan", folder: "Folder | None", run_folder: Path) -> None:
+def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: Path) -> None:
     from twinbench.harness.monitor.labels import trial_label
 
-    found = {str(trial["trial_id"]): trial for trial in _trials(folder)}
-    status = {t.trial_id: str(found[t.trial_id]["status"]) if found else "missing" for t in planned.trials}
+    status = {t.trial_id: str(known[t.trial_id]["status"]) if known else "missing" for t in planned.trials}
     rows = [(trial.trial_id, trial_label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
     typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
@@ -115,8 +108,8 @@ def _print_trials(planned: "Plan", folder: "Folder | None", run_folder: Path) ->
     counts = Counter(status.values())
     states = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
     typer.echo(f"{len(status)} trials in {cells} cells, {states}; protocol {protocol}; run folder {run_folder}")
-    _print_stale([found[trial_id] for trial_id, state in status.items() if state != "missing"])
-    if found and (other := len(found) - len(status)):
+    _print_stale([known[trial_id] for trial_id, state in status.items() if state != "missing"])
+    if known and (other := len(known) - len(status)):
         typer.echo(f"{other} more trials in the folder are not part of this plan")
 
 
@@ -139,7 +132,9 @@ def _is_same_code(trial: "TrialRow") -> bool | None:
     return is_same_code([(trial["code_hash"], trial["commit"]), (code_hash(), commit())])
 
 
-def _rates(planned: "Plan", folder: "Folder | None", data: Path | None, measure: bool) -> "dict[str, Rate]":
+def _rates(
+    planned: "Plan", known: "Mapping[str, TrialRow]", missing: "Sequence[Trial]", data: Path | None, measure: bool
+) -> "dict[str, Rate]":
     """Return rates by trial id: from records, else from `bench`, else with `measure` from some seconds of training.
 
     Records give one rate for all trials of a method, whatever their settings.
@@ -148,9 +143,9 @@ def _rates(planned: "Plan", folder: "Folder | None", data: Path | None, measure:
     from twinbench.harness.performance.measurements import any_stored, stored, this_machine
     from twinbench.harness.system.devices import choose_devices
 
-    recorded = recorded_rates(_trials(folder)) if folder else {}
+    recorded = recorded_rates(known.values()) if known else {}  # imports pandas
     rates = {trial.trial_id: recorded[trial.method] for trial in planned.trials if trial.method in recorded}
-    unknown = [trial for trial in _missing(planned, folder) if trial.training and trial.trial_id not in rates]
+    unknown = [trial for trial in missing if trial.training and trial.trial_id not in rates]
     if not unknown or not (measure or any_stored()):
         return rates
     device = choose_devices("auto")[0]  # imports torch where there may be a GPU
@@ -167,11 +162,11 @@ def _rates(planned: "Plan", folder: "Folder | None", data: Path | None, measure:
     return rates
 
 
-def _print_hours(planned: "Plan", folder: "Folder | None", rates: "Mapping[str, Rate]") -> None:
+def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[str, Rate]") -> None:
     from twinbench.harness.performance.cost_estimate import hours
     from twinbench.harness.system.devices import cores
 
-    cost = hours(_missing(planned, folder), planned.training_images, rates)
+    cost = hours(missing, planned.training_images, rates)
     if cost.trials:
         typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has {cores()} cores")
         sources = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())

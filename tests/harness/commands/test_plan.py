@@ -118,7 +118,8 @@ def test_a_plan_says_which_trials_other_code_made_and_of_which_that_is_not_known
         rewrite(study, trial, lambda record: record["circumstance"].update({"code_hash": code_hash}))
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     with planned_folder(planned, study.folder) as folder:
-        _print_trials(planned, folder, study.folder)
+        known = {str(trial["trial_id"]): trial for section in folder.sections for trial in section.trials}
+    _print_trials(planned, known, study.folder)
     printed = capsys.readouterr().out
     assert f"{len(study.trials)} trials in 4 cells" in printed
     assert f"{len(study.trials)}{says}" in printed if says else "of them" not in printed
