@@ -9,7 +9,6 @@
 import asyncio
 import hashlib
 import json
-import mimetypes
 import socket
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import jinja2
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from twinbench.harness.monitor.cells import HEADINGS
@@ -96,7 +95,7 @@ def make_app(folder: Path, hosts: frozenset[str]) -> Guard:
     files = {name: resources.files("twinbench.harness.monitor").joinpath(name).read_bytes() for name in PAGE_FILES}
 
     async def index(_: Request) -> Response:
-        return Response(page, media_type="text/html")
+        return HTMLResponse(page)
 
     async def page_file(request: Request) -> Response:
         name = request.url.path.removeprefix("/")
@@ -119,7 +118,7 @@ def make_app(folder: Path, hosts: frozenset[str]) -> Guard:
         file = report_file(folder, request.path_params["path"] or "index.html")
         if file is None:
             return PlainTextResponse("no such file in the report\n", 404)
-        return FileResponse(file, media_type=mimetypes.guess_type(file.name)[0] or "text/plain")
+        return FileResponse(file)
 
     return Guard(
         Starlette(
