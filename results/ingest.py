@@ -27,13 +27,14 @@ from twinbench.results.record import (
 from twinbench.results.rows import (
     TEXT,
     Batch,
-    Curves,
     Row,
+    Series,
     arrow_table,
     as_mapping,
     metric_row,
     missing_row,
     protocol_row,
+    series_of,
     setting_rows,
     to_json,
     to_text,
@@ -197,7 +198,7 @@ def _take(run_folder: Path, path: Path, digest: str, record: Record, batch: Batc
 
 
 def _take_artefact(
-    run_folder: Path, trial_id: str, reference: Reference | None, curves: Curves | None
+    run_folder: Path, trial_id: str, reference: Reference | None, curves: list[Series] | None
 ) -> tuple[str, str] | None:
     """Check one artefact, and add it to `curves` if given. Return (file, reason) if something is wrong with it."""
     if reference is None:
@@ -208,7 +209,7 @@ def _take_artefact(
         return reference["file"], f"of trial {trial_id}: {read_problem(error, reference['file'])}"
     if curves is not None:
         try:
-            curves.add(trial_id, from_json(data))  # takes an eighth of json's time and gives the same bits
+            curves += series_of(trial_id, from_json(data))  # takes an eighth of json's time and gives the same bits
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             return reference["file"], f"of trial {trial_id}: not curves ({type(error).__name__}: {error})"
     return None

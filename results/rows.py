@@ -24,6 +24,7 @@ TEXT, INTEGER, FLOAT, BOOLEAN, TIMESTAMP = pa.string(), pa.int64(), pa.float64()
 _KINDS = {"VARCHAR": TEXT, "BIGINT": INTEGER, "DOUBLE": FLOAT, "BOOLEAN": BOOLEAN, "TIMESTAMP": TIMESTAMP}
 SCHEMA = resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8")
 Row = tuple[object, ...]
+Series = tuple[str, str | None, NDArray[np.float64], NDArray[np.float64]]  # trial, name, epochs and values of a curve
 
 to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes a new encoder for each value
 
@@ -60,40 +61,31 @@ def _arrow_column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
         return pa.array([to_text(value) for value in values], kind)
 
 
-class Curves:
-    """The curves of many trials, as columns."""
+def series_of(trial_id: str, curves: Any) -> list[Series]:
+    """Return the curves of one trial without the points that were not measured (null). An error leaves out all."""
+    epochs = np.array(curves["epoch"], np.float64)
+    found = []
+    for name, points in sorted(curves["series"].items()):
+        values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
+        if values.shape != epochs.shape:
+            raise ValueError(f"{name} has other than {len(epochs)} points")
+        measured = ~np.isnan(values)
+        found.append((trial_id, to_text(name), epochs[measured], values[measured]))
+    return found
 
-    def __init__(self) -> None:
-        self.series: list[tuple[str, str | None, int]] = []  # trial, name and number of points
-        self.epochs: list[NDArray[np.float64]] = []  # of the points, series by series
-        self.values: list[NDArray[np.float64]] = []
 
-    def add(self, trial_id: str, curves: Any) -> None:
-        """Add the curves of one trial, all or none. Points that were not measured (null) get no row."""
-        epochs = np.array(curves["epoch"], np.float64)
-        taken = []
-        for name, points in sorted(curves["series"].items()):
-            values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
-            if values.shape != epochs.shape:
-                raise ValueError(f"{name} has other than {len(epochs)} points")
-            taken.append((to_text(name), values, ~np.isnan(values)))
-        for name, values, measured in taken:
-            self.series.append((trial_id, name, int(measured.sum())))
-            self.epochs.append(epochs[measured])
-            self.values.append(values[measured])
-
-    def table(self) -> pa.Table:
-        """Return one row per point."""
-        trials, names, counts = zip(*self.series, strict=True) if self.series else ((), (), ())
-        of_point = pa.array(np.repeat(np.arange(len(counts)), counts))
-        return pa.table(
-            {
-                "trial_id": pa.array(trials, TEXT).take(of_point),
-                "epoch": pa.array(np.concatenate([np.empty(0), *self.epochs]), FLOAT),
-                "name": pa.array(names, TEXT).take(of_point),
-                "value": pa.array(np.concatenate([np.empty(0), *self.values]), FLOAT),
-            }
-        )
+def _curves_table(series: Sequence[Series]) -> pa.Table:
+    """Return one row per point."""
+    trials, names, epochs, values = zip(*series, strict=True) if series else ((), (), (), ())
+    of_point = pa.array(np.repeat(np.arange(len(values)), np.array([len(one) for one in values], np.int64)))
+    return pa.table(
+        {
+            "trial_id": pa.array(trials, TEXT).take(of_point),
+            "epoch": pa.array(np.concatenate([np.empty(0), *epochs]), FLOAT),
+            "name": pa.array(names, TEXT).take(of_point),
+            "value": pa.array(np.concatenate([np.empty(0), *values]), FLOAT),
+        }
+    )
 
 
 class Batch:
@@ -102,13 +94,13 @@ class Batch:
     def __init__(self) -> None:
         self.rows: defaultdict[str, list[Row]] = defaultdict(list)  # by table
         self.protocols: dict[str, CarriedProtocol] = {}  # by hash
-        self.curves = Curves()
+        self.curves: list[Series] = []
 
     def tables(self) -> dict[str, pa.Table]:
         """Return Arrow tables by the name of the database's table."""
         rows = self.rows | {"protocols": [protocol_row(protocol) for protocol in self.protocols.values()]}
         tables = {name: arrow_table(name, of_table) for name, of_table in rows.items()}
-        return tables | {"curves": self.curves.table()}
+        return tables | {"curves": _curves_table(self.curves)}
 
 
 def trial_row(record: Record) -> Row:

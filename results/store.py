@@ -167,9 +167,6 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _schema_number(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the number of the schema that the tables have; 0 for a new file or tables of an unknown kind."""
-    tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store' AND table_name = 'run'"
-    if not select(connection, tables):
-        return 0
     try:
         found = select(connection, "SELECT schema_number FROM run")
     except duckdb.Error:
