@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictInt, StrictStr, TypeAdapter, ValidationError
 
-from twinbench.results.record import PLAN, CheckedProtocol, RecordError, refuse_constant
+from twinbench.results.record import PLAN, CheckedProtocol, RecordError, refuse_constant, shown
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.protocol import CarriedProtocol
@@ -18,7 +18,6 @@ from twinbench.sweeps.trial import Trial
 
 PLAN_SCHEMA = 1
 _WANTED = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list", "list_type": "a list"}
-LONGEST_SHOWN = 60  # characters of a wrong value in an error
 
 
 class BrokenPlan(RecordError):
@@ -95,13 +94,6 @@ def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = read_regula
 
 def parse_plan(data: bytes) -> PlanFile:
     """Return the plan in `data`. Raises BrokenPlan."""
-    if b"NaN" not in data and b"Infinity" not in data:  # as numbers, pydantic's parser takes them
-        try:
-            return PlanFile.model_validate_json(data)
-        except ValidationError as error:
-            if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-                raise BrokenPlan(first_problem(error)) from None
-    # pydantic's parser refuses lone surrogates, which stand for a command's undecodable file names; json takes them.
     try:
         content = json.loads(data, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -132,12 +124,11 @@ _PROTOCOL = TypeAdapter(CheckedProtocol)
 def first_problem(error: ValidationError) -> str:
     """Return the first problem as `key: problem (seen: value)`."""
     first = error.errors(include_url=False)[0]
-    key, seen = ".".join(map(str, first["loc"])), repr(first["input"])
+    key, seen = ".".join(map(str, first["loc"])), shown(first["input"])
     if first["type"] == "missing":
         return f"{key}: is missing"
     if key == "schema":
         return f"schema: {seen} is not supported; this version reads {PLAN_SCHEMA}"
-    shown = seen if len(seen) <= LONGEST_SHOWN else f"{seen[: LONGEST_SHOWN - 3]}..."
     wanted = _WANTED.get(first["type"])
     problem = f"should be {wanted}" if wanted else first["msg"].removeprefix("Input ").removeprefix("String ")
-    return f"{key}: {problem} (seen: {shown})" if key else f"{problem} (seen: {shown})"
+    return f"{key}: {problem} (seen: {seen})" if key else f"{problem} (seen: {seen})"

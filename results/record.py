@@ -300,10 +300,11 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where} has no {key!r}"
     name = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}"
     if key == "status":
-        return f"{name} is {_shown(first['input'])}; allowed: {', '.join(STATUSES)}"
-    return f"{name} is {_shown(first['input'])}; must be {_MUST_BE.get(first['type'], 'a finite number')}"
+        return f"{name} is {shown(first['input'])}; allowed: {', '.join(STATUSES)}"
+    return f"{name} is {shown(first['input'])}; must be {_MUST_BE.get(first['type'], 'a finite number')}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a wrong value as an error shows it, in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
