@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, Kind, kind_of, printable, tar_header
+from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, kind_of, printable, tar_header
 from twinbench.results.record import refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 DEEPEST = 50  # nesting of lists and tables in JSON
-MOST_VALUES = (
-    5_000_000  # in one member's JSON: an empty list takes two bytes in the file and thirty times as many in memory
-)
+# In one member's JSON: an empty list takes two bytes in the file and thirty times as many in memory.
+MOST_VALUES = 5_000_000
 _LARGEST = 2**63
 _PIECE = 2**20
 _KINDS_OF_FILE = {
@@ -95,7 +94,7 @@ def unpack(bundle: Path, folder: Path, limits: Limits = Limits()) -> Unpacked:
 
 
 def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
-    name, size, _ = _next_member(stream) or ("", 0, None)
+    name, size = _next_member(stream) or ("", 0)
     if name != MANIFEST:
         raise _Refused(f"not a bundle: {MANIFEST} is not its first member")
     data = stream.read(size)
@@ -106,7 +105,7 @@ def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
         part.mkdir(parents=True)
     before, spelled = MANIFEST, {MANIFEST.casefold()}
     while (member := _next_member(stream)) is not None:
-        name, size, _ = member
+        name, size = member
         if name <= before or name.casefold() in spelled:
             raise _Refused(f"{name}: comes twice, or out of order, or differs from another only in capitals")
         if len(spelled) >= limits.members:
@@ -117,8 +116,8 @@ def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
     return unpacked
 
 
-def _next_member(stream: "_Inflated") -> tuple[str, int, Kind] | None:
-    """Read the next header and return its name, size and kind; None at the end of the archive."""
+def _next_member(stream: "_Inflated") -> tuple[str, int] | None:
+    """Read the next header and return its name and size; None at the end of the archive."""
     block = stream.read(BLOCK)
     if block == bytes(BLOCK):
         if stream.read(BLOCK) != bytes(BLOCK):
@@ -139,7 +138,7 @@ def _next_member(stream: "_Inflated") -> tuple[str, int, Kind] | None:
         raise _Refused(f"{shown}: has {info.size} bytes by its header; allowed: at most {kind.most_bytes}")
     if block != tar_header(info.name, info.size):
         raise _Refused(f"{shown}: its header is not one that `twinbench bundle` writes")
-    return info.name, info.size, kind
+    return info.name, info.size
 
 
 def _store(stream: "_Inflated", size: int, path: Path) -> str:
