@@ -126,17 +126,12 @@ def _known_files(connection: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
 def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Sequence[tuple[str, ...]]) -> _Changes:
     """Read the records that are new or changed. Problems of unchanged ones are taken from `kept_problems`."""
     changes, batch = _Changes(), Batch()
-    present = set()
-    kept: dict[str, list[tuple[str, str, str]]] = {}
-    for file, reason, record_file in kept_problems:
-        kept.setdefault(record_file, []).append((file, reason, record_file))
+    same, taken = set(), set()
     for path in record_files(run_folder):
         file = f"{RECORDS}/{path.name}"
         before = known.get(file)
         if before and _signature(run_folder, path, before.curves_file, before.outputs_file) == before.signature:
-            present.add(file)
-            changes.unchanged += 1
-            changes.set_aside += kept.get(file, [])
+            same.add(file)
             continue
         try:
             data = read_regular(path)
@@ -144,7 +139,7 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
         except (TornRecord, OSError) as error:
             changes.set_aside.append((file, read_problem(error, path.name), file))
             continue
-        present.add(file)
+        taken.add(file)
         digest = hashlib.sha256(data).hexdigest()
         _take(run_folder, path, digest, record, batch, changes)
         if len(batch.rows["files"]) == RECORDS_AT_ONCE:
@@ -156,9 +151,10 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
             changes.gone.append(before.trial_id)
             changes.replaced += digest != before.digest
             changes.unchanged += digest == before.digest
-    for file in known.keys() - present:
-        changes.gone.append(known[file].trial_id)
-        changes.removed += 1
+    removed = known.keys() - same - taken
+    changes.gone += [known[file].trial_id for file in removed]
+    changes.removed, changes.unchanged = len(removed), changes.unchanged + len(same)
+    changes.set_aside += [(file, reason, record) for file, reason, record in kept_problems if record in same]
     if batch.rows["files"]:
         changes.fresh.append(batch.tables())
     return changes
