@@ -108,7 +108,16 @@ class RecordMerger:
 
     def _keep_first_whole(self, found: Sequence[_Found]) -> bool:
         """Keep the first record with whole artefacts, and count the others. Return False if there is none."""
-        kept, broken = self._first_whole(found)
+        kept: _Found | None = None
+        broken: list[tuple[_Found, str]] = []
+        for one in found:
+            try:
+                self._copy_artefacts(one)
+            except BrokenArtefact as error:
+                broken.append((one, str(error)))
+            else:
+                kept = one
+                break
         # A broken record that equals the kept one is not lost: it counts as a duplicate.
         lost = [(one, reason) for one, reason in broken if not kept or one.digest != kept.digest]
         self.set_aside += [(str(one.path), f"an artefact that it names is broken: {reason}") for one, reason in lost]
@@ -119,17 +128,6 @@ class RecordMerger:
         self.duplicates += equal
         self.failures_superseded += len(found) - 1 - equal - len(lost)  # only failures can differ here
         return True
-
-    def _first_whole(self, found: Sequence[_Found]) -> tuple[_Found | None, list[tuple[_Found, str]]]:
-        """Return the first record whose artefacts could be copied, and those before it with what is wrong."""
-        broken: list[tuple[_Found, str]] = []
-        for one in found:
-            try:
-                self._copy_artefacts(one)
-                return one, broken
-            except BrokenArtefact as error:
-                broken.append((one, str(error)))
-        return None, broken
 
     def _keep(self, one: _Found) -> None:
         write_bytes_atomically(self.folder / RECORDS / one.path.name, one.data)
