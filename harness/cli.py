@@ -16,6 +16,7 @@ from twinbench.harness.commands.protocol import protocol_app
 from twinbench.harness.commands.results import collect, merge, query, report
 from twinbench.harness.commands.run import run
 from twinbench.harness.commands.watch import cancel, logs, serve, status, watch
+from twinbench.harness.system.user_cache import share_cache
 from twinbench.results.atomic_files import is_storage_error
 from twinbench.sweeps.errors import InvalidInput
 
@@ -39,6 +40,7 @@ app.add_typer(claim_app, name="claim")
 
 def main() -> None:
     """Run the command line. Invalid input exits with code 2 and without a traceback."""
+    share_cache()
     try:
         app()
     except InvalidInput as error:
@@ -48,6 +50,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):  # from `tempfile`
+            print(f"error: TMPDIR: {error.strerror}; allowed: a folder that this user can write", file=sys.stderr)
+            sys.exit(MISTAKE)
         if not is_storage_error(error):
             raise
         print(f"error: cannot write: {error}; finished records are kept", file=sys.stderr)

@@ -33,7 +33,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 import twinbench.methods
 from twinbench.harness.system.provenance import top_level
-from twinbench.harness.system.user_cache import cache_folder
+from twinbench.harness.system.user_cache import CacheUnusable, cache_folder
 from twinbench.methods.names import UnknownMethod, outside_methods, unknown_name
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.hashing import digest
@@ -220,8 +220,9 @@ def _kept(
     from: files with their hashes.
     """
     key = _key(code)
-    file = cache_folder() / "schemas" / f"{name}-{key[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    place = f"schemas/{name}-{key[:32]}.json"
+    with contextlib.suppress(CacheUnusable, OSError, ValueError, KeyError, TypeError):
+        file = cache_folder() / place
         found = json.loads(file.read_bytes())
         described, others = found["description"], found["sources"]
         is_whole = found["digest"] == digest([described, others])
@@ -231,7 +232,8 @@ def _kept(
     described = {kind: {name: describe(one) for name, one in kinds.items()} for kind, kinds in schemas.items()}
     is_complete = all(one for kinds in described.values() for one in kinds.values())
     if is_complete and code and _key(code) == key:  # no file was changed while it was imported
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(CacheUnusable, OSError):
+            file = cache_folder() / place
             kept = {"description": described, "sources": sources()}
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomically(file, json.dumps(kept | {"digest": digest([*kept.values()])}).encode())

@@ -22,6 +22,16 @@ def cache_folder() -> Path:
         raise _unusable("not set, and this user has no home folder") from None
 
 
+def share_cache() -> None:
+    """Let Triton and Matplotlib keep their caches in $TWINBENCH_CACHE, where it is set and their own variables are not.
+
+    By default they write to the home folder, which a cluster's nodes often cannot.
+    """
+    if folder := os.environ.get(VARIABLE):
+        os.environ.setdefault("TRITON_CACHE_DIR", os.path.abspath(os.path.join(folder, "triton")))
+        os.environ.setdefault("MPLCONFIGDIR", os.path.abspath(os.path.join(folder, "matplotlib")))
+
+
 @contextlib.contextmanager
 def cache_errors(path: Path) -> Iterator[None]:
     """Raise CacheUnusable for an error of the file system at or below `path`, a part of the cache."""
