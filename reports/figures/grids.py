@@ -21,7 +21,7 @@ class Grid:
     """A complete grid: one measured cell for every combination of the values of `axes`, all else equal."""
 
     axes: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: list[Cell]
     fixed: str  # the other varied axes with their values here
 
 
@@ -156,20 +156,17 @@ def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid |
     cells = [
         cell for cell in section.methods[label] if cell.interval(metric) and all(name in cell.values for name in varied)
     ]
-    best: Grid | None = None
+    grids = []
     for size in range(min(len(varied), 4), 1, -1):  # no sweep crosses more axes
-        for axes in itertools.combinations(varied, size):
-            if axis not in axes:
-                continue
+        for axes in (axes for axes in itertools.combinations(varied, size) if axis in axes):
             rest = [name for name in varied if name not in axes]
             groups: dict[tuple[str, ...], list[Cell]] = {}
             for cell in cells:
                 groups.setdefault(tuple(cell.values[name].text for name in rest), []).append(cell)
-            for at, members in sorted(groups.items()):
-                whole = _trimmed(members, axes)
-                if whole and (best is None or len(whole) > len(best.cells)):
-                    best = Grid(axes, tuple(whole), ", ".join(f"{n} = {v}" for n, v in zip(rest, at, strict=True)))
-    return best
+            for _, members in sorted(groups.items(), key=lambda item: item[0]):
+                if whole := _trimmed(members, axes):
+                    grids.append(Grid(axes, whole, whole[0].settings_text(rest)))
+    return max(grids, key=lambda grid: len(grid.cells), default=None)
 
 
 def _trimmed(cells: Sequence[Cell], axes: Sequence[str]) -> list[Cell]:

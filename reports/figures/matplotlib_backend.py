@@ -37,10 +37,9 @@ _MARKERS = {
     "hexagon": "h",
     "x": "x",
     "x-thin": "x",
-    "cross": "+",
     "cross-thin": "+",
 }
-_DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _POINTS_OF_A_PIXEL = 0.55  # size on paper of a marker or line of one pixel
 _GREY = "#d9d9d9"
 
@@ -69,7 +68,6 @@ def _settings(style: PaperStyle) -> Iterator[None]:
         "font.family": [style.font, FALLBACK],
         "font.size": style.size,
         "axes.titlesize": style.size,
-        "axes.labelsize": style.size,
         "xtick.labelsize": style.size - 1,
         "ytick.labelsize": style.size - 1,
         "legend.fontsize": style.size - 1,
@@ -78,12 +76,8 @@ def _settings(style: PaperStyle) -> Iterator[None]:
         "ytick.major.width": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.unicode_minus": True,
-        "axes.formatter.use_locale": False,
-        "text.usetex": False,
         "text.parse_math": False,  # dollar signs in names are not math
         "pdf.fonttype": 42,  # TrueType: some venues reject Type 3
-        "pdf.compression": 6,
         "svg.fonttype": "path",  # looks the same without the font
         "svg.hashsalt": "twinbench",
         "path.simplify": False,
@@ -170,7 +164,7 @@ def _panel(axes: "Axes", panel: Panel, labels: Labels, size: float, room: float)
             xytext=(0, 1), textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
         )  # fmt: skip
     if panel.figure.data and panel.figure.data[0].type != "heatmap":
-        _scale(axes, layout, labels, size)
+        _scale(axes, panel, labels, size)
 
 
 def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
@@ -181,21 +175,18 @@ def _scatter(axes: "Axes", trace: Any, categories: Sequence[str]) -> None:
         _band(axes, xs, ys, trace.fillcolor)
         return
     colour = trace.line.color or trace.marker.color
-    if "lines" in (trace.mode or ""):
-        width = 0.5 * (trace.line.width or 2)
-        dashes, shape = _DASHES[trace.line.dash or "solid"], trace.line.shape
-        steps = {"hv": "steps-post", "vh": "steps-pre"}.get(shape or "", "default")
+    if "lines" in trace.mode:
+        width, dashes = 0.5 * trace.line.width, _DASHES[trace.line.dash or "solid"]
+        steps = "steps-post" if trace.line.shape == "hv" else "default"
         axes.plot(xs, ys, color=colour, alpha=opacity, linewidth=width, linestyle=dashes, drawstyle=steps)
-    if trace.error_y.array is not None:
-        spread = [(x, y, half) for x, y, half in zip(xs, ys, trace.error_y.array, strict=True) if half is not None]
-        for x, y, half in spread:
+    for x, y, half in zip(xs, ys, trace.error_y.array or (), strict=False):
+        if half is not None:
             axes.errorbar(x, y, half, color=colour, alpha=opacity, linewidth=0.8, capsize=1.8, capthick=0.8)
-    if "markers" in (trace.mode or ""):
-        colours = _each(trace.marker.color or colour, len(xs))
-        symbols, sizes = _each(trace.marker.symbol or "circle", len(xs)), _each(trace.marker.size or 6, len(xs))
-        for x, y, symbol, size, own in zip(xs, ys, symbols, sizes, colours, strict=True):
-            if size and y is not None:
-                _mark(axes, x, y, symbol, size, own, opacity)
+    if "markers" in trace.mode:
+        symbols, sizes = _each(trace.marker.symbol, len(xs)), _each(trace.marker.size, len(xs))
+        for x, y, symbol, size in zip(xs, ys, symbols, sizes, strict=True):
+            if size:
+                _mark(axes, x, y, symbol, size, colour, opacity)
 
 
 def _band(axes: "Axes", xs: Sequence[float], ys: Sequence[float], colour: str) -> None:
@@ -209,11 +200,11 @@ def _mark(axes: "Axes", x: float, y: float, symbol: str, size: float, colour: st
     axes.plot(
         [x], [y],
         linestyle="none",
-        marker=_MARKERS.get(name, "o"),
+        marker=_MARKERS[name],
         markersize=_POINTS_OF_A_PIXEL * size,
         markerfacecolor="none" if name != symbol else colour,  # so that overlapping markers stay visible
         markeredgecolor=colour,
-        markeredgewidth=0.8 if name != symbol or name in ("x", "cross") else 0.0,
+        markeredgewidth=0.8 if name != symbol or name == "x" else 0.0,
         alpha=opacity,
         zorder=3,
     )  # fmt: skip
@@ -227,7 +218,7 @@ def _heat_map(axes: "Axes", trace: Any, labels: Labels, size: float, room: float
     colours = LinearSegmentedColormap.from_list("", [(at, colour) for at, colour in trace.colorscale])
     mesh = axes.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.0)
     grounds = mesh.to_rgba(np.array(values)).tolist()
-    for down, row in enumerate(trace.text or ()):
+    for down, row in enumerate(trace.text):
         for across, text in enumerate(row):
             ink = _ink(grounds[down][across])
             axes.text(across + 0.5, down + 0.5, plain(text), ha="center", va="center", fontsize="small", color=ink)
@@ -244,9 +235,10 @@ def _ink(ground: Sequence[float]) -> str:
     return "white" if opacity and 0.299 * red + 0.587 * green + 0.114 * blue < 0.46 else "black"
 
 
-def _scale(axes: "Axes", layout: Any, labels: Labels, size: float) -> None:
+def _scale(axes: "Axes", panel: Panel, labels: Labels, size: float) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+    layout = panel.figure.layout
     axes.grid(axis="y", color=_GREY, linewidth=0.4)
     axes.set_axisbelow(True)
     if layout.yaxis.range:
@@ -257,11 +249,8 @@ def _scale(axes: "Axes", layout: Any, labels: Labels, size: float) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    ticks, texts = layout.xaxis.tickvals, layout.xaxis.ticktext
-    if categories := list(layout.xaxis.categoryarray or ()):
-        ticks, texts = range(len(categories)), categories
-    if ticks is not None:
-        _mark_x(axes, ticks, texts, labels, size)
+    if marks := _x_marks(panel):
+        _mark_x(axes, layout.xaxis.tickvals or range(len(marks)), marks, labels, size)
         axes.minorticks_off()
 
 
@@ -290,11 +279,9 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Label
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=s.colour, linestyle=_DASHES[s.dash], marker=_MARKERS[_bare(s.symbol)], linewidth=1)
+        Line2D([], [], color=s.colour, linestyle=_DASHES[s.dash], marker=_MARKERS[s.symbol], linewidth=1, markersize=4)
         for _, s in legend
     ]
-    for line in lines:
-        line.set_markersize(4)
     places = [str(number) for number in range(len(legend))]  # a label that begins with "_" would be omitted
     texts = [labels.fitted(label, min(LONGEST_NAME * size, 0.75 * width), size) for label, _ in legend]
     longest = max(labels.width(text, size) for text in texts)
@@ -306,10 +293,6 @@ def _legend(figure: "Figure", legend: Sequence[tuple[str, Style]], labels: Label
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def _bare(symbol: str) -> str:
-    return symbol.removesuffix("-open")
 
 
 def _each(value: Any, count: int) -> list[Any]:

@@ -133,25 +133,18 @@ def citation(run_name: str, section: Section) -> str:
 def commands(given: Sequence[str], section: Section) -> list[tuple[str, str]]:
     """Return purpose and command, with DIR for the run folder. `given`: the commands that made the run folder."""
     made = [_checkout(commit) for commit in _commits(section)]
-    if any(
-        trial["planned"] for trial in section.trials
-    ):  # otherwise the plan and its commands belong to another protocol
-        for number, command in enumerate(given, 1):
-            counted = f", {number} of {len(given)} commands" if len(given) > 1 else ""
-            withheld = f"; {WITHHELD} replaces what may be a secret" if WITHHELD in command else ""
-            made.append((f"Run the sweep{counted}{withheld}", command))
+    # Without a planned trial, the plan and its commands belong to another protocol.
+    for number, command in enumerate(given if any(trial["planned"] for trial in section.trials) else (), 1):
+        counted = f", {number} of {len(given)} commands" if len(given) > 1 else ""
+        withheld = f"; {WITHHELD} replaces what may be a secret" if WITHHELD in command else ""
+        made.append((f"Run the sweep{counted}{withheld}", command))
+    verify = "twinbench verify run.bundle.tar.gz --level"
     return [
         *made,
         ("Make this page and its tables from the records", "twinbench report DIR"),
         ("Pack everything behind it into one archive", "twinbench bundle DIR --out run.bundle.tar.gz"),
-        (
-            "Recompute the accuracies from the per-example outputs",
-            "twinbench verify run.bundle.tar.gz --level aggregate",
-        ),
-        (
-            "Run trials again, drawn with a seed of your choice",
-            "twinbench verify run.bundle.tar.gz --level rerun --seed 1",
-        ),
+        ("Recompute the accuracies from the per-example outputs", f"{verify} aggregate"),
+        ("Run trials again, drawn with a seed of your choice", f"{verify} rerun --seed 1"),
     ]
 
 

@@ -3,7 +3,9 @@
 With claims, the summary repeats their verdicts. Without, it says which methods differ significantly, and nothing more.
 """
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,23 +49,27 @@ class Grouping:
 
 
 def grouping(section: Section, metric: str) -> Grouping:
-    """Return the groups of the trained methods in one metric, whose tests form one family. Baselines are not tested."""
-    values = _by_seed(section, metric)
-    found = {label: mean for label in values if (mean := section.chosen[label].interval(metric))}
-    order = separation.by_mean((label, mean.mean) for label, mean in found.items())
+    """Return the groups of the trained methods' chosen cells in one metric. Baselines are not tested."""
+    return group_cells(_trained(section), metric)
+
+
+def group_cells(cells: Mapping[str, Cell], metric: str) -> Grouping:
+    """Return the groups of named cells in one metric, whose tests form one family."""
+    values = _values(cells, metric)
+    means = {name: mean for name in values if (mean := cells[name].interval(metric))}
+    order = separation.by_mean((name, mean.mean) for name, mean in means.items())
     different = separation.significantly_different(values)
     return Grouping(
         metric,
         tuple(order),
         separation.letters(different, order),
         order[0] if separation.leads(different, order) else "",
-        min((mean.n for mean in found.values()), default=0),
+        min((mean.n for mean in means.values()), default=0),
     )
 
 
-def _by_seed(section: Section, metric: str) -> dict[str, dict[int, float]]:
-    """Return the values by seed of each trained method's chosen cell."""
-    return _values({label: cell for label, cell in section.chosen.items() if not cell.is_baseline}, metric)
+def _trained(section: Section) -> dict[str, Cell]:
+    return {label: cell for label, cell in section.chosen.items() if not cell.is_baseline}
 
 
 def _values(cells: Mapping[str, Cell], metric: str) -> dict[str, dict[int, float]]:
@@ -79,11 +85,9 @@ def from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     supported = [verdict for verdict in verdicts if verdict.is_supported]
     contradicted = [verdict for verdict in verdicts if verdict.word == "CONTRADICTED"]
     sentences = [f"Of {len(verdicts)} {plural('claim', len(verdicts))}, {_count(len(supported))} supported."]
-    sentences += [_supported(verdict) for verdict in supported[:SHOWN]]
-    sentences += [_contradicted(verdict) for verdict in contradicted[: SHOWN - len(supported[:SHOWN])]]
-    rest = [verdict for verdict in verdicts if verdict not in supported and verdict not in contradicted]
-    words = sorted({verdict.word for verdict in rest})
-    counts = [f"{sum(verdict.word == word for verdict in rest)} {word.lower().replace('_', ' ')}" for word in words]
+    sentences += [_quoted(verdict) for verdict in [*supported, *contradicted][:SHOWN]]
+    rest = [verdict.word for verdict in verdicts if verdict not in supported and verdict not in contradicted]
+    counts = [f"{count} {word.lower().replace('_', ' ')}" for word, count in sorted(Counter(rest).items())]
     return sentences + ([f"Not settled: {', '.join(counts)}."] if counts else [])
 
 
@@ -99,26 +103,19 @@ def from_seeds(section: Section) -> list[str]:
         (label,) = groups.order
         level = estimate_text(section.chosen[label].interval(metric))
         return [*sentences, f"{label} reaches a {name} of {level} % on {REPORTED_ON} in its chosen cell."]
-    tests = (
-        f"paired t tests over {groups.fewest_seeds} {plural('seed', groups.fewest_seeds)}, "
-        f"Holm's correction over {len(groups.order) * (len(groups.order) - 1) // 2} "
-        f"{plural('pair', len(groups.order) * (len(groups.order) - 1) // 2)}, 5 %"
-    )
-    if groups.fewest_seeds == 1:
+    n, pairs = groups.fewest_seeds, math.comb(len(groups.order), 2)
+    tests = f"paired t tests over {n} seeds, Holm's correction over {pairs} {plural('pair', pairs)}, 5 %"
+    if n == 1:
         tests = "methods with one seed cannot be tested"
-    whole = [sorted(group) for group in groups.groups] == [sorted(groups.order)]
-    if whole and groups.fewest_seeds == 1:
-        sentences.append(f"In {name} on {REPORTED_ON}, {and_(groups.order)} cannot be compared by a test ({tests}).")
+    where = f"In {name} on {REPORTED_ON},"
+    if [sorted(group) for group in groups.groups] == [sorted(groups.order)]:
+        how = "cannot be compared by a test" if n == 1 else "are not significantly different"
+        sentences.append(f"{where} {and_(groups.order)} {how} ({tests}).")
         return sentences + _cautions(section, groups, any_significant=False)
     if groups.leader:
-        sentences.append(
-            f"In {name} on {REPORTED_ON}, {groups.leader} is significantly above every other method ({tests})."
-        )
-    elif whole:
-        sentences.append(f"In {name} on {REPORTED_ON}, {and_(groups.order)} are not significantly different ({tests}).")
-        return sentences + _cautions(section, groups, any_significant=False)
+        sentences.append(f"{where} {groups.leader} is significantly above every other method ({tests}).")
     else:
-        sentences.append(f"In {name} on {REPORTED_ON}, no method is significantly above every other ({tests}).")
+        sentences.append(f"{where} no method is significantly above every other ({tests}).")
         sentences += [
             f"{and_(upper)} {'is' if len(upper) == 1 else 'are'} significantly above {and_(low)}."
             for upper, low in groups.above
@@ -148,15 +145,13 @@ def _cautions(section: Section, groups: Grouping, any_significant: bool) -> list
     return cautions
 
 
-def _supported(verdict: Verdict) -> str:
-    how = "Supported as stated" if verdict.word == "SUPPORTED_AS_STATED" else "Supported"
-    late = ", but exploratory (declared after its results)" if verdict.exploratory else ""
-    return f"{how}{late}: “{plain(verdict.claim.sentence)}”"
-
-
-def _contradicted(verdict: Verdict) -> str:
-    late = " (exploratory)" if verdict.exploratory else ""
-    return f"Contradicted{late}: “{plain(verdict.claim.sentence)}”"
+def _quoted(verdict: Verdict) -> str:
+    if verdict.word == "CONTRADICTED":
+        opening = "Contradicted (exploratory)" if verdict.exploratory else "Contradicted"
+    else:
+        opening = "Supported as stated" if verdict.word == "SUPPORTED_AS_STATED" else "Supported"
+        opening += ", but exploratory (declared after its results)" if verdict.exploratory else ""
+    return f"{opening}: “{plain(verdict.claim.sentence)}”"
 
 
 def _count(number: int) -> str:
@@ -185,7 +180,7 @@ def shared_seeds(section: Section) -> list[str]:
     In a sweep of one method, its chosen cell is compared with its other cells. Empty if no correlation is defined.
     """
     metric = section.selected_by[0]
-    values, pair = _by_seed(section, metric), "two methods"
+    values, pair = _values(_trained(section), metric), "two methods"
     if len(values) == 1:
         (method,) = values
         chosen = section.chosen[method].cell_id
@@ -238,40 +233,33 @@ def facts(section: Section) -> list[str]:
 
 def counts(section: Section) -> str:
     """Return the number of trials by status: "12 trials: 10 done, 1 diverged, 1 missing." """
-    statuses = [str(trial["status"]) for trial in section.trials]
+    statuses = sum((cell.statuses for cell in section.cells), Counter())
     order = ("done", *NOT_DONE, "missing")
-    found = [f"{statuses.count(status)} {status}" for status in order if status in statuses or status == "done"]
-    return f"{len(statuses)} {plural('trial', len(statuses))}: {', '.join(found)}."
+    found = [f"{statuses[status]} {status}" for status in order if statuses[status] or status == "done"]
+    return f"{len(section.trials)} {plural('trial', len(section.trials))}: {', '.join(found)}."
 
 
 def against_baselines(section: Section) -> str:
     """Return which methods' mean kNN accuracy on test is above both baselines. Means are compared, without a test."""
     means = {label: cell.interval(KNN.name) for label, cell in section.chosen.items()}
-    baselines = {
-        label: mean for label, mean in means.items() if mean is not None and section.chosen[label].method in BASELINES
-    }
     methods = {label: mean for label, mean in means.items() if not section.chosen[label].is_baseline}
+    baselines = {label: mean for label, mean in means.items() if mean is not None and label not in methods}
     if not methods:
         return ""
     absent = [name for name in BASELINES if name not in {section.chosen[label].method for label in baselines}]
     if absent:
         return f"No comparison with the baselines: {and_(absent)} {'has' if len(absent) == 1 else 'have'} no result."
-    below, unknown = [], []
-    for label, mean in methods.items():
-        if mean is None:
-            unknown.append(label)
-            continue
-        beaten_by = [name for name, other in baselines.items() if other.mean >= mean.mean]
-        if beaten_by:
-            below.append(f"{label} (not above {and_(beaten_by)})")
+    unknown = [label for label, mean in methods.items() if mean is None]
+    below = [
+        f"{label} (not above {and_(beaten_by)})"
+        for label, mean in methods.items()
+        if mean and (beaten_by := [name for name, other in baselines.items() if other.mean >= mean.mean])
+    ]
     levels = ", ".join(f"{label} {estimate_text(mean)}" for label, mean in baselines.items())
+    where = f"mean {KNN.phrase} on {REPORTED_ON}"
     if not below and not unknown:
-        return f"Every method's mean {KNN.phrase} on {REPORTED_ON} is above both baselines ({levels}, in percent)."
-    sentences = (
-        [f"Not above both baselines in mean {KNN.phrase} on {REPORTED_ON} ({levels}, in percent): {and_(below)}."]
-        if below
-        else []
-    )
+        return f"Every method's {where} is above both baselines ({levels}, in percent)."
+    sentences = [f"Not above both baselines in {where} ({levels}, in percent): {and_(below)}."] if below else []
     return " ".join(sentences + ([f"No mean to compare: {and_(unknown)}."] if unknown else []))
 
 

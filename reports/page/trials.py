@@ -14,7 +14,7 @@ from typing import Any
 from twinbench.reports.figures.panels import short
 from twinbench.reports.tables.cells import Cell, Section
 from twinbench.reports.tables.frames import PROVENANCE
-from twinbench.reports.tables.run import Run, TrialRow, is_packed, records
+from twinbench.reports.tables.run import Run, TrialRow, is_packed, rows
 from twinbench.results.bundles.redaction import redacted
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
@@ -100,7 +100,7 @@ def _main(section: Section, trials: Trials) -> list[Column]:
     columns.append(column("Status", [trial["status"] for _, trial in trials], filtered=True))
     for metric in section.metrics:
         name = METRICS[metric].heading
-        columns.append(column(name, [_percent(cell, trial, metric) for cell, trial in trials], digits=2))
+        columns.append(column(name, [_percent(cell, trial["seed"], metric) for cell, trial in trials], digits=2))
     minutes = [None if is_packed(trial) else _rounded(trial["train_seconds"], 60, 1) for _, trial in trials]
     chosen = ["chosen" if section.is_chosen(cell) else "" for cell, _ in trials]
     return [*columns, column("Training (min)", minutes, digits=1), column("Cell", chosen, filtered=True)]
@@ -114,17 +114,15 @@ def _value(cell: Cell, axis: str) -> float | str | None:
     return value.text if value.number is None or str(value.number) in ("nan", "inf", "-inf") else value.number
 
 
-def _percent(cell: Cell, trial: TrialRow, metric: str) -> float | None:
-    if trial["status"] != "done":
-        return None
-    value = cell.by_seed(metric).get(trial["seed"])
+def _percent(cell: Cell, seed: int, metric: str) -> float | None:
+    value = cell.by_seed(metric).get(seed)
     return None if value is None else round(100 * value, 2)
 
 
 def _settings(run: Run, section: Section, trials: Trials) -> list[Column]:
     derived: dict[str, dict[str, str]] = {}
-    for row in records(run.settings[run.settings["source"] == "derived"]):
-        derived.setdefault(row["name"], {})[row["trial_id"]] = row["text"]
+    for name, trial_id, text in rows(run.settings[run.settings["source"] == "derived"], "name", "trial_id", "text"):
+        derived.setdefault(name, {})[trial_id] = text
     names = sorted({name for cell in section.cells for name in cell.values})
     columns = [column(name, [v.text if (v := cell.values.get(name)) else None for cell, _ in trials]) for name in names]
     ids = [trial["trial_id"] for _, trial in trials]
@@ -135,12 +133,10 @@ def _settings(run: Run, section: Section, trials: Trials) -> list[Column]:
 
 def _measured(run: Run, ids: Sequence[str]) -> list[Column]:
     found: dict[str, dict[str, str]] = {}
-    metrics = run.metrics[["trial_id", "name", "variant", "split", "value", "selected_on", "candidates", "selected"]]
-    known = set(ids)
-    for trial_id, name, variant, split, value, on, candidates, selected in metrics.itertuples(index=False, name=None):
-        if trial_id not in known:
-            continue
-        how = f"; {selected}, selected on {on} from {candidates} candidates" if isinstance(on, str) and on else ""
+    names = ("trial_id", "name", "variant", "split", "value", "selected_on", "candidates", "selected")
+    of_section = run.metrics[run.metrics["trial_id"].isin(ids)]
+    for trial_id, name, variant, split, value, on, candidates, selected in rows(of_section, *names):
+        how = f"; {selected}, selected on {on} from {candidates} candidates" if on else ""
         found.setdefault(f"{name}, {split}", {})[trial_id] = f"{value:.4f}, {variant}{how}"
     return [column(name, [values.get(trial_id) for trial_id in ids]) for name, values in sorted(found.items())]
 
@@ -184,27 +180,25 @@ def _curves(run: Run, ids: Sequence[str], room: int) -> dict[str, Any]:
 
     `thinned` says whether points were left out, `left_out` that there are no curves for lack of room.
     """
-    frame = run.curves[run.curves["trial_id"].isin(set(ids))]
+    columns = ["trial_id", "name", "epoch", "value"]
+    frame = run.curves.loc[run.curves["trial_id"].isin(ids), columns]
     names = sorted(set(frame["name"]), key=lambda name: (name.startswith(DIAGNOSTICS), name))
-    series = len(frame[["trial_id", "name"]].drop_duplicates()) if len(frame) else 0
+    series = frame.groupby(["trial_id", "name"]).ngroups
     most = len(frame) if len(frame) <= room else room // max(series, 1)
     if series and most < FEWEST_POINTS:
         return {"names": names, "epochs": [], "series": {}, "left_out": True}
     place = {trial_id: number for number, trial_id in enumerate(ids)}
     found: dict[str, list[Any]] = {name: [] for name in names}
-    thinned = False
     points: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-    for trial_id, name, epoch, value in frame[["trial_id", "name", "epoch", "value"]].itertuples(
-        index=False, name=None
-    ):
+    for trial_id, name, epoch, value in frame.itertuples(index=False, name=None):
         if math.isfinite(value):
             x, y = points.setdefault((trial_id, name), ([], []))
             x.append(int(epoch) if epoch == int(epoch) else short(epoch))
             y.append(float(f"{value:.5g}"))
+    thinned = any(len(x) > most for x, _ in points.values())
     epochs: dict[tuple[float, ...], int] = {}
     for (trial_id, name), (x, y) in points.items():
         if len(x) > most:
-            thinned = True
             kept = [round(at * (len(x) - 1) / (most - 1)) for at in range(most)]
             x, y = [x[at] for at in kept], [y[at] for at in kept]
         found[name].append([place[trial_id], epochs.setdefault(tuple(x), len(epochs)), y])

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from twinbench.reports.page.summary import group_cells
 from twinbench.reports.paper.parts import Number, PaperTable, Row
 from twinbench.reports.statistics import separation
 from twinbench.reports.statistics.intervals import CONFIDENCE
@@ -17,19 +18,18 @@ def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
     rows = [list(row.numbers) for row in table.rows]
     found = False
     for column in range(len(table.columns)):
-        places = {
-            str(place): number
+        cells = {
+            str(place): number.cell
             for place, row in enumerate(table.rows)
-            if row.labels[0] not in baselines and (number := row.numbers[column]).interval is not None
+            if row.labels[0] not in baselines and (number := row.numbers[column]).cell and number.interval
         }
-        if not 1 < len(places) <= MOST_COMPARED:
+        if not 1 < len(cells) <= MOST_COMPARED:
             continue
         found = True
-        order = separation.by_mean((name, number.interval.mean) for name, number in places.items() if number.interval)
-        different = separation.significantly_different({name: number.by_seed for name, number in places.items()})
-        for name, group in separation.letters(different, order).items():
-            leads = separation.leads(different, order) and name == order[0]
-            rows[int(name)][column] = replace(places[name], group=group, leads=leads)
+        groups = group_cells(cells, table.rows[0].numbers[column].metric)
+        for name, group in groups.letters.items():
+            numbers = rows[int(name)]
+            numbers[column] = replace(numbers[column], group=group, leads=name == groups.leader)
     return _renumbered(table, rows, _LETTERS_NOTE if found else "")
 
 
@@ -50,10 +50,9 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
             {name: places[at].by_seed for name, at in names.items()}, "chosen"
         )
         for name, (r, c) in names.items():
-            if name != "chosen" and not different[frozenset(("chosen", name))]:
-                rows[r][c] = replace(rows[r][c], group="†")
-            elif name == "chosen":
-                rows[r][c] = replace(rows[r][c], group="*" if not table.tail else "")
+            is_different = name == "chosen" or different[frozenset(("chosen", name))]
+            star = "*" if name == "chosen" and not table.tail else ""
+            rows[r][c] = replace(rows[r][c], group=star if is_different else "†")
     return _renumbered(table, rows, _DAGGER_NOTE if table.tail else f"* The chosen cell. {_DAGGER_NOTE}")
 
 

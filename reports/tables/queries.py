@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
 from twinbench.reports.tables.frames import TRAIN_SECONDS
 
-SETTINGS = "FROM settings WHERE source <> 'derived'"
-
 
 def command(sql: str, folder: str = "DIR") -> str:
     """Return the shell command that runs the query on the run folder `folder`."""
@@ -28,7 +26,8 @@ def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
     """Select every seed's value with the values of the axes."""
     names = list(axes)
     joins = "".join(
-        f" JOIN (SELECT trial_id, text AS axis_{n} {SETTINGS} AND name = {_text(axis)}) USING (trial_id)"
+        f" JOIN (SELECT trial_id, text AS axis_{n} FROM settings WHERE source <> 'derived' AND name = {_text(axis)}) "
+        "USING (trial_id)"
         for n, axis in enumerate(names, 1)
     )
     columns = "".join(f"axis_{n}, " for n in range(1, len(names) + 1))
