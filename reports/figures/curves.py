@@ -42,16 +42,25 @@ class Drawn:
         return {DIAGNOSTICS + name: name for name in names}
 
 
-def learning_curves(drawn: Drawn) -> list[Panel]:
-    """Return validation kNN by epoch with all methods in one panel, then the training loss, one panel per method."""
-    panels = [_curve_panel(drawn, VALIDATION_CURVE, f"{KNN.title} on validation ({KNN.unit})", KNN.scale)]
-    panels += [_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", only=label) for label in drawn.section.methods]
-    return [panel for panel in panels if panel.figure.data]
+def accuracy_curves(drawn: Drawn) -> list[Panel]:
+    """Return validation kNN by epoch with all methods in one panel."""
+    title = f"{KNN.title} on validation ({KNN.unit})"
+    return _not_empty([_curve_panel(drawn, VALIDATION_CURVE, title, KNN.scale)])
+
+
+def loss_curves(drawn: Drawn) -> list[Panel]:
+    """Return the training loss by epoch, one panel per method: losses of different methods are not comparable."""
+    return _not_empty(
+        [_curve_panel(drawn, LOSS_CURVE, f"Loss, {label}", only=label) for label in drawn.section.methods]
+    )
 
 
 def diagnostics(drawn: Drawn) -> list[Panel]:
     """Return collapse diagnostics by epoch, one panel per quantity."""
-    panels = [_curve_panel(drawn, curve, get_metric(name).title) for curve, name in drawn.diagnostics.items()]
+    return _not_empty([_curve_panel(drawn, curve, get_metric(name).title) for curve, name in drawn.diagnostics.items()])
+
+
+def _not_empty(panels: Sequence[Panel]) -> list[Panel]:
     return [panel for panel in panels if panel.figure.data]
 
 

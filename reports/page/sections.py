@@ -150,7 +150,7 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
         ),
         "learning": Group(
             f"{key}-curves",
-            curves.learning_curves(drawn),
+            [*curves.accuracy_curves(drawn), *curves.loss_curves(drawn)],
             queries.curves(section, (VALIDATION_CURVE, curves.LOSS_CURVE)),
             note=_curve_note(section),
             legend=legend(section),
@@ -308,23 +308,9 @@ def _plain_table(key: str, caption: str, frame: pd.DataFrame, sql: str) -> Table
     return _table(key, caption, texts.rename(columns=lambda name: _HEADINGS.get(name, name)), frame, sql)
 
 
-_HEADINGS = {
-    "method": "Method",
-    "seed": "Seed",
-    "trial_id": "Trial",
-    "metric": "Metric",
-    "variant": "Variant",
-    "measured_on": "Measured on",
-    "n_examples": "Examples",
-    "selected_on": "Selected on",
-    "candidates": "Candidates",
-    "trials": "Trials",
-    "key": "Key",
-    "value": "Value",
-    "protocol_value": "Protocol's value",
-    "reason": "Reason",
-    "file": "File",
-}
+_NAMED = ("method", "seed", "metric", "variant", "measured_on", "selected_on", "candidates", "trials", "reason", "file")
+_HEADINGS = {name: name.replace("_", " ").capitalize() for name in (*_NAMED, "key", "value")}
+_HEADINGS |= {"trial_id": "Trial", "n_examples": "Examples", "protocol_value": "Protocol's value"}
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """The figures of a paper, each made of panels of the page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from twinbench.reports.figures import cost, curves, grids
 from twinbench.reports.figures.panels import Panel, Style, legend
 from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
+from twinbench.reports.paper.parts import seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Section
 from twinbench.reports.tables.run import Run
@@ -18,49 +20,37 @@ class PaperFigure:
 
     key: str
     title: str
-    panels: tuple[Panel, ...]
+    panels: list[Panel]
     note: str
-    legend: tuple[tuple[str, Style], ...] = ()
-
-    @property
-    def alternative(self) -> str:
-        """Return a description of the panels in words."""
-        return " ".join(f"{panel.alternative.rstrip('. ')}." for panel in self.panels)
+    legend: Sequence[tuple[str, Style]] = ()
 
 
 def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     """Return every figure of the section that has panels."""
-    colours, metric = tuple(legend(section)), section.selected_by[0]
-    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({_seeds(section)})."
+    colours, metric = legend(section), section.selected_by[0]
+    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({seeds_text([section])})."
     lines = "One line per trial, with a marker at its end."
     made = [
         PaperFigure(
             f"sensitivity-{axis}",
             f"Accuracy against {axis}",
-            tuple(panels),
+            panels,
             f"{bars} Small points: seeds. {baselines_outside(section, panels, metric)}".rstrip(),
         )
         for axis in section.axes
         if (panels := sensitivity(section, axis, metric))
     ]
-    made += [
-        PaperFigure(
-            "cost",
-            "Accuracy against cost",
-            tuple(cost.cost_panels(section, metric)),
-            f"{bars} Unfilled markers, without intervals: other cells. Dotted: the Pareto front of the means."
-            f"{_devices(section)}",
-            colours,
-        )
-    ]
+    unfilled = f"{bars} Unfilled markers, without intervals: other cells. Dotted: the Pareto front of the means."
+    if len(devices := cost.devices(section)) > 1:
+        unfilled += f" Trials ran on different devices: {', '.join(devices)}."
     drawn = curves.Drawn(run, section)
-    learning = curves.learning_curves(drawn)
-    accuracy = [panel for panel in learning if not panel.title.startswith("Loss, ")]
-    losses = [panel for panel in learning if panel.title.startswith("Loss, ")]
     made += [
-        PaperFigure("curves-accuracy", "Accuracy on validation by epoch", tuple(accuracy), lines, colours),
-        PaperFigure("curves-loss", "Training loss by epoch", tuple(losses), lines),
-        PaperFigure("diagnostics", "Collapse diagnostics by epoch", tuple(curves.diagnostics(drawn)), lines, colours),
+        PaperFigure("cost", "Accuracy against cost", cost.cost_panels(section, metric), unfilled, colours),
+        PaperFigure(
+            "curves-accuracy", "Accuracy on validation by epoch", curves.accuracy_curves(drawn), lines, colours
+        ),
+        PaperFigure("curves-loss", "Training loss by epoch", curves.loss_curves(drawn), lines),
+        PaperFigure("diagnostics", "Collapse diagnostics by epoch", curves.diagnostics(drawn), lines, colours),
     ]
     made += heat_maps(section, metric)
     return [figure for figure in made if figure.panels]
@@ -74,19 +64,6 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
         found = {label: grids.heat_map(section, label, axes, metric) for label in labels}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
         title = f"{METRICS[metric].heading} on {REPORTED_ON} by {axes[0]} and {axes[1]}"
-        note = f"Means over seeds ({_seeds(section)}). Each panel has its own colour scale."
-        made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, tuple(panels), note))
+        note = f"Means over seeds ({seeds_text([section])}). Each panel has its own colour scale."
+        made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, panels, note))
     return made
-
-
-# --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def _devices(section: Section) -> str:
-    devices = cost.devices(section)
-    return f" Trials ran on different devices: {', '.join(devices)}." if len(devices) > 1 else ""
-
-
-def _seeds(section: Section) -> str:
-    n = sorted({cell.done for cell in section.cells if cell.done and not cell.is_baseline}) or [0]
-    return f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"

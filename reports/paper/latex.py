@@ -4,6 +4,7 @@ Comments above each row give the queries that reproduce its numbers. All names a
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -261,9 +262,4 @@ def _is_heat_map(table: PaperTable) -> bool:
 
 def _texts(text: str, longest: float = LONGEST) -> str:
     """Return the text escaped, with long words breakable, and the marks of groups in math mode."""
-    return "".join(_GROUPS.get(part, breakable(part, longest)) for part in _parted(text))
-
-
-def _parted(text: str) -> list[str]:
-    before, dagger, after = text.partition("†")
-    return [before, dagger, *_parted(after)] if dagger else [before]
+    return "".join(_GROUPS.get(part, breakable(part, longest)) for part in re.split("(†)", text))

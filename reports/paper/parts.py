@@ -1,6 +1,6 @@
 """The parts of a paper's tables, and a table as a data frame."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -90,6 +90,12 @@ def suffix_of(source: Source, sources: int) -> str:
     return "" if sources == 1 else f"-{source.number}-{source.section.short_id}"
 
 
+def seeds_text(sections: Iterable[Section]) -> str:
+    """Return how many seeds the cells of methods completed: "n = 3", or "n = 2 to 3"."""
+    done = {cell.done for section in sections for cell in section.cells if cell.done and not cell.is_baseline} or {0}
+    return f"n = {min(done)}" if len(done) == 1 else f"n = {min(done)} to {max(done)}"
+
+
 def key_of(name: str) -> str:
     """Return `name` in characters that are safe in file names and LaTeX labels."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip("-.")
@@ -108,13 +114,6 @@ def frame(table: PaperTable) -> pd.DataFrame:
             rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, *place))
     names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "protocol", "run_folder"]
     return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)
-
-
-def shown(table: PaperTable, number_text: Callable[[Number], str]) -> pd.DataFrame:
-    """Return the table as printed, with numbers formatted by `number_text`."""
-    columns = [*table.stub, *table.columns, *table.tail]
-    rows = [[*row.labels, *map(number_text, row.numbers), *row.tail] for row in table.rows]
-    return pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)
 
 
 def texts(number: Number) -> tuple[str, str]:

@@ -6,14 +6,14 @@ Baselines come first and are not tested. Every number keeps its cell, so that a 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, combinations, count
-from typing import Any
 
 from twinbench.reports.figures.grids import plane
 from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
-from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, suffix_of
+from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, seeds_text, suffix_of
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import METRICS, metric_names
 from twinbench.sweeps.protocol import PROSE
 
@@ -47,14 +47,14 @@ def methods_table(source: Source) -> PaperTable:
     return grouped(
         PaperTable(
             "methods",
-            f"Accuracy (%) on {REPORTED_ON} by method. {_selection(section)} Protocol {section.protocol_id}.",
+            _caption(section, f"Accuracy (%) on {REPORTED_ON} by method."),
             ("Method",),
             tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
             (*_chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
             (source,),
             ("Seeds", "Candidates"),
-            rule_before=_baselines(rows, section),
+            rule_before=sum(cell.is_baseline for cell in section.chosen.values()),
         ),
         [section],
     )
@@ -64,31 +64,33 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     """Return methods by datasets, one table per metric, for sections whose protocols differ only in the dataset."""
     if len(sources) < 2:
         return []
-    labels = list(dict.fromkeys(label for source in sources for label in source.section.chosen))
+    chosen = {label: cell for source in sources for label, cell in source.section.chosen.items()}
+    labels = sorted(chosen, key=lambda label: not chosen[label].is_baseline)
     names = [source.dataset for source in sources]
-    titles = [name if names.count(name) == 1 else f"{name} ({s.run})" for name, s in zip(names, sources, strict=True)]
-    compared = [(title, against_baselines(source.section)) for title, source in zip(titles, sources, strict=True)]
-    above = [f"{title}: {words}" for title, words in compared if words]
+    titled = [
+        (source.dataset if names.count(source.dataset) == 1 else f"{source.dataset} ({source.run})", source)
+        for source in sources
+    ]
+    titles = tuple(title for title, _ in titled)
+    protocols = dict.fromkeys(f"{title}: protocol {source.section.protocol_id}." for title, source in titled)
+    above = [f"{title}: {words}" for title, source in titled if (words := against_baselines(source.section))]
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
+        heading = METRICS[metric].heading
         rows = [
-            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s) for s in sources))
-            for label in _baselines_first(labels, [source.section for source in sources])
+            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s) for s in sources)) for label in labels
         ]
-        protocols = dict.fromkeys(
-            f"{t}: protocol {s.section.protocol_id}." for t, s in zip(titles, sources, strict=True)
-        )
         table = PaperTable(
             f"datasets-{metric}{suffix}",
-            f"{METRICS[metric].heading} on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
+            f"{heading} on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
             f"Protocols: {', '.join(dict.fromkeys(s.section.protocol_id for s in sources))}.",
             ("Method",),
-            tuple(titles),
+            titles,
             tuple(rows),
             (*protocols, *_notes(sources), *_incomplete(rows, titles), *above),
             tuple(sources),
-            spanning=f"{METRICS[metric].heading} by dataset",
-            rule_before=_baselines(rows, *(source.section for source in sources)),
+            spanning=f"{heading} by dataset",
+            rule_before=sum(cell.is_baseline for cell in chosen.values()),
         )
         made.append(grouped(table, [source.section for source in sources]))
     return made
@@ -104,21 +106,20 @@ def axis_tables(source: Source) -> list[PaperTable]:
         values = sorted({value for label in varied for value in section.varied(label)[axis]}, key=value_order)
         titles = tuple(value.text for value in values)
         for metric in source.metrics:
+            heading = METRICS[metric].heading
             rows = [
                 Row((label,), tuple(Number(_at(section, label, axis, v), metric, source) for v in values))
                 for label in varied
             ]
             table = PaperTable(
                 f"by-{axis}-{metric}",
-                f"{METRICS[metric].heading} on {REPORTED_ON}, methods by {axis}. "
-                f"{_selection(section, f' at each {axis}')} "
-                f"Protocol {section.protocol_id}.",
+                _caption(section, f"{heading} on {REPORTED_ON}, methods by {axis}.", f" at each {axis}"),
                 ("Method",),
                 titles,
                 tuple(rows),
                 (*_notes([source]), *_incomplete(rows, titles)),
                 (source,),
-                spanning=f"{METRICS[metric].heading} by {axis}",
+                spanning=f"{heading} by {axis}",
             )
             made.append(grouped(table, [section]))
     return made
@@ -141,8 +142,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
         ]
         table = PaperTable(
             f"ablation-{label}",
-            f"{label}: accuracy (%) on {REPORTED_ON} of every cell. {_selection(section)} "
-            f"Protocol {section.protocol_id}.",
+            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell."),
             axes,
             tuple(METRICS[metric].title for metric in source.metrics),
             tuple(rows),
@@ -158,6 +158,7 @@ def grid_tables(source: Source) -> list[PaperTable]:
     """Return heat maps: a method's accuracy by two of its axes, the other axes as in the chosen cell."""
     section, made = source.section, []
     metric = section.selected_by[0]
+    heading = METRICS[metric].heading
     for label in section.methods if metric in source.metrics else ():
         chosen = section.chosen[label]
         for down, across in combinations(section.varied(label), 2):
@@ -172,14 +173,13 @@ def grid_tables(source: Source) -> list[PaperTable]:
             fixed = f", at {grid.fixed}" if grid.fixed else ""
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
-                f"{label}: {METRICS[metric].heading} on {REPORTED_ON} by {down} and {across}"
-                f"{fixed}. {_selection(section)} Protocol {section.protocol_id}.",
+                _caption(section, f"{label}: {heading} on {REPORTED_ON} by {down} and {across}{fixed}."),
                 (down,),
                 titles,
                 tuple(shaded(rows)),
                 (*_notes([source]), "Shading: darker for larger means.", *_incomplete(rows, titles)),
                 (source,),
-                spanning=f"{METRICS[metric].heading} by {across}",
+                spanning=f"{heading} by {across}",
             )
             made.append(against_chosen(table, chosen))
     return made
@@ -190,18 +190,12 @@ def grid_tables(source: Source) -> list[PaperTable]:
 
 def alike(sources: Sequence[Source]) -> list[list[Source]]:
     """Return groups of sources whose protocols are equal except for the dataset, name, version and prose."""
-    groups: list[tuple[Any, list[Source]]] = []
+    groups: dict[str, list[Source]] = {}
     for source in sources:
         content = {k: v for k, v in source.section.content.items() if k not in (*PROSE, DATASET, "name", "version")}
-        if not content:
-            continue  # an unknown protocol could differ in anything
-        for other, members in groups:
-            if other == content:
-                members.append(source)
-                break
-        else:
-            groups.append((content, [source]))
-    return [members for _, members in groups]
+        if content:  # an unknown protocol could differ in anything
+            groups.setdefault(digest(content), []).append(source)
+    return list(groups.values())
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -212,12 +206,14 @@ def _selection(section: Section, where: str = "") -> str:
     return f"For each method{where}, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
 
 
+def _caption(section: Section, title: str, where: str = "") -> str:
+    return f"{title} {_selection(section, where)} Protocol {section.protocol_id}."
+
+
 def _notes(sources: Sequence[Source]) -> list[str]:
-    cells = [cell for source in sources for cell in source.section.cells if not cell.is_baseline]
-    seeds = sorted({cell.done for cell in cells if cell.done})
-    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
+    n = seeds_text(source.section for source in sources)
     notes = [
-        f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds (n = {n}), which covers the "
+        f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds ({n}), which covers the "
         f"variation between seeds only, not the sampling of the {REPORTED_ON} images; without ±: one seed."
     ]
     if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
@@ -252,18 +248,6 @@ def _at(section: Section, label: str, axis: str, value: Value) -> Cell | None:
     """Return the method's cell chosen among those with this value of the axis."""
     cells = [cell for cell in section.methods[label] if cell.values.get(axis) == value]
     return choose(cells, section.selected_by) if cells else None
-
-
-def _is_baseline(label: str, sections: Iterable[Section]) -> bool:
-    return any(label in section.chosen and section.chosen[label].is_baseline for section in sections)
-
-
-def _baselines_first(labels: Sequence[str], sections: Sequence[Section]) -> list[str]:
-    return sorted(labels, key=lambda label: not _is_baseline(label, sections))
-
-
-def _baselines(rows: Sequence[Row], *sections: Section) -> int:
-    return sum(_is_baseline(row.labels[0], sections) for row in rows)
 
 
 def _with_unique_keys(tables: Iterable[PaperTable]) -> list[PaperTable]:

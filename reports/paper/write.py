@@ -14,7 +14,7 @@ from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import breakable, escape
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.latex import PACKAGES, latex
-from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, shown, suffix_of, texts
+from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, suffix_of, texts
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.tables.cells import NOTHING, sections
 from twinbench.reports.tables.csv_text import csv_text
@@ -64,12 +64,10 @@ def table_files(table: PaperTable, style: PaperStyle) -> dict[str, str]:
 
 def markdown(table: PaperTable) -> str:
     """Return the table in GitHub's Markdown, with its caption and notes."""
-    whole = shown(table, _in_markdown)
-    lines = [_row(map(_marked, whole.columns)), _row("---" for _ in whole.columns)]
-    at = len(table.stub), len(table.stub) + len(table.columns)
-    for row in whole.itertuples(index=False, name=None):
-        # Numbers are already Markdown, some of them bold.
-        lines.append(_row([*map(_marked, row[: at[0]]), *row[at[0] : at[1]], *map(_marked, row[at[1] :])]))
+    columns = [*table.stub, *table.columns, *table.tail]
+    lines = [_row(map(_marked, columns)), _row("---" for _ in columns)]
+    for row in table.rows:
+        lines.append(_row([*map(_marked, row.labels), *map(_in_markdown, row.numbers), *map(_marked, row.tail)]))
     over = f"\n\nColumns: {_marked(table.spanning)}." if table.spanning else ""
     notes = "\n\n".join(map(_marked, table.notes))
     return f"{_marked(table.caption)}{over}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"

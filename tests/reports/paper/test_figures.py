@@ -45,8 +45,8 @@ def test_the_figures_that_a_paper_needs_are_there_and_say_in_words_what_they_sho
         "diagnostics",
         "grid-off_diagonal_weight-projector_width",
     }
-    assert all(len(figure.alternative) > 40 for figure in drawn.values())
-    assert "0.05: " in drawn["sensitivity-off_diagonal_weight"].alternative
+    assert all(len(panel.alternative) > 40 for figure in drawn.values() for panel in figure.panels)
+    assert "0.05: " in drawn["sensitivity-off_diagonal_weight"].panels[0].alternative
 
 
 def test_baselines_outside_the_range_shown_are_named(synthetic_run):
