@@ -32,7 +32,6 @@ from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
 Criterion = Literal["above", "within"]
 COLLAPSE_KINDS = ("collapses", "does_not_collapse")
-SIGN_RESAMPLES = 9_999  # resamples of the sign-flip test above 16 pairs, drawn from SIGN_SEED
 SIGN_SEED = 20_260_101
 
 
@@ -84,6 +83,17 @@ class Contrast:
         """Return the judged interval's upper end."""
         return self.difference.high if self.difference else None
 
+    def room(self, confidence: float | None = None) -> float | None:
+        """Return how far the interval lies inside its bound, at another confidence if given; None without interval."""
+        difference = self.difference
+        if difference is not None and confidence is not None:
+            difference = difference.at(confidence)
+        if difference is None or difference.low is None or difference.high is None:
+            return None
+        if self.criterion == "within":
+            return self.bound - max(-difference.low, difference.high)
+        return difference.low - self.bound
+
     @property
     def is_informative(self) -> bool:
         """Whether the interval says anything about further seeds.
@@ -130,7 +140,7 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     if paired:
         difference = paired_difference(of_a, of_b)
         rng = np.random.default_rng(SIGN_SEED)
-        flips = sign_flip_test(seed_differences(of_a, of_b), ALPHA, rng=rng, resamples=SIGN_RESAMPLES)
+        flips = sign_flip_test(seed_differences(of_a, of_b), ALPHA, rng=rng)
     else:
         difference, flips = welch_difference(list(of_a.values()), list(of_b.values())), None
     return dataclasses.replace(

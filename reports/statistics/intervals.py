@@ -18,7 +18,7 @@ NEGLIGIBLE = 1e-9  # relative to the values: anything smaller is rounding error
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and half the width of its t interval (None for a single seed), in the unit of the values.
+    """A mean over seeds and half the width of its 95 % t interval (None for a single seed), in the unit of the values.
 
     Covers the variation between seeds only, not the sampling of the test examples.
     """
@@ -26,13 +26,12 @@ class Interval:
     mean: float
     half_width: float | None
     n: int
-    confidence: float = CONFIDENCE
 
 
-def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Return Student's t interval of the mean: mean ± t(n - 1) s / sqrt(n). The order of the values does not matter.
+def t_interval(values: Sequence[float]) -> Interval:
+    """Return Student's 95 % t interval of the mean: mean ± t(n - 1) s / sqrt(n).
 
-    s is the standard deviation with n - 1 in the denominator.
+    s is the standard deviation with n - 1 in the denominator. The order of the values does not matter.
     """
     n = len(values)
     if n == 0:
@@ -41,9 +40,9 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     # The standard library's mean and deviation are exact to the last bit, whatever the order of the seeds.
     mean = float(statistics.mean(values))
     if n == 1:
-        return Interval(mean, None, 1, confidence)
-    quantile = float(special.stdtrit(n - 1, 0.5 + confidence / 2))
-    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n, confidence)
+        return Interval(mean, None, 1)
+    quantile = float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+    return Interval(mean, quantile * statistics.stdev(values) / math.sqrt(n), n)
 
 
 # Differences ---------------------------------------------------------------------------------------------------------
@@ -53,21 +52,21 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
 class Difference:
     """The mean of A - B over seeds with its t interval. Undefined values are None: at one seed, all but the mean.
 
-    `n` counts pairs, or the seeds of the smaller group. `sd` is that of the differences, or the pooled one of two
-    groups. `correlation` is that between the methods' values at equal seeds; None where unpaired, constant, or below
-    three pairs.
+    The interval is at 95 % unless `at` sets another confidence. `n` counts pairs, or the seeds of the smaller group.
+    `sd` is that of the differences, or the pooled one of two groups. `correlation` is that between the methods' values
+    at equal seeds; None where unpaired, constant, or below three pairs.
     """
 
     mean: float
-    low: float | None
-    high: float | None
     n: int
-    sd: float | None
     paired: bool
-    correlation: float | None
-    confidence: float
-    standard_error: float | None
-    degrees_of_freedom: float | None
+    sd: float | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    correlation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float = CONFIDENCE
 
     @property
     def has_spread(self) -> bool:
@@ -106,12 +105,12 @@ def seed_differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[flo
     return finite_values(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = CONFIDENCE) -> Difference:
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """Return A - B with the paired t interval over common seeds. `a` and `b` map a seed to its value."""
-    return replace(mean_difference(seed_differences(a, b), confidence), correlation=seed_correlation(a, b))
+    return replace(mean_difference(seed_differences(a, b)), correlation=seed_correlation(a, b))
 
 
-def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
+def welch_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Return mean of A minus mean of B with Welch's interval, which needs neither pairs nor equal variances.
 
     Degrees of freedom: Welch 1947, Satterthwaite 1946. `sd` is sqrt(((n - 1) s_a² + (m - 1) s_b²) / (n + m - 2)).
@@ -123,14 +122,14 @@ def welch_difference(a: Sequence[float], b: Sequence[float], confidence: float =
     a, b = finite_values(a), finite_values(b)
     mean, n = float(statistics.mean(a)) - float(statistics.mean(b)), min(len(a), len(b))
     if n == 1:
-        return Difference(mean, None, None, 1, None, False, None, confidence, None, None)
+        return Difference(mean, 1, paired=False)
     of_a, of_b = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
     error, freedom = math.sqrt(of_a + of_b), float(len(a) + len(b) - 2)
     pooled = math.sqrt((of_a * len(a) * (len(a) - 1) + of_b * len(b) * (len(b) - 1)) / freedom)
     if error > 0:
         share = of_a / (of_a + of_b)  # as a share, so that no small variance underflows when squared
         freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
-    return Difference(mean, None, None, n, pooled, False, None, confidence, error, freedom).at(confidence)
+    return Difference(mean, n, False, pooled, error, freedom).at(CONFIDENCE)
 
 
 def welch_covers(n: int, m: int) -> bool:
@@ -138,13 +137,13 @@ def welch_covers(n: int, m: int) -> bool:
     return min(n, m) >= 5 or n == m >= 3
 
 
-def mean_difference(differences: Sequence[float], confidence: float) -> Difference:
+def mean_difference(differences: Sequence[float]) -> Difference:
     """Return the mean of paired differences with its t interval."""
     mean, n = float(statistics.mean(differences)), len(differences)
     if n == 1:
-        return Difference(mean, None, None, 1, None, True, None, confidence, None, None)
+        return Difference(mean, 1, paired=True)
     sd = statistics.stdev(differences)
-    return Difference(mean, None, None, n, sd, True, None, confidence, sd / math.sqrt(n), n - 1.0).at(confidence)
+    return Difference(mean, n, True, sd, sd / math.sqrt(n), n - 1.0).at(CONFIDENCE)
 
 
 def seed_correlation(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:

@@ -45,23 +45,21 @@ class McNemar:
     method: str
 
 
-def paired_example_difference(
-    correct_a: Correct, correct_b: Correct, confidence: float = CONFIDENCE
-) -> ExampleInterval:
-    """Return accuracy of A minus that of B on the same examples, with the paired t interval over examples.
+def paired_example_difference(correct_a: Correct, correct_b: Correct) -> ExampleInterval:
+    """Return accuracy of A minus that of B on the same examples, with the paired 95 % t interval over examples.
 
     An example's difference is between its means over A's and B's seeds, whose numbers may differ. For hundreds of
     examples or more, where the mean is close to normal.
     """
-    (hits_a, seeds_a), (hits_b, seeds_b) = _hits(correct_a, "correct_a"), _hits(correct_b, "correct_b")
-    n = _common_length(hits_a, hits_b)
+    hits_a, hits_b = _hits(correct_a, correct_b)
+    seeds_a, seeds_b, n = np.atleast_2d(correct_a).shape[0], np.atleast_2d(correct_b).shape[0], len(hits_a)
     if n < 2:
         raise ValueError("an interval over one example was asked for")
     scaled = hits_a * seeds_b - hits_b * seeds_a  # whole numbers, so that sums are exact in any order
     scale, total, squares = seeds_a * seeds_b, int(scaled.sum()), int((scaled**2).sum())
     error = math.sqrt((n * squares - total**2) / (n - 1)) / n / scale
-    estimate, half_width = total / n / scale, float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * error
-    return ExampleInterval(estimate, estimate - half_width, estimate + half_width, n, confidence, "paired t")
+    estimate, half_width = total / n / scale, float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error
+    return ExampleInterval(estimate, estimate - half_width, estimate + half_width, n, CONFIDENCE, "paired t")
 
 
 def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
@@ -72,8 +70,7 @@ def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
     """
     if correct_a.ndim != 1 or correct_b.ndim != 1:
         raise ValueError("McNemar's test compares two runs; for several seeds there is paired_example_difference")
-    hits_a, hits_b = _hits(correct_a, "correct_a")[0], _hits(correct_b, "correct_b")[0]
-    _common_length(hits_a, hits_b)
+    hits_a, hits_b = _hits(correct_a, correct_b)
     b, c = int((hits_a > hits_b).sum()), int((hits_b > hits_a).sum())
     if b + c == 0:
         return McNemar(0, 0, 1.0, "exact binomial")
@@ -83,16 +80,13 @@ def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:
     return McNemar(b, c, float(special.chdtrc(1, chi_square)), "chi-square with continuity correction")
 
 
-def _hits(correct: Correct, name: str) -> tuple[Counts, int]:
-    """Return at how many seeds each example was right, and the number of seeds."""
-    if correct.dtype != np.bool_ or correct.ndim not in (1, 2) or correct.size == 0:
-        wanted = "a boolean array [examples] or [seeds, examples], not empty"
-        raise ValueError(f"{name} is {correct.dtype} of shape {correct.shape}; allowed: {wanted}")
-    stacked = np.atleast_2d(correct)
-    return stacked.sum(axis=0, dtype=np.int64), len(stacked)
-
-
-def _common_length(hits_a: Counts, hits_b: Counts) -> int:
+def _hits(correct_a: Correct, correct_b: Correct) -> tuple[Counts, Counts]:
+    """Return at how many seeds of A, and of B, each example was right."""
+    for name, correct in (("correct_a", correct_a), ("correct_b", correct_b)):
+        if correct.dtype != np.bool_ or correct.ndim not in (1, 2) or correct.size == 0:
+            wanted = "a boolean array [examples] or [seeds, examples], not empty"
+            raise ValueError(f"{name} is {correct.dtype} of shape {correct.shape}; allowed: {wanted}")
+    hits_a, hits_b = (np.atleast_2d(correct).sum(axis=0, dtype=np.int64) for correct in (correct_a, correct_b))
     if len(hits_a) != len(hits_b):
         raise ValueError(f"not the same examples: {len(hits_a)} of A, {len(hits_b)} of B")
-    return len(hits_a)
+    return hits_a, hits_b

@@ -6,6 +6,7 @@ few seeds it is uncertain.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -49,16 +50,9 @@ def seeds_needed(
     most: int = MOST_SEEDS,
 ) -> int | None:
     """Return the smallest number of pairs, or seeds per group, with at least `power`; None if above `most`."""
-    few, enough = 1, most
-    if power_of(sd, most, difference, alpha, paired) < power:
-        return None
-    while enough - few > 1:  # the power grows with n
-        middle = (few + enough) // 2
-        if power_of(sd, middle, difference, alpha, paired) < power:
-            few = middle
-        else:
-            enough = middle
-    return enough
+    numbers = range(2, most + 1)  # the power grows with n
+    place = bisect_left(numbers, power, key=lambda n: power_of(sd, n, difference, alpha, paired))
+    return numbers[place] if place < len(numbers) else None
 
 
 def expected_best_of(values: Sequence[float], k: int) -> float:

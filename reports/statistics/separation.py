@@ -10,7 +10,6 @@ from itertools import combinations
 from twinbench.reports.statistics.hypothesis_tests import holm
 from twinbench.reports.statistics.intervals import (
     ALPHA,
-    CONFIDENCE,
     are_paired,
     mean_difference,
     seed_correlation,
@@ -71,7 +70,7 @@ def _p(a: Values, b: Values) -> float:
     if not are_paired(a, b):
         p = welch_difference(list(a.values()), list(b.values())).p
         return 1.0 if p is None else p
-    difference = mean_difference(seed_differences(a, b), CONFIDENCE)
+    difference = mean_difference(seed_differences(a, b))
     if difference.p is not None:
         return difference.p
     return min(1.0, 2.0 ** (1 - difference.n)) if difference.mean != 0 else 1.0

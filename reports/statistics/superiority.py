@@ -28,9 +28,7 @@ class Probability:
     method: str
 
 
-def probability_of_improvement(
-    a: Mapping[int, float], b: Mapping[int, float], paired: bool, confidence: float = CONFIDENCE
-) -> Probability:
+def probability_of_improvement(a: Mapping[int, float], b: Mapping[int, float], paired: bool) -> Probability:
     """Return P(A > B), ties counted half, from values by seed.
 
     Paired: the share of common seeds at which A is above B, with Clopper and Pearson's interval. The interval is above
@@ -48,14 +46,14 @@ def probability_of_improvement(
         differences, _ = sorted_differences(seed_differences(a, b))
         n = len(differences)
         wins = float(n + np.sign(differences).sum()) / 2
-        return Probability(wins / n, *clopper_pearson(wins, n, confidence), n, True, confidence, "Clopper-Pearson")
+        return Probability(wins / n, *clopper_pearson(wins, n, CONFIDENCE), n, True, CONFIDENCE, "Clopper-Pearson")
     of_a, of_b = np.array(finite_values(a.values())), np.array(finite_values(b.values()))
-    n, m, tail = len(of_a), len(of_b), (1 - confidence) / 2
+    n, m, tail = len(of_a), len(of_b), (1 - CONFIDENCE) / 2
     wins = float(np.sum(of_a[:, None] > of_b) + np.sum(of_a[:, None] == of_b) / 2)
     low = _least_probability(math.floor(wins), n, m, tail)
     high = 1 - _least_probability(math.floor(n * m - wins), m, n, tail)
     method = "exact tail areas, proportional hazards"
-    return Probability(wins / (n * m), low, high, min(n, m), False, confidence, method)
+    return Probability(wins / (n * m), low, high, min(n, m), False, CONFIDENCE, method)
 
 
 def clopper_pearson(wins: float, n: int, confidence: float) -> tuple[float, float]:

@@ -65,32 +65,28 @@ def variance_by_source(rows: Sequence[Mapping[str, Scalar]], factors: Sequence[s
 
 def _components(values: Array, levels: Mapping[str, Levels], remainder: str) -> dict[str, float]:
     """Return the variance component of each factor and of the remainder, before any is set to 0."""
-    n = len(values)
+    n, y = len(values), values - values[0]  # so that equal values have no variance at all
     indicators = {factor: np.eye(int(column.max()) + 1)[column] for factor, column in levels.items()}
-    everything = np.hstack([np.ones((n, 1)), *indicators.values()])
-    rank, y = int(np.linalg.matrix_rank(everything)), values - values[0]  # so that equal values have no variance at all
-    without = {
-        factor: np.hstack([np.ones((n, 1)), *(z for f, z in indicators.items() if f != factor)]) for factor in levels
-    }
-    freedom = {factor: rank - int(np.linalg.matrix_rank(without[factor])) for factor in levels}
-    if confounded := [factor for factor in levels if freedom[factor] == 0]:
+    left, rank = _residual(y, [*indicators.values()])
+    others = {factor: [z for name, z in indicators.items() if name != factor] for factor in levels}
+    without = {factor: _residual(y, others[factor]) for factor in levels}
+    if confounded := [factor for factor in levels if without[factor][1] == rank]:
         raise ValueError(f"variances confounded with others: {', '.join(confounded)}")
     if n == rank:
         raise ValueError(f"{n} rows are too few for a remainder beside {', '.join(levels)}")
-
-    left = _residual_squares(everything, y)
     estimates = {remainder: left / (n - rank)}
-    for factor in levels:
+    for factor, (squares, rank_without) in without.items():
         # E[reduction] = |residual of the factor's indicators on the others|² v + degrees of freedom * remainder.
-        reduction = _residual_squares(without[factor], y) - left
-        size = _residual_squares(without[factor], indicators[factor])
-        estimates[factor] = (reduction - freedom[factor] * estimates[remainder]) / size
+        size, _ = _residual(indicators[factor], others[factor])
+        estimates[factor] = (squares - left - (rank - rank_without) * estimates[remainder]) / size
     return estimates
 
 
-def _residual_squares(columns: Array, target: Array) -> float:
-    """Return the residual sum of squares of the regression of `target` on `columns`."""
-    return float(np.sum((target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]) ** 2))
+def _residual(target: Array, columns: Sequence[Array]) -> tuple[float, int]:
+    """Return the residual sum of squares of the regression of `target` on a constant and `columns`, and its rank."""
+    design = np.hstack([np.ones((len(target), 1)), *columns])
+    solution, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
+    return float(np.sum((target - design @ solution) ** 2)), int(rank)
 
 
 def _columns(rows: Sequence[Mapping[str, Scalar]], factors: Sequence[str]) -> tuple[Array, dict[str, Levels]]:

@@ -21,14 +21,14 @@ def drawn(n, seeds, seed=0, gain=0.02):
 
 def test_the_paired_difference_equals_scipys_t_interval_of_the_examples_means():
     correct_a, correct_b = drawn(3000, 5)
-    ours = paired_example_difference(correct_a, correct_b[:3], confidence=0.9)
+    ours = paired_example_difference(correct_a, correct_b[:3])
     theirs = stats.ttest_rel(correct_a.mean(axis=0), correct_b[:3].mean(axis=0))
-    interval = theirs.confidence_interval(0.9)
+    interval = theirs.confidence_interval(0.95)
     assert ours.estimate == pytest.approx(correct_a.mean() - correct_b[:3].mean(), abs=1e-12)
     assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
     assert ours.n == 3000
     order = np.random.default_rng(1).permutation(3000)
-    assert ours == paired_example_difference(correct_a[:, order], correct_b[:3, order], confidence=0.9)
+    assert ours == paired_example_difference(correct_a[:, order], correct_b[:3, order])
 
 
 @pytest.mark.parametrize(("accuracy", "half_width"), [(0.85, 0.99), (0.90, 0.83), (0.95, 0.60)])

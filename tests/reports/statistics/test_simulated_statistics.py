@@ -11,7 +11,6 @@ from scipy import stats
 
 from twinbench.reports.statistics.hypothesis_tests import holm, sign_flip_test, wilcoxon_test
 from twinbench.reports.statistics.intervals import (
-    CONFIDENCE,
     mean_difference,
     paired_difference,
     t_interval,
@@ -181,7 +180,7 @@ def test_drawn_signs_reject_at_most_at_their_level():
 def test_the_t_tests_reject_at_most_at_their_level(n):
     a, b = sweeps(3000, n, 0.5, 0.0, np.random.default_rng([10, n]))
     _, c = sweeps(3000, n, 0.0, 0.0, np.random.default_rng([11, n]))
-    paired = np.array([mean_difference(row, CONFIDENCE).p for row in (a - b).tolist()])
+    paired = np.array([mean_difference(row).p for row in (a - b).tolist()])
     welch = np.array([welch_difference(x, y).p for x, y in zip(a.tolist(), c.tolist(), strict=True)])
     for p_values in (paired, welch):
         assert np.mean(p_values <= ALPHA) <= ALPHA + 2 * standard_error(ALPHA, 3000)

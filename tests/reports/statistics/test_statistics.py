@@ -39,11 +39,10 @@ def test_the_interval_of_three_seeds_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_the_interval_equals_scipys(n, confidence):
+def test_the_interval_equals_scipys(n):
     values = np.random.default_rng(n).normal(0.9, 0.01, n)
-    low, high = stats.t.interval(confidence, n - 1, loc=values.mean(), scale=stats.sem(values))
-    interval = t_interval(list(values), confidence)
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    interval = t_interval(list(values))
     assert interval.mean - interval.half_width == pytest.approx(low, abs=1e-12)
     assert interval.mean + interval.half_width == pytest.approx(high, abs=1e-12)
 
@@ -82,7 +81,7 @@ def test_the_paired_difference_of_three_seeds_worked_out_by_hand():
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9976])
 def test_the_paired_difference_equals_scipys(n, confidence):
     a, b = drawn(n)
-    ours = paired_difference(a, b, confidence)
+    ours = paired_difference(a, b).at(confidence)
     theirs = stats.ttest_rel(list(a.values()), list(b.values())).confidence_interval(confidence)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     if n >= 3:
@@ -153,9 +152,8 @@ def test_the_order_of_the_seeds_changes_no_bit_of_a_difference_and_its_sign_is_t
         assert (ours.mean, ours.low, ours.high) == (-swapped.mean, -swapped.high, -swapped.low)
 
 
-def test_another_confidence_gives_what_asking_for_it_at_once_gives():
+def test_a_confidence_in_percent_is_an_error():
     a, b = drawn(5)
-    assert paired_difference(a, b).at(0.99) == paired_difference(a, b, 0.99)
     with pytest.raises(ValueError, match="confidence"):
         paired_difference(a, b).at(95)
 
@@ -222,16 +220,18 @@ def test_above_sixteen_pairs_signs_are_drawn_from_the_generator_that_is_given():
     differences = np.random.default_rng(0).normal(0.5, 1, 20)
     with pytest.raises(ValueError, match="generator"):
         sign_flip_test(differences, 0.05)
-    ours = sign_flip_test(differences, 0.05, rng=np.random.default_rng(1))
-    assert ours == sign_flip_test(differences[::-1], 0.05, rng=np.random.default_rng(1))
+    ours, turned = (
+        sign_flip_test(values, 0.05, rng=np.random.default_rng(1), resamples=99_999)
+        for values in (differences, differences[::-1])
+    )
+    assert ours == turned
     every = np.array(list(itertools.product([-1, 1], repeat=20)), dtype=np.int8) @ differences
     exact = np.mean(np.abs(every) >= abs(differences.sum()) - 1e-9)
     assert ours.p == pytest.approx(exact, abs=4 * math.sqrt(exact / 99_999))
     # p is never 0: (b + 1) / (m + 1).
     clear = sign_flip_test([1.0] * 40, 0.05, rng=np.random.default_rng(1), resamples=999)
     assert clear.p == clear.floor == 1 / 1000
-    with pytest.raises(ValueError, match="9 resamples cannot reach"):
-        sign_flip_test(differences, 0.05, rng=np.random.default_rng(1), resamples=9)
+    assert sign_flip_test(differences, 0.05, rng=np.random.default_rng(1), resamples=9).p is None
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
