@@ -1,7 +1,8 @@
 """Deviations: values of a protocol that one sweep changes. Each has a reason and is carried by every trial."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
@@ -46,7 +47,11 @@ class DeviatingProtocol(Protocol):
 def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> DeviatingProtocol:
     """Return the protocol with these deviations, checked as a whole. InvalidInput lists every mistake."""
     before, after = protocol.content, cast(dict[str, Any], protocol.content)
-    mistakes = _reason_mistakes(deviations, where)
+    mistakes = [
+        Mistake(where, f"deviations.{number}.reason", "is empty: it is shown with every number of this sweep")
+        for number, deviation in enumerate(deviations)
+        if not deviation.reason.strip()
+    ]
     placed = []
     for number, deviation in enumerate(deviations):
         misplaced = _key_mistakes(number, deviations, before, where)
@@ -59,33 +64,35 @@ def deviate(protocol: Protocol, deviations: Sequence[Deviation], where: str) -> 
         mistakes += contradictions(effective, f"{where}: deviations")
     except InvalidInput as error:
         raise InvalidInput([*mistakes, *error.mistakes]) from None
-    resolved = tuple(_resolved(deviation, before, effective.content) for deviation in placed)
+    parsed = effective.content  # where 1 for a float field is 1.0
+    resolved = tuple(
+        AppliedDeviation(
+            key=one.key, value=_get(parsed, one.key), protocol_value=_get(before, one.key), reason=one.reason
+        )
+        for one in placed
+    )
     for one in resolved:
         if one["value"] == one["protocol_value"]:
             problem = f"changes nothing: protocol {protocol.name} has this value"
             mistakes.append(Mistake(where, f"deviations: {one['key']}", problem, one["value"]))
     if mistakes:
         raise InvalidInput(mistakes)
-    own = {field.name: getattr(effective, field.name) for field in fields(Protocol)}
-    return DeviatingProtocol(**own, deviations=resolved, base_hash=protocol.hash)
+    return DeviatingProtocol(**vars(effective), deviations=resolved, base_hash=protocol.hash)
 
 
-def _resolved(deviation: Deviation, before: Mapping[str, object], after: Mapping[str, object]) -> AppliedDeviation:
-    """Return what a trial carries of a deviation, with the value as it was parsed: 1 for a float field is 1.0."""
-    return {
-        "key": deviation.key,
-        "value": _get(after, deviation.key),
-        "protocol_value": _get(before, deviation.key),
-        "reason": deviation.reason,
-    }
-
-
-def _reason_mistakes(deviations: Sequence[Deviation], where: str) -> list[Mistake]:
-    return [
-        Mistake(where, f"deviations.{number}.reason", "is empty: it is shown with every number of this sweep")
-        for number, deviation in enumerate(deviations)
-        if not deviation.reason.strip()
-    ]
+def undone(content: Mapping[str, object], deviations: Iterable[AppliedDeviation]) -> dict[str, Any]:
+    """Return a protocol's content with the deviations undone; one in a key that does not exist changes nothing."""
+    before: dict[str, Any] = copy.deepcopy(dict(content))
+    for key, value in ((one["key"], one["protocol_value"]) for one in deviations):
+        if _get(before, key) is None:
+            continue
+        _put(before, key, value)
+        if value is None and _may_be_new(key):  # elsewhere None is a value
+            *path, name = key.split(".")
+            del _get(before, ".".join(path))[name]
+            if path[:1] == ["methods"] and len(path) == 2 and not before["methods"][path[1]]:
+                del before["methods"][path[1]]
+    return before
 
 
 def _key_mistakes(
@@ -125,7 +132,7 @@ def _may_be_new(key: str) -> bool:
     )
 
 
-def _get(content: Mapping[str, object], key: str) -> object:
+def _get(content: Mapping[str, object], key: str) -> Any:
     """Return the value under a dotted key; None if there is none."""
     value: object = content
     for part in key.split("."):

@@ -3,6 +3,7 @@
 The sections are plain frozen dataclasses, so that a trial can run from its own JSON without the TOML reader.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, cast
@@ -18,9 +19,8 @@ from twinbench.sweeps.recipe import ViewRecipe
 Fraction = Annotated[float, Ge(0), Le(1)]
 Scalar = bool | int | float | str
 PROSE = ("summary", "changelog", "not_restated")  # change no number, so the hash excludes them
-LEFT_OUT = (
-    "evaluation.ridge_penalties",
-)  # left out of the content if empty, because it was added after protocols had hashes
+# Left out of the content if empty, because it was added after protocols had hashes.
+LEFT_OUT = ("evaluation.ridge_penalties",)
 # Used where a protocol lists none: two per decade, from almost no to very strong regularisation. Other values would be
 # another variant of the metric, since the hash of such a protocol does not cover them.
 RIDGE_PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -126,14 +126,12 @@ class Protocol(Section):
     not_restated: tuple[str, ...] = ()  # how this protocol differs from the published one that it restates
     selected_on: Literal["validation", "test"] = "validation"
     checkpoint: Literal["last", "best_on_test"] = "last"
-    collapsed_below: Annotated[float, Ge(0)] | None = (
-        None  # a trial whose final feature_std is below this is `collapsed`
-    )
+    collapsed_below: Annotated[float, Ge(0)] | None = None  # a trial with a final feature_std below is `collapsed`
 
     @property
     def content(self) -> "ProtocolContent":
         """Return the whole protocol as plain JSON types."""
-        whole = _plain(asdict(self))
+        whole = json.loads(json.dumps(asdict(self)))
         for section, name in (key.split(".") for key in LEFT_OUT):
             if not whole[section][name]:
                 del whole[section][name]
@@ -142,7 +140,7 @@ class Protocol(Section):
     @property
     def hash(self) -> str:
         """Return the sha256 of everything but the prose."""
-        return digest({key: value for key, value in self.content.items() if key not in PROSE})
+        return content_hash(self.content)
 
     @property
     def carried(self) -> "CarriedProtocol":
@@ -204,6 +202,16 @@ class CarriedProtocol(TypedDict):
     base_hash: NotRequired[str]  # hash of the protocol without the deviations
 
 
+def without_prose(content: Mapping[str, object]) -> dict[str, object]:
+    """Return a protocol's content without the keys that change no number."""
+    return {key: value for key, value in content.items() if key not in PROSE}
+
+
+def content_hash(content: Mapping[str, object]) -> str:
+    """Return the sha256 of a protocol's content without the prose, 64 hex digits."""
+    return digest(without_prose(content))
+
+
 def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
     """Return a mistake for each value that contradicts another one."""
     mistakes = []
@@ -230,11 +238,3 @@ def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
         if candidates and metric not in evaluation.metrics:
             mistakes.append(Mistake(where, key, f"is not used: {metric} is not among the metrics", list(candidates)))
     return mistakes
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

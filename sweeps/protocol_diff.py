@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from twinbench.sweeps.hashing import canonical_json
-from twinbench.sweeps.protocol import PROSE, Protocol, Range
+from twinbench.sweeps.protocol import PROSE, Protocol, Range, without_prose
 
 ABSENT = "(absent)"  # the value on the side that lacks the key
 FIXED = "fixed"
@@ -90,8 +90,7 @@ def _parts(value: object) -> Mapping[str, object]:
 
 def differences(content_a: Mapping[str, object], content_b: Mapping[str, object]) -> list[Differing]:
     """Return where two contents differ, except in prose, sorted by key. Empty exactly if their hashes are equal."""
-    a, b = ({key: value for key, value in content.items() if key not in PROSE} for content in (content_a, content_b))
-    return list(_differing("", a, b))
+    return list(_differing("", without_prose(content_a), without_prose(content_b)))
 
 
 def _differing(key: str, a: object, b: object) -> Iterator[Differing]:

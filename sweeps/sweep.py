@@ -198,9 +198,8 @@ def _for_method(grid: Grid, method: str) -> Grid:
 
 
 def _points(grid: Grid) -> Iterator[dict[str, Scalar]]:
-    crossed = [[{name: value} for value in _values(axis)] for name, axis in grid.axes.items()]
-    walked = [_rows(group) for group in grid.zipped]
-    for parts in itertools.product(*crossed, *walked):
+    crossed = [{name: axis} for name, axis in grid.axes.items()]
+    for parts in itertools.product(*map(_rows, [*crossed, *grid.zipped])):
         yield {name: value for part in parts for name, value in part.items()}
 
 

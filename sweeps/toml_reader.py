@@ -22,18 +22,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the file's tables. InvalidInput if it is missing, not UTF-8, not TOML, or nested too deeply."""
     try:
         text = read_regular(path).decode("utf-8")
-        is_accepted = all(line.count(".") <= MOST_DOTS for line in text.split("\n"))
-        data = tomllib.loads(text) if is_accepted else {}
-        is_accepted = is_accepted and not _is_deeper(data, DEEPEST)
+        if all(line.count(".") <= MOST_DOTS for line in text.split("\n")):
+            data = tomllib.loads(text)
+            if not _is_deeper(data, DEEPEST):
+                return data
     except OSError as error:
         raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
     except RecursionError:
-        is_accepted = False
-    if not is_accepted:
-        raise InvalidInput([Mistake(str(path), "", "its tables are nested too deeply")])
-    return data
+        pass
+    raise InvalidInput([Mistake(str(path), "", "its tables are nested too deeply")])
 
 
 def _is_deeper(value: Any, most: int) -> bool:
@@ -51,11 +50,12 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         raise InvalidInput(not_finite)
     try:
         # via JSON, where strict mode still accepts a list for a tuple and 1 for 1.0
-        parsed: T = _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True)
-        return parsed
+        return cast(T, _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True))
     except ValidationError as error:
-        mistakes = [_mistake(cls, details, where) for details in error.errors() if not _is_echo(details)]
-        raise InvalidInput(dict.fromkeys(mistakes)) from None
+        found = error.errors()
+    # A list with wrong items is called too short as well: the items' own mistakes are enough.
+    own = [one for one in found if one["type"] != "too_short" or len(one["input"]) < one["ctx"]["min_length"]]
+    raise InvalidInput(dict.fromkeys(_mistake(cls, details, where) for details in own))
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
@@ -83,17 +83,13 @@ def _mistake(cls: type, details: Any, where: str) -> Mistake:
         known = _field_names(cls, location[:-1])
         return Mistake(where, key, "unknown key", seen, ", ".join(known), nearest(name, known))
     if kind in ("missing", "missing_argument"):
-        return Mistake(where, key, "is missing", allowed=_type_text(cls, location))
+        hint = get_type_hints(cls).get(name) if len(location) == 1 else None
+        return Mistake(where, key, "is missing", allowed=getattr(hint, "__name__", ""))
     bound = next((f"{words} {context[name]}" for name, words in BOUNDS.items() if name in context), "")
     allowed = str(context.get("expected", bound)).replace(" or ", ", ")
     close = nearest(str(seen), [part.strip(" '") for part in allowed.split(",")]) if kind == "literal_error" else ""
     problem = "needs more items" if kind == "too_short" else details["msg"][0].lower() + details["msg"][1:]
     return Mistake(where, key, problem, seen, allowed, close)
-
-
-def _is_echo(details: Any) -> bool:
-    """Return whether it calls a list with wrong items too short: the items' own mistakes are enough."""
-    return details["type"] == "too_short" and bool(len(details["input"]) >= details["ctx"]["min_length"])
 
 
 def _is_union_branch(part: object) -> bool:
@@ -108,12 +104,11 @@ def _field_names(cls: Any, location: list[Any]) -> list[str]:
         if dataclasses.is_dataclass(cls) and isinstance(part, str):
             cls = get_type_hints(cls).get(part, cls)
         else:
-            cls = next((arg for arg in get_args(cls) if dataclasses.is_dataclass(arg)), cls)
-    if not dataclasses.is_dataclass(cls):
-        cls = next((arg for arg in get_args(cls) if dataclasses.is_dataclass(arg)), cls)
+            cls = _member(cls)
+    cls = _member(cls)
     return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
-def _type_text(cls: Any, location: list[Any]) -> str:
-    hint = get_type_hints(cls).get(location[0]) if len(location) == 1 else None
-    return getattr(hint, "__name__", "") if hint else ""
+def _member(cls: Any) -> Any:
+    """Return the dataclass among the arguments of a type such as tuple[Grid, ...]; other types as they are."""
+    return next((arg for arg in get_args(cls) if dataclasses.is_dataclass(arg)), cls)

@@ -17,7 +17,7 @@ from twinbench.results.attempts import Attempt
 from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
 from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
-from twinbench.sweeps.protocol import PROSE
+from twinbench.sweeps.protocol import without_prose
 from twinbench.sweeps.trial import Trial
 
 ROUNDING = 1e-8  # tolerance for values that were rounded when written
@@ -76,13 +76,9 @@ def _record_problem(result: Result, content: Mapping[str, object]) -> str:
             return (
                 f"the {key} of its protocol is {protocol[key]!r}, but by its content {protocol['content'].get(key)!r}"
             )
-    if _without_prose(protocol["content"]) != _without_prose(content):
+    if without_prose(protocol["content"]) != without_prose(content):
         return "the content of its protocol differs from that of other records with the same hash"
     return ""
-
-
-def _without_prose(content: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in content.items() if key not in PROSE}
 
 
 def _outputs(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:

@@ -77,6 +77,12 @@ def is_trained(side: Side) -> bool:
     return side.cell is not None and not side.cell.is_baseline
 
 
+def epochs_of(side: Side) -> float | None:
+    """Return the epochs that the side's trials were set to; None where they are unknown."""
+    value = side.cell.values.get("epochs") if side.cell else None
+    return value.number if value else None
+
+
 def trained_pairs(case: Case) -> list[tuple[Side, Side]]:
     """Return the compared sides where both were trained."""
     return [(a, b) for a, b, _ in case.evidence.pairs if b is not None and is_trained(a) and is_trained(b)]

@@ -1,16 +1,31 @@
-"""Rules A1, A2, A11 and A13: whether all sides share the protocol, the data, the augmentation and the backbone."""
+"""Rules A1, A2 and A11 to A13: whether all sides share protocol, data, augmentation, compute and backbone."""
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.evidence import Side
-from twinbench.reports.rules.case import NO_RECORD, Case, Outcome, distinct, passed_if, some
+from twinbench.reports.rules.case import (
+    NO_RECORD,
+    Case,
+    Outcome,
+    distinct,
+    epochs_of,
+    failed,
+    not_applicable,
+    passed,
+    passed_if,
+    some,
+    trained_pairs,
+    trial_text,
+)
 from twinbench.reports.tables.cells import REPORTED_ON, Section, deviations_text
-from twinbench.sweeps.deviations import OPEN_TABLES
+from twinbench.sweeps.deviations import undone
 from twinbench.sweeps.hashing import digest
-from twinbench.sweeps.protocol import LEFT_OUT, PROSE
+from twinbench.sweeps.protocol import content_hash
 from twinbench.sweeps.protocol_diff import differences
+
+COMPUTE_TOLERANCE = 0.1  # two sides that differ by a larger share of epochs or images had unequal compute
 
 # --- A1 -------------------------------------------------------------------------------------------------------------
 
@@ -27,14 +42,14 @@ def same_protocol(case: Case) -> Outcome:
 
 
 def _protocol_problems(case: Case) -> Iterator[str]:
-    claim, sections = case.evidence.claim, list(_sections(case).values())
+    claim, sections = case.evidence.claim, _sections(case)
     for other in sections[1:]:
         keys = [f"{one.key} ({one.left} and {one.right})" for one in differences(sections[0].content, other.content)]
         yield f"{sections[0].protocol_id} and {other.protocol_id} differ in {some(keys) or 'their names alone'}"
     (section, *_) = sections
     if claim.protocol and section.protocol_name != claim.protocol:
         yield f"the claim names {claim.protocol}, the trials ran under {section.protocol_id}"
-    if _hash(section.content) != section.protocol_hash:
+    if content_hash(section.content) != section.protocol_hash:
         yield f"the content of {section.protocol_id} does not have that hash"
     for trial_id, files in case.evidence.files.items():
         if files.record:
@@ -47,9 +62,9 @@ def _protocol_problems(case: Case) -> Iterator[str]:
         yield f"{table.name} is restated by {restating}, not by {section.protocol_name}"
 
 
-def _sections(case: Case) -> dict[str, Section]:
-    """The protocols of the sides, by hash."""
-    return {side.section.protocol_hash: side.section for side in case.evidence.measured if side.section}
+def _sections(case: Case) -> list[Section]:
+    """The protocols of the sides, each once."""
+    return list({side.section.protocol_hash: side.section for side in case.evidence.measured if side.section}.values())
 
 
 def _lock_problems(case: Case, section: Section) -> Iterator[str]:
@@ -62,42 +77,8 @@ def _lock_problems(case: Case, section: Section) -> Iterator[str]:
     if known and version not in known:
         versions = ", ".join(map(str, known))
         yield f"{section.protocol_id} is named as a shipped protocol; twinbench here has only its versions {versions}"
-    if section.base_hash and section.base_hash != _hash_without_deviations(section):
+    if section.base_hash and section.base_hash != content_hash(undone(section.content, section.deviations)):
         yield f"{section.protocol_id} differs from {section.base_hash[:12]} in more than the deviations that it names"
-
-
-def _hash_without_deviations(section: Section) -> str:
-    """Return the hash of the content with every deviation undone."""
-    content = copy.deepcopy(dict(section.content))
-    for deviation in section.deviations:
-        _put_back(content, deviation["key"], deviation["protocol_value"])
-    return _hash(content)
-
-
-def _put_back(content: dict[str, object], key: str, value: object) -> None:
-    """Set the protocol's value under a dotted key.
-
-    None removes the key where the protocol may lack it (a table that may hold any key, a field left out of the hash, a
-    method's settings), and is a value elsewhere.
-    """
-    *path, last = key.split(".")
-    tables: list[Any] = [content]
-    try:
-        for part in path:
-            tables.append(tables[-1][int(part)] if isinstance(tables[-1], list) else tables[-1][part])
-        may_lack = ".".join(path) in OPEN_TABLES or key in LEFT_OUT or path[:1] == ["methods"]
-        if value is None and may_lack:
-            del tables[-1][last]
-            if not tables[-1] and path[0] == "methods" and len(path) > 1:
-                del tables[-2][path[-1]]
-        else:
-            tables[-1][int(last) if isinstance(tables[-1], list) else last] = value
-    except (KeyError, IndexError, ValueError, TypeError):
-        return  # a deviation in a key that does not exist changes no content
-
-
-def _hash(content: Mapping[str, object]) -> str:
-    return digest({key: value for key, value in content.items() if key not in PROSE})
 
 
 def _variant_problems(case: Case) -> Iterator[str]:
@@ -130,7 +111,7 @@ def _split_problems(case: Case) -> Iterator[str]:
     fingerprints = distinct(trial["dataset_fingerprint"] for trial in case.evidence.trials)
     if len(fingerprints) > 1:
         yield f"datasets differ: {', '.join(fingerprints)}"
-    datasets = [section.content.get("dataset", {}) for section in _sections(case).values()]
+    datasets = [section.content.get("dataset", {}) for section in _sections(case)]
     for other in datasets[1:]:
         if found := differences(datasets[0], other):
             yield f"splits differ: {', '.join(f'dataset.{one.key} ({one.left} and {one.right})' for one in found)}"
@@ -157,17 +138,66 @@ def same_backbone(case: Case) -> Outcome:
     """A13: all sides used the same backbone with the same options."""
     if case.has_no_record:
         return NO_RECORD
-    backbones = {digest(backbone): backbone for backbone in (_backbone(side) for side in case.evidence.measured)}
-    texts = [_backbone_text(backbone) for backbone in backbones.values()]
+    found = [side.section.content.get("backbone", {}) for side in case.evidence.measured if side.section]
+    texts = [_backbone_text(backbone) for backbone in {digest(one): one for one in found}.values()]
     return passed_if(len(texts) == 1, texts[0], f"backbones differ: {'; '.join(texts)}")
-
-
-def _backbone(side: Side) -> Mapping[str, Any]:
-    backbone: Mapping[str, Any] = side.section.content.get("backbone", {}) if side.section else {}
-    return backbone
 
 
 def _backbone_text(backbone: Mapping[str, Any]) -> str:
     """Return "small_resnet, width 16"."""
     options = [f"{key.replace('_', ' ')} {value}" for key, value in sorted(backbone.get("options", {}).items())]
     return ", ".join([str(backbone.get("name", "unknown")), *options])
+
+
+# --- A12 ------------------------------------------------------------------------------------------------------------
+
+
+def same_compute(case: Case) -> Outcome:
+    """A12: all sides have the same epochs and images seen, within a tenth, unless the claim itself sets them.
+
+    Each trial must also have run as many epochs as it was set.
+    """
+    if problem := next(_wrong_epochs(case), ""):
+        return failed(problem)
+    pairs = trained_pairs(case)
+    if not pairs:
+        return not_applicable("compute is not compared")
+    sides = {side.label: side for pair in pairs for side in pair}
+    text = ", ".join(
+        f"{label}: {epochs_of(side) or 0:g} epochs, {_images_seen(side):,.0f} images" for label, side in sides.items()
+    )
+    if all(_compute_is_equal(a, b) for a, b in pairs):
+        return passed(text)
+    if all(_compute_is_equal(a, b) or _sets_compute(case.evidence.claim, a, b) for a, b in pairs):
+        return passed(f"unequal as the claim says: {text}")
+    return failed(f"unequal compute: {text}")
+
+
+def _wrong_epochs(case: Case) -> Iterator[str]:
+    for side in case.evidence.measured:
+        epochs = epochs_of(side) or 0.0
+        for trial in side.trials:
+            last = case.evidence.context.last_epoch.get(str(trial["trial_id"]))
+            if epochs and last is not None and (last > epochs or (trial["status"] == "done" and last < epochs)):
+                yield f"{trial_text(trial)} was set to {epochs:g} epochs, but its curves have {last:g}"
+
+
+def _images_seen(side: Side) -> float:
+    counts = [float(trial["images_seen"]) for trial in side.trials if trial["images_seen"]]
+    return sum(counts) / len(counts) if counts else 0.0
+
+
+def _compute_is_equal(a: Side, b: Side) -> bool:
+    """Epochs are part of the trial's identity; images seen are counted while it trains and covered by no digest."""
+    return _are_close(epochs_of(a), epochs_of(b)) and _are_close(_images_seen(a), _images_seen(b))
+
+
+def _are_close(a: float | None, b: float | None) -> bool:
+    """Whether the two numbers agree within the tolerance; an unknown number, None or 0, agrees with any."""
+    return not a or not b or max(a, b) <= min(a, b) * (1 + COMPUTE_TOLERANCE)
+
+
+def _sets_compute(claim: Claim, a: Side, b: Side) -> bool:
+    """Whether the claim sets on both sides what makes them unequal: the epochs or, if those agree, the batch size."""
+    keys = ("batch_size", "epochs") if _are_close(epochs_of(a), epochs_of(b)) else ("epochs",)
+    return claim.axis in keys or any(key in a.selector and key in b.selector for key in keys)

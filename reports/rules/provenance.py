@@ -16,6 +16,7 @@ from twinbench.reports.rules.case import (
     is_trained,
     passed,
     some,
+    trained_pairs,
 )
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.reports.tables.run import is_packed
@@ -98,7 +99,7 @@ def no_drift(case: Case) -> Outcome:
     """
     if case.has_no_record:
         return NO_RECORD
-    if packed := _packed(case):
+    if case.evidence.claim.metric == "train_seconds" and (packed := sum(map(is_packed, case.evidence.trials))):
         return failed(f"{packed} trials ran in packs, so their seconds are not what they take alone", STOPS)
     differing = [(name, values) for name, values in _comparable(case) if len(distinct(values.values())) > 1]
     kinds = _kinds_of_unknown_code(case)
@@ -135,16 +136,9 @@ def _kinds_of_unknown_code(case: Case) -> dict[str, str]:
     return {} if is_one else kinds
 
 
-def _packed(case: Case) -> int:
-    """Count the trials that ran in packs, where seconds are compared."""
-    if case.evidence.claim.metric != "train_seconds":
-        return 0
-    return sum(map(is_packed, case.evidence.trials))
-
-
 def _names(case: Case) -> list[str]:
-    of_trials = [case.evidence.versions.get(str(trial["trial_id"]), {}) for trial in case.evidence.trials]
-    packages = sorted({name for versions in of_trials for name in versions})
+    versions = case.evidence.versions
+    packages = sorted({name for trial in case.evidence.trials for name in versions.get(trial["trial_id"], {})})
     of_costs = COST_DEPENDS_ON if case.evidence.claim.metric in metric_names("trial_cost") else ()
     return [*COMPUTED_WITH, *of_costs, *packages]
 
@@ -160,16 +154,9 @@ def _values(case: Case, name: str) -> Values:
 
 def _differs_between_sides(case: Case, values: Values) -> bool:
     """Whether the shares of the values on two compared sides differ by more than LARGE_DIFFERENCE."""
-    for a, b, _ in case.evidence.pairs:
-        if b is None or not is_trained(a) or not is_trained(b):
-            continue
-        shares = []
-        for side in (a, b):
-            texts = [str(values[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in values]
-            shares.append({text: count / len(texts) for text, count in Counter(texts).items()})
-        both = shares[0].keys() | shares[1].keys()
-        distance = sum(abs(shares[0].get(text, 0) - shares[1].get(text, 0)) for text in both) / 2
-        if all(shares) and distance > LARGE_DIFFERENCE:
+    for pair in trained_pairs(case):
+        a, b = (Counter(str(values[t["trial_id"]]) for t in side.trials if t["trial_id"] in values) for side in pair)
+        if a and b and sum(abs(a[text] / a.total() - b[text] / b.total()) for text in a | b) / 2 > LARGE_DIFFERENCE:
             return True
     return False
 

@@ -8,7 +8,7 @@ or by the tool or checklist with the same rule.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twinbench.reports.rules import compute, protocol, provenance, scope, seeds, selection, uncertainty
+from twinbench.reports.rules import protocol, provenance, scope, seeds, selection, uncertainty
 from twinbench.reports.rules.case import LATE, NARROWS, NOTED, STOPS, UNVERIFIED, Case, Outcome, Result, Weight
 
 
@@ -75,7 +75,7 @@ RULES: tuple[Rule, ...] = (
     Rule("A9", "enough seeds, and all of them", seeds.enough_seeds, STOPS, "Bouthillier et al., arXiv 2103.03098"),
     Rule("A10", "paired seeds", seeds.paired_seeds, NOTED, "arXiv 2511.19794; benchopt get_seed"),
     Rule("A11", "same augmentation", protocol.same_augmentation, NOTED, "AugSelf, arXiv 2111.09613", PROTOCOL),
-    Rule("A12", "same compute", compute.same_compute, STOPS, ALGOPERF, "images_seen, train_seconds"),
+    Rule("A12", "same compute", protocol.same_compute, STOPS, ALGOPERF, "images_seen, train_seconds"),
     Rule("A13", "same backbone", protocol.same_backbone, STOPS, "lightly's benchmark notes", PROTOCOL),
     Rule("A14", "two uncertainties", uncertainty.two_uncertainties, NOTED, "Jordan, arXiv 2304.01910",
          "outputs_file", "files"),

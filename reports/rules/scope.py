@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator
 
-from twinbench.reports.claims.evidence import Side
-from twinbench.reports.rules.case import NOTED, STOPS, Case, Outcome, failed, is_trained, not_applicable, passed
-from twinbench.reports.rules.sentence import (
-    Compared,
-    backbone_of,
-    contradictions,
-    generalises,
-    names_dataset,
-    names_methods,
-    names_protocol,
-    names_setting,
-    names_value,
-    unnamed,
+from twinbench.reports.rules import sentence
+from twinbench.reports.rules.case import (
+    NOTED,
+    STOPS,
+    Case,
+    Outcome,
+    epochs_of,
+    failed,
+    is_trained,
+    not_applicable,
+    passed,
 )
 
 # --- A20 ------------------------------------------------------------------------------------------------------------
@@ -26,19 +24,19 @@ def scope_words(case: Case) -> Outcome:
     The comparison itself must leave out nothing that was run within what the claim speaks of.
     """
     claim, dataset, compared = case.evidence.claim, case.dataset, _compared(case)
-    if wrong := list(contradictions(claim, compared)):
+    if wrong := list(sentence.contradictions(claim, compared)):
         return failed(f"the sentence contradicts the comparison: {'; '.join(wrong)}", STOPS)
-    if left_out := next(_left_out(case), "") or next(_same_cell(case), ""):
+    if left_out := next(_left_out(case), ""):
         return failed(left_out, STOPS)
     if not dataset:
         return not_applicable("the dataset is unknown")
-    if not names_dataset(claim, dataset):
+    if not sentence.names_dataset(claim, dataset):
         return failed(f"the sentence does not name {dataset}, so it claims more than was compared")
     if unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):
         return failed(f"holds at {unstated}, which the sentence does not say")
-    if names_protocol(claim):
+    if sentence.names_protocol(claim):
         return passed(f"names {claim.protocol}, which fixes dataset, backbone and epochs")
-    if missing := " and ".join(unnamed(claim, compared)):
+    if missing := " and ".join(sentence.unnamed(claim, compared)):
         # Only noted: the protocol that the claim names beside the sentence fixes them.
         return failed(f"names {dataset}, but neither {claim.protocol or 'a protocol'} nor {missing}", NOTED)
     return passed(f"names {dataset}" + (", backbone and epochs" if compared.backbone else ""))
@@ -55,35 +53,31 @@ def _unstated_settings(case: Case) -> Iterator[str]:
         method = str(side.selector["method"])
         defaults = training | evidence.content.get("methods", {}).get(method, {})
         for key, value in side.selector.items():
-            is_stated = names_value(claim, key, value) or (key in claim.scope and names_setting(claim, key))
-            if key in ("method", claim.axis) or is_stated:
+            if key in ("method", claim.axis) or sentence.names_value(claim, key, value):
+                continue
+            if key in claim.scope and sentence.names_setting(claim, key):
                 continue
             run = {one.text for one in evidence.context.ran.get((method, key), ())}
             if defaults[key] != value if key in defaults else len(run) > 1:
                 yield f"{key} {value}"
 
 
-def _compared(case: Case) -> Compared:
+def _compared(case: Case) -> sentence.Compared:
     evidence = case.evidence
     sides = [side for side in evidence.measured if is_trained(side)]
-    epochs = {_value(side, "epochs") for side in sides} | {side.selector.get("epochs") for side in evidence.sides}
+    epochs = {epochs_of(side) for side in sides} | {side.selector.get("epochs") for side in evidence.sides}
     epochs |= set(evidence.claim.values) if evidence.claim.axis == "epochs" else set()
-    return Compared(
+    return sentence.Compared(
         case.dataset,
         frozenset(name for name, _ in evidence.locked),
         evidence.context.methods | {*evidence.content.get("methods", {})},
         frozenset(int(value) for value in epochs if isinstance(value, int | float)) if sides else frozenset(),
-        backbone_of(evidence.content) if sides else "",
+        str(evidence.content.get("backbone", {}).get("name", "")) if sides else "",
     )
 
 
-def _value(side: Side, key: str) -> float | None:
-    value = side.cell.values.get(key) if side.cell else None
-    return value.number if value else None
-
-
 def _left_out(case: Case) -> Iterator[str]:
-    """Values of the axis, or methods, that were run within what the claim speaks of and are not compared."""
+    """Values or methods that were run within what the claim speaks of and are not compared; a cell against itself."""
     claim, context = case.evidence.claim, case.evidence.context
     numbers = [value for value in claim.values if isinstance(value, int | float)]
     if claim.axis and numbers and not claim.is_about_a_table:
@@ -95,13 +89,10 @@ def _left_out(case: Case) -> Iterator[str]:
     if claim.kind == "best_of" and claim.among and not claim.is_about_a_table:
         among = {str(side["method"]) for side in claim.among}
         absent = context.methods - {str(claim.a["method"]), *among}
-        if absent and not names_methods(claim, among):
+        if absent and not sentence.names_methods(claim, among):
             names = ", ".join(sorted(absent))
             yield f"{names} was also run but not compared, and the sentence does not name the methods that were"
-
-
-def _same_cell(case: Case) -> Iterator[str]:
-    """Two sides that select one cell: their difference is 0, whatever the claim says."""
+    # The difference of two sides that select one cell is 0, whatever the claim says.
     for a, b, _ in case.evidence.pairs:
         if b is not None and a.cell is not None and a.cell is b.cell:
             yield f"{a.label} and {b.label} are the same cell, {a.cell.cell_id}"
@@ -112,7 +103,7 @@ def _same_cell(case: Case) -> Iterator[str]:
 
 def dataset_count(case: Case) -> Outcome:
     """A23: a sentence about datasets in general needs several datasets; seeds of one do not replace them."""
-    words = generalises(case.evidence.claim)
+    words = sentence.generalises(case.evidence.claim)
     if not words:
         return not_applicable("one dataset, and the sentence speaks of no others")
     return failed(f"one dataset does not support a sentence that holds {words!r}: Friedman's test needs about eight")

@@ -4,7 +4,6 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 
-from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds
 from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.rules.case import (
@@ -94,24 +93,17 @@ def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
 def paired_seeds(case: Case) -> Outcome:
     """A10: both sides have the same seeds, whose trials saw the same images in the same order."""
     compared = [
-        (contrast, contrast.a, contrast.b, contrast.difference)
+        (contrast.label, contrast.difference, contrast.a.values.keys() == contrast.b.values.keys())
         for contrast in case.contrasts
         if contrast.b is not None
         and contrast.difference
-        and WITHOUT_SEEDS not in (_method(contrast.a), _method(contrast.b))
+        and all(side.selector.get("method") != WITHOUT_SEEDS for side in (contrast.a, contrast.b))
     ]
     if not compared or case.has_no_record:
         return not_applicable("no two sides were measured over seeds")
-    unpaired = [contrast.label for contrast, a, b, _ in compared if a.values.keys() != b.values.keys()]
-    counts = sorted({difference.n for _, _, _, difference in compared})
-    text = f"{' or '.join(map(str, counts))} pairs{_correlation([contrast for contrast, *_ in compared])}"
+    unpaired = [label for label, _, has_equal_seeds in compared if not has_equal_seeds]
+    counts = sorted({difference.n for _, difference, _ in compared})
+    found = [difference.correlation for _, difference, _ in compared if difference.correlation is not None]
+    correlation = f", correlation of the sides {min(found):.2f} to {max(found):.2f}" if found else ""
+    text = f"{' or '.join(map(str, counts))} pairs{correlation}"
     return passed_if(not unpaired, text, f"unequal seeds: {'; '.join(unpaired)}")
-
-
-def _method(side: Side) -> str:
-    return str(side.selector.get("method"))
-
-
-def _correlation(compared: Sequence[Contrast]) -> str:
-    found = [c.difference.correlation for c in compared if c.difference and c.difference.correlation is not None]
-    return f", correlation of the sides {min(found):.2f} to {max(found):.2f}" if found else ""

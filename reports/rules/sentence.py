@@ -4,9 +4,8 @@ Only what is spelled out is read, by patterns. A sentence that does not mention 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.sweeps.metrics import get_metric
@@ -134,7 +133,7 @@ def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
     if claim.kind in ("better", "not_worse") and (best := _BEST.search(sentence)):
         yield f"it says {best[0]!r}, but only one other is compared"
     yield from _size_contradictions(claim, sentence)
-    epochs = {_whole(found[1]) for found in _EPOCHS.finditer(sentence)}
+    epochs = {int(_number(found[1])) for found in _EPOCHS.finditer(sentence)}
     if compared.epochs and (others := sorted(epochs - compared.epochs)):
         of = ", ".join(map(str, sorted(compared.epochs)))
         yield f"it names {', '.join(map(str, others))} epochs, but the trials had {of}"
@@ -199,12 +198,3 @@ def _plain(text: str) -> str:
 
 def _number(word: str) -> float:
     return float(_NUMBERS[word]) if word in _NUMBERS else float(word.replace(",", ""))
-
-
-def _whole(word: str) -> int:
-    return int(_number(word))
-
-
-def backbone_of(content: Mapping[str, Any]) -> str:
-    """Return the backbone's name in a protocol's content."""
-    return str(content.get("backbone", {}).get("name", ""))

@@ -10,7 +10,7 @@ from twinbench.results.record import PLAN
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.hashing import digest
-from twinbench.sweeps.protocol import PROSE, CarriedProtocol, Protocol
+from twinbench.sweeps.protocol import CarriedProtocol, Protocol, content_hash
 from twinbench.sweeps.protocol_diff import differences
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
 from twinbench.sweeps.sweep import SHIPPED, read_protocol, shipped_protocols
@@ -45,7 +45,7 @@ def protocol_faults(contents: Contents) -> Iterator[str]:
 
 def _content_faults(protocol: CarriedProtocol) -> Iterator[str]:
     content, stated = protocol["content"], protocol["hash"]
-    found = digest({key: value for key, value in content.items() if key not in PROSE})
+    found = content_hash(content)
     if found != stated:
         yield f"its hash is given as {stated}, but its content has {found}"
     for key in ("name", "version"):
