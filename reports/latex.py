@@ -2,9 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-
-import pandas as pd
+from collections.abc import Iterable, Mapping, Sequence
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -71,26 +69,21 @@ def _width(character: str) -> float:
 
 
 def table(
-    frame: pd.DataFrame,
-    caption: str,
-    label: str,
-    notes: Sequence[str],
-    widths: Mapping[str, float],
+    rows: Iterable[Sequence[str]], caption: str, label: str, notes: Iterable[str], widths: Mapping[str, float]
 ) -> str:
     """Return a `longtable`, which LaTeX breaks over pages, with the head on each page.
 
-    `widths`: each column's fraction of the line width. `notes` are printed below the last row. The longtable package
-    works only in one-column text, which the comment above the table says.
+    `widths`: each column's title and its fraction of the line width. `notes` are printed below the last row. The
+    longtable package works only in one-column text, which the comment above the table says.
     """
-    columns = [str(column) for column in frame.columns]
-    head = [r"\toprule", " & ".join(escape(column) for column in columns) + r" \\", r"\midrule"]
+    head = [r"\toprule", " & ".join(map(escape, widths)) + r" \\", r"\midrule"]
     note = " ".join(map(escape, notes))
     lines = [
         "% Made by twinbench from the records of one run folder.",
         "% Needs \\usepackage{booktabs,longtable} and a document, or a part of it, in one column.",
         r"\begingroup",
         r"\setlength{\LTcapwidth}{\linewidth}",
-        rf"\begin{{longtable}}{{{''.join(_column(widths[column]) for column in columns)}}}",
+        rf"\begin{{longtable}}{{{''.join(map(_column, widths.values()))}}}",
         rf"\caption{{{escape(caption)}}}\label{{{label}}} \\",
         *head,
         r"\endfirsthead",
@@ -99,12 +92,9 @@ def table(
         r"\bottomrule",
         r"\endfoot",
         r"\bottomrule",
-        rf"\addlinespace\multicolumn{{{len(columns)}}}{{@{{}}p{{\linewidth}}@{{}}}}{{\footnotesize {note}}} \\",
+        rf"\addlinespace\multicolumn{{{len(widths)}}}{{@{{}}p{{\linewidth}}@{{}}}}{{\footnotesize {note}}} \\",
         r"\endlastfoot",
-        *(
-            " & ".join(map(_cell, row)) + r" \tabularnewline\addlinespace[0.4em]"
-            for row in frame.itertuples(index=False, name=None)
-        ),
+        *(" & ".join(map(_cell, row)) + r" \tabularnewline\addlinespace[0.4em]" for row in rows),
         r"\end{longtable}",
         r"\endgroup",
     ]
@@ -116,9 +106,9 @@ def _column(width: float) -> str:
     return rf"@{{}}p{{{width}\linewidth}}@{{\hspace{{0.9em}}}}"
 
 
-def _cell(value: object) -> str:
+def _cell(text: str) -> str:
     """Return a cell set ragged right: in a narrow column, LaTeX would stretch a few words over the whole line."""
-    return rf"\raggedright {escape(str(value))}"
+    return rf"\raggedright {escape(text)}"
 
 
 def _spell(character: str) -> str:

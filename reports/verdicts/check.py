@@ -10,7 +10,7 @@ from twinbench.reports.claims.evidence import Evidence, Folder
 from twinbench.reports.rules.case import Case
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts.judge import judge
-from twinbench.reports.verdicts.verdict import Checked, Verdict
+from twinbench.reports.verdicts.verdict import Checked
 from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
@@ -21,12 +21,11 @@ MARKS = (PLAN, RECORDS, DECLARATIONS)  # a run folder has at least one of them
 
 def check_claims(claims_file: Path, run_folder: Path) -> Checked:
     """Return the verdicts on every claim of the file. InvalidInput where file or folder is invalid."""
-    claims: tuple[Claim, ...] = ()
     mistakes: list[Mistake] = []
     try:
         claims = read_claims(claims_file)
     except InvalidInput as error:
-        mistakes += error.mistakes
+        claims, mistakes = (), [*error.mistakes]
     if not run_folder.is_dir():
         mistakes.append(Mistake(str(run_folder), "", "is not a folder"))
     elif not any(claim.is_about_a_table for claim in claims) and not any((run_folder / one).exists() for one in MARKS):
@@ -35,19 +34,14 @@ def check_claims(claims_file: Path, run_folder: Path) -> Checked:
         raise InvalidInput(mistakes)
     folder = Folder(run_folder)
     try:
-        verdicts = judge_all(claims, folder)
+        verdicts = tuple(judge(case) for case in cases_of(claims, folder))
     except InvalidInput as error:
         raise InvalidInput(replace(one, where=f"{claims_file}: {one.where}") for one in error.mistakes) from None
-    return Checked(claims_file.name, run_folder.resolve().name, tuple(verdicts))
-
-
-def judge_all(claims: Sequence[Claim], folder: Folder) -> list[Verdict]:
-    """Return the verdicts in the claims' order. Holm's correction runs over all comparisons of a family."""
-    return [judge(case) for case in cases_of(claims, folder)]
+    return Checked(claims_file.name, run_folder.resolve().name, verdicts)
 
 
 def cases_of(claims: Sequence[Claim], folder: Folder) -> list[Case]:
-    """Return each claim's case, families together. InvalidInput lists every unknown name in the claims."""
+    """Return each claim's case, in the claims' order. InvalidInput lists every unknown name in the claims."""
     tables = published_tables() if any(claim.reported for claim in claims) else {}
     locked = locked_hashes()
     evidence: list[Evidence] = []

@@ -1,5 +1,6 @@
 """From the judgements on a claim's comparisons to one judgement, and the part of the claim that holds."""
 
+import itertools
 from collections.abc import Sequence
 
 from twinbench.reports.claims.claim import Claim
@@ -14,19 +15,26 @@ def combine(claim: Claim, parts: Sequence[Part]) -> Judgement:
     if words <= {*SUPPORTING}:
         return Judgement("SUPPORTED" if "SUPPORTED" in words else "SUPPORTED_AS_STATED", _reasons(parts, parts))
     against = _reasons([part for part in parts if not part.judgement.is_supporting], parts)
-    if part := _part_that_holds(claim, parts):
-        return Judgement("NARROWED", against, part)
+    held, _ = holding(claim, parts)
+    if held:
+        return Judgement("NARROWED", against, held)
     return Judgement(next(word for word in WORST_FIRST if word in words), against)
 
 
-def holding(claim: Claim, parts: Sequence[Part]) -> list[Part]:
-    """Return the comparisons that lie in the part of a narrowed claim that holds."""
+def holding(claim: Claim, parts: Sequence[Part]) -> tuple[str, list[Part]]:
+    """Return the part of the claim that holds, in words, and the comparisons within it.
+
+    The part is the longest range of the axis, or the points of the scope, where every comparison holds; empty if there
+    is none, or only one point.
+    """
     if claim.axis and not claim.scope:
-        places = {str(value): place for place, value in enumerate(claim.values)}
         first, last = _longest_run(claim, parts)
-        return [part for part in parts if all(first <= place <= last for place in _places(part, claim, places))]
+        text = f"{claim.axis} from {claim.values[first]} to {claim.values[last]}" if last > first else ""
+        return text, [part for part in parts if all(first <= place <= last for place in _places(part, claim))]
+    points = dict.fromkeys(part.point for part in parts)
     failing = {part.point for part in parts if not part.judgement.is_supporting}
-    return [part for part in parts if part.point not in failing]
+    text = " and ".join(point for point in points if point not in failing) if len(points) > 1 else ""
+    return text, [part for part in parts if part.point not in failing]
 
 
 def _reasons(chosen: Sequence[Part], parts: Sequence[Part]) -> str:
@@ -42,33 +50,21 @@ def _reasons(chosen: Sequence[Part], parts: Sequence[Part]) -> str:
     )
 
 
-def _part_that_holds(claim: Claim, parts: Sequence[Part]) -> str:
-    """Return the points of the scope where every comparison holds, or the longest such range of the axis; or ""."""
-    if claim.axis and not claim.scope:
-        first, last = _longest_run(claim, parts)
-        return f"{claim.axis} from {claim.values[first]} to {claim.values[last]}" if last > first else ""
-    by_point: dict[str, list[Part]] = {}
-    for part in parts:
-        by_point.setdefault(part.point, []).append(part)
-    good = [point for point, of in by_point.items() if all(part.judgement.is_supporting for part in of)]
-    return " and ".join(good) if len(by_point) > 1 else ""
-
-
 def _longest_run(claim: Claim, parts: Sequence[Part]) -> tuple[int, int]:
     """Return the first and last place in `values` of the longest run in which every comparison holds.
 
     Of equally long runs the first; two equal places where no comparison holds.
     """
-    places = {str(value): place for place, value in enumerate(claim.values)}
-    found = {tuple(sorted(_places(part, claim, places))): part.judgement.is_supporting for part in parts}
-    runs = [(first, last) for first in range(len(places)) for last in range(first + 1, len(places))]
+    found = {_places(part, claim): part.judgement.is_supporting for part in parts}
+    runs = itertools.combinations(range(len(claim.values)), 2)
     for first, last in sorted(runs, key=lambda run: run[0] - run[1]):
         if all(holds for (low, high), holds in found.items() if first <= low and high <= last):
             return first, last
     return 0, 0
 
 
-def _places(part: Part, claim: Claim, places: dict[str, int]) -> tuple[int, int]:
+def _places(part: Part, claim: Claim) -> tuple[int, int]:
+    """Return the places in the claim's values of the two that are compared, in ascending order."""
     assert part.contrast is not None and part.contrast.b is not None
-    a, b = (places[str(side.selector[claim.axis])] for side in (part.contrast.a, part.contrast.b))
-    return a, b
+    a, b = (claim.values.index(side.selector[claim.axis]) for side in (part.contrast.a, part.contrast.b))
+    return min(a, b), max(a, b)

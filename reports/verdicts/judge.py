@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
-from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import LATE, NARROWS, STOPS, UNVERIFIED, Case
 from twinbench.reports.rules.registry import RULES, Finding
-from twinbench.reports.verdicts.collapse import judge_collapses
 from twinbench.reports.verdicts.combine import combine, holding
-from twinbench.reports.verdicts.comparison import judge_comparisons
+from twinbench.reports.verdicts.parts import judge_parts
 from twinbench.reports.verdicts.phrasing import relation_text
 from twinbench.reports.verdicts.remedies import remedies
 from twinbench.reports.verdicts.verdict import Judgement, Part, Verdict
@@ -22,7 +20,7 @@ def judge(case: Case) -> Verdict:
     parts: list[Part] = []
     judgement = _without_statistics(case, failed)
     if judgement is None:
-        parts = judge_collapses(case) if case.evidence.claim.kind in COLLAPSE_KINDS else judge_comparisons(case)
+        parts = judge_parts(case)
         judgement = _narrowed_by_rules(combine(case.evidence.claim, parts), failed)
     return Verdict(
         case.evidence.claim,
@@ -45,16 +43,13 @@ def _without_statistics(case: Case, failed: Sequence[Finding]) -> Judgement | No
         return Judgement("INADMISSIBLE", "; ".join(f"{finding.rule}: {finding.text}" for finding in stopping))
     if unverified := [finding for finding in failed if finding.weight == UNVERIFIED]:
         return Judgement("UNVERIFIABLE", unverified[0].text)
-    if absent := [side.label for side in evidence.sides if not side.has_values and not _counts_trials(case, side)]:
+    counts_trials = evidence.claim.kind in COLLAPSE_KINDS  # such a claim needs no metric of its trials
+    bare = [side for side in evidence.sides if not side.has_values and not (counts_trials and side.trials)]
+    if absent := [side.label for side in bare]:
         return Judgement("UNVERIFIABLE", f"no result of {', '.join(dict.fromkeys(absent))}")
     if any(b is None for _, b, _ in evidence.pairs) and evidence.claim.kind == "best_of":
         return Judgement("UNVERIFIABLE", "there is no other method to compare with")
     return None
-
-
-def _counts_trials(case: Case, side: Side) -> bool:
-    """Whether the claim is about how trials ended, which trials without a metric show too."""
-    return case.evidence.claim.kind in COLLAPSE_KINDS and bool(side.trials)
 
 
 def _narrowed_by_rules(judgement: Judgement, failed: Sequence[Finding]) -> Judgement:
@@ -72,7 +67,7 @@ def _supported_sentence(case: Case, judgement: Judgement, parts: Sequence[Part])
     if section is None or judgement.word in ("INADMISSIBLE", "UNVERIFIABLE"):
         return ""
     if judgement.word == "NARROWED" and any(not part.judgement.is_supporting for part in parts):
-        parts = holding(claim, parts)
+        _, parts = holding(claim, parts)
     if claim.kind in COLLAPSE_KINDS:
         texts = [f"{part.label}: {part.judgement.reason}" for part in parts]
         return f"Under protocol {section.protocol_id}: {'; '.join(texts)}."

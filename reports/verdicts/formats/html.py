@@ -1,10 +1,9 @@
 """Verdicts as an HTML page."""
 
-from collections import Counter
 from importlib import resources
 
 from twinbench.reports.claims.contrasts import Contrast
-from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, remarks, summary
+from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, outcomes, remarks, summary
 from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
@@ -40,7 +39,6 @@ def css_class(verdict: Verdict) -> str:
 
 def _page_entry(verdict: Verdict) -> dict[str, object]:
     findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
-    counts = Counter(finding.outcome for finding in findings)
     shown = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
     queries: dict[str, list[str]] = {}
     for finding in verdict.findings:
@@ -52,7 +50,7 @@ def _page_entry(verdict: Verdict) -> dict[str, object]:
         "remarks": shown,
         "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
         "findings": findings,
-        "counts": ", ".join(f"{counts[outcome]} {outcome}" for outcome in RULE_ORDER if counts[outcome]),
+        "counts": ", ".join(f"{len(rules)} {outcome}" for outcome, rules in outcomes(verdict).items() if rules),
         "queries": [(", ".join(rules), query) for query, rules in queries.items()],
     }
 

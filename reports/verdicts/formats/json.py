@@ -1,4 +1,4 @@
-"""Verdicts as JSON."""
+"""Verdicts as JSON, and as an in-toto test result statement."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from twinbench.reports.claims.evidence import Side
 from twinbench.reports.statistics.hypothesis_tests import wilcoxon_test
 from twinbench.reports.statistics.intervals import ALPHA, seed_differences
 from twinbench.reports.statistics.per_example import Correct, mcnemar
+from twinbench.reports.verdicts.formats.text import outcomes
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 
@@ -19,7 +20,7 @@ def json_text(checked: Checked) -> str:
         "all_supported": checked.all_supported,
         "verdicts": [_content(verdict) for verdict in checked.verdicts],
     }
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return _dumped(content)
 
 
 def _content(verdict: Verdict) -> dict[str, object]:
@@ -70,3 +71,48 @@ def _correct_by_seed(side: Side | None) -> dict[int, Correct]:
     if side is None or side.correct is None or len(side.correct) != len(side.values):
         return {}
     return dict(zip(sorted(side.values), side.correct, strict=True))
+
+
+def in_toto_text(checked: Checked) -> str:
+    """Return an unsigned in-toto statement of test results: one test per claim, with the records as subjects.
+
+    Supported claims are passed tests, supported exploratory ones are warnings, all others failed. Without any record
+    the claims themselves are the subjects, since a statement must have some. Each claim is a configuration, with its
+    verdict and rules as annotations. Source: in-toto/attestation, spec/predicates/test-result.md and
+    spec/v1/resource_descriptor.md.
+    """
+    trials = {
+        str(trial["trial_id"]): str(trial["result_digest"])
+        for verdict in checked.verdicts
+        for trial in verdict.evidence.trials
+        if trial["result_digest"]
+    }
+    claims = {verdict.claim.name: verdict.claim.hash for verdict in checked.verdicts}
+    supported = [verdict for verdict in checked.verdicts if verdict.is_supported]
+    warned = [verdict.claim.name for verdict in supported if verdict.exploratory]
+    passed = [verdict.claim.name for verdict in supported if not verdict.exploratory]
+    failed = [verdict.claim.name for verdict in checked.verdicts if not verdict.is_supported]
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": _resources(dict(sorted(trials.items())) or claims),
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {
+            "result": "FAILED" if failed else "WARNED" if warned else "PASSED",
+            "configuration": [
+                resource | {"annotations": {"verdict": verdict.label, "rules": outcomes(verdict)}}
+                for resource, verdict in zip(_resources(claims), checked.verdicts, strict=True)
+            ],
+            "passedTests": passed,
+            "warnedTests": warned,
+            "failedTests": failed,
+        },
+    }
+    return _dumped(statement)
+
+
+def _resources(digests: dict[str, str]) -> list[dict[str, object]]:
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in digests.items()]
+
+
+def _dumped(content: object) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

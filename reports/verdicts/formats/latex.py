@@ -3,7 +3,6 @@
 import re
 
 from twinbench.reports import latex
-from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, plain, rules_text, summary
 from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
@@ -17,20 +16,17 @@ NOTE = (
 
 def latex_text(checked: Checked) -> str:
     """Return one longtable of claims, verdicts and numbers, and above it, as comments, each claim's rules by id."""
-    import pandas as pd
-
     rows = [
-        {
-            "Claim": plain(verdict.claim.sentence),
-            "Verdict": verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
-            "Difference": _with_minus_signs(_differences(verdict)),
-        }
+        (
+            plain(verdict.claim.sentence),
+            verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
+            _with_minus_signs(_differences(verdict)),
+        )
         for verdict in checked.verdicts
     ]
     caption = f"Claims of {checked.claims_file}, judged from the records of {checked.run}."
     rules = [f"% {plain(v.claim.name)}: {rules_text(v, *RULE_ORDER)}" for v in checked.verdicts]
-    frame = pd.DataFrame(rows, dtype=object)
-    table = latex.table(frame, caption, "tab:claims", [NOTE, f"{summary(checked)}."], WIDTHS)
+    table = latex.table(rows, caption, "tab:claims", [NOTE, f"{summary(checked)}."], WIDTHS)
     return "\n".join([*rules, table])
 
 
@@ -46,14 +42,6 @@ def _differences(verdict: Verdict) -> str:
     contrasts = [contrast for contrast in verdict.contrasts if contrast.low is not None]
     if not contrasts:
         return verdict.reason
-    weakest = min(contrasts, key=_room)
+    weakest = min(contrasts, key=lambda one: one.room() or 0.0)
     text = difference_text(weakest, verdict.claim)
     return text if len(contrasts) == 1 else f"{text}, the weakest of {len(contrasts)}: {weakest.label}"
-
-
-def _room(contrast: Contrast) -> float:
-    """Return the distance of the judged interval from its bound; negative where the criterion is not met."""
-    assert contrast.low is not None and contrast.high is not None
-    if contrast.criterion == "within":
-        return contrast.bound - max(-contrast.low, contrast.high)
-    return contrast.low - contrast.bound

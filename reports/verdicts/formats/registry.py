@@ -7,8 +7,7 @@ stop it are in words. LaTeX has the ids in comments, so that a paper's table sta
 from collections.abc import Callable
 
 from twinbench.reports.verdicts.formats.html import html_text
-from twinbench.reports.verdicts.formats.in_toto import in_toto_text
-from twinbench.reports.verdicts.formats.json import json_text
+from twinbench.reports.verdicts.formats.json import in_toto_text, json_text
 from twinbench.reports.verdicts.formats.latex import latex_text
 from twinbench.reports.verdicts.formats.text import markdown_text, terminal_text
 from twinbench.reports.verdicts.verdict import Checked

@@ -1,10 +1,11 @@
 """Verdicts as terminal text and Markdown."""
 
+import html
+import re
 import textwrap
 from collections import Counter
 
 from twinbench.reports.rules.case import Result
-from twinbench.reports.rules.registry import Finding
 from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
@@ -34,18 +35,11 @@ def remarks(verdict: Verdict) -> list[tuple[str, str]]:
     elif verdict.sentence and not verdict.is_supported:
         found.append(("supported", verdict.sentence))
     found += [("settled by", text) for text in verdict.settled_by]
-    full, rest = _failed(verdict)
-    found += [(finding.rule, f"{finding.title}: {_shortened(finding.text)}") for finding in full]
-    return found + ([("also fails", ", ".join(finding.rule for finding in rest))] if rest else [])
-
-
-def _failed(verdict: Verdict) -> tuple[list[Finding], list[Finding]]:
-    """Return the failed rules to be shown in full, and those of which only the id is shown."""
     failed = [finding for finding in verdict.findings if finding.outcome == "failed"]
-    if verdict.has_statistics:
-        return failed, []
-    full = [finding for finding in failed if finding.weight == "stops"]
-    return full, [finding for finding in failed if finding not in full]
+    full = [finding for finding in failed if verdict.has_statistics or finding.weight == "stops"]
+    found += [(finding.rule, f"{finding.title}: {_shortened(finding.text)}") for finding in full]
+    rest = ", ".join(finding.rule for finding in failed if finding not in full)
+    return found + ([("also fails", rest)] if rest else [])
 
 
 def outcomes(verdict: Verdict) -> dict[str, list[str]]:
@@ -89,11 +83,8 @@ def _all_remarks(verdict: Verdict) -> list[tuple[str, str]]:
 def folded(text: str, width: int) -> str:
     """Return the text wrapped to a terminal of that width between words."""
     margin = " " * min(13, width // 4)
-    lines = [
-        textwrap.wrap(line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False) or [""]
-        for line in text.splitlines()
-    ]
-    return "\n".join(part for parts in lines for part in parts) + "\n"
+    wrapper = textwrap.TextWrapper(width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrapper.fill, text.splitlines())) + "\n"
 
 
 def markdown_text(checked: Checked) -> str:
@@ -110,5 +101,4 @@ def markdown_text(checked: Checked) -> str:
 
 def _cell(text: str) -> str:
     """Return the text with all markup of Markdown, and of HTML within it, escaped."""
-    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\`*_{}[]()|#~!$" else character for character in escaped)
+    return re.sub(r"([\\`*_{}\[\]()|#~!$])", r"\\\1", html.escape(plain(text), quote=False))

@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.rules.case import Case
 from twinbench.reports.verdicts.check import check_claims, in_families
-from twinbench.reports.verdicts.collapse import judge_collapse
+from twinbench.reports.verdicts.parts import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
 
 MARGIN = 0.01

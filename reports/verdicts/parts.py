@@ -1,16 +1,29 @@
-"""The judgement on one comparison of a claim: where its interval lies, and whether A wins most seeds."""
+"""The judgement on each part of a claim.
+
+Of a comparison: where its interval lies, and whether A wins most seeds. Of collapses: how many trials collapsed.
+"""
+
+import math
+from collections.abc import Sequence
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.contrasts import Contrast
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast
+from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
+from twinbench.reports.statistics.superiority import clopper_pearson
+from twinbench.reports.tables.run import TrialRow
 from twinbench.reports.verdicts.phrasing import size_text
 from twinbench.reports.verdicts.verdict import Judgement, Part
 
+COLLAPSED_BELOW = 0.1  # feature_std, where the protocol gives none: a tenth of that of directions spread evenly
 
-def judge_comparisons(case: Case) -> list[Part]:
-    """Return one part for each contrast of the claim."""
+
+def judge_parts(case: Case) -> list[Part]:
+    """Return one part for each contrast of the claim, or for each point of the scope where collapses are counted."""
     claim, margin = case.evidence.claim, case.evidence.margin
+    if claim.kind in COLLAPSE_KINDS:
+        return [Part(point, side.label, judge_collapse(case, side.trials)) for side, _, point in case.evidence.pairs]
     return [Part(one.point, one.label, _judge(one, claim, margin), one) for one in case.contrasts]
 
 
@@ -51,7 +64,8 @@ def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: f
     size = claim.claimed_size
     if high < 0:
         return Judgement("CONTRADICTED", "the interval lies on the other side of 0")
-    if low > 0 and _wins_most(contrast):
+    # A mean above 0 alone does not show that A wins more than half of all seeds.
+    if low > 0 and (contrast.wins is None or contrast.wins.low > 0.5):
         return _positive(contrast, low, high, claim, margin)
     if margin and -margin < low and high < margin:
         return Judgement("EQUIVALENT", f"the interval lies within the margin of ±{size_text(margin, claim)}")
@@ -60,11 +74,6 @@ def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: f
     if low <= 0:
         return Judgement("UNDERPOWERED", "the interval includes 0")
     return Judgement("UNDERPOWERED", f"the mean is above 0, but {_not_most_seeds(contrast)}")
-
-
-def _wins_most(contrast: Contrast) -> bool:
-    """Whether A is shown to win more than half of all seeds; a mean above 0 alone does not show that."""
-    return contrast.wins is None or contrast.wins.low > 0.5
 
 
 def _not_most_seeds(contrast: Contrast) -> str:
@@ -93,3 +102,33 @@ def _positive(contrast: Contrast, low: float, high: float, claim: Claim, margin:
     where = "includes" if claim.by else "lies above"
     text = f"the interval {where} the claimed {size_text(size, claim)}"
     return Judgement("SUPPORTED_AS_STATED" if size >= margin else "SUPPORTED", text)
+
+
+def judge_collapse(case: Case, trials: Sequence[TrialRow]) -> Judgement:
+    """Judge by how many trials collapsed: by their status, or by the final spread of their features.
+
+    Supported where the exact interval of the share, at alpha over the family, lies above one half and all trials agree.
+    A trial whose features were not measured counts against the claim, whichever way it goes.
+    """
+    claim, level = case.evidence.claim, ALPHA / case.family_size
+    below = case.evidence.content.get("collapsed_below") or COLLAPSED_BELOW
+    collapsed = [_has_collapsed(trial, case.evidence, below) for trial in trials]
+    unknown = collapsed.count(None)
+    if unknown == len(collapsed):
+        return Judgement("UNVERIFIABLE", "no trial has a measured spread of features")
+    n, hits = len(collapsed), collapsed.count(claim.kind == "collapses")
+    low, high = clopper_pearson(hits, n, 1 - level)
+    verb = "collapsed" if claim.kind == "collapses" else "did not collapse"
+    not_measured = f", {unknown} unknown" if unknown else ""
+    reason = f"{hits} of {n} trials {verb}{not_measured} (share of all seeds {low:.2f} to {high:.2f})"
+    if low > 0.5:
+        return Judgement("SUPPORTED" if hits == n else "DIRECTION_ONLY", reason)
+    return Judgement("CONTRADICTED" if high < 0.5 else "UNDERPOWERED", reason)
+
+
+def _has_collapsed(trial: TrialRow, evidence: Evidence, below: float) -> bool | None:
+    """Whether the trial collapsed; None where its features were not measured."""
+    if trial["status"] == "collapsed":
+        return True
+    spread = evidence.feature_std.get(str(trial["trial_id"]))
+    return None if spread is None or math.isnan(spread) else spread < below
