@@ -7,6 +7,7 @@ WANDB_MODE=online).
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
@@ -20,8 +21,6 @@ from twinbench.reports.tables.run import Run, TrialRow, read_run, records
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 EXPORT = "export"
-# The module of each tracker, which is missing if the extra of that name is not installed.
-MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 @dataclass(frozen=True)
@@ -43,44 +42,43 @@ class Exported:
 
 def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[int, str]:
     """Write every recorded trial to the tracker; return their number and where they are. Raises InvalidInput."""
-    if to not in MODULES:
-        raise InvalidInput([unknown_name("--to", "tracker", to, MODULES)])
-    if find_spec(MODULES[to]) is None:
-        raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
-    run = read_run(run_folder)
-    folder = (out or Path(run_folder) / EXPORT / to).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[str, list[Exported], Path], str]] = {
         "tensorboard": _tensorboard,
         "mlflow": _mlflow,
         "wandb": _wandb,
     }
+    if to not in writers:
+        raise InvalidInput([unknown_name("--to", "tracker", to, writers)])
+    if find_spec(to) is None:  # each tracker's module has its name, and so has the extra that installs it
+        raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
+    run = read_run(run_folder)
+    folder = (out or Path(run_folder) / EXPORT / to).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     trials = exported(run)
     return len(trials), writers[to](run.name or "twinbench", trials, folder)
 
 
 def exported(run: Run) -> list[Exported]:
     """Return the recorded trials of the run, including failed ones with what they recorded."""
-    settings: dict[str, dict[str, str]] = {}
+    settings: dict[str, dict[str, str]] = defaultdict(dict)
     for row in records(run.settings):
-        settings.setdefault(row["trial_id"], {})[f"{row['source']}.{row['name']}"] = str(row["text"])
-    metrics: dict[str, dict[str, float]] = {}
+        settings[row["trial_id"]][f"{row['source']}.{row['name']}"] = str(row["text"])
+    metrics: dict[str, dict[str, float]] = defaultdict(dict)
     for row in records(run.metrics):
-        metrics.setdefault(row["trial_id"], {})[f"{row['split']}/{row['name']}"] = float(row["value"])
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+        metrics[row["trial_id"]][f"{row['split']}/{row['name']}"] = float(row["value"])
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in records(run.curves):
-        of_trial = curves.setdefault(row["trial_id"], {})
         # Trackers do not accept missing values, which stand for values that were not finite.
         if row["value"] is not None:
-            of_trial.setdefault(row["name"], []).append((round(row["epoch"]), float(row["value"])))
+            curves[row["trial_id"]][row["name"]].append((round(row["epoch"]), float(row["value"])))
     deviations = {str(row["hash"]): json.loads(row["deviations"] or "[]") for row in records(run.protocols)}
     return [
         Exported(
             key_of(f"{trial['method']}-seed{trial['seed']}-{trial['trial_id']}"),
             trial | {"deviations": deviations_text(deviations.get(str(trial["protocol_hash"]), []))},
-            settings.get(trial["trial_id"], {}),
-            metrics.get(trial["trial_id"], {}),
-            curves.get(trial["trial_id"], {}),
+            settings[trial["trial_id"]],
+            metrics[trial["trial_id"]],
+            curves[trial["trial_id"]],
         )
         for trial in records(run.trials)
         if trial["status"] != "missing"
@@ -88,17 +86,12 @@ def exported(run: Run) -> list[Exported]:
 
 
 def _about(one: Exported) -> dict[str, str]:
-    keys = ("trial_id", "cell_id", "method", "method_version", "seed", "status", "reason", "protocol_name")
-    more = (
-        "protocol_version",
-        "protocol_hash",
-        "deviations",
-        "dataset_fingerprint",
-        "commit",
-        "device",
-        "result_digest",
+    keys = (
+        *("trial_id", "cell_id", "method", "method_version", "seed", "status", "reason", "protocol_name"),
+        *("protocol_version", "protocol_hash", "deviations", "dataset_fingerprint"),
+        *("commit", "device", "result_digest"),
     )
-    return {key: str(one.trial.get(key)) for key in (*keys, *more) if one.trial.get(key) not in (None, "")}
+    return {key: str(one.trial.get(key)) for key in keys if one.trial.get(key) not in (None, "")}
 
 
 def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
