@@ -153,10 +153,9 @@ def _wandb(name: str, trials: list[Exported], folder: Path) -> str:
     for one in trials:
         settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_machine_info=True)
         options: dict[str, Any] = {"mode": mode, "dir": str(folder), "settings": settings, "resume": "allow"}
-        config = _about(one) | one.settings
         group = str(one.trial["cell_id"])
         options |= {"project": key_of(name), "id": one.trial["trial_id"], "name": one.name, "group": group}
-        run = wandb.init(config=config, **options)
+        run = wandb.init(config=_about(one) | one.settings, **options)
         by_step: dict[int, dict[str, float]] = {}
         for key, points in one.curves.items():
             for step, value in points:

@@ -102,9 +102,8 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
     if name.endswith(".toml") or "/" in name:
         return folder / name
     allowed = f"a path ending in .toml, or one of {', '.join(shipped)}"
-    raise InvalidInput(
-        [Mistake(f"{kind} {name!r}", "", f"no such {kind}", allowed=allowed, nearest=nearest(name, shipped))]
-    )
+    close = nearest(name, shipped)
+    raise InvalidInput([Mistake(f"{kind} {name!r}", "", f"no such {kind}", allowed=allowed, nearest=close)])
 
 
 def changed(data: dict[str, Any], change: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def check(
 
 def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
     from twinbench.reports.verdicts.check import check_claims
-    from twinbench.reports.verdicts.formats.registry import FORMATS
+    from twinbench.reports.verdicts.formats import FORMATS
 
     _check_form(form, tuple(FORMATS))
     if len(paths) != 2:

@@ -105,9 +105,7 @@ def no_drift(case: Case) -> Outcome:
     kinds = _kinds_of_unknown_code(case)
     if not differing and not kinds:
         return passed("one code, device, precision, kernel mode and set of versions")
-    between = [
-        (name, values) for name, values in differing if name not in HARMLESS and _differs_between_sides(case, values)
-    ]
+    between = [one for one in differing if one[0] not in HARMLESS and _differs_between_sides(case, one[1])]
     if between:
         return failed(f"the sides differ in {'; '.join(_drift_text(*one) for one in between)}")
     texts = [f"trials differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []

@@ -31,10 +31,7 @@ class Test:
 
 
 def sign_flip_test(
-    differences: Sequence[float],
-    alpha: float,
-    rng: np.random.Generator | None = None,
-    resamples: int = RESAMPLES,
+    differences: Sequence[float], alpha: float, rng: np.random.Generator | None = None, resamples: int = RESAMPLES
 ) -> Test:
     """Return Fisher's randomisation test of paired differences: how often random signs give a mean as far from 0.
 

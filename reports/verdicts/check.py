@@ -14,7 +14,7 @@ from twinbench.reports.verdicts.verdict import Checked
 from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
-from twinbench.sweeps.sweep import shipped_protocols
+from twinbench.sweeps.sweep import SHIPPED
 
 MARKS = (PLAN, RECORDS, DECLARATIONS)  # a run folder has at least one of them
 
@@ -74,6 +74,5 @@ def in_families(evidence: Sequence[Evidence]) -> list[Case]:
 
 def locked_hashes() -> Mapping[tuple[str, int], str]:
     """Return the content hash of every version of the shipped protocols, by name and version."""
-    folder = next(iter(shipped_protocols().values())).parent
-    lock = read_lock(folder / LOCK)
+    lock = read_lock(SHIPPED / "protocols" / LOCK)
     return {(name, int(version)): hash_ for name, versions in lock.items() for version, hash_ in versions.items()}

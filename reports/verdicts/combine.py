@@ -15,8 +15,7 @@ def combine(claim: Claim, parts: Sequence[Part]) -> Judgement:
     if words <= {*SUPPORTING}:
         return Judgement("SUPPORTED" if "SUPPORTED" in words else "SUPPORTED_AS_STATED", _reasons(parts, parts))
     against = _reasons([part for part in parts if not part.judgement.is_supporting], parts)
-    held, _ = holding(claim, parts)
-    if held:
+    if held := holding(claim, parts)[0]:
         return Judgement("NARROWED", against, held)
     return Judgement(next(word for word in WORST_FIRST if word in words), against)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, bound_of
-from twinbench.reports.claims.evidence import Evidence, Folder, Side
+from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins, seed_differences
 from twinbench.reports.statistics.power import smallest_detectable_difference
@@ -78,22 +78,18 @@ def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> l
     ]
 
 
-def _is_complete(evidence: Evidence) -> bool:
-    """Whether every side has trials under the claim's protocol and all of them are recorded."""
-    planned = all(_is_planned(side, evidence.claim) for side in evidence.sides)
-    return planned and all(trial["status"] != "missing" for trial in evidence.trials)
-
-
 def _prospect(case: Case, spread: Spread | None) -> Prospect:
     evidence, claim = case.evidence, case.evidence.claim
     seeded = [side for side in evidence.sides if side.trials and side.selector["method"] != WITHOUT_SEEDS]
+    absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
+    is_complete = not absent and all(trial["status"] != "missing" for trial in evidence.trials)
     bare = Prospect(
         claim,
         planned_seeds=min((len(side.trials) for side in seeded), default=0),
         size=claim.within or max(claim.claimed_size, evidence.margin),
-        missing_cells=tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim))),
+        missing_cells=absent,
         cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
-        verdict=judge(case).label if _is_complete(evidence) else "",
+        verdict=judge(case).label if is_complete else "",
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
@@ -103,23 +99,14 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     known = [one for one in spreads if one is not None]
     if len(known) < len(spreads):
         return bare
-    needed = _seeds_needed(claim, max(known), bare.size, alpha) if bare.size else None
+    # For power 0.8 of a supporting verdict where the true difference exceeds the bound by the size.
+    (criterion, bound), size = bound_of(claim), bare.size
+    needed = seeds_to_meet(criterion, bound, bound + size, size, max(known), alpha) if size else None
     return replace(
         bare,
         detectable=smallest_detectable_difference(max(known), bare.planned_seeds, alpha),
         seeds=None if needed is None else max(needed, least),
     )
-
-
-def _seeds_needed(claim: Claim, sd: float, size: float, alpha: float) -> int | None:
-    """Return the seeds for power 0.8 of a supporting verdict where the true difference is `size` beyond the bound.
-
-    For claims within a bound, where the true difference is 0.
-    """
-    if sd == 0:
-        return least_wins(alpha)
-    criterion, bound = bound_of(claim)
-    return seeds_to_meet(criterion, bound, bound + size, size, sd, alpha)
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:

@@ -90,6 +90,8 @@ def seeds_to_meet(
     None for more than MOST_SEEDS. Both ends of an interval must lie within a bound; each may miss in half of the cases
     that the power allows. Above a bound of 0 or more, A must also win most pairs of seeds.
     """
+    if sd == 0:
+        return least_wins(level)
     needed = seeds_needed(sd, room, level, (1 + POWER) / 2 if criterion == "within" else POWER, paired)
     if needed is None or criterion == "within" or bound < 0 or not paired:
         return needed

@@ -64,7 +64,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from twinbench.reports.verdicts.check import check_claims
-from twinbench.reports.verdicts.formats.registry import FORMATS
+from twinbench.reports.verdicts.formats import FORMATS
 begun = time.perf_counter(), time.process_time()
 text = FORMATS[sys.argv[3]](check_claims(Path(sys.argv[1]), Path(sys.argv[2])))
 print(time.perf_counter() - begun[0], time.process_time() - begun[1])

@@ -38,8 +38,6 @@ def css_class(verdict: Verdict) -> str:
 
 
 def _page_entry(verdict: Verdict) -> dict[str, object]:
-    findings = sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome))
-    shown = [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts]
     queries: dict[str, list[str]] = {}
     for finding in verdict.findings:
         if finding.query:
@@ -47,9 +45,9 @@ def _page_entry(verdict: Verdict) -> dict[str, object]:
     return {
         "verdict": verdict,
         "class": css_class(verdict),
-        "remarks": shown,
+        "remarks": [one for one in remarks(verdict) if one[0] != "numbers" or not verdict.contrasts],
         "numbers": [_row(contrast, verdict) for contrast in verdict.contrasts] if verdict.has_statistics else [],
-        "findings": findings,
+        "findings": sorted(verdict.findings, key=lambda finding: RULE_ORDER.index(finding.outcome)),
         "counts": ", ".join(f"{len(rules)} {outcome}" for outcome, rules in outcomes(verdict).items() if rules),
         "queries": [(", ".join(rules), query) for query, rules in queries.items()],
     }

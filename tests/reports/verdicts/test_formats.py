@@ -19,7 +19,7 @@ from scipy.stats import wilcoxon
 from twinbench.reports.rules.registry import RULES
 from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
-from twinbench.reports.verdicts.formats.registry import FORMATS
+from twinbench.reports.verdicts.formats import FORMATS
 from twinbench.reports.verdicts.formats.text import outcomes, plain, remarks, summary
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
@@ -160,7 +160,7 @@ def test_nothing_that_moves_a_cursor_or_turns_text_around_reaches_a_terminal(hos
 def test_equal_input_gives_equal_bytes_whatever_the_hash_seed_the_locale_and_the_folder(study, tmp_path):
     code = (
         "import sys; from pathlib import Path; from twinbench.reports.verdicts.check import check_claims;"
-        "from twinbench.reports.verdicts.formats.registry import FORMATS;"
+        "from twinbench.reports.verdicts.formats import FORMATS;"
         "f = Path(sys.argv[1]); c = check_claims(f / 'claims.toml', f);"
         "sys.stdout.buffer.write(b'\\0'.join(form(c).encode() for form in FORMATS.values()))"
     )

@@ -13,10 +13,11 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.contrasts import bound_of
 from twinbench.reports.claims.evidence import Folder
 from twinbench.reports.verdicts.check import check_claims
-from twinbench.reports.verdicts.prospects import _seeds_needed, prospects, seed_spread
-from twinbench.reports.verdicts.remedies import pairs_to_win
+from twinbench.reports.verdicts.prospects import prospects, seed_spread
+from twinbench.reports.verdicts.remedies import pairs_to_win, seeds_to_meet
 
 CLAIM = """
 [[claims]]
@@ -98,7 +99,8 @@ def test_the_seeds_needed_give_the_verdict_with_the_stated_power(
     kind: str, size: dict[str, Any], truth: float, sd: float
 ) -> None:
     claim, rng, draws = claim_of(kind, **size), np.random.default_rng(7), 200
-    n = _seeds_needed(claim, sd, 0.01, 0.05)
+    criterion, bound = bound_of(claim)
+    n = seeds_to_meet(criterion, bound, bound + 0.01, 0.01, sd, 0.05)
     assert n is not None
     # Nobody knows how the differences correlate: any two seeds of A and B give them their spread.
     supported = sum(
