@@ -1,4 +1,4 @@
-"""The actors that work on one run folder: what each does, and how they are started, counted, asked and stopped."""
+"""The actors that work on one run folder: what each does, and how they are started, counted and stopped."""
 
 import contextlib
 import hashlib
@@ -97,7 +97,16 @@ class Actors:
         if not existing:
             clear_worker_error(folder, self._launch)  # of earlier actors
         if not existing or not (folder / LAUNCHES / f"{self._launch}.json").exists():
-            self._write_launch(count)  # before any actor exists, so that `cancel` finds those of a driver that died
+            launch = {
+                "launcher": "ray",
+                "actors": count,
+                "name": self._prefix,
+                "address": address_of(self._site),
+                "asked": described(self._site),
+                "code": snapshot(folder).name,
+            }
+            # Before any actor exists, so that `cancel` finds those of a driver that died.
+            write_launch(folder, self._launch, launch)
         options = {
             "lifetime": "detached",
             "namespace": NAMESPACE,
@@ -126,9 +135,9 @@ class Actors:
         As many processes measure at once as `_sharing` says. RuntimeError if it cannot be measured, also if the cluster
         has no place for the task within MEASURE_SECONDS.
         """
-        task = ray.remote(_seconds_in_packs).options(runtime_env=self._environment(), **self._request())
-        on_gpu = bool(self._site.gpus)
-        result = task.remote(trial, image_size, on_gpu, threads, largest, self._sharing(actors))
+        task = ray.remote(seconds_in_packs).options(runtime_env=self._environment(), **self._request())
+        device = "cuda:0" if self._site.gpus else "cpu"  # of the task, which sees only the GPUs that it requested
+        result = task.remote(trial, image_size, device, threads, largest, print, self._sharing(actors))
         try:
             return dict(ray.get(result, timeout=MEASURE_SECONDS))
         except ray.exceptions.GetTimeoutError:
@@ -157,7 +166,7 @@ class Actors:
         return _names(self._prefix)
 
     def are_lost(self) -> bool:
-        """Return whether the cluster's head is gone, and the actors with it. Once it is, it is not asked again."""
+        """Return whether the cluster's head is gone, and the actors with it. Once it is, this does not ask again."""
         self._is_lost = self._is_lost or head_is_gone()
         return self._is_lost
 
@@ -179,17 +188,6 @@ class Actors:
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
-
-    def _write_launch(self, count: int) -> None:
-        launch = {
-            "launcher": "ray",
-            "actors": count,
-            "name": self._prefix,
-            "address": address_of(self._site),
-            "asked": described(self._site),
-            "code": snapshot(self.surroundings.run_folder).name,
-        }
-        write_launch(self.surroundings.run_folder, self._launch, launch)
 
     def _environment(self) -> dict[str, dict[str, str]]:
         """Return Ray's `runtime_env`: a copy of the code as it is now, and twinbench's own variables."""
@@ -252,25 +250,17 @@ def stop_named(prefix: str, run_folder: Path) -> None:
 
 def _ask_whether_ending(names: Sequence[str]) -> tuple[dict[str, bool], dict[str, Handle]]:
     """Return the answers by name, and the handles of actors that do not answer, most likely for want of a place."""
-    asked = {}
+    calls = {}
     for name in names:
         with contextlib.suppress(ValueError):  # it has just ended
             handle = ray.get_actor(name, NAMESPACE)
-            asked[handle.is_ending.remote()] = (name, handle)
-    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+            calls[handle.is_ending.remote()] = (name, handle)
+    answered, silent = ray.wait(list(calls), num_returns=len(calls), timeout=ANSWER_SECONDS) if calls else ([], [])
     answers = {}
     for answer in answered:
         with contextlib.suppress(ray.exceptions.RayError):
-            answers[asked[answer][0]] = bool(ray.get(answer))
-    return answers, dict(asked[answer] for answer in silent)
-
-
-def _seconds_in_packs(
-    trial: Trial, image_size: int, on_gpu: bool, threads: int, largest: int, processes: int
-) -> dict[int, float]:
-    """Run as a Ray task: return the seconds per step by size of pack on the node that it got."""
-    device = choose_devices("auto")[0] if on_gpu else "cpu"
-    return dict(seconds_in_packs(trial, image_size, device, threads, largest, print, processes))
+            answers[calls[answer][0]] = bool(ray.get(answer))
+    return answers, dict(calls[answer] for answer in silent)
 
 
 def _names(prefix: str) -> list[str]:

@@ -71,9 +71,9 @@ def departed_slots(run_folder: Path) -> Path:
 def slots_to_count_on(run_folder: Path, jobs: Mapping[str, str]) -> int | None:
     """Return how many slots take trials, or will; None if SLURM does not answer.
 
-    SLURM is asked again while it shows every slot as ending (a requeued slot is, for a moment) or shows none: one
-    answer without slots proves nothing. Slots that keep ending are not counted; if one is requeued after all,
-    it shares the work.
+    It asks again while SLURM shows every slot as ending (a requeued slot is, for a moment) or shows none: one answer
+    without slots proves nothing. Slots that keep ending are not counted; if one is requeued after all, it shares the
+    work.
     """
     deadline, empty_answers = time.monotonic() + ENDING_SECONDS, 0
     while jobs:
@@ -112,14 +112,14 @@ class Queue:
 
     jobs: Mapping[str, str]
     _pause: float = FIRST_QUERY_SECONDS
-    _asked_at: float = field(default_factory=time.monotonic)
+    _queried_at: float = field(default_factory=time.monotonic)
     _empty_answers: int = 0
 
     def is_empty(self) -> bool:
         """Return True once two answers in a row had no slot: one answer, or none, proves nothing."""
-        if time.monotonic() - self._asked_at < self._pause:
+        if time.monotonic() - self._queried_at < self._pause:
             return False
-        self._asked_at = time.monotonic()
+        self._queried_at = time.monotonic()
         states = _states_of_slots(self.jobs)
         if states is None or states:
             self._empty_answers = 0

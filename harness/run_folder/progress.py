@@ -110,15 +110,20 @@ class RunProgress:
 
 def _summary(record: Record) -> RecordSummary:
     result, circumstance = record["result"], record["circumstance"]
-    seconds = [finite(circumstance.get(part)) or 0.0 for part in ("train_seconds", "evaluation_seconds")]
     return RecordSummary(
         status=result["status"],
         reason=result["reason"],
         metrics={(metric["name"], metric["split"]): float(metric["value"]) for metric in result["metrics"]},
-        seconds=sum(seconds),
+        seconds=seconds_spent(record),
         finished=str(circumstance.get("finished", "")),
         attempts=int(finite(circumstance.get("attempts")) or 1),
     )
+
+
+def seconds_spent(record: Record) -> float:
+    """Return the seconds of training and evaluation that a record states; 0 for what is no finite number."""
+    parts = ("train_seconds", "evaluation_seconds")
+    return sum(finite(record["circumstance"].get(part)) or 0.0 for part in parts)
 
 
 def state_of(attempt: AttemptInfo) -> str:

@@ -15,6 +15,7 @@ from safetensors.numpy import load
 
 from twinbench.harness.data.datasets import load_dataset
 from twinbench.harness.planning import check
+from twinbench.harness.run_folder.progress import seconds_spent
 from twinbench.harness.system.devices import choose_devices, cores
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_pack
@@ -69,7 +70,7 @@ def rerun(
     faults, notes = [], [f"drawn with seed {seed}: {', '.join(chosen)}"]
     for trial in trials:
         record, name = records[trial.trial_id], f"{trial.method} seed {trial.seed}"
-        recorded_seconds = _recorded_seconds(record)
+        recorded_seconds = seconds_spent(record)
         say(f"{trial.trial_id}: {name}, recorded in {recorded_seconds:.0f} s")
         where = f"{trial.trial_id} ({name})"
         limit = max(LEAST_SECONDS, TIMES_AS_LONG * recorded_seconds)
@@ -172,11 +173,6 @@ def _run(trial: Trial, record: Record, folder: Path, data: Path | None, seconds:
     begun = time.monotonic()
     (status,) = run_pack([trial], own, lambda: time.monotonic() - begun > seconds)
     return None if status == "interrupted" else read_record(record_path(folder, trial.trial_id))
-
-
-def _recorded_seconds(record: Record) -> float:
-    spent = [record["circumstance"].get(key) for key in ("train_seconds", "evaluation_seconds")]
-    return float(sum(one for one in spent if isinstance(one, int | float)))
 
 
 # --- which trials are run -------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def test_list_names_what_there_is(tmp_path: Path, call: Callable[..., Done], wha
 
 
 @pytest.mark.parametrize("command", [("watch",), ("serve", "--port", "0"), ("status", "--watch")])
-def test_a_slip_in_the_name_of_a_folder_is_told_and_not_waited_for(
+def test_a_mistyped_folder_is_reported_and_not_waited_for(
     command: tuple[str, ...], tmp_path: Path, call: Callable[..., Done]
 ) -> None:
     (tmp_path / "runs" / "digits").mkdir(parents=True)

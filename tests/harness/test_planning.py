@@ -93,7 +93,7 @@ def _mistakes(*changes: str) -> list[str]:
         ('learning_rate_rule="lineal"', ("did you mean 'linear'?",)),
     ],
 )
-def test_a_mistaken_axis_is_told_with_value_and_right_name(change: str, pieces: tuple[str, ...]) -> None:
+def test_a_mistaken_axis_is_reported_with_its_value_and_the_right_name(change: str, pieces: tuple[str, ...]) -> None:
     error_text = "\n".join(_mistakes(change))
     for piece in pieces:
         assert piece in error_text
@@ -105,7 +105,7 @@ def test_an_unknown_method_names_the_nearest_and_all() -> None:
         check(replace(sweep, grids=(Grid(methods=("simclrr",)),)), protocol, "digits.toml")
 
 
-def test_mistakes_of_several_axes_are_told_at_once() -> None:
+def test_mistakes_of_several_axes_are_reported_at_once() -> None:
     error_text = "\n".join(_mistakes("barlow_twins.lambda=0.1", "epochs=-1", "simclr.temprature=1"))
     for piece in ("lambda", "epochs", "'temperature'"):
         assert piece in error_text
@@ -132,7 +132,7 @@ def test_a_shipped_protocol_asks_for_nothing_that_is_not_there(name: str) -> Non
     check(replace(sweep, grids=(Grid(methods=methods),)), read_protocol(name), name)
 
 
-def test_metrics_and_variants_that_this_version_lacks_are_told_with_the_nearest() -> None:
+def test_metrics_and_variants_that_this_version_lacks_are_reported_with_the_nearest() -> None:
     sweep, protocol, _ = read_sweep("digits")
     metrics = protocol.evaluation.metrics | {"rankme_backbone": "rankme/sv-centred@1", "uniformty": "uniformity@1"}
     with pytest.raises(InvalidInput) as caught:
@@ -147,7 +147,7 @@ def test_metrics_and_variants_that_this_version_lacks_are_told_with_the_nearest(
     assert "is not a metric under checkpoint 'last'" in name and "did you mean 'uniformity'?" in name
 
 
-def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
+def test_a_maximum_over_epochs_has_a_variant_of_its_own() -> None:
     sweep, protocol, _ = read_sweep("digits")
     best = replace(protocol, selected_on="test", checkpoint="best_on_test")
     with pytest.raises(InvalidInput) as caught:
@@ -170,7 +170,7 @@ def test_a_maximum_over_epochs_is_asked_for_by_its_own_variant() -> None:
         ),
     ],
 )
-def test_values_that_contradict_each_other_are_told(tmp_path: Path, changes: dict[str, str], piece: str) -> None:
+def test_values_that_contradict_each_other_are_reported(tmp_path: Path, changes: dict[str, str], piece: str) -> None:
     text = shipped_protocols()["digits-small"].read_text()
     for old, new in changes.items():
         assert old in text
@@ -227,7 +227,7 @@ def _folder_of_images(folder: Path, per_class: int) -> Path:
     return folder
 
 
-def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
+def test_a_batch_larger_than_the_data_is_reported_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
@@ -243,7 +243,7 @@ def test_a_batch_larger_than_the_data_is_told_before_anything_runs(
     assert all(piece in error_text[1] for piece in ("knn_neighbours", "20", "at most 16"))
 
 
-def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_path: Path) -> None:
+def test_patches_that_do_not_fill_the_images_are_reported_before_anything_runs(tmp_path: Path) -> None:
     protocol = shipped_protocols()["digits-small"].read_text().replace("digits-small", "mine")
     protocol = re.sub(r"(?m)^name = \"small_resnet\"\noptions = .*$", BACKBONE, protocol)
     (tmp_path / "p.toml").write_text(protocol)
@@ -255,7 +255,7 @@ def test_patches_that_do_not_fill_the_images_are_told_before_anything_runs(tmp_p
     )
 
 
-def test_a_batch_that_ranks_cannot_share_is_told_before_anything_runs(tiny_plan: Planner) -> None:
+def test_a_batch_that_ranks_cannot_share_is_reported_before_anything_runs(tiny_plan: Planner) -> None:
     planned = tiny_plan("batch_size=[96, 256]")
     check_ranks(planned, 2)
     with pytest.raises(InvalidInput, match=r"cannot be split evenly \(seen: 256\); allowed: multiples of 3"):

@@ -101,13 +101,13 @@ def test_a_trial_whose_process_always_dies_is_recorded_in_the_end(planned: Plan,
 def test_a_worker_that_has_to_stop_passes_that_on_to_the_trial_and_waits_for_it(planned: Plan, tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    def until_told(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Run:
+    def stops_late(_: Any, __: Any, folder: Path, report: Report, should_stop: Callable[[], bool], *___: Any) -> Run:
         yield
         while not should_stop():
             time.sleep(0.01)
         raise Interrupted
 
-    _drain(tmp_path, until_told, lambda: time.monotonic() - begun > 0.5)
+    _drain(tmp_path, stops_late, lambda: time.monotonic() - begun > 0.5)
     first, second = planned.trials
     assert read_attempt(tmp_path, first.trial_id, 1)["status"] == "interrupted"
     assert read_attempt(tmp_path, second.trial_id, 1) == {}

@@ -21,22 +21,22 @@ def test_a_cancelled_job_is_not_found_again(tmp_path: Path) -> None:
     assert launched(tmp_path) == {"8": "a"}
 
 
-def test_a_queue_is_empty_after_two_empty_answers_in_a_row_and_is_asked_less_often_while_it_has_slots(
+def test_a_queue_is_empty_after_two_empty_answers_in_a_row_and_is_queried_less_often_while_it_has_slots(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slots = {"7_0": "RUNNING"}
-    answers, clock, asked_at = iter([slots, {}, None, {}, slots, {}, {}]), [0.0], list[float]()
+    answers, clock, queried_at = iter([slots, {}, None, {}, slots, {}, {}]), [0.0], list[float]()
 
     def states_of_slots(jobs: dict[str, str]) -> dict[str, str] | None:
-        asked_at.append(clock[0])
+        queried_at.append(clock[0])
         return next(answers)
 
     monkeypatch.setattr(slurm_queue, "_states_of_slots", states_of_slots)
     monkeypatch.setattr(slurm_queue.time, "monotonic", lambda: clock[0])
-    queue = slurm_queue.Queue({"7": "a"}, _asked_at=0.0)
+    queue = slurm_queue.Queue({"7": "a"}, _queried_at=0.0)
     while not queue.is_empty():
         clock[0] += 1
-    pauses = [after - before for before, after in itertools.pairwise([0.0, *asked_at])]
+    pauses = [after - before for before, after in itertools.pairwise([0.0, *queried_at])]
     assert pauses == [10, 15, 10, 15, 10, 15, 10]  # after a slot or no answer half as long again
     assert next(answers, "none") == "none"
 
