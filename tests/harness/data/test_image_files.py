@@ -1,6 +1,7 @@
 """Every value of an image is scaled to its right place, and every file of a folder is read, counted or named."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 from twinbench.harness.data.datasets import Dataset, load_dataset
+from twinbench.harness.data.image_files import NOT_DATA, SUFFIXES
 from twinbench.sweeps.errors import InvalidInput
 
+DOCUMENTED = Path(__file__).parents[3] / "docs/datasets.md"
 GREY = np.random.default_rng(0).integers(0, 2**16, (6, 6), dtype=np.uint16)
 GREY[0, :2] = 0, 2**16 - 1
 
@@ -251,3 +254,10 @@ def test_a_folder_that_cannot_be_read_is_named(closed: str, folder: Path) -> Non
     command = [*WITHOUT_PRIVILEGES, sys.executable, "-c", READ, folder]
     read = subprocess.run(command, capture_output=True, text=True, check=True)
     assert read.stdout == f"dataset image_folder: --data: {folder / closed} cannot be read: Permission denied\n"
+
+
+def test_the_documentation_lists_what_is_read_and_what_is_left_out() -> None:
+    row = dict(re.findall(r"(?m)^\| (.*?) \| (read|left out, also as classes) \|$", DOCUMENTED.read_text("utf-8")))
+    read, left_out = row
+    assert set(re.findall(r"\.\w+", read)) == SUFFIXES
+    assert {name.lower() for name in re.findall("`(.*?)`", left_out)} == NOT_DATA
