@@ -205,18 +205,24 @@ def _prepare_published(out: Path, name: str, source: Path, image_size: int | Non
     """Read the published files by torchvision; nothing is downloaded. Of STL-10, the labelled images only."""
     from torchvision import datasets
 
-    reader = getattr(datasets, _PUBLISHED[name].reader)
+    if (old := source / "FashionMNIST/processed").exists() and name == "fashion_mnist":
+        raise _unusable(name, f"torchvision would read {old}, which is of its earlier versions, and not raw: delete it")
     classes: tuple[str, ...] = ()
     for split in _SPLITS:
         which: dict[str, Any] = {"split": split} if name in ("stl10", "svhn") else {"train": split == "train"}
         try:
             # the CIFAR batches are pickles: torchvision opens them only if their checksums are the published ones
-            read = reader(source, download=False, **which)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise _unusable(name, f"{source} cannot be read: {error}") from None
+            read = getattr(datasets, _PUBLISHED[name].reader)(source, download=False, **which)
+        except Exception as error:  # a damaged file can make a reader raise anything
+            raise _unusable(name, f"{source} cannot be read: {str(error) or type(error).__name__}") from None
         labels = np.asarray(read.targets if hasattr(read, "targets") else read.labels).astype(np.int64)
-        _save(out, split, _channels_first(np.asarray(read.data)), labels, image_size)
+        images = _channels_first(np.asarray(read.data))
         classes = tuple(getattr(read, "classes", "0123456789"))
+        if len(images) != len(labels):
+            raise _unusable(name, f"{source} has {len(images)} images and {len(labels)} labels for {split}")
+        if wrong := sorted(set(labels.tolist()) - set(range(len(classes)))):
+            raise _unusable(name, f"{source} has {split} labels that are no class, for example {wrong[0]}")
+        _save(out, split, images, labels, image_size)
     return classes, ()
 
 

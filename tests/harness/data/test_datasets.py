@@ -309,19 +309,55 @@ def _idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
-def test_fashion_mnist_is_read_and_its_grey_repeated(tmp_path: Path, cache: Path) -> None:
-    raw = tmp_path / "FashionMNIST/raw"
+def _fashion_mnist(folder: Path) -> tuple[Path, np.ndarray]:
+    """Write 20 images of train and of test; return their folder and the images."""
+    raw = folder / "FashionMNIST/raw"
     raw.mkdir(parents=True)
     grey = np.random.default_rng(0).integers(0, 256, (20, 28, 28))
     for split in ("train", "t10k"):
         _idx(raw / f"{split}-images-idx3-ubyte", grey)
         _idx(raw / f"{split}-labels-idx1-ubyte", np.arange(20) % 10)
+    return raw, grey
+
+
+def test_fashion_mnist_is_read_and_its_grey_repeated(tmp_path: Path, cache: Path) -> None:
+    _, grey = _fashion_mnist(tmp_path)
     dataset = load_dataset("fashion_mnist", tmp_path, cache=cache)
     _assert_sound(dataset)
     assert dataset.classes[9] == "Ankle boot"
     assert np.array_equal(dataset.train.images, np.repeat(grey[:, None], 3, axis=1))
     assert dataset.test.labels.tolist() == [*range(10), *range(10)]
     assert load_dataset("fashion_mnist", tmp_path, image_size=14, cache=cache).train.images.shape == (20, 3, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("images-idx3", b"", "invalid literal"),
+        ("images-idx3", bytes([0, 0, 9, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7]), "should be of dtype torch.uint8"),
+        ("images-idx3", bytes([0, 0, 99, 3]), "AssertionError"),
+        ("labels-idx1", bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]), "has 20 images and 2 labels for train"),
+        (
+            "labels-idx1",
+            bytes([0, 0, 8, 1, 0, 0, 0, 20, *range(20)]),
+            "has train labels that are no class, for example 10",
+        ),
+    ],
+)
+def test_published_files_that_do_not_hold_the_dataset_are_named(
+    file: str, content: bytes, reason: str, tmp_path: Path, cache: Path
+) -> None:
+    raw, _ = _fashion_mnist(tmp_path)
+    (raw / f"train-{file}-ubyte").write_bytes(content)
+    (mistake,) = _mistakes("fashion_mnist", tmp_path, cache)
+    assert str(tmp_path) in mistake and reason in mistake and "a folder with FashionMNIST/raw" in mistake
+
+
+def test_files_that_torchvision_prefers_to_the_published_ones_are_refused(tmp_path: Path, cache: Path) -> None:
+    raw, _ = _fashion_mnist(tmp_path)
+    (raw.parent / "processed").mkdir()
+    (mistake,) = _mistakes("fashion_mnist", tmp_path, cache)
+    assert f"torchvision would read {raw.parent / 'processed'}" in mistake
 
 
 def _cifar_batches(folder: Path) -> np.ndarray:
