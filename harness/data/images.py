@@ -17,7 +17,7 @@ class Images:
     """Images uint8 [n, 3, H, W], fetched by position as batches on `device`.
 
     `pixels` is the height times the width of an image. `ids`, int64 [n] on the device, are the images' positions in the
-    whole split, which key their distortions.
+    whole split, which key their distortions. `batch` wants positions on `positions_device`; others are copied first.
     """
 
     def __init__(self, images: NDArray[np.uint8], positions: NDArray[np.int64], device: torch.device):
@@ -31,13 +31,9 @@ class Images:
         size = len(positions) * images[0].nbytes
         if device.type == "cuda" and size <= resident_bytes(device):
             self._resident = _copied(images, positions, device)
+        self.positions_device = torch.device("cpu") if self._resident is None else device
         # On a CPU all processes share the memory map, and numpy gathers rows in a seventh of torch's time.
         self._reads_ahead = self._resident is None and (device.type == "cuda" or size > CACHED_BYTES)
-
-    @property
-    def positions_device(self) -> torch.device:
-        """The device on which `batch` wants positions; others are copied first."""
-        return torch.device("cpu") if self._resident is None else self.device
 
     def __len__(self) -> int:
         return len(self._positions)

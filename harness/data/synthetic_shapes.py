@@ -102,13 +102,11 @@ def _half_plane(x: _Ints, y: _Ints, reach: _Ints, angle: _Ints) -> _Bools:
     """Return the points at most `reach` (in units / 4096) from the centre in the direction of `angle` degrees."""
     across = reach[:, None] - x * _COSINE[angle % 360][:, None]
     down = y * _COSINE[(angle - 90) % 360][:, None]
-    closer: _Bools = down[:, :, None] <= across[:, None, :]
-    return closer
+    return down[:, :, None] <= across[:, None, :]
 
 
 def _circle(x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:
-    within: _Bools = (y**2)[:, :, None] <= (radius[:, None] ** 2 - x**2)[:, None, :]
-    return within
+    return (y**2)[:, :, None] <= (radius[:, None] ** 2 - x**2)[:, None, :]
 
 
 def _star(corners: int, apothem: float, needed: int, x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:
@@ -116,8 +114,7 @@ def _star(corners: int, apothem: float, needed: int, x: _Ints, y: _Ints, radius:
     held = np.zeros((len(x), y.shape[1], x.shape[1]), dtype=np.int8)
     for k in range(corners):
         held += _half_plane(x, y, radius * round(apothem * _ONE), rotation + 360 * k // corners)
-    within: _Bools = held >= needed
-    return within
+    return held >= needed
 
 
 def _cross(x: _Ints, y: _Ints, radius: _Ints, rotation: _Ints) -> _Bools:

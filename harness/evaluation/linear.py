@@ -71,15 +71,12 @@ def linear_probes(
         order = permutation(key(seed, "probe", number), n, device)
         shuffled.copy_(order[: per_epoch * batch_size].view(per_epoch, batch_size))
         steps = range(number * per_epoch, (number + 1) * per_epoch)
-        shares = torch.tensor([_falling(step / (epochs * per_epoch)) for step in steps], device=device)
+        angles = (math.pi * (step / (epochs * per_epoch)) for step in steps)
+        # minus half a cosine, since a step goes down the gradient
+        shares = torch.tensor([-0.5 * (1 + math.cos(angle)) for angle in angles], device=device)
         step_sizes.copy_(rates * shares[:, None, None])
         run()
     return weights.view(classes, probes, width), biases.view(classes, probes)
-
-
-def _falling(share: float) -> float:
-    """Return minus half a cosine, from -1 to 0: the step size in multiples of the rate after that share of steps."""
-    return -0.5 * (1 + math.cos(math.pi * share))
 
 
 def linear_predictions(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
