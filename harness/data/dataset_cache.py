@@ -89,8 +89,7 @@ def cached(cache: Path, name: str, identity: object, prepare: Callable[[Path], P
         try:
             partial.mkdir(parents=True)
             _complete(partial, *prepare(partial))
-            if not isinstance(_opened(folder, name), Dataset):  # or another process was faster
-                _rename(partial, folder)
+            _rename(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         made = _opened(folder, name)

@@ -13,7 +13,7 @@ from twinbench.harness.data.dataset_cache import Dataset, Prepared, Split, cache
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 
-__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "load_dataset", "split_train"]
+__all__ = ["DATASETS", "Dataset", "Split", "load_dataset", "split_train"]
 
 DATASETS: dict[str, str] = {
     "digits": "1,797 scans of handwritten digits, 8x8 grey, 10 classes, from scikit-learn; nothing to fetch",
@@ -193,12 +193,7 @@ def _published_facts(name: str, source: Path) -> list[list[image_files.FileFacts
     missing = [file for file in _PUBLISHED[name].files if not (source / file).exists()]
     if missing:
         raise _unusable(name, f"{source} holds no {' and no '.join(missing)}")
-    parts = [source / file for file in _PUBLISHED[name].files]
-    return [image_files.file_facts(part) if part.is_dir() else _facts(part) for part in parts]
-
-
-def _facts(file: Path) -> list[image_files.FileFacts]:
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns)]
+    return [image_files.file_facts(source / file) for file in _PUBLISHED[name].files]
 
 
 def _prepare_published(out: Path, name: str, source: Path, image_size: int | None) -> Prepared:

@@ -160,9 +160,10 @@ def _identity(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def file_facts(folder: Path) -> list[FileFacts]:
-    """Return all files below the folder, except hidden ones, in the order of their paths."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+def file_facts(source: Path) -> list[FileFacts]:
+    """Return a file, or all files below a folder except hidden ones, in the order of their paths."""
+    folder, paths = (source.parent, [source]) if source.is_file() else (source, sorted(source.rglob("*")))
+    files = [path for path in paths if path.is_file() and not path.name.startswith(".")]
     return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
