@@ -1,5 +1,6 @@
 """`twinbench check`: judge every claim of a file from one run folder, families together."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,12 +61,11 @@ def in_families(evidence: Sequence[Evidence]) -> list[Case]:
     """Return each claim with its contrasts at the confidence of its family; a count of collapses is a test too."""
     contrasts = [contrasts_of(one) for one in evidence]
     families: dict[str, list[Contrast]] = {}
-    counts: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for one, own in zip(evidence, contrasts, strict=True):
         families.setdefault(one.claim.family, []).extend(own)
-        counts[one.claim.family] = counts.get(one.claim.family, 0) + (0 if own else len(one.pairs))
-    adjusted = {family: iter(holm(own, counts[family])) for family, own in families.items()}
-    sizes = {family: len(own) + counts[family] for family, own in families.items()}
+        sizes[one.claim.family] += len(one.pairs)
+    adjusted = {family: iter(holm(own, sizes[family] - len(own))) for family, own in families.items()}
     return [
         Case(one, tuple(next(adjusted[one.claim.family]) for _ in own), sizes[one.claim.family])
         for one, own in zip(evidence, contrasts, strict=True)
