@@ -1,5 +1,6 @@
 """`twinbench run`: train what is missing, then write the report."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,12 +151,17 @@ def _report(outcome: "Outcome", folder: Path) -> None:
 
 def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake]) -> "Launcher":
     """Return the launcher of that name. InvalidInput lists `mistakes` and those that the launcher finds."""
-    from twinbench.harness.launchers.registry import LAUNCHERS
+    from twinbench.harness.launchers import local, ray, slurm
 
-    if name not in LAUNCHERS:
-        raise InvalidInput([*mistakes, unknown_name("--launcher", "launcher", name, LAUNCHERS)])
+    launchers: dict[str, Callable[[LaunchOptions], Launcher]] = {
+        "local": local.from_options,
+        "ray": ray.from_options,
+        "slurm": slurm.from_options,
+    }
+    if name not in launchers:
+        raise InvalidInput([*mistakes, unknown_name("--launcher", "launcher", name, launchers)])
     try:
-        launcher = LAUNCHERS[name](options)
+        launcher = launchers[name](options)
     except InvalidInput as error:
         raise InvalidInput([*mistakes, *error.mistakes]) from None
     if mistakes:

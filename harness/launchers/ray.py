@@ -6,7 +6,6 @@ work at once, however many trials there are, and no trial passes through the dri
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +26,8 @@ from twinbench.harness.launchers.site import RaySite, read_site
 from twinbench.harness.monitor.progress_bars import POLL_SECONDS
 from twinbench.harness.performance.pack_size import with_best_pack
 from twinbench.harness.run_folder.heartbeat import is_cancelled
-from twinbench.harness.run_folder.layout import missing
+from twinbench.harness.run_folder.layout import missing, read_launches
 from twinbench.sweeps.errors import InvalidInput, Mistake
-from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:  # these import torch, which checking the options does without
@@ -141,17 +139,14 @@ def cancel_waiting(run_folder: Path, notes: Sequence[Path]) -> None:
 
     They would end once they had a place, but until then a cluster that grows would make room for them.
     """
-    launches = []
-    for file in notes:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            launch = json.loads(read_regular(file))
-            if launch["launcher"] == "ray" and launch["address"] != LOCAL:
-                launches.append((str(launch["address"]), str(launch["name"])))
-    for address, prefix in launches:
+    for launch in read_launches(notes, "launcher", "address", "name"):
+        if launch["launcher"] != "ray" or launch["address"] == LOCAL:
+            continue
         import ray
 
         from twinbench.harness.launchers.ray_actors import stop_named
 
+        site = RaySite(address=launch["address"])
         # Where Ray fails, the mark in the folder ends the actors once they have a place.
-        with contextlib.suppress(OSError, InvalidInput, ray.exceptions.RayError), connected(RaySite(address=address)):
-            stop_named(prefix, run_folder)
+        with contextlib.suppress(OSError, InvalidInput, ray.exceptions.RayError), connected(site):
+            stop_named(launch["name"], run_folder)

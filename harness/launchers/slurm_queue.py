@@ -1,7 +1,5 @@
 """Asks SLURM about the jobs of a run folder: which were submitted, and which of their slots are left."""
 
-import contextlib
-import json
 import re
 import subprocess
 import time
@@ -10,9 +8,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from twinbench.harness.run_folder.layout import LAUNCHES, launch_notes, refresh_listing
+from twinbench.harness.run_folder.layout import LAUNCHES, launch_notes, read_launches, refresh_listing
 from twinbench.sweeps.errors import InvalidInput, Mistake
-from twinbench.sweeps.file_reader import read_regular
 
 ENDING_SECONDS = 30.0  # that a slot may take to leave the queue, or to be back in it
 ASK_AGAIN_SECONDS = 2.0
@@ -53,12 +50,7 @@ def launched(run_folder: Path) -> dict[str, str]:
 
 def jobs_of(notes: Sequence[Path]) -> dict[str, str]:
     """Return the names, by job id, of the SLURM jobs among these launches."""
-    found = {}
-    for file in notes:
-        with contextlib.suppress(OSError, ValueError, KeyError):  # torn: the marks in the folder still stop its workers
-            launch = json.loads(read_regular(file))
-            found[str(launch["job_id"])] = str(launch["name"])
-    return found
+    return {launch["job_id"]: launch["name"] for launch in read_launches(notes, "job_id", "name")}
 
 
 def departed_slots(run_folder: Path) -> Path:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,6 +214,16 @@ def write_launch(run_folder: Path, name: str, launch: Mapping[str, object]) -> N
 def launch_notes(run_folder: Path) -> list[Path]:
     """Return the files of `write_launch`, without those of cancelled launches."""
     return sorted((run_folder / LAUNCHES).glob("*.json"))
+
+
+def read_launches(notes: Iterable[Path], *keys: str) -> list[dict[str, str]]:
+    """Return the values of `keys` in each of these notes that has them all. A damaged note has none."""
+    found = []
+    for file in notes:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(read_regular(file))
+            found.append({key: str(note[key]) for key in keys})
+    return found
 
 
 def note_worker_error(run_folder: Path, launch: str, error: Exception, where: str) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from twinbench.harness.monitor.progress_bars import ProgressBars
@@ -15,6 +16,7 @@ from twinbench.harness.run_folder.layout import (
     launch_notes,
     missing,
     note_worker_error,
+    read_launches,
     why_unplanned,
     worker_error,
     write_launch,
@@ -41,6 +43,14 @@ def test_the_reason_a_worker_left_is_shown_by_status_until_its_launch_starts_wor
     assert "one of its workers ended with ValueError: no such thing, on node 7" in console.file.getvalue()
     clear_worker_error(tmp_path, "ray-a")
     assert worker_error(tmp_path, "ray-a") == ""
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"null", b'{"name": "a"}', b'{"job_id": "7"', b"\xff"])
+def test_a_damaged_note_of_a_launch_is_left_out(tmp_path: Path, damage: bytes) -> None:
+    write_launch(tmp_path, "slurm-1", {"job_id": "7", "name": "a"})
+    write_launch(tmp_path, "slurm-2", {"job_id": 8, "name": "b"})
+    (tmp_path / "launches" / "slurm-1.json").write_bytes(damage)
+    assert read_launches(launch_notes(tmp_path), "job_id", "name") == [{"job_id": "8", "name": "b"}]
 
 
 def test_reasons_left_before_a_run_are_not_reported_as_its_end(tiny_plan: Planner, tmp_path: Path) -> None:
