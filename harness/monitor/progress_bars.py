@@ -34,13 +34,9 @@ class ProgressBars:
         self._attempts_before = self._run.poll_attempts()
         self._running: dict[str, TaskID] = {}
         self._next_poll = 0.0
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        name = TextColumn("{task.description}")
+        self._bars = Progress(name, *columns, console=console, disable=not console.is_terminal)
         self._sweep = self._bars.add_task("[bold]sweep", total=len(self._trials), note="trials")
 
     def __enter__(self) -> "ProgressBars":

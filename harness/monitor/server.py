@@ -9,6 +9,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -159,15 +160,11 @@ def serve(folder: Path, port: int | None, say: Callable[[str], None]) -> None:
 def listen(port: int | None) -> socket.socket:
     """Return a socket on 127.0.0.1, at `port`; without one at USUAL_PORT, or any free port if that is taken."""
     for wanted in (USUAL_PORT, 0) if port is None else (port,):
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((HOST, wanted))
-            listening.listen()  # before the address is printed: a browser that connects early waits for the server
-            return listening
+            # It listens before the address is printed: a browser that connects early waits for the server.
+            return socket.create_server((HOST, wanted))
         except OSError as error:
-            listening.close()
-            reason = error.strerror
+            reason = os.strerror(error.errno or 0)
     allowed = "another port, or 0 for any free port"
     raise InvalidInput([Mistake("--port", "", f"cannot be used: {reason}", port, allowed)])
 
