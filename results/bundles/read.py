@@ -146,12 +146,10 @@ def _store(stream: "_Inflated", size: int, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     total = hashlib.sha256()
     with path.open("xb") as file:
-        left = size
-        while left:
-            piece = stream.read(min(left, _PIECE))
+        for start in range(0, size, _PIECE):
+            piece = stream.read(min(size - start, _PIECE))
             total.update(piece)
             file.write(piece)
-            left -= len(piece)
     stream.pass_padding(size)
     return total.hexdigest()
 
