@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +78,7 @@ class _Changes:
     fresh: list[dict[str, pa.Table]] = field(default_factory=list)  # rows of new and changed records, by table
     gone: list[str] = field(default_factory=list)  # ids of trials whose rows are replaced or removed
     set_aside: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, record
-    new: int = 0
-    unchanged: int = 0
-    replaced: int = 0
-    removed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)  # of records, by the names of the fields of Ingested
 
 
 def ingest(run_folder: Path, connection: duckdb.DuckDBPyConnection) -> Ingested:
@@ -106,7 +104,8 @@ def ingest(run_folder: Path, connection: duckdb.DuckDBPyConnection) -> Ingested:
         _insert(connection, "set_aside", arrow_table("set_aside", set_aside))
     connection.execute("COMMIT")
     named = [(file, reason) for file, reason, _ in set_aside]
-    return Ingested(changes.new, changes.unchanged, changes.replaced, changes.removed, named)
+    counts = {name: changes.counts[name] for name in ("new", "unchanged", "replaced", "removed")}
+    return Ingested(**counts, set_aside=named)
 
 
 def select(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, ...]]:
@@ -146,14 +145,13 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
             changes.fresh.append(batch.tables())
             batch = Batch()
         if before is None:
-            changes.new += 1
+            changes.counts["new"] += 1
         else:
             changes.gone.append(before.trial_id)
-            changes.replaced += digest != before.digest
-            changes.unchanged += digest == before.digest
+            changes.counts["unchanged" if digest == before.digest else "replaced"] += 1
     removed = known.keys() - same - taken
     changes.gone += [known[file].trial_id for file in removed]
-    changes.removed, changes.unchanged = len(removed), changes.unchanged + len(same)
+    changes.counts.update(removed=len(removed), unchanged=len(same))
     changes.set_aside += [(file, reason, record) for file, reason, record in kept_problems if record in same]
     if batch.rows["files"]:
         changes.fresh.append(batch.tables())
