@@ -32,6 +32,7 @@ from twinbench.results.rows import (
     Series,
     arrow_table,
     as_mapping,
+    columns,
     metric_row,
     missing_row,
     protocol_row,
@@ -44,9 +45,6 @@ from twinbench.results.rows import (
 from twinbench.sweeps.file_reader import read_regular
 
 RECORDS_AT_ONCE = 500  # limits memory: only so many records, with their curves, are held as Python lists
-
-# The tables with the content of records; all have a trial_id.
-_RECORD_TABLES = ("trials", "settings", "metrics", "curves", "versions")
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def _read_plan(run_folder: Path, changes: _Changes, known: str | None) -> tuple[
 def _delete(connection: duckdb.DuckDBPyConnection, trial_ids: list[str]) -> None:
     if not trial_ids:
         return
-    for name in (*_RECORD_TABLES, "files"):
+    for name in (table for table, kinds in columns().items() if "trial_id" in kinds):
         connection.execute(f"DELETE FROM {name} WHERE trial_id IN (SELECT unnest(?))", [trial_ids])
 
 

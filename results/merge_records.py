@@ -14,7 +14,6 @@ from twinbench.results.record import (
     RECORDS,
     BrokenArtefact,
     Record,
-    Result,
     TornRecord,
     parse_record,
     references,
@@ -45,12 +44,8 @@ class _Found:
     record: Record
 
     @property
-    def result(self) -> Result:
-        return self.record["result"]
-
-    @property
     def trial_id(self) -> str:
-        return self.result["trial_id"]
+        return self.record["result"]["trial_id"]
 
     @property
     def digest(self) -> str:
@@ -58,7 +53,7 @@ class _Found:
 
     @property
     def failed(self) -> bool:
-        return self.result["status"] == "failed"
+        return self.record["result"]["status"] == "failed"
 
 
 @dataclass
@@ -147,7 +142,7 @@ class RecordMerger:
 
     def _copy_artefacts(self, one: _Found) -> None:
         """Copy all artefacts of the record, or none. Raises BrokenArtefact."""
-        contents = {ref["file"]: read_plain_artefact(one.source, ref) for ref in references(one.result)}
+        contents = {ref["file"]: read_plain_artefact(one.source, ref) for ref in references(one.record["result"])}
         for file, data in contents.items():
             if not (self.folder / file).exists():
                 write_bytes_atomically(self.folder / file, data)
