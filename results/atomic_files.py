@@ -54,9 +54,13 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_json_atomically(path: Path | str, obj: object, durable: bool = True) -> Path:
-    """Write `obj` as indented JSON with sorted keys, whole or not at all. NaN and infinity raise ValueError."""
-    text = json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return write_bytes_atomically(path, to_utf8(text) + b"\n", durable)
+    """Write `obj` as `json_bytes` gives it, whole or not at all."""
+    return write_bytes_atomically(path, json_bytes(obj), durable)
+
+
+def json_bytes(obj: object) -> bytes:
+    """Return indented JSON with sorted keys, as in records. NaN and infinity raise ValueError."""
+    return to_utf8(json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)) + b"\n"
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -26,9 +26,9 @@ from typing import Annotated, NoReturn, NotRequired, cast
 from pydantic import ConfigDict, Field, FiniteFloat, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.results.atomic_files import json_bytes, write_bytes_atomically
 from twinbench.sweeps.file_reader import read_regular
-from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
+from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.trial import TrialContent
 
@@ -156,7 +156,7 @@ def write_record(run_folder: Path | str, result: Result, circumstance: Mapping[s
     problem = _problem(record)
     if problem:
         raise ValueError(f"this result cannot be recorded: {problem}")
-    return write_bytes_atomically(record_path(run_folder, plain["trial_id"]), _indented(record) + b"\n")
+    return write_bytes_atomically(record_path(run_folder, plain["trial_id"]), _indented(record))
 
 
 def _indented(record: dict[str, object]) -> bytes:
@@ -164,9 +164,9 @@ def _indented(record: dict[str, object]) -> bytes:
     from pydantic_core import to_json
 
     try:
-        return to_json(record, indent=1)
-    except ValueError:  # a lone surrogate, which `to_utf8` can write
-        return to_utf8(json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False))
+        return to_json(record, indent=1) + b"\n"
+    except ValueError:  # a lone surrogate
+        return json_bytes(record)
 
 
 def read_record(path: Path | str) -> Record:

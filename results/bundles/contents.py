@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from twinbench.results.atomic_files import json_bytes
 from twinbench.results.attempts import Attempt
-from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT, json_bytes
+from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT
 from twinbench.results.bundles.read import Unpacked, count_values, read_json
 from twinbench.results.bundles.write import environment
 from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan, first_problem

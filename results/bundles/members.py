@@ -1,11 +1,8 @@
 """The members that a bundle may have, as `write_bundle` writes them and `unpack` demands them."""
 
-import json
 import re
 import tarfile
 from dataclasses import dataclass
-
-from twinbench.sweeps.hashing import to_utf8
 
 SCHEMA = 1
 MANIFEST = "MANIFEST.json"
@@ -54,11 +51,6 @@ def tar_header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.USTAR_FORMAT)
-
-
-def json_bytes(content: object) -> bytes:
-    """Return indented JSON with sorted keys, as in records."""
-    return to_utf8(json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)) + b"\n"
 
 
 def printable(text: str, most: int = 200) -> str:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from twinbench.results.atomic_files import atomic_file, write_bytes_atomically
+from twinbench.results.atomic_files import atomic_file, json_bytes, write_json_atomically
 from twinbench.results.attempts import TRIALS, Attempt, attempt_file, read_attempts
 from twinbench.results.bundles.members import (
     ATTEMPTS,
@@ -35,7 +35,6 @@ from twinbench.results.bundles.members import (
     ENVIRONMENT,
     MANIFEST,
     SCHEMA,
-    json_bytes,
     kind_of,
     tar_header,
 )
@@ -96,9 +95,6 @@ def write_bundle(run_folder: Path, out: Path, render: Render) -> Bundled:
         copy = Path(temporary) / "run"
         _copy(members, copy)
         members |= render(copy)
-    for name in members:
-        if kind_of(name) is None:
-            raise ValueError(f"{name!r} is not a name for a member of a bundle")
     manifest = json_bytes(_manifest(members))
     try:
         with atomic_file(out) as file:
@@ -179,7 +175,7 @@ def place_attempts(run_folder: Path, attempts: list[Attempt]) -> None:
     """Write the attempts into a run folder, since reports count those that left no record."""
     for attempt in attempts:
         path = attempt_file(run_folder, attempt["trial_id"], attempt["number"])
-        write_bytes_atomically(path, json_bytes(attempt), durable=False)
+        write_json_atomically(path, attempt, durable=False)
 
 
 def _copy(members: Mapping[str, Member], folder: Path) -> None:
