@@ -42,6 +42,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def plain(text: str) -> str:
+    """Return one line of printable characters: white space becomes a blank, others become their code."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the name most similar to `name`, or an empty string if none is similar."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, plain, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def declare(
     """Add claims with the time to the folder's log. Claims declared after their results are marked exploratory."""
     from twinbench.reports.claims.claim import read_claims
     from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
-    from twinbench.reports.verdicts.formats.text import plain
     from twinbench.results.record import DECLARATIONS
 
     read = read_claims(claims)
@@ -62,7 +61,6 @@ def declare(
 def log(folder: RunFolder) -> None:
     """Print the declared claims. Exit code 2 if the log was changed."""
     from twinbench.reports.claims.declarations import read_log
-    from twinbench.reports.verdicts.formats.text import plain
 
     if not folder.is_dir():
         raise InvalidInput([Mistake(str(folder), "", "is not a folder")])

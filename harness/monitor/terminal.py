@@ -16,6 +16,7 @@ from twinbench.harness.monitor.labels import counts_text, duration_text, thinned
 from twinbench.harness.monitor.snapshot import STATES, Failure, Running, RunView, Snapshot
 from twinbench.harness.run_folder.layout import launch_notes, worker_error
 from twinbench.harness.run_folder.progress import poll_pause
+from twinbench.sweeps.errors import plain
 from twinbench.sweeps.file_reader import read_regular
 
 if TYPE_CHECKING:
@@ -214,8 +215,3 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     low, high = min(values), max(values)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)
-
-
-def plain(text: str) -> str:
-    """Return the text on one line, with escapes for characters that could control a terminal."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))

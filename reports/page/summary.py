@@ -13,8 +13,8 @@ from twinbench.reports.statistics import separation
 from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, least_wins
 from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
 from twinbench.reports.tables.frames import estimate_text
-from twinbench.reports.verdicts.formats.text import plain
 from twinbench.reports.verdicts.verdict import Verdict
+from twinbench.sweeps.errors import plain
 from twinbench.sweeps.metrics import KNN, METRICS
 
 SHOWN = 5  # claims quoted in the summary; all of them follow below it

@@ -3,9 +3,10 @@
 import re
 
 from twinbench.reports import latex
-from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, plain, rules_text, summary
+from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, rules_text, summary
 from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
+from twinbench.sweeps.errors import plain
 
 WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; the word CONTRADICTED takes 0.245
 NOTE = (

@@ -8,6 +8,7 @@ from collections import Counter
 from twinbench.reports.rules.case import Result
 from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
+from twinbench.sweeps.errors import plain
 
 RULE_ORDER: tuple[Result, ...] = ("failed", "passed", "not applicable")
 NOTHING = "–"
@@ -57,11 +58,6 @@ def rules_text(verdict: Verdict, *shown: Result) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def plain(text: str) -> str:
-    """Return one line of printable characters: white space becomes a blank, others become their code."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
 
 
 def terminal_text(checked: Checked) -> str:

@@ -20,8 +20,9 @@ from twinbench.reports.rules.registry import RULES
 from twinbench.reports.table_check.reader import read_tables
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.formats import FORMATS
-from twinbench.reports.verdicts.formats.text import outcomes, plain, remarks, summary
+from twinbench.reports.verdicts.formats.text import outcomes, remarks, summary
 from twinbench.reports.verdicts.verdict import Checked, Verdict
+from twinbench.sweeps.errors import plain
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 HOSTILE = (
