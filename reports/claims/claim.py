@@ -24,7 +24,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import LINEAR, get_metric
 from twinbench.sweeps.protocol import Scalar, Section
@@ -218,9 +218,7 @@ def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: 
     if not claim.reported:
         return [] if claim.protocol else [Mistake(where, "protocol", "is missing: give protocol or reported")]
     if claim.reported not in tables:
-        names = ", ".join(tables)
-        close = nearest(claim.reported, tables)
-        return [Mistake(where, "reported", "no such published table", claim.reported, names, close)]
+        return [replace(unknown_name(where, "published table", claim.reported, tables), key="reported")]
     if claim.kind == "equals" and not claim.protocol:
         return [Mistake(where, "protocol", "is missing: give the protocol that the number was measured under")]
     mistakes: list[Mistake] = []

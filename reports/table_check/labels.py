@@ -61,8 +61,7 @@ _N_SEEDS = re.compile(r"\b(\d{1,4}) (?:[a-z]+ ){0,2}?(?:seeds|runs)\b|\bn ?= ?(\
 _SEED = re.compile(r"\bseed ?[=:#]? ?(\d{1,18})\b")
 _EPOCHS = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})*|\d{1,9}) ?(?:epochs?|ep)\b(?! ?[=:])")
 _METRIC_PHRASES = {
-    "nearestneighbour": "knn", "nearestneighbor": "knn", "nearestneighbours": "knn", "nearestneighbors": "knn",
-    "knearestneighbours": "knn", "knearestneighbors": "knn", "lin": "linear", "accuracy": "top1", "acc": "top1",
+    "lin": "linear", "accuracy": "top1", "acc": "top1",
     "accuracies": "top1", "acc1": "top1", "acc5": "top5", "top1": "top1", "top5": "top5", "map": "map", "f1": "f1",
     "auroc": "auroc", "nmi": "nmi", "ari": "ari",
 }  # fmt: skip
@@ -256,7 +255,7 @@ def _normalised(label: str) -> str:
     text = unicodedata.normalize("NFKC", label).lower().replace("µ", "μ")
     text = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in text)
     text = re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
-    text = re.sub(r"\b\d{1,3}[- ]?nn\b", "knn", text)
+    text = re.sub(r"\b(\d{1,3}[- ]?nn|(k\s*)?nearest\s*neighbou?rs?)\b", "knn", text)
     return re.sub(r"\s+", " ", text)
 
 

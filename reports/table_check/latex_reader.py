@@ -91,7 +91,7 @@ def _read_caption(stream: TokenStream, token: Token, floats: list[list[str]]) ->
     """Add the caption that follows to the innermost float."""
     if token.text.startswith(r"\captionof"):
         stream.argument()
-    stream.closed_bracket()
+    stream.bracket(required=True)
     if floats and stream.peek() == "{":
         stream.skip_space()
         stream.take()

@@ -147,34 +147,27 @@ class TokenStream:
             found.append(self.argument())
         return found
 
-    def bracket(self, opening: str = "[", closing: str = "]") -> list[Token] | None:
-        r"""Return the tokens of an optional argument, such as [2pt] or (lr) of \cmidrule; None if none follows."""
-        return self._enclosed(closing) if self.peek().startswith(opening) else None
+    def bracket(self, opening: str = "[", closing: str = "]", required: bool = False) -> list[Token] | None:
+        r"""Return the tokens of an optional argument, such as [2pt], or the (lr) of a \cmidrule; None if none follows.
 
-    def closed_bracket(self) -> list[Token] | None:
-        """Return the same where a [ that is not closed is an error: in a caption or the definition of a macro."""
-        found = self._enclosed("]", len(self._ahead), stops=()) if self.peek() == "[" else None
-        if found is None and self.peek() == "[":
-            raise LatexError(self._ahead[-1].line, "[ is not closed")
-        return found
-
-    def _enclosed(
-        self, closing: str, most: int = LONGEST_BRACKET, stops: tuple[str, ...] = ("&", r"\\")
-    ) -> list[Token] | None:
-        """Take the tokens up to one outside braces that ends in `closing`; take none if one of `stops` comes before.
-
-        At most `most` tokens are read. By default the end of a table's cell is a stop.
+        It ends with a token outside braces that ends in `closing`. One that does not end before the table's cell, or is
+        very long, is text; with `required`, as in a caption or the definition of a macro, it is an error.
         """
+        if not self.peek().startswith(opening):
+            return None
         self.skip_space()
+        stops, most = ((), len(self._ahead)) if required else (("&", r"\\"), LONGEST_BRACKET)
         depth = 0
         for count, token in enumerate(islice(reversed(self._ahead), most), 1):
             depth += (token.text == "{") - (token.text == "}")
             if depth < 0 or (depth == 0 and token.text in stops):
-                return None
+                break
             if depth == 0 and token.text.endswith(closing):
                 taken = self._ahead[: -count - 1 : -1]
                 del self._ahead[-count:]
                 return taken[1:-1]
+        if required:
+            raise LatexError(self._ahead[-1].line, f"{opening} is not closed")
         return None
 
     def first_character(self) -> list[Token]:
@@ -196,8 +189,8 @@ class TokenStream:
                 self._macros[name.text] = _Macro(len(pattern) // 2, None, body)
         else:
             name_text = joined(self.argument())
-            count = joined(self.closed_bracket() or [])
-            default, body = self.closed_bracket(), self.argument()
+            count = joined(self.bracket(required=True) or [])
+            default, body = self.bracket(required=True), self.argument()
             if name_text.startswith("\\") and re.fullmatch(r"[1-9]?", count):
                 self._macros[name_text] = _Macro(int(count or 0), default, body)
 

@@ -8,7 +8,7 @@ integrity.py says what neither can reveal.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -51,7 +51,9 @@ def render(contents: Contents) -> Level:
     shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}
     faults: list[str] = []
     notes = [f"{len(anew)} files made again and compared"]
-    others = _other_versions(unpacked.rendered_with)
+    here, there = rendered_with(), unpacked.rendered_with
+    versions = {name: there.get(name, "unknown") for name in here}
+    others = [f"{name} {versions[name]} (here {here[name]})" for name in here if versions[name] != here[name]]
     for name in sorted(anew.keys() | shipped.keys()):
         if anew.get(name) == shipped.get(name):
             continue
@@ -73,13 +75,6 @@ def _difference(shipped: bytes | None, anew: bytes | None) -> str:
     one, other = pairs[differing[0] - 1]
     many = f" (and {len(differing) - 1} more lines)" if len(differing) > 1 else ""
     return f"line {differing[0]} is {printable(one)!r}, but the records give {printable(other)!r}{many}"
-
-
-def _other_versions(there: Mapping[str, str]) -> list[str]:
-    here = rendered_with()
-    return [
-        f"{name} {there.get(name, 'unknown')} (here {here[name]})" for name in here if there.get(name) != here[name]
-    ]
 
 
 # --- aggregate ------------------------------------------------------------------------------------------------------
