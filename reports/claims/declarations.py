@@ -26,8 +26,6 @@ from twinbench.sweeps.file_reader import read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
-FIRST = ""  # stands for the digest of the line before the first
-
 
 @dataclass(frozen=True)
 class Declaration:
@@ -37,7 +35,7 @@ class Declaration:
     claim: str  # the claim's hash
     time: str
     recorded: int
-    previous: str  # digest of the line before
+    previous: str  # digest of the line before; empty in the first line
     digest: str = ""  # of this line without the digest itself
     protocol: str = ""  # content hash of the protocol that the claim names; empty in lines of earlier versions
 
@@ -119,9 +117,8 @@ def declare(
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InvalidInput(
-            [Mistake(str(run_folder / DECLARATIONS), "", f"cannot be written: {error.strerror}")]
-        ) from None
+        where, problem = str(run_folder / DECLARATIONS), f"cannot be written: {error.strerror}"
+        raise InvalidInput([Mistake(where, "", problem)]) from None
     return entries[count:], _head(entries)
 
 
@@ -183,7 +180,7 @@ def _entry(line: str) -> Declaration | None:
 
 
 def _head(entries: list[Declaration]) -> str:
-    return entries[-1].digest if entries else FIRST
+    return entries[-1].digest if entries else ""
 
 
 def _content(entry: Declaration) -> dict[str, object]:

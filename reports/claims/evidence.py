@@ -5,7 +5,7 @@ number of candidates is part of the evidence.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -152,7 +152,7 @@ class Folder:
             if mistakes := self._names.mistakes(claim, selectors):
                 raise InvalidInput(mistakes)
         sides, pairs = self._compared(claim, table)
-        traced = [(side.section, trial) for side in sides if side.section for trial in side.trials]
+        recorded = [(side.section, one) for side in sides for one in side.trials if one["status"] != "missing"]
         evidence = Evidence(
             claim,
             sides,
@@ -164,11 +164,7 @@ class Folder:
             self._feature_std,
             locked,
             self._context,
-            {
-                str(trial["trial_id"]): self._files_of(section, trial)
-                for section, trial in traced
-                if trial["status"] != "missing"
-            },
+            {str(trial["trial_id"]): self._files_of(section, trial) for section, trial in recorded if section},
             self._judged_together,
         )
         self._judged_together.append(evidence)
@@ -180,19 +176,16 @@ class Folder:
         sides: list[Side] = []
         pairs: list[tuple[Side, Side | None, str]] = []
         for point in points(claim):
-            at = ", ".join(f"{key} {value}" for key, value in point.items())
             selectors = self._selectors(claim, point)
             here = [self._side(claim, selector, selectors, table) for selector in selectors]
             sides += here
+            others: list[Side | None] = [*here[1:]] or [None]
+            compared: Iterable[tuple[Side, Side | None]] = ((here[0], other) for other in others)
             if claim.kind == "monotone":
-                here = here if claim.direction == "decreasing" else here[::-1]
-                pairs += [(one, other, at) for one, other in itertools.pairwise(here)]
+                compared = itertools.pairwise(here if claim.direction == "decreasing" else here[::-1])
             elif claim.kind == "insensitive":
-                pairs += [(one, other, at) for n, one in enumerate(here) for other in here[n + 1 :]]
-            elif len(here) > 1:
-                pairs += [(here[0], other, at) for other in here[1:]]
-            else:
-                pairs.append((here[0], None, at))
+                compared = itertools.combinations(here, 2)
+            pairs += [(one, other, selector_text(point)) for one, other in compared]
         return tuple(sides), tuple(pairs)
 
     def _selectors(self, claim: Claim, point: Selector) -> list[Selector]:

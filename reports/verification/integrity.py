@@ -74,11 +74,7 @@ def _record_faults(records: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[str]:
-    referred = {
-        reference["file"]: trial_id
-        for trial_id, record in records.items()
-        for reference in references(record["result"])
-    }
+    referred = {one["file"]: name for name, record in records.items() for one in references(record["result"])}
     present = set(unpacked.names(f"{ARTEFACTS}/"))
     for file in sorted(referred.keys() - present):
         if file not in unpacked.stated:  # otherwise the manifest check reports it
@@ -97,12 +93,8 @@ def _plan_faults(contents: Contents) -> Iterator[str]:
     for place, planned in enumerate(contents.plan.trials):
         for problem in id_problems(planned.under(protocol), planned.trial_id, planned.cell_id):
             yield f"{PLAN}: trials.{place}: {problem}"
-    others = [
-        trial_id
-        for trial_id, record in contents.records.items()
-        if record["result"]["trial"]["protocol"]["hash"] != protocol["hash"]
-    ]
-    if others:
+    hashes = {name: record["result"]["trial"]["protocol"]["hash"] for name, record in contents.records.items()}
+    if others := [name for name, hash_ in hashes.items() if hash_ != protocol["hash"]]:
         yield f"{some(others)}: ran under another protocol than the plan's {protocol['hash'][:12]}"
 
 

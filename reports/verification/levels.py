@@ -118,9 +118,8 @@ def _label_faults(result: Result, outputs: Outputs, known: dict[tuple[str, str],
         return
     trial = result["trial"]
     own = outputs["labels"].astype("int64").tobytes()
-    first, of_first = known.setdefault(
-        (trial["dataset_fingerprint"], trial["protocol"]["hash"]), (result["trial_id"], own)
-    )
+    key = (trial["dataset_fingerprint"], trial["protocol"]["hash"])
+    first, of_first = known.setdefault(key, (result["trial_id"], own))
     if own != of_first:
         yield f"trial {result['trial_id']}: was tested on other labels than trial {first}"
 

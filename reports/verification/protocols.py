@@ -52,25 +52,19 @@ def _content_faults(protocol: CarriedProtocol) -> Iterator[str]:
         if content.get(key) != protocol[key]:
             yield f"its content gives the {key} {content.get(key)!r}"
     locked = read_lock(SHIPPED / "protocols" / LOCK).get(protocol["name"], {}).get(str(protocol["version"]))
-    whole = protocol.get("base_hash", stated)
-    if locked is not None and whole != locked:
-        yield f"the shipped one has the hash {locked}, this one {whole}{_differences_text(protocol)}"
-    elif locked is not None and "base_hash" in protocol:
-        yield from _deviation_faults(protocol)
-
-
-def _differences_text(protocol: CarriedProtocol) -> str:
-    """Return how the content differs from the shipped protocol; empty where that is of another version."""
-    shipped = _shipped(protocol)
-    found = differences(shipped.content, protocol["content"]) if shipped else []
-    return f": {', '.join(f'{one.key} is {one.right!r} for {one.left!r}' for one in found[:5])}" if found else ""
-
-
-def _deviation_faults(protocol: CarriedProtocol) -> Iterator[str]:
-    """Yield a fault where the named deviations do not turn the shipped protocol into this one."""
-    shipped = _shipped(protocol)
-    if shipped is None:
+    if locked is None:
         return
+    shipped, whole = _shipped(protocol), protocol.get("base_hash", stated)
+    if whole != locked:
+        differing = differences(shipped.content, content)[:5] if shipped else []
+        text = ", ".join(f"{one.key} is {one.right!r} for {one.left!r}" for one in differing)
+        yield f"the shipped one has the hash {locked}, this one {whole}{text and f': {text}'}"
+    elif shipped and "base_hash" in protocol:
+        yield from _deviation_faults(protocol, shipped)
+
+
+def _deviation_faults(protocol: CarriedProtocol, shipped: Protocol) -> Iterator[str]:
+    """Yield a fault where the named deviations do not turn the shipped protocol into this one."""
     try:
         named = [Deviation(one["key"], one["value"], one["reason"]) for one in protocol["deviations"]]
         effective = deviate(shipped, named, "its deviations")
@@ -82,6 +76,7 @@ def _deviation_faults(protocol: CarriedProtocol) -> Iterator[str]:
 
 
 def _shipped(protocol: CarriedProtocol) -> Protocol | None:
+    """Return the shipped protocol of that name and version; None where the shipped one is of another version."""
     name = protocol["name"]
     shipped = read_protocol(name) if name in shipped_protocols() else None
     return shipped if shipped and shipped.version == protocol["version"] else None
