@@ -72,10 +72,8 @@ def _record_problem(result: Result, content: Mapping[str, object]) -> str:
         return problem
     protocol = result["trial"]["protocol"]
     for key in ("name", "version"):
-        if protocol["content"].get(key) != protocol[key]:
-            return (
-                f"the {key} of its protocol is {protocol[key]!r}, but by its content {protocol['content'].get(key)!r}"
-            )
+        if (by_content := protocol["content"].get(key)) != protocol[key]:
+            return f"the {key} of its protocol is {protocol[key]!r}, but by its content {by_content!r}"
     if without_prose(protocol["content"]) != without_prose(content):
         return "the content of its protocol differs from that of other records with the same hash"
     return ""

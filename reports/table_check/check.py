@@ -15,8 +15,6 @@ digits with the recorded number (matching.py, recorded.py), and gets one verdict
 
 import functools
 import json
-import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -91,21 +89,21 @@ def all_traced(numbers: Sequence[CheckedNumber]) -> bool:
 # --- output ---------------------------------------------------------------------------------------------------------
 
 
-def check_text(numbers: Sequence[CheckedNumber], queries: bool = False) -> str:
-    """Return the numbers, one a line with its reason below, and the count of each verdict. `queries`: add the SQL."""
+def check_text(numbers: Sequence[CheckedNumber]) -> str:
+    """Return the numbers, one a line with its reason below, and the count of each verdict."""
     lines = []
     for one in numbers:
         where = " | ".join(filter(None, [one.row, one.column]))
         verdict = f"{one.verdict}, but ambiguous" if one.ambiguous and one.verdict == "traced" else one.verdict
         lines.append(f"{one.file}:{one.line}: {one.printed}  [{where}]  {verdict}")
-        lines += [f"    {line}" for line in _details(one, queries)]
+        lines += [f"    {line}" for line in _details(one)]
     counts = Counter(one.verdict for one in numbers)
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     total = _counted(len(numbers) - counts["not followed"], "number")
     return "\n".join([*lines, f"{total}: {summary}" if summary else "no numbers", ""])
 
 
-def _details(one: CheckedNumber, queries: bool) -> list[str]:
+def _details(one: CheckedNumber) -> list[str]:
     evidence = one.evidence
     lines = [one.reason + (f"; {one.correct} would be correct" if one.correct else "")]
     if evidence is not None:
@@ -117,18 +115,11 @@ def _details(one: CheckedNumber, queries: bool) -> list[str]:
         more = [f"and {len(one.ambiguous) - MOST_SHOWN} more"] if len(one.ambiguous) > MOST_SHOWN else []
         others = "; ".join([*one.ambiguous[:MOST_SHOWN], *more])
         lines.append(f"the labels also match these, which have the same number: {others}")
-    if evidence is not None and queries:
-        lines.append(f"twinbench query {shlex.quote(evidence.run_folder)} {_quoted(evidence.query)}")
     return lines
 
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
-def _quoted(sql: str) -> str:
-    """Return the SQL quoted for a shell, in double quotes if possible: they keep its single quotes readable."""
-    return shlex.quote(sql) if re.search(r'["$`\\!]', sql) else f'"{sql}"'
 
 
 def check_json(numbers: Sequence[CheckedNumber]) -> dict[str, object]:
