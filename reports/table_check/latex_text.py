@@ -27,6 +27,7 @@ _NOT_TEXT = {
     2: "rule setlength fcolorbox resizebox multirow multicolumn",
 }
 _DROPPED = {name: count for count, names in _NOT_TEXT.items() for name in names.split()}
+_POWER_OF_TEN = re.compile(r"(?:(\d+(?:\.\d+)?) ?[×·] ?)?\b10\^([-−+]?\d+)")
 _SUPERSCRIPTS = ("^", r"\textsuperscript")
 _SUBSCRIPTS = ("_", r"\textsubscript")
 
@@ -35,8 +36,7 @@ def plain_text(tokens: Sequence[Token]) -> str:
     """Return the text in one line. Of an unknown command all arguments are text."""
     text = _plain(tokens)
     text = re.sub(rf"{_THIN}(?!\d)|(?<!\d){_THIN}", " ", text)
-    text = re.sub(r"(?:(\d+(?:\.\d+)?) ?[×·] ?)?\b10\^([-−+]?\d+)", _power_of_ten, text)
-    return clean(text)
+    return clean(_POWER_OF_TEN.sub(lambda found: f"{found[1] or 1}e{found[2].replace('−', '-')}", text))
 
 
 def _plain(tokens: Sequence[Token]) -> str:
@@ -73,7 +73,3 @@ def _raised(is_superscript: bool, text: str, before: str) -> str:
     if re.fullmatch(r"\d*\.\d+", text) or (not is_superscript and text.isdigit()):
         return f" ({text})"
     return "" if is_superscript else f" {text}"
-
-
-def _power_of_ten(match: re.Match[str]) -> str:
-    return f"{match[1] or 1}e{match[2].replace('−', '-')}"

@@ -11,13 +11,14 @@ another. Trials that were removed together with their attempts and their entry i
 only an earlier digest or a declaration kept elsewhere reveals them.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
+from twinbench.reports.claims.claim import claims_on_file
 from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
+from twinbench.reports.claims.declarations import read_log
 from twinbench.reports.claims.trial_files import id_problems, identity_problems, read_outputs
-from twinbench.reports.verification.declared import declaration_faults, withdrawn
 from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
 from twinbench.results.attempts import Attempt
@@ -40,7 +41,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *protocol_faults(contents),
         *_attempt_faults(contents),
         *copied_seeds(results),
-        *declaration_faults(contents),
+        *_declaration_faults(contents),
     ]
     return judged("integrity", faults, _notes(contents, results))
 
@@ -151,6 +152,38 @@ def _outputs_may_agree(unpacked: Unpacked, file: str) -> bool:
         return True
 
 
+# --- declarations ---------------------------------------------------------------------------------------------------
+
+
+def _declaration_faults(contents: Contents) -> Iterator[str]:
+    """Yield a broken chain of declarations, and protocols that were changed since claims under them were declared."""
+    log = read_log(contents.unpacked.run_folder)
+    if log.problem:
+        yield log.problem
+    ran: dict[str, set[str]] = defaultdict(set)  # by name, hashes with and without deviations
+    for record in contents.records.values():
+        protocol = record["result"]["trial"]["protocol"]
+        ran[str(protocol["name"])] |= {str(protocol["hash"]), str(protocol.get("base_hash", protocol["hash"]))}
+    claims, _ = claims_on_file(map(contents.unpacked.file, contents.unpacked.names("claims")))
+    for claim in claims:
+        hashes, entry = ran.get(claim.protocol), log.of(claim)
+        if hashes and entry and not log.of(claim, [hashes]):
+            now = ", ".join(one[:12] for one in sorted(hashes))
+            declared = f"declared as {entry.name} under protocol {claim.protocol} with the hash {entry.protocol[:12]}"
+            yield f"{declared}, but the records have {now}: the protocol was changed since"
+
+
+def _withdrawn(unpacked: Unpacked) -> Iterator[str]:
+    """Yield files that cannot be read as claims, and declared claims that no file holds in that form."""
+    claims, unreadable = claims_on_file(map(unpacked.file, unpacked.names("claims")))
+    held = {claim.hash for claim in claims}
+    for path in unreadable:
+        yield f"{path.name}: cannot be read as claims"
+    for entry in read_log(unpacked.run_folder).entries:
+        if entry.claim not in held:
+            yield f"declared on {entry.time} as {entry.name}, but in no claims file of the bundle in that form"
+
+
 # --- notes ------------------------------------------------------------------------------------------------------------
 
 
@@ -173,4 +206,4 @@ def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
     for group in shared_files(results, "curves"):
         if len({result.seed for result in group}) == 1:
             yield f"identical curves in different cells: {some([result.trial_id for result in group])}"
-    yield from withdrawn(contents.unpacked)
+    yield from _withdrawn(contents.unpacked)
