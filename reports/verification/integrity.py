@@ -4,7 +4,7 @@ Found here: differences from the manifest; records whose digest, ids or protocol
 protocols that were changed under their name; planned or attempted trials without a record; records copied from another
 seed; a broken chain of declarations; a protocol that was changed since a claim under it was declared.
 
-Not found here, nor by rendering: results that were replaced before bundling, with all digests computed anew. Against
+Not found here, nor by rendering: results that were replaced before bundling, with all digests computed again. Against
 those there are the per-example outputs (level aggregate, unless they were made up too), running trials again (level
 rerun), and the digest that the author published with the paper (`--expect`), since a bundle rebuilt after an edit has
 another. Trials that were removed together with their attempts and their entry in the plan leave no trace in a bundle;

@@ -45,19 +45,19 @@ def render(contents: Contents) -> Level:
     unpacked = contents.unpacked
     place_attempts(unpacked.run_folder, contents.all_attempts)
     try:
-        anew = rendered(unpacked.run_folder)
+        made = rendered(unpacked.run_folder)
     except Exception as error:  # well-formed records may still make no report, which is a fault of theirs
         return judged("render", [f"no report can be made of these records: {type(error).__name__}: {error}"], [])
     shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}
     faults: list[str] = []
-    notes = [f"{len(anew)} files made again and compared"]
+    notes = [f"{len(made)} files made again and compared"]
     here, there = rendered_with(), unpacked.rendered_with
     versions = {name: there.get(name, "unknown") for name in here}
     others = [f"{name} {versions[name]} (here {here[name]})" for name in here if versions[name] != here[name]]
-    for name in sorted(anew.keys() | shipped.keys()):
-        if anew.get(name) == shipped.get(name):
+    for name in sorted(made.keys() | shipped.keys()):
+        if made.get(name) == shipped.get(name):
             continue
-        difference = f"{name}: {_difference(shipped.get(name), anew.get(name))}"
+        difference = f"{name}: {_difference(shipped.get(name), made.get(name))}"
         # The page includes plotly, and only its digest is shipped: another version of plotly changes no result.
         (notes if name == PAGE_DIGEST and others else faults).append(difference)
     if others and (faults or len(notes) > 1):
@@ -65,11 +65,11 @@ def render(contents: Contents) -> Level:
     return judged("render", faults, notes)
 
 
-def _difference(shipped: bytes | None, anew: bytes | None) -> str:
+def _difference(shipped: bytes | None, made: bytes | None) -> str:
     """Return the first line in which two files differ, and how many do."""
-    if shipped is None or anew is None:
-        return "is shipped but not made from these records" if anew is None else "is made but not shipped"
-    lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, anew))
+    if shipped is None or made is None:
+        return "is shipped but not made from these records" if made is None else "is made but not shipped"
+    lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, made))
     pairs = list(zip_longest(lines, others, fillvalue=""))
     differing = [number for number, (one, other) in enumerate(pairs, 1) if one != other]
     one, other = pairs[differing[0] - 1]

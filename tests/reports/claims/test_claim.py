@@ -149,7 +149,7 @@ def test_the_values_of_an_axis_are_several_and_in_order(tmp_path, values, proble
         assert mistake.key == "values" and problem in mistake.problem
 
 
-def test_numbers_have_an_order_and_words_have_that_of_the_author():
+def test_numbers_are_put_in_order_and_words_keep_theirs():
     assert in_order([0.5, 2, 1, 2]) == [0.5, 1, 2]
     assert in_order(["linear", "cosine"]) == ["linear", "cosine"]
     assert in_order([True, False]) == [True, False]
@@ -230,7 +230,7 @@ def test_the_hash_is_of_all_that_was_claimed_and_of_nothing_else(tmp_path):
     assert len(hashes) == len(changes) and first.hash not in hashes
 
 
-def test_the_selectors_of_an_axis_are_its_values_and_else_the_sides():
+def test_a_claim_selects_the_values_of_its_axis_or_else_its_sides():
     base = {"name": "n", "sentence": "s", "a": {"method": "simclr"}}
     axis = Claim(**base, kind="monotone", axis="epochs", values=(10, 20))
     assert all_selectors(axis) == [{"method": "simclr", "epochs": 10}, {"method": "simclr", "epochs": 20}]

@@ -136,7 +136,7 @@ def test_a_contrast_without_p_counts_and_fails():
 
 
 @pytest.mark.parametrize("metric", ["train_seconds", "peak_memory_bytes", "minutes", "peak_memory_gb"])
-def test_less_is_better_of_costs_and_rises_and_falls_as_it_is(metric):
+def test_less_is_better_for_costs_and_monotone_claims_compare_them_as_measured(metric):
     claim = claim_of(metric=metric)
     less, more = [50.0, 51.0, 52.5], [60.0, 61.5, 62.0]
     contrast = the_contrast(claim, less, more)
@@ -206,12 +206,12 @@ def test_differences_without_spread_are_informative_from_six_seeds_on():
 
 
 @pytest.mark.parametrize(("alpha", "least"), [(0.05, 6), (ALPHA, 6), (2 / 2**6, 6), (0.025, 7), (0.05 / 15, 10)])
-def test_so_many_must_agree_that_chance_does_it_less_often_than_the_level(alpha, least):
+def test_least_wins_is_the_fewest_seeds_that_agree_by_chance_less_often_than_the_level(alpha, least):
     assert least_wins(alpha) == least
     assert 2 / 2**least <= alpha < 2 / 2 ** (least - 1)
 
 
-def test_seventeen_pairs_are_more_than_are_gone_through_and_still_have_their_test():
+def test_seventeen_pairs_have_a_sign_flip_test_by_resampling():
     contrast = the_contrast(claim_of(), *differing([0.01 + 0.001 * (seed % 5) for seed in range(17)]))
     assert contrast.sign_flip.p == pytest.approx(1e-4) and contrast.sign_flip.n == 17
     assert contrast == the_contrast(claim_of(), *differing([0.01 + 0.001 * (seed % 5) for seed in range(17)]))

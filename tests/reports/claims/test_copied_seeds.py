@@ -50,7 +50,7 @@ def test_honest_seeds_may_agree_in_trivial_predictions(outputs):
     assert may_agree(outputs)
 
 
-def test_one_probe_that_is_not_trivial_is_enough_to_tell_seeds_apart():
+def test_one_probe_that_is_not_trivial_is_enough_to_distinguish_seeds():
     shifted = (LABELS + (np.arange(20) < 5)) % 10
     knn = {"knn_prediction": np.full(20, 3), "knn_correct": LABELS == 3}
     assert not may_agree({"labels": LABELS, **knn, "linear_prediction": shifted, "linear_correct": shifted == LABELS})

@@ -74,7 +74,7 @@ def test_a_changed_claim_is_another_one_under_the_same_name(tmp_path):
     assert [entry.claim for entry in log.named("one")] == [claim().hash]
 
 
-def test_a_protocol_of_ones_own_is_on_record_by_its_hash_and_an_unknown_one_by_nothing(tmp_path):
+def test_a_declaration_has_the_hash_of_ones_own_protocol_and_none_of_an_unknown_one(tmp_path):
     own = replace(claim(), protocol="mine")
     ((entry,), _) = declare([own], tmp_path / "known", NOW, {"mine": "5" * 64})
     assert entry.protocol == "5" * 64
@@ -99,7 +99,7 @@ def test_a_claim_is_declared_again_when_its_protocol_was_changed(tmp_path):
     assert log.of(own, [{"7" * 64}]) is None and log.of(own).protocol == first
 
 
-def test_a_line_from_before_protocols_were_on_record_is_read_and_stands_for_any(tmp_path):
+def test_a_line_without_a_protocol_from_an_earlier_version_is_valid_for_any(tmp_path):
     entry = {"name": "one", "claim": claim().hash, "time": NOW.isoformat(timespec="seconds"), "recorded": 0}
     entry |= {"previous": ""}
     canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -111,7 +111,7 @@ def test_a_line_from_before_protocols_were_on_record_is_read_and_stands_for_any(
     assert read_log(tmp_path).problem == ""
 
 
-def test_a_protocol_that_is_taken_out_of_a_line_or_emptied_shows(tmp_path):
+def test_removing_or_emptying_the_protocol_of_a_line_breaks_the_chain(tmp_path):
     declare([claim()], tmp_path, NOW)
     entry = json.loads(lines(tmp_path)[0])
     without = {key: value for key, value in entry.items() if key != "protocol"}
@@ -205,7 +205,7 @@ def test_no_folder_and_an_empty_log_hold_no_declarations(tmp_path):
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\n", "\r"])
-def test_a_name_with_a_separator_of_lines_in_it_leaves_the_log_whole(tmp_path, separator):
+def test_a_line_separator_in_a_name_does_not_break_the_log(tmp_path, separator):
     declare([claim(f"a{separator}b"), claim("two")], tmp_path, NOW)
     log = read_log(tmp_path)
     assert [entry.name for entry in log.entries] == [f"a{separator}b", "two"] and log.problem == ""

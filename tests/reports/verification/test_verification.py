@@ -1,4 +1,4 @@
-"""Claims: an honest bundle passes; each way to tamper with one is found, and named, at the level that can see it."""
+"""Claims: an honest bundle passes; each way to tamper with one is reported by the level that can find it."""
 
 import hashlib
 import json
@@ -178,7 +178,7 @@ def test_a_recorded_trial_that_is_not_planned_is_noted(tmp_path):
     assert f"recorded but not planned: {extra}" in verified(run.bundle().path, tmp_path).notes
 
 
-# --- tampered without care: the manifest tells ----------------------------------------------------------------------
+# --- tampered without care: the manifest differs ----------------------------------------------------------------------
 
 
 def test_a_changed_record_is_named_by_the_manifest_and_by_its_own_digest(tampered, tmp_path):
@@ -251,7 +251,7 @@ def test_a_dropped_failure_is_named_by_the_attempt_that_it_left(tmp_path):
     assert f"trial {failed.trial_id}: attempt 1 ended as failed" in found and "\x1b" not in found
 
 
-def test_an_attempt_taken_off_the_list_is_named(tmp_path):
+def test_a_removed_attempt_is_named(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=2)
     first, second = run.trials[:2]
     run.record(first, attempts=2)
@@ -444,7 +444,7 @@ def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, ho
     assert verified(tampered(declared_under("5" * 64, now)), tmp_path).outcome == "passed"
 
 
-def test_a_claim_that_was_declared_and_is_claimed_no_more_is_named(tampered, tmp_path):
+def test_a_declared_claim_that_no_file_holds_is_named(tampered, tmp_path):
     def withdraw(members: Members) -> None:
         members["claims.toml"] = CLAIMS.rpartition("[[claims]]")[0].encode()
 
@@ -482,7 +482,7 @@ def test_changed_tables_and_verdicts_are_named_by_file_and_row(tampered, tmp_pat
     assert verdicts.startswith("report/verdicts/claims.json: line ") and "true" in verdicts
 
 
-def test_another_version_of_what_writes_the_report_is_named_where_it_may_be_why(tampered, tmp_path):
+def test_other_versions_of_what_writes_the_report_are_named_if_files_differ(tampered, tmp_path):
     def older(members: Members) -> None:
         manifest = json.loads(members["MANIFEST.json"])
         manifest["rendered_with"] = {**rendered_with(), "plotly": "0.0.1\x1b"}
@@ -535,7 +535,7 @@ def run(tmp_path: Path) -> GenuineRun:
     return genuine_run(tmp_path / "run", seeds=1)
 
 
-def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_path):
+def test_a_number_that_differs_from_the_outputs_is_reported_with_both_values(run, tmp_path):
     outputs = drawn_outputs(run.trials[0])
     right = int((outputs["linear_prediction"] == outputs["labels"]).sum())
 
@@ -548,7 +548,7 @@ def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
         (
             lambda a: a.update(knn_correct=np.ones(EXAMPLES, np.uint8)),
@@ -564,8 +564,8 @@ def test_a_number_that_does_not_come_of_the_outputs_is_named_with_both(run, tmp_
         (lambda a: a.update(labels=np.ones(EXAMPLES)), "cannot be read as outputs: whole numbers, one per example"),
     ],
 )
-def test_outputs_that_contradict_themselves_or_others_are_named(run, tmp_path, change, said):
-    assert said in faults_of(with_outputs(run, 1, change, lambda _: None), tmp_path, "aggregate")
+def test_outputs_that_contradict_themselves_or_others_are_named(run, tmp_path, change, fault):
+    assert fault in faults_of(with_outputs(run, 1, change, lambda _: None), tmp_path, "aggregate")
 
 
 def test_a_number_without_outputs_is_named(run, tmp_path):
@@ -586,7 +586,7 @@ def test_outputs_that_are_no_safetensors_are_named(run, tmp_path, data):
     assert f"trial {run.ids[0]}" in found
 
 
-def test_a_maximum_over_epochs_is_taken_anew_from_its_curves(tmp_path):
+def test_a_maximum_over_epochs_is_computed_again_from_its_curves(tmp_path):
     protocol = read_protocol("lightly-cifar10-200ep")
     assert protocol.checkpoint == "best_on_test"
     run = genuine_run(tmp_path / "base", seeds=1)
@@ -648,14 +648,14 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_members_of_the_wrong_kind_are_named_and_trip_nothing(tampered, tmp_path, name):
-    prefix, data, said = STRANGE[name]
+def test_members_of_the_wrong_kind_are_reported_and_raise_nothing(tampered, tmp_path, name):
+    prefix, data, fault = STRANGE[name]
 
     def change(members: Members) -> None:
         file = next(one for one in members if one.startswith(prefix) and not one.endswith(".safetensors"))
         members[file] = data
 
-    assert said in faults_of(tampered(change), tmp_path)
+    assert fault in faults_of(tampered(change), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -687,7 +687,7 @@ def test_commands_of_the_wrong_kind_are_named(tampered, tmp_path, commands):
     assert "plan.json: not a plan: commands" in faults_of(tampered(change), tmp_path)
 
 
-def test_claims_that_are_none_fail_the_level_render_and_no_more(tampered, tmp_path):
+def test_a_file_that_is_not_claims_fails_the_level_render_alone(tampered, tmp_path):
     bundle = tampered(lambda members: members.update({"claims.toml": b"protocol = 3 \x1b"}))
     found = faults_of(bundle, tmp_path, "render")
     assert found.startswith("no report can be made of these records: InvalidInput") and "\x1b" not in found
@@ -708,7 +708,7 @@ def test_markup_in_names_reaches_neither_page_nor_terminal_unescaped(tmp_path):
     assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
 
 
-def test_many_random_changes_of_one_byte_are_all_found_and_none_trips_anything(honest, tmp_path):
+def test_many_random_changes_of_one_byte_are_all_found_and_none_raises(honest, tmp_path):
     rng = np.random.default_rng(0)
     members = members_of(honest)
     names = [name for name in members if members[name] and name != "MANIFEST.json"]
