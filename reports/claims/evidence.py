@@ -153,20 +153,10 @@ class Folder:
                 raise InvalidInput(mistakes)
         sides, pairs = self._compared(claim, table)
         recorded = [(side.section, one) for side in sides for one in side.trials if one["status"] != "missing"]
-        evidence = Evidence(
-            claim,
-            sides,
-            pairs,
-            self._log,
-            self._log.of(claim, protocol_hashes(claim, sides)),
-            table,
-            self._versions,
-            self._feature_std,
-            locked,
-            self._context,
-            {str(trial["trial_id"]): self._files_of(section, trial) for section, trial in recorded if section},
-            self._judged_together,
-        )
+        files = {str(trial["trial_id"]): self._files_of(section, trial) for section, trial in recorded if section}
+        declared = self._log.of(claim, protocol_hashes(claim, sides))
+        of_folder = (self._versions, self._feature_std, locked, self._context, files, self._judged_together)
+        evidence = Evidence(claim, sides, pairs, self._log, declared, table, *of_folder)
         self._judged_together.append(evidence)
         return evidence
 
@@ -207,21 +197,14 @@ class Folder:
         if not matching:
             return Side(label, selector)
         shared = {key: value for key, value in selector.items() if all(other.get(key) == value for other in selectors)}
-        tried = self._matching(claim, shared | {"method": selector["method"]})
+        of_method = self._matching(claim, shared | {"method": selector["method"]})
+        # A cell that was only planned is no candidate.
+        candidates, tried = (max(1, sum(cell.is_recorded for _, cell in cells)) for cells in (matching, of_method))
         cell = choose([cell for _, cell in matching], matching[0][0].selected_by)
         section = next(section for section, one in matching if one is cell)
         values, measurements = self._values(claim, cell)
-        return Side(
-            label,
-            selector,
-            section,
-            cell,
-            max(1, _count_ended(matching)),
-            max(1, _count_ended(tried)),
-            values,
-            measurements,
-            self._correctness(claim, section, cell),
-        )
+        correct = self._correctness(claim, section, cell)
+        return Side(label, selector, section, cell, candidates, tried, values, measurements, correct)
 
     def _matching(self, claim: Claim, selector: Selector) -> list[tuple[Section, Cell]]:
         """Return the cells that match under the claim's protocol, or, if none match there, under any protocol.
@@ -255,8 +238,3 @@ class Folder:
         if trial_id not in self._files:
             self._files[trial_id] = read_trial_files(self._folder, trial_id, section.content)
         return self._files[trial_id]
-
-
-def _count_ended(cells: Sequence[tuple[Section, Cell]]) -> int:
-    """Count the cells that ran at all their seeds: a cell that was only planned is no candidate."""
-    return sum(cell.is_recorded for _, cell in cells)

@@ -98,9 +98,8 @@ class Vocabulary:
         """`metrics`: those of the records."""
         cells = [cell for section in sections for cell in section.cells]
         self.labels = {cell.label: cell.method for cell in cells}
-        self.metrics = {
-            name: frozenset(name.split("_")) for name in sorted({*metrics, *(row.metric for row in published)})
-        }
+        names = sorted({*metrics, *(row.metric for row in published)})
+        self.metrics = {name: frozenset(name.split("_")) for name in names}
         self.hashes = {section.protocol_hash for section in sections}
         self.ids = {cell.cell_id for cell in cells} | {t["trial_id"] for cell in cells for t in cell.trials}
         self.known_settings = {name for cell in cells for name in cell.values}
@@ -196,9 +195,8 @@ class Vocabulary:
         protocols: set[tuple[str, int | None]] = set()
         version, unknown, place = None, [], 0
         while place < len(words):
-            count = next(
-                (n for n in range(self._longest + 1, 0, -1) if "".join(words[place : place + n]) in self._names), 0
-            )
+            lengths = range(self._longest + 1, 0, -1)
+            count = next((n for n in lengths if "".join(words[place : place + n]) in self._names), 0)
             kinds = self._names["".join(words[place : place + count])] if count else []
             place += count
             of_version, taken = _version(words[place:]) if kinds else (None, 0)
