@@ -52,7 +52,7 @@ class Plan:
             "axes": list(self.axes),
             "trials": trials,
             # without the examples: names of files may say more than a published plan should
-            **({"left_out": {one.reason: one.number for one in self.left_out}} if self.left_out else {}),
+            **({"left_out": [f"{one.reason}: {one.number}" for one in self.left_out]} if self.left_out else {}),
         }
 
     def batch_sizes(self) -> list[int]:

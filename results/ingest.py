@@ -262,9 +262,9 @@ def _insert_records(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, 
 
 def _insert_plan(connection: duckdb.DuckDBPyConnection, plan: PlanFile | None, plan_digest: str) -> None:
     """Mark the planned trials, and give each without a record a row of status "missing"."""
-    columns = "plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?"
+    columns = "plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?, left_out = ?"
     texts = (plan.name, plan.question, to_json(plan.protocol)) if plan else ("", "", "{}")
-    lists = (plan.axes, plan.commands) if plan else ((), ())
+    lists = (plan.axes, plan.commands, plan.left_out) if plan else ((), (), ())
     values = [plan_digest, *map(to_text, texts), *(list(map(to_text, one)) for one in lists)]
     connection.execute(f"UPDATE run SET {columns}", values)
     planned = {trial.trial_id: trial for trial in plan.trials} if plan else {}

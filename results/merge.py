@@ -186,15 +186,17 @@ def _protocol_name(plan: PlanFile) -> str:
 
 
 def _joined(plans: Sequence[PlanFile]) -> PlanFile:
-    """Return the first plan with the trials, axes, commands and questions of the others appended."""
+    """Return the first plan with trials, axes, questions, commands and what was left out of the others appended."""
     trials: dict[str, PlannedTrial] = {}
     for plan in plans:
         for trial in plan.trials:
             trials.setdefault(trial.trial_id, trial)
-    changes = {
+    changes: dict[str, object] = {
         "question": " / ".join(dict.fromkeys(plan.question for plan in plans)),
         "axes": tuple(dict.fromkeys(axis for plan in plans for axis in plan.axes)),
         "trials": tuple(trials.values()),
     }
-    commands = tuple(dict.fromkeys(command for plan in plans for command in plan.commands))
-    return plans[0].model_copy(update=changes | ({"commands": commands} if commands else {}))
+    for name in ("commands", "left_out"):  # absent where empty
+        if found := tuple(dict.fromkeys(text for plan in plans for text in getattr(plan, name))):
+            changes[name] = found
+    return plans[0].model_copy(update=changes)

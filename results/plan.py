@@ -63,6 +63,7 @@ class PlanFile(_Table):
     axes: tuple[StrictStr, ...]
     trials: tuple[PlannedTrial, ...]
     commands: tuple[StrictStr, ...] = ()  # absent in folders of older versions
+    left_out: tuple[StrictStr, ...] = ()  # of the dataset's source, a text for each reason; absent if nothing is
 
     def content(self) -> dict[str, Any]:
         """Return the plan as plain JSON types, unknown keys included."""

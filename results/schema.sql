@@ -9,7 +9,8 @@ CREATE TABLE run (
     question      VARCHAR,
     protocol      VARCHAR,        -- the plan's protocol, as JSON text
     axes          VARCHAR[],      -- axes that the sweep varies, in the order of the sweep file
-    commands      VARCHAR[]       -- commands that ran the folder, in order; empty if the plan has none
+    commands      VARCHAR[],      -- commands that ran the folder, in order; empty if the plan has none
+    left_out      VARCHAR[]       -- what was left out of the dataset's folder, by reason, with numbers
 );
 
 -- The record files that were ingested, so that new and changed ones are found without opening the others.

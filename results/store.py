@@ -18,7 +18,7 @@ from twinbench.results.rows import SCHEMA
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 DATABASE = "results.duckdb"
-SCHEMA_NUMBER = 7
+SCHEMA_NUMBER = 8
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
 LONGEST_WAIT_SECONDS = 60.0  # for another process that writes
 
@@ -161,7 +161,7 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     for (name,) in select(connection, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"):
         connection.execute('DROP TABLE "' + name.replace('"', '""') + '"')
     connection.execute(SCHEMA)
-    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [])", [SCHEMA_NUMBER])
+    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [], [])", [SCHEMA_NUMBER])
     connection.execute("COMMIT")
 
 

@@ -28,6 +28,16 @@ def protocol_in_words(content: Content) -> list[tuple[str, str]]:
     return [(name, text) for name, text in parts if text]
 
 
+def left_out_in_words(left_out: Sequence[str], section: Section) -> list[tuple[str, str]]:
+    """Return heading and sentence about what the plan says was left out of the dataset's folder, if anything was."""
+    return [("Left out of the data", f"{'; '.join(left_out)}.")] if left_out and _is_of_the_plan(section) else []
+
+
+def _is_of_the_plan(section: Section) -> bool:
+    """Return whether the plan has trials of the section; if not, it belongs to another protocol."""
+    return any(trial["planned"] for trial in section.trials)
+
+
 def _data(dataset: Content) -> str:
     if "name" not in dataset:
         return ""
@@ -133,8 +143,7 @@ def citation(run_name: str, section: Section) -> str:
 def commands(given: Sequence[str], section: Section) -> list[tuple[str, str]]:
     """Return purpose and command, with DIR for the run folder. `given`: the commands that made the run folder."""
     made = [_checkout(commit) for commit in _commits(section)]
-    # Without a planned trial, the plan and its commands belong to another protocol.
-    for number, command in enumerate(given if any(trial["planned"] for trial in section.trials) else (), 1):
+    for number, command in enumerate(given if _is_of_the_plan(section) else (), 1):
         counted = f", {number} of {len(given)} commands" if len(given) > 1 else ""
         withheld = f"; {WITHHELD} replaces what may be a secret" if WITHHELD in command else ""
         made.append((f"Run the sweep{counted}{withheld}", command))

@@ -200,7 +200,7 @@ def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
             frames.measurements(run, section),
             queries.measurements(section),
         ),
-        "words": prose.protocol_in_words(section.content),
+        "words": prose.protocol_in_words(section.content) + prose.left_out_in_words(run.left_out, section),
         "protocol": _plain_table(
             f"{key}-protocol-table",
             "Content of the protocol",

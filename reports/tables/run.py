@@ -81,6 +81,7 @@ class Run:
     question: str
     axes: tuple[str, ...]
     commands: tuple[str, ...]  # that made the run, in order; empty if the plan does not record them
+    left_out: tuple[str, ...]  # of the dataset's folder, by reason, with numbers
     trials: pd.DataFrame
     settings: pd.DataFrame
     metrics: pd.DataFrame
@@ -105,10 +106,11 @@ def read_run(run_folder: Path | str, curves: str = TABLES["curves"]) -> Run:
     """Ingest new records and return the frames. `curves`: a query for the curves, if only some are needed."""
     store = ResultStore(run_folder)
     store.ingest()
-    frames = store.queries({"run": "SELECT name, question, axes, commands FROM run"} | TABLES | {"curves": curves})
+    plan = {"run": "SELECT name, question, axes, commands, left_out FROM run"}
+    frames = store.queries(plan | TABLES | {"curves": curves})
     head = frames.pop("run")
-    axes, commands = (tuple(map(str, head[name][0])) for name in ("axes", "commands"))
-    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, **frames)
+    axes, commands, left_out = (tuple(map(str, head[name][0])) for name in ("axes", "commands", "left_out"))
+    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, left_out, **frames)
 
 
 def records(frame: pd.DataFrame) -> list[Any]:

@@ -20,6 +20,7 @@ from twinbench.harness.commands import options
 from twinbench.results.record import read_record, write_record
 from twinbench.sweeps.sweep import shipped_protocols
 
+PAGE = "runs/digits/report/index.html"
 TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
 
 
@@ -267,5 +268,6 @@ def test_plan_and_run_say_what_is_left_out_of_the_images_and_the_plan_counts_it(
     )
     done = [call(tmp_path, "plan", *options), call(tmp_path, "run", *options, "--workers", 1)]
     assert [(one.returncode, one.stderr) for one in done] == [(0, expected)] * 2
-    counts = {"files that end in .gif": 3, "hidden files and folders": 1}
+    counts = ["files that end in .gif: 3", "hidden files and folders: 1"]
     assert json.loads((tmp_path / "runs/digits/plan.json").read_text())["left_out"] == counts
+    assert "files that end in .gif: 3; hidden files and folders: 1." in (tmp_path / PAGE).read_text("utf-8")
