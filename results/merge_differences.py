@@ -89,27 +89,19 @@ def _contrasts(facts_by_source: Mapping[int, Mapping[str, object]]) -> tuple[str
     for subject in subjects:
         values: dict[str, list[int]] = {}
         for number, facts in facts_by_source.items():
-            # Compared as texts: 1 and 1.0 are equal numbers, but give different digests.
-            text = _text(facts[subject]) if subject in facts else "absent"
+            # Compared as texts with sorted keys, as digests do: 1 and 1.0 differ, the order of keys does not matter.
+            text = repr(json.loads(json.dumps(facts[subject], sort_keys=True))) if subject in facts else "absent"
             values.setdefault(text, []).append(number)
         if len(values) > 1:
             sides = [f"{_short(text)} in {_sources(numbers)}" for text, numbers in values.items()]
-            sentences.append(f"{_printable(subject)} is {_listed(sides)}.")
+            # The name is from another site's file: no control character in it may reach a terminal.
+            name = subject if subject.isprintable() else repr(subject)
+            sentences.append(f"{name} is {_listed(sides)}.")
     return tuple(sentences)
-
-
-def _text(value: object) -> str:
-    """Return the repr of a value with sorted keys, since the order of keys does not change a digest."""
-    return repr(json.loads(json.dumps(value, sort_keys=True)))
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
-
-
-def _printable(text: str) -> str:
-    """Return a name from another site's file with control characters escaped, so that none reaches a terminal."""
-    return text if text.isprintable() else repr(text)
 
 
 def _sources(numbers: Iterable[int]) -> str:

@@ -48,10 +48,6 @@ class _Found:
         return self.record["result"]["trial_id"]
 
     @property
-    def digest(self) -> str:
-        return self.record["result_digest"]
-
-    @property
     def failed(self) -> bool:
         return self.record["result"]["status"] == "failed"
 
@@ -74,7 +70,7 @@ class RecordMerger:
         found = list(self._find(file_name))
         results = [one for one in found if not one.failed]
         failures = [one for one in found if one.failed]
-        if len({one.digest for one in results}) > 1:
+        if len({one.record["result_digest"] for one in results}) > 1:
             self._disagree(results)
         elif not self._keep_first_whole(results):
             self._keep_first_whole(failures)
@@ -114,12 +110,13 @@ class RecordMerger:
                 kept = one
                 break
         # A broken record that equals the kept one is not lost: it counts as a duplicate.
-        lost = [(one, reason) for one, reason in broken if not kept or one.digest != kept.digest]
+        digest = kept.record["result_digest"] if kept else ""
+        lost = [(one, reason) for one, reason in broken if one.record["result_digest"] != digest]
         self.set_aside += [(str(one.path), f"an artefact that it names is broken: {reason}") for one, reason in lost]
         if kept is None:
             return False
         self._keep(kept)
-        equal = sum(one.digest == kept.digest for one in found) - 1
+        equal = sum(one.record["result_digest"] == digest for one in found) - 1
         self.duplicates += equal
         self.failures_superseded += len(found) - 1 - equal - len(lost)  # only failures can differ here
         return True
