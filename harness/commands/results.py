@@ -1,6 +1,7 @@
 """`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +80,11 @@ def query(
     """Run a read-only SQL query on the folder's database and print the result."""
     from twinbench.results.store import ResultStore
 
-    forms = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+    forms: dict[str, Callable[[pd.DataFrame], object]] = {
+        "table": _print_table,
+        "csv": lambda frame: sys.stdout.write(frame.to_csv(index=False)),
+        "json": lambda frame: sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n"),
+    }
     if form not in forms:
         raise InvalidInput([unknown_name("--format", "format", form, forms)])
     check_run_folders([folder])
@@ -100,11 +105,3 @@ def _print_table(frame: "pd.DataFrame") -> None:
 
 def _cell_text(value: object) -> str:
     return "" if value is None or (isinstance(value, float) and value != value) else str(value)
-
-
-def _print_csv(frame: "pd.DataFrame") -> None:
-    sys.stdout.write(frame.to_csv(index=False))
-
-
-def _print_json(frame: "pd.DataFrame") -> None:
-    sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n")
