@@ -7,12 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from twinbench.reports.paper.figures import paper_figures
-from twinbench.reports.paper.parts import Source, frame, key_of, suffix_of
+from twinbench.reports.paper.parts import frame, key_of
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.paper.write import read_sources
 from twinbench.reports.tables import frames
 from twinbench.reports.tables.cells import Section
-from twinbench.reports.tables.run import Run
 
 
 class Report:
@@ -23,34 +22,32 @@ class Report:
     """
 
     def __init__(self, *folders: Path | str):
-        self._found: list[tuple[Run, Source]] = read_sources(folders)
+        self._sources = read_sources(folders)
 
     @property
     def sections(self) -> list[Section]:
         """Return the sections, one per protocol and dataset."""
-        return [source.section for _, source in self._found]
+        return [source.section for source in self._sources]
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables methods, cells, failures, missing, provenance and costs."""
-        found = {}
-        for run, source in self._found:
-            for name, table in frames.exact(run, source.section).items():
-                found[f"{name}{suffix_of(source, len(self._found))}"] = table
-        return found
+        return {
+            f"{name}{source.suffix}": table
+            for source in self._sources
+            for name, table in frames.exact(source.run, source.section).items()
+        }
 
     @cached_property
     def paper_tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables of `twinbench paper`."""
-        return {table.key: frame(table) for table in paper_tables([source for _, source in self._found])}
+        return {table.key: frame(table) for table in paper_tables(self._sources)}
 
     @cached_property
     def figures(self) -> dict[str, dict[str, go.Figure]]:
         """Return the figures of `twinbench paper`, each as a dictionary of its panels by title."""
         return {
-            key_of(f"{figure.key}{suffix_of(source, len(self._found))}"): {
-                panel.title: panel.figure for panel in figure.panels
-            }
-            for run, source in self._found
-            for figure in paper_figures(run, source.section)
+            key_of(f"{figure.key}{source.suffix}"): {panel.title: panel.figure for panel in figure.panels}
+            for source in self._sources
+            for figure in paper_figures(source.run, source.section)
         }

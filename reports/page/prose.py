@@ -75,8 +75,6 @@ def _backbone(backbone: Content) -> str:
 
 
 def _training(training: Content) -> str:
-    if not training:
-        return ""
     known = (
         ("epochs", "{} epochs"),
         ("batch_size", "batches of {}"),

@@ -1,7 +1,7 @@
 """The values that the page's templates take for a run and for each of its sections, in the order of the page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -286,8 +286,10 @@ def _correlations(run: Run, section: Section, metric: str, key: str) -> Table:
 def _reported(section: Section, key: str) -> Table:
     frame = published.reported(section)
     caption = "Published numbers for this dataset, measured elsewhere under other protocols"
-    table = _table(f"{key}-reported-table", caption, frame, frame, "")
-    return replace(table, query=published.files(frame), source="Files")
+    rows = frame.to_numpy().tolist()
+    return Table(
+        f"{key}-reported-table", caption, list(frame.columns), rows, csv_text(frame), published.files(frame), "Files"
+    )
 
 
 def _deviations(section: Section, key: str) -> Table:

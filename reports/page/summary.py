@@ -269,5 +269,5 @@ def and_(names: Sequence[str]) -> str:
 
 
 def plural(word: str, count: float) -> str:
-    """Return the word in singular or plural, as the count asks."""
+    """Return the word in singular or plural, to match the count."""
     return word if count == 1 else f"{word}s"

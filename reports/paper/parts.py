@@ -7,6 +7,7 @@ import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
+from twinbench.reports.tables.run import Run
 from twinbench.sweeps.metrics import metric_names
 
 DATASET = "dataset"
@@ -16,14 +17,15 @@ DATASET = "dataset"
 class Source:
     """A section, and the run folder it is from."""
 
-    run: str
+    run: Run
     section: Section
-    number: int = 1
-    variable: str = "DIR"  # the shell variable for the run folder in printed queries
+    number: int  # of the run folder, from 1
+    variable: str  # the shell variable for the run folder in printed queries
+    suffix: str  # of the names of its files; empty if there is only one section
 
     @property
     def words(self) -> str:
-        return f"the run folder of {self.run or 'the sweep'}, protocol {self.section.protocol_id}"
+        return f"the run folder of {self.run.name or 'the sweep'}, protocol {self.section.protocol_id}"
 
     @property
     def dataset(self) -> str:
@@ -83,11 +85,6 @@ class PaperTable:
     tail: tuple[str, ...] = ()
     spanning: str = ""
     rule_before: int = 0
-
-
-def suffix_of(source: Source, sources: int) -> str:
-    """Return what distinguishes the file names of a section: empty if it is the only one."""
-    return "" if sources == 1 else f"-{source.number}-{source.section.short_id}"
 
 
 def seeds_text(sections: Iterable[Section]) -> str:

@@ -10,7 +10,7 @@ from itertools import chain, combinations, count
 from twinbench.reports.figures.grids import plane
 from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
-from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, seeds_text, suffix_of
+from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, choose, value_order
 from twinbench.sweeps.hashing import digest
@@ -23,8 +23,7 @@ def paper_tables(sources: Sequence[Source]) -> list[PaperTable]:
     made: list[PaperTable] = []
     for source in sources:
         tables = [methods_table(source), *axis_tables(source), *ablation_tables(source), *grid_tables(source)]
-        suffix = suffix_of(source, len(sources))
-        made += [replace(table, key=f"{table.key}{suffix}") for table in tables if table.rows]
+        made += [replace(table, key=f"{table.key}{source.suffix}") for table in tables if table.rows]
     for number, group in enumerate(alike(sources), 1):
         made += datasets_tables(group, f"-{number}" if number > 1 else "")
     return _with_unique_keys(made)
@@ -68,7 +67,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     labels = sorted(chosen, key=lambda label: not chosen[label].is_baseline)
     names = [source.dataset for source in sources]
     titled = [
-        (source.dataset if names.count(source.dataset) == 1 else f"{source.dataset} ({source.run})", source)
+        (source.dataset if names.count(source.dataset) == 1 else f"{source.dataset} ({source.run.name})", source)
         for source in sources
     ]
     titles = tuple(title for title, _ in titled)

@@ -14,36 +14,41 @@ from twinbench.reports.figures.paper_style import PaperStyle
 from twinbench.reports.latex import breakable, escape
 from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.latex import PACKAGES, latex
-from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, suffix_of, texts
+from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, texts
 from twinbench.reports.paper.tables import paper_tables
 from twinbench.reports.tables.cells import NOTHING, sections
 from twinbench.reports.tables.csv_text import csv_text
-from twinbench.reports.tables.run import Run, read_run
+from twinbench.reports.tables.run import read_run
 from twinbench.results.atomic_files import write_bytes_atomically
 
 PAPER = "paper"
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
 
 
-def read_sources(folders: Sequence[Path | str]) -> list[tuple[Run, Source]]:
-    """Return every section of the run folders with its run, after ingesting new records."""
-    found = []
-    for number, folder in enumerate(folders, 1):
-        run = read_run(folder)
-        variable = "DIR" if len(folders) == 1 else f"DIR{number}"
-        found += [(run, Source(run.name, section, number, variable)) for section in sections(run)]
-    return found
+def read_sources(folders: Sequence[Path | str]) -> list[Source]:
+    """Return every section of the run folders, after ingesting new records."""
+    found = [(n, run, section) for n, run in enumerate(map(read_run, folders), 1) for section in sections(run)]
+    return [
+        Source(
+            run,
+            section,
+            number,
+            "DIR" if len(folders) == 1 else f"DIR{number}",
+            "" if len(found) == 1 else f"-{number}-{section.short_id}",
+        )
+        for number, run, section in found
+    ]
 
 
 def write_paper(folders: Sequence[Path | str], out: Path | str, style: PaperStyle) -> Path:
     """Write the tables and figures into `out`, and return the path of preview.tex, which includes all of them."""
-    found = read_sources(folders)
-    tables = paper_tables([source for _, source in found])
+    sources = read_sources(folders)
+    tables = paper_tables(sources)
     files = {f"tables/{name}": data.encode("utf-8") for t in tables for name, data in table_files(t, style).items()}
     figures = [
-        (key_of(f"{figure.key}{suffix_of(source, len(found))}"), figure, source)
-        for run, source in found
-        for figure in paper_figures(run, source.section)
+        (key_of(f"{figure.key}{source.suffix}"), figure, source)
+        for source in sources
+        for figure in paper_figures(source.run, source.section)
     ]
     for key, figure, source in figures:
         drawing = draw(figure.panels, style, figure.legend)

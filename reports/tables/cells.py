@@ -194,11 +194,12 @@ class Section:
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
         """Return the cells of a method with these settings; see `Value.equals`."""
+        method = str(selector["method"])
         wanted = {name: value for name, value in selector.items() if name != "method"}
         return [
             cell
             for cell in self.cells
-            if cell.method == str(selector["method"])
+            if cell.method == method
             and all(name in cell.values and cell.values[name].equals(value) for name, value in wanted.items())
         ]
 

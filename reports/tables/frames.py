@@ -196,17 +196,17 @@ def estimate_text(interval: Interval | None) -> str:
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _identity(cell: Cell) -> dict[str, Any]:
+def _identity(cell: Cell) -> dict[str, object]:
     kind = "baseline" if cell.is_baseline else "method"
     return {"method": cell.label, "kind": kind, "cell_id": cell.cell_id}
 
 
-def _seeds(cell: Cell) -> dict[str, Any]:
+def _seeds(cell: Cell) -> dict[str, object]:
     return {"seeds_done": cell.done, "seeds_planned": cell.planned, "seeds": cell.seeds_text}
 
 
-def _intervals(section: Section, cell: Cell, split: str) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _intervals(section: Section, cell: Cell, split: str) -> dict[str, object]:
+    row: dict[str, object] = {}
     for metric in section.metrics:
         interval = cell.interval(metric, split)
         row[f"{metric}_{split}_mean"] = interval.mean if interval else None
@@ -237,7 +237,7 @@ def _trials(section: Section, statuses: tuple[str, ...], columns: list[str]) -> 
     return _frame(found, ["method", *section.axes, "seed", "trial_id", *columns])
 
 
-def _distinct(what: str, values: Iterable[object], differs: str = "differs") -> list[dict[str, Any]]:
+def _distinct(what: str, values: Iterable[object], differs: str = "differs") -> list[dict[str, object]]:
     """Return one row per distinct value; `differs` is what they say if there are several."""
     counts = Counter(map(_plain, values))
     return [
@@ -259,7 +259,7 @@ def plain_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _frame(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def _frame(found: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
     """Return a frame of object columns, which keep integers beside missing values. `columns`: for an empty table."""
     return pd.DataFrame(found, columns=None if found else pd.Index(columns), dtype=object)
 

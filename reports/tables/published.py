@@ -20,7 +20,7 @@ from twinbench.sweeps.protocol import Fraction, Scalar, Section
 from twinbench.sweeps.toml_reader import parse, read_toml
 
 SHIPPED = Path(__file__).parent.parent / "reported"
-ALWAYS_ASKED = ("epochs", "batch_size")  # settings that every row must have, unless the table lists them as unknown
+REQUIRED_SETTINGS = ("epochs", "batch_size")  # of every row, unless the table lists them as unknown
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def _table_mistakes(table: PublishedTable, path: Path) -> Iterator[Mistake]:
     if not table.source.repository and not table.source.arxiv:
         yield Mistake(where, "source", "names neither a repository nor a paper", allowed="repository, arxiv")
     given = {f.name: getattr(table.protocol, f.name) is not None for f in fields(KnownProtocol)}
-    given |= {name: all(name in row.settings for row in table.values) for name in ALWAYS_ASKED}
+    given |= {name: all(name in row.settings for row in table.values) for name in REQUIRED_SETTINGS}
     for name, is_given in given.items():
         if is_given == (name in table.unknown):
-            key = f"settings.{name}" if name in ALWAYS_ASKED else f"protocol.{name}"
+            key = f"settings.{name}" if name in REQUIRED_SETTINGS else f"protocol.{name}"
             problem = "is given, and named in `unknown`" if is_given else "is neither given nor named in `unknown`"
             yield Mistake(where, key, problem)
 

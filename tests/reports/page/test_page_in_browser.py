@@ -1,4 +1,4 @@
-"""Claims: the page opens from a disk in a real browser, asks nothing of anyone, and does what its controls say."""
+"""Claims: the page opens from a disk in a real browser, makes no network request, and its controls work."""
 
 import csv
 import shutil

@@ -485,7 +485,7 @@ def test_a_page_of_several_runs_is_the_same_bytes_again_and_leaves_their_folders
     page = Page(first.decode())
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert json.loads(json.dumps(page.data("r1s1-trials-data")))["ids"]
+    assert page.data("r1s1-trials-data")["ids"]
 
 
 # --- how to reproduce -----------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from twinbench.reports.paper.write import _figure_float, read_sources
 
 @pytest.fixture(scope="module")
 def drawn(whole_sweep) -> dict[str, PaperFigure]:
-    ((run, source),) = read_sources([whole_sweep.folder])
-    return {figure.key: figure for figure in paper_figures(run, source.section)}
+    (source,) = read_sources([whole_sweep.folder])
+    return {figure.key: figure for figure in paper_figures(source.run, source.section)}
 
 
 def pdf_text(data: bytes) -> bytes:
@@ -53,8 +53,8 @@ def test_baselines_outside_the_range_shown_are_named(synthetic_run):
     for method, width, value in (("raw_pixels", 0, 0.1), ("simclr", 64, 0.9), ("simclr", 128, 0.91)):
         settings = {"projector_width": width} if width else {}
         synthetic_run.planned_and_recorded(value, method=method, settings=settings)
-    ((run, source),) = read_sources([synthetic_run.folder])
-    found = {figure.key: figure.note for figure in paper_figures(run, source.section)}
+    (source,) = read_sources([synthetic_run.folder])
+    found = {figure.key: figure.note for figure in paper_figures(source.run, source.section)}
     assert found["sensitivity-projector_width"].endswith(
         "Small points: seeds. Outside the range shown: raw_pixels 10.0."
     )
@@ -101,7 +101,7 @@ def test_every_seed_is_drawn_once_and_lies_within_the_panel(drawn):
 
 
 def test_costs_and_heat_maps_are_the_pages_panels(drawn, whole_sweep):
-    ((_, source),) = read_sources([whole_sweep.folder])
+    (source,) = read_sources([whole_sweep.folder])
     metric = source.section.selected_by[0]
     page = [*cost_panels(source.section, metric), *heat_maps(source.section, metric)]
     paper = [*drawn["cost"].panels, *drawn["grid-off_diagonal_weight-projector_width"].panels]
@@ -138,8 +138,8 @@ def long_names(tmp_path_factory) -> SyntheticRun:
 
 @pytest.fixture(scope="module")
 def long_figures(long_names) -> list[PaperFigure]:
-    ((run, source),) = read_sources([long_names.folder])
-    return paper_figures(run, source.section)
+    (source,) = read_sources([long_names.folder])
+    return paper_figures(source.run, source.section)
 
 
 @pytest.mark.parametrize("style", ["neurips", "icml", "2x2.5"])
@@ -155,18 +155,18 @@ def test_long_names_leave_room_for_what_they_name(long_figures, style):
         assert min(min(extent.width, extent.height) for extent in extents) > 20 * drawing.dpi / 72, figure.key
 
 
-def test_shortened_names_stay_apart_and_their_whole_is_in_the_caption(long_names, long_figures):
+def test_shortened_names_stay_different_and_the_caption_gives_them_in_full(long_names, long_figures):
     (grid,) = [figure for figure in long_figures if figure.key.startswith("grid-")]
     drawing = draw(grid.panels[:1], STYLES["icml"])
     short = [short for short, whole in drawing.shortened.items() if whole in VALUES]
     assert len(short) == len(set(short)) == 3 and all("…" in name for name in short)
-    ((_, source),) = read_sources([long_names.folder])
+    (source,) = read_sources([long_names.folder])
     caption = _figure_float(grid.key, grid, source, drawing.shortened).split("caption")[1]
     assert "Shortened names: " in caption
     assert all(name in caption.replace(r"\allowbreak", "").replace("{}", "") for name in VALUES)
 
 
-def test_names_that_fit_are_whole_and_nothing_is_said_of_them(drawn):
+def test_names_that_fit_are_not_shortened(drawn):
     for figure in drawn.values():
         labels = matplotlib_backend.Labels(STYLES["neurips"].font)
         matplotlib_backend._figure(figure.panels, STYLES["neurips"], figure.legend, labels)
