@@ -205,7 +205,7 @@ def test_a_terminal_gets_lines_that_fit_and_break_between_words(
         assert call("check", "claims.toml", run, "--format", "markdown").out.startswith("# Claims of")
 
 
-def test_a_name_with_markup_and_control_characters_is_told_on_one_line(call: Call, run: Path) -> None:
+def test_a_name_with_markup_and_control_characters_is_printed_on_one_line(call: Call, run: Path) -> None:
     file = claims(CLAIM.replace("simclr-beats-byol", HOSTILE))
     shown = "\\u001b[2J\\u202e second line"
     for done in (call("check", file, run), call("claim", "declare", file, "new"), call("claim", "log", "new")):
@@ -230,7 +230,7 @@ def test_a_run_without_records_is_unverifiable_and_a_folder_that_is_no_run_stays
 # --- check: mistakes --------------------------------------------------------------------------------------------------
 
 
-def test_unknown_names_are_told_all_at_once_with_place_value_and_the_nearest(call: Call, run: Path) -> None:
+def test_all_unknown_names_are_reported_at_once_with_place_value_and_the_nearest(call: Call, run: Path) -> None:
     wrong = CLAIM.replace("simclr-beats-byol", "wrong").replace('"byol"', '"biol"')
     wrong += 'metric = "linear_top"\nprotocol = "cifar10-smal"\n'
     setting = CLAIM.replace("simclr-beats-byol", "setting").replace('"simclr" }', '"simclr", epoch = 4 }')
@@ -292,7 +292,7 @@ def test_check_takes_one_file_and_one_folder(call: Call, run: Path, paths: int) 
     assert "needs a file of claims and one run folder" in error and error.endswith("allowed: CLAIMS DIR")
 
 
-def test_an_unknown_format_is_told_with_the_nearest(call: Call, run: Path) -> None:
+def test_an_unknown_format_is_reported_with_the_nearest(call: Call, run: Path) -> None:
     (error,) = call("check", claims(CLAIM), run, "--format", "jsn").errors
     assert error == f"--format: no such format (seen: 'jsn'); allowed: {', '.join(FORMS)}; did you mean 'json'?"
     (error,) = call("check", "--table", table_of(0.64), run, "--format", "latex").errors

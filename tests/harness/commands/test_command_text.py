@@ -29,7 +29,7 @@ def shown_command(*arguments: str) -> str:
     return as_given(run.make_context("run", list(arguments)))
 
 
-def test_the_command_is_told_as_a_shell_takes_it() -> None:
+def test_the_command_is_given_as_a_shell_takes_it() -> None:
     arguments = ["my sweep.toml", "--out", "runs/it's $HOME", "--workers", "2", "--detach"]
     arguments += ["--set", "seeds=[0, 1]", "--set", "methods='simclr'"]
     assert shlex.split(shown_command(*arguments)) == ["twinbench", "run", *arguments]

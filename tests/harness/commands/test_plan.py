@@ -1,4 +1,4 @@
-"""Claims: `twinbench plan` tells states, hours and prospects, and leaves the run folder as it was."""
+"""Claims: `twinbench plan` prints states, hours and prospects, and leaves the run folder as it was."""
 
 import re
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before
 
 
-def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_asks_seeds_for_what_is_left_open(
+def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open_claims_need(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settled = CLAIM.replace("simclr-beats-byol", "settled")
