@@ -66,10 +66,8 @@ def _merge_into(folder: Path, sources: Sequence[Path], plan: PlanFile) -> Merged
     merger = RecordMerger(folder, sources, plan.protocol["hash"])
     for name in sorted({path.name for source in sources for path in record_files(source)}):
         merger.settle(name)
-    earlier = [str(path) for source in sources for path in plain_files(source / DISAGREEMENTS)]
-    merger.set_aside += [
-        (file, "belongs to an earlier merge: merge the sources of that merge instead") for file in earlier
-    ]
+    reason = "belongs to an earlier merge: merge the sources of that merge instead"
+    merger.set_aside += [(str(path), reason) for source in sources for path in plain_files(source / DISAGREEMENTS)]
     merger.set_aside += _carry_declarations(folder, sources)
     # Written last: this also syncs the names of the folders beside it to disk.
     write_json_atomically(folder / PLAN, plan.content())
