@@ -14,8 +14,9 @@ from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, Grid, NotFo
 from twinbench.reports.table_check.latex_tokens import LatexError
 from twinbench.reports.table_check.numbers import clean, is_value
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import read_regular
 
-MOST_BYTES = {".tex": 1_000_000, ".csv": 20_000_000, ".tsv": 20_000_000}
+MOST_BYTES = {".tex": 2**20, ".csv": 20 * 2**20, ".tsv": 20 * 2**20}
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,10 @@ def read_tables(path: Path) -> PrintedFile:
 
 def _text_of(path: Path, most: int) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        data = read_regular(path, most)
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
-    if len(data) > most:
-        raise InvalidInput([Mistake(str(path), "", f"is larger than {most:,} bytes")])
-    try:
-        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _refuse(str(path), data.count(b"\n", 0, error.start) + 1, "is not UTF-8")
     if "\0" in text:

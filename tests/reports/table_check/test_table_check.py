@@ -1,6 +1,7 @@
 """All numbers are invented; the expected values were computed by hand from the accuracies in `paper`."""
 
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -439,7 +440,7 @@ def test_an_unreadable_table_is_refused_with_its_line(tmp_path, case):
         ("paper.csv", b"a,b\n\n\xff,2\n", ":3: is not UTF-8"),
         ("paper.csv", b"a,b\n1,\x002\n", ":2: contains a zero byte"),
         ("paper.csv", b"", "contains no table"),
-        ("paper.tex", b" " * (MOST_BYTES[".tex"] + 1), "is larger than"),
+        ("paper.tex", b" " * (MOST_BYTES[".tex"] + 1), "cannot be read: larger than 1 MiB"),
         ("paper.pdf", b"%PDF", "is not a table file"),
     ],
 )
@@ -449,6 +450,12 @@ def test_a_file_that_is_not_a_table_is_refused(tmp_path, name, data, message):
     with pytest.raises(InvalidInput) as error:
         read_tables(path)
     assert message in str(error.value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "paper.tex")
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        read_tables(tmp_path / "paper.tex")
 
 
 def test_repeated_columns_take_no_more_memory_than_a_table_may_have_columns(tmp_path):
