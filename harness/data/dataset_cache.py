@@ -205,10 +205,16 @@ def fingerprint(folder: Path, classes: tuple[str, ...]) -> str:
 
 def _rename(partial: Path, folder: Path) -> None:
     """Rename the finished folder, replacing a damaged one, unless another process was faster."""
-    try:
-        os.replace(partial, folder)
-    except OSError:
-        if isinstance(_opened(folder, folder.name), Dataset):
+    for attempt in (1, 2):
+        try:
+            os.replace(partial, folder)
             return
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        except OSError:
+            if isinstance(_opened(folder, folder.name), Dataset):
+                return
+            if attempt == 2:
+                raise
+        damaged = partial.with_name(f"{partial.name}-damaged")
+        with contextlib.suppress(FileNotFoundError):  # another process has just moved it
+            os.replace(folder, damaged)  # possible also where another user alone may delete its files
+        shutil.rmtree(damaged, ignore_errors=True)
