@@ -143,7 +143,7 @@ class Evaluator:
         """
         method.eval()
         part = self.validation if len(self.validation.labels) else self.train
-        some = self._drawn(len(part.labels), min(self.rules.diagnostics_examples, len(part.labels)))
+        some = self._drawn(len(part.labels), self.rules.diagnostics_examples)
         features = extract(method, part.images, self.dataset, places=some)
         measured = self._diagnostics(method, part, some, features)
         if registry.ONLINE_KNN.name in self.rules.metrics:
@@ -171,7 +171,7 @@ class Evaluator:
 
     def _online_knn(self, method: Method, some: Tensor, features: Tensor) -> float:
         """Return top-1 accuracy on `some` validation images, given their features."""
-        bank = self._drawn(len(self.train.labels), min(4 * len(some), len(self.train.labels)))
+        bank = self._drawn(len(self.train.labels), 4 * len(some))
         bank_features = extract(method, self.train.images, self.dataset, places=bank)
         grid = [(min(knn.ONLINE_NEIGHBOURS, len(bank)), knn.ONLINE_TEMPERATURE)]
         predicted = knn.knn_predictions(bank_features, self.train.labels[bank], features, self.classes, grid)[0]
@@ -216,9 +216,9 @@ class Evaluator:
             }
         ]
 
-    def _drawn(self, n: int, count: int) -> Tensor:
-        """Return `count` of n positions, always the same; not the first ones, since folders are sorted by class."""
-        return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:count].sort().values
+    def _drawn(self, n: int, most: int) -> Tensor:
+        """Return at most `most` of n positions, always the same; not the first, since folders are sorted by class."""
+        return permutation(key(self.dataset.split_seed, "diagnostics"), n)[:most].sort().values
 
     def _distorted(self, method: Method, part: Part, positions: Tensor) -> tuple[Tensor, ...]:
         """Return features of two fixed distortions of these images, equal at every epoch and for every method."""

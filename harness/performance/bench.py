@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -136,14 +137,12 @@ def packs(device: str, found: Measurement) -> Iterator[PackSeconds | LeftOut]:
         step = found.seconds_per_step(shape, batch_size)
         if not step or 2 * ROUNDS * sum(SIZES) * step >= PACKS_SECONDS:
             continue
-        if processes == 1:
-            seconds = measured_packs(trial, image_size, device, threads)
-        else:
-            try:
-                seconds = measured_concurrently(trial, image_size, device, threads, processes)
-            except BrokenProcessPool:
-                yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
-                continue
+        measure = measured_packs if processes == 1 else partial(measured_concurrently, processes=processes)
+        try:
+            seconds = measure(trial, image_size, device, threads)
+        except BrokenProcessPool:
+            yield LeftOut(shape, batch_size, "packs could not be measured: a process was killed")
+            continue
         if seconds:  # empty if there is no memory for one trial
             yield PackSeconds(pack_shape_of(trial, image_size), batch_size, processes, SIZES[-1], seconds)
 

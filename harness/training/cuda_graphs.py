@@ -127,12 +127,11 @@ def python_state(module: nn.Module) -> ModuleState:
 def first_change(before: ModuleState, module: nn.Module) -> str:
     """Return the name of the first item of `python_state` that differs from `before`; empty if none does."""
 
-    def is_same(old: object, new: object) -> bool:
-        if isinstance(new, Tensor):
-            return isinstance(old, Tensor) and old.data_ptr() == new.data_ptr()
-        return not isinstance(old, Tensor) and old == new
+    def identity(value: object) -> object:
+        return ("tensor", value.data_ptr()) if isinstance(value, Tensor) else value
 
-    return next((name for name, value in python_state(module).items() if not is_same(before.get(name), value)), "")
+    now = python_state(module)
+    return next((name for name in now if identity(now[name]) != identity(before.get(name))), "")
 
 
 def _copied(batch: Batch) -> Batch:

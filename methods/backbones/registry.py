@@ -15,10 +15,6 @@ from twinbench.methods.backbones.vision_transformer import VisionTransformer, Vi
 from twinbench.methods.names import unknown_name
 
 
-class UnknownBackbone(ValueError):
-    """No backbone has that name; the message gives the nearest name and all known ones."""
-
-
 @dataclass(frozen=True)
 class Backbone:
     """An entry of the registry: the class of the options, and a function that builds a module with `.feature_dim`."""
@@ -30,10 +26,10 @@ class Backbone:
 def build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
     """Return the named backbone, with `.feature_dim` and weights drawn from torch's global generator.
 
-    Raises UnknownBackbone for an unknown name and ValueError for an unknown option.
+    Raises ValueError for an unknown name or option; the message gives the nearest name and all known ones.
     """
     if name not in BACKBONES:
-        raise UnknownBackbone(unknown_name("backbone", name, BACKBONES))
+        raise ValueError(unknown_name("backbone", name, BACKBONES))
     entry = BACKBONES[name]
     known = [field.name for field in fields(entry.options_class)]
     for option in options:
