@@ -50,6 +50,21 @@ def test_cells_with_missing_seeds_rank_last(synthetic_run):
     assert row["seeds"] == "2 of 2"
 
 
+def test_a_selector_finds_numbers_by_value_and_texts_in_any_case(synthetic_run):
+    for epochs, optimizer in ((1, "sgd"), (40, "lars")):
+        synthetic_run.planned_and_recorded(settings={"epochs": epochs, "optimizer": optimizer})
+    section = the_section(synthetic_run)
+
+    def found(**settings: object) -> list[str]:
+        return [cell.text("optimizer") for cell in section.having({"method": "barlow_twins", **settings})]
+
+    assert (
+        found(epochs=1.0) == found(epochs="1") == found(optimizer="SGD") == found(epochs=1, optimizer="sgd") == ["sgd"]
+    )
+    assert found(epochs=True) == found(epochs=2) == found(momentum=0.9) == found(epochs=40, optimizer="sgd") == []
+    assert section.having({"method": "byol", "epochs": 1}) == []
+
+
 def test_missing_and_mixed_seeds_are_shown_as_such(synthetic_run):
     width = {"projector_width": 64}
     synthetic_run.planned_and_recorded(0.90, seed=0, settings=width)
