@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinbench.harness.data.dataset_cache import LeftOut, new_array, save_array
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
 SUFFIXES = frozenset(
     {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"},
 )
 NOT_DATA = frozenset({"@eadir", "__macosx", "desktop.ini", "thumbs.db"})  # names that systems add, in lower case
-SHOWN = 10  # bad images named in one error; the rest are counted
+SHOWN = 10  # bad images, and reasons to leave something out, that are named; the rest are counted
 DECODING = 2  # version of `as_rgb`: a new number makes the caches of image folders anew
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _SPLITS = ("train", "test")
@@ -51,7 +51,7 @@ def list_images(where: str, folder: Path, class_count: int | None = None) -> Lis
     here = [split for split in _SPLITS if (folder / split).is_dir()]
     mistakes = [_mistake(where, f"{folder / split} is not a folder", LAYOUT) for split in _SPLITS if split not in here]
     found = {split: finder.classes(folder / split) for split in here}
-    mistakes += _mistakes(where, finder.troubles, "files and folders")
+    mistakes += _mistakes(where, sorted(finder.troubles), "files and folders")
     if not finder.troubles:  # they may be why a class seems to be empty or missing
         mistakes += _class_mistakes(where, folder, found, class_count)
     if mistakes:
@@ -82,7 +82,11 @@ class _LeftOutCounts:
         self._found[reason] = (count + number, min(example, str(path)))
 
     def all(self) -> tuple[LeftOut, ...]:
-        """Return an entry for each reason."""
+        """Return an entry for each of the most frequent reasons, and one for all others."""
+        frequent = sorted(self._found, key=lambda reason: (-self._found[reason][0], reason))
+        for reason in frequent[SHOWN:]:  # numbered endings, for example
+            number, example = self._found.pop(reason)
+            self.add("for other reasons", example, number)
         found = sorted(self._found.items())
         return tuple(LeftOut(reason, n, os.path.relpath(example, self._folder)) for reason, (n, example) in found)
 
@@ -122,7 +126,8 @@ class _Finder:
                     else:
                         folders.append((path, above | {_identity(facts)}))
                 elif suffix not in SUFFIXES:
-                    self.left_out.add(f"files that end in {suffix}" if suffix else "files without an ending", path)
+                    kind = f"files that end in {printable(suffix)}" if suffix else "files without an ending"
+                    self.left_out.add(kind, path)
                 elif not stat.S_ISREG(facts.st_mode):
                     self.troubles.append(f"{path} is not a file")  # opening a pipe would wait forever
                 else:

@@ -203,6 +203,18 @@ def test_what_is_left_out_is_counted_by_reason(folder: Path) -> None:
     assert _load(folder).left_out == found.left_out, "read from the cache"
 
 
+def test_ten_reasons_are_named_and_what_is_left_out_for_others_is_counted(folder: Path) -> None:
+    for number in range(14):
+        (folder / f"train/ant/scan.{number:03}").touch()
+    (folder / "train/ant/more.013").touch()
+    (folder / "train/ant/a.\x1b").touch()
+    found = _load(folder).left_out
+    assert len(found) == 11
+    assert found[0] == ("files that end in .000", 1, "train/ant/scan.000")
+    assert ("files that end in .013", 2, "train/ant/more.013") in found
+    assert found[-1] == ("for other reasons", 5, "train/ant/a.\x1b")
+
+
 def test_what_is_left_out_changes_neither_fingerprint_nor_cache(folder: Path) -> None:
     before = _load(folder).fingerprint
     (folder / "train/ant/notes.txt").touch()
