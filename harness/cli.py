@@ -1,5 +1,6 @@
 """The command line. Commands import heavy modules when they run, so that `--help` stays fast."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from twinbench.harness.commands.run import run
 from twinbench.harness.commands.watch import cancel, logs, serve, status, watch
 from twinbench.harness.system.user_cache import share_cache
 from twinbench.results.atomic_files import is_storage_error
-from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.errors import InvalidInput, Mistake
 
 app = typer.Typer(
     name="twinbench",
@@ -44,19 +45,29 @@ def main() -> None:
     try:
         app()
     except InvalidInput as error:
-        for mistake in error.mistakes:
-            print(f"error: {mistake}", file=sys.stderr)
+        for one in error.mistakes:
+            print(f"error: {one}", file=sys.stderr)
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):  # from `tempfile`
-            print(f"error: TMPDIR: {error.strerror}; allowed: a folder that this user can write", file=sys.stderr)
-            sys.exit(MISTAKE)
-        if not is_storage_error(error):
+        if is_storage_error(error):
+            print(f"error: cannot write: {error}; finished records are kept", file=sys.stderr)
+            sys.exit(SOME_FAILED)
+        if not (mistake := _refused_by_the_system(error)):
             raise
-        print(f"error: cannot write: {error}; finished records are kept", file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(MISTAKE)
+
+
+def _refused_by_the_system(error: Exception) -> Mistake | None:
+    """Return which file or folder the system refused, and why; None for any other error."""
+    reason = str(getattr(error, "strerror", ""))
+    if "temporary directory" in reason:  # from `tempfile`
+        return Mistake("TMPDIR", "", reason, allowed="a folder that this user can write")
+    if isinstance(error, OSError) and error.filename:
+        return Mistake(os.fsdecode(error.filename), "", reason)
+    return None
 
 
 if __name__ == "__main__":
