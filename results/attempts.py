@@ -1,6 +1,5 @@
 """Attempts at trials, as their files in a run folder say. harness/run_folder/leases.py writes the files."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import cast, get_type_hints
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.results.record import TrialId
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 
 TRIALS = "trials"
 
@@ -69,8 +68,8 @@ def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
     """
     try:
         # A string costs a tenth of a Path, and reports read thousands of attempts.
-        content = json.loads(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
+    except (OSError, ValueError):
         return {}
     items = content.items() if isinstance(content, dict) else ()
     return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})

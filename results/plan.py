@@ -3,16 +3,15 @@
 Keys that this version does not know are kept, so that a merged plan loses nothing.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictInt, StrictStr, TypeAdapter, ValidationError
 
-from twinbench.results.record import PLAN, CheckedProtocol, RecordError, refuse_constant, shown
+from twinbench.results.record import PLAN, CheckedProtocol, RecordError, shown
 from twinbench.sweeps.errors import InvalidInput, Mistake
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import Trial
 
@@ -96,8 +95,8 @@ def plan_and_bytes(run_folder: Path, read: Callable[[Path], bytes] = read_regula
 def parse_plan(data: bytes) -> PlanFile:
     """Return the plan in `data`. Raises BrokenPlan."""
     try:
-        content = json.loads(data, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(data)
+    except ValueError as error:
         raise BrokenPlan(f"not JSON ({error})") from None
     return checked_plan(content)
 

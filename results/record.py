@@ -21,13 +21,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn, NotRequired, cast
+from typing import Annotated, NotRequired, cast
 
 from pydantic import ConfigDict, Field, FiniteFloat, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.results.atomic_files import json_bytes, write_bytes_atomically
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.trial import TrialContent
@@ -185,8 +185,8 @@ def read_record(path: Path | str) -> Record:
 def parse_record(file_name: str, data: bytes) -> Record:
     """Return the record in `data`, read from a file called `file_name`; checks and raises as `read_record` does."""
     try:
-        record = json.loads(data.decode("utf-8"), parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(data)
+    except ValueError as error:
         raise TornRecord(f"{file_name}: not JSON ({error})") from error
     problem = _problem(record)
     if problem:
@@ -216,11 +216,6 @@ def recorded_ids(run_folder: Path | str) -> dict[str, str]:
             continue
         statuses[result["trial_id"]] = result["status"]
     return statuses
-
-
-def refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's JSON parser takes and JSON does not have."""
-    raise ValueError(f"{name} is not a JSON number")
 
 
 # --- artefacts ------------------------------------------------------------------------------------------------------

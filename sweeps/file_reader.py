@@ -1,24 +1,47 @@
 """Read whole files, but only regular ones of a bounded size: a pipe may never end, and a device gives bytes forever."""
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, cast
 
 LARGEST = 256 * 2**20  # bytes; a plan of 500,000 trials is smaller
 O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no pipes among its files
 
 
-def read_regular(path: Path | str, largest: int = LARGEST) -> bytes:
-    """Return the bytes of the file at `path`, where links are followed.
+def open_regular(path: Path | str, mode: str = "rb") -> BinaryIO:
+    """Open the file at `path`, where links are followed. OSError if that fails, or if it is no regular file."""
+    return cast(BinaryIO, open(path, mode, opener=_regular))
 
-    OSError, with a text in `strerror`, if it cannot be opened, is no regular file, or has more than `largest` bytes.
-    """
-    # Without waiting: the opening of a pipe would wait for somebody who writes into it.
-    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | O_NONBLOCK)) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if found.st_size > largest:
+
+def _regular(path: str, flags: int) -> int:
+    # Without waiting: the opening of a pipe would wait for somebody at its other end.
+    descriptor = os.open(path, flags | O_NONBLOCK, 0o666)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # `open` itself refuses a folder
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
+
+
+def read_regular(path: Path | str, largest: int = LARGEST) -> bytes:
+    """Return the bytes of the file at `path`. OSError as for `open_regular`, or if it has more than `largest` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > largest:
             raise OSError(errno.EFBIG, f"larger than {largest / 2**20:,.0f} MiB", str(path))
         return file.read()
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of a JSON text. ValueError also for NaN and Infinity, and for text too deep for the parser."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=refuse_constant)
+    except RecursionError:
+        raise ValueError("lists and tables are nested too deep") from None
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's JSON parser takes and JSON does not have."""
+    raise ValueError(f"{name} is not a JSON number")

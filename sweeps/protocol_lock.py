@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.protocol import Protocol
 
 LOCK = "protocols.lock"
@@ -20,7 +21,7 @@ def read_lock(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
     try:
-        lock: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        lock: dict[str, dict[str, str]] = parse_json(read_regular(path))
         entries = [entry for versions in lock.values() for entry in versions.items()]
     except (OSError, ValueError, AttributeError) as error:
         raise InvalidInput([Mistake(str(path), "", f"is not a lock file: {error}")]) from None

@@ -1,5 +1,6 @@
 """`twinbench logs`: everything that the attempts at a trial printed."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from twinbench.harness.run_folder.progress import state_of
 from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
 from twinbench.results.plan import read_plan
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.file_reader import open_regular
 
 
 def find_trial(folder: Path, prefix: str) -> str:
@@ -36,5 +38,5 @@ def log_lines(folder: Path, trial_id: str) -> Iterator[str]:
         yield f"--- attempt {number} on {attempt.get('host', '?')} {attempt.get('where', '')}: {ended}{reason}\n"
         log = attempt_file(folder, trial_id, number, ".log")
         if log.exists():
-            with log.open(encoding="utf-8", errors="replace") as lines:
+            with io.TextIOWrapper(open_regular(log), "utf-8", "replace") as lines:
                 yield from lines

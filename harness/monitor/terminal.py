@@ -1,7 +1,6 @@
 """Text of `twinbench status` and `twinbench watch`: the renderer of snapshots for terminals."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from twinbench.harness.monitor.snapshot import STATES, Failure, Running, RunView
 from twinbench.harness.run_folder.layout import launch_notes, worker_error
 from twinbench.harness.run_folder.progress import poll_pause
 from twinbench.sweeps.errors import plain
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 
 if TYPE_CHECKING:
     from twinbench.harness.monitor.cells import CellRow
@@ -55,7 +54,7 @@ def _launches(folder: Path) -> Iterator[str]:
     """Yield the jobs that were submitted to a cluster. Only the cluster knows whether they still wait in its queue."""
     for file in launch_notes(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(read_regular(file))
+            note = parse_json(read_regular(file))
             words = worker_error(folder, file.stem)
             error = f"; one of its workers ended with {words}" if words else ""
             yield plain(f"{note['launcher']} {file.stem}, {note['submitted']}; none of its workers is running{error}")

@@ -8,6 +8,7 @@ from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.live_curves import parse_curves, read_curves
 from twinbench.results.attempts import attempt_file, attempt_numbers, trial_folder
 from twinbench.results.record import BrokenArtefact, TornRecord, read_artefact, read_record, record_path
+from twinbench.sweeps.file_reader import open_regular
 from twinbench.sweeps.trial import Trial
 
 LOG_BYTES = 4000
@@ -52,7 +53,7 @@ def _end_of_log(folder: Path, trial_id: str) -> str:
     if not log.resolve().is_relative_to(folder.resolve()):
         return ""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
             return file.read(LOG_BYTES).decode("utf-8", errors="replace")
     except OSError:

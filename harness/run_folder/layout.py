@@ -23,7 +23,7 @@ from twinbench.results.attempts import attempt_file, attempt_numbers
 from twinbench.results.plan import PlanFile, read_plan
 from twinbench.results.record import PLAN, TornRecord, read_record, record_path, recorded_ids
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest, to_utf8
 from twinbench.sweeps.trial import Trial
 
@@ -94,7 +94,7 @@ def _kept_commands(run_folder: Path) -> list[str]:
     found = []
     for file in sorted((run_folder / COMMANDS).glob("*.json")):
         try:
-            command = json.loads(read_regular(file))
+            command = parse_json(read_regular(file))
         except ValueError as error:
             command = error
         if not isinstance(command, str):
@@ -221,7 +221,7 @@ def read_launches(notes: Iterable[Path], *keys: str) -> list[dict[str, str]]:
     found = []
     for file in notes:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(read_regular(file))
+            note = parse_json(read_regular(file))
             found.append({key: str(note[key]) for key in keys})
     return found
 
@@ -236,7 +236,7 @@ def note_worker_error(run_folder: Path, launch: str, error: Exception, where: st
 def worker_error(run_folder: Path, launch: str) -> str:
     """Return why a worker of the launch ended; empty if none has left a note."""
     try:
-        return str(json.loads(read_regular(_worker_error_file(run_folder, launch)))["words"])
+        return str(parse_json(read_regular(_worker_error_file(run_folder, launch)))["words"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -7,7 +7,6 @@ an e-mail or a registry) reveals that; `declare` prints it.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,7 +21,7 @@ from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.plan import read_plan
 from twinbench.results.record import DECLARATIONS, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import open_regular, parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
 
@@ -101,7 +100,7 @@ def declare(
         raise InvalidInput([Mistake(str(run_folder), "", "is not a folder")])
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        with (run_folder / DECLARATIONS).open("ab") as file:
+        with open_regular(run_folder / DECLARATIONS, "ab") as file:
             _lock(file)
             entries = _entries_before(run_folder, now)
             count = len(entries)
@@ -137,8 +136,8 @@ def copy_claims(file: Path, run_folder: Path) -> Path | None:
 
     It replaces an earlier copy if it contains all of that copy's claims, so that no claim is kept twice.
     """
-    content, copies = file.read_bytes(), sorted(run_folder.glob("claims*.toml"))
-    if any(other.read_bytes() == content for other in copies):
+    content, copies = read_regular(file), sorted(run_folder.glob("claims*.toml"))
+    if any(read_regular(other) == content for other in copies):
         return None
     hashes = {claim.hash for claim in read_claims(file)}
     older = [other for other in copies if {claim.hash for claim in read_claims(other)} <= hashes]
@@ -171,9 +170,9 @@ def _lock(file: IO[bytes]) -> None:
 
 def _entry(line: str) -> Declaration | None:
     try:
-        data = json.loads(line)
+        data = parse_json(line.encode())
         entry = Declaration(**data)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         return None
     is_whole = all(type(getattr(entry, field.name)) is field.type for field in fields(Declaration))
     return entry if is_whole and data.get("protocol") != "" else None  # an empty protocol has the same digest as none

@@ -3,7 +3,6 @@
 The database takes a record as it is. Here it is checked against its id, the content of its protocol and its outputs.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
@@ -15,7 +14,7 @@ from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
 from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
 from twinbench.sweeps.protocol import without_prose
 from twinbench.sweeps.trial import Trial
@@ -44,9 +43,9 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
     attempts = attempts_at(run_folder, trial_id)
     try:  # the database checked its form and digest when it was read in
-        record: Record = json.loads(read_regular(f"{run_folder}/{RECORDS}/{trial_id}.json"))
+        record: Record = parse_json(read_regular(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
     curves, outputs = result.get("curves"), result.get("outputs")
     arrays, problem = _outputs(run_folder, outputs)

@@ -16,6 +16,7 @@ from twinbench.reports.tables.cells import Cell, Section
 from twinbench.reports.tables.frames import PROVENANCE
 from twinbench.reports.tables.run import Run, TrialRow, is_packed, rows
 from twinbench.results.bundles.redaction import redacted
+from twinbench.sweeps.file_reader import open_regular
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
 CURVE_POINTS = 200_000  # in all curves of a page together, about 2 MB at most
@@ -41,7 +42,7 @@ def _log_tail(folder: Path) -> str:
         numbers = [int(found[1]) for name in os.listdir(folder) if (found := _ATTEMPT_LOG.fullmatch(name))]
         if not numbers:
             return ""
-        with (folder / f"attempt-{max(numbers):04d}.log").open("rb") as file:
+        with open_regular(folder / f"attempt-{max(numbers):04d}.log") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - LOG_BYTES))
             text = file.read().decode("utf-8", errors="replace")

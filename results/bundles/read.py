@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, kind_of, printable, tar_header
-from twinbench.results.record import refuse_constant
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import refuse_constant
 
 DEEPEST = 50  # nesting of lists and tables in JSON
 # In one member's JSON: an empty list takes two bytes in the file and thirty times as many in memory.

@@ -144,7 +144,7 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
     members[ATTEMPTS] = json_bytes(clean_attempts)
     members[ENVIRONMENT] = json_bytes(environment(records))
     texts = [*sorted(run_folder.glob("claims*.toml")), *sorted(run_folder.glob(DECLARATIONS))]
-    members |= {path.name: path.read_bytes() for path in texts}
+    members |= {path.name: read_regular(path) for path in texts}
     return members, redacted, left_out
 
 
