@@ -95,7 +95,6 @@ def run(
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
-    print_left_out(planned)
     folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
 
@@ -122,6 +121,7 @@ def _prepare(
     from twinbench.harness.planning import check_ranks
     from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
 
+    print_left_out(planned)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
     write_plan(folder, planned, as_given(context))
