@@ -21,9 +21,7 @@ from twinbench.harness.data.dataset_cache import LeftOut, new_array, save_array
 from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
-SUFFIXES = frozenset(
-    {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"},
-)
+SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 NOT_DATA = frozenset({"@eadir", "__macosx", "desktop.ini", "thumbs.db"})  # names that systems add, in lower case
 SHOWN = 10  # bad images, and reasons to leave something out, that are named; the rest are counted
 DECODING = 2  # version of `as_rgb`: a new number makes the caches of image folders anew
@@ -196,9 +194,8 @@ def _class_mistakes(
 def decode(where: str, listing: Listing, out: Path, image_size: int | None) -> tuple[LeftOut, ...]:
     """Write {train,test}_{images,labels}.npy to `out`. InvalidInput names the images that cannot be used.
 
-    Returns what is left out of files that hold several images.
-
     With `image_size` images become squares of that size (see `fitted`); without it, all must have the first one's size.
+    Returns what is left out of files that hold several images.
     """
     troubles: list[str] = []
     left_out = _LeftOutCounts(listing.folder)
@@ -273,9 +270,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if not is_unsigned or (image.mode in ("I", "F") and not is_16_bit):
         kind = "floating-point numbers" if image.mode == "F" else "signed or 32-bit integers"
-        raise ValueError(
-            f"its values are {kind}, whose black and white are unknown: save it with 8 or 16 unsigned bits"
-        )
+        raise ValueError(f"its values are {kind}, whose range is unknown: save it with 8 or 16 unsigned bits")
     if not is_16_bit:
         return image.convert("RGB")
     values = np.asarray(image).astype(np.uint16) >> (bits - 8)
