@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NOTHING = object()  # `seen` of a mistake without a value to show
+LONGEST_SEEN = 300  # characters of a value that an error shows
+LONGEST_PART = 3000  # characters of any other part of an error
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,13 @@ class Mistake:
     nearest: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.key}: {self.problem}" if self.key else f"{self.where}: {self.problem}"
+        text = ": ".join(shortened(part) for part in (self.where, self.key, self.problem) if part)
         if self.seen is not NOTHING:
-            text += f" (seen: {self.seen!r})"
+            text += f" (seen: {shortened(repr(self.seen), LONGEST_SEEN)})"
         if self.allowed:
-            text += f"; allowed: {self.allowed}"
+            text += f"; allowed: {shortened(self.allowed)}"
         if self.nearest:
-            text += f"; did you mean {self.nearest!r}?"
+            text += f"; did you mean {shortened(repr(self.nearest), LONGEST_SEEN)}?"
         return printable(text)
 
 
@@ -35,6 +37,11 @@ class InvalidInput(Exception):
     def __init__(self, mistakes: Iterable[Mistake]):
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def shortened(text: str, longest: int = LONGEST_PART) -> str:
+    """Return the text, or its beginning with the number of its characters if it is longer than `longest`."""
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
 
 
 def printable(text: str) -> str:

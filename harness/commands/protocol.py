@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 DIFFERENT = 1
 
@@ -30,7 +30,7 @@ def show(name: Name) -> None:
         lines += [f"{heading}:", *(f"  {item}" for item in items)] if items else []
     values = protocol_values(protocol, method_defaults())
     rows = [(one.key, value_text(one.value), one.rule, one.set_by) for one in values]
-    typer.echo("\n".join([*lines, "", *columns(("key", "value", "under a sweep", "set by"), rows)]))
+    typer.echo("\n".join([*map(printable, lines), "", *columns(("key", "value", "under a sweep", "set by"), rows)]))
 
 
 @protocol_app.command()
@@ -105,7 +105,10 @@ def value_text(value: object) -> str:
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table's lines. Each column is as wide as its widest value, so that no key is cut."""
-    whole = [heads, *rows]
+    """Return a table's lines. Each column is as wide as its widest value, so that no key is cut.
+
+    Control characters are escaped.
+    """
+    whole = [[printable(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[place]) for row in whole) for place in range(len(heads))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]

@@ -70,6 +70,13 @@ def test_diff_exits_with_0_where_only_prose_differs(own: Path) -> None:
     assert (equal.exit_code, equal.output) == (0, "")
 
 
+def test_show_and_diff_escape_control_characters(own: Path) -> None:
+    _change(own, "1,797 scanned", "\\u001b[31m1,797 scanned")
+    _change(own, 'name = "small_resnet"', 'name = "\\u0007small"')
+    for done in (_call("show", own), _call("diff", "digits-small", own)):
+        assert "\\x07small" in done.output and all(c.isprintable() or c == "\n" for c in done.output)
+
+
 def test_diff_prints_the_keys_that_differ_with_both_values_and_exits_with_1(own: Path) -> None:
     _change(own, "epochs = 12", "epochs = 13")
     _change(own, "[methods.vicreg]\nprojector_width = 256", "[methods.vicreg]")
