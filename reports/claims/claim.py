@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
+from twinbench.reports.claims.characters import deceptive_characters
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 from twinbench.sweeps.hashing import digest
@@ -123,7 +124,8 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     tables = published_tables() if any(claim.reported for claim in claims) else {}
     for claim, (_, given) in zip(claims, found, strict=True):
         where = f"{path}: claims.{claim.name}"
-        own = [*_kind_mistakes(claim, {*given}, where), *_selector_mistakes(claim, where)]
+        own = [*_text_mistakes(claim, where), *_kind_mistakes(claim, {*given}, where)]
+        own += _selector_mistakes(claim, where)
         # The rows of a published table can only be looked up for a claim without mistakes of its own.
         mistakes += own or _source_mistakes(claim, tables, where)
     if mistakes:
@@ -158,6 +160,13 @@ def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
     """Return the claim with the file's protocol and published table where it names none."""
     protocol, reported = (value if isinstance(value := data.get(key), str) else "" for key in ("protocol", "reported"))
     return replace(claim, protocol=claim.protocol or protocol, reported=claim.reported or reported)
+
+
+def _text_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
+    """Yield each text with characters that are not what they seem."""
+    for key in ("name", "sentence", "family"):
+        if found := deceptive_characters(getattr(claim, key)):
+            yield Mistake(where, key, f"has characters that are not what they seem: {', '.join(found)}")
 
 
 def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:

@@ -115,6 +115,34 @@ def test_a_claim_has_one_name_one_size_and_a_source(tmp_path):
     assert the_mistake(tmp_path, claim_text(sentence="")).key == "claims.0.sentence"
 
 
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("Im\u0430geNet", "CYRILLIC and LATIN letters in 'Im\u0430geNet'"),
+        ("Image\u200bNet", "U+200B ZERO WIDTH SPACE"),
+        ("Image\u00adNet", "U+00AD SOFT HYPHEN"),
+        ("\u202eteNegamI", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("\uff29mageNet", "U+FF29 FULLWIDTH LATIN CAPITAL LETTER I"),
+        ("\U0001d408mageNet", "U+1D408 MATHEMATICAL BOLD CAPITAL I"),
+        ("5\u0660 seeds", "U+0660 ARABIC-INDIC DIGIT ZERO"),
+        ("Image\u0336Net", "U+0336 COMBINING LONG STROKE OVERLAY"),
+        ("10\u00b2 epochs", "U+00B2 SUPERSCRIPT TWO"),
+    ],
+)
+@pytest.mark.parametrize("key", ["sentence", "name", "family"])
+def test_characters_that_are_not_what_they_seem_are_refused(tmp_path, word, shown, key):
+    value = f"On CIFAR-10 and {word} it holds."
+    mistake = the_mistake(tmp_path, claim_text(**{key: f'"{value}"' if key == "family" else value}))
+    assert mistake.key == key and mistake.problem.startswith("has characters that are not what they seem: ")
+    assert shown in mistake.problem
+
+
+def test_letters_with_accents_greek_symbols_and_typography_are_what_they_seem(tmp_path):
+    honest = "On CIFAR\u201110\u00a0\u2026 Garci\u0301a\u2019s \u201c\u03bb\u201d \u2212 SimCLR\u2122."
+    (claim,) = read_claims(written(tmp_path, claim_text(sentence=honest)))
+    assert claim.sentence == honest
+
+
 @pytest.mark.parametrize(("kind", "key"), [("better", "at_least"), ("better", "by"), ("not_worse", "within")])
 def test_points_in_place_of_a_fraction_are_refused_for_accuracies_alone(tmp_path, kind, key):
     mistake = the_mistake(tmp_path, claim_text(kind, **{key: "1.2"}))
