@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,8 +35,9 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a file to write. A reader of `path` sees either the old file or the new one, also after a power cut.
 
     Without `durable` a power cut may lose the file; that saves two waits for the disk, and is enough for files that
-    only inform.
+    only inform. OSError where a device, a pipe, a socket or a link is at `path`: it would be gone.
     """
+    _check_replaceable(path)
     # The name is hidden, so that what a killed process leaves is never taken for a record. `tempfile` would make files
     # of mode 0600, which other members of a lab could not read.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -61,6 +63,17 @@ def write_json_atomically(path: Path | str, obj: object, durable: bool = True) -
 def json_bytes(obj: object) -> bytes:
     """Return indented JSON with sorted keys, as in records. NaN and infinity raise ValueError."""
     return to_utf8(json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)) + b"\n"
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise OSError for what is no regular file. A folder is left to `os.replace`, which refuses it."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # mostly because there is nothing yet; anything else shows when the file is opened
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
+        raise OSError(errno.EEXIST, f"{kind} is there, and only a regular file is replaced", str(path))
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -1,6 +1,7 @@
 import errno
 import math
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -56,3 +57,30 @@ def test_a_file_appears_whole_in_a_folder_that_is_made_for_it_and_others_may_rea
         os.umask(umask)
     assert path.read_bytes() == b"content" and list(path.parent.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_link_a_pipe_or_a_socket_is_not_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for name, kind in (("link", "a link"), ("dangling", "a link"), ("pipe", "a device, pipe"), ("socket", "a device")):
+        with pytest.raises(FileExistsError, match=f"{kind}.* is there, and only a regular file is replaced"):
+            write_bytes_atomically(tmp_path / name, b"new")
+    assert before == {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    assert (tmp_path / "target").read_bytes() == b"kept"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_is_not_replaced_when_root_names_it(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:  # a container without the capability
+        pytest.skip("devices cannot be made here")
+    with pytest.raises(FileExistsError, match="a device"):
+        write_bytes_atomically(device, b"new")
+    assert stat.S_ISCHR(device.lstat().st_mode) and list(tmp_path.iterdir()) == [device]
