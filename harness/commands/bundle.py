@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit
+from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
@@ -59,31 +61,48 @@ def verify(
             help="Largest allowed difference of a metric on a rerun; by default the margin, at most 0.02.",
         ),
     ] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
-    """Verify a bundle. Exit code 0 if all requested levels pass, else 1."""
+    """Verify a bundle. Exit code 0 if all requested levels pass, else 1.
+
+    The two limits bound the reading of the bundle, which has a process of its own, and not the trials that run again.
+    """
+    _check_options(level, expect)
+    with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
+        folder = Path(temporary)
+
+        def read() -> tuple[list["Level"], "Contents | None"]:
+            return _read(archive, folder, LEVELS[: LEVELS.index(level) + 1], (expect or "").lower())
+
+        levels, contents = within_bounds(read, str(archive), Bounds(memory_limit, time_limit), folder)
+        outcomes = [_printed(one) for one in levels]
+        if contents:
+            from twinbench.harness.trial.rerun import rerun
+
+            outcomes.append(_printed(rerun(contents, folder / "again", trials, seed, data, tolerance, typer.echo)))
+    if set(outcomes) != {"passed"}:
+        raise typer.Exit(NOT_PASSED)
+
+
+def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str) -> tuple[list["Level"], "Contents | None"]:
+    """Return the level integrity and those of the `names` that only read; and the contents, if rerun is to follow."""
     from twinbench.reports.verification.integrity import integrity
     from twinbench.reports.verification.level import not_run
     from twinbench.reports.verification.levels import aggregate, render
     from twinbench.results.bundles.contents import read_contents
     from twinbench.results.bundles.read import unpack
 
-    _check_options(level, expect)
-    with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
-
-        def run_again(contents: "Contents") -> "Level":
-            from twinbench.harness.trial.rerun import rerun
-
-            return rerun(contents, Path(temporary) / "again", trials, seed, data, tolerance, typer.echo)
-
-        contents = read_contents(unpack(archive, Path(temporary)))
-        whole = integrity(contents, (expect or "").lower())
-        outcomes = [_printed(whole)]
+    contents = read_contents(unpack(archive, folder))
+    whole = integrity(contents, expect)
+    if whole.outcome != "passed":
         skipped = "the bundle is not intact, so this level would say nothing about the original"
-        runners = {"render": render, "aggregate": aggregate, "rerun": run_again}
-        for name in LEVELS[: LEVELS.index(level) + 1]:
-            outcomes.append(_printed(runners[name](contents) if whole.outcome == "passed" else not_run(name, skipped)))
-    if set(outcomes) != {"passed"}:
-        raise typer.Exit(NOT_PASSED)
+        return [whole, *(not_run(name, skipped) for name in names)], None
+    runners = {"render": render, "aggregate": aggregate}
+    return [
+        whole,
+        *(runners[name](contents) for name in names if name in runners),
+    ], contents if "rerun" in names else None
 
 
 def _check_options(level: str, expect: str | None) -> None:

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit
+from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, plain, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
@@ -95,7 +98,8 @@ def check(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[CLAIMS] DIR...", help="A TOML file of claims and a run folder; with --table only run folders."
+            metavar="[CLAIMS] DIR...",
+            help="A TOML file of claims and a run folder or a bundle; with --table only folders and bundles.",
         ),
     ],
     tables: Annotated[
@@ -109,32 +113,43 @@ def check(
         ),
     ] = "terminal",
     out_file: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of printing.")] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Judge claims by the records, or trace a table's numbers to them. Exit code 0 if all are supported or traced."""
-    from twinbench.reports.verdicts.formats.text import folded
-
     gc.disable()  # 10,000 trials have a million small rows without cycles; collecting takes 0.7 s of 5 s
-    text, fine = _traced(tables, paths, form) if tables else _judged(paths, form)
+    width = None if out_file else _width()
+    with tempfile.TemporaryDirectory(prefix="twinbench-check-") as temporary:
+
+        def read() -> tuple[str, bool]:
+            from twinbench.results.bundles.folder import run_folders
+
+            read_from = run_folders(paths, Path(temporary))
+            return _traced(tables, read_from, form) if tables else _judged(read_from, form, width)
+
+        what = ", ".join(map(str, [*(tables or ()), *paths]))
+        text, fine = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
     if out_file:
         _write_file(out_file, text)
-    elif form == "terminal" and not tables and (width := _width()):
-        _write(folded(text, width))
     else:
         _write(text)
     if not fine:
         raise typer.Exit(NOT_ALL_SUPPORTED)
 
 
-def _judged(paths: Sequence[Path], form: str) -> tuple[str, bool]:
+def _judged(paths: Sequence[Path], form: str, width: int | None) -> tuple[str, bool]:
+    """Return the verdicts, on a terminal in lines of at most `width` characters; and whether all are supported."""
     from twinbench.reports.verdicts.check import check_claims
     from twinbench.reports.verdicts.formats import FORMATS
+    from twinbench.reports.verdicts.formats.text import folded
 
     _check_form(form, tuple(FORMATS))
     if len(paths) != 2:
         seen = " ".join(map(str, paths))
         raise InvalidInput([Mistake("check", "", "needs a file of claims and one run folder", seen, "CLAIMS DIR")])
     checked = check_claims(*paths)
-    return FORMATS[form](checked), checked.all_supported
+    text = FORMATS[form](checked)
+    return folded(text, width) if form == "terminal" and width else text, checked.all_supported
 
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:

@@ -22,6 +22,13 @@ Set = Annotated[
     typer.Option("--set", help="KEY=VALUE changes the sweep: seeds=[0], epochs=5, simclr.temperature=0.2."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; by default runs/NAME.")]
+MemoryLimit = Annotated[
+    int, typer.Option("--memory-limit", min=1, max=2**20, help="GiB of memory that reading what others wrote may take.")
+]
+TimeLimit = Annotated[
+    int, typer.Option("--time-limit", min=1, max=10**6, help="Seconds that reading what others wrote may take.")
+]
+MOST_GIB, MOST_SECONDS = 4, 600  # their defaults: a bundle of 10,000 trials takes a third of either
 Data = Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files, if it has any.")]
 
 

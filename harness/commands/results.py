@@ -1,13 +1,24 @@
 """`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import SOME_FAILED, RunFolder, check_run_folders, out
+from twinbench.harness.commands.options import (
+    MOST_GIB,
+    MOST_SECONDS,
+    SOME_FAILED,
+    MemoryLimit,
+    RunFolder,
+    TimeLimit,
+    check_run_folders,
+    out,
+)
+from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
@@ -27,20 +38,39 @@ def collect(folder: RunFolder) -> None:
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several to compare side by side.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="A run folder or a bundle, or several to compare side by side.")
+    ],
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The output folder for several runs; by default ./report.")
+        Path | None, typer.Option("--out", help="The output folder for a bundle or several runs; by default ./report.")
     ] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write report/index.html and report/tables/*.csv. Equal records give equal files."""
+    with tempfile.TemporaryDirectory(prefix="twinbench-report-") as temporary:
+
+        def read() -> Path:
+            from twinbench.results.bundles.folder import run_folders
+
+            return _reported(folders, run_folders(folders, Path(temporary)), out_folder)
+
+        what = ", ".join(map(str, folders))
+        written = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
+    out().print(f"report: {written}")
+
+
+def _reported(given: Sequence[Path], folders: Sequence[Path], out_folder: Path | None) -> Path:
+    """Write the report of the folders, some of which were unpacked from bundles among the given paths."""
     from twinbench.reports.page.write import write_report, write_reports
 
     check_run_folders(folders)
-    if len(folders) == 1 and out_folder is not None:
+    if len(folders) > 1 or given != folders:
+        return write_reports(folders, out_folder or Path("report"))
+    if out_folder is not None:
         problem = "is for several runs; the report of one run is written to its folder"
         raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
-    written = write_report(folders[0]) if len(folders) == 1 else write_reports(folders, out_folder or Path("report"))
-    out().print(f"report: {written}")
+    return write_report(folders[0])
 
 
 def merge(

@@ -119,6 +119,8 @@ def read_outputs(data: bytes) -> Outputs:
 
     try:
         outputs: Outputs = load(data)
+    except MemoryError:
+        raise
     except Exception as error:  # safetensors raises errors of its own, and the file may come from outside
         raise ValueError(str(error)) from None
     if any(values.ndim != 1 or values.dtype.kind not in "iub" or not values.size for values in outputs.values()):

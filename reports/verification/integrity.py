@@ -22,8 +22,7 @@ from twinbench.reports.claims.trial_files import id_problems, identity_problems,
 from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
 from twinbench.results.attempts import Attempt
-from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT
+from twinbench.results.bundles.contents import Contents, manifest_faults
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, references
 
@@ -33,7 +32,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
     unpacked, records = contents.unpacked, contents.records
     results = list(_results(unpacked, records))
     faults = [
-        *_manifest_faults(unpacked, expected),
+        *manifest_faults(unpacked, expected),
         *contents.faults,
         *_record_faults(records),
         *_artefact_faults(unpacked, records),
@@ -44,25 +43,6 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *_declaration_faults(contents),
     ]
     return judged("integrity", faults, _notes(contents, results))
-
-
-# --- against the manifest -------------------------------------------------------------------------------------------
-
-
-def _manifest_faults(unpacked: Unpacked, expected: str) -> Iterator[str]:
-    if expected and expected != unpacked.digest:
-        yield f"the bundle's digest is {unpacked.digest}, but the published one is {expected}: it is not the author's"
-    for name in sorted(unpacked.stated.keys() | unpacked.found.keys()):
-        stated, found = unpacked.stated.get(name), unpacked.found.get(name)
-        if found is None:
-            yield f"{name}: is in the manifest but missing"
-        elif stated is None:
-            yield f"{name}: is not in the manifest"
-        elif stated != found:
-            yield f"{name}: was changed: its sha256 is {found[0]}, but the manifest says {stated[0]}"
-    for name in (PLAN, ATTEMPTS, ENVIRONMENT):
-        if name not in unpacked.found and name not in unpacked.stated:
-            yield f"{name}: is missing"
 
 
 # --- records and plan -----------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ def render(contents: Contents) -> Level:
     place_attempts(unpacked.run_folder, contents.all_attempts)
     try:
         made = rendered(unpacked.run_folder)
+    except MemoryError:
+        raise
     except Exception as error:  # well-formed records may still make no report, which is a fault of theirs
         return judged("render", [f"no report can be made of these records: {type(error).__name__}: {error}"], [])
     shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}

@@ -3,7 +3,7 @@ their types.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -99,3 +99,20 @@ def _records(unpacked: Unpacked, read: Mapping[str, object], faults: list[str]) 
             except TornRecord as error:
                 faults.append(f"{RECORDS}/{error}")
     return records
+
+
+def manifest_faults(unpacked: Unpacked, expected: str = "") -> Iterator[str]:
+    """Yield what differs from the manifest, or from the digest `expected` that the author published."""
+    if expected and expected != unpacked.digest:
+        yield f"the bundle's digest is {unpacked.digest}, but the published one is {expected}: it is not the author's"
+    for name in sorted(unpacked.stated.keys() | unpacked.found.keys()):
+        stated, found = unpacked.stated.get(name), unpacked.found.get(name)
+        if found is None:
+            yield f"{name}: is in the manifest but missing"
+        elif stated is None:
+            yield f"{name}: is not in the manifest"
+        elif stated != found:
+            yield f"{name}: was changed: its sha256 is {found[0]}, but the manifest says {stated[0]}"
+    for name in (PLAN, ATTEMPTS, ENVIRONMENT):
+        if name not in unpacked.found and name not in unpacked.stated:
+            yield f"{name}: is missing"
