@@ -157,7 +157,10 @@ def _compare(run_folder: Path, known: Mapping[str, _Known], kept_problems: Seque
 
 
 def _signature(run_folder: Path, path: Path, curves_file: str | None, outputs_file: str | None) -> str:
-    """Return size and modification time of a record and its artefacts, which change when they are rewritten."""
+    """Return the size and times of a record and its artefacts, which differ after they were rewritten.
+
+    A program can set the time of modification back, as rsync does, but not that of the last change (st_ctime).
+    """
     parts = []
     for file in (str(path), *(f"{run_folder}/{name}" for name in (curves_file, outputs_file) if name)):
         try:
@@ -165,7 +168,7 @@ def _signature(run_folder: Path, path: Path, curves_file: str | None, outputs_fi
         except OSError:
             parts.append("absent")
         else:
-            parts.append(f"{state.st_size}:{state.st_mtime_ns}")
+            parts.append(f"{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}")
     return " ".join(parts)
 
 

@@ -18,7 +18,7 @@ CREATE TABLE files (
     file         VARCHAR,         -- relative to the run folder
     trial_id     VARCHAR,
     digest       VARCHAR,         -- sha256 of the record file's bytes
-    signature    VARCHAR,         -- size and modification time of the record and of its artefacts
+    signature    VARCHAR,         -- size, modification and change time of the record and of its artefacts
     curves_file  VARCHAR,
     outputs_file VARCHAR
 );

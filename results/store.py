@@ -1,26 +1,35 @@
 """ResultStore: the records of one run folder as tables in DuckDB.
 
-The database is derived: delete `results.duckdb` and the next ingestion builds the same rows again. One process at a
-time writes it, for as long as an ingestion takes. Queries open it read-only, without access to the file system.
+The records are the truth and the database is derived: delete `results.duckdb` and the next ingestion builds the same
+rows again. An ingestion works on a private copy and puts it into the run folder whole, with its sha256 beside it. A
+database of another sha256 is not opened: somebody changed or damaged it, and its rows may not be what the records say.
 """
 
+import hashlib
+import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
 import duckdb
 import pandas as pd
 
+from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.ingest import Ingested, ingest, select
+from twinbench.results.record import LARGEST_ARTEFACT
 from twinbench.results.rows import SCHEMA
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
+from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
+DIGEST = f"{DATABASE}.sha256"  # as sha256sum writes it
 SCHEMA_NUMBER = 8
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
-LONGEST_WAIT_SECONDS = 60.0  # for another process that writes
 
 _READ_ONLY = {
     "enable_external_access": "false",  # no files, no network, no extensions, no ATTACH
@@ -32,18 +41,27 @@ _READ_ONLY = {
 
 
 class StoreError(InvalidInput):
-    """The database cannot be read; the text says what to do. The command line ends with exit code 2."""
+    """A query is wrong or not allowed; the text says why. The command line ends with exit code 2."""
 
     def __init__(self, text: str):
         super().__init__([Mistake("database", "", text.strip())])
 
 
+class _NotAsWritten(Exception):
+    """The run folder's database is not the one that an ingestion wrote; the text says what is wrong."""
+
+
 class ResultStore:
-    """The results of one run folder. `ingest` reads the records into the database, `query` reads tables from it."""
+    """The results of one run folder. `ingest` reads the records into the database, `query` reads tables from it.
+
+    Queries see the records as they were at the last `ingest` of this store, also if the run folder cannot be written.
+    """
 
     def __init__(self, run_folder: Path | str):
         self.run_folder = Path(run_folder)
         self.path = self.run_folder / DATABASE
+        self.is_saved = False  # whether the run folder has what the last ingestion read
+        self._copy: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,15 +70,27 @@ class ResultStore:
         self.close()
 
     def close(self) -> None:
-        """Do nothing: no connection is kept between calls, so an open notebook never keeps a sweep from writing."""
+        """Delete the private copy. A later query makes a new one."""
+        if self._copy:
+            shutil.rmtree(self._copy.parent, ignore_errors=True)
+            self._copy = None
 
     def ingest(self) -> Ingested:
-        """Bring the database up to date with the folder, in one transaction. A second call changes nothing.
+        """Bring the database up to date with the folder. A second call changes nothing.
 
         Torn, foreign or damaged files stay where they are. They are listed in the answer and in the table `set_aside`.
+        A line on stderr says if the database was not as the last ingestion left it, or cannot be written.
         """
-        with self._writing() as connection:
-            return ingest(self.run_folder, connection)
+        self.close()
+        self._copy = Path(tempfile.mkdtemp(prefix="twinbench-")) / DATABASE
+        weakref.finalize(self, shutil.rmtree, self._copy.parent, ignore_errors=True)
+        before = self._take_over(self._copy)
+        with closing(_open(self._copy)) as connection:
+            if not before:
+                _make_tables(connection)
+            ingested = ingest(self.run_folder, connection)
+        self.is_saved = self._save(self._copy, before)
+        return ingested
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pd.DataFrame:
         """Return the answer to one SQL query, with `?` or `$name` in it bound to `parameters`.
@@ -69,54 +99,90 @@ class ResultStore:
         a query that is wrong or not allowed.
         """
         with self._reading() as connection:
-            frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
-        return frame
+            return _frame(connection, sql, parameters)
 
     def queries(self, sqls: Mapping[str, str]) -> dict[str, pd.DataFrame]:
         """Return the answers to several queries by name, all from one state of the database."""
         with self._reading() as connection:
-            return {name: connection.execute(sql).df() for name, sql in sqls.items()}
+            return {name: _frame(connection, sql) for name, sql in sqls.items()}
 
-    @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection for writing to a database with all tables. The file's lock keeps other writers out."""
-        try:
-            connection = _when_free(lambda: _open_or_replace(self.path))
-        except duckdb.IOException as error:
-            raise StoreError(f"{self.path}: another process uses it; try again when it is done ({error})") from error
-        try:
-            if _schema_number(connection) != SCHEMA_NUMBER:
-                _make_tables(connection)
-            yield connection
-        finally:
-            connection.close()
+    def _reading(self) -> closing[duckdb.DuckDBPyConnection]:
+        if self._copy is None:
+            self.ingest()
+        return closing(duckdb.connect(str(self._copy), read_only=True, config=_READ_ONLY))
 
-    @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if not self.path.exists():
-            raise StoreError(f"{self.path}: there is no database yet; `twinbench collect` makes it")
+    def _take_over(self, copy: Path) -> str:
+        """Copy the run folder's database if an ingestion wrote it, and return its sha256; an empty text if not."""
         try:
-            connection = _when_free(lambda: duckdb.connect(str(self.path), read_only=True, config=_READ_ONLY))
-        except duckdb.IOException as error:
-            raise StoreError(f"{self.path}: cannot be opened now, perhaps another process writes ({error})") from error
+            data = _as_written(self.path)
+            if not data:
+                return ""
+            copy.write_bytes(data)
+            if _schema_number(copy) != SCHEMA_NUMBER:
+                copy.unlink()
+                raise _NotAsWritten("was made by another version of twinbench")
+        except _NotAsWritten as error:
+            self._say(f"{error}; it is made again from the records")
+            return ""
+        return hashlib.sha256(data).hexdigest()
+
+    def _save(self, copy: Path, before: str) -> bool:
+        """Put the copy into the run folder unless the file there, with sha256 `before`, equals it."""
+        data = copy.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == before:
+            return True
         try:
-            yield connection
-        except duckdb.Error as error:
-            raise StoreError(str(error)) from error
-        finally:
-            connection.close()
+            write_bytes_atomically(self.path, data, durable=False)
+            write_bytes_atomically(self.run_folder / DIGEST, f"{digest}  {DATABASE}\n".encode(), durable=False)
+            # What another program wrote to an earlier database and did not bring to an end is not part of this one.
+            self.path.with_name(f"{DATABASE}.wal").unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"cannot be written ({error.strerror}); a temporary database is used")
+            return False
+        return True
+
+    def _say(self, text: str) -> None:
+        print(printable(f"{self.path}: {text}"), file=sys.stderr)
 
 
-def _when_free(connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-    """Call `connect` until no other process holds the file: two commands on one run folder may end together."""
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
-    while True:
-        try:
-            return connect()
-        except duckdb.IOException as error:
-            if "lock" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+def _as_written(path: Path) -> bytes:
+    """Return the bytes of the database at `path`, none if there is no file. Raises _NotAsWritten."""
+    try:
+        return _agreeing(path)
+    except _NotAsWritten:
+        time.sleep(0.1)  # another process may have replaced one file and not yet the other
+        return _agreeing(path)
+
+
+def _agreeing(path: Path) -> bytes:
+    try:
+        data = read_regular(path, LARGEST_ARTEFACT)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise _NotAsWritten("is a link to a file that does not exist") from None
+        return b""
+    except OSError as error:
+        raise _NotAsWritten(f"cannot be read ({error.strerror})") from None
+    try:
+        written = read_regular(path.with_name(DIGEST), 1024)
+    except OSError as error:
+        raise _NotAsWritten(f"{DIGEST} beside it cannot be read ({error.strerror})") from None
+    if written.split()[:1] != [hashlib.sha256(data).hexdigest().encode()]:
+        raise _NotAsWritten(f"is not the file that twinbench wrote, by its sha256 in {DIGEST}")
+    return data
+
+
+def _frame(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> pd.DataFrame:
+    try:
+        if not connection.extract_statements(sql):  # empty, or only a comment: DuckDB returns no result to read
+            raise StoreError(f"the query has no statement (seen: {sql!r})")
+        frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
+    except duckdb.Error as error:
+        raise StoreError(str(error)) from error
+    return frame
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
@@ -134,41 +200,16 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _open_or_replace(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open `path` for writing. A file that is not a DuckDB database is replaced: the records hold all results."""
-    try:
-        return _open(path)
-    except duckdb.IOException as error:
-        if "lock" in str(error) or _is_duckdb(path):
-            raise
-    path.unlink(missing_ok=True)
-    path.with_name(path.name + ".wal").unlink(missing_ok=True)
-    return _open(path)
-
-
-def _is_duckdb(path: Path) -> bool:
-    """Return whether `path` is a DuckDB file; such files have DUCK in bytes 8 to 12."""
-    with path.open("rb") as file:
-        return file.read(12)[8:] == b"DUCK"
-
-
 def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Replace all tables by empty ones of this schema.
-
-    Deleting the file instead would release its lock, and another command could take it in between.
-    """
-    connection.execute("BEGIN")
-    for (name,) in select(connection, "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"):
-        connection.execute('DROP TABLE "' + name.replace('"', '""') + '"')
     connection.execute(SCHEMA)
     connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [], [])", [SCHEMA_NUMBER])
-    connection.execute("COMMIT")
 
 
-def _schema_number(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return the number of the schema that the tables have; 0 for a new file or tables of an unknown kind."""
+def _schema_number(path: Path) -> int:
+    """Return the number of the schema that the tables have; 0 for a file or tables of an unknown kind."""
     try:
-        found = select(connection, "SELECT schema_number FROM run")
+        with closing(duckdb.connect(str(path), read_only=True)) as connection:
+            found = select(connection, "SELECT schema_number FROM run")
     except duckdb.Error:
         return 0
     return int(found[0][0]) if found else 0

@@ -80,7 +80,7 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
     from twinbench.harness.run_folder.layout import write_plan
     from twinbench.reports.claims.evidence import Folder
     from twinbench.results.record import ARTEFACTS, DECLARATIONS, RECORDS
-    from twinbench.results.store import DATABASE
+    from twinbench.results.store import DATABASE, DIGEST
 
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "run"
@@ -89,8 +89,9 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
         for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *declared):
             if path.exists():
                 (copy / path.name).symlink_to(path.resolve())
-        if (run_folder / DATABASE).exists():  # so that only new records are read
-            shutil.copy(run_folder / DATABASE, copy)
+        for name in (DATABASE, DIGEST):  # so that only new records are read
+            if (run_folder / name).is_file():
+                shutil.copy(run_folder / name, copy)
         yield Folder(copy)
 
 

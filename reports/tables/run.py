@@ -104,10 +104,10 @@ TABLES = {
 
 def read_run(run_folder: Path | str, curves: str = TABLES["curves"]) -> Run:
     """Ingest new records and return the frames. `curves`: a query for the curves, if only some are needed."""
-    store = ResultStore(run_folder)
-    store.ingest()
     plan = {"run": "SELECT name, question, axes, commands, left_out FROM run"}
-    frames = store.queries(plan | TABLES | {"curves": curves})
+    with ResultStore(run_folder) as store:
+        store.ingest()
+        frames = store.queries(plan | TABLES | {"curves": curves})
     head = frames.pop("run")
     axes, commands, left_out = (tuple(map(str, head[name][0])) for name in ("axes", "commands", "left_out"))
     return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, left_out, **frames)

@@ -1,13 +1,17 @@
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from twinbench.results import store as store_module
-from twinbench.results.store import ResultStore, StoreError, _open
+from twinbench.results.store import DATABASE, DIGEST, ResultStore, StoreError
 
 TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
 
@@ -224,13 +228,100 @@ def test_a_file_that_is_not_a_plan_is_named_and_the_records_are_kept(synthetic_r
     assert rows(store, "SELECT status, planned FROM trials") == [("done", False)]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be taken for one " * 10])
-def test_a_damaged_database_is_rebuilt(synthetic_run, content):
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwritten(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(range(256)) * 3)
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE mine (x INTEGER)")
+
+
+def edited(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE metrics SET value = 0.999")
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "junk": lambda path: path.write_bytes(b"junk"),
+    "cut in half": half,
+    "its first header overwritten": lambda path: overwritten(path, 4100),
+    "a block overwritten": lambda path: overwritten(path, 12300),
+    "its last bytes overwritten": lambda path: overwritten(path, path.stat().st_size - 800),
+    "another database": foreign,
+    "a value edited": edited,
+    "without its digest": lambda path: path.with_name(DIGEST).unlink(),
+    "a damaged digest": lambda path: path.with_name(DIGEST).write_bytes(b"\xff"),
+    "an endless pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_database_that_is_not_as_it_was_written_is_made_again_and_stderr_says_so(synthetic_run, capsys, spoil):
+    synthetic_run.planned_and_recorded(0.5)
+    ResultStore(synthetic_run.folder).ingest()
+    store = ResultStore(synthetic_run.folder)
+    assert (store.ingest().unchanged, capsys.readouterr().err) == (1, "")
+    spoil(store.path)
+    assert store.ingest().new == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{store.path}: ")
+    assert line.endswith("; it is made again from the records")
+    assert rows(store, "SELECT max(value) FROM metrics WHERE split = 'test' AND name = 'linear_top1'") == [(0.5,)]
+    assert (store.ingest().unchanged, capsys.readouterr().err) == (1, "")
+
+
+def test_a_link_in_place_of_the_database_is_replaced_and_never_written_through(synthetic_run, tmp_path):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
-    store.path.write_bytes(content)
-    assert store.ingest().new == 1
-    assert rows(store, "SELECT status FROM trials") == [("done",)]
+    store.ingest()
+    elsewhere = tmp_path / "elsewhere"
+    store.path.rename(elsewhere)
+    store.path.symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    synthetic_run.planned_and_recorded(seed=1)
+    ingested = store.ingest()
+    assert (ingested.new, ingested.unchanged) == (1, 1)
+    assert elsewhere.read_bytes() == before
+    assert not store.path.is_symlink()
+
+
+def test_a_folder_in_place_of_the_database_is_kept_and_the_records_are_read(synthetic_run, capsys):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    store.path.mkdir()
+    (store.path / "mine").write_text("kept")
+    assert (store.ingest().new, store.is_saved) == (1, False)
+    assert "cannot be written (Is a directory); a temporary database is used" in capsys.readouterr().err
+    assert rows(store, "SELECT count(*) FROM trials") == [(1,)]
+    assert (store.path / "mine").read_text() == "kept"
+
+
+def test_a_record_that_is_rewritten_with_its_size_and_times_kept_is_read_again(synthetic_run):
+    trial_id = synthetic_run.planned_and_recorded(0.5)
+    path = synthetic_run.folder / "records" / f"{trial_id}.json"
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    state, data = path.stat(), path.read_bytes()
+    path.write_bytes(data.replace(b'"done"', b'"DONE"'))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert [file for file, _ in store.ingest().set_aside] == [f"records/{trial_id}.json"]
+
+
+def test_the_digest_is_in_the_form_of_sha256sum(synthetic_run):
+    ResultStore(synthetic_run.folder).ingest()
+    digest = hashlib.sha256((synthetic_run.folder / DATABASE).read_bytes()).hexdigest()
+    assert (synthetic_run.folder / DIGEST).read_text() == f"{digest}  {DATABASE}\n"
 
 
 def test_the_plans_commands_are_kept_in_order_and_an_older_plan_has_none(synthetic_run):
@@ -244,23 +335,14 @@ def test_the_plans_commands_are_kept_in_order_and_an_older_plan_has_none(synthet
     assert rows(store, "SELECT unnest(commands) FROM run") == [("twinbench run b",), ("twinbench run a",)]
 
 
-def test_a_database_of_another_schema_is_rebuilt(synthetic_run):
+def test_a_database_of_another_schema_is_made_again(synthetic_run, capsys, monkeypatch):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
-    with duckdb.connect(str(store.path)) as connection:
-        connection.execute("CREATE TABLE run (schema_number INTEGER)")
-        connection.execute("INSERT INTO run VALUES (0)")
-        connection.execute('CREATE TABLE "an ""older"" one" (x INTEGER)')
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "SCHEMA_NUMBER", 0)
+        store.ingest()
     assert store.ingest().new == 1
-    assert rows(store, "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'an%'") == []
-
-
-def test_a_new_database_is_opened_once_so_that_its_lock_is_kept_until_its_tables_exist(synthetic_run, monkeypatch):
-    opened = []
-    monkeypatch.setattr(store_module, "_open", lambda path: opened.append(path) or _open(path))
-    synthetic_run.planned_and_recorded()
-    assert ResultStore(synthetic_run.folder).ingest().new == 1
-    assert len(opened) == 1
+    assert "was made by another version of twinbench; it is made again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -303,9 +385,29 @@ def test_parameters_are_bound_and_not_inserted_as_text(synthetic_run):
     assert list(named["method"]) == ["byol"]
 
 
-def test_a_query_before_any_ingestion_says_what_to_do(synthetic_run):
-    with pytest.raises(StoreError, match="there is no database yet"):
-        ResultStore(synthetic_run.folder).query("SELECT 1")
+def test_a_query_before_any_ingestion_reads_the_records_first(synthetic_run):
+    synthetic_run.planned_and_recorded()
+    assert rows(ResultStore(synthetic_run.folder), "SELECT count(*) FROM trials") == [(1,)]
+
+
+@pytest.mark.parametrize("sql", ["", " \n", "-- a comment", ";"])
+def test_a_query_without_a_statement_is_an_error(synthetic_run, sql):
+    with pytest.raises(StoreError, match="the query has no statement"):
+        ResultStore(synthetic_run.folder).query(sql)
+
+
+def test_the_private_copy_is_deleted_when_the_store_is_closed_or_forgotten(synthetic_run, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    store = ResultStore(synthetic_run.folder)
+    for _ in range(2):
+        store.ingest()
+        assert len(list((tmp_path / "temporary").iterdir())) == 1
+    store.close()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert len(store.query("SELECT 1")) == 1
+    del store
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_folder_may_have_a_quote_in_its_name(new_synthetic_run, tmp_path: Path):
@@ -330,19 +432,21 @@ def test_results_are_read_without_torch():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_an_ingestion_waits_for_another_process_that_has_the_file(synthetic_run):
-    """Two commands that end together on one run folder both write its report."""
-    synthetic_run.record(synthetic_run.plan(synthetic_run.trial()))
-    with ResultStore(synthetic_run.folder) as store:
-        store.ingest()
-    code = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(flush=True); time.sleep(0.5)"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(store.path)], stdout=subprocess.PIPE)
-    assert holder.stdout
-    holder.stdout.readline()
-    with ResultStore(synthetic_run.folder) as store:
-        assert store.ingest().unchanged == 1
-    assert holder.poll() is not None or holder.wait(5) == 0
-    holder.stdout.close()
+def test_an_ingestion_does_not_wait_for_another_process_that_has_the_database_open(synthetic_run):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    store.ingest()
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(store.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        synthetic_run.planned_and_recorded(seed=1)
+        assert (store.ingest().new, store.is_saved) == (1, True)
+        assert rows(store, "SELECT count(*) FROM trials") == [(2,)]
+        holder.communicate()
+    with duckdb.connect(str(store.path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM trials").fetchall() == [(2,)]
 
 
 def test_times_are_stored_in_utc_and_what_is_not_a_time_is_unknown(synthetic_run):

@@ -5,6 +5,7 @@ the cheat is that they do not.
 """
 
 import functools
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ from twinbench.reports.verdicts import check
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.verdict import Verdict
 from twinbench.results.record import DECLARATIONS, record_path, write_artefact
-from twinbench.results.store import DATABASE, ResultStore
+from twinbench.results.store import DATABASE, DIGEST, ResultStore
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
@@ -324,6 +325,7 @@ def in_database(study: Study, change: str, trial: Trial) -> None:
         store.ingest()
     with duckdb.connect(study.folder / DATABASE) as database:
         database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
+    (study.folder / DIGEST).write_text(hashlib.sha256((study.folder / DATABASE).read_bytes()).hexdigest())
 
 
 @cheat("A21", "no per-example outputs", "UNVERIFIABLE")
