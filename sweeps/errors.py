@@ -1,17 +1,21 @@
 """Errors in the user's input: collected, then reported all at once."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NOTHING = object()  # `seen` of a mistake without a value to show
+MOST_MISTAKES = 50  # listed at once; the rest are counted
 LONGEST_SEEN = 300  # characters of a value that an error shows
 LONGEST_PART = 3000  # characters of any other part of an error
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One error: the file or option, the key, the problem, the value seen, the values allowed and the nearest name."""
+    """One error: the file or option, the key, the problem, the value seen, the values allowed and the nearest name.
+
+    `count` is how many errors it stands for: more than one where it says how many are not listed.
+    """
 
     where: str
     key: str
@@ -19,6 +23,7 @@ class Mistake:
     seen: object = NOTHING
     allowed: str = ""
     nearest: str = ""
+    count: int = 1
 
     def __str__(self) -> str:
         text = ": ".join(shortened(part) for part in (self.where, self.key, self.problem) if part)
@@ -32,11 +37,20 @@ class Mistake:
 
 
 class InvalidInput(Exception):
-    """The input is invalid; `mistakes` lists every error found. The command line exits with code 2."""
+    """The input is invalid; `mistakes` lists the errors found, up to a bound. The command line exits with code 2."""
 
     def __init__(self, mistakes: Iterable[Mistake]):
-        self.mistakes = tuple(mistakes)
+        self.mistakes = first_ones(list(mistakes))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def first_ones(mistakes: Sequence[Mistake], more: int = 0) -> tuple[Mistake, ...]:
+    """Return at most MOST_MISTAKES, then one that counts the rest and `more`, if there are any."""
+    more += sum(mistake.count for mistake in mistakes[MOST_MISTAKES:])
+    if not more:
+        return tuple(mistakes)
+    rest = Mistake(mistakes[-1].where, "", f"{more:,} more mistakes are not listed", count=more)
+    return (*mistakes[:MOST_MISTAKES], rest)
 
 
 def shortened(text: str, longest: int = LONGEST_PART) -> str:
@@ -52,6 +66,11 @@ def printable(text: str) -> str:
 def plain(text: str) -> str:
     """Return one line of printable characters: white space becomes a blank, others become their code."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
+
+
+def number_text(value: float) -> str:
+    """Return a number without trailing zeros, with as many digits as tell it from every other number."""
+    return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

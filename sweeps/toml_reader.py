@@ -4,41 +4,90 @@ import dataclasses
 import functools
 import json
 import math
+import re
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import MOST_MISTAKES, InvalidInput, Mistake, first_ones, nearest
 from twinbench.sweeps.file_reader import read_regular
 
 T = TypeVar("T")
+LARGEST = 2**20  # bytes of a file: parsing takes up to two seconds per MiB
+MOST_VALUES = 50_000  # in one file: each wrong one costs kilobytes of errors
 DEEPEST = 50  # levels of nested tables and lists
-MOST_DOTS = 1000  # in one line: parsing a dotted key takes quadratic time
-BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "at least"}
+MOST_DOTS = 10  # in one key: parsing it takes quadratic time and memory
+TOO_MANY_DOTS = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % (MOST_DOTS + 1)  # noqa: UP031
+)
+BOUNDS = {
+    "ge": "at least",
+    "gt": "more than",
+    "le": "at most",
+    "lt": "less than",
+    "min_length": "at least",
+    "max_length": "at most",
+}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the file's tables. InvalidInput if it is missing, not UTF-8, not TOML, or nested too deeply."""
+    """Return the file's tables. InvalidInput if it is missing, not UTF-8, not TOML, nested too deeply, or too large."""
+    where = str(path)
     try:
-        text = read_regular(path).decode("utf-8")
-        if all(line.count(".") <= MOST_DOTS for line in text.split("\n")):
+        return _tables(read_regular(path, LARGEST).decode("utf-8"), where)
+    except OSError as error:
+        raise InvalidInput([Mistake(where, "", f"cannot be read: {error.strerror}")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput([Mistake(where, "", f"is not TOML: {error}")]) from None
+
+
+def read_value(text: str, where: str) -> Any:
+    """Return the one TOML value in the text as a JSON type; text that is not one value is a string, as dates are.
+
+    InvalidInput if it is nested too deeply or too large.
+    """
+    try:
+        tables = _tables(f"whole = {{ value = {text} }}", where)  # in an inline table a comment or a second line fails
+    except tomllib.TOMLDecodeError:
+        return text
+    whole = tables.pop("whole")
+    is_one = not tables and whole.keys() == {"value"}
+    return json.loads(json.dumps(whole["value"], default=str)) if is_one else text
+
+
+def _tables(text: str, where: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. InvalidInput for what is too large; TOMLDecodeError for what is not TOML."""
+    problem = "its tables are nested too deeply"
+    if not TOO_MANY_DOTS.search(text):
+        try:
             data = tomllib.loads(text)
             if not _is_deeper(data, DEEPEST):
-                return data
-    except OSError as error:
-        raise InvalidInput([Mistake(str(path), "", f"cannot be read: {error.strerror}")]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput([Mistake(str(path), "", f"is not TOML: {error}")]) from None
-    except RecursionError:
-        pass
-    raise InvalidInput([Mistake(str(path), "", "its tables are nested too deeply")])
+                if (values := _count(data)) <= MOST_VALUES:
+                    return data
+                problem = f"holds {values:,} values; allowed: at most {MOST_VALUES:,}"
+        except RecursionError:
+            pass
+        except tomllib.TOMLDecodeError:
+            raise
+        except ValueError:  # from int()
+            problem = f"has an integer of more than {sys.get_int_max_str_digits()} digits"
+    raise InvalidInput([Mistake(where, "", problem)])
 
 
 def _is_deeper(value: Any, most: int) -> bool:
     """Return whether tables and lists are nested more than `most` deep."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(parts) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
+    return bool(parts := _parts(value)) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
+
+
+def _count(value: Any) -> int:
+    """Return the number of values, tables and lists."""
+    return 1 + sum(map(_count, _parts(value)))
+
+
+def _parts(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
@@ -52,10 +101,11 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         # via JSON, where strict mode still accepts a list for a tuple and 1 for 1.0
         return cast(T, _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True))
     except ValidationError as error:
-        found = error.errors()
+        found = error.errors(include_url=False)
     # A list with wrong items is called too short as well: the items' own mistakes are enough.
     own = [one for one in found if one["type"] != "too_short" or len(one["input"]) < one["ctx"]["min_length"]]
-    raise InvalidInput(dict.fromkeys(_mistake(cls, details, where) for details in own))
+    first = dict.fromkeys(_mistake(cls, details, where) for details in own[:MOST_MISTAKES])
+    raise InvalidInput(first_ones([*first], more=len(own[MOST_MISTAKES:])))
 
 
 def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
@@ -88,7 +138,8 @@ def _mistake(cls: type, details: Any, where: str) -> Mistake:
     bound = next((f"{words} {context[name]}" for name, words in BOUNDS.items() if name in context), "")
     allowed = str(context.get("expected", bound)).replace(" or ", ", ")
     close = nearest(str(seen), [part.strip(" '") for part in allowed.split(",")]) if kind == "literal_error" else ""
-    problem = "needs more items" if kind == "too_short" else details["msg"][0].lower() + details["msg"][1:]
+    problem = details["msg"][0].lower() + details["msg"][1:]
+    problem = {"too_short": "needs more items", "too_long": "has too many items"}.get(kind, problem)
     return Mistake(where, key, problem, seen, allowed, close)
 
 
