@@ -1,7 +1,8 @@
 """Turns a sweep into its trials. Everything is checked before a processor or a queue slot is requested."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -9,10 +10,10 @@ from twinbench.harness.data.dataset_cache import LeftOut
 from twinbench.harness.data.datasets import count_training_images, load_dataset
 from twinbench.harness.schemas import Schema, method_names, method_schema, shipped
 from twinbench.methods.names import UnknownMethod
-from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.errors import MOST_MISTAKES, InvalidInput, Mistake, first_ones, nearest, number_text
 from twinbench.sweeps.metrics import metric_mistakes
 from twinbench.sweeps.protocol import CarriedProtocol, Protocol, Range, Scalar, Training
-from twinbench.sweeps.sweep import Cell, Sweep, expand, read_sweep
+from twinbench.sweeps.sweep import Cell, Sweep, axes_of, expand, from_set, read_sweep, set_keys
 from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
 
@@ -63,15 +64,21 @@ class Plan:
 Resolved = tuple[Cell, dict[str, Any], dict[str, Any]]
 
 
-def check(sweep: Sweep, protocol: Protocol, where: str) -> list[Resolved]:
-    """Return each cell with its resolved method settings and training settings. InvalidInput lists every mistake."""
-    mistakes = _protocol_mistakes(protocol)
+def check(sweep: Sweep, protocol: Protocol, where: str, changed: Collection[str] = ()) -> list[Resolved]:
+    """Return each cell with its resolved method settings and training settings. InvalidInput lists every mistake.
+
+    `changed` are the keys that `--set` has given.
+    """
+    in_axes, wrong = _axis_mistakes(sweep, protocol, where, changed)
+    mistakes = [*_protocol_mistakes(protocol), *in_axes]
     resolved = []
     for cell in expand(sweep):
+        if (cell.grid, cell.method) in wrong:
+            continue
         try:
-            resolved.append((cell, *_resolve(cell, protocol, where)))
+            resolved.append((cell, *_resolve(cell, protocol, f"{where}: grids.{cell.grid}")))
         except InvalidInput as error:
-            mistakes.extend(error.mistakes)
+            mistakes.extend(from_set(mistake, changed, cell.method) for mistake in error.mistakes)
     if mistakes:
         raise InvalidInput(dict.fromkeys(mistakes))
     return resolved
@@ -122,16 +129,9 @@ def _varied(resolved: list[Resolved]) -> tuple[str, ...]:
     return tuple(key for key, methods in found.items() if any(len(values) > 1 for values in methods.values()))
 
 
-def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _resolve(cell: Cell, protocol: Protocol, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return settings and training of a cell: the sweep's values over the protocol's over the config's defaults."""
-    place = f"{where}: grids.{cell.grid}"
-    try:
-        method = method_schema(cell.method)
-    except UnknownMethod:
-        raise InvalidInput([_unknown(place, "methods", "method", cell.method, method_names())]) from None
-    mistakes = [m for key, value in cell.values.items() for m in _axis_mistakes(key, value, method, protocol, place)]
-    if mistakes:
-        raise InvalidInput(mistakes)
+    method = method_schema(cell.method)
     values = protocol.methods.get(cell.method, {}) | dict(cell.values)
     training_values = {key: value for key, value in values.items() if key in TRAINING_FIELDS}
     training = parse(Training, dataclasses.asdict(protocol.training) | training_values, place)
@@ -139,21 +139,66 @@ def _resolve(cell: Cell, protocol: Protocol, where: str) -> tuple[dict[str, Any]
     return dataclasses.asdict(settings), dataclasses.asdict(training)
 
 
-def _axis_mistakes(key: str, value: Scalar, method: Schema, protocol: Protocol, place: str) -> list[Mistake]:
-    known = (*method.settings, *TRAINING_FIELDS)
-    if key not in known:
-        right = method.literature_names.get(key, "") or nearest(key, known)
-        return [Mistake(place, key, f"is not a field of {method.name} or of training", value, ", ".join(known), right)]
+def _axis_mistakes(
+    sweep: Sweep, protocol: Protocol, where: str, changed: Collection[str]
+) -> tuple[list[Mistake], set[tuple[int, str]]]:
+    """Return unknown methods and fields, and values that the protocol does not allow, and the grids and methods in
+    which they are. A field that several methods lack is one mistake.
+    """
+    mistakes: list[Mistake] = []
+    known = method_names()
+    usable = {*known, *shipped().baselines}
+    wrong: set[tuple[int, str]] = set()
+    lacking: dict[Mistake, dict[str, Schema]] = {}  # methods by the mistake as far as it is the same for all of them
+    for number, name in [(number, name) for number, grid in enumerate(sweep.grids) for name in grid.methods]:
+        place = f"{where}: grids.{number}"
+        if name not in usable:
+            is_listed = len(mistakes) < MOST_MISTAKES  # finding the nearest name takes long
+            one = _unknown(place, "methods", "method", name, known if is_listed else ())
+            mistakes.append(from_set(one, changed))
+            wrong.add((number, name))
+            continue
+        method = method_schema(name)
+        for key, values in axes_of(sweep.grids[number], name).items():
+            found: list[Mistake] = []
+            if key in (*method.settings, *TRAINING_FIELDS):
+                found = _value_mistakes(key, values, protocol, place)
+                mistakes += [from_set(mistake, changed, name) for mistake in found]
+            else:
+                found = [Mistake(place, key, "", values[0] if len(values) == 1 else str(values))]
+                lacking.setdefault(from_set(found[0], changed, name), {})[name] = method
+            if found:
+                wrong.add((number, name))
+    first = [_unknown_field(*one, sweep) for one in itertools.islice(lacking.items(), MOST_MISTAKES)]
+    return [*(first and first_ones(first, more=len(lacking) - len(first))), *mistakes], wrong
+
+
+def _unknown_field(mistake: Mistake, lacking: Mapping[str, Schema], sweep: Sweep) -> Mistake:
+    """Return the whole mistake of a field that the methods in `lacking` do not have."""
+    key = mistake.key.rpartition(".")[2]
+    known = list(dict.fromkeys(name for method in lacking.values() for name in (*method.settings, *TRAINING_FIELDS)))
+    having = [one for grid in sweep.grids for one in grid.methods if one in method_names()]
+    owner = next((f"{name}.{key}" for name in having if key in method_schema(name).settings), "")
+    literature = next((one.literature_names[key] for one in lacking.values() if key in one.literature_names), "")
+    problem = f"is not a field of {', '.join(lacking)} or of training"
+    right = literature or owner or nearest(key, known)
+    return dataclasses.replace(mistake, problem=problem, allowed=", ".join(known), nearest=right)
+
+
+def _value_mistakes(key: str, values: Sequence[Scalar], protocol: Protocol, place: str) -> list[Mistake]:
     movable = protocol.movable.get(key, False)
     if movable is False:
         allowed = ", ".join(name for name, rule in protocol.movable.items() if rule is not False)
-        return [Mistake(place, key, f"may not be varied under protocol {protocol.name}", value, allowed)]
-    if not isinstance(movable, Range) or not isinstance(value, int | float):
+        problem = f"may not be varied under protocol {protocol.name}"
+        return [Mistake(place, key, problem, value, allowed) for value in values]
+    if not isinstance(movable, Range):
         return []
-    if not movable.at_least <= value <= movable.at_most:
-        allowed = f"{movable.at_least:g} to {movable.at_most:g} under protocol {protocol.name}"
-        return [Mistake(place, key, "is out of range", value, allowed)]
-    return []
+    allowed = f"{number_text(movable.at_least)} to {number_text(movable.at_most)} under protocol {protocol.name}"
+    return [
+        Mistake(place, key, "is out of range", value, allowed)
+        for value in values
+        if isinstance(value, int | float) and not movable.at_least <= value <= movable.at_most
+    ]
 
 
 def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
@@ -202,7 +247,7 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
     """
     sweep, protocol, path = read_sweep(name, changes)
     where = str(path)
-    resolved = check(sweep, protocol, where)
+    resolved = check(sweep, protocol, where, set_keys(changes))
     dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)
     image_size = int(dataset.train.images.shape[-1])
     training_images = count_training_images(dataset, protocol.dataset.validation_fraction)

@@ -1,22 +1,27 @@
 """A sweep: one question, one protocol, one or more grids of axes, a list of seeds. Read from `sweeps/NAME.toml`."""
 
+import contextlib
 import itertools
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Lt, MaxLen, MinLen
 
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
-from twinbench.sweeps.protocol import Protocol, Scalar, Section, contradictions
+from twinbench.sweeps.protocol import Protocol, Scalar, Section, Training, contradictions
 from twinbench.sweeps.protocol_lock import LOCK, locked, read_lock
-from twinbench.sweeps.toml_reader import parse, read_toml
+from twinbench.sweeps.toml_reader import parse, read_toml, read_value
 
 SHIPPED = Path(__file__).parent
 OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations")
+SET = "--set"
+MOST_TRIALS = 500_000  # their plan is still a file that `file_reader` reads
 Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
 
 
@@ -42,7 +47,7 @@ class Sweep(Section):
     seeds: Annotated[tuple[Annotated[int, Ge(0), Lt(2**63)], ...], MinLen(1)]
     grids: Annotated[tuple[Grid, ...], MinLen(1)]
     baselines: bool = True
-    deviations: tuple[Deviation, ...] = ()
+    deviations: Annotated[tuple[Deviation, ...], MaxLen(100)] = ()  # each is compared with every other
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,25 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
     locked, in the lock file next to it or in the shipped one.
     """
     path = _find(name, shipped_sweeps(), "sweep")
+    where, settings = str(path), [_setting(change) for change in changes]
     data = read_toml(path)
-    for change in changes:
-        data = changed(data, change)
-    sweep = parse(Sweep, data, str(path))
-    _check_grids(sweep, str(path))
-    protocol = read_protocol(sweep.protocol, path.parent)
-    for folder in dict.fromkeys((protocol_path(sweep.protocol, path.parent).parent, SHIPPED / "protocols")):
-        locked(read_lock(folder / LOCK), [protocol], str(folder / LOCK))
-    return sweep, deviate(protocol, sweep.deviations, str(path)) if sweep.deviations else protocol, path
+    with contextlib.suppress(TypeError, ValueError, AttributeError):  # malformed grids, which `parse` reports
+        for key, value in settings:
+            data = changed(data, key, value)
+    try:
+        sweep = parse(Sweep, data, where)
+        _check_grids(sweep, where)
+        of_grids = {key: value for key, value in settings if key not in (*OWN_KEYS, "methods")}  # the last of each key
+        if lost := [mistake for key, value in of_grids.items() for mistake in _lost(key, value, sweep)]:
+            raise InvalidInput(lost)
+        protocol = read_protocol(sweep.protocol, path.parent)
+        for folder in dict.fromkeys((protocol_path(sweep.protocol, path.parent).parent, SHIPPED / "protocols")):
+            locked(read_lock(folder / LOCK), [protocol], str(folder / LOCK))
+        return sweep, deviate(protocol, sweep.deviations, where) if sweep.deviations else protocol, path
+    except InvalidInput as error:
+        keys = [key for key, _ in settings]
+        told = [from_set(one, keys) if one.where == where else one for one in error.mistakes]
+        raise InvalidInput([one for number, one in enumerate(told) if one not in told[:number]]) from None
 
 
 def read_protocol(name: str, folder: Path = Path()) -> Protocol:
@@ -106,36 +121,73 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
     raise InvalidInput([Mistake(f"{kind} {name!r}", "", f"no such {kind}", allowed=allowed, nearest=close)])
 
 
-def changed(data: dict[str, Any], change: str) -> dict[str, Any]:
-    """Return `data` with one `--set KEY=VALUE` applied. VALUE is TOML; text that is not valid TOML is a string.
+# --- changes by --set -------------------------------------------------------------------------------------------------
 
-    KEY is a key of the sweep, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which keeps
-    only the named methods in every grid.
-    """
+
+def _setting(change: str) -> tuple[str, Any]:
+    """Return the key and the value of `KEY=VALUE`. VALUE is TOML; text that is not one TOML value is a string."""
     key, equals, text = change.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise InvalidInput([Mistake("--set", "", "is not of the form KEY=VALUE", change)])
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    if not equals or not key.strip():
+        raise InvalidInput([Mistake(SET, "", "is not of the form KEY=VALUE", change)])
+    return key.strip(), read_value(text.strip(), f"{SET} {key.strip()}")
+
+
+def set_keys(changes: Sequence[str]) -> list[str]:
+    """Return the keys of changes KEY=VALUE."""
+    return [change.partition("=")[0].strip() for change in changes]
+
+
+def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return `data` with one change by `--set` applied. Raises TypeError and the like where its grids are malformed.
+
+    `key` is a key of the sweep, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which
+    keeps only the named methods in every grid.
+    """
     if key in OWN_KEYS:
         return data | {key: value}
-    grids = [grid for grid in data.get("grids", []) if isinstance(grid, dict)]
+    grids = [dict(grid) for grid in data.get("grids", [])]
     if key == "methods":
         return data | {"grids": _kept(grids, value if isinstance(value, list) else [str(value)])}
     return data | {"grids": [_changed_grid(grid, key, value) for grid in grids]}
 
 
+def from_set(mistake: Mistake, keys: Collection[str], method: str = "") -> Mistake:
+    """Return the mistake with `--set` as its place if it is in a value that one of the `keys` has set.
+
+    The mistake's key is one of a sweep file, or a field of `method`.
+    """
+    name = re.sub(r"^grids\.\d+\.(axes|only|zipped\.\d+)\.", "", mistake.key)
+    names = [f"{method}.{name}", name] if method else [name]
+    if ".only." in mistake.key:  # a change of a field in all grids changes it there too
+        names.append(name.partition(".")[2])
+    for one in names:
+        if any(f"{one}.".startswith(f"{key}.") for key in keys):
+            return replace(mistake, where=SET, key=one)
+    return mistake
+
+
+def _lost(key: str, value: Any, sweep: Sweep) -> list[Mistake]:
+    """Return a mistake if no cell has the value that `--set` gave the field `key`: nothing that is given is ignored."""
+    method, _, name = key.rpartition(".")
+    methods = list(dict.fromkeys(method for grid in sweep.grids for method in grid.methods))
+    if method and method not in methods:
+        close = nearest(method.lower(), methods)
+        known = {*OWN_KEYS, *(one.name for one in fields(Training))}
+        right = f"{close}.{name}" if close else name if name in known else ""
+        return [Mistake(SET, key, f"{method} is not a method of any grid", value, ", ".join(methods), right)]
+    given = [axes_of(grid, one).get(name) for grid in sweep.grids for one in grid.methods if method in ("", one)]
+    return [] if _values(value) in given else [Mistake(SET, key, "reaches no trial: another --set replaces it", value)]
+
+
 def _kept(grids: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any]]:
     known = list(dict.fromkeys(method for grid in grids for method in grid.get("methods", [])))
     unknown = [method for method in methods if method not in known]
-    if unknown:
-        what = "is not a method of any grid"
-        raise InvalidInput(
-            Mistake("--set", "methods", what, m, ", ".join(known), nearest(str(m), known)) for m in unknown
-        )
+    what = "is not a method of any grid"
+    mistakes = [Mistake(SET, "methods", what, m, ", ".join(known), nearest(str(m), known)) for m in unknown]
+    if not methods:
+        mistakes.append(Mistake(SET, "methods", "names no method", allowed=", ".join(known)))
+    if mistakes:
+        raise InvalidInput(mistakes)
     kept = []
     for grid in grids:
         left = [method for method in grid.get("methods", []) if method in methods]
@@ -160,6 +212,9 @@ def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return grid | {"only": only, "zipped": [group for group in zipped if group], "axes": axes}
 
 
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
 def _check_grids(sweep: Sweep, where: str) -> None:
     mistakes = []
     if len(set(sweep.seeds)) < len(sweep.seeds):
@@ -168,15 +223,24 @@ def _check_grids(sweep: Sweep, where: str) -> None:
         for method in sorted(set(grid.only) - set(grid.methods)):
             key = f"grids.{number}.only.{method}"
             mistakes.append(Mistake(where, key, "is not a method of this grid", method, ", ".join(grid.methods)))
-        names = [*grid.axes, *(name for group in grid.zipped for name in group)]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        counts = Counter([*grid.axes, *(name for group in grid.zipped for name in group)])
+        for name in sorted(name for name, count in counts.items() if count > 1):
             mistakes.append(Mistake(where, f"grids.{number}.{name}", "is listed twice among axes and zipped"))
         for group in grid.zipped:
             lengths = {name: len(_values(axis)) for name, axis in group.items()}
             if len(set(lengths.values())) > 1:
                 mistakes.append(Mistake(where, f"grids.{number}.zipped", "zipped axes differ in length", lengths))
+    if not mistakes and (trials := sum(map(_cell_count, sweep.grids)) * len(sweep.seeds)) > MOST_TRIALS:
+        problem = f"the grids have {min(trials, 10**12):,} trials{' or more' * (trials >= 10**12)}"
+        mistakes.append(Mistake(where, "grids", problem, allowed=f"at most {MOST_TRIALS:,}"))
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def _cell_count(grid: Grid) -> int:
+    """Return the number of cells of a grid; cells that are given twice count twice."""
+    lengths = [[len(_rows(group)) for group in _groups(_for_method(grid, method))] for method in grid.methods]
+    return sum(map(math.prod, lengths))
 
 
 def expand(sweep: Sweep) -> list[Cell]:
@@ -196,9 +260,18 @@ def _for_method(grid: Grid, method: str) -> Grid:
     return replace(grid, axes=grid.axes | own, zipped=tuple(group for group in zipped if group))
 
 
+def axes_of(grid: Grid, method: str) -> dict[str, list[Scalar]]:
+    """Return the values of each axis that the method has in the grid."""
+    return {name: _values(axis) for group in _groups(_for_method(grid, method)) for name, axis in group.items()}
+
+
+def _groups(grid: Grid) -> list[Mapping[str, Axis]]:
+    """Return the axes that advance together: each crossed axis by itself, and the zipped tables."""
+    return [*({name: axis} for name, axis in grid.axes.items()), *grid.zipped]
+
+
 def _points(grid: Grid) -> Iterator[dict[str, Scalar]]:
-    crossed = [{name: axis} for name, axis in grid.axes.items()]
-    for parts in itertools.product(*map(_rows, [*crossed, *grid.zipped])):
+    for parts in itertools.product(*map(_rows, _groups(grid))):
         yield {name: value for part in parts for name, value in part.items()}
 
 

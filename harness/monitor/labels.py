@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from twinbench.sweeps.errors import number_text
 from twinbench.sweeps.trial import Trial
 
 
@@ -16,7 +17,7 @@ def axis_values(trial: Trial, axes: tuple[str, ...]) -> dict[str, str]:
     """Return the trial's values of those axes that it has, as text."""
     values = {**trial.settings, **trial.training}
     return {
-        axis: f"{values[axis]:g}" if isinstance(values[axis], float) else str(values[axis])
+        axis: number_text(values[axis]) if isinstance(values[axis], float) else str(values[axis])
         for axis in axes
         if axis in values
     }

@@ -81,7 +81,7 @@ def test_set_changes_what_it_names(tmp_path: Path, change: str, expected: list[o
 
 
 def test_set_replaces_the_sweeps_own_keys() -> None:
-    assert changed({"seeds": [0]}, "seeds=[1, 2]")["seeds"] == [1, 2]
+    assert changed({"seeds": [0]}, "seeds", [1, 2])["seeds"] == [1, 2]
 
 
 def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path: Path) -> None:
@@ -207,3 +207,49 @@ def test_ridge_penalties_are_hashed_where_they_are_listed_and_leave_no_trace_whe
     path.write_text(text.replace("[evaluation.metrics]", "ridge_penalties = [0.1]\n[evaluation.metrics]"))
     with pytest.raises(InvalidInput, match="ridge_penalties: is not used: ridge_top1 is not among the metrics"):
         read_protocol(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "piece"),
+    [
+        (
+            ("training.epochs=3",),
+            "training is not a method of any grid (seen: 3); allowed: a, byol; did you mean 'epochs'",
+        ),
+        (("BYOL.x=3",), "did you mean 'byol.x'?"),
+        (("grids.0.axes.x=3",), "--set: grids.0.axes.x: grids.0.axes is not a method of any grid"),
+        (("a.x=3", "x=4"), "--set: a.x: reaches no trial: another --set replaces it (seen: 3)"),
+        (("x=4", "a.x=3", "byol.x=3"), "--set: x: reaches no trial"),
+        (("a.x=3", "methods=byol"), "--set: a.x: a is not a method of any grid"),
+        (("methods=[]",), "--set: methods: names no method; allowed: a, byol"),
+        (("seeds=[-1]",), "--set: seeds.0: input should be greater"),
+        (("x=[[]]",), "--set: x.0: input should be a valid boolean"),
+        (("a.x=[inf]",), "--set: a.x.0: is not a finite number"),
+        (('deviations=[{key="dataset.nam", value="x", reason="r"}]',), "--set: deviations.0.key: is not a key"),
+    ],
+)
+def test_a_change_that_reaches_no_trial_or_is_wrong_is_a_mistake_of_set(
+    tmp_path: Path, changes: tuple[str, ...], piece: str
+) -> None:
+    lines = _mistakes(tmp_path, HEAD + '[[grids]]\nmethods = ["a", "byol"]\n[[grids]]\nmethods = ["a"]\n', *changes)
+    assert piece in lines[0]
+    assert all(line.startswith("--set: ") for line in lines)
+
+
+def test_of_two_values_for_one_key_the_last_counts(tmp_path: Path) -> None:
+    sweep = _read(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', "x=1", "x=2", "seeds=[4]", "seeds=[5]")
+    assert _cells(sweep) == [("a", ("x", 2))] and sweep.seeds == (5,)
+
+
+def test_more_trials_than_a_plan_may_hold_are_counted_and_not_expanded(tmp_path: Path) -> None:
+    grid = '[[grids]]\nmethods = ["a", "b"]\n[grids.axes]\n'
+    (line,) = _mistakes(tmp_path, HEAD + grid + "".join(f"x{n} = {[*range(1000)]}\n" for n in range(4)))
+    assert line.endswith("grids: the grids have 1,000,000,000,000 trials or more; allowed: at most 500,000")
+    (line,) = _mistakes(tmp_path, HEAD + grid + f"x = {[*range(501)]}\ny = {[*range(500)]}\n")
+    assert "have 501,000 trials;" in line
+
+
+def test_malformed_grids_are_told_also_where_set_would_change_them(tmp_path: Path) -> None:
+    for grids in ("grids = 3", "[[grids]]\nmethods = 3", "[[grids]]\nmethods = ['a']\nonly = 3", "grids = [3]"):
+        lines = _mistakes(tmp_path, HEAD + grids, "x=1", "a.x=2", "methods=a")
+        assert lines and all("s.toml: grids" in line for line in lines)
