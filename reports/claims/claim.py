@@ -37,7 +37,7 @@ Selector = dict[str, Scalar]  # a method and the settings that select a cell of 
 ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope", "seeds")
 # The keys that each kind requires, and those that it allows besides these and ALWAYS.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "better": (("b",), ("at_least", "by")),  # A exceeds B, by at least this much, or by this much
+    "better": (("b",), ("at_least", "by", "tolerance")),  # A exceeds B, by at least this much, or by about this much
     "best_of": ((), ("among",)),  # A exceeds each of these; without `among`, every other method in the run
     "not_worse": (("b", "within"), ()),  # A is at most this much below B
     "insensitive": (("axis", "values", "within"), ()),  # A differs by less than this between any two of the values
@@ -46,6 +46,8 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "collapses": ((), ()),
     "does_not_collapse": ((), ()),
 }
+# Keys that older claims could not give; not hashed where they are left out, so that such claims keep their hash.
+LATER_KEYS = ("seeds", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Claim(Section):
     among: tuple[Selector, ...] = ()
     at_least: Annotated[float, Ge(0)] = 0.0
     by: Annotated[float, Gt(0)] | None = None
+    tolerance: Annotated[float, Gt(0)] | None = None  # of `by`; the protocol's margin where it is left out
     within: Annotated[float, Gt(0)] | None = None
     axis: str = ""
     values: tuple[Scalar, ...] = ()
@@ -75,8 +78,9 @@ class Claim(Section):
     def hash(self) -> str:
         """Return the sha256 of the whole claim with its sentence, which a declaration records."""
         content = asdict(self)
-        if self.seeds is None:  # so that older claims, which could not give it, keep their hash
-            del content["seeds"]
+        for key in LATER_KEYS:
+            if content[key] is None:
+                del content[key]
         return digest(content)
 
     @property
@@ -188,8 +192,12 @@ def _kind_mistakes(claim: Claim, given: set[str], where: str) -> list[Mistake]:
         mistakes.append(Mistake(where, "values", "must be in order, each once", list(claim.values), allowed_order))
     if claim.by is not None and claim.at_least:
         mistakes.append(Mistake(where, "by", "cannot be combined with at_least: a claim has one size", claim.by))
+    if claim.tolerance is not None and claim.by is None:
+        mistakes.append(
+            Mistake(where, "tolerance", "needs by: it says how far from that size is near", claim.tolerance)
+        )
     if claim.metric.endswith("top1"):
-        sizes = {key: getattr(claim, key) for key in ("at_least", "by", "within")}
+        sizes = {key: getattr(claim, key) for key in ("at_least", "by", "tolerance", "within")}
         mistakes += [
             Mistake(where, key, "is a fraction of the test images: one point is 0.01", size, "less than 1")
             for key, size in sizes.items()

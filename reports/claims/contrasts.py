@@ -1,6 +1,6 @@
 """The statistics of claims: each comparison of two sides over seeds, and Holm's correction within a family of claims.
 
-A contrast has one of two criteria: its difference lies `above` a bound, or `within` plus and minus a bound. Its p is
+A contrast has one of two criteria: its difference lies `above` a bound, or `within` a bound of a target. Its p is
 the smallest level at which the t interval of confidence 1 - p meets the criterion, so that the test never disagrees
 with the interval printed next to it. Holm's procedure sets the confidence at which each interval is judged.
 """
@@ -8,7 +8,7 @@ with the interval printed next to it. Holm's procedure sets the confidence at wh
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -35,6 +35,19 @@ COLLAPSE_KINDS = ("collapses", "does_not_collapse")
 SIGN_SEED = 20_260_101
 
 
+class Asked(NamedTuple):
+    """What a difference must meet: it is above `bound`, or less than `bound` away from `target`."""
+
+    criterion: Criterion
+    bound: float
+    target: float = 0.0
+
+    @property
+    def says_better(self) -> bool:
+        """Whether it says that A is better, so that A must also win most seeds."""
+        return self.target > 0 if self.criterion == "within" else self.bound >= 0
+
+
 @dataclass(frozen=True)
 class Contrast:
     """A minus B, or A minus a fixed number, with the sign such that more is better. Accuracies are fractions.
@@ -47,6 +60,7 @@ class Contrast:
     point: str  # of the claim's scope, as text; empty where it has none
     criterion: Criterion
     bound: float
+    target: float = 0.0
     difference: Difference | None = None
     p: float | None = None
     holm_p: float | None = None
@@ -91,8 +105,13 @@ class Contrast:
         if difference is None or difference.low is None or difference.high is None:
             return None
         if self.criterion == "within":
-            return self.bound - max(-difference.low, difference.high)
+            return self.bound - max(self.target - difference.low, difference.high - self.target)
         return difference.low - self.bound
+
+    @property
+    def asked(self) -> Asked:
+        """Return what the difference must meet."""
+        return Asked(self.criterion, self.bound, self.target)
 
     @property
     def is_informative(self) -> bool:
@@ -119,21 +138,38 @@ def sign_of(claim: Claim) -> float:
     return -1.0 if claim.lower_is_better and claim.kind != "monotone" else 1.0
 
 
-def bound_of(claim: Claim) -> tuple[Criterion, float]:
-    """Return the criterion and bound of each difference. A claimed least size is itself the bound.
+def tolerance_of(claim: Claim, margin: float) -> float:
+    """Return how far from the size that `by` gives is near it; 0 where neither the claim nor the protocol says."""
+    return margin if claim.tolerance is None else claim.tolerance
 
-    Holm's intervals jointly cover only what is tested: testing against 0 and then reading the size off the interval
-    would err in 8 % of cases in a family of 15 claims with sizes.
+
+def asked_of(claim: Claim, margin: float) -> Asked:
+    """Return what each difference of the claim must meet. A claimed least size is itself the bound.
+
+    "By about d" is shown by an interval within the tolerance of d and above 0. Holm's intervals jointly cover only what
+    is tested: testing against 0 and then reading the size off the interval would err in 8 % of cases in a family of 15
+    claims with sizes.
     """
     if claim.kind in ("insensitive", "equals"):
-        return "within", claim.within or 0.0
-    return "above", -(claim.within or 0.0) if claim.kind == "not_worse" else claim.at_least
+        return Asked("within", claim.within or 0.0)
+    if claim.by:
+        tolerance = tolerance_of(claim, margin)
+        lowest, highest = max(0.0, claim.by - tolerance), claim.by + tolerance
+        return Asked("within", (highest - lowest) / 2, (highest + lowest) / 2)
+    return Asked("above", -(claim.within or 0.0) if claim.kind == "not_worse" else claim.at_least)
+
+
+def required_size(claim: Claim, margin: float) -> float:
+    """Return the difference that the seeds must be able to detect, from its bound or target; 0 where none is stated."""
+    if claim.by:
+        return asked_of(claim, margin).bound
+    return claim.within or max(claim.claimed_size, margin)
 
 
 def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contrast:
-    criterion, bound = bound_of(evidence.claim)
+    asked = asked_of(evidence.claim, evidence.margin)
     of_a, of_b = _values(evidence, a, b)
-    bare = Contrast(a, b, point, criterion, bound)
+    bare = Contrast(a, b, point, *asked)
     if not of_a or not of_b:
         return bare
     paired = are_paired(of_a, of_b)
@@ -146,7 +182,7 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     return dataclasses.replace(
         bare,
         difference=difference,
-        p=_p(difference, criterion, bound),
+        p=_p(difference, asked),
         wins=probability_of_improvement(of_a, of_b, paired) if b is not None and difference.n > 1 else None,
         sign_flip=flips,
         examples=_over_examples(a, b),
@@ -176,12 +212,14 @@ def _over_examples(a: Side, b: Side | None) -> ExampleInterval | None:
     return paired_example_difference(a.correct, b.correct)
 
 
-def _p(difference: Difference, criterion: Criterion, bound: float) -> float | None:
+def _p(difference: Difference, asked: Asked) -> float | None:
     """Return the level at which the interval just meets the criterion; None where it cannot be computed."""
     error, freedom = difference.standard_error, difference.degrees_of_freedom
     if error is None or freedom is None:
         return None
-    room = difference.mean - bound if criterion == "above" else bound - abs(difference.mean)
+    room = asked.bound - abs(difference.mean - asked.target)
+    if asked.criterion == "above":
+        room = difference.mean - asked.bound
     if difference.has_spread:
         return min(1.0, 2 * float(special.stdtr(freedom, -room / error)))
     return (2.0 ** (1 - difference.n) if room > 0 else 1.0) if difference.paired else None

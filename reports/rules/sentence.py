@@ -90,10 +90,10 @@ def generalises(claim: Claim) -> str:
     return found[0] if found else ""
 
 
-def names_size(claim: Claim) -> bool:
-    """Whether the sentence names a size in points."""
-    sentence = _plain(claim.sentence)
-    return bool(_POINTS.search(sentence) or _HALF_A_POINT.search(sentence))
+def names_size(claim: Claim, size: float | None = None) -> bool:
+    """Whether the sentence names a size in points, or the given one, a fraction."""
+    sizes = _sizes_in_points(_plain(claim.sentence))
+    return bool(sizes) if size is None else any(_is_size(one, size) for one in sizes)
 
 
 def names_methods(claim: Claim, methods: Iterable[str]) -> bool:
@@ -166,14 +166,22 @@ def _order_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
 
 
 def _size_contradictions(claim: Claim, sentence: str) -> Iterator[str]:
-    sizes = {_number(found[1]) for found in _POINTS.finditer(sentence)}
+    sizes = _sizes_in_points(sentence)
     sizes |= {_number(found[1] or found[2]) for found in _PERCENT.finditer(sentence)}
-    sizes |= {0.5} if _HALF_A_POINT.search(sentence) else set()
     claimed = claim.within or claim.claimed_size
-    is_named = any(abs(size / 100 - claimed) <= ROUNDING * claimed for size in sizes)
+    is_named = any(_is_size(size, claimed) for size in sizes)
     if claim.metric.endswith("top1") and sizes and not is_named:
         named = " and ".join(f"{size:g}" for size in sorted(sizes))
         yield f"it says {named} points, but the claim has {f'{100 * claimed:g}' if claimed else 'no size'}"
+
+
+def _sizes_in_points(sentence: str) -> set[float]:
+    sizes = {_number(found[1]) for found in _POINTS.finditer(sentence)}
+    return sizes | ({0.5} if _HALF_A_POINT.search(sentence) else set())
+
+
+def _is_size(points: float, size: float) -> bool:
+    return abs(points / 100 - size) <= ROUNDING * size
 
 
 def _named(sentence: str, names: Iterable[str]) -> tuple[set[str], str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.contrasts import Contrast
+from twinbench.reports.claims.contrasts import Contrast, required_size, tolerance_of
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import (
     NARROWS,
@@ -123,7 +123,7 @@ def _question(claim: Claim) -> tuple[str, ...]:
 def power(case: Case) -> Outcome:
     """A18: the smallest difference that these seeds detect is no larger than the claimed size, or than the margin."""
     detectable = [contrast.detectable for contrast in case.contrasts if contrast.detectable is not None]
-    required = case.evidence.claim.within or max(case.evidence.claim.claimed_size, case.evidence.margin)
+    required = required_size(case.evidence.claim, case.evidence.margin)
     if not detectable or not required:
         return not_applicable("no size is claimed, or there is no spread to compute power from")
     text = f"detectable with power 0.8: {max(detectable):.4f}; required: {required:.4f}"
@@ -138,8 +138,9 @@ def practical_margin(case: Case) -> Outcome:
     of_protocol = protocol_value(evidence, "margin")
     if 0 < margin < of_protocol:
         return failed(f"the margin of {of_protocol:g} was lowered to {margin:g}", STOPS)
-    allowed = evidence.claim.within or 0.0
-    if 0 < margin < allowed and not names_size(evidence.claim):
+    claim = evidence.claim
+    allowed = tolerance_of(claim, margin) if claim.by else claim.within or 0.0
+    if 0 < margin < allowed and not names_size(claim, allowed if claim.by else None):
         more = f"it allows {100 * allowed:g} points, more than the margin of {100 * margin:g}"
         return failed(f"{more}, but the sentence does not say so", NARROWS)
     return passed_if(bool(margin), f"margin {margin:g}", "no margin")

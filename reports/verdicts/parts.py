@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast, tolerance_of
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
@@ -32,7 +32,7 @@ def _judge(contrast: Contrast, claim: Claim, margin: float) -> Judgement:
         return Judgement("UNDERPOWERED", "one seed has no interval")
     if not contrast.is_informative:
         return Judgement("UNDERPOWERED", "differences without spread from so few seeds say nothing about other seeds")
-    if contrast.criterion == "within":
+    if claim.kind in ("insensitive", "equals"):
         return _within(contrast.low, contrast.high, contrast.bound, claim)
     if claim.kind == "not_worse":
         return _not_worse(contrast.low, contrast.high, contrast.bound, claim)
@@ -69,8 +69,8 @@ def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: f
         return _positive(contrast, low, high, claim, margin)
     if margin and -margin < low and high < margin:
         return Judgement("EQUIVALENT", f"the interval lies within the margin of ±{size_text(margin, claim)}")
-    if high < size:
-        return Judgement("CONTRADICTED", f"the interval excludes the claimed {size_text(size, claim)}")
+    if high < (contrast.target - contrast.bound if claim.by else size):
+        return Judgement("CONTRADICTED", f"the interval excludes the claimed {_claimed_text(claim, margin)}")
     if low <= 0:
         return Judgement("UNDERPOWERED", "the interval includes 0")
     return Judgement("UNDERPOWERED", f"the mean is above 0, but {_not_most_seeds(contrast)}")
@@ -90,8 +90,8 @@ def _positive(contrast: Contrast, low: float, high: float, claim: Claim, margin:
     size = claim.claimed_size
     if claim.kind == "monotone":
         return Judgement("SUPPORTED", "the interval lies above 0")
-    if claim.by and not low <= size <= high:
-        return Judgement("DIRECTION_ONLY", f"positive, but the interval excludes the claimed {size_text(size, claim)}")
+    if claim.by and (contrast.room() or 0.0) <= 0:
+        return Judgement("DIRECTION_ONLY", f"positive, but {_not_about(contrast, low, high, claim, margin)}")
     if claim.at_least and not low > size:
         shown = "not shown to be larger than" if high >= size else "smaller than"
         return Judgement("DIRECTION_ONLY", f"positive, but {shown} the claimed {size_text(size, claim)}")
@@ -99,9 +99,24 @@ def _positive(contrast: Contrast, low: float, high: float, claim: Claim, margin:
         return Judgement("DIRECTION_ONLY", f"positive, but below the margin of {size_text(margin, claim)}")
     if not size:
         return Judgement("SUPPORTED", "the interval lies above 0")
-    where = "includes" if claim.by else "lies above"
-    text = f"the interval {where} the claimed {size_text(size, claim)}"
+    where = "within" if claim.by else "above"
+    text = f"the interval lies {where} the claimed {_claimed_text(claim, margin)}"
     return Judgement("SUPPORTED_AS_STATED" if size >= margin else "SUPPORTED", text)
+
+
+def _not_about(contrast: Contrast, low: float, high: float, claim: Claim, margin: float) -> str:
+    """Return why a positive difference is not shown to be about as large as claimed."""
+    claimed = _claimed_text(claim, margin)
+    if not contrast.bound:
+        return f"how far from {claimed} is near it is not said: the claim needs a tolerance"
+    outside = high <= contrast.target - contrast.bound or low >= contrast.target + contrast.bound
+    return f"the interval {'lies outside' if outside else 'extends beyond'} the claimed {claimed}"
+
+
+def _claimed_text(claim: Claim, margin: float) -> str:
+    """Return "2 points", or "2 points ± 1 point" where the claim says "by about"."""
+    size, tolerance = size_text(claim.claimed_size, claim), tolerance_of(claim, margin)
+    return f"{size} ± {size_text(tolerance, claim)}" if claim.by and tolerance else size
 
 
 def judge_collapse(case: Case, trials: Sequence[TrialRow]) -> Judgement:

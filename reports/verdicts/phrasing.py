@@ -67,7 +67,7 @@ def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: b
 
 def _relation_around_zero(low: float, high: float, contrast: Contrast, claim: Claim, margin: float) -> str:
     """Return what an interval that includes 0 shows, with {b} for B's name; empty where it shows nothing."""
-    if contrast.criterion == "within" and -contrast.bound < low and high < contrast.bound:
+    if contrast.criterion == "within" and not contrast.target and -contrast.bound < low and high < contrast.bound:
         return f"and {{b}} differ by less than {size_text(contrast.bound, claim)}"
     if margin and -margin < low and high < margin:
         return f"and {{b}} differ by less than {size_text(margin, claim)}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, bound_of
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, asked_of, required_size
 from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.intervals import ALPHA, least_wins, seed_differences
@@ -83,10 +83,12 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     seeded = [side for side in evidence.sides if side.trials and side.selector["method"] != WITHOUT_SEEDS]
     absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
     is_complete = not absent and all(trial["status"] != "missing" for trial in evidence.trials)
+    asked = asked_of(claim, evidence.margin)
+    size = required_size(claim, evidence.margin)
     bare = Prospect(
         claim,
         planned_seeds=min((len(side.trials) for side in seeded), default=0),
-        size=claim.within or max(claim.claimed_size, evidence.margin),
+        size=size,
         missing_cells=absent,
         cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
         verdict=judge(case).label if is_complete else "",
@@ -100,8 +102,8 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     if len(known) < len(spreads):
         return bare
     # For power 0.8 of a supporting verdict where the true difference exceeds the bound by the size.
-    (criterion, bound), size = bound_of(claim), bare.size
-    needed = seeds_to_meet(criterion, bound, bound + size, size, max(known), alpha) if size else None
+    truth = asked.target if asked.criterion == "within" else asked.bound + size
+    needed = seeds_to_meet(asked, truth, size, max(known), alpha) if size else None
     return replace(
         bare,
         detectable=smallest_detectable_difference(max(known), bare.planned_seeds, alpha),

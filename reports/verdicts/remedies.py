@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast, Criterion
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Asked, Contrast
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.seeds import minimum_seeds
@@ -49,6 +49,8 @@ def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     """Return "4 more seeds of simclr and byol, about 3.2 hours of one process"; empty where there are enough."""
     if any(contrast.low is None for contrast in contrasts):
         return "at least two seeds of each side"
+    if any(contrast.criterion == "within" and not contrast.bound for contrast in contrasts):
+        return "a tolerance in the claim: the metric has no margin"
     lacking = [more_seeds(contrast, evidence.margin) for contrast in contrasts]
     known = [more for more in lacking if more is not None]
     if len(known) < len(lacking):
@@ -73,27 +75,25 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
     if contrast.criterion == "within":
-        room = abs(contrast.bound - abs(difference.mean))
+        room = abs(contrast.bound - abs(difference.mean - contrast.target))
     else:
         room = abs(difference.mean - contrast.bound)
         room = max(room, margin) if contrast.bound == 0 else room
     mean = max(difference.mean, room)
-    needed = seeds_to_meet(contrast.criterion, contrast.bound, mean, room, difference.sd, level, difference.paired)
+    needed = seeds_to_meet(contrast.asked, mean, room, difference.sd, level, difference.paired)
     return None if needed is None else needed - difference.n
 
 
-def seeds_to_meet(
-    criterion: Criterion, bound: float, mean: float, room: float, sd: float, level: float, paired: bool = True
-) -> int | None:
-    """Return the seeds at which a true `mean`, `room` inside its bound, meets the criterion with power 0.8.
+def seeds_to_meet(asked: Asked, mean: float, room: float, sd: float, level: float, paired: bool = True) -> int | None:
+    """Return the seeds at which a true `mean`, `room` inside its bound, is shown to meet what is asked with power 0.8.
 
     None for more than MOST_SEEDS. Both ends of an interval must lie within a bound; each may miss in half of the cases
-    that the power allows. Above a bound of 0 or more, A must also win most pairs of seeds.
+    that the power allows. What is to be better must also win most pairs of seeds.
     """
     if sd == 0:
         return least_wins(level)
-    needed = seeds_needed(sd, room, level, (1 + POWER) / 2 if criterion == "within" else POWER, paired)
-    if needed is None or criterion == "within" or bound < 0 or not paired:
+    needed = seeds_needed(sd, room, level, (1 + POWER) / 2 if asked.criterion == "within" else POWER, paired)
+    if needed is None or not asked.says_better or not paired:
         return needed
     winning = pairs_to_win(float(special.ndtr(mean / sd)))
     return None if winning is None else max(needed, winning)

@@ -45,7 +45,7 @@ def _numbers(contrast: Contrast) -> dict[str, object]:
     parts = ("difference", "wins", "sign_flip", "examples")
     statistics = {name: asdict(part) if (part := getattr(contrast, name)) else None for name in parts}
     effect = contrast.difference.effect_size if contrast.difference else None
-    names = ("label", "point", "bound", "p", "holm_p", "detectable")
+    names = ("label", "point", "bound", "target", "p", "holm_p", "detectable")
     sides = [side for side in (contrast.a, contrast.b) if side is not None]
     values = {side.label: {str(seed): side.values[seed] for seed in sorted(side.values)} for side in sides}
     statistics |= {"wilcoxon": _wilcoxon(contrast), "mcnemar": _mcnemar(contrast)}

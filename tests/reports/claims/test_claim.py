@@ -1,5 +1,6 @@
 """Claims: a file of claims is read whole or refused with every mistake in it, each with what would be right."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from twinbench.reports.claims.claim import (
 )
 from twinbench.reports.tables.published import published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.hashing import digest
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 SIMCLR, BYOL = '{ method = "simclr" }', '{ method = "byol" }'
@@ -111,6 +113,7 @@ def test_a_wrong_kind_key_and_table_are_reported_with_the_nearest_name(tmp_path)
 def test_a_claim_has_one_name_one_size_and_a_source(tmp_path):
     assert "is given twice" in str(the_mistake(tmp_path, claim_text(), claim_text()))
     assert "a claim has one size" in str(the_mistake(tmp_path, claim_text(at_least="0.01", by="0.01")))
+    assert "needs by" in str(the_mistake(tmp_path, claim_text(at_least="0.01", tolerance="0.01")))
     assert the_mistake(tmp_path, claim_text(), head="").key == "protocol"
     assert the_mistake(tmp_path, claim_text(sentence="")).key == "claims.0.sentence"
 
@@ -248,6 +251,7 @@ def test_the_hash_is_of_all_that_was_claimed_and_of_nothing_else(tmp_path):
         {"sentence": "On CIFAR-10 it holds!"},
         {"at_least": "0.01"},
         {"by": "0.01"},
+        {"by": "0.01", "tolerance": "0.01"},
         {"family": '"f"'},
         {"metric": '"knn_top1"'},
         {"a": '{ method = "simclr", epochs = 20 }'},
@@ -256,6 +260,13 @@ def test_the_hash_is_of_all_that_was_claimed_and_of_nothing_else(tmp_path):
     ]
     hashes = {read_claims(written(tmp_path, claim_text(**change)))[0].hash for change in changes}
     assert len(hashes) == len(changes) and first.hash not in hashes
+
+
+def test_a_key_that_older_claims_could_not_give_changes_no_hash_where_it_is_left_out(tmp_path):
+    (claim,) = read_claims(written(tmp_path, claim_text(by="0.01")))
+    older = {key: value for key, value in asdict(claim).items() if key not in ("seeds", "tolerance")}
+    assert claim.hash == digest(older)
+    assert claim.hash == "4e441ace0e8b6e5792fc7c50861f506601551b3a6f76a01f1b046bb9c43f6668"
 
 
 def test_a_claim_selects_the_values_of_its_axis_or_else_its_sides():

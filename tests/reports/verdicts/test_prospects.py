@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.claims.claim import read_claims
-from twinbench.reports.claims.contrasts import bound_of
+from twinbench.reports.claims.contrasts import asked_of
 from twinbench.reports.claims.evidence import Folder
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.prospects import prospects, seed_spread
@@ -90,6 +90,7 @@ def test_without_results_only_a_guess_says_how_many_seeds(tmp_path: Path) -> Non
     [
         ("better", {}, 0.01),
         ("better", {"at_least": 0.01}, 0.02),
+        ("better", {"by": 0.02, "tolerance": 0.01}, 0.02),
         ("not_worse", {"within": 0.01}, 0.0),
         ("insensitive", {"axis": "batch_size", "values": [64, 128], "within": 0.01}, 0.0),
     ],
@@ -99,8 +100,8 @@ def test_the_seeds_needed_give_the_verdict_with_the_stated_power(
     kind: str, size: dict[str, Any], truth: float, sd: float
 ) -> None:
     claim, rng, draws = claim_of(kind, **size), np.random.default_rng(7), 200
-    criterion, bound = bound_of(claim)
-    n = seeds_to_meet(criterion, bound, bound + 0.01, 0.01, sd, 0.05)
+    asked = asked_of(claim, margin=0.0)
+    n = seeds_to_meet(asked, truth, 0.01, sd, 0.05)
     assert n is not None
     # Nobody knows how the differences correlate: any two seeds of A and B give them their spread.
     supported = sum(

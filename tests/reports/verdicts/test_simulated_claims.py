@@ -148,6 +148,8 @@ JUST_OUTSIDE = {
     "insensitive above": (claim_of("insensitive", axis="epochs", values=[10, 20], within=0.01), 0.01),
     "insensitive below": (claim_of("insensitive", axis="epochs", values=[10, 20], within=0.01), -0.01),
     "at least": (claim_of(at_least=0.01), 0.01),
+    "by about above": (claim_of(by=0.02, tolerance=0.01), 0.03),
+    "by about below": (claim_of(by=0.02, tolerance=0.01), 0.01),
 }
 
 
@@ -185,6 +187,42 @@ def test_claims_of_sizes_that_are_just_not_so_err_in_at_most_one_family_of_twent
         erring += any(verdict.is_supported for verdict in verdicts)
         assert {verdict.word for verdict in verdicts} <= {"DIRECTION_ONLY", "SUPPORTED_AS_STATED", "UNDERPOWERED"}
     assert erring <= FAMILY_ERROR * families
+
+
+# --- by about a size ------------------------------------------------------------------------------------------------
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(400)
+
+
+def chance_of_lying_within(low, high, truth, sd, seeds):
+    """The chance that the 95 % t interval lies within two ends, by quadrature over the spread of the seeds."""
+    share = (NODES + 1) / 2
+    error = sd * np.sqrt(stats.chi2.ppf(share, seeds - 1) / (seeds - 1) / seeds)
+    half = stats.t.ppf(0.975, seeds - 1) * error
+    mean = stats.norm(truth, sd / math.sqrt(seeds))
+    return float(WEIGHTS @ np.maximum(0.0, mean.cdf(high - half) - mean.cdf(low + half)) / 2)
+
+
+def stated_share(truth, sd, sweeps, rng):
+    """The share of sweeps of six seeds in which "by about one point", with a margin of half a point, is as stated."""
+    differences, b = rng.normal(truth, sd, (sweeps, 6)), rng.uniform(0.58, 0.62, (sweeps, 6))
+    values = zip((b + differences).tolist(), b.tolist(), strict=True)
+    return words(claim_of(by=0.01), values)["SUPPORTED_AS_STATED"] / sweeps
+
+
+@pytest.mark.parametrize(("truth", "sd"), [(0.015, 0.004), (0.02, 0.004), (0.02, 0.012)])
+def test_by_about_a_point_is_as_stated_in_at_most_one_sweep_of_twenty_where_it_is_half_a_point_more(truth, sd):
+    assert stated_share(truth, sd, SWEEPS, np.random.default_rng([28, round(1e4 * (truth + sd))])) <= FAMILY_ERROR
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", [0.01, 0.0125, 0.015, 0.02])
+@pytest.mark.parametrize("sd", [0.003, 0.006])
+def test_by_about_a_point_is_as_stated_as_often_as_quadrature_says(truth, sd):
+    exact = chance_of_lying_within(0.005, 0.015, truth, sd, 6)
+    found = stated_share(truth, sd, 1500, np.random.default_rng([29, round(1e5 * (truth + sd))]))
+    assert found == pytest.approx(exact, abs=0.035)  # blur .013
+    assert exact <= 0.025 or truth < 0.015
 
 
 # --- power ------------------------------------------------------------------------------------------------------------

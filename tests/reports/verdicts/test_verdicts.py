@@ -73,18 +73,40 @@ BETTER = [
     ({"at_least": 0.020}, 0.001, 0.006, "EQUIVALENT"),  # -0.6 to 0.8
     ({"at_least": 0.020}, 0.001, 0.010, "CONTRADICTED"),  # -1.0 to 1.2: leaves 2 points out
     ({"at_least": 0.020}, 0.010, 0.020, "UNDERPOWERED"),  # -1.3 to 3.3
-    ({"by": 0.020}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
-    ({"by": 0.025}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
+    ({"by": 0.020}, 0.020, 0.005, "SUPPORTED_AS_STATED"),  # 1.4 to 2.6: all within a point of 2
+    ({"by": 0.020, "tolerance": 0.005}, 0.020, 0.005, "DIRECTION_ONLY"),  # not all within half a point
+    ({"by": 0.025}, 0.020, 0.005, "DIRECTION_ONLY"),  # holds 2.5, and 1.4 too
+    ({"by": 0.025, "tolerance": 0.012}, 0.020, 0.005, "SUPPORTED_AS_STATED"),
     ({"by": 0.030}, 0.020, 0.005, "DIRECTION_ONLY"),
     ({"by": 0.012}, 0.020, 0.005, "DIRECTION_ONLY"),  # claims less than there is
-    ({"by": 0.011}, 0.009, 0.006, "DIRECTION_ONLY"),  # within the interval, but the mean is below the margin
-    ({"by": 0.006}, 0.012, 0.006, "SUPPORTED"),  # a size below the margin
+    ({"by": 0.012}, 0.014, 0.005, "SUPPORTED_AS_STATED"),  # 0.8 to 2.0
+    ({"by": 0.011}, 0.009, 0.006, "DIRECTION_ONLY"),  # 0.2 to 1.6, but the mean is below the margin
+    ({"by": 0.006}, 0.010, 0.004, "SUPPORTED"),  # 0.5 to 1.5 of 0 to 1.6: a size below the margin
+    ({"by": 0.040}, 0.001, 0.010, "CONTRADICTED"),  # -1.0 to 1.2: nothing within a point of 4
+    ({"by": 0.020}, 0.001, 0.010, "UNDERPOWERED"),  # 1.0 to 1.2 are within a point of 2
 ]
 
 
 @pytest.mark.parametrize(("size", "mean", "step", "word"), BETTER)
 def test_a_better_claim_by_hand(size, mean, step, word):
     assert word_of(claim_of(**size), mean, step) == word
+
+
+def test_a_tolerance_beyond_the_margin_is_a_part_of_the_sentence():
+    claim = replace(claim_of(by=0.025, tolerance=0.012), sentence="SimCLR is about 2.5 points better.")
+    verdict = the_verdict(claim, six(0.02, 0.005))
+    assert verdict.label == "NARROWED (A19)" and "it allows 1.2 points" in str(verdict.findings)
+    stated = replace(claim, sentence="SimCLR is 2.5 points better, give or take 1.2 points.")
+    assert the_verdict(stated, six(0.02, 0.005)).word == "SUPPORTED_AS_STATED"
+
+
+def test_about_a_size_says_nothing_where_neither_claim_nor_protocol_says_how_near():
+    quick, slow = [50.0, 51.5, 51.0, 50.0, 52.0, 52.0], [60.0, 61.0, 62.0, 60.5, 61.5, 62.5]  # 10.17 s apart
+    verdict = the_verdict(claim_of(metric="train_seconds", by=10.0), [quick, slow])
+    assert verdict.word == "DIRECTION_ONLY" and "needs a tolerance" in verdict.reason
+    assert verdict.settled_by == ("a tolerance in the claim: the metric has no margin",)
+    stated = claim_of(metric="train_seconds", by=10.0, tolerance=2.0)
+    assert the_verdict(stated, [quick, slow]).word == "SUPPORTED_AS_STATED"
 
 
 @pytest.mark.parametrize(
