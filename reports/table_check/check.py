@@ -9,7 +9,9 @@ digits with the recorded number (matching.py, recorded.py), and gets one verdict
                             (best seed, validation, another cell), `reason` says where
     from another protocol   it was recorded under another protocol or dataset than the caption, or most of the table
     reported                it was not measured, but is a published value of that method
+    cited                   the row, the column or a note says that it is taken from elsewhere
     untraceable             not traced: no record matches it
+    not read                in an environment that is not read, or in a head or a caption that no record explains
     not followed            not a number: a command outside tables that would include another file
 """
 
@@ -22,7 +24,7 @@ from pathlib import Path
 
 from twinbench.reports.table_check.checked_number import ACCEPTED, VERDICTS, CheckedNumber, Verdict
 from twinbench.reports.table_check.labels import Vocabulary
-from twinbench.reports.table_check.latex_reader import NotFollowed
+from twinbench.reports.table_check.latex_reader import NotFollowed, NotRead
 from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
 from twinbench.reports.table_check.verdicts import TableChecker
@@ -43,10 +45,12 @@ def check_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Che
     rows = [row for one in published.values() for row in one.values]
     vocabulary = Vocabulary([run_section.section for run_section in run_sections], rows, recorded.metrics)
     numbers: list[CheckedNumber] = []
+    given = {file.stem for file in printed}
     for file, found in printed.items():
         for table in found.tables:
             numbers += TableChecker(str(file), table, recorded, published, vocabulary).check()
-        numbers += [_not_followed(str(file), one) for one in found.not_followed]
+        numbers += [_not_read(str(file), one) for one in found.not_read]
+        numbers += [_not_followed(str(file), one) for one in found.not_followed if one.stem not in given]
     return numbers
 
 
@@ -76,9 +80,18 @@ def _published() -> dict[str, PublishedTable]:
 
 def _not_followed(file: str, one: NotFollowed) -> CheckedNumber:
     """Return the result for an include command: "untraceable" inside a table, whose numbers it may hide."""
-    verdict: Verdict = "untraceable" if one.table else "not followed"
-    reason = "is not followed: check the included file by itself"
+    verdict: Verdict = "untraceable" if one.table else "not read" if one.in_float else "not followed"
+    is_image = one.text.startswith(r"\includegraphics")
+    reason = "is an image: no number in it is read" if is_image else "is not followed: give the included file as well"
     return CheckedNumber(file, one.line, one.table, "", "", one.text, "file", verdict, reason)
+
+
+def _not_read(file: str, one: NotRead) -> CheckedNumber:
+    where = f"environment {one.where}" if not one.where.startswith("\\") else one.where
+    reason = f"is in {where}, which is not read as a table"
+    if one.text == one.where:
+        reason = "makes a table, which is not read"
+    return CheckedNumber(file, one.line, 0, where, "", one.text, "number", "not read", reason)
 
 
 def all_traced(numbers: Sequence[CheckedNumber]) -> bool:
@@ -90,17 +103,34 @@ def all_traced(numbers: Sequence[CheckedNumber]) -> bool:
 
 
 def check_text(numbers: Sequence[CheckedNumber]) -> str:
-    """Return the numbers, one a line with its reason below, and the count of each verdict."""
-    lines = []
-    for one in numbers:
-        where = " | ".join(filter(None, [one.row, one.column]))
-        verdict = f"{one.verdict}, but ambiguous" if one.ambiguous and one.verdict == "traced" else one.verdict
-        lines.append(f"{one.file}:{one.line}: {one.printed}  [{where}]  {verdict}")
-        lines += [f"    {line}" for line in _details(one)]
+    """Return the numbers that are not accepted, the count of each verdict, then the numbers that are.
+
+    Each has a line of its own, with its reason below.
+    """
+    problems = [line for one in numbers if one.verdict not in ACCEPTED for line in _lines(one)]
+    accepted = [line for one in numbers if one.verdict in ACCEPTED for line in _lines(one)]
+    return "\n".join([*problems, _summary(numbers), *accepted, ""])
+
+
+def _summary(numbers: Sequence[CheckedNumber]) -> str:
+    """Return how many numbers are traced, wrong, not traced and not read, also where that is none."""
     counts = Counter(one.verdict for one in numbers)
-    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    total = _counted(len(numbers) - counts["not followed"], "number")
-    return "\n".join([*lines, f"{total}: {summary}" if summary else "no numbers", ""])
+    kinds: tuple[Verdict, ...] = ("rounded wrongly", "from another protocol")
+    of_wrong = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
+    wrong = counts["wrong"] + sum(counts[kind] for kind in kinds)
+    parts = [f"{counts['traced']} traced"]
+    parts += [f"{counts['cited']} cited"] if counts["cited"] else []
+    parts += [f"{wrong} wrong ({of_wrong})" if of_wrong else f"{wrong} wrong"]
+    reported = f" ({counts['reported']} reported elsewhere)" if counts["reported"] else ""
+    parts += [f"{counts['untraceable'] + counts['reported']} not traced{reported}", f"{counts['not read']} not read"]
+    return f"{_counted(len(numbers) - counts['not followed'], 'number')}: {', '.join(parts)}"
+
+
+def _lines(one: CheckedNumber) -> list[str]:
+    where = " | ".join(filter(None, [one.row, one.column]))
+    verdict = f"{one.verdict}, but ambiguous" if one.ambiguous and one.verdict == "traced" else one.verdict
+    first = f"{one.file}:{one.line}: {one.printed}  [{where}]  {verdict}"
+    return [first, *(f"    {line}" for line in _details(one))]
 
 
 def _details(one: CheckedNumber) -> list[str]:

@@ -6,10 +6,18 @@ from typing import Literal, get_args
 from twinbench.reports.table_check.recorded import Candidate
 
 Verdict = Literal[
-    "traced", "rounded wrongly", "wrong", "from another protocol", "reported", "untraceable", "not followed"
+    "traced",
+    "cited",
+    "rounded wrongly",
+    "wrong",
+    "from another protocol",
+    "reported",
+    "untraceable",
+    "not read",
+    "not followed",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-ACCEPTED: tuple[Verdict, ...] = ("traced", "not followed")
+ACCEPTED: tuple[Verdict, ...] = ("traced", "cited", "not followed")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,14 @@ class Vocabulary:
         self.hashes = {section.protocol_hash for section in sections}
         self.ids = {cell.cell_id for cell in cells} | {t["trial_id"] for cell in cells for t in cell.trials}
         self.known_settings = {name for cell in cells for name in cell.values}
+        self._values = {
+            value.number
+            for section in sections
+            for label in section.methods
+            for values in section.varied(label).values()
+            for value in values
+            if value.number is not None
+        }
         self._names = self._all_names(sections, published)
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
@@ -236,6 +244,26 @@ class Vocabulary:
         fitting = {name: len(own - words) for name, own in self.metrics.items() if words <= own}
         return [name for name, more in fitting.items() if more == min(fitting.values())]
 
+    def is_value(self, text: str) -> bool:
+        """Return whether the text is the value of an axis that the records vary."""
+        return _as_float(text) in self._values
+
+    def without_settings(self, label: str) -> str:
+        """Return the label in lower case, with spaces in place of settings and their values."""
+        text = _EPOCHS.sub(_blank, _normalised(label, hyphens=True))
+        return self._settings.sub(_blank, text)
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
+
+
+def _as_float(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
 
 def dataset_of(section: Section) -> str:
     """Return the name of the section's dataset, or an empty string."""
@@ -248,11 +276,11 @@ def compact(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name.lower())
 
 
-def _normalised(label: str) -> str:
-    """Return the label in lower case, Greek letters spelled out, hyphens and underscores between words as spaces."""
+def _normalised(label: str, hyphens: bool = False) -> str:
+    """Return the label in lower case, Greek letters spelled out, underscores, and hyphens unless kept, as spaces."""
     text = unicodedata.normalize("NFKC", label).lower().replace("µ", "μ")
     text = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in text)
-    text = re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
+    text = text.replace("_", " ") if hyphens else re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
     text = re.sub(r"\b(\d{1,3}[- ]?nn|(k\s*)?nearest\s*neighbou?rs?)\b", "knn", text)
     return re.sub(r"\s+", " ", text)
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from twinbench.reports.table_check.latex_text import TABULARS, plain_text
 from twinbench.reports.table_check.latex_tokens import LatexError, Token, TokenStream, joined, tokens
-from twinbench.reports.table_check.numbers import is_value
+from twinbench.reports.table_check.numbers import is_value, printed_numbers
 
 MOST_COLUMNS = 200
 
@@ -42,6 +43,28 @@ class NotFollowed:
     line: int
     text: str
     table: int = 0
+    in_float: bool = False  # where a table is expected
+
+    @property
+    def stem(self) -> str:
+        """The name of the included file without folder and suffix."""
+        return PurePosixPath(self.text.partition("{")[2].rstrip("}").strip()).stem
+
+
+class NotRead(NamedTuple):
+    """A number, or a command that makes a table, which is not read; `where` names the environment or the command."""
+
+    line: int
+    text: str
+    where: str
+
+
+class LatexFile(NamedTuple):
+    """What is in a LaTeX file."""
+
+    tables: list[Grid]
+    not_followed: list[NotFollowed]
+    not_read: list[NotRead]
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
@@ -50,41 +73,78 @@ _FLOATS = re.compile(r"(sub|wrap|sideways)?(table|figure)\*?|minipage|threepartt
 _DEFINING = (r"\newcommand", r"\renewcommand", r"\providecommand", r"\def")
 _CAPTIONS = (r"\caption", r"\captionof", r"\subcaption")
 _INCLUDING = (r"\input", r"\include", r"\subfile", r"\csvreader", r"\csvautotabular", r"\pgfplotstabletypeset")
+_TABLE_FLOATS = re.compile(r"(sub|wrap|sideways)?table\*?")
+# Commands that make a table in a way that is not read.
+_TABLE_COMMANDS = (r"\halign", r"\ctable", r"\tabular", r"\tabularx", r"\longtable", r"\tblr", r"\startdata")
+# Environments in which & separates something else than the columns of a table.
+_NO_TABLES = re.compile(
+    r"((flal|al|xal|xxal)ign(ed|at|edat)?|gather(ed)?|split|multline|eqnarray|IEEEeqnarray(box)?|d?r?cases|equation|math"
+    r"|displaymath|subarray|[a-zA-Z]*[mM]atrix|tikzpicture|tikzcd|pgfpicture|axis|scope|document)\*?"
+)
 
 
-def latex_tables(text: str) -> tuple[list[Grid], list[NotFollowed]]:
-    """Return all tables, and all commands that would include another file. LatexError for an unreadable table."""
+class _Open(NamedTuple):
+    """An open environment, with the captions and the tokens that are directly in it."""
+
+    name: str
+    captions: list[str]
+    tokens: list[Token]
+
+
+def latex_tables(text: str) -> LatexFile:
+    """Return all tables, and what is not read. LatexError for an unreadable table."""
     stream = TokenStream(tokens(text))
-    environments: list[tuple[str, list[str]]] = []  # those that are open, with the captions in each
+    environments: list[_Open] = []
     found: list[tuple[Grid, list[list[str]]]] = []
     including: list[NotFollowed] = []
+    not_read: list[NotRead] = []
     while (token := stream.take()) is not None:
         command = token.text.rstrip("*")
         if command in _DEFINING:
             stream.define(command)
         elif command in (r"\newenvironment", r"\renewenvironment"):
             stream.arguments(3)
-        elif command in _INCLUDING:
-            including.append(NotFollowed(token.line, f"{command}{{{joined(stream.argument())}}}"))
+        elif command in _INCLUDING or (command == r"\includegraphics" and _in_table(environments)):
+            stream.bracket()
+            included = f"{command}{{{joined(stream.argument())}}}"
+            including.append(NotFollowed(token.line, included, in_float=_in_table(environments)))
+        elif command in _TABLE_COMMANDS or stream.defines(token.text, TABULARS):
+            not_read.append(NotRead(token.line, token.text, token.text))
         elif command in _CAPTIONS:
-            _read_caption(stream, token, [captions for name, captions in environments if _FLOATS.fullmatch(name)])
+            _read_caption(stream, token, [one.captions for one in environments if _FLOATS.fullmatch(one.name)])
         elif token.begins in TABULARS:
             table, inside = _tabular(stream.body(token.begins, token.line), token)
             including += [replace(one, table=len(found) + 1) for one in inside]
-            found.append((table, [captions for _, captions in environments]))
+            found.append((table, [one.captions for one in environments]))
         elif token.begins:
-            environments.append((token.begins, []))
+            environments.append(_Open(token.begins, [], []))
         elif token.ends:
-            _close(environments, token.ends)
+            not_read += _close(environments, token.ends)
+        elif environments:
+            environments[-1].tokens.append(token)
     captions = [" ".join(filter(None, [table.caption, *chain(*reversed(around))])) for table, around in found]
-    return [replace(table, caption=one) for (table, _), one in zip(found, captions, strict=True)], including
+    tables = [replace(table, caption=one) for (table, _), one in zip(found, captions, strict=True)]
+    return LatexFile(tables, including, not_read)
 
 
-def _close(environments: list[tuple[str, list[str]]], name: str) -> None:
-    """Close the innermost environment of that name. Outside tables, TeX accepts environments that do not nest."""
-    names = [one for one, _ in environments]
-    if name in names:
-        del environments[len(names) - 1 - names[::-1].index(name) :]
+def _in_table(environments: Sequence[_Open]) -> bool:
+    return any(_TABLE_FLOATS.fullmatch(one.name) for one in environments)
+
+
+def _close(environments: list[_Open], name: str) -> list[NotRead]:
+    """Close the innermost environment of that name; return the numbers in it if it has columns that are not read.
+
+    Outside tables, TeX accepts environments that do not nest.
+    """
+    names = [one.name for one in environments]
+    if name not in names:
+        return []
+    first = len(names) - 1 - names[::-1].index(name)
+    inside = [token for one in environments[first:] for token in one.tokens]
+    del environments[first:]
+    if _NO_TABLES.fullmatch(name) or not (name == "tabbing" or any(token.text == "&" for token in inside)):
+        return []
+    return [NotRead(token.line, text, name) for token in inside for text in printed_numbers(token.text)]
 
 
 def _read_caption(stream: TokenStream, token: Token, floats: list[list[str]]) -> None:
@@ -101,8 +161,9 @@ def _read_caption(stream: TokenStream, token: Token, floats: list[list[str]]) ->
 # --- a table --------------------------------------------------------------------------------------------------------
 
 _RULES = {r"\toprule": 0, r"\midrule": 0, r"\bottomrule": 0, r"\hline": 0, r"\specialrule": 3}  # arguments
+_RULES |= {r"\Hline": 0, r"\Xhline": 1, r"\hhline": 1, r"\tabucline": 1, r"\firsthline": 0, r"\lasthline": 0}
 _NO_CELL = {r"\cmidrule": 1, r"\cline": 1, r"\addlinespace": 0, r"\noalign": 1, r"\rowcolor": 1, r"\label": 1}
-_NO_CELL |= {r"\cdashline": 1, r"\arrayrulecolor": 1} | _RULES
+_NO_CELL |= {r"\cdashline": 1, r"\arrayrulecolor": 1, r"\RowStyle": 1, r"\SetRow": 1} | _RULES
 _ROW_ENDS = (r"\\", r"\tabularnewline", r"\cr")
 _HEAD_ENDS = (r"\endfirsthead", r"\endhead", r"\endfoot", r"\endlastfoot")
 
@@ -113,6 +174,7 @@ class _Cell(NamedTuple):
     text: str
     columns: int
     rows: int
+    is_written_after: bool = False  # whether the cells that it covers are written too
 
 
 _Row = tuple[int, list[_Cell]]
@@ -121,8 +183,8 @@ _Row = tuple[int, list[_Cell]]
 def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowed]]:
     """Return the table, with the caption inside it (a longtable's), and the commands that would include a file."""
     stream = TokenStream(body)
-    *_, columns = stream.arguments(TABULARS[begin.begins])
-    caption, head_rows, depth = "", 0, 0
+    caption, columns = _options(stream, begin.begins)
+    head_rows, depth = 0, 0
     rows: list[_Row] = []
     rules: list[int] = []
     including: list[NotFollowed] = []
@@ -151,14 +213,56 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowe
         else:
             cells[-1].append(token)
     rows += _row(cells)
-    head_rows = head_rows or next((rule for rule in rules if 0 < rule < len(rows)), min(len(rows), 1))
+    head_rows = head_rows or next((rule for rule in rules if 0 < rule < len(rows)), 0)
+    head_rows = _head_rows(rows, head_rows)
     grid = _grid(rows, head_rows, begin.line)
-    signs = _columns_with_sign(columns)
+    signs = _columns_with_sign(columns) if "tblr" not in begin.begins else []
     for texts in grid[head_rows:]:
         for column, (text, sign) in enumerate(zip(texts, signs, strict=False)):
             texts[column] = f"±{text}" if sign and is_value(text) else text
     lines = tuple(PrintedRow(line, tuple(texts)) for (line, _), texts in zip(rows, grid, strict=True))
     return Grid(begin.line, caption, lines[:head_rows], lines[head_rows:]), including
+
+
+def _options(stream: TokenStream, name: str) -> tuple[str, list[Token]]:
+    r"""Take the arguments of \begin{name}; return the caption in those of a longtblr, and the column argument."""
+    caption = ""
+    if name in ("tabu", "longtabu"):  # \begin{tabu} to \linewidth {lX}
+        while stream.peek() not in ("{", ""):
+            stream.take()
+    elif "tblr" in name:
+        options = TokenStream(stream.bracket() or [])
+        while (token := options.take()) is not None:
+            if token.text.rstrip("=") == "caption":
+                options.skip_space()
+                caption = plain_text(options.argument() if options.peek() == "{" else _after_equals(options))
+    *_, columns = stream.arguments(TABULARS[name])
+    return caption, columns
+
+
+def _after_equals(options: TokenStream) -> list[Token]:
+    options.take()
+    return options.argument()
+
+
+# What the first cell of a head row may say beside the numbers of a setting: other rows with numbers are data.
+_HEAD_WORDS = re.compile(
+    "(methods?|models?|approach(es)?|algorithms?|datasets?|settings?|values?|axis|at|by|of|the|for|per|batch|size|"
+    "epochs?|ep|width|depth|dim(ension)?s?|proj(ector|ection)?|output|hidden|predictor|learning|rate|lr|weight|decay|wd|"
+    "momentum|ema|target|temperature|lambda|mu|nu|tau|alpha|beta|gamma|coefficient|off|diagonal|invariance|variance|"
+    "covariance|seeds?|layers?|views?|number|n|k|bs)+"
+)
+
+
+def _head_rows(rows: Sequence[_Row], above_rule: int) -> int:
+    """Return how many rows are the head: those above the first rule, or without a rule the first, but no data."""
+
+    def is_data(cells: Sequence[_Cell]) -> bool:
+        words = re.sub(r"[^a-z]", "", cells[0].text.lower())
+        return bool(words) and not _HEAD_WORDS.fullmatch(words) and any(is_value(cell.text) for cell in cells[1:])
+
+    first_data = next((number for number, (_, cells) in enumerate(rows) if is_data(cells)), len(rows))
+    return min(first_data, above_rule or 1, len(rows))
 
 
 def _columns_with_sign(columns: Sequence[Token]) -> list[bool]:
@@ -188,12 +292,24 @@ def _columns_with_sign(columns: Sequence[Token]) -> list[bool]:
 def _row(cells: list[list[Token]]) -> list[_Row]:
     """Return the row as a list of one, or an empty list where all cells are empty."""
     line = next((token.line for cell in cells for token in cell if not token.text.isspace()), None)
-    return [] if line is None else [(line, [_cell(cell) for cell in cells])]
+    if line is None:
+        return []
+    row: list[_Cell] = []
+    covered = 0  # cells after a \SetCell or \Block, which are written but lie under it
+    for one in map(_cell, cells):
+        if covered and not one.text:
+            covered -= 1
+            continue
+        row.append(one)
+        covered = one.columns - 1 if one.is_written_after else 0
+    return [(line, row)]
 
 
 def _cell(cell: list[Token]) -> _Cell:
     columns = rows = 1
     stream = TokenStream(cell)
+    if stream.peek() in (r"\SetCell", r"\Block"):
+        return _spanning_cell(stream, cell)
     if stream.peek() == r"\multicolumn":
         _, count, _, cell = stream.arguments(4)
         columns = _count(count)
@@ -201,6 +317,18 @@ def _cell(cell: list[Token]) -> _Cell:
     if multirow:
         rows = _count(TokenStream(cell[multirow:]).arguments(1)[0])
     return _Cell(plain_text(cell), max(columns, 1), rows)
+
+
+def _spanning_cell(stream: TokenStream, cell: list[Token]) -> _Cell:
+    r"""Return the cell of a \SetCell[c=2,r=3]{c} of tabularray, or of a \Block{3-2}{text} of nicematrix."""
+    stream.skip_space()
+    stream.take()
+    options = joined(stream.bracket() or [])
+    size = joined(stream.argument())
+    rows, columns = (re.search(rf"\b{letter} *= *(\d{{1,4}})", options) for letter in "rc")
+    if block := re.fullmatch(r"(\d{1,4})-(\d{1,4})", size):
+        return _Cell(plain_text(cell), int(block[2]) or 1, int(block[1]) or 1, True)
+    return _Cell(plain_text(cell), int(columns[1]) if columns else 1, int(rows[1]) if rows else 1, True)
 
 
 def _count(argument: Sequence[Token]) -> int:

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from twinbench.reports.table_check.latex_tokens import Token, TokenStream
 from twinbench.reports.table_check.numbers import clean
 
-TABULARS = {"tabular": 1, "tabular*": 2, "tabularx": 2, "tabulary": 2, "longtable": 1, "supertabular": 1}  # arguments
+# Environments that are read as tables, by the number of their arguments; the last one describes the columns.
+TABULARS = {
+    "tabular": 1, "tabular*": 2, "tabularx": 2, "tabulary": 2, "array": 1, "longtable": 1, "longtable*": 1,
+    "supertabular": 1, "supertabular*": 2, "xtabular": 1, "xtabular*": 2, "xltabular": 2, "tabu": 1, "longtabu": 1,
+    "tblr": 1, "longtblr": 1, "talltblr": 1, "NiceTabular": 1, "NiceTabular*": 2, "NiceTabularX": 2, "NiceArray": 1,
+}  # fmt: skip
 
 GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "lambda", "mu", "nu", "rho", "sigma", "tau")
 _THIN = "\u2009"
@@ -14,6 +19,7 @@ _SYMBOLS = {
     "pm": "±", "textpm": "±", "times": "×", "cdot": "·", "percent": "%", "%": "%", "&": "&", "_": "_", "#": "#",
     "$": "$", "{": "{", "}": "}", ",": _THIN, "thinspace": _THIN, ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ",
     "quad": " ", "qquad": " ", "newline": " ", "tabularnewline": " ", "textendash": "–", "textemdash": "—",
+    "dagger": "†", "ddagger": "‡", "textdagger": "†", "textdaggerdbl": "‡", "ast": "*", "star": "*",
     "approx": "≈", "sim": "~", "textasciitilde": "~", "textasciicircum": "^", "textbackslash": "\\", "textless": "<",
     "textgreater": ">", "textbar": "|", "textquotedblright": '"', "textasciigrave": "`", "textminus": "−",
     **{name: name for name in GREEK},
@@ -23,7 +29,7 @@ _NOT_TEXT = {
     0: "num SI qty makecell thead shortstack makebox",
     1: "cite citep citet citealp citealt citeauthor parencite textcite autocite ref eqref cref autoref label tnote "
     "footnote footnotemark footnotetext hspace vspace cellcolor rowcolor color includegraphics phantom hphantom "
-    "vphantom cmidrule cline textcolor colorbox href rotatebox scalebox parbox raisebox",
+    "vphantom cmidrule cline textcolor colorbox href rotatebox scalebox parbox raisebox SetCell SetRow Block",
     2: "rule setlength fcolorbox resizebox multirow multicolumn",
 }
 _DROPPED = {name: count for count, names in _NOT_TEXT.items() for name in names.split()}
@@ -72,4 +78,5 @@ def _raised(is_superscript: bool, text: str, before: str) -> str:
         return f"^{text}"
     if re.fullmatch(r"\d*\.\d+", text) or (not is_superscript and text.isdigit()):
         return f" ({text})"
-    return "" if is_superscript else f" {text}"
+    is_mark = re.fullmatch(r"[†‡*§¶, ]+", text)
+    return "" if is_superscript and not is_mark else text if is_mark else f" {text}"

@@ -5,7 +5,7 @@ takes quadratic time on long text, and plasTeX runs TeX code and opens other fil
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -112,6 +112,10 @@ class TokenStream:
                 raise LatexError(token.line, f"macros come to more than {MOST_EXPANDED:,} tokens")
             self._ahead += reversed(expanded)
         return token
+
+    def defines(self, name: str, environments: Container[str]) -> bool:
+        """Return whether `name` is a macro of the file that begins one of the environments."""
+        return name in self._macros and any(token.begins in environments for token in self._macros[name].body)
 
     def peek(self) -> str:
         """Return the text of the next token that is not white space; an empty string at the end."""

@@ -69,7 +69,7 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
         yield from _provenance(table)
         return
     caption = vocabulary.facts(table.caption)
-    columns = [_kind(table, number, vocabulary) for number in range(len(table.heads))]
+    columns = kinds(table, vocabulary)
     for row_number, row in enumerate(table.rows):
         shown, of_row = _row(row, table.heads, columns, vocabulary)
         for number, kind in enumerate(columns):
@@ -79,6 +79,11 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
             for lookup in (_counts if kind == "count" else _values)(start, row.cells[number], table.heads[number]):
                 head = vocabulary.facts(lookup.column)
                 yield _resolved(lookup, (head, of_row, vocabulary.facts(row.group), caption), vocabulary)
+
+
+def kinds(table: PrintedTable, vocabulary: Vocabulary) -> list[str]:
+    """Return what each column holds: see `_kind`."""
+    return [_kind(table, number, vocabulary) for number in range(len(table.heads))]
 
 
 def _kind(table: PrintedTable, number: int, vocabulary: Vocabulary) -> str:

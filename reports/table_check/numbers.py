@@ -30,7 +30,7 @@ _AFTER_VALUE: tuple[tuple[tuple[Role, ...], re.Pattern[str]], ...] = (
 )
 _ALONE_IN_CELL = (("spread",), ("low", "high"))  # these may also stand alone in a cell
 _MARKS = re.compile(r"[*†‡§¶✓★]+|\b(?:pts?|points)\b\.?")
-_ALONE = re.compile(rf"(?<![\w.,\-–]){_NUM}(?![\w]|[.,]\d)")
+ALONE = re.compile(rf"(?<![\w.,\-–]){_NUM}(?![\w]|[.,]\d)")
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,17 @@ def numbers_in(text: str) -> list[PrintedNumber]:
         parts = [_one_value(part) for part in re.split(r"[/|]", text)]
         if all(parts):
             return [replace(n, part=i, parts=len(parts)) for i, numbers in enumerate(parts) for n in numbers]
-    return [_number(match[0], "unclear") for match in _ALONE.finditer(text)]
+    return [_number(match[0], "unclear") for match in ALONE.finditer(text)]
 
 
 def is_value(text: str) -> bool:
     """Return whether the cell is a number, alone or with a spread, an interval, a count or a difference."""
     return any(number.role != "unclear" for number in numbers_in(text))
+
+
+def printed_numbers(text: str) -> list[str]:
+    """Return the numbers that stand alone in any text: not those of names such as ResNet-18."""
+    return [match[0] for match in ALONE.finditer(text)]
 
 
 def _one_value(text: str) -> list[PrintedNumber]:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from twinbench.reports.table_check.latex_reader import MOST_COLUMNS, Grid, NotFollowed, PrintedRow, latex_tables
+from twinbench.reports.table_check.latex_reader import (
+    MOST_COLUMNS,
+    Grid,
+    LatexFile,
+    NotFollowed,
+    NotRead,
+    PrintedRow,
+    latex_tables,
+)
 from twinbench.reports.table_check.latex_tokens import LatexError
 from twinbench.reports.table_check.numbers import clean, is_value
 from twinbench.sweeps.errors import InvalidInput, Mistake
@@ -28,14 +36,16 @@ class PrintedTable:
     caption: str
     heads: tuple[str, ...]
     rows: tuple[PrintedRow, ...]
+    head_rows: tuple[PrintedRow, ...] = ()  # as printed, with the texts of `heads`
 
 
 @dataclass(frozen=True)
 class PrintedFile:
-    """The tables of a file."""
+    """The tables of a file, and what is not read."""
 
     tables: tuple[PrintedTable, ...]
     not_followed: tuple[NotFollowed, ...]
+    not_read: tuple[NotRead, ...]
 
 
 def read_tables(path: Path) -> PrintedFile:
@@ -45,12 +55,14 @@ def read_tables(path: Path) -> PrintedFile:
         problem = "is not a table file by its suffix"
         raise InvalidInput([Mistake(where, "", problem, path.suffix, ", ".join(MOST_BYTES))])
     text = _text_of(path, MOST_BYTES[suffix])
-    grids, not_followed = _read_latex(text, where) if suffix == ".tex" else (_read_csv(text, where), [])
-    if not grids:
+    read = _read_latex(text, where) if suffix == ".tex" else LatexFile(_read_csv(text, where), [], [])
+    grids, not_followed, not_read = read
+    if not grids and not not_read:
         included = ", ".join(one.text for one in not_followed[:5])
         hint = f"; {included} is not followed: give the file that contains the table" if included else ""
         raise InvalidInput([Mistake(where, "", f"contains no table{hint}")])
-    return PrintedFile(tuple(_table(number, grid) for number, grid in enumerate(grids, 1)), tuple(not_followed))
+    tables = tuple(_table(number, grid) for number, grid in enumerate(grids, 1))
+    return PrintedFile(tables, tuple(not_followed), tuple(not_read))
 
 
 def _text_of(path: Path, most: int) -> str:
@@ -70,7 +82,7 @@ def _refuse(where: str, line: int, problem: str) -> NoReturn:
     raise InvalidInput([Mistake(f"{where}:{line}", "", problem)])
 
 
-def _read_latex(text: str, where: str) -> tuple[list[Grid], list[NotFollowed]]:
+def _read_latex(text: str, where: str) -> LatexFile:
     try:
         return latex_tables(text)
     except LatexError as error:
@@ -114,7 +126,8 @@ def _csv_rows(text: str, above: int, where: str) -> list[PrintedRow]:
 
 def _table(number: int, grid: Grid) -> PrintedTable:
     """Return the table. Head rows are joined by column; a body row of one text names the group of the rows below."""
-    columns = zip(*(row.cells for row in grid.head), strict=True)
+    width = len((*grid.head, *grid.body)[0].cells) if grid.head or grid.body else 0
+    columns = zip(*(row.cells for row in grid.head), strict=True) if grid.head else [()] * width
     heads = tuple(" ".join(dict.fromkeys(filter(None, texts))) for texts in columns)
     rows: list[PrintedRow] = []
     group, used = "", False
@@ -126,4 +139,4 @@ def _table(number: int, grid: Grid) -> PrintedTable:
         else:
             rows.append(replace(row, group=group))
             used = True
-    return PrintedTable(number, grid.line, grid.caption, heads, tuple(rows))
+    return PrintedTable(number, grid.line, grid.caption, heads, tuple(rows), grid.head)

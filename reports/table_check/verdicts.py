@@ -18,9 +18,10 @@ from twinbench.reports.table_check.explanations import (
     scales,
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of
-from twinbench.reports.table_check.lookups import Lookup, lookups
+from twinbench.reports.table_check.lookups import Lookup, kinds, lookups
 from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
+from twinbench.reports.table_check.outside import numbers_outside
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
     COSTS,
@@ -71,7 +72,18 @@ class TableChecker:
                 number = self._count_or_spread(lookup, preceding)
             checked.append(number)
         of_caption = self._seeds_of_caption(checked)
-        return [*checked, of_caption] if of_caption else checked
+        return [*checked, *([of_caption] if of_caption else []), *self._outside()]
+
+    def _outside(self) -> list[CheckedNumber]:
+        """Return the numbers in caption, head, headings and labels that may be results."""
+        checked = []
+        for lookup, problem in numbers_outside(self.table, kinds(self.table, self.vocabulary), self.vocabulary):
+            found = None if problem else self._value(lookup)[0]
+            if found is None or found.verdict == "untraceable":
+                reason = f"{problem or 'is in the caption'} and is compared with no record"
+                found = self._result(lookup, "not read", reason)
+            checked.append(found)
+        return checked
 
     def _of_one_trial(self, lookup: Lookup) -> Lookup:
         """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""

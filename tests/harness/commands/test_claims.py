@@ -312,12 +312,13 @@ def test_an_output_that_cannot_be_written_is_named(call: Call, run: Path, out: s
 def test_a_table_ends_with_0_where_all_numbers_are_traced(call: Call, run: Path) -> None:
     level = sum(_linear(run)) / len(_linear(run))
     right = call("check", "--table", table_of(level), run)
-    assert (right.code, right.err) == (0, "") and right.out.endswith("1 number: 1 traced\n")
+    assert (right.code, right.err) == (0, "")
+    assert right.out.startswith("1 number: 1 traced, 0 wrong, 0 not traced, 0 not read\n")
     shown = json.loads(call("check", "--table", "paper.csv", run, "--format", "json").out)
     assert shown["all_traced"] and shown["counts"]["traced"] == 1
     wrong = call("check", "--table", table_of(level + 0.03), run, "--out", "traced.txt")
     assert (wrong.code, wrong.out, wrong.err) == (1, "", "")
-    assert Path("traced.txt").read_text().endswith("1 number: 1 wrong\n")
+    assert Path("traced.txt").read_text().endswith("1 number: 0 traced, 1 wrong, 0 not traced, 0 not read\n")
 
 
 def _linear(run: Path) -> list[float]:

@@ -1,0 +1,87 @@
+"""Tables as authors write them, with the verdict that each number shall get marked in them.
+
+The tables are in marked.tex, and their results in conftest.py.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from twinbench.reports.table_check.check import all_traced, check_tables, check_text
+
+MARK = re.compile(r"@([RWNC])\{([^{}]*)\}")
+VERDICTS = {
+    "R": ("traced",),
+    "W": ("wrong", "rounded wrongly", "from another protocol"),
+    "N": ("untraceable", "not read", "reported"),
+    "C": ("cited",),
+}
+TABLES = (Path(__file__).parent / "marked.tex").read_text()
+CASES = dict(re.findall(r"^%% (.*)\n((?:(?!%%).*\n)+)", TABLES, re.MULTILINE))
+RIGHT = (
+    r"\begin{table} \caption{Linear} \begin{tabular}{lc} & (\%) \\ \hline BYOL & @R{88.1} \\ \end{tabular} \end{table}"
+)
+
+
+def without_marks(text: str) -> str:
+    return MARK.sub(lambda mark: mark[2], text)
+
+
+@pytest.fixture(scope="module")
+def by_case(paper, tmp_path_factory):
+    """Return the checked numbers of each case, which stands in a file of its own below a right table."""
+    folder = tmp_path_factory.mktemp("cases")
+    files = {name: folder / f"{number}.tex" for number, name in enumerate(CASES)}
+    for name, file in files.items():
+        file.write_text(without_marks(RIGHT + CASES[name]), encoding="utf-8")
+    checked = check_tables(list(files.values()), [paper.folder])
+    return {name: [one for one in checked if one.file == str(file)] for name, file in files.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_number_of_a_marked_table_gets_its_verdict_also_beside_a_right_table(by_case, name):
+    left = [one for one in by_case[name] if (one.row, one.kind) != ("caption", "seeds done")]
+    marks = MARK.findall(RIGHT + CASES[name])
+    for kind, text in marks:
+        one = next((one for one in left if one.printed == text), None)
+        assert one is not None, f"{text} is not counted"
+        assert one.verdict in VERDICTS[kind], (kind, text, one)
+        left.remove(one)
+    assert left == []
+    assert all_traced(by_case[name]) == all(kind in "RC" for kind, _ in marks)
+
+
+def test_a_float_without_its_table_is_counted_unless_the_included_file_is_given(paper, tmp_path):
+    part, image = tmp_path / "rows.tex", r"\begin{table}\includegraphics[width=3cm]{table.png}\end{table}"
+    part.write_text(without_marks(RIGHT))
+    whole = tmp_path / "paper.tex"
+    whole.write_text(part.read_text() + r"\begin{table}\caption{x}\input{tables/rows}\end{table}")
+    assert [one.verdict for one in check_tables([whole], [paper.folder])] == ["traced", "not read"]
+    assert [one.verdict for one in check_tables([whole, part], [paper.folder])] == ["traced", "traced"]
+    whole.write_text(part.read_text() + image)
+    assert [one.verdict for one in check_tables([whole], [paper.folder])] == ["traced", "not read"]
+
+
+def test_a_table_of_a_macro_or_of_a_plain_command_is_counted(paper, tmp_path):
+    for command in (
+        r"\newcommand{\mine}{\begin{tabular}{lc}BYOL & 99.9\end{tabular}} \mine",
+        r"\halign{#&#\cr BYOL&1\cr}",
+    ):
+        (tmp_path / "paper.tex").write_text(without_marks(RIGHT) + command)
+        checked = check_tables([tmp_path / "paper.tex"], [paper.folder])
+        assert [one.verdict for one in checked] == ["traced", "not read"]
+
+
+def test_the_first_lines_are_problems_and_then_come_the_counts(paper, tmp_path):
+    marked = RIGHT + CASES["environment: tabu"] + CASES["environment: tabbing"]
+    (tmp_path / "paper.tex").write_text(without_marks(marked))
+    lines = check_text(check_tables([tmp_path / "paper.tex"], [paper.folder])).splitlines()
+    first = [line for line in lines if not line.startswith("    ")]
+    assert [line.split("  ")[-1] for line in first] == [
+        "wrong",
+        "not read",
+        "4 numbers: 2 traced, 1 wrong, 0 not traced, 1 not read",
+        "traced",
+        "traced",
+    ]
