@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from twinbench.harness.planning import Plan
 
 AUTO = "auto"
+MOST = 4096  # of any count: more threads than that crash the libraries that start them
+# Options that a launcher does not use, by their names in LaunchOptions.
+UNUSED = {"local": ("site", "slurm", "ray"), "ray": ("slurm", "workers_per_gpu"), "slurm": ("ray", "workers")}
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where trials run: local, ray or slurm.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes at once; by default one per core or GPU.")]
-WorkersPerGPU = Annotated[int, typer.Option(min=1, help="Trials that share one GPU.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=MOST, help="Processes at once; by default one per core or GPU.")
+]
+WorkersPerGPU = Annotated[int, typer.Option(min=1, max=MOST, help="Trials that share one GPU.")]
 Threads = Annotated[
     str,
     typer.Option(help="Threads per trial, or auto to measure. Results are bit-equal only at equal threads."),
 ]
 Processes = Annotated[
     int,
-    typer.Option(min=1, help="Processes (ranks) that train one trial on one node; each on its own GPU if there are."),
+    typer.Option(
+        min=1, max=MOST, help="Processes (ranks) that train one trial on one node; each on its own GPU if there are."
+    ),
 ]
 Pack = Annotated[
     str,
@@ -158,6 +165,7 @@ def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake])
         "ray": ray.from_options,
         "slurm": slurm.from_options,
     }
+    mistakes += _unused(name, options)
     if name not in launchers:
         raise InvalidInput([*mistakes, unknown_name("--launcher", "launcher", name, launchers)])
     try:
@@ -167,6 +175,16 @@ def _make_launcher(name: str, options: "LaunchOptions", mistakes: list[Mistake])
     if mistakes:
         raise InvalidInput(mistakes)
     return launcher
+
+
+def _unused(launcher: str, options: "LaunchOptions") -> list[Mistake]:
+    """Return a mistake for each option that was given and that the launcher would ignore."""
+    mistakes = []
+    for name in UNUSED.get(launcher, ()):
+        if getattr(options, name) != getattr(type(options)(), name):
+            allowed = " or ".join(f"--launcher {other}" for other, unused in UNUSED.items() if name not in unused)
+            mistakes.append(Mistake(f"--{name.replace('_', '-')}", "", f"is not used by {launcher}", allowed=allowed))
+    return mistakes
 
 
 def _option_mistakes(
@@ -183,7 +201,9 @@ def _option_mistakes(
         problem, allowed = "cannot be measured", "a number: only trials of one process are measured"
         mistakes.append(Mistake("--threads", "--processes-per-trial", problem, processes_per_trial, allowed))
     if threads != AUTO and not _is_count(threads):
-        mistakes.append(Mistake("--threads", "", "is not a number of threads", threads, f"1 or more, or {AUTO}"))
+        mistakes.append(
+            Mistake("--threads", "", "is not a number of threads", threads, f"1 or more, or {AUTO}; at most {MOST:,}")
+        )
     return mistakes + _pack_mistakes(pack, processes_per_trial, trial_time_limit)
 
 
@@ -192,7 +212,9 @@ def _pack_mistakes(pack: str, processes_per_trial: int, trial_time_limit: float 
         return []
     mistakes = []
     if pack != AUTO and not _is_count(pack):
-        mistakes.append(Mistake("--pack", "", "is not a number of trials", pack, f"1 or more, or {AUTO}"))
+        mistakes.append(
+            Mistake("--pack", "", "is not a number of trials", pack, f"1 or more, or {AUTO}; at most {MOST:,}")
+        )
     if processes_per_trial > 1:
         allowed = "1: a pack is several trials in one process, not one trial in several processes"
         mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
@@ -203,7 +225,7 @@ def _pack_mistakes(pack: str, processes_per_trial: int, trial_time_limit: float 
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) > 0
+    return text.isascii() and text.isdigit() and len(text) < 100 and 0 < int(text) <= MOST
 
 
 def _largest_pack() -> int:

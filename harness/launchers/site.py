@@ -14,9 +14,8 @@ licenses = "scratch"
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -24,7 +23,7 @@ from annotated_types import Ge, Gt
 
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
 from twinbench.sweeps.protocol import Section
-from twinbench.sweeps.toml_reader import parse, read_toml
+from twinbench.sweeps.toml_reader import parse, read_toml, read_value
 
 T = TypeVar("T")
 TABLES = ("slurm", "ray")
@@ -85,31 +84,31 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
     if not isinstance(read, dict):
         raise InvalidInput([*mistakes, Mistake(where, table, "is not a table", read, f"[{table}]")])
     values: dict[str, object] = dict(read)
+    option, given = f"--{table}", [change.partition("=")[0] for change in changes]
     for change in changes:
         key, separator, text = change.partition("=")
-        if not separator:
-            mistakes.append(Mistake(f"--{table}", "", "is not of the form KEY=VALUE", change))
-            continue
         inner, dot, name = key.partition(".")
-        if dot:
-            before = values.get(inner, {})
-            values[inner] = {**(before if isinstance(before, dict) else {}), name: _value(text)}
+        before = values.get(inner, {})
+        if not separator:
+            mistakes.append(Mistake(option, "", "is not of the form KEY=VALUE", change))
+        elif not dot:
+            values[key] = read_value(text, option)
+        elif isinstance(before, dict):
+            values[inner] = {**before, name: read_value(text, option)}
         else:
-            values[key] = _value(text)
+            mistakes.append(Mistake(option, key, f"{inner} is not a table", before))
     if mistakes:
         raise InvalidInput(mistakes)
-    site = parse(cls, values, where)
-    if isinstance(site, SlurmSite):
-        _check_slurm(site, where)
-    return site
-
-
-def _value(text: str) -> object:
-    """Return the TOML value of the text; the text itself if it is not TOML."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        site = parse(cls, values, where)
+        if isinstance(site, SlurmSite):
+            _check_slurm(site, where)
+    except InvalidInput as error:
+        raise InvalidInput(
+            replace(one, where=option) if any(f"{one.key}.".startswith(f"{key}.") for key in given) else one
+            for one in error.mistakes
+        ) from None
+    return site
 
 
 def _check_slurm(site: SlurmSite, where: str) -> None:

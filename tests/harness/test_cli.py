@@ -145,6 +145,13 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
             ("--launcher: cannot be measured", "--processes-per-trial: cannot be measured"),
         ),
         (("run", "digits", "--mode", "quick"), ("no such mode", "repro, fast")),
+        (("run", "digits", "--threads", "99999999", "--pack", "9" * 5000), ("--threads: is not", "--pack: is not")),
+        (("run", "digits", "--workers", "99999999"), ("'--workers'", "4096")),
+        (
+            ("run", "digits", "--site", "a.toml", "--slurm", "gpus=1", "--address", "auto"),
+            ("--site: is not used by local; allowed: --launcher ray or --launcher slurm", "--slurm: is", "--ray: is"),
+        ),
+        (("run", "digits", "--launcher", "slurm", "--workers", "2"), ("--workers: is not used by slurm",)),
         (("status", "nowhere"), ("not a run folder",)),
         (("logs", "nowhere", "0"), ("not a run folder",)),
         (("cancel", "nowhere"), ("not a run folder",)),

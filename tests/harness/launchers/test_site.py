@@ -68,3 +68,14 @@ def test_what_is_requested_reaches_the_batch_script(file: Path) -> None:
     assert parameters["additional_parameters"] == {"requeue": True, "licenses": "scratch"}
     assert parameters["setup"] == ["module load cuda", "export PYTHONPATH='/a b/code'${PYTHONPATH:+:$PYTHONPATH}"]
     assert "account" not in parameters
+
+
+def test_a_mistake_names_the_option_that_gave_the_value_or_else_the_file(file: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_site(SlurmSite, "slurm", file, ["gpus=1\nqos='low'", "time.x=3"])
+    assert str(caught.value) == "--slurm: time.x: time is not a table (seen: '1-02:30:01')"
+    file.write_text("[slurm]\ncpus = -1\n")
+    with pytest.raises(InvalidInput) as caught:
+        read_site(SlurmSite, "slurm", file, ["gpus=1\nqos='low'", "time=soon"])
+    gpus, cpus = map(str, caught.value.mistakes)
+    assert cpus.startswith(f"{file}: cpus: ") and gpus.startswith("--slurm: gpus: ") and "qos" in gpus
