@@ -79,6 +79,8 @@ def check(sweep: Sweep, protocol: Protocol, where: str, changed: Collection[str]
             resolved.append((cell, *_resolve(cell, protocol, f"{where}: grids.{cell.grid}")))
         except InvalidInput as error:
             mistakes.extend(from_set(mistake, changed, cell.method) for mistake in error.mistakes)
+    if not mistakes and not changed:  # --set may keep the part of a sweep that a deviation does not concern
+        mistakes += _idle_deviations(sweep, protocol, resolved, where)
     if mistakes:
         raise InvalidInput(dict.fromkeys(mistakes))
     return resolved
@@ -173,6 +175,22 @@ def _axis_mistakes(
     return [*(first and first_ones(first, more=len(lacking) - len(first))), *mistakes], wrong
 
 
+def _idle_deviations(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], where: str) -> list[Mistake]:
+    """Return a mistake for each deviation in a setting that no cell has with the deviation's value."""
+    mistakes = []
+    for number, key in enumerate(deviation.key for deviation in sweep.deviations):
+        section, _, name = key.rpartition(".")
+        _, _, method = section.partition("methods.")
+        if section == "training" or method:
+            value = protocol.methods[method][name] if method else getattr(protocol.training, name)
+            cells = [
+                (settings | training).get(name) for cell, settings, training in resolved if method in ("", cell.method)
+            ]
+            if value not in cells:
+                mistakes.append(Mistake(where, f"deviations.{number}.key", "changes no trial of this sweep", key))
+    return mistakes
+
+
 def _unknown_field(mistake: Mistake, lacking: Mapping[str, Schema], sweep: Sweep) -> Mistake:
     """Return the whole mistake of a field that the methods in `lacking` do not have."""
     key = mistake.key.rpartition(".")[2]
@@ -210,6 +228,7 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
         mistakes.append(_unknown(where, "backbone.name", "backbone", name, backbones))
     else:
         mistakes += _option_mistakes(backbones[name].config_class, protocol.backbone.options, where)
+    mistakes += _movable_mistakes(protocol, where)
     for method_name, values in protocol.methods.items():
         try:
             method = method_schema(method_name)
@@ -221,6 +240,18 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
             right = method.literature_names.get(key, "") or nearest(key, known)
             mistakes.append(Mistake(where, f"methods.{method_name}.{key}", "unknown key", values[key], nearest=right))
     return mistakes
+
+
+def _movable_mistakes(protocol: Protocol, where: str) -> list[Mistake]:
+    """Return a mistake for each axis that may be varied and that is a field of no method."""
+    known = {*TRAINING_FIELDS, *(name for method in shipped().methods.values() for name in method.settings)}
+    if set(protocol.movable) - known:  # methods of other packages, which are imported for it
+        known |= {field for name in method_names() for field in method_schema(name).settings}
+    return [
+        Mistake(where, f"movable.{key}", "is not a field of any method or of training", nearest=nearest(key, known))
+        for key in protocol.movable
+        if key not in known
+    ]
 
 
 def _unknown(where: str, key: str, kind: str, name: str, known: Collection[str]) -> Mistake:

@@ -223,6 +223,11 @@ def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
         mistakes.append(Mistake(where, key, "is measured on validation images only"))
     if protocol.checkpoint == "best_on_test" and protocol.selected_on != "test":
         mistakes.append(Mistake(where, "checkpoint", "selects on test", protocol.checkpoint, 'selected_on = "test"'))
+    mistakes += [
+        Mistake(where, f"movable.{key}.at_least", "is above at_most", rule.at_least, f"at most {rule.at_most}")
+        for key, rule in protocol.movable.items()
+        if isinstance(rule, Range) and rule.at_least > rule.at_most
+    ]
     if protocol.collapsed_below is not None and FEATURE_STD.name not in protocol.evaluation.metrics:
         mistakes.append(Mistake(where, "collapsed_below", f"needs {FEATURE_STD.name} among the metrics"))
     return mistakes + _candidate_mistakes(protocol.evaluation, where)

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from twinbench.harness.data.datasets import load_dataset
+from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.planning import Plan, check, check_ranks, make_plan, plan
 from twinbench.harness.system.devices import first_devices
 from twinbench.sweeps.errors import InvalidInput
-from twinbench.sweeps.sweep import Grid, read_protocol, read_sweep, shipped_protocols
+from twinbench.sweeps.sweep import Grid, read_protocol, read_sweep, set_keys, shipped_protocols
 from twinbench.sweeps.trial import Trial
 
 Planner = Callable[..., Plan]
@@ -75,7 +76,7 @@ def test_a_plan_holds_baselines_then_cells_and_names_the_moved_axes(tiny_plan: P
 def _mistakes(*changes: str) -> list[str]:
     sweep, protocol, _ = read_sweep("digits", changes)
     with pytest.raises(InvalidInput) as caught:
-        check(sweep, protocol, "digits.toml")
+        check(sweep, protocol, "digits.toml", set_keys(changes))
     return [str(mistake) for mistake in caught.value.mistakes]
 
 
@@ -109,6 +110,65 @@ def test_mistakes_of_several_axes_are_reported_at_once() -> None:
     error_text = "\n".join(_mistakes("barlow_twins.lambda=0.1", "epochs=-1", "simclr.temprature=1"))
     for piece in ("lambda", "epochs", "'temperature'"):
         assert piece in error_text
+
+
+@pytest.mark.parametrize(
+    ("changes", "start", "end"),
+    [
+        (
+            ("epoch=3",),
+            "--set: epoch: is not a field of barlow_twins, simclr, byol, vicreg or of training",
+            "'epochs'?",
+        ),
+        (
+            ("temperature=0.1",),
+            "--set: temperature: is not a field of barlow_twins, byol, vicreg or",
+            "'simclr.temperature'?",
+        ),
+        (("epochs=0.5",), "--set: epochs: is out of range (seen: 0.5)", "digits-small"),
+        (('epochs="a"',), "--set: epochs: input should be a valid integer (seen: 'a')", ""),
+        (("simclr.temperature='a'",), "--set: simclr.temperature: input should be a valid number", ""),
+    ],
+)
+def test_one_wrong_value_of_set_is_one_mistake_that_names_set(changes: tuple[str, ...], start: str, end: str) -> None:
+    (line,) = _mistakes(*changes)
+    assert line.startswith(start) and line.endswith(end)
+
+
+def test_a_field_of_a_file_that_several_methods_lack_is_one_mistake_in_each_grid() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    grid = Grid(methods=("simclr", "byol"), axes={"epoch": [1, 2]})
+    with pytest.raises(InvalidInput) as caught:
+        check(replace(sweep, grids=(grid, grid)), protocol, "s.toml")
+    assert [str(one).partition(" or of")[0] for one in caught.value.mistakes] == [
+        f"s.toml: grids.{number}: epoch: is not a field of simclr, byol" for number in range(2)
+    ]
+
+
+def test_an_axis_that_a_protocol_lets_vary_is_a_field_of_a_method(tmp_path: Path) -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    with pytest.raises(InvalidInput, match=r"movable\.temprature: is not a field of any.*'temperature'"):
+        check(sweep, replace(protocol, movable={**protocol.movable, "temprature": True}), "s.toml")
+
+
+@pytest.mark.parametrize("key", ["methods.byol.target_momentum", "training.epochs"])
+def test_a_deviation_that_no_trial_of_the_file_takes_is_a_mistake(key: str) -> None:
+    change = f'deviations=[{{key = "{key}", value = 0.5, reason = "r"}}]'.replace(
+        "0.5", "5" if "epochs" in key else "0.5"
+    )
+    sweep, protocol, _ = read_sweep("digits", (change,))
+    grids = (Grid(methods=("simclr",), axes={"epochs": 1}),)
+    assert check(sweep, protocol, "s.toml")
+    with pytest.raises(InvalidInput, match=r"deviations\.0\.key: changes no trial of this sweep"):
+        check(replace(sweep, grids=grids), protocol, "s.toml")
+    assert check(replace(sweep, grids=grids), protocol, "s.toml", ["methods"])  # a part of the sweep
+
+
+def test_trials_that_differ_in_the_last_digit_have_different_labels(tiny_plan: Planner) -> None:
+    planned = tiny_plan("learning_rate=[0.3, 0.30000000000000004, 0.01]")
+    labels = {trial_label(trial, planned.axes) for trial in planned.trials}
+    assert len(labels) == len(planned.trials)
+    assert any("learning_rate=0.01 " in label for label in labels)
 
 
 def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) -> None:
@@ -161,6 +221,10 @@ def test_a_maximum_over_epochs_has_a_variant_of_its_own() -> None:
     ("changes", "piece"),
     [
         ({"validation_fraction = 0.2": "validation_fraction = 0"}, 'allowed: more than 0, or selected_on = "test"'),
+        (
+            {"at_least = 16": "at_least = 600"},
+            "movable.batch_size.at_least: is above at_most (seen: 600.0); allowed: at most",
+        ),
         ({"margin =": 'checkpoint = "best_on_test"\nmargin ='}, 'allowed: selected_on = "test"'),
         ({"linear_learning_rates = [0.01, 0.1, 1.0]\n": ""}, "linear_learning_rates: needs at least one value"),
         ({'linear_top1 = "linear/sgd-standardised@1"\n': ""}, "linear_weight_decays: is not used"),
