@@ -1,7 +1,10 @@
 """Arguments, options and exit codes that several commands share."""
 
+import contextlib
+import errno
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +54,22 @@ def check_run_folders(folders: Sequence[Path]) -> None:
     ]
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Raise InvalidInput, which names --out, where the output folder or a file in it cannot be written."""
+    from twinbench.results.atomic_files import is_storage_error
+
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename)) if error.filename else None
+        is_of_folder = place and (place.is_relative_to(folder) or folder.is_relative_to(place))
+        if not is_of_folder or (is_storage_error(error) and error.errno != errno.EROFS):
+            raise
+        problem = f"cannot be written: {error.strerror}"
+        raise InvalidInput([Mistake("--out", "", problem, str(place), "a folder that this user can write")]) from None
 
 
 def print_left_out(planned: "Plan") -> None:

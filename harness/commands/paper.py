@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from twinbench.harness.commands.options import check_run_folders
+from twinbench.harness.commands.options import check_run_folders, writing_to
 
 
 def paper(
@@ -23,7 +23,9 @@ def paper(
     from twinbench.reports.paper.write import PAPER, write_paper
 
     check_run_folders(folders)
-    path = write_paper(folders, out_folder or folders[0] / PAPER, read_style(style))
+    written = out_folder or folders[0] / PAPER
+    with writing_to(written):
+        path = write_paper(folders, written, read_style(style))
     typer.echo(f"wrote tables/ and figures/ to {path.parent}; {path.name} shows all of them")
 
 
@@ -35,8 +37,10 @@ def export(
     ] = None,
 ) -> None:
     """Write curves and results for a tracker, to this machine unless the tracker's own variables are set."""
+    from twinbench.reports.export import EXPORT
     from twinbench.reports.export import export as export_folder
 
     check_run_folders([folder])
-    count, command = export_folder(folder, to, out_folder)
+    with writing_to(out_folder or folder / EXPORT):
+        count, command = export_folder(folder, to, out_folder)
     typer.echo(f"{count} trials: {command}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.options import (
+    MISTAKE,
     MOST_GIB,
     MOST_SECONDS,
     SOME_FAILED,
@@ -17,9 +18,10 @@ from twinbench.harness.commands.options import (
     TimeLimit,
     check_run_folders,
     out,
+    writing_to,
 )
 from twinbench.harness.system.bounded import Bounds, within_bounds
-from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
+from twinbench.sweeps.errors import InvalidInput, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,8 @@ def collect(folder: RunFolder) -> None:
     out().print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
     for file, reason in ingested.set_aside:
         out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+    if not store.is_saved:  # stderr has the reason
+        raise typer.Exit(MISTAKE)
 
 
 def report(
@@ -42,7 +46,8 @@ def report(
         list[Path], typer.Argument(help="A run folder or a bundle, or several to compare side by side.")
     ],
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The output folder for a bundle or several runs; by default ./report.")
+        Path | None,
+        typer.Option("--out", help="The output folder; by default report/ in the run folder, else ./report."),
     ] = None,
     memory_limit: MemoryLimit = MOST_GIB,
     time_limit: TimeLimit = MOST_SECONDS,
@@ -62,15 +67,13 @@ def report(
 
 def _reported(given: Sequence[Path], folders: Sequence[Path], out_folder: Path | None) -> Path:
     """Write the report of the folders, some of which were unpacked from bundles among the given paths."""
-    from twinbench.reports.page.write import write_report, write_reports
+    from twinbench.reports.page.write import REPORT, write_report, write_reports
 
     check_run_folders(folders)
-    if len(folders) > 1 or given != folders:
-        return write_reports(folders, out_folder or Path("report"))
-    if out_folder is not None:
-        problem = "is for several runs; the report of one run is written to its folder"
-        raise InvalidInput([Mistake("--out", "", problem, str(out_folder))])
-    return write_report(folders[0])
+    is_one_run = len(folders) == 1 and given == folders
+    written = out_folder or (folders[0] / REPORT if is_one_run else Path(REPORT))
+    with writing_to(written):
+        return write_report(folders[0], written) if is_one_run else write_reports(folders, written)
 
 
 def merge(

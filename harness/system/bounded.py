@@ -70,7 +70,7 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         return outcome  # type: ignore[no-any-return]
     if isinstance(outcome, _MetBound):
         raise _too_much(what, f"takes more than {bounds.memory} GiB of memory", "--memory-limit GIB")
-    raise InvalidInput(outcome) if isinstance(outcome, tuple) else outcome
+    raise InvalidInput(Mistake(text, "", "") for text in outcome) if isinstance(outcome, tuple) else outcome
 
 
 def _too_much(what: str, problem: str, option: str) -> InvalidInput:
@@ -86,7 +86,7 @@ def _work(connection: Connection, work: Callable[[], object], bounds: Bounds, te
     try:
         outcome = False, work()
     except InvalidInput as error:  # as text, since the values seen may be as large as the file
-        outcome = True, tuple(Mistake(str(one), "", "") for one in error.mistakes)
+        outcome = True, tuple(map(str, error.mistakes))
     except Exception as error:
         _limit(bounds, TO_SAY_SO)
         outcome = True, error

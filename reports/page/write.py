@@ -39,15 +39,16 @@ PLOTLY_CONFIG = {
 _OURS = re.compile(r"(methods|cells|failures|missing|provenance|costs)(-[0-9a-f]{8})?\.(csv|tex)")
 
 
-def write_report(run_folder: Path | str, logs: bool = True) -> Path:
-    """Ingest new records, write report/index.html and report/tables/, and return the path of the page.
+def write_report(run_folder: Path | str, out_folder: Path | str | None = None, logs: bool = True) -> Path:
+    """Ingest new records, write index.html and tables/ into `out_folder`, and return the path of the page.
 
+    `out_folder`: by default the run folder's report/.
     `logs`: whether the page includes the end of each trial's log. Without logs, the page is determined by records,
     claims and declarations alone.
     """
     run_folder = Path(run_folder)
     shown = read_shown(run_folder, logs)
-    folder = run_folder / REPORT
+    folder = Path(out_folder or run_folder / REPORT)
     written = set()
     for section in shown.sections:
         suffix = "" if len(shown.sections) == 1 else f"-{section.short_id}"

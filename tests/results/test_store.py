@@ -260,8 +260,6 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "a value edited": edited,
     "without its digest": lambda path: path.with_name(DIGEST).unlink(),
     "a damaged digest": lambda path: path.with_name(DIGEST).write_bytes(b"\xff"),
-    "an endless pipe": lambda path: (path.unlink(), os.mkfifo(path)),
-    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
 }
 
 
@@ -280,30 +278,47 @@ def test_a_database_that_is_not_as_it_was_written_is_made_again_and_stderr_says_
     assert (store.ingest().unchanged, capsys.readouterr().err) == (1, "")
 
 
-def test_a_link_in_place_of_the_database_is_replaced_and_never_written_through(synthetic_run, tmp_path):
+def linked(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "mine").write_text("kept")
+
+
+@pytest.mark.parametrize(
+    ("put", "problem"),
+    [
+        (linked, "a link is there, and only a regular file is replaced"),
+        (os.mkfifo, "a device, pipe or socket is there, and only a regular file is replaced"),
+        (a_folder, "Is a directory"),
+    ],
+)
+def test_what_is_no_file_stays_in_place_of_the_database_and_the_records_are_read(synthetic_run, capsys, put, problem):
+    synthetic_run.planned_and_recorded()
+    store = ResultStore(synthetic_run.folder)
+    put(store.path)
+    kind = store.path.lstat().st_mode
+    assert (store.ingest().new, store.is_saved) == (1, False)
+    assert f"cannot be written ({problem}); a temporary database is used" in capsys.readouterr().err
+    assert rows(store, "SELECT count(*) FROM trials") == [(1,)]
+    assert store.path.lstat().st_mode == kind
+
+
+def test_a_link_to_the_database_is_never_written_through(synthetic_run):
     synthetic_run.planned_and_recorded()
     store = ResultStore(synthetic_run.folder)
     store.ingest()
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = store.path.with_name("elsewhere")
     store.path.rename(elsewhere)
     store.path.symlink_to(elsewhere)
     before = elsewhere.read_bytes()
     synthetic_run.planned_and_recorded(seed=1)
     ingested = store.ingest()
-    assert (ingested.new, ingested.unchanged) == (1, 1)
+    assert (ingested.new, ingested.unchanged, store.is_saved) == (1, 1, False)
     assert elsewhere.read_bytes() == before
-    assert not store.path.is_symlink()
-
-
-def test_a_folder_in_place_of_the_database_is_kept_and_the_records_are_read(synthetic_run, capsys):
-    synthetic_run.planned_and_recorded()
-    store = ResultStore(synthetic_run.folder)
-    store.path.mkdir()
-    (store.path / "mine").write_text("kept")
-    assert (store.ingest().new, store.is_saved) == (1, False)
-    assert "cannot be written (Is a directory); a temporary database is used" in capsys.readouterr().err
-    assert rows(store, "SELECT count(*) FROM trials") == [(1,)]
-    assert (store.path / "mine").read_text() == "kept"
+    assert store.path.is_symlink()
 
 
 def test_a_record_that_is_rewritten_with_its_size_and_times_kept_is_read_again(synthetic_run):
