@@ -1,6 +1,10 @@
 """The judgement on each part of a claim.
 
-Of a comparison: where its interval lies, and whether A wins most seeds. Of collapses: how many trials collapsed.
+Of a comparison: where its interval lies, and whether one side wins most seeds. Of collapses: how many trials collapsed.
+
+What contradicts a claim is what supports its opposite. That B is better, or by more than a claim allows, takes an
+interval and most seeds, whether it is claimed or held against a claim. That A is not better by some size takes the
+interval alone, as `not_worse` does from the other side.
 """
 
 import math
@@ -33,47 +37,65 @@ def _judge(contrast: Contrast, claim: Claim, margin: float) -> Judgement:
     if not contrast.is_informative:
         return Judgement("UNDERPOWERED", "differences without spread from so few seeds say nothing about other seeds")
     if claim.kind in ("insensitive", "equals"):
-        return _within(contrast.low, contrast.high, contrast.bound, claim)
+        return _within(contrast, contrast.low, contrast.high, claim)
     if claim.kind == "not_worse":
-        return _not_worse(contrast.low, contrast.high, contrast.bound, claim)
+        return _not_worse(contrast, contrast.low, contrast.high, claim)
     return _better(contrast, contrast.low, contrast.high, claim, margin)
 
 
-def _within(low: float, high: float, bound: float, claim: Claim) -> Judgement:
+def _a_wins(contrast: Contrast) -> bool:
+    """Whether A is shown to win more than half of all seeds; a fixed number has none to win."""
+    return contrast.wins is None or contrast.wins.low > 0.5
+
+
+def _b_wins(contrast: Contrast) -> bool:
+    return contrast.wins is None or contrast.wins.high < 0.5
+
+
+def _within(contrast: Contrast, low: float, high: float, claim: Claim) -> Judgement:
     """insensitive, equals: the whole interval lies within what the claim allows."""
+    bound = contrast.bound
     allowed = f"±{size_text(bound, claim)}"
     if -bound < low and high < bound:
         return Judgement("SUPPORTED_AS_STATED", f"the interval lies within {allowed}")
+    outside = f"the interval lies outside {allowed}"
+    if (low > bound and _a_wins(contrast)) or (high < -bound and _b_wins(contrast)):
+        return Judgement("CONTRADICTED", outside)
     if low > bound or high < -bound:
-        return Judgement("CONTRADICTED", f"the interval lies outside {allowed}")
+        return Judgement("UNDERPOWERED", f"{outside}, but {_not_most_seeds(contrast)}")
     return Judgement("UNDERPOWERED", f"the interval extends beyond {allowed}")
 
 
-def _not_worse(low: float, high: float, bound: float, claim: Claim) -> Judgement:
+def _not_worse(contrast: Contrast, low: float, high: float, claim: Claim) -> Judgement:
     """not_worse: the interval excludes the loss that the claim allows."""
+    bound = contrast.bound
     allowed = f"a loss of {size_text(-bound, claim)}"
     if low > bound:
         return Judgement("SUPPORTED_AS_STATED", f"the interval excludes {allowed}")
-    if high < bound:
+    if high < bound and _b_wins(contrast):
         return Judgement("CONTRADICTED", f"the interval lies beyond {allowed}")
+    if high < bound:
+        return Judgement("UNDERPOWERED", f"the interval lies beyond {allowed}, but {_not_most_seeds(contrast)}")
     return Judgement("UNDERPOWERED", f"the interval extends beyond {allowed}")
 
 
 def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: float) -> Judgement:
     """better, best_of, monotone: the interval lies above 0, and above the claimed size where there is one."""
-    size = claim.claimed_size
-    if high < 0:
+    lowest = contrast.target - contrast.bound if claim.by else claim.claimed_size
+    if high < 0 and _b_wins(contrast):
         return Judgement("CONTRADICTED", "the interval lies on the other side of 0")
     # A mean above 0 alone does not show that A wins more than half of all seeds.
-    if low > 0 and (contrast.wins is None or contrast.wins.low > 0.5):
+    if low > 0 and _a_wins(contrast):
         return _positive(contrast, low, high, claim, margin)
     if margin and -margin < low and high < margin:
         return Judgement("EQUIVALENT", f"the interval lies within the margin of ±{size_text(margin, claim)}")
-    if high < (contrast.target - contrast.bound if claim.by else size):
+    if lowest > 0 and high < lowest:
         return Judgement("CONTRADICTED", f"the interval excludes the claimed {_claimed_text(claim, margin)}")
-    if low <= 0:
+    if low <= 0 <= high:
         return Judgement("UNDERPOWERED", "the interval includes 0")
-    return Judgement("UNDERPOWERED", f"the mean is above 0, but {_not_most_seeds(contrast)}")
+    return Judgement(
+        "UNDERPOWERED", f"the mean is {'above' if low > 0 else 'below'} 0, but {_not_most_seeds(contrast)}"
+    )
 
 
 def _not_most_seeds(contrast: Contrast) -> str:
@@ -81,7 +103,8 @@ def _not_most_seeds(contrast: Contrast) -> str:
     assert wins is not None
     least = least_wins(ALPHA)
     few = f"; that takes at least {least} pairs that all agree" if wins.paired and wins.n < least else ""
-    return f"P(A > B) of {wins.low:.2f} to {wins.high:.2f} is not shown to be above one half{few}"
+    side = "above" if contrast.difference is not None and contrast.difference.mean > 0 else "below"
+    return f"P(A > B) of {wins.low:.2f} to {wins.high:.2f} is not shown to be {side} one half{few}"
 
 
 def _positive(contrast: Contrast, low: float, high: float, claim: Claim, margin: float) -> Judgement:

@@ -1,11 +1,13 @@
 """Claims: every verdict is what the numbers say by hand, its sentence says no more, and what would settle it would."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from claim_evidence import B, claim_of, evidence_of, judged
+from claim_evidence import A, B, claim_of, evidence_of, judged
 from claim_study import CLAIMS, honest_study
 from scipy import stats
 from statsmodels.stats.power import TTestPower
@@ -14,6 +16,7 @@ from twinbench.reports.rules.case import Case
 from twinbench.reports.verdicts.check import check_claims, in_families
 from twinbench.reports.verdicts.parts import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
+from twinbench.reports.verdicts.verdict import SUPPORTING
 
 MARGIN = 0.01
 
@@ -139,6 +142,42 @@ def test_a_size_that_few_seeds_exclude_is_contradicted_even_where_the_direction_
     values = [[0.6 + d for d in (0.004, 0.005, 0.006, 0.005, 0.005)], [0.6] * 5]
     assert the_verdict(claim_of(), values, margin=0.0).word == "UNDERPOWERED"
     assert the_verdict(claim_of(at_least=0.02), values, margin=0.0).word == "CONTRADICTED"
+
+
+OPPOSITES = [
+    ({}, "better", {}),
+    ({"at_least": 0.01}, "not_worse", {"within": 0.01}),
+    ({"at_least": 0.03}, "not_worse", {"within": 0.03}),
+]
+
+
+@pytest.mark.parametrize(("size", "opposite", "allowed"), OPPOSITES)
+def test_what_contradicts_a_claim_supports_its_opposite_by_the_same_conditions(size, opposite, allowed):
+    """Whatever the number of seeds; without a margin, where nothing is equivalent or too small to matter."""
+    rng, seen = np.random.default_rng([31, len(opposite), len(size)]), Counter()
+    for _ in range(150):
+        n, mean, sd = rng.integers(2, 9), rng.choice([-0.04, -0.02, 0.02, 0.04]), rng.choice([0.001, 0.01])
+        b = rng.normal(0.6, 0.01, n)
+        values = [(b + rng.normal(mean, sd, n)).tolist(), b.tolist()]
+        verdict = the_verdict(claim_of(**size), values, margin=0.0)
+        here = "CONTRADICTED" if "smaller than the claimed" in verdict.reason else verdict.word  # else DIRECTION_ONLY
+        other = the_verdict(claim_of(opposite, a=B, b=A, **allowed), values[::-1], margin=0.0).word
+        assert (here == "CONTRADICTED") == (other in SUPPORTING)
+        assert (here in SUPPORTING) == (other == "CONTRADICTED")
+        seen[here] += 1
+    assert seen["CONTRADICTED"] > 20 and seen["UNDERPOWERED"] > 10
+
+
+def test_two_pairs_show_neither_that_a_is_better_nor_that_b_is():
+    values = [[0.560, 0.561], [0.600, 0.6012]]  # four points below: the interval excludes 0
+    for verdict in (the_verdict(claim_of(), values), the_verdict(claim_of(a=B, b=A), values[::-1])):
+        assert verdict.contrasts[0].low * verdict.contrasts[0].high > 0
+        assert verdict.word == "UNDERPOWERED" and "6 pairs that all agree" in verdict.reason
+    flat = claim_of("insensitive", axis="epochs", values=[10, 20], within=0.01)
+    loss = claim_of("not_worse", within=0.01)
+    assert [the_verdict(claim, values).word for claim in (flat, loss)] == ["UNDERPOWERED"] * 2
+    six_pairs = [side * 3 for side in values]
+    assert [the_verdict(claim, six_pairs).word for claim in (flat, loss, claim_of())] == ["CONTRADICTED"] * 3
 
 
 def test_seeds_that_do_not_overlap_are_compared_as_groups():
