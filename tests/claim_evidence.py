@@ -26,6 +26,7 @@ def claim_of(kind: str = "better", name: str = "one", a: Any = A, **keys: Any) -
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
     sizes = [100 * keys[key] for key in ("at_least", "by", "tolerance", "within") if keys.get(key)]
     named = "".join(f", {size:g} points" for size in sizes if round(size, 9) == round(size, 1))
+    named += f", a share of {keys['share']:g}" if "share" in keys else ""
     return Claim(name, f"It holds{named}.", kind, a, protocol="invented", **keys)  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 
 from twinbench.reports.claims.characters import deceptive_characters
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
@@ -43,11 +43,12 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "insensitive": (("axis", "values", "within"), ()),  # A differs by less than this between any two of the values
     "monotone": (("axis", "values"), ("direction",)),  # A increases, or decreases, from each value to the next
     "equals": (("reported", "within"), ()),  # A's mean is within this much of the published table's value
-    "collapses": ((), ()),
-    "does_not_collapse": ((), ()),
+    "collapses": ((), ("share",)),  # A collapses in more than this share of all seeds
+    "does_not_collapse": ((), ("share",)),  # A collapses in less than this share of all seeds
 }
+COLLAPSE_SHARES = {"collapses": 0.5, "does_not_collapse": 0.1}  # where the claim gives no share
 # Keys that older claims could not give; not hashed where they are left out, so that such claims keep their hash.
-LATER_KEYS = ("seeds", "tolerance")
+LATER_KEYS = ("seeds", "tolerance", "share")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Claim(Section):
     by: Annotated[float, Gt(0)] | None = None
     tolerance: Annotated[float, Gt(0)] | None = None  # of `by`; the protocol's margin where it is left out
     within: Annotated[float, Gt(0)] | None = None
+    share: Annotated[float, Gt(0), Lt(1)] | None = None  # COLLAPSE_SHARES where it is left out
     axis: str = ""
     values: tuple[Scalar, ...] = ()
     direction: Literal["increasing", "decreasing"] = "increasing"

@@ -28,6 +28,8 @@ _BETTER = "better|higher|above|more accurate|worse|lower|below|ahead|behind"
 _PERCENT = re.compile(  # percentages of a difference only
     rf"(?<![\w.,-]){_NUMBER} ?(?:%|percent\b)(?= (?:{_BETTER})\b)|\bby (?:[a-z]+ ){{0,2}}{_NUMBER} ?(?:%|percent\b)"
 )
+_ANY_PERCENT = re.compile(rf"(?<![\w.,-]){_NUMBER} ?(?:%|percent\b)")
+_ONE_IN = re.compile(rf"\b(?:one|1|a) (?:[a-z]+ )?(?:in|of|out of) (?:every )?{_NUMBER}\b")
 _HALF_A_POINT = re.compile(r"\bhalf (?:a |of a )?(?:percentage )?point\b")
 _EPOCHS = re.compile(rf"(?<![\w.,-]){_NUMBER}[ -]epochs?\b")
 _RESNET = re.compile(r"\bresnet[ -]?(\d+)\b")
@@ -94,6 +96,15 @@ def names_size(claim: Claim, size: float | None = None) -> bool:
     """Whether the sentence names a size in points, or the given one, a fraction."""
     sizes = _sizes_in_points(_plain(claim.sentence))
     return bool(sizes) if size is None else any(_is_size(one, size) for one in sizes)
+
+
+def names_share(claim: Claim) -> bool:
+    """Whether the sentence names the claim's share of seeds: 0.1 is also "10 %" and "one in ten", 0.5 also "half"."""
+    sentence, share = _plain(claim.sentence), claim.share or 0.0
+    named = {_number(found[1]) / 100 for found in _ANY_PERCENT.finditer(sentence)}
+    named |= {1 / _number(found[1]) for found in _ONE_IN.finditer(sentence)}
+    named |= {0.5} if re.search(r"\bhalf\b", sentence) else set()
+    return names_value(claim, "share", share) or any(abs(one - share) <= ROUNDING * share for one in named)
 
 
 def names_methods(claim: Claim, methods: Iterable[str]) -> bool:

@@ -19,7 +19,7 @@ from twinbench.reports.rules.case import (
     protocol_value,
     some,
 )
-from twinbench.reports.rules.sentence import names_size
+from twinbench.reports.rules.sentence import names_share, names_size
 from twinbench.reports.statistics.intervals import ALPHA, welch_covers
 
 # --- A14 to A16 -----------------------------------------------------------------------------------------------------
@@ -139,6 +139,8 @@ def practical_margin(case: Case) -> Outcome:
     if 0 < margin < of_protocol:
         return failed(f"the margin of {of_protocol:g} was lowered to {margin:g}", STOPS)
     claim = evidence.claim
+    if claim.share is not None and not names_share(claim):
+        return failed(f"the claim is of a share of {claim.share:g}, but the sentence does not say so", NARROWS)
     allowed = tolerance_of(claim, margin) if claim.by else claim.within or 0.0
     if 0 < margin < allowed and not names_size(claim, allowed if claim.by else None):
         more = f"it allows {100 * allowed:g} points, more than the margin of {100 * margin:g}"

@@ -167,9 +167,12 @@ def finite_values(values: Iterable[float]) -> list[float]:
     return found
 
 
-def least_wins(alpha: float) -> int:
-    """Return how many pairs must all favour one method to be significant at `alpha`, two-sided: 2 / 2^n <= alpha."""
-    return math.ceil(math.log2(2 / alpha) - 1e-9)
+def least_wins(alpha: float, share: float = 0.5) -> int:
+    """Return how many pairs must all favour one method to show that it wins more than `share` of all.
+
+    Two-sided at `alpha`, by Clopper and Pearson's interval: 2 share^n <= alpha.
+    """
+    return math.ceil(math.log(alpha / 2) / math.log(share) - 1e-9)
 
 
 def are_paired(of_a: Mapping[int, float], of_b: Mapping[int, float]) -> bool:

@@ -10,7 +10,7 @@ interval alone, as `not_worse` does from the other side.
 import math
 from collections.abc import Sequence
 
-from twinbench.reports.claims.claim import Claim
+from twinbench.reports.claims.claim import COLLAPSE_SHARES, Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast, tolerance_of
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
@@ -145,8 +145,9 @@ def _claimed_text(claim: Claim, margin: float) -> str:
 def judge_collapse(case: Case, trials: Sequence[TrialRow]) -> Judgement:
     """Judge by how many trials collapsed: by their status, or by the final spread of their features.
 
-    Supported where the exact interval of the share, at alpha over the family, lies above one half and all trials agree.
-    A trial whose features were not measured counts against the claim, whichever way it goes.
+    Supported where the exact interval of the share of all seeds, at alpha over the family, lies on the claimed side of
+    the claimed share. Where the claim gives no share, all trials must agree, too. Contradicted by what supports the
+    opposite claim. A trial whose features were not measured supports neither.
     """
     claim, level = case.evidence.claim, ALPHA / case.family_size
     below = case.evidence.content.get("collapsed_below") or COLLAPSED_BELOW
@@ -154,14 +155,30 @@ def judge_collapse(case: Case, trials: Sequence[TrialRow]) -> Judgement:
     unknown = collapsed.count(None)
     if unknown == len(collapsed):
         return Judgement("UNVERIFIABLE", "no trial has a measured spread of features")
-    n, hits = len(collapsed), collapsed.count(claim.kind == "collapses")
+    n, says_collapse = len(collapsed), claim.kind == "collapses"
+    hits, against = collapsed.count(says_collapse), collapsed.count(not says_collapse)
+    least = least_share(claim)  # of trials that end as claimed
     low, high = clopper_pearson(hits, n, 1 - level)
-    verb = "collapsed" if claim.kind == "collapses" else "did not collapse"
+    reason = _collapse_text(claim, hits, n, unknown, (low, high) if says_collapse else (1 - high, 1 - low))
+    if low > least and (hits == n or claim.share is not None):
+        return Judgement("SUPPORTED", reason)
+    if clopper_pearson(against, n, 1 - level)[0] > 1 - least:
+        return Judgement("CONTRADICTED", reason)
+    return Judgement("DIRECTION_ONLY" if low > 0.5 else "UNDERPOWERED", reason)
+
+
+def least_share(claim: Claim) -> float:
+    """Return the share of all seeds that must end as a claim of collapse says."""
+    share = COLLAPSE_SHARES[claim.kind] if claim.share is None else claim.share
+    return share if claim.kind == "collapses" else 1 - share
+
+
+def _collapse_text(claim: Claim, hits: int, n: int, unknown: int, interval: tuple[float, float]) -> str:
+    verb, side = ("collapsed", "above") if claim.kind == "collapses" else ("did not collapse", "below")
     not_measured = f", {unknown} unknown" if unknown else ""
-    reason = f"{hits} of {n} trials {verb}{not_measured} (share of all seeds {low:.2f} to {high:.2f})"
-    if low > 0.5:
-        return Judgement("SUPPORTED" if hits == n else "DIRECTION_ONLY", reason)
-    return Judgement("CONTRADICTED" if high < 0.5 else "UNDERPOWERED", reason)
+    share = COLLAPSE_SHARES[claim.kind] if claim.share is None else claim.share
+    shares = f"{interval[0]:.2f} to {interval[1]:.2f} of all seeds collapse; claimed: {side} {share:g}"
+    return f"{hits} of {n} trials {verb}{not_measured} ({shares})"
 
 
 def _has_collapsed(trial: TrialRow, evidence: Evidence, below: float) -> bool | None:

@@ -18,6 +18,7 @@ from twinbench.reports.statistics.power import smallest_detectable_difference
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.verdicts.check import cases_of
 from twinbench.reports.verdicts.judge import judge
+from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.remedies import seeds_to_meet
 
 PAIRS_TO_TRUST = 3  # with so many pairs, their own spread is used instead of that of all cells
@@ -96,7 +97,7 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
     if claim.kind in COLLAPSE_KINDS:
-        return replace(bare, size=0.0, seeds=max(least, least_wins(alpha)))
+        return replace(bare, size=0.0, seeds=max(least, least_wins(alpha, least_share(claim))))
     spreads = [_spread_of_differences(a, b, spread) for a, b, _ in evidence.pairs]
     known = [one for one in spreads if one is not None]
     if len(known) < len(spreads):

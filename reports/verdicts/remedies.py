@@ -14,6 +14,7 @@ from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
 from twinbench.reports.statistics.power import MOST_SEEDS, POWER, seeds_needed
 from twinbench.reports.tables.run import TrialRow, has_own_seconds
+from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.verdict import OPEN, Judgement, Part
 
 
@@ -34,7 +35,9 @@ def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: 
     if judgement.word not in (*OPEN, "NARROWED") or not open_parts:
         return []
     if evidence.claim.kind in COLLAPSE_KINDS:
-        return [f"at least {least_wins(ALPHA / case.family_size)} trials that all end alike"]
+        return [
+            f"at least {least_wins(ALPHA / case.family_size, least_share(evidence.claim))} trials that all end alike"
+        ]
     text = seeds_text(evidence, [part.contrast for part in open_parts if part.contrast])
     return [text] if text else []
 

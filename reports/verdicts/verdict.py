@@ -4,7 +4,8 @@
     UNVERIFIABLE         the records that the claim needs are absent, or its numbers are reported ones
     SUPPORTED_AS_STATED  shown with the claimed size
     SUPPORTED            shown; no size is claimed, or one below the margin
-    DIRECTION_ONLY       shown to be positive, but not to be as large as claimed, or below the margin
+    DIRECTION_ONLY       shown to be positive, but not to be as large as claimed, or below the margin; of collapses:
+                         shown for most seeds, but not for the claimed share
     NARROWED             shown for a part of what is claimed, or of what the sentence says
     EQUIVALENT           shown to differ by less than the margin
     CONTRADICTED         the opposite is shown, or the claimed size is excluded

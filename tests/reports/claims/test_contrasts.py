@@ -209,6 +209,10 @@ def test_differences_without_spread_are_informative_from_six_seeds_on():
 @pytest.mark.parametrize(("alpha", "least"), [(0.05, 6), (ALPHA, 6), (2 / 2**6, 6), (0.025, 7), (0.05 / 15, 10)])
 def test_least_wins_is_the_fewest_seeds_that_agree_by_chance_less_often_than_the_level(alpha, least):
     assert least_wins(alpha) == least
+    for share in (0.1, 0.5, 0.9):
+        n = least_wins(alpha, share)
+        assert stats.binomtest(n, n).proportion_ci(1 - alpha, "exact").low >= share - 1e-9
+        assert n == 1 or stats.binomtest(n - 1, n - 1).proportion_ci(1 - alpha, "exact").low < share
     assert 2 / 2**least <= alpha < 2 / 2 ** (least - 1)
 
 

@@ -122,7 +122,7 @@ def test_pixels_need_no_seeds_and_families_count_as_in_check(tmp_path: Path) -> 
     assert pixels.planned_seeds == 6 and pixels.can_settle
     trials = {trial.cell_id for trial in study.of("raw_pixels")}
     assert not trials & {*pixels.cell_ids}
-    assert collapse.seeds == 7  # two comparisons in the family: of six, 2 / 2^6 = .031 is above .025
+    assert collapse.seeds == 42  # two comparisons in the family: 2 * .9^41 = .027 is above .025
 
 
 def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 from claim_evidence import claim_of, evidence_of, judged
 from scipy import stats
 
+from twinbench.reports.rules.case import Case
 from twinbench.reports.statistics.power import power_of, smallest_detectable_difference
+from twinbench.reports.verdicts.parts import judge_collapse
 from twinbench.reports.verdicts.remedies import pairs_to_win
 
 SUPPORT = ("SUPPORTED", "SUPPORTED_AS_STATED", "DIRECTION_ONLY", "NARROWED")
@@ -223,6 +225,34 @@ def test_by_about_a_point_is_as_stated_as_often_as_quadrature_says(truth, sd):
     found = stated_share(truth, sd, 1500, np.random.default_rng([29, round(1e5 * (truth + sd))]))
     assert found == pytest.approx(exact, abs=0.035)  # blur .013
     assert exact <= 0.025 or truth < 0.015
+
+
+# --- collapse ---------------------------------------------------------------------------------------------------------
+
+
+def no_collapse_supported(n, truth, sweeps, rng, **claimed):
+    """The share of sweeps of n seeds, of which each collapses with the chance `truth`, that support the claim."""
+    claim, found = claim_of("does_not_collapse", **claimed), 0
+    rows = [{"trial_id": f"t{seed}", "seed": seed, "status": "done"} for seed in range(n)]
+    for spreads in np.where(rng.random((sweeps, n)) < truth, 0.01, 0.8).tolist():
+        spread = {row["trial_id"]: value for row, value in zip(rows, spreads, strict=True)}
+        found += judge_collapse(Case(evidence_of(claim, [[]], feature_std=spread), (), 1), rows).word == "SUPPORTED"
+    return found / sweeps
+
+
+@pytest.mark.parametrize("n", [6, 10, 36, 60, 200])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_does_not_collapse_is_supported_in_at_most_one_sweep_of_twenty_where_the_claimed_share_collapses(n, share):
+    rng = np.random.default_rng([30, n, round(10 * share)])
+    assert no_collapse_supported(n, share, 1000, rng, share=share) <= FAMILY_ERROR
+    if share == 0.1:
+        assert no_collapse_supported(n, share, 1000, rng) <= FAMILY_ERROR
+
+
+def test_a_share_of_one_seed_in_a_hundred_is_shown_to_be_below_a_tenth_as_often_as_the_binomial_says():
+    most = max(k for k in range(81) if stats.binomtest(k, 80).proportion_ci(0.95, "exact").high < 0.1)
+    found = no_collapse_supported(80, 0.01, 2000, np.random.default_rng(31), share=0.1)
+    assert found == pytest.approx(stats.binom.cdf(most, 80, 0.01), abs=0.02)  # .95: two of 80 may collapse
 
 
 # --- power ------------------------------------------------------------------------------------------------------------

@@ -322,38 +322,67 @@ def test_equal_to_a_reported_value_within_a_point(mean, word):
 # --- collapse ---------------------------------------------------------------------------------------------------------
 
 
-def collapse_verdict(kind, *states, family_size=1, **content):
+def collapse_verdict(kind, *states, family_size=1, share=None, **content):
     """Of trials that ended with such a feature_std, or in such a state without one."""
     rows = [
         {"trial_id": f"t{seed}", "seed": seed, "status": state if isinstance(state, str) else "done"}
         for seed, state in enumerate(states)
     ]
     spread = {f"t{seed}": state for seed, state in enumerate(states) if not isinstance(state, str)}
-    return judge_collapse(Case(evidence_of(claim_of(kind), [[]], feature_std=spread, **content), (), family_size), rows)
+    claim = claim_of(kind) if share is None else claim_of(kind, share=share)
+    return judge_collapse(Case(evidence_of(claim, [[]], feature_std=spread, **content), (), family_size), rows)
 
 
 @pytest.mark.parametrize(
     ("states", "collapses", "does_not"),
     [
-        ([0.8] * 6, "CONTRADICTED", "SUPPORTED"),  # Clopper and Pearson: 6 of 6 is .54 to 1
+        ([0.8] * 36, "CONTRADICTED", "SUPPORTED"),  # Clopper and Pearson: 36 of 36 is .903 to 1
+        ([0.8] * 35, "CONTRADICTED", "DIRECTION_ONLY"),  # 35 of 35 is .8999 to 1
+        ([0.8] * 6, "CONTRADICTED", "DIRECTION_ONLY"),  # 6 of 6 is .54 to 1
         ([0.8] * 5, "UNDERPOWERED", "UNDERPOWERED"),  # 5 of 5 is .48 to 1
         ([0.01] * 6, "SUPPORTED", "CONTRADICTED"),
         ([0.01] * 3 + ["collapsed"] * 3, "SUPPORTED", "CONTRADICTED"),
-        ([0.8] * 3 + [0.01] * 3, "UNDERPOWERED", "UNDERPOWERED"),
+        ([0.8] * 3 + [0.01] * 3, "UNDERPOWERED", "CONTRADICTED"),  # 3 of 6 is .12 to .88
+        ([0.8] * 4 + [0.01] * 2, "UNDERPOWERED", "UNDERPOWERED"),  # 2 of 6 is .04 to .78
+        ([0.8] * 60 + [0.01], "CONTRADICTED", "DIRECTION_ONLY"),  # 1 of 61 is .0004 to .088, and one did
         ([0.8] * 11 + [0.01], "CONTRADICTED", "DIRECTION_ONLY"),  # 11 of 12 is .62 to .998
-        ([0.8] * 6 + ["failed"], "CONTRADICTED", "UNDERPOWERED"),  # 6 of 7 is .42 to .996
-        ([0.8] * 6 + [math.nan], "CONTRADICTED", "UNDERPOWERED"),
+        ([0.8] * 6 + ["failed"], "UNDERPOWERED", "UNDERPOWERED"),  # 6 of 7 is .42 to .996
+        ([0.8] * 6 + [math.nan], "UNDERPOWERED", "UNDERPOWERED"),
         ([0.01] * 6 + ["diverged"], "UNDERPOWERED", "CONTRADICTED"),
     ],
 )
-def test_a_collapse_is_counted_and_what_is_unknown_counts_against_the_claim(states, collapses, does_not):
+def test_a_collapse_is_counted_and_what_is_unknown_supports_neither_side(states, collapses, does_not):
     assert collapse_verdict("collapses", *states).word == collapses
     assert collapse_verdict("does_not_collapse", *states).word == does_not
 
 
 def test_the_reason_counts_collapsed_and_unknown_trials():
     reason = collapse_verdict("does_not_collapse", *[0.8] * 6, "failed").reason
-    assert reason == "6 of 7 trials did not collapse, 1 unknown (share of all seeds 0.42 to 1.00)"
+    shares = "0.00 to 0.58 of all seeds collapse; claimed: below 0.1"
+    assert reason == f"6 of 7 trials did not collapse, 1 unknown ({shares})"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.5, 0.8])
+def test_a_share_of_seeds_that_collapse_is_above_or_below_what_is_claimed_and_never_both(share):
+    for collapsed, n in [(0, 6), (1, 12), (3, 12), (6, 12), (11, 12), (2, 80), (40, 80), (80, 80)]:
+        states = [0.01] * collapsed + [0.8] * (n - collapsed)
+        above = collapse_verdict("collapses", *states, share=share).word
+        below = collapse_verdict("does_not_collapse", *states, share=share).word
+        assert (above == "SUPPORTED") == (below == "CONTRADICTED")
+        assert (below == "SUPPORTED") == (above == "CONTRADICTED")
+        interval = stats.binomtest(collapsed, n).proportion_ci(0.95, "exact")
+        assert (below == "SUPPORTED") == (interval.high < share) and (above == "SUPPORTED") == (interval.low > share)
+
+
+def test_a_share_that_the_claim_gives_is_a_part_of_the_sentence():
+    def verdict_of(sentence):
+        claim = replace(claim_of("does_not_collapse", share=0.1), sentence=sentence)
+        return the_verdict(claim, [[]], margin=0.01)
+
+    for sentence in ("At most 10 % collapse.", "Fewer than one seed in ten collapses.", "The share is below 0.1."):
+        assert not [one for one in verdict_of(sentence).findings if (one.rule, one.outcome) == ("A19", "failed")]
+    for sentence in ("It does not collapse.", "At most one in five collapses."):
+        assert [one for one in verdict_of(sentence).findings if (one.rule, one.outcome) == ("A19", "failed")]
 
 
 def test_a_protocol_says_what_collapse_is_and_else_a_tenth_of_an_even_spread_does():
@@ -368,6 +397,8 @@ def test_claims_of_collapse_share_the_level_of_their_family():
     together = collapse_verdict("collapses", *[0.01] * 6, family_size=5)
     assert (alone.word, together.word) == ("SUPPORTED", "UNDERPOWERED")
     assert "0.54 to 1.00" in alone.reason and f"{0.005 ** (1 / 6):.2f} to 1.00" in together.reason
+    alone, together = (collapse_verdict("does_not_collapse", *[0.8] * 40, family_size=size) for size in (1, 5))
+    assert (alone.word, together.word) == ("SUPPORTED", "DIRECTION_ONLY")
 
 
 # --- families, scopes, suffixes ---------------------------------------------------------------------------------------
