@@ -14,6 +14,7 @@ Sizes of accuracies are fractions: 0.01 is one point. KINDS lists the keys of ea
 """
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -21,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MaxLen, MinLen
 
 from twinbench.reports.claims.characters import deceptive_characters
 from twinbench.reports.tables.published import PublishedTable, PublishedValue, find_reported, published_tables
@@ -34,6 +35,7 @@ from twinbench.sweeps.toml_reader import parse, read_toml
 Kind = Literal["better", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"]
 Selector = dict[str, Scalar]  # a method and the settings that select a cell of it
 
+MOST_COMPARISONS = 1000  # of one claim: each is tested, and all of them together
 ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "reported", "scope", "seeds")
 # The keys that each kind requires, and those that it allows besides these and ALWAYS.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -103,7 +105,7 @@ class Claim(Section):
 
 @dataclass(frozen=True)
 class _File(Section):
-    claims: Annotated[tuple[Claim, ...], MinLen(1)]
+    claims: Annotated[tuple[Claim, ...], MinLen(1), MaxLen(1000)]
     protocol: str = ""
     reported: str = ""
 
@@ -227,9 +229,19 @@ def _selector_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
             if setting in side:
                 varied_by = "axis" if setting == claim.axis else "scope"
                 yield Mistake(where, f"{key}.{setting}", f"is fixed here but varied by {varied_by}", side[setting])
+    if (count := _comparison_count(claim)) > MOST_COMPARISONS:
+        problem = f"makes {min(count, 10**12):,} comparisons{' or more' * (count >= 10**12)}"
+        yield Mistake(where, "scope" if claim.scope else "values", problem, allowed=f"at most {MOST_COMPARISONS:,}")
     for setting, values in claim.scope.items():
         if not values or len(set(values)) < len(values):
             yield Mistake(where, f"scope.{setting}", "needs values, each once", values)
+
+
+def _comparison_count(claim: Claim) -> int:
+    """Return how many comparisons the claim makes: those at one point of its scope, at each point."""
+    values = len(claim.values)
+    at_a_point = {"insensitive": math.comb(values, 2), "monotone": values - 1}.get(claim.kind, len(claim.among))
+    return max(1, at_a_point) * math.prod(map(len, claim.scope.values()))
 
 
 def _source_mistakes(claim: Claim, tables: Mapping[str, PublishedTable], where: str) -> list[Mistake]:

@@ -295,3 +295,32 @@ def test_a_selector_is_called_by_its_method_and_settings():
 @pytest.mark.parametrize("name", ["lightly_claims", "cifar10_claims"])
 def test_the_examples_are_read(name):
     assert len(read_claims(EXAMPLES / f"{name}.toml")) == {"lightly_claims": 20, "cifar10_claims": 7}[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "count"),
+    [
+        (
+            claim_text(scope=f"{{ {', '.join(f'x{n} = {[*range(1000)]}' for n in range(4))} }}"),
+            "scope",
+            "1,000,000,000,000 comparisons or more",
+        ),
+        (
+            claim_text("insensitive", axis='"epochs"', values=f"{[*range(46)]}", within="0.1"),
+            "values",
+            "1,035 comparisons",
+        ),
+        (claim_text("monotone", axis='"epochs"', values=f"{[*range(1002)]}"), "values", "1,001 comparisons"),
+    ],
+)
+def test_more_comparisons_than_can_be_judged_are_counted_and_not_made(
+    tmp_path: Path, text: str, key: str, count: str
+) -> None:
+    (mistake,) = mistakes_of(written(tmp_path, text))
+    assert mistake.key == key and f"makes {count}" in mistake.problem
+    assert mistake.allowed == "at most 1,000"
+
+
+def test_a_thousand_points_are_read(tmp_path: Path) -> None:
+    (claim,) = read_claims(written(tmp_path, claim_text(scope=f"{{ epochs = {[*range(1000)]} }}")))
+    assert len(points(claim)) == 1000
