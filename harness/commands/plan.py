@@ -37,7 +37,9 @@ def plan(
         float | None,
         typer.Option(
             min=0,
-            help="A guess of the standard deviation between seeds (a fraction), used where no records give one.",
+            max=1,
+            help="A guess of the standard deviation of an accuracy between seeds (a fraction), used where no records "
+            "give one.",
         ),
     ] = None,
     measure: Annotated[

@@ -20,6 +20,7 @@ from twinbench.reports.verdicts.check import cases_of
 from twinbench.reports.verdicts.judge import judge
 from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.remedies import seeds_to_meet
+from twinbench.sweeps.metrics import get_metric
 
 PAIRS_TO_TRUST = 3  # with so many pairs, their own spread is used instead of that of all cells
 
@@ -55,7 +56,10 @@ class Prospect:
 
 
 def seed_spread(folder: Folder, metric: str, guess: float | None) -> Spread | None:
-    """Return the spread pooled over all cells with two seeds or more, else the guess; None without either."""
+    """Return the spread pooled over all cells with two seeds or more; None if there are none.
+
+    The guess, a fraction, stands in for the spread of an accuracy only.
+    """
     values = [
         [one.value for one in cell.measured.get((metric, "test"), ())]
         for section in folder.sections
@@ -67,7 +71,7 @@ def seed_spread(folder: Folder, metric: str, guess: float | None) -> Spread | No
     if freedom:
         pooled = math.sqrt(sum((len(of_cell) - 1) * statistics.variance(of_cell) for of_cell in repeated) / freedom)
         return Spread(pooled, f"{len(repeated)} recorded cells")
-    return None if guess is None else Spread(guess, "a guess")
+    return Spread(guess, "a guess") if guess is not None and get_metric(metric).is_accuracy else None
 
 
 def prospects(claims: Sequence[Claim], folder: Folder, guess: float | None) -> list[Prospect]:

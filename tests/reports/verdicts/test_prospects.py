@@ -85,6 +85,18 @@ def test_without_results_only_a_guess_says_how_many_seeds(tmp_path: Path) -> Non
     assert prospect.seeds is not None and prospect.seeds > math.ceil(exact) == 18  # which A would have to win, too
 
 
+def test_a_guess_is_of_accuracies_and_says_nothing_of_a_cost(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    for file in (tmp_path / "records").iterdir():
+        file.unlink()
+    text = CLAIM.format(name="m", protocol="cifar10-small", method="simclr", size=0.0)
+    study.write_claims(text.replace("at_least", 'metric = "peak_memory_bytes"\nat_least'), declared=None)
+    folder = Folder(tmp_path)
+    (prospect,) = prospects(read_claims(study.claims_file), folder, 0.01)
+    assert prospect.seeds is None and prospect.detectable is None and not prospect.can_settle
+    assert seed_spread(folder, "knn_top1", 0.01) and not seed_spread(folder, "feature_std", 0.01)
+
+
 @pytest.mark.parametrize(
     ("kind", "size", "truth"),
     [
