@@ -1,10 +1,13 @@
 """`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
+import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,11 +23,15 @@ from twinbench.harness.commands.options import (
     out,
     writing_to,
 )
+from twinbench.harness.commands.protocol import columns
 from twinbench.harness.system.bounded import Bounds, within_bounds
-from twinbench.sweeps.errors import InvalidInput, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable, unknown_name
+from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_ROWS = 1000  # of a table that is printed
 
 
 def collect(folder: RunFolder) -> None:
@@ -101,40 +108,79 @@ def merge(
 
 
 def query(
-    folder: RunFolder,
+    folder: Annotated[Path | None, typer.Argument(help="A run folder, written by `twinbench run`.")] = None,
     sql: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help='SQL, such as "select method, avg(value) from metrics join trials using (trial_id) group by 1".'
         ),
-    ],
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    schema: Annotated[bool, typer.Option("--schema", help="Print the tables and their columns instead.")] = False,
 ) -> None:
     """Run a read-only SQL query on the folder's database and print the result."""
-    from twinbench.results.store import ResultStore
-
-    forms: dict[str, Callable[[pd.DataFrame], object]] = {
-        "table": _print_table,
-        "csv": lambda frame: sys.stdout.write(frame.to_csv(index=False)),
-        "json": lambda frame: sys.stdout.write(frame.to_json(orient="records", indent=1, date_format="iso") + "\n"),
-    }
+    forms: dict[str, Callable[[pd.DataFrame], None]] = {"table": _print_table, "csv": _print_csv, "json": _print_json}
     if form not in forms:
         raise InvalidInput([unknown_name("--format", "format", form, forms)])
+    if schema:
+        _print_schema()
+        return
+    if folder is None or sql is None:
+        raise InvalidInput([Mistake("query", "", "needs a run folder and SQL", allowed="DIR SQL, or --schema")])
+    from twinbench.results.store import ResultStore
+
     check_run_folders([folder])
     with ResultStore(folder) as store:
-        store.ingest()
         frame = store.query(sql)
     forms[form](frame)
 
 
-def _print_table(frame: "pd.DataFrame") -> None:
-    from rich.table import Table
+def _print_schema() -> None:
+    from twinbench.results.described_tables import described_tables
 
-    table = Table(*map(str, frame.columns), box=None, pad_edge=False)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell_text(value) for value in row))
-    out().print(table, markup=False)
+    for table in described_tables():
+        typer.echo(f"{table.name}: {table.about}")
+        rows = [(f"  {column.name}", column.kind, column.about) for column in table.columns]
+        typer.echo("\n".join([*columns(("  column", "type", ""), rows), ""]))
+
+
+def _print_table(frame: "pd.DataFrame") -> None:
+    shown = frame.head(MOST_ROWS)
+    rows = [[_cell_text(value) for value in row] for row in shown.itertuples(index=False)]
+    lines = columns([str(name) for name in frame.columns], rows)
+    if more := len(frame) - len(shown):
+        lines.append(f"{more:,} more rows; --format csv prints all {len(frame):,}")
+    typer.echo(to_utf8("\n".join(lines)))
 
 
 def _cell_text(value: object) -> str:
     return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+
+
+def _print_csv(frame: "pd.DataFrame") -> None:
+    """Print all rows as UTF-8, as they are; on a terminal without control characters."""
+    if sys.stdout.isatty():
+        frame = frame.map(lambda value: printable(value) if isinstance(value, str) else value)
+        frame = frame.rename(columns=lambda name: printable(str(name)))
+    sys.stdout.flush()
+    frame.to_csv(sys.stdout.buffer, index=False, encoding="utf-8")
+
+
+def _print_json(frame: "pd.DataFrame") -> None:
+    """Print a list with an object for each row. Numbers have all their digits."""
+    from twinbench.reports.tables.run import records
+
+    typer.echo(json.dumps(_for_json(records(frame)), indent=1, separators=(",", ":")))
+
+
+def _for_json(value: Any) -> object:
+    """Return the value in JSON's types: null for a number that is not finite, ISO 8601 for a time, else a text."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _for_json(one) for key, one in value.items()}
+    if isinstance(value, list) or hasattr(value, "tolist"):
+        return [_for_json(one) for one in value]
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)

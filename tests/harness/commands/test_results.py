@@ -1,5 +1,7 @@
 """Claims: tables are printed whole and safely, and a run folder that can only be read is read."""
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +12,9 @@ import duckdb
 import pytest
 from conftest import CLAIM, SyntheticRun
 
+from twinbench.harness import cli
+from twinbench.harness.commands import results
+from twinbench.results.described_tables import described_tables
 from twinbench.results.store import DATABASE, ResultStore
 
 WITHOUT_PRIVILEGES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
@@ -94,3 +99,107 @@ def test_a_value_edited_in_the_database_is_in_no_table(filled_run, tmp_path):
     assert done.returncode == 0 and "it is made again from the records" in done.stderr
     page = (tmp_path / "after" / "index.html").read_bytes()
     assert page == (tmp_path / "before" / "index.html").read_bytes()
+
+
+HOSTILE = "loss \x1b]0;gone\x07\x9b31m\u202e\r\nend"
+
+
+def at_a_terminal(*arguments: object) -> str:
+    """What a command prints on a terminal of 40 columns."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
+    variables = os.environ | {"COLUMNS": "40", "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=variables) as process:
+        os.close(theirs)
+        found = b""
+        with contextlib.suppress(OSError):  # that the other end is closed
+            while data := os.read(ours, 65536):
+                found += data
+    os.close(ours)
+    assert process.returncode == 0, found
+    return found.decode()
+
+
+def test_a_table_for_a_pipe_is_as_wide_as_its_values(synthetic_run):
+    long = "x" * 500
+    synthetic_run.planned_and_recorded(method=long)
+    done = call("query", synthetic_run.folder, "select method, seed from trials")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{'method':<500}  seed\n{long}  0\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_no_text_of_a_record_commands_the_terminal_in_a_query(synthetic_run, form):
+    synthetic_run.planned_and_recorded(method=HOSTILE)
+    printed = at_a_terminal(
+        "query", synthetic_run.folder, "pivot trials on method using first(method)", "--format", form
+    )
+    assert "gone" in printed
+    assert all(one.isprintable() for one in printed.replace("\r\n", ""))
+
+
+def test_csv_for_a_pipe_has_the_text_as_it_is(synthetic_run):
+    synthetic_run.planned_and_recorded(method=HOSTILE)
+    sql = "select method as m, 1/3 as v from trials"
+    command = [
+        sys.executable,
+        "-m",
+        "twinbench.harness.cli",
+        "query",
+        str(synthetic_run.folder),
+        sql,
+        "--format",
+        "csv",
+    ]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.stdout == f'm,v\n"{HOSTILE}",0.3333333333333333\n'.encode(), done.stderr
+
+
+def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all(synthetic_run, monkeypatch, capfdbinary):
+    frame = ResultStore(synthetic_run.folder).query("select range as n from range(1000002)")
+    results._print_table(frame)
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert len(lines) == 1002 and lines[-2:] == ["999", "999,002 more rows; --format csv prints all 1,000,002"]
+    results._print_csv(frame)
+    assert capfdbinary.readouterr().out.count(b"\n") == 1_000_003
+
+
+def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_run, capsys):
+    sql = (
+        "select 0.1::double + 0.2 as a, 'inf'::double as b, [1.5, 'nan'::double] as c, {'x': true} as d, null as e, "
+        "timestamp '2026-01-02 03:04:05' as f, '2f8d0f3c-6b5b-4f0a-9d4e-000000000000'::uuid as g, 'Ä' as h"
+    )
+    results._print_json(ResultStore(synthetic_run.folder).query(sql))
+    (row,) = json.loads(capsys.readouterr().out)
+    assert list(row.values()) == [
+        *(0.30000000000000004, None, [1.5, None], {"x": True}, None),
+        *("2026-01-02T03:04:05.000", "2f8d0f3c-6b5b-4f0a-9d4e-000000000000", "Ä"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((".", ""), "error: database: the query has no statement (seen: '')"),
+        ((".",), "error: query: needs a run folder and SQL; allowed: DIR SQL, or --schema"),
+        ((), "error: query: needs a run folder and SQL; allowed: DIR SQL, or --schema"),
+    ],
+)
+def test_a_query_that_asks_nothing_is_an_error(synthetic_run, monkeypatch, capsys, arguments, error):
+    synthetic_run.planned_and_recorded()
+    monkeypatch.chdir(synthetic_run.folder)
+    monkeypatch.setattr(sys, "argv", ["twinbench", "query", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"{error}\n")
+
+
+def test_the_schema_is_printed_with_a_line_for_each_column(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["twinbench", "query", "--schema"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "metrics: Every number that was measured after training." in lines
+    assert "  value        DOUBLE   accuracies are fractions of 1" in lines
+    assert len(lines) == sum(len(table.columns) + 3 for table in described_tables())
