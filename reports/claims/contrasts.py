@@ -64,6 +64,7 @@ class Contrast:
     difference: Difference | None = None
     p: float | None = None
     holm_p: float | None = None
+    samples: tuple[tuple[float, ...], ...] = ()  # differences by seed; if unpaired, A's values and B's
     wins: Probability | None = None  # P(A > B) over seeds
     sign_flip: Test | None = None
     examples: ExampleInterval | None = None  # over test examples, for the networks as trained
@@ -173,16 +174,18 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     if not of_a or not of_b:
         return bare
     paired = are_paired(of_a, of_b)
+    samples: tuple[tuple[float, ...], ...]
     if paired:
-        difference = paired_difference(of_a, of_b)
-        rng = np.random.default_rng(SIGN_SEED)
-        flips = sign_flip_test(seed_differences(of_a, of_b), ALPHA, rng=rng)
+        difference, samples = paired_difference(of_a, of_b), (tuple(seed_differences(of_a, of_b)),)
+        flips = sign_flip_test(samples[0], ALPHA, rng=np.random.default_rng(SIGN_SEED))
     else:
         difference, flips = welch_difference(list(of_a.values()), list(of_b.values())), None
+        samples = tuple(tuple(side[seed] for seed in sorted(side)) for side in (of_a, of_b))
     return dataclasses.replace(
         bare,
         difference=difference,
         p=_p(difference, asked),
+        samples=samples,
         wins=probability_of_improvement(of_a, of_b, paired) if b is not None and difference.n > 1 else None,
         sign_flip=flips,
         examples=_over_examples(a, b),

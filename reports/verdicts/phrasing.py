@@ -45,6 +45,14 @@ def interval_text(contrast: Contrast, claim: Claim, unsigned: bool = False) -> s
     return f"{_number(low, claim)} to {_number(high, claim)} at {level}, {difference.n} {units}"
 
 
+def by_seed_text(contrast: Contrast, claim: Claim) -> str:
+    """Return the differences by seed, "+4.10 +4.93 +5.02 points"; where unpaired, both sides' values."""
+    sign, unit = sign_of(claim), _unit(claim)[1]
+    plus = "+" if len(contrast.samples) == 1 else ""
+    sides = (" ".join(_number(sign * value, claim, plus) for value in sample) for sample in contrast.samples)
+    return f"{' against '.join(sides)}{unit}"
+
+
 def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: bool) -> str:
     """Return "simclr exceeds byol by 3.10 points (…)" or "simclr and byol are not shown to differ: …"."""
     a, b, shared = contrast.names

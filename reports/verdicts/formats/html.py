@@ -4,13 +4,14 @@ from importlib import resources
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, outcomes, remarks, summary
-from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text
+from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text, by_seed_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 COLUMNS = (
     "Comparison",
     "Difference",
     "Over seeds",
+    "By seed",
     "Holm p",
     "P(A > B) over seeds",
     "Over test images",
@@ -63,6 +64,7 @@ def _row(contrast: Contrast, verdict: Verdict) -> list[str]:
         contrast.label,
         mean_text(contrast, claim),
         interval_text(contrast, claim),
+        by_seed_text(contrast, claim),
         NOTHING if contrast.holm_p is None else f"{contrast.holm_p:.2g}",
         NOTHING if wins is None else f"{wins.estimate:.2f} ({wins.low:.2f} to {wins.high:.2f})",
         NOTHING

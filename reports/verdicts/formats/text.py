@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 
 from twinbench.reports.rules.case import Result
-from twinbench.reports.verdicts.phrasing import difference_text
+from twinbench.reports.verdicts.phrasing import difference_text, by_seed_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 from twinbench.sweeps.errors import plain
 
@@ -35,6 +35,10 @@ def remarks(verdict: Verdict) -> list[tuple[str, str]]:
         found.append(("numbers", verdict.reason))
     elif verdict.sentence and not verdict.is_supported:
         found.append(("supported", verdict.sentence))
+    if verdict.has_statistics:
+        several = len(verdict.contrasts) > 1
+        seeds = [(one.label, by_seed_text(one, verdict.claim)) for one in verdict.contrasts if one.samples]
+        found += [("by seed", f"{label}: {text}" if several else text) for label, text in seeds]
     found += [("settled by", text) for text in verdict.settled_by]
     failed = [finding for finding in verdict.findings if finding.outcome == "failed"]
     full = [finding for finding in failed if verdict.has_statistics or finding.weight == "stops"]

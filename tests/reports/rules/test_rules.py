@@ -258,6 +258,17 @@ def test_intervals_of_few_unpaired_seeds_against_more_are_noted_to_cover_less(ca
     assert "t intervals over seeds" in finding.text
 
 
+def test_seeds_that_do_not_spread_as_a_normal_sample_are_told_whatever_the_verdict(case: Case) -> None:
+    (contrast,) = case.contrasts
+    usual = (0.031, 0.028, 0.034, 0.030, 0.029, 0.033, 0.031, 0.032)
+    one_fails = replace(case, contrasts=(replace(contrast, samples=((*usual, -0.07),)),))
+    assert found("A15", one_fails).outcome == "failed" and found("A15", one_fails).weight == "told"
+    assert "do not spread as a normal sample" in found("A15", one_fails).text
+    either_side = replace(case, contrasts=(replace(contrast, samples=(usual, (*usual, -0.07))),))
+    assert found("A15", either_side).outcome == "failed"
+    assert found("A15", replace(case, contrasts=(replace(contrast, samples=(usual,)),))).outcome == "passed"
+
+
 def test_unequal_compute_that_the_claim_itself_sets_is_no_fault(case: Case) -> None:
     longer = with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})
     for method in ("simclr", "byol"):

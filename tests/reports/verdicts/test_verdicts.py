@@ -14,6 +14,7 @@ from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.rules.case import Case
 from twinbench.reports.verdicts.check import check_claims, in_families
+from twinbench.reports.verdicts.formats.text import remarks
 from twinbench.reports.verdicts.parts import judge_collapse
 from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
 from twinbench.reports.verdicts.verdict import SUPPORTING
@@ -188,6 +189,16 @@ def test_seeds_that_do_not_overlap_are_compared_as_groups():
     assert not verdict.contrasts[0].difference.paired
     three = the_verdict(claim_of(), [dict(list(a.items())[:3]), dict(list(b.items())[:3])])
     assert three.word == "UNDERPOWERED" and "6 pairs" not in three.reason
+
+
+def test_the_differences_stand_by_seed_beside_every_verdict():
+    verdict = the_verdict(claim_of(), six(0.02, 0.005))
+    assert ("by seed", "+2.50 +1.50 +2.50 +1.50 +2.50 +1.50 points") in remarks(verdict)
+    unpaired = the_verdict(claim_of(), [{0: 0.61, 1: 0.62}, {2: 0.60, 3: 0.59}])
+    assert ("by seed", "61.00 62.00 against 60.00 59.00 points") in remarks(unpaired)
+    costs = the_verdict(claim_of(metric="train_seconds"), [[50.0, 52.0], [60.0, 61.0]])
+    assert ("by seed", "-10 -9 s") in remarks(costs)
+    assert not [one for one in remarks(the_verdict(claim_of(), [[], []])) if one[0] == "by seed"]
 
 
 def test_one_seed_has_no_interval():
