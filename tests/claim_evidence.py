@@ -24,8 +24,11 @@ def claim_of(kind: str = "better", name: str = "one", a: Any = A, **keys: Any) -
     if kind in ("better", "not_worse"):
         keys = {"b": B} | keys
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
-    sizes = [100 * keys[key] for key in ("at_least", "by", "tolerance", "within") if keys.get(key)]
-    named = "".join(f", {size:g} points" for size in sizes if round(size, 9) == round(size, 1))
+    before = {"at_least": "", "by": "", "tolerance": "within ", "within": ""}
+    sizes = {key: 100 * keys[key] for key in before if keys.get(key)}
+    named = "".join(
+        f", {before[key]}{size:g} points" for key, size in sizes.items() if round(size, 9) == round(size, 1)
+    )
     named += f", a share of {keys['share']:g}" if "share" in keys else ""
     return Claim(name, f"It holds{named}.", kind, a, protocol="invented", **keys)  # type: ignore[arg-type]
 

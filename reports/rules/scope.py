@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from twinbench.reports.claims.claim import reported_value
+from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules import sentence
 from twinbench.reports.rules.case import (
     NOTED,
@@ -30,10 +32,14 @@ def scope_words(case: Case) -> Outcome:
         return failed(left_out, STOPS)
     if not dataset:
         return not_applicable("the dataset is unknown")
+    more = sentence.excess(claim, compared)
+    says_more = [f"says more than was judged: {', '.join(more)}"] if more else []
     if not sentence.names_dataset(claim, dataset):
-        return failed(f"the sentence does not name {dataset}, so it claims more than was compared")
-    if unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):
-        return failed(f"holds at {unstated}, which the sentence does not say")
+        says_more.append(f"the sentence does not name {dataset}, so it claims more than was compared")
+    elif unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):
+        says_more.append(f"holds at {unstated}, which the sentence does not say")
+    if says_more:
+        return failed("; ".join(says_more))
     if sentence.names_protocol(claim):
         return passed(f"names {claim.protocol}, which fixes dataset, backbone and epochs")
     if missing := " and ".join(sentence.unnamed(claim, compared)):
@@ -73,7 +79,36 @@ def _compared(case: Case) -> sentence.Compared:
         evidence.context.methods | {*evidence.content.get("methods", {})},
         frozenset(int(value) for value in epochs if isinstance(value, int | float)) if sides else frozenset(),
         str(evidence.content.get("backbone", {}).get("name", "")) if sides else "",
+        frozenset(str(side.selector["method"]) for side in evidence.sides),
+        _settings(evidence),
+        frozenset(len(side.values) for side in evidence.measured),
+        frozenset(_images(evidence)),
+        frozenset([100 * value] if (value := _published(evidence)) is not None else []),
     )
+
+
+def _settings(evidence: Evidence) -> dict[str, frozenset[str]]:
+    """Return the values of each setting that the compared trials had, or that the claim gives."""
+    found: dict[str, set[str]] = {}
+    for side in evidence.sides:
+        for key, value in (side.cell.values if side.cell else {}).items():
+            found.setdefault(key, set()).add(value.text)
+        for key, given in side.selector.items():
+            found.setdefault(key, set()).add(str(given))
+    return {key: frozenset(values) for key, values in found.items() if key != "method"}
+
+
+def _images(evidence: Evidence) -> Iterator[int]:
+    """Yield the numbers of training images of the protocol and of test images of the records."""
+    if examples := evidence.content.get("dataset", {}).get("train_examples"):
+        yield int(examples)
+    yield from {int(row["n_examples"]) for side in evidence.sides for row in side.measurements if row["n_examples"]}
+
+
+def _published(evidence: Evidence) -> float | None:
+    """Return the published value that the claim is about to equal."""
+    claim = evidence.claim
+    return reported_value(evidence.table, claim, claim.a).value if claim.kind == "equals" and evidence.table else None
 
 
 def _left_out(case: Case) -> Iterator[str]:

@@ -1,0 +1,108 @@
+"""The words that a claim's sentence may use without saying more than its fields do; rule A20 lists all others.
+
+Numbers, names and qualifiers are never neutral. Words of comparison and growth are read together with the methods and
+values beside them; see comparison.py.
+"""
+
+import re
+
+
+def _any(phrases: str) -> str:
+    """Return a pattern of phrases that are separated by commas; a longer one goes before its own beginning."""
+    found = [" ".join(phrase.split()) for phrase in phrases.split(",")]
+    return "|".join(sorted(found, key=len, reverse=True))
+
+
+NEUTRAL = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        a an the this that these those it its they their them we our ours us here there where when which who whose
+        of in on at by to from for with as than under after into between among within per via upon over and or but
+        while whereas although though however also too so then both respectively unlike against versus vs
+        is are was were be been being has have had do does did can need needs needed require requires required
+        show shows showed shown find finds found observe observes observed report reports reported see saw seen
+        get gets got obtain obtains obtained achieve achieves achieved achieving reach reaches reached attain attains
+        attained yield yields yielded give gives gave given perform performs performed performing hold holds held
+        come comes came take takes took use uses used using learn learns learned learnt learning run runs ran
+        train trains trained training pretrain pretrained pretraining pre-training pre-trained
+        evaluate evaluated evaluation measure measures measured measuring compare compared comparison comparing tested
+        accuracy top-1 top1 performance result results value values score difference classification classifier
+        probe probing test frozen feature features representation representations embedding embeddings image
+        method self-supervised self-supervision ssl joint-embedding experiment experiments study setting here
+        mean means average averaged averages averaging same equal identical
+        """,
+    )
+)
+PHRASES = _any(
+    "relative to, in terms of, with respect to, lead to, leads to, led to, test set, test images, test data,"
+    "test split, this dataset, the dataset, both methods, the two methods, under the protocol, under this protocol"
+)
+# Neutral too, but not where the claim is about an axis, on which nothing else was varied.
+SHARED = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        seed seeds epoch epochs size sizes backbone encoder network model approach algorithm objective budget schedule
+        recipe augmentation augmentations setup protocol
+        """,
+    )
+)
+
+# What only claims of one kind may say.
+_COLLAPSE = r"collaps(?:es?|ed|ing)"
+KIND_WORDS: dict[str, str] = {
+    "best_of": r"(?:of|among|than|over|all|every|any|each)(?: of)?(?: all| every| any| each)?(?: the)?(?: other)?"
+    r" (?:methods?|others?)|of all|others?",
+    "insensitive": _any(
+        "does not depend, do not depend, did not depend, depends, insensitive, independent, independently, robust,"
+        "stable, unaffected, changes, change, changed, changing, varies, vary, varied, differs, differ, differed"
+    ),
+    "collapses": rf"{_COLLAPSE}(?: in (?:more than|at least))?",
+    "does_not_collapse": rf"(?:(?:do|does|did|has|have|is|are) not|no|without)(?: lead to| show)? {_COLLAPSE}"
+    rf"(?: in more than)?|{_COLLAPSE} in (?:less than|fewer than|at most|no more than)",
+    "equals": _any("equals, equal, match, matches, matched, reproduces, reproduced, replicates, replicated, published"),
+}
+
+# Words of comparison: A above B, A below B, A level with B; and how words of size read where less is better.
+ABOVE = _any(
+    "better, stronger, higher, above, ahead, superior, more accurate, outperform, outperforms, outperformed,"
+    "outperforming, beat, beats, beating, exceed, exceeds, exceeded, exceeding, surpass, surpasses, surpassed,"
+    "surpassing, improve, improves, improved, improving, improvement, improvements, gain, gains, gained, gaining, win,"
+    "wins, won, lead, leads, leading, led, tops, advantage"
+)
+BELOW = _any(
+    "is outperformed, are outperformed, was outperformed, were outperformed, is beaten, are beaten, was"
+    " beaten, were beaten, is exceeded, was exceeded, is surpassed, was surpassed, worse, weaker, lower, below, behind,"
+    "falls behind, fall behind, fell behind, inferior, less accurate, lose, loses, lost, losing, trail, trails,"
+    "trailed, lag, lags, lagged, underperform, underperforms, underperformed, falls short, fall short, fell short"
+)
+LEVEL = _any(
+    "on par, on a par, match, matches, matched, matching, as good as, as well as, as accurate as, as high as,"
+    "at least as good as, at least as accurate as, comparable, keeps up"
+)
+BEST = _any("best, highest, strongest, top")
+CHEAPER = _any("faster, cheaper, lighter, quicker, shorter, smaller, fewer, lower, less, below, under")
+DEARER = _any("slower, dearer, heavier, longer, larger, more, higher, above")
+NEGATIONS = _any("not, no, never, nor, neither, cannot")
+
+UP = _any(
+    "increase, increases, increased, increasing, grow, grows, grew, growing, rise, rises, rose, rising, climbs, gain,"
+    "gains, gained, benefit, benefits, improve, improves, improved, improving, higher, better, larger, longer, more"
+)
+DOWN = _any(
+    "decrease, decreases, decreased, decreasing, fall, falls, fell, falling, drop, drops, dropped, decline, declines,"
+    "declined, lose, loses, lost, losing, shorten, shortens, shrinks, lower, worse, smaller, fewer, shorter, less,"
+    "degrades, degraded, reduce, reduces, reduced"
+)
+
+# Words for what is measured, by the first part of the metric's name.
+_TIME = "(?:training |wall[ -]clock )?time|seconds?|minutes?"
+METRIC_WORDS = {
+    "knn": "k ?-?nn(?: classifiers)?|(?:k-)?nearest[ -]neighbou?rs?",
+    "linear": "linear(?:ly)?(?: probes| classifiers)?",
+    "ridge": "ridge(?: regression)?",
+    "train": _TIME,
+    "minutes": _TIME,
+    "peak": "(?:peak )?(?:gpu )?memory",
+}

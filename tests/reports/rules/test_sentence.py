@@ -1,0 +1,323 @@
+"""Rule A20: a sentence that says what the claim's fields say passes, and whatever else it says is listed."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claim_study import CLAIMS, Study, honest_study
+
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.evidence import Folder
+from twinbench.reports.rules.case import Case
+from twinbench.reports.rules.registry import RULES, Finding
+from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
+
+AXIS: dict[str, Any] = {"axis": "batch_size", "values": (64, 256), "b": {}, "at_least": 0.0}
+FIELDS: dict[str, dict[str, Any]] = {
+    "one point": {},
+    "one point in kNN": {"metric": "knn_top1"},
+    "better": {"at_least": 0.0},
+    "better in kNN": {"at_least": 0.0, "metric": "knn_top1"},
+    "by three points": {"at_least": 0.0, "by": 0.03},
+    "not worse": {"kind": "not_worse", "within": 0.02, "at_least": 0.0},
+    "best": {"kind": "best_of", "among": ({"method": "byol"},), "b": {}, "at_least": 0.0},
+    "insensitive": AXIS | {"kind": "insensitive", "within": 0.02},
+    "increasing": AXIS | {"kind": "monotone"},
+    "decreasing": AXIS | {"kind": "monotone", "direction": "decreasing"},
+    "collapses": {"kind": "collapses", "b": {}, "at_least": 0.0},
+    "does not collapse": {"kind": "does_not_collapse", "b": {}, "at_least": 0.0},
+    "by two within one": {"at_least": 0.0, "by": 0.02, "tolerance": 0.01},
+    "rare collapse": {"kind": "does_not_collapse", "share": 0.2, "b": {}, "at_least": 0.0},
+    "faster": {"metric": "train_seconds", "at_least": 0.0},
+}
+HONEST: dict[str, list[str]] = {
+    "one point": [
+        "On CIFAR-10, SimCLR outperforms BYOL by at least one point in linear evaluation accuracy.",
+        "With a small ResNet trained for 20 epochs on CIFAR-10, SimCLR exceeds BYOL by more than 1 percentage point.",
+        "Compared to BYOL, SimCLR improves linear-probe accuracy on CIFAR-10 by at least 1 pp.",
+        "BYOL is at least one point worse than SimCLR on CIFAR-10.",
+        "BYOL trails SimCLR on CIFAR-10 by at least a point.",
+        "SimCLR yields a linear top-1 accuracy one point above that of BYOL on CIFAR-10 (95 % confidence).",
+        "There is a difference of at least one point between SimCLR and BYOL on CIFAR-10, in which SimCLR is ahead.",
+        "On CIFAR-10, SimCLR has an advantage of at least one point over BYOL.",
+        "On CIFAR-10, after 20 epochs, SimCLR is ahead of BYOL by at least 1 percent in linear accuracy.",
+    ],
+    "better": [
+        "We find that SimCLR achieves a higher accuracy than BYOL on CIFAR-10 (small ResNet, 20 epochs, six seeds).",
+        "SimCLR surpasses BYOL on CIFAR-10 under the cifar10-small protocol.",
+        "On CIFAR-10, BYOL falls behind SimCLR in linear accuracy.",
+        "BYOL is outperformed by SimCLR on CIFAR-10.",
+        "On CIFAR-10, SimCLR's mean linear accuracy, averaged over six seeds, is higher than that of BYOL.",
+        "Trained for twenty epochs on 8,000 images of CIFAR-10, SimCLR beats BYOL.",
+        "Under the same protocol (cifar10-small), SimCLR obtains better linear accuracy than BYOL.",
+        "In our setting, the representation learned by SimCLR on CIFAR-10 is better than that of BYOL.",
+        "With AdamW and a learning rate of 0.002, SimCLR beats BYOL on CIFAR-10.",
+        "SimCLR, unlike BYOL, is ahead on CIFAR-10.",
+        "On CIFAR-10, BYOL is not better than SimCLR.",
+        "Self-supervised pre-training with SimCLR on CIFAR-10 leads to better linear accuracy than BYOL.",
+        "On average over 6 seeds, SimCLR outperforms BYOL on the CIFAR-10 test set.",
+        "We compare SimCLR and BYOL on CIFAR-10 and observe that SimCLR performs better.",
+        "For 20 epochs of training on CIFAR-10, SimCLR gives features with better linear accuracy than BYOL does.",
+        "In linear evaluation on CIFAR-10 SimCLR wins against BYOL.",
+        "Our results on CIFAR-10 show SimCLR to be superior to BYOL in terms of linear accuracy.",
+        "At batch size 64, SimCLR is better than BYOL on CIFAR-10.",
+        "The linear accuracy of BYOL on CIFAR-10 is lower than that of SimCLR.",
+    ],
+    "by three points": [
+        "On CIFAR-10, SimCLR gains about three points over BYOL.",
+        "SimCLR is 3 points better than BYOL on CIFAR-10 at a batch size of 64.",
+    ],
+    "better in kNN": [
+        "On CIFAR-10, SimCLR reaches a higher kNN accuracy than BYOL.",
+    ],
+    "one point in kNN": [
+        "k-NN classification on CIFAR-10: SimCLR is better than BYOL by at least one point.",
+    ],
+    "not worse": [
+        "On CIFAR-10, SimCLR is no worse than BYOL by more than two points.",
+        "On CIFAR-10, SimCLR is no more than two points below BYOL.",
+        "SimCLR is at most 2 points worse than BYOL on CIFAR-10.",
+        "SimCLR is within two points of BYOL on CIFAR-10.",
+        "SimCLR is on par with BYOL on CIFAR-10, to within two points.",
+        "On CIFAR-10 SimCLR loses at most two points to BYOL.",
+        "SimCLR is not worse than BYOL on CIFAR-10.",
+        "On CIFAR-10 SimCLR matches BYOL.",
+        "SimCLR performs as well as BYOL on CIFAR-10.",
+    ],
+    "insensitive": [
+        "SimCLR is robust to the batch size on CIFAR-10: from 64 to 256 its accuracy changes by less than two points.",
+        "On CIFAR-10, SimCLR is insensitive to the batch size.",
+        "On CIFAR-10, the accuracy of SimCLR does not depend on the batch size (64 or 256) to within two points.",
+        "On CIFAR-10 SimCLR varies by at most 2 points over batch sizes from 64 to 256.",
+    ],
+    "increasing": [
+        "On CIFAR-10 the accuracy of SimCLR increases from batch size 64 to 256.",
+        "On CIFAR-10 SimCLR benefits from larger batches.",
+    ],
+    "decreasing": [
+        "On CIFAR-10 SimCLR loses accuracy as the batch size grows from 64 to 256.",
+    ],
+    "best": [
+        "SimCLR is the best method on CIFAR-10.",
+        "On CIFAR-10, SimCLR has the highest linear accuracy of all methods.",
+        "SimCLR outperforms all other methods on CIFAR-10.",
+        "SimCLR outperforms BYOL on CIFAR-10.",
+        "Of the two methods, SimCLR and BYOL, SimCLR is the best on CIFAR-10.",
+    ],
+    "does not collapse": [
+        "SimCLR does not collapse on CIFAR-10.",
+        "On CIFAR-10, training SimCLR for 20 epochs does not lead to collapse.",
+    ],
+    "collapses": [
+        "SimCLR collapses on CIFAR-10.",
+    ],
+    "faster": [
+        "On CIFAR-10 SimCLR trains faster than BYOL.",
+        "On CIFAR-10, SimCLR needs less training time than BYOL.",
+        "On CIFAR-10, BYOL is slower than SimCLR.",
+    ],
+    "by two within one": [
+        "On CIFAR-10 SimCLR is better than BYOL by about two points, to within one point.",
+        "On CIFAR-10 SimCLR gains 2 points ± 1 point over BYOL.",
+    ],
+    "rare collapse": [
+        "On CIFAR-10 SimCLR collapses in less than 20 % of all seeds.",
+        "On CIFAR-10 SimCLR does not collapse in more than one in five seeds.",
+    ],
+}
+PLAIN = "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy"
+ADDITIONS = [
+    " and Places365.",
+    " and on ImageNet.",
+    " by a dozen points.",
+    ", twice as accurate.",
+    " after a hundred epochs.",
+    " with a ViT-B/16.",
+    ", and sets a new record.",
+    " (50 seeds, p < 0.001).",
+    ", and beyond.",
+    ", and DINO.",
+    " on CIFAR-10-C.",
+    " and on CIFAR-10.1.",
+    " with 10% of the labels.",
+    " on all tasks.",
+    " and in every run.",
+    " with large margins.",
+    " (p=0.01).",
+    " on a GPU cluster.",
+    " and more.",
+    " for real-world data.",
+    " at any batch size.",
+    " at batch size 256.",
+    " with a learning rate of 0.1.",
+    " for 100 epochs.",
+    " in five runs.",
+    ", significantly.",
+    ", by far.",
+    " and detection.",
+    " with ResNets of all depths.",
+    " in top-5 accuracy.",
+    " and in robustness.",
+    ", confirming theory.",
+    " on validation.",
+    " and others.",
+    " ± 0.1.",
+    " with half the data.",
+    " in a third of the time.",
+    ", 2x faster.",
+    " and STL-10.",
+    " and MNIST and SVHN.",
+    " with SimCLRv2.",
+    " and BYOL+.",
+    " in 10,000 runs.",
+    " with temperature 0.1.",
+    " and COCO",
+    " in both linear and kNN accuracy.",
+    ", which BYOL never reaches.",
+    " and always will be.",
+    " in double precision.",
+    " with fewer parameters.",
+    " and less memory.",
+    ", faster.",
+    " and cheaper.",
+    " over ten datasets.",
+    " out of the box.",
+    ", no matter what.",
+]
+OTHERWISE: dict[str, list[str]] = {
+    "better": [
+        "On CIFAR-10 SimCLR is better than BYOL and DINO.",
+        "On CIFAR-10 SimCLR sets a new record over BYOL.",
+        "On CIFAR-10 BYOL has a higher accuracy than SimCLR.",
+        "On CIFAR-10 SimCLR is not better than BYOL.",
+        "On CIFAR-10 SimCLR is worse than BYOL.",
+        "On CIFAR-10 SimCLR is outperformed by BYOL.",
+        "On CIFAR-10 BYOL is better.",
+        "On CIFAR-10, better than SimCLR is BYOL.",
+        "On CIFAR-10, SimCLR, which BYOL beats, is a method.",
+        "Compared with SimCLR, BYOL is better on CIFAR-10.",
+        "On CIFAR-10 SimCLR is one point better than BYOL.",
+        "On CIFAR-10, in kNN accuracy, SimCLR is better than BYOL.",
+        "On CIFAR-10 SimCLR is the best method, above BYOL.",
+        "On CIFAR-10 SimCLR is better than BYOL and everything.",
+        "On CIFAR-10 SimCLR is better than BYOL, and BYOL is better than SimCLR.",
+        "On CIFAR-10 it is false that SimCLR is better than BYOL.",
+        "On CIFAR-10 with two ResNets SimCLR is better than BYOL.",
+        "On CIFAR-10 SimCLR and BYOL beat supervised learning, SimCLR is better.",
+    ],
+    "one point": [
+        "BYOL is at least one point better than SimCLR on CIFAR-10.",
+        "BYOL improves on SimCLR by one point on CIFAR-10.",
+        "On CIFAR-10 SimCLR is less than one point better than BYOL.",
+    ],
+    "not worse": [
+        "BYOL is no more than two points below SimCLR on CIFAR-10.",
+        "SimCLR is better than BYOL on CIFAR-10.",
+        "BYOL matches SimCLR on CIFAR-10.",
+        "SimCLR is two points below BYOL on CIFAR-10.",
+        "SimCLR does not match BYOL on CIFAR-10.",
+        "SimCLR is at most five points below BYOL on CIFAR-10.",
+    ],
+    "insensitive": [
+        "On CIFAR-10 SimCLR is sensitive to the batch size.",
+        "On CIFAR-10 SimCLR is not robust to the batch size.",
+        "On CIFAR-10 SimCLR is robust to the batch size from 16 to 1024.",
+        "On CIFAR-10 SimCLR is insensitive to all hyperparameters.",
+        "On CIFAR-10 SimCLR improves with the batch size.",
+    ],
+    "increasing": [
+        "On CIFAR-10 SimCLR decreases with the batch size.",
+        "On CIFAR-10 SimCLR increases from batch size 256 to 64.",
+        "On CIFAR-10 SimCLR grows with smaller batches.",
+        "On CIFAR-10 SimCLR grows with the learning rate and the batch size.",
+    ],
+    "best": [
+        "SimCLR is the best of all twelve methods on CIFAR-10.",
+        "BYOL is the best method on CIFAR-10.",
+        "SimCLR is state of the art on CIFAR-10.",
+    ],
+    "does not collapse": [
+        "SimCLR collapses on CIFAR-10.",
+    ],
+    "collapses": [
+        "SimCLR does not collapse on CIFAR-10.",
+    ],
+    "faster": [
+        "On CIFAR-10 BYOL is faster than SimCLR.",
+        "On CIFAR-10 SimCLR is slower than BYOL.",
+        "On CIFAR-10 SimCLR needs more time than BYOL.",
+        "On CIFAR-10 SimCLR is twice as fast as BYOL.",
+    ],
+    "by three points": [
+        "On CIFAR-10 SimCLR is at least three points better than BYOL.",
+    ],
+    "by two within one": [
+        "On CIFAR-10 SimCLR is better than BYOL by two points, to within half a point.",
+        "On CIFAR-10 SimCLR is better than BYOL by about one point.",
+    ],
+    "rare collapse": [
+        "On CIFAR-10 SimCLR collapses in less than 10 % of all seeds.",
+        "On CIFAR-10 SimCLR collapses in 20 % of all seeds.",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return honest_study(tmp_path_factory.mktemp("honest") / "run")
+
+
+@pytest.fixture(scope="module")
+def case(study: Study) -> Case:
+    (claim,) = read_claims(study.claims_file)
+    return in_families([Folder(study.folder).evidence(claim, None, locked_hashes())])[0]
+
+
+def scope_words(case: Case, sentence: str, fields: str = "one point") -> Finding:
+    claim = replace(case.evidence.claim, sentence=sentence, **FIELDS[fields])
+    return RULES[19].find(replace(case, evidence=replace(case.evidence, claim=claim)))
+
+
+def in_turn(sentences: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [*itertools.chain(*([(fields, one) for one in listed] for fields, listed in sentences.items()))]
+
+
+@pytest.mark.parametrize(("fields", "sentence"), in_turn(HONEST))
+def test_a_plain_sentence_says_no_more_than_its_fields(case: Case, fields: str, sentence: str) -> None:
+    finding = scope_words(case, sentence, fields)
+    assert finding.outcome == "passed" or finding.weight == "told", finding.text
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_whatever_is_added_to_a_plain_sentence_is_found(case: Case, addition: str) -> None:
+    assert scope_words(case, f"{PLAIN}.").outcome == "passed"
+    finding = scope_words(case, PLAIN + addition)
+    assert (finding.outcome, finding.weight in ("narrows", "stops")) == ("failed", True), finding.text
+
+
+@pytest.mark.parametrize(("fields", "sentence"), in_turn(OTHERWISE))
+def test_a_sentence_that_says_something_else_is_found(case: Case, fields: str, sentence: str) -> None:
+    finding = scope_words(case, sentence, fields)
+    assert (finding.outcome, finding.weight in ("narrows", "stops")) == ("failed", True), finding.text
+
+
+@pytest.mark.parametrize(
+    ("addition", "listed"),
+    [
+        (" and on Places365 with a ViT-B/16.", "Places365, ViT-B/16"),
+        (" and ImageNet-22k.", "ImageNet-22k"),
+        (" (50 seeds, p < 0.001).", "50 seeds, p < 0.001"),
+        (" by a dozen points, twice as good.", "dozen points, twice, good"),
+        (" on CIFAR-10-C.", "CIFAR-10-C"),
+    ],
+)
+def test_what_is_not_accounted_for_is_listed_as_it_is_written(case: Case, addition: str, listed: str) -> None:
+    assert scope_words(case, PLAIN + addition).text == f"says more than was judged: {listed}"
+
+
+def test_a_comparison_that_holds_is_narrowed_where_its_sentence_says_more(tmp_path: Path) -> None:
+    study = honest_study(tmp_path / "run", CLAIMS.replace("in linear accuracy", "in linear accuracy and on Places365"))
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    assert verdict.label == "NARROWED (A20)" and "the sentence says more" in verdict.reason
