@@ -4,7 +4,7 @@ from importlib import resources
 
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.verdicts.formats.text import NOTHING, RULE_ORDER, outcomes, remarks, summary
-from twinbench.reports.verdicts.phrasing import amount_text, interval_text, mean_text, by_seed_text
+from twinbench.reports.verdicts.phrasing import amount_text, by_seed_text, interval_text, mean_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 
 COLUMNS = (

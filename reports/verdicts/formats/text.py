@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 
 from twinbench.reports.rules.case import Result
-from twinbench.reports.verdicts.phrasing import difference_text, by_seed_text
+from twinbench.reports.verdicts.phrasing import by_seed_text, difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 from twinbench.sweeps.errors import plain
 
