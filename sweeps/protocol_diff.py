@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from twinbench.sweeps.errors import number_text
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.protocol import PROSE, Protocol, Range, without_prose
 
@@ -67,7 +68,11 @@ def rule_text(protocol: Protocol, key: str) -> str:
 def _words(rule: Range | bool) -> str:
     if rule is False:
         return FIXED
-    return f"may be varied, {rule.at_least:g} to {rule.at_most:g}" if isinstance(rule, Range) else "may be varied"
+    return (
+        f"may be varied, {number_text(rule.at_least)} to {number_text(rule.at_most)}"
+        if isinstance(rule, Range)
+        else "may be varied"
+    )
 
 
 def flat(value: object, key: str) -> Iterator[tuple[str, object]]:

@@ -25,7 +25,7 @@ def read_lock(path: Path) -> dict[str, dict[str, str]]:
         entries = [entry for versions in lock.values() for entry in versions.items()]
     except (OSError, ValueError, AttributeError) as error:
         raise InvalidInput([Mistake(str(path), "", f"is not a lock file: {error}")]) from None
-    if not all(version.isdecimal() and isinstance(hash_, str) for version, hash_ in entries):
+    if not all(version.isdecimal() and len(version) < 20 and isinstance(hash_, str) for version, hash_ in entries):
         raise InvalidInput([Mistake(str(path), "", "is not a lock file: not every version is a number with a hash")])
     return lock
 

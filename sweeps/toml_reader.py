@@ -94,9 +94,9 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Return `data` as a `cls`, with strict types ("1" and true are not numbers). InvalidInput lists every mistake."""
     from pydantic import ValidationError
 
-    not_finite = [Mistake(where, key, "is not a finite number", str(seen)) for key, seen in _not_finite(data)]
-    if not_finite:  # TOML has inf and nan; no setting takes them, and the JSON of records cannot hold them
-        raise InvalidInput(not_finite)
+    # TOML has inf and nan; no setting takes them, and records and the database hold neither them nor wider integers.
+    if outside := [Mistake(where, key, problem, str(seen)) for key, problem, seen in _outside(data)]:
+        raise InvalidInput(outside)
     try:
         # via JSON, where strict mode still accepts a list for a tuple and 1 for 1.0
         return cast(T, _adapter(cast(Any, cls)).validate_json(json.dumps(data, default=str), strict=True))
@@ -108,12 +108,15 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     raise InvalidInput(first_ones([*first], more=len(own[MOST_MISTAKES:])))
 
 
-def _not_finite(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+def _outside(value: Any, key: str = "") -> Iterator[tuple[str, str, float]]:
+    """Yield key, problem and value of each number that is not finite or needs more than 64 bits."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield key, value
+        yield key, "is not a finite number", value
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield key, "is not an integer of 64 bits", value
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, item in items:
-        yield from _not_finite(item, f"{key}.{name}" if key else str(name))
+        yield from _outside(item, f"{key}.{name}" if key else str(name))
 
 
 @functools.cache  # building an adapter takes milliseconds, and a large sweep needs thousands

@@ -85,7 +85,19 @@ def test_a_lock_writes_versions_by_number_and_reads_back(tmp_path: Path) -> None
     assert read_lock(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("text", ["[", "[1]", '{"a": 1}', '{"a": {"1": 2}}', '{"a": {"one": "x"}}', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "[" * 9000,
+        "[1]",
+        '{"a": 1}',
+        '{"a": {"1": 2}}',
+        '{"a": {"one": "x"}}',
+        f'{{"a": {{"{"1" * 5000}": "x"}}}}',
+        "\xff",
+    ],
+)
 def test_what_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidInput, match="is not a lock file"):

@@ -74,3 +74,8 @@ def test_a_long_value_is_shown_by_its_beginning_and_its_length(tmp_path: Path) -
 )
 def test_a_text_is_read_whole_as_one_value_or_as_a_string(text: str, value: object) -> None:
     assert read_value(text, "--set") == value
+
+
+def test_an_integer_that_no_record_could_hold_is_named_by_its_key(tmp_path: Path) -> None:
+    (line,) = _mistakes(tmp_path, f'question = "q"\nprotocol = "p"\nseeds = [0, {2**63}]\ngrids = []')
+    assert line == f"s.toml: seeds.1: is not an integer of 64 bits (seen: '{2**63}')"
