@@ -31,6 +31,8 @@ from twinbench.sweeps.hashing import to_utf8
 if TYPE_CHECKING:
     import pandas as pd
 
+    from twinbench.results.merge import Merged
+
 MOST_ROWS = 1000  # of a table that is printed
 
 
@@ -77,20 +79,28 @@ def _reported(given: Sequence[Path], folders: Sequence[Path], out_folder: Path |
     from twinbench.reports.page.write import REPORT, write_report, write_reports
 
     check_run_folders(folders)
-    is_one_run = len(folders) == 1 and given == folders
-    written = out_folder or (folders[0] / REPORT if is_one_run else Path(REPORT))
+    is_one_folder = len(folders) == 1 and given == folders
+    written = out_folder or (folders[0] / REPORT if is_one_folder else Path(REPORT))
     with writing_to(written):
-        return write_report(folders[0], written) if is_one_run else write_reports(folders, written)
+        return write_report(folders[0], written) if len(folders) == 1 else write_reports(folders, written)
 
 
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Run folders of one protocol.")],
     out_folder: Annotated[Path, typer.Option("--out", help="The new run folder.")],
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Merge run folders of several sites. Different results of one trial are reported; none is chosen."""
-    from twinbench.results.merge import merge_folders
+    with tempfile.TemporaryDirectory(prefix="twinbench-merge-") as temporary:
 
-    merged = merge_folders(folders, out_folder)
+        def read() -> "Merged":
+            from twinbench.results.merge import merge_folders
+
+            return merge_folders(folders, out_folder)
+
+        what = ", ".join(map(str, folders))
+        merged = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
     out().print(
         f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
         f"{merged.missing} missing, {len(merged.disagreements)} with different results"

@@ -23,6 +23,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 T = TypeVar("T")
 GIB = 2**30
 OF_A_CORE = 2**25  # bytes for the stacks of the threads that NumPy, SciPy, Arrow and DuckDB start for each core
+ENDING_SECONDS = 5.0  # that the process may take to end
 TO_SAY_SO = 2**26  # bytes that it may take beyond its bound, to send what happened
 
 
@@ -62,7 +63,11 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         if process.exitcode == 1:  # of an error that could not be sent, and was printed
             sys.exit(1)
         failed, outcome = True, _MetBound()
+    except BaseException:
+        process.terminate()
+        raise
     finally:
+        process.join(ENDING_SECONDS)
         process.kill()
         process.join()
         ours.close()
@@ -79,6 +84,7 @@ def _too_much(what: str, problem: str, option: str) -> InvalidInput:
 
 def _work(connection: Connection, work: Callable[[], object], bounds: Bounds, temporary: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets it too, and ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which removes what was half written
     tempfile.tempdir = temporary
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # its own would reserve a GiB
     _limit(bounds)

@@ -20,6 +20,7 @@ from twinbench.sweeps.protocol import without_prose
 from twinbench.sweeps.trial import Trial
 
 ROUNDING = 1e-8  # tolerance for values that were rounded when written
+LARGEST_HEADER = 2**16  # bytes of the names and shapes of the arrays, of which a trial has a handful
 _OF_A_TRIAL = {field.name for field in fields(Trial)}
 
 
@@ -117,6 +118,8 @@ def read_outputs(data: bytes) -> Outputs:
     """Return the per-example arrays of a safetensors file by name. ValueError for anything else."""
     from safetensors.numpy import load
 
+    if (header := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
+        raise ValueError(f"its header has {header:,} bytes; allowed: at most {LARGEST_HEADER:,}")
     try:
         outputs: Outputs = load(data)
     except MemoryError:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from twinbench.results.bundles.members import printable
 
 LONGEST = 1000  # characters of one fault or note
+MOST = 1000  # faults that are shown of a level, and notes
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,16 @@ class Level:
 
 def judged(name: str, faults: Iterable[str], notes: Iterable[str]) -> Level:
     """Return the level, failed where there is any fault, with texts that are safe to print on a terminal."""
-    shown = tuple(printable(fault, LONGEST) for fault in faults)
-    return Level(name, "failed" if shown else "passed", shown, tuple(printable(note, LONGEST) for note in notes))
+    shown = _shown(faults)
+    return Level(name, "failed" if shown else "passed", shown, _shown(notes))
+
+
+def _shown(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the first MOST texts, printable, and how many more there are."""
+    left = iter(texts)
+    shown = [printable(text, LONGEST) for text in islice(left, MOST)]
+    more = sum(1 for _ in left)
+    return (*shown, f"and {more:,} more") if more else tuple(shown)
 
 
 def not_run(name: str, reason: str) -> Level:

@@ -27,6 +27,7 @@ class Kind:
 
 KINDS = (
     Kind(re.compile(r"MANIFEST\.json"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"artefacts/[0-9a-f]{64}\.json"), 64 * _MIB),
     Kind(re.compile(r"artefacts/[0-9a-f]{64}\.[a-z0-9]{1,16}"), 512 * _MIB),
     Kind(re.compile(r"attempts\.json"), 256 * _MIB, of_run_folder=False),
     Kind(re.compile(_CLAIMS + r"\.toml"), 2 * _MIB),

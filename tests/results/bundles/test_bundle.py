@@ -126,6 +126,16 @@ def test_every_reason_why_a_folder_cannot_be_bundled_is_reported_at_once(run, tm
     assert not (tmp_path / "bundle.tar.gz").exists()
 
 
+def test_a_bundle_never_takes_the_place_of_a_pipe_or_a_link(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("elsewhere")
+    before = sorted(tmp_path.iterdir())
+    for name in ("pipe", "link"):
+        with pytest.raises(InvalidInput, match=r"cannot be written: .* is there, and only a regular file is replaced"):
+            write_bundle(run.folder, tmp_path / name, no_report)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "link").is_symlink()
+
+
 def test_claims_files_whose_names_differ_only_in_capitals_are_refused(run):
     for name in ("claims-a.toml", "claims-A.toml"):
         (run.folder / name).write_text("")

@@ -1,0 +1,72 @@
+"""Claims: what reads files of others ends at its bounds, says which it met, and leaves nothing behind."""
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from twinbench.harness.system.bounded import Bounds, within_bounds
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+AMPLE = Bounds(memory=16, seconds=60)
+
+
+def test_what_is_read_comes_back_and_so_does_what_is_wrong_with_it(tmp_path: Path) -> None:
+    assert within_bounds(lambda: {"pid": os.getpid(), "read": [1.5]}, "x", AMPLE, tmp_path)["pid"] != os.getpid()
+    wrong = (Mistake("file", "key", "is wrong", [1, "\x1b"], "one", "on"), Mistake("file", "", "has more"))
+
+    def refuse() -> None:
+        raise InvalidInput(wrong)
+
+    with pytest.raises(InvalidInput) as caught:
+        within_bounds(refuse, "x", AMPLE, tmp_path)
+    assert list(map(str, caught.value.mistakes)) == list(map(str, wrong))
+
+
+def test_an_error_of_the_system_keeps_its_file_and_reason(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        within_bounds((tmp_path / "absent").read_bytes, "x", AMPLE, tmp_path)
+    assert caught.value.filename == str(tmp_path / "absent") and caught.value.strerror
+
+
+@pytest.mark.parametrize("how", ["raises", "swallowed", "killed"])
+def test_more_memory_than_allowed_is_an_error_that_names_the_option(how: str, tmp_path: Path) -> None:
+    def take() -> None:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            bytearray(3 * 2**30)
+        except MemoryError:
+            if how == "raises":
+                raise
+            raise ValueError("a library's own words")  # noqa: B904
+
+    with pytest.raises(InvalidInput) as caught:
+        within_bounds(take, "b.tar.gz", Bounds(memory=2, seconds=60), tmp_path)
+    text = "b.tar.gz: reading it takes more than 2 GiB of memory; allowed: more with --memory-limit GIB"
+    assert str(caught.value) == text
+
+
+def test_more_time_than_allowed_is_an_error_that_names_the_option_and_half_written_files_are_gone(
+    tmp_path: Path,
+) -> None:
+    def wait() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "half").write_bytes(b"written")
+            (tmp_path / "pid").write_text(str(os.getpid()))
+            time.sleep(60)
+
+    begun = time.monotonic()
+    with pytest.raises(InvalidInput, match="reading it takes more than 1 s; allowed: more with --time-limit SECONDS"):
+        within_bounds(wait, "b.tar.gz", Bounds(memory=16, seconds=1), tmp_path)
+    assert time.monotonic() - begun < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["pid"]
+
+
+def test_temporary_files_are_in_the_folder_that_the_caller_removes(tmp_path: Path) -> None:
+    assert Path(within_bounds(tempfile.mkdtemp, "x", AMPLE, tmp_path)).parent == tmp_path
