@@ -35,6 +35,8 @@ class Facts:
     n_seeds: int | None = None
     percent: bool = False
     spread: bool = False  # the label holds a ±
+    cited: bool = False  # the label says that its numbers are taken from elsewhere
+    marks: frozenset[str] = frozenset()  # of footnotes: †, ‡, *
     unknown: tuple[str, ...] = ()
 
     @property
@@ -46,7 +48,7 @@ NO_FACTS = Facts()
 
 # Phrases, longest first, and the statistic over seeds that each means.
 STATISTICS = {
-    r"half width|± ?95 ?%|(?:95 ?% ?)?(?:confidence interval|\bci\b)|(?:95 ?% )?t interval": "half width",
+    r"half widths?|± ?95 ?%(?: ci\b)?|(?:95 ?% ?)?(?:(?:confidence |t )?intervals?|\bcis?\b)": "half width",
     r"standard errors?|\bsem\b|\bstd ?err(?:or)?\b": "standard error",
     r"standard deviations?|\bstd ?dev\b|\bstd\b|\bsd\b|\bstdev\b": "standard deviation",
     r"\bbest (?:of|over|among) (?:the |all )?(?:\w+ )?(?:seeds|runs)|\bbest (?:seed|run)\b"
@@ -80,14 +82,24 @@ _SETTING_PHRASES = {
 }  # fmt: skip
 _GREEK = dict(zip("αβγδεηλμνρστ", GREEK, strict=True))
 _DATASETS = ("cifar10", "cifar100", "imagenet", "imagenet100", "imagenette", "stl10", "mnist", "svhn", "tinyimagenet")
-# Words that do not affect which number is meant.
+# Words that do not affect which number is meant. A number beside any other unknown word is not traced.
 _NOISE = (
-    "a an the of on in at by for and or with without to from our ours we us this is are as all each per over under vs "
-    "method methods model result results score performance evaluation evaluated eval probe probing classifier readout "
-    "protocol dataset data set split baseline baselines chosen seeds seed runs run reproduced rerun reimplementation "
-    "measured reported representation representations features accuracies classification value values number numbers n "
-    "fraction percentage trained training test validation setting settings axis config configuration"
+    "a an the of on in at by for and or with to our ours we us this is are as all each per over under vs both "
+    "method methods model models result results score scores performance evaluation evaluated eval probe probing "
+    "classifier classification readout protocol dataset data set split baseline baselines chosen selected seeds seed "
+    "runs run reproduced reproduction rerun re reimplementation implementation reimplemented measured trained training "
+    "pretrained pretraining test validation representation representations feature features frozen accuracies image "
+    "value values number numbers n fraction percentage percent points pts higher lower is better setting settings axis "
+    "config configuration default defaults cell metric rate ssl learning framework objective loss family "
+    "contrastive decorrelation redundancy reduction distillation clustering siamese asymmetric predictive joint "
+    "embedding other others proposed further reference references main"
 )
+_CITED = re.compile(
+    r"\b(?:as )?(?:reported|cited|published|quoted)\b|\b(?:taken|copied|numbers|results) from\b"
+    r"|\bfrom (?:the )?(?:original |their )?(?:papers?|literature|publications?)\b|\bliterature\b"
+)
+_CITING_NOTE = r"[^.;†‡§¶]*?(?:\b(?:reported|cited|published|quoted)\b|\b(?:taken|copied|numbers|results) from\b)"
+_MARKS = "†‡§¶*"
 _NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.?\d+)?(?:e[-+−]?\d{1,3})?"
 
 
@@ -149,10 +161,15 @@ class Vocabulary:
 
     def _facts(self, label: str) -> Facts:
         text = _normalised(label)
-        facts = Facts(percent="%" in text or "percent" in text, spread="±" in text)
+        marks = frozenset(label) & set(_MARKS)
+        facts = Facts(percent="%" in text or "percent" in text, spread="±" in text, marks=marks)
+        label = label.strip(f"{_MARKS} ")
         if label in self.labels:  # as reports print it: unambiguous
             version = re.search(r"\(version (\d+)\)$", label)
             return replace(facts, methods=frozenset([self.labels[label]]), version=int(version[1]) if version else None)
+        text, cited = _CITED.subn(" ", text)
+        text = re.sub(r"\bself supervised\b", " ", text)
+        facts = replace(facts, cited=cited > 0)
         ids = frozenset(one for one in re.findall(r"\b[0-9a-f]{16}\b", text) if one in self.ids)
         starts = [one for one in re.findall(r"\b[0-9a-f]{8,64}\b", text) if one not in ids]
         hashes = frozenset(h for h in self.hashes for start in starts if h.startswith(start))
@@ -263,6 +280,25 @@ def _as_float(text: str) -> float | None:
         return float(text.replace(",", ""))
     except ValueError:
         return None
+
+
+def cited_marks(caption: str) -> frozenset[str]:
+    """Return the marks that the caption explains as cited: "† as reported by the authors", "‡ from [3]"."""
+    caption = caption.lower()
+    found = [
+        mark
+        for mark in _MARKS
+        if re.search(rf"{re.escape(mark)}\W*from\b|{re.escape(mark)}{_CITING_NOTE}", caption)
+        or re.search(rf"(?:reported|cited|published|quoted|taken|copied)[^.;]*?\W{re.escape(mark)}", caption)
+    ]
+    return frozenset(found)
+
+
+def words_of_records(section: Section) -> frozenset[str]:
+    """Return the words of the section's protocol, dataset and backbone."""
+    backbone = section.content.get("backbone")
+    name = str(backbone.get("name", "")) if isinstance(backbone, dict) else ""
+    return frozenset(re.findall(r"[a-z]+\d*|\d+", _normalised(f"{name} {dataset_of(section)} {section.protocol_name}")))
 
 
 def dataset_of(section: Section) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, compact
+from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, cited_marks, compact
 from twinbench.reports.table_check.latex_reader import PrintedRow
 from twinbench.reports.table_check.numbers import PrintedNumber, is_value, numbers_in
 from twinbench.reports.table_check.reader import PrintedTable
@@ -38,19 +38,21 @@ class Lookup:
     split: str = REPORTED_ON
     scope: Facts | None = None  # the nearest label that names a protocol or a dataset
     percent: bool = False
-    unknown: tuple[str, ...] = ()  # words of the row that no record explains
+    unknown: tuple[str, ...] = ()  # words of row, column and group that name nothing in the records
+    n_seeds: int | None = None  # how many seeds the row or the column says there are
+    cited: str = ""  # the text that says that the number is taken from elsewhere
     problem: str = ""
 
 
 # Column heads by what the column holds.
 _LABELS = re.compile(
     "methods?|model|approach|algorithm|cellid|trialid|dataset|protocol|settings?|metric|split|statistic|chosen|"
-    "configuration"
+    "configuration|column"
 )
 _IDS = ("cellid", "trialid")
 _IGNORED = re.compile(
     r"kind|reason|traceback|status|varied|differs|year|venue|rank|id|no\.|#|backbone|arch(itecture)?|encoder|"
-    "optimi[sz]er|ref(erence)?s?|source|notes?|type"
+    "optimi[sz]er|ref(erence)?s?|source|notes?|type|runfolder|group|letters?"
 )
 _COUNTS = {
     **dict.fromkeys(["seeds", "nseeds", "#seeds", "numberofseeds", "runs", "nruns", "#runs", "n"], "seeds"),
@@ -68,7 +70,7 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
     if table.heads == _PROVENANCE:
         yield from _provenance(table)
         return
-    caption = vocabulary.facts(table.caption)
+    caption, marks = vocabulary.facts(table.caption), cited_marks(table.caption)
     columns = kinds(table, vocabulary)
     for row_number, row in enumerate(table.rows):
         shown, of_row = _row(row, table.heads, columns, vocabulary)
@@ -77,8 +79,12 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
                 continue
             start = partial(Lookup, row.line, row_number, number, shown)
             for lookup in (_counts if kind == "count" else _values)(start, row.cells[number], table.heads[number]):
-                head = vocabulary.facts(lookup.column)
-                yield _resolved(lookup, (head, of_row, vocabulary.facts(row.group), caption), vocabulary)
+                head, group = vocabulary.facts(lookup.column), vocabulary.facts(row.group)
+                found = _resolved(lookup, (head, of_row, group, caption), vocabulary)
+                texts = ((of_row, shown), (head, lookup.column), (group, row.group))
+                cited = [text for facts, text in texts if facts.cited or facts.marks & marks]
+                cited += [row.cells[number]] if marks & set(row.cells[number]) else []
+                yield replace(found, cited=cited[0]) if cited else found
 
 
 def kinds(table: PrintedTable, vocabulary: Vocabulary) -> list[str]:
@@ -138,6 +144,9 @@ def _combined(all_facts: Sequence[Facts]) -> Facts:
         hashes=union("hashes"),
         ids=union("ids"),
         seed=next((facts.seed for facts in all_facts if facts.seed is not None), None),
+        n_seeds=next((facts.n_seeds for facts in all_facts if facts.n_seeds is not None), None),
+        cited=any(facts.cited for facts in all_facts),
+        marks=union("marks"),
         percent=any(facts.percent for facts in all_facts),
         spread=any(facts.spread for facts in all_facts),
         unknown=tuple(word for facts in all_facts for word in facts.unknown),
@@ -204,7 +213,11 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
         split=min(splits) if len(splits) == 1 else REPORTED_ON,
         scope=next((facts for facts in scopes if facts.names_protocol_or_dataset), None),
         percent=lookup.number.percent or any(facts.percent for facts in scopes[:3]),
-        unknown=row.unknown + group.unknown if named is not column else column.unknown,
+        # a number in a heading is counted as not read, once
+        unknown=row.unknown
+        + tuple(word for word in group.unknown if not word[0].isdigit())
+        + (() if lookup.number.role == "count" else column.unknown),
+        n_seeds=next((facts.n_seeds for facts in (row, column, group) if facts.n_seeds is not None), None),
     )
     return replace(resolved, problem=lookup.problem or _problem(resolved, scopes))
 

@@ -17,7 +17,7 @@ from twinbench.reports.table_check.explanations import (
     same_cell_reason,
     scales,
 )
-from twinbench.reports.table_check.labels import Vocabulary, dataset_of
+from twinbench.reports.table_check.labels import Vocabulary, dataset_of, words_of_records
 from twinbench.reports.table_check.lookups import Lookup, kinds, lookups
 from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
@@ -30,6 +30,7 @@ from twinbench.reports.table_check.recorded import (
     RunCell,
     best_on_validation,
     count_or_cost,
+    is_equal,
     provenance_count,
     seed_count,
 )
@@ -62,7 +63,9 @@ class TableChecker:
             position = (lookup.row_number, lookup.column_number, lookup.number.part)
             if position != previous:
                 previous, preceding = position, None
-            if lookup.problem:
+            if lookup.cited:
+                number = self._cited(lookup)
+            elif lookup.problem:
                 number = self._result(lookup, "untraceable", lookup.problem)
             elif lookup.number.role == "value":
                 number, preceding = self._value(lookup)
@@ -70,7 +73,7 @@ class TableChecker:
                 number = self._published_spread(lookup, preceding)
             else:
                 number = self._count_or_spread(lookup, preceding)
-            checked.append(number)
+            checked.append(self._with_words(lookup, number))
         of_caption = self._seeds_of_caption(checked)
         return [*checked, *([of_caption] if of_caption else []), *self._outside()]
 
@@ -84,6 +87,34 @@ class TableChecker:
                 found = self._result(lookup, "not read", reason)
             checked.append(found)
         return checked
+
+    def _cited(self, lookup: Lookup) -> CheckedNumber:
+        found = published_matches(lookup, self.published, frozenset())
+        source = f"; {found[0].table.name} has it ({found[0].table.source})" if found else ""
+        return self._result(lookup, "cited", f"is marked as taken from elsewhere by {lookup.cited!r}{source}")
+
+    def _with_words(self, lookup: Lookup, checked: CheckedNumber) -> CheckedNumber:
+        """Return the number as not traced if a word of its labels is explained by nothing in its records."""
+        if checked.verdict != "traced" or checked.evidence is None or lookup.statistic == "provenance":
+            return checked
+        words = self._unexplained_words(lookup, checked.evidence.cell_id)
+        if words:
+            reason = f"equals the {checked.reason}, but no record explains these words: {' '.join(words)}"
+            return replace(checked, verdict="untraceable", reason=reason)
+        if lookup.n_seeds not in (None, checked.evidence.n) and checked.evidence.cell_id:
+            reason = f"equals the {checked.reason}, but the label says {lookup.n_seeds} seeds"
+            return replace(checked, verdict="untraceable", reason=reason)
+        return checked
+
+    def _unexplained_words(self, lookup: Lookup, cell_id: str) -> list[str]:
+        """Return the unknown words that are neither in the cell's settings nor in the names of its protocol."""
+        one = next((one for one in self.recorded.all_cells if one.cell_id == cell_id), None)
+        if one is None or not lookup.unknown:
+            return list(lookup.unknown)
+        section, values = one.run_section.section, one.cell.values
+        known = words_of_records(section)
+        varied = [values[axis] for axis in section.varied(one.cell.label) if axis in values]
+        return [word for word in lookup.unknown if word not in known and not any(is_equal(v, word) for v in varied)]
 
     def _of_one_trial(self, lookup: Lookup) -> Lookup:
         """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""
