@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from twinbench.reports.table_check.labels import dataset_of
-from twinbench.reports.table_check.lookups import SPREADS, Lookup
+from twinbench.reports.table_check.lookups import Lookup
 from twinbench.reports.table_check.numbers import PrintedNumber, off_by
 from twinbench.reports.table_check.recorded import Candidate, Recorded, RunCell, RunSection, as_number, is_equal
+from twinbench.reports.table_check.shape import SPREADS
 from twinbench.reports.tables.cells import REPORTED_ON, SELECTED_BY, Value
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 
@@ -49,9 +50,18 @@ def fitting_scale(lookup: Lookup, candidate: Candidate) -> int:
     return 0
 
 
+def recorded_number(lookup: Lookup, cell: RunCell, metric: str) -> Candidate | None:
+    """Return the cell's number of the kind that the labels say."""
+    statistic = lookup.statistic
+    if lookup.error:
+        statistic = {"low": "high", "high": "low"}.get(statistic, statistic)
+    number = cell.number(metric, lookup.split, statistic)
+    return number.as_error() if number and lookup.error else number
+
+
 def nearest_match(lookup: Lookup, cell: RunCell) -> Match | None:
     """Return the cell's value nearest to the printed one, over the metrics that the labels allow."""
-    numbers = (cell.number(metric, lookup.split, lookup.statistic) for metric in lookup.metrics)
+    numbers = (recorded_number(lookup, cell, metric) for metric in lookup.metrics)
     found = [Match(number, scales(lookup, number.metric)[0]) for number in numbers if number]
     value = float(lookup.number.value)
     return min(found, key=lambda match: abs(value - match.scale * match.number.exact), default=None)
@@ -61,6 +71,9 @@ def same_cell_reason(lookup: Lookup, expected: Candidate) -> str:
     """Return which other number of the same cell was printed, or an empty string."""
     if lookup.percent and off_by(lookup.number, expected.exact, 1) == 0:
         return "is a fraction, but the table says percent"
+    accuracy = expected.measured_on.number(expected.metric, expected.split, expected.statistic)
+    if lookup.error and accuracy and fitting_scale(lookup, accuracy):
+        return "is the accuracy, not the error"
     for other in same_cell_candidates(expected):
         if fitting_scale(lookup, other):
             return f"is the {other}, not the {expected}"
@@ -97,7 +110,8 @@ def other_row_reason(lookup: Lookup, recorded: Recorded, expected: Candidate) ->
 def chosen_on_test_reason(cells: Sequence[RunCell], candidate: Candidate, expected: Candidate) -> str:
     """Return a reason if the labels fit several cells and the number is the best of them on test, not `expected`."""
     values = [mean.exact for one in cells if (mean := one.number(candidate.metric, candidate.split, "mean"))]
-    if (candidate.statistic, candidate.split) != ("mean", REPORTED_ON) or candidate.exact < max(values):
+    number = candidate.measured_on.number(candidate.metric, candidate.split, candidate.statistic)
+    if number is None or (number.statistic, number.split) != ("mean", REPORTED_ON) or number.exact < max(values):
         return ""
     return (
         f"is the highest of {len(values)} cells on {REPORTED_ON} ({cell_text(candidate)}); "

@@ -35,6 +35,7 @@ class Facts:
     n_seeds: int | None = None
     percent: bool = False
     spread: bool = False  # the label holds a ±
+    error: bool = False  # the metric is an error rate: one minus the accuracy
     cited: bool = False  # the label says that its numbers are taken from elsewhere
     marks: frozenset[str] = frozenset()  # of footnotes: †, ‡, *
     unknown: tuple[str, ...] = ()
@@ -57,6 +58,8 @@ STATISTICS = {
     r"\bmean\b|\baverages?\b|\baveraged\b|\bavg\b": "mean",
 }
 _SPLITS = {r"\b(?:validation|valid|val|dev)\b": "validation", r"\btest(?:ing)?\b": "test"}
+_ERROR_BARS = re.compile(r"\berror bars?\b")
+_ERROR = re.compile(r"\berr(?:or)?s?(?: rates?)?\b\.?")
 _CHOSEN_ON = re.compile(r"\b(?:select|chose|choos|pick|tun|stopp)\w* (?:\w+ ){0,4}?(?:validation|val)\b[\w ]*")
 _CITATIONS = re.compile(r"\[\d+(?:, ?\d+)*\]|\([^()]*\bet al\b[^()]*\)|\bet al\.?,? ?\(?(?:19|20)\d\d\)?")
 _N_SEEDS = re.compile(r"\b(\d{1,4}) (?:[a-z]+ ){0,2}?(?:seeds|runs)\b|\bn ?= ?(\d{1,4})\b")
@@ -185,6 +188,7 @@ class Vocabulary:
         for phrase, statistic in STATISTICS.items():
             text, found = re.subn(phrase, " ", text)
             statistics |= {statistic} if found else set()
+        text, errors = _ERROR.subn(" ", _ERROR_BARS.sub(" ", text))
         for phrase, split in _SPLITS.items():
             text, found = re.subn(phrase, " ", text)
             splits |= {split} if found else set()
@@ -193,6 +197,7 @@ class Vocabulary:
         return text, replace(
             facts,
             statistics=frozenset(statistics),
+            error=errors > 0,
             splits=frozenset(splits),
             n_seeds=int(n_seeds[1] or n_seeds[2]) if n_seeds else None,
             seed=int(seed[1]) if seed else None,

@@ -20,6 +20,7 @@ _SYMBOLS = {
     "$": "$", "{": "{", "}": "}", ",": _THIN, "thinspace": _THIN, ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ",
     "quad": " ", "qquad": " ", "newline": " ", "tabularnewline": " ", "textendash": "–", "textemdash": "—",
     "dagger": "†", "ddagger": "‡", "textdagger": "†", "textdaggerdbl": "‡", "ast": "*", "star": "*",
+    "downarrow": "↓", "uparrow": "↑", "Delta": "Δ",
     "approx": "≈", "sim": "~", "textasciitilde": "~", "textasciicircum": "^", "textbackslash": "\\", "textless": "<",
     "textgreater": ">", "textbar": "|", "textquotedblright": '"', "textasciigrave": "`", "textminus": "−",
     **{name: name for name in GREEK},

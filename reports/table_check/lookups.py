@@ -7,14 +7,10 @@ from decimal import Decimal
 from functools import partial
 
 from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, cited_marks, compact
-from twinbench.reports.table_check.latex_reader import PrintedRow
-from twinbench.reports.table_check.numbers import PrintedNumber, is_value, numbers_in
+from twinbench.reports.table_check.numbers import PrintedNumber, Role, numbers_in
 from twinbench.reports.table_check.reader import PrintedTable
-from twinbench.reports.table_check.recorded import COSTS
+from twinbench.reports.table_check.shape import BLANK, COUNTS, SPREADS, Line, shape
 from twinbench.reports.tables.cells import REPORTED_ON
-
-SPREADS = ("half width", "standard deviation", "standard error")
-BLANK = ("", "-", "–", "—", "n/a", "N/A")
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,10 @@ class Lookup:
     ids: frozenset[str] = frozenset()
     metrics: tuple[str, ...] = ()
     split: str = REPORTED_ON
+    error: bool = False  # the number is one minus the accuracy
+    of: tuple[int, int] | None = None  # row and column of the value that a spread in a row or column of its own is of
+    derived: str = ""  # "average" or "difference": computed from the numbers at `operands`
+    operands: tuple[tuple[int, int], ...] = ()  # rows and columns
     scope: Facts | None = None  # the nearest label that names a protocol or a dataset
     percent: bool = False
     unknown: tuple[str, ...] = ()  # words of row, column and group that name nothing in the records
@@ -44,23 +44,6 @@ class Lookup:
     problem: str = ""
 
 
-# Column heads by what the column holds.
-_LABELS = re.compile(
-    "methods?|model|approach|algorithm|cellid|trialid|dataset|protocol|settings?|metric|split|statistic|chosen|"
-    "configuration|column"
-)
-_IDS = ("cellid", "trialid")
-_IGNORED = re.compile(
-    r"kind|reason|traceback|status|varied|differs|year|venue|rank|id|no\.|#|backbone|arch(itecture)?|encoder|"
-    "optimi[sz]er|ref(erence)?s?|source|notes?|type|runfolder|group|letters?"
-)
-_COUNTS = {
-    **dict.fromkeys(["seeds", "nseeds", "#seeds", "numberofseeds", "runs", "nruns", "#runs", "n"], "seeds"),
-    "seedsdone": "seeds done",
-    "seedsplanned": "seeds planned",
-    "candidates": "candidates",
-    **{compact(name): name for name in COSTS},
-}
 _PROVENANCE = ("what", "value", "trials", "differs")
 _SEEDS = re.compile(r"(\d+)(?: ?(?:of|/) ?(\d+))?((?:, \d+ [a-z]+)*)")
 
@@ -71,89 +54,48 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
         yield from _provenance(table)
         return
     caption, marks = vocabulary.facts(table.caption), cited_marks(table.caption)
-    columns = kinds(table, vocabulary)
-    for row_number, row in enumerate(table.rows):
-        shown, of_row = _row(row, table.heads, columns, vocabulary)
-        for number, kind in enumerate(columns):
-            if kind not in ("value", "count") or row.cells[number] in BLANK:
+    found = shape(table, vocabulary)
+    for row_number, (row, line) in enumerate(zip(table.rows, found.rows, strict=True)):
+        group = vocabulary.facts(row.group)
+        for number, (column, text) in enumerate(zip(found.columns, row.cells, strict=True)):
+            if column.kind in ("label", "setting", "seed", "ignored") or text in BLANK:
                 continue
-            start = partial(Lookup, row.line, row_number, number, shown)
-            for lookup in (_counts if kind == "count" else _values)(start, row.cells[number], table.heads[number]):
-                head, group = vocabulary.facts(lookup.column), vocabulary.facts(row.group)
-                found = _resolved(lookup, (head, of_row, group, caption), vocabulary)
-                texts = ((of_row, shown), (head, lookup.column), (group, row.group))
+            start = partial(Lookup, row.line, row_number, number, line.shown)
+            for lookup in _numbers(start, text, line, column):
+                head = vocabulary.facts(lookup.column) if lookup.number.parts > 1 else column.facts
+                lookup = _resolved(lookup, (head, line.facts, group, caption), vocabulary)
+                texts = ((line.facts, line.shown), (head, column.shown), (group, row.group))
                 cited = [text for facts, text in texts if facts.cited or facts.marks & marks]
-                cited += [row.cells[number]] if marks & set(row.cells[number]) else []
-                yield replace(found, cited=cited[0]) if cited else found
-
-
-def kinds(table: PrintedTable, vocabulary: Vocabulary) -> list[str]:
-    """Return what each column holds: see `_kind`."""
-    return [_kind(table, number, vocabulary) for number in range(len(table.heads))]
-
-
-def _kind(table: PrintedTable, number: int, vocabulary: Vocabulary) -> str:
-    """Return what a column holds: "label", "setting", "seed", "count", "value" or "ignored"."""
-    head = table.heads[number]
-    name, facts = compact(head), vocabulary.facts(head)
-    if _IGNORED.fullmatch(name):
-        return "ignored"
-    if name in _COUNTS:
-        return "count"
-    if name == "seed":
-        return "seed"
-    if facts.named and not facts.metric and not facts.statistics:
-        return "setting"
-    texts = [row.cells[number] for row in table.rows]
-    return "label" if _LABELS.fullmatch(name) or not any(map(is_value, texts)) else "value"
-
-
-def _row(row: PrintedRow, heads: Sequence[str], columns: Sequence[str], vocabulary: Vocabulary) -> tuple[str, Facts]:
-    """Return the row's labels as printed, and the facts in them."""
-    labels, facts = [], []
-    for text, head, kind in zip(row.cells, heads, columns, strict=True):
-        if text in BLANK or kind not in ("label", "setting", "seed"):
-            continue
-        labels.append(text if kind == "label" else f"{head} = {text}")
-        if compact(head) in _IDS:
-            facts.append(Facts(ids=frozenset([text])))
-        elif kind == "label":
-            facts.append(vocabulary.facts(text))
-        elif kind == "setting":
-            facts.append(Facts(settings=((vocabulary.facts(head).named, text),)))
-        elif text.isdigit():
-            facts.append(Facts(seed=int(text)))
-    return ", ".join(labels), _combined(facts)
-
-
-def _combined(all_facts: Sequence[Facts]) -> Facts:
-    """Return the facts of several labels of one row as one."""
-
-    def union(name: str) -> frozenset[str]:
-        return frozenset().union(*(getattr(facts, name) for facts in all_facts))
-
-    return Facts(
-        methods=union("methods"),
-        version=next((facts.version for facts in all_facts if facts.version is not None), None),
-        metric=union("metric"),
-        splits=union("splits"),
-        statistics=union("statistics"),
-        settings=tuple(one for facts in all_facts for one in facts.settings),
-        datasets=union("datasets"),
-        protocols=frozenset(one for facts in all_facts for one in facts.protocols),
-        hashes=union("hashes"),
-        ids=union("ids"),
-        seed=next((facts.seed for facts in all_facts if facts.seed is not None), None),
-        n_seeds=next((facts.n_seeds for facts in all_facts if facts.n_seeds is not None), None),
-        cited=any(facts.cited for facts in all_facts),
-        marks=union("marks"),
-        percent=any(facts.percent for facts in all_facts),
-        spread=any(facts.spread for facts in all_facts),
-        unknown=tuple(word for facts in all_facts for word in facts.unknown),
-    )
+                cited += [text] if marks & set(text) else []
+                yield replace(lookup, cited=cited[0]) if cited else lookup
 
 
 # --- numbers of a cell ----------------------------------------------------------------------------------------------
+
+
+def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line) -> Iterator[Lookup]:
+    """Yield the numbers of a cell, each with the role that its row and column give it."""
+    if column.kind == "count" or row.kind == "count":
+        counted = column if column.kind == "count" else row
+        yield from _counts(start, text, column.shown, COUNTS[compact(counted.shown)])
+        return
+    found = list(_values(start, text, column.shown))
+    for lookup in found:
+        at = (lookup.row_number, lookup.column_number)
+        if "spread" in (row.kind, column.kind) and len(found) <= 2:
+            role: Role = "spread" if lookup.number.role == "value" else lookup.number.role
+            of = (at[0] if row.of is None else row.of, at[1] if column.of is None else column.of)
+            yield replace(lookup, number=replace(lookup.number, role=role), of=of)
+        elif row.operands and lookup.number.role in ("value", "difference"):
+            yield replace(lookup, derived=row.kind, operands=tuple((n, at[1]) for n in row.operands))
+        elif column.operands and lookup.number.role in ("value", "difference"):
+            yield replace(lookup, derived=column.kind, operands=tuple((at[0], n) for n in column.operands))
+        elif lookup.number.role == "difference" and found[0] is not lookup:
+            # "96.9 (+4.0)": to the first row, or to the row before it
+            above = [(n, at[1]) for n in range(at[0])]
+            yield replace(lookup, derived="difference", operands=(*above, at))
+        else:
+            yield lookup
 
 
 def _values(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Lookup]:
@@ -166,9 +108,8 @@ def _values(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Look
         yield start(heads[number.part].strip() if several else head, number)
 
 
-def _counts(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Lookup]:
+def _counts(start: Callable[..., Lookup], text: str, head: str, count: str) -> Iterator[Lookup]:
     """Yield the numbers of "3", "3 of 3" and "2 of 4, 1 diverged", each with the name of its count."""
-    count = _COUNTS[compact(head)]
     numbers = [replace(number, role="count") for number in numbers_in(text) if number.role != "difference"]
     statistics = ["seeds done" if count == "seeds" else count]
     if count == "seeds" and (match := _SEEDS.fullmatch(text)):
@@ -211,6 +152,7 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
         ids=row.ids | column.ids,
         metrics=tuple(vocabulary.metrics_of(facts.metric for facts in scopes)),
         split=min(splits) if len(splits) == 1 else REPORTED_ON,
+        error=_is_error(scopes),
         scope=next((facts for facts in scopes if facts.names_protocol_or_dataset), None),
         percent=lookup.number.percent or any(facts.percent for facts in scopes[:3]),
         # a number in a heading is counted as not read, once
@@ -220,6 +162,12 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
         n_seeds=next((facts.n_seeds for facts in (row, column, group) if facts.n_seeds is not None), None),
     )
     return replace(resolved, problem=lookup.problem or _problem(resolved, scopes))
+
+
+def _is_error(scopes: tuple[Facts, Facts, Facts, Facts]) -> bool:
+    """Return whether the number is an error rate; the caption says so only where no label says accuracy."""
+    *labels, caption = scopes
+    return any(facts.error for facts in labels) or (caption.error and not any("top1" in f.metric for f in labels))
 
 
 def _statistics(scopes: Sequence[Facts]) -> tuple[str, str]:
@@ -245,10 +193,12 @@ def _settings(scopes: Iterable[Facts]) -> Settings:
 def _problem(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts]) -> str:
     """Return why the number cannot be looked up, or an empty string."""
     column, row, _, _ = scopes
-    if lookup.number.role == "difference":
+    if lookup.number.role == "difference" and not lookup.derived:
         return "is a difference; records hold none"
     if lookup.number.role == "unclear":
         return "is in a text that cannot be read as a value"
+    if lookup.derived:
+        return ""
     if not lookup.methods and not lookup.ids:
         return f"{lookup.row!r} names no method of the records or of published tables"
     if lookup.number.role == "count":

@@ -4,11 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twinbench.reports.table_check.explanations import Match, fitting_scale, is_in_scope
+from twinbench.reports.table_check.explanations import Match, fitting_scale, is_in_scope, recorded_number
 from twinbench.reports.table_check.lookups import Lookup
-from twinbench.reports.table_check.recorded import Recorded, RunCell, best_on_validation
+from twinbench.reports.table_check.recorded import Recorded, RunCell, best_on_validation, is_equal
 
 Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
+
+
+# Protocol and dataset, method, names of the settings that a row gives, and the values of the other axes.
+Slice = tuple[Key, str, frozenset[str], tuple[tuple[str, str], ...]]
+
+
+def _slice(lookup: Lookup, cell: RunCell) -> Slice:
+    named = frozenset(name for names, _ in lookup.settings for name in names)
+    values = cell.cell.values
+    axes = [axis for axis in cell.run_section.section.varied(cell.cell.label) if axis in values and axis not in named]
+    return cell.key, cell.cell.label, named, tuple((axis, values[axis].text) for axis in axes)
 
 
 class CellMatcher:
@@ -18,6 +29,7 @@ class CellMatcher:
         self.recorded = recorded
         self.home: Key | None = None  # the protocol and dataset of most numbers of the table
         self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: printed numbers that the cell has too
+        self.slices: dict[Slice, set[tuple[int, int]]] = {}  # the places of numbers that cells of a slice have
         self._vote(lookups)
 
     def _vote(self, lookups: Sequence[Lookup]) -> None:
@@ -29,8 +41,28 @@ class CellMatcher:
             fitting = [one for one in self.matching(lookup) if self.fits(lookup, one)]
             keys.update({one.key for one in fitting})
             self.votes.update({(lookup.row_number, one.cell_id) for one in fitting})
+            for one in fitting if lookup.settings else ():
+                place = (lookup.row_number, lookup.column_number)
+                self.slices.setdefault(_slice(lookup, one), set()).add(place)
         sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
         self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
+
+    def is_held(self, lookup: Lookup, cell: RunCell) -> bool:
+        """Return whether the cell is that of an ablation: what its row does not name is as in other rows, or default.
+
+        The rows of one method that name the same settings are one slice of the sweep, at equal values of the others.
+        """
+        if not lookup.settings:
+            return False
+        own, content = _slice(lookup, cell), cell.run_section.section.content
+        others = [len(places) for one, places in self.slices.items() if one[:3] == own[:3] and one != own]
+        here = len(self.slices.get(own, ()))
+        is_slice = here > 1 and here > max(others, default=0)
+        methods, training = content.get("methods"), content.get("training")
+        defaults = dict(training) if isinstance(training, dict) else {}
+        defaults |= methods.get(cell.cell.method, {}) if isinstance(methods, dict) else {}
+        values = [(cell.cell.values[axis], defaults.get(axis)) for axis, _ in own[3]]
+        return is_slice or all(default is not None and is_equal(one, str(default)) for one, default in values)
 
     def matching(self, lookup: Lookup) -> list[RunCell]:
         """Return the cells that match the labels, under any protocol. A caption's settings apply if a cell has them."""
@@ -60,7 +92,7 @@ class CellMatcher:
 
     def fits(self, lookup: Lookup, cell: RunCell) -> list[Match]:
         """Return the numbers of the cell that match the labels and equal the printed number."""
-        numbers = (cell.number(metric, lookup.split, lookup.statistic) for metric in lookup.metrics)
+        numbers = (recorded_number(lookup, cell, metric) for metric in lookup.metrics)
         return [Match(number, scale) for number in numbers if number and (scale := fitting_scale(lookup, number))]
 
     def most_likely(self, lookup: Lookup, cells: Sequence[RunCell]) -> RunCell:

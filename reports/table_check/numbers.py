@@ -27,6 +27,7 @@ _AFTER_VALUE: tuple[tuple[tuple[Role, ...], re.Pattern[str]], ...] = (
     (("count",), re.compile(r"\(\s*(?:n\s*=\s*)?(\d{1,6})\s*(?:(?:seeds?|runs?)\s*)?\)\s*%?\s*")),
     (("low", "high"), re.compile(rf"[\[(]\s*({_NUM})\s*%?\s*(?:,|;|–|-|to)\s*({_NUM})\s*%?\s*[\])]\s*%?\s*")),
     (("difference",), re.compile(rf"\(?\s*[+\-−–↑↓]\s*({_NUM})\s*%?\s*\)?\s*")),
+    (("difference",), re.compile(rf"\(?\s*({_NUM})\s*%?\s*[↑↓]\s*\)?\s*")),
 )
 _ALONE_IN_CELL = (("spread",), ("low", "high"))  # these may also stand alone in a cell
 _MARKS = re.compile(r"[*†‡§¶✓★]+|\b(?:pts?|points)\b\.?")
@@ -80,7 +81,7 @@ def printed_numbers(text: str) -> list[str]:
 
 def _one_value(text: str) -> list[PrintedNumber]:
     """Return the number and what follows it, such as a spread; an empty list if the text is anything else."""
-    text = _MARKS.sub(" ", text).strip()
+    text = re.sub(r"[↑↓]$", "", _MARKS.sub(" ", text).strip()).strip()
     if text.startswith("(") and "±" in text:
         text = re.sub(r"^\(([^()]*)\)", r"\1", text)
     percent = "%" in text or "percent" in text
@@ -103,16 +104,18 @@ def _one_value(text: str) -> list[PrintedNumber]:
         if following is None:
             return []
         roles, found = following
-        numbers += [_number(one, role, percent) for one, role in zip(found.groups(), roles, strict=True)]
+        falls = roles == ("difference",) and any(c in found[0] for c in "-−–↓")
+        numbers += [_number(one, role, percent, falls) for one, role in zip(found.groups(), roles, strict=True)]
         position = found.end()
     return numbers
 
 
-def _number(text: str, role: Role, percent: bool = False) -> PrintedNumber:
+def _number(text: str, role: Role, percent: bool = False, falls: bool = False) -> PrintedNumber:
     plain = re.sub(r"['\u2009\u202f]", "", text).replace("−", "-")
     if re.fullmatch(r"-?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", plain):  # 10,000 is ten thousand; 92,1 and 0,921 are decimals
         plain = plain.replace(",", "")
-    return PrintedNumber(text, Decimal(plain.replace(",", ".")), role, percent)
+    value = Decimal(plain.replace(",", "."))
+    return PrintedNumber(text, -value if falls else value, role, percent)
 
 
 # --- rounding -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from twinbench.reports.table_check.labels import Vocabulary
 from twinbench.reports.table_check.lookups import Lookup
 from twinbench.reports.table_check.numbers import ALONE, PrintedNumber, is_value
 from twinbench.reports.table_check.reader import PrintedTable
+from twinbench.reports.table_check.shape import setting_text, shape
 from twinbench.reports.tables.cells import REPORTED_ON
 
 _COUNTED = (
@@ -47,13 +48,14 @@ _VERBS = (
 )
 
 
-def numbers_outside(table: PrintedTable, kinds: Sequence[str], vocabulary: Vocabulary) -> Iterator[tuple[Lookup, str]]:
+def numbers_outside(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[tuple[Lookup, str]]:
     """Yield the numbers outside the table's value cells, each with what is wrong with it; empty: look it up."""
     yield from _of_caption(table, vocabulary)
+    columns = shape(table, vocabulary).columns
     for row in table.head_rows:
-        for column, text in _once(row.cells):
-            named = {value for _, value in vocabulary.facts(table.heads[column]).settings}
-            if text not in named and is_value(text) and not vocabulary.is_value(text):
+        for number, text in _once(row.cells):
+            named = {value for _, value in columns[number].facts.settings}
+            if setting_text(text) not in named and is_value(text) and not vocabulary.is_value(text):
                 yield _not_read(row.line, "head", text), "is in the head"
             elif not is_value(text):
                 yield from ((_not_read(row.line, "head", one), "is in the head") for one in _results(text, vocabulary))
@@ -63,8 +65,8 @@ def numbers_outside(table: PrintedTable, kinds: Sequence[str], vocabulary: Vocab
             group = row.group
             for one in _results(group, vocabulary):
                 yield _not_read(row.line, group, one), "is in a heading between the rows"
-        for text, kind in zip(row.cells, kinds, strict=True):
-            for one in _results(text, vocabulary) if kind in ("label", "ignored") else ():
+        for text, column in zip(row.cells, columns, strict=True):
+            for one in _results(text, vocabulary) if column.kind in ("label", "ignored") else ():
                 if "." in one or "," in one or "%" in text:
                     yield _not_read(row.line, text, one), "is in a label, or in a column that is not compared"
 

@@ -4,7 +4,7 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class RunCell:
         return {}
 
 
+_OF_VALUES = ("mean", "median", "low", "high")  # of errors they are one minus those of accuracies
 _KINDS = {
     "half width": f"half of the {CONFIDENCE:.0%} t interval",
     "low": "lower end of the interval",
@@ -105,6 +106,7 @@ class Candidate:
     of_cell: RunCell | None = None  # None if the number covers several cells
     metric: str = ""  # empty for counts and costs
     split: str = ""
+    is_error: bool = False  # one minus the accuracy
 
     @property
     def cell_id(self) -> str:
@@ -117,6 +119,12 @@ class Candidate:
         assert self.of_cell is not None
         return self.of_cell
 
+    def as_error(self) -> "Candidate":
+        """Return one minus this accuracy; a spread is the same."""
+        if self.statistic not in _OF_VALUES and not self.statistic.startswith("seed "):
+            return replace(self, is_error=True)
+        return replace(self, exact=1 - self.exact, expression=f"(1 - {self.expression})", is_error=True)
+
     def query(self, scale: int = 1) -> str:
         """Return SQL for `twinbench query` whose one row is the number times `scale`."""
         factor = "" if scale == 1 else f"{scale} * "
@@ -125,7 +133,7 @@ class Candidate:
     def __str__(self) -> str:
         if not self.metric:
             return self.statistic
-        of, n = f"{self.metric} on {self.split}", len(self.trials)
+        of, n = f"{'1 - ' if self.is_error else ''}{self.metric} on {self.split}", len(self.trials)
         seeds = f"{n} seed{'' if n == 1 else 's'}"
         if self.statistic.startswith("seed "):
             return f"{of} of {self.statistic} alone"

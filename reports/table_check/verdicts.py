@@ -1,9 +1,10 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
+from twinbench.reports.table_check.derived import Entry, Position, entry, judge
 from twinbench.reports.table_check.explanations import (
     Match,
     PublishedMatch,
@@ -13,12 +14,13 @@ from twinbench.reports.table_check.explanations import (
     no_cell_reason,
     other_row_reason,
     published_matches,
+    recorded_number,
     same_cell_candidates,
     same_cell_reason,
     scales,
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of, words_of_records
-from twinbench.reports.table_check.lookups import Lookup, kinds, lookups
+from twinbench.reports.table_check.lookups import Lookup, lookups
 from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.outside import numbers_outside
@@ -57,18 +59,23 @@ class TableChecker:
     def check(self) -> list[CheckedNumber]:
         """Return every number of the table, in order, then the number of seeds that the caption gives."""
         checked: list[CheckedNumber] = []
-        previous: tuple[int, int, int] | None = None
-        preceding: Match | PublishedMatch | None = None  # of the value before a ± in the same cell
+        values: dict[tuple[int, int, int], Match | PublishedMatch | None] = {}  # by row, column and part
+        entries: dict[Position, Entry] = {}
         for lookup in self.lookups:
-            position = (lookup.row_number, lookup.column_number, lookup.number.part)
-            if position != previous:
-                previous, preceding = position, None
+            at = (lookup.row_number, lookup.column_number)
+            preceding = values.get((*(lookup.of or at), lookup.number.part))  # the value that a ± is of
             if lookup.cited:
                 number = self._cited(lookup)
             elif lookup.problem:
                 number = self._result(lookup, "untraceable", lookup.problem)
+            elif lookup.derived:
+                number = self._derived(lookup, entries)
             elif lookup.number.role == "value":
-                number, preceding = self._value(lookup)
+                number, match = self._value(lookup)
+                values[(*at, lookup.number.part)] = match
+                exact = match.number.exact if isinstance(match, Match) and number.evidence else None
+                scale = match.scale if isinstance(match, Match) else 1
+                entries[at] = entry(lookup, exact, scale, number.verdict == "traced")
             elif isinstance(preceding, PublishedMatch):
                 number = self._published_spread(lookup, preceding)
             else:
@@ -80,7 +87,7 @@ class TableChecker:
     def _outside(self) -> list[CheckedNumber]:
         """Return the numbers in caption, head, headings and labels that may be results."""
         checked = []
-        for lookup, problem in numbers_outside(self.table, kinds(self.table, self.vocabulary), self.vocabulary):
+        for lookup, problem in numbers_outside(self.table, self.vocabulary):
             found = None if problem else self._value(lookup)[0]
             if found is None or found.verdict == "untraceable":
                 reason = f"{problem or 'is in the caption'} and is compared with no record"
@@ -92,6 +99,11 @@ class TableChecker:
         found = published_matches(lookup, self.published, frozenset())
         source = f"; {found[0].table.name} has it ({found[0].table.source})" if found else ""
         return self._result(lookup, "cited", f"is marked as taken from elsewhere by {lookup.cited!r}{source}")
+
+    def _derived(self, lookup: Lookup, entries: Mapping[Position, Entry]) -> CheckedNumber:
+        verdict, reason, correct = judge(lookup, entries, self.table)
+        text = "" if correct is None else rounded_text(lookup.number, correct, 1)
+        return self._result(lookup, verdict, reason, correct=text)
 
     def _with_words(self, lookup: Lookup, checked: CheckedNumber) -> CheckedNumber:
         """Return the number as not traced if a word of its labels is explained by nothing in its records."""
@@ -160,7 +172,7 @@ class TableChecker:
         if preceding is None:
             return self._no_cell(lookup)
         of = preceding.number
-        number = of.measured_on.number(of.metric, of.split, lookup.statistic)
+        number = recorded_number(replace(lookup, split=of.split), of.measured_on, of.metric)
         if number is None:
             return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
         expected = Match(number, preceding.scale if role != "count" else 1)
@@ -214,10 +226,14 @@ class TableChecker:
     def _fitting(self, lookup: Lookup, here: Sequence[RunCell], fits: Sequence[Match]) -> tuple[CheckedNumber, Match]:
         """Judge a number that at least one matching cell has; prefer the cell that is best on validation."""
         chosen, likely = best_on_validation(here), self.cells.most_likely(lookup, here)
+        held = next((match for match in fits if self.cells.is_held(lookup, match.number.measured_on)), None)
         by_id = {match.number.cell_id: match for match in fits}  # two folders may hold the same records
         ids = [one.cell_id for one in (chosen, likely) if one.cell_id in by_id] or list(by_id)
         found, is_chosen = by_id[ids[0]], ids[0] == chosen.cell_id
         expected = nearest_match(lookup, chosen)
+        if held is not None and not is_chosen:
+            reason = f"{held.number}; its other settings are those of the other rows, or the protocol's own"
+            return self._result(lookup, "traced", reason, held), held
         if expected is not None and not is_chosen and not lookup.unknown:
             expected = replace(expected, scale=found.scale)
             if reason := chosen_on_test_reason(here, found.number, expected.number):

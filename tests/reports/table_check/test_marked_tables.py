@@ -85,3 +85,17 @@ def test_the_first_lines_are_problems_and_then_come_the_counts(paper, tmp_path):
         "traced",
         "traced",
     ]
+
+
+def test_an_ablation_holds_what_its_rows_do_not_name_and_is_no_choice_on_test(synthetic_run, tmp_path):
+    cells = {(64, 128): (0.80, 0.90), (256, 128): (0.85, 0.88), (256, 64): (0.82, 0.87), (256, 512): (0.81, 0.86)}
+    for (width, batch), (test, validation) in cells.items():
+        of_cell = {"settings": {"projector_width": width}, "training": {"batch_size": batch}}
+        synthetic_run.planned_and_recorded(test, validation=validation, **of_cell)
+    table = tmp_path / "paper.csv"
+    rows = ("method,batch size,linear (%)", "barlow twins,64,82.0", "barlow twins,128,85.0", "barlow twins,512,81.0")
+    table.write_text("\n".join(rows))
+    assert [one.verdict for one in check_tables([table], [synthetic_run.folder])] == ["traced"] * 3
+    table.write_text("\n".join([rows[0], rows[2]]))  # nothing says which width is held
+    (one,) = check_tables([table], [synthetic_run.folder])
+    assert (one.verdict, one.correct) == ("wrong", "80.0")
