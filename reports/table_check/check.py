@@ -25,6 +25,7 @@ from pathlib import Path
 from twinbench.reports.table_check.checked_number import ACCEPTED, VERDICTS, CheckedNumber, Verdict
 from twinbench.reports.table_check.labels import Vocabulary
 from twinbench.reports.table_check.latex_reader import NotFollowed, NotRead
+from twinbench.reports.table_check.mapping import mapping_path, read_mapping, unused
 from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
 from twinbench.reports.table_check.verdicts import TableChecker
@@ -45,12 +46,19 @@ def check_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Che
     rows = [row for one in published.values() for row in one.values]
     vocabulary = Vocabulary([run_section.section for run_section in run_sections], rows, recorded.metrics)
     numbers: list[CheckedNumber] = []
+    mistakes: list[Mistake] = []
     given = {file.stem for file in printed}
     for file, found in printed.items():
-        for table in found.tables:
-            numbers += TableChecker(str(file), table, recorded, published, vocabulary).check()
+        mapping = read_mapping(file, recorded)
+        checkers = [TableChecker(str(file), table, recorded, published, vocabulary, mapping) for table in found.tables]
+        used = [entry for checker in checkers for entry in checker.used]
+        mistakes += unused(mapping_path(file), mapping, used)
+        for checker in checkers:
+            numbers += checker.check()
         numbers += [_not_read(str(file), one) for one in found.not_read]
         numbers += [_not_followed(str(file), one) for one in found.not_followed if one.stem not in given]
+    if mistakes:
+        raise InvalidInput(mistakes)
     return numbers
 
 
@@ -109,7 +117,16 @@ def check_text(numbers: Sequence[CheckedNumber]) -> str:
     """
     problems = [line for one in numbers if one.verdict not in ACCEPTED for line in _lines(one)]
     accepted = [line for one in numbers if one.verdict in ACCEPTED for line in _lines(one)]
-    return "\n".join([*problems, _summary(numbers), *accepted, ""])
+    return "\n".join([*problems, _summary(numbers), *_proposals(numbers), *accepted, ""])
+
+
+def _proposals(numbers: Sequence[CheckedNumber]) -> list[str]:
+    """Return what a mapping file beside each table could say, by file."""
+    lines: list[str] = []
+    for file in dict.fromkeys(one.file for one in numbers if one.proposals):
+        entries = dict.fromkeys(entry for one in numbers if one.file == file for entry in one.proposals)
+        lines += [f"{mapping_path(Path(file))} could say, if it is so:", *"\n".join(entries).split("\n"), ""]
+    return lines
 
 
 def _summary(numbers: Sequence[CheckedNumber]) -> str:
@@ -118,7 +135,8 @@ def _summary(numbers: Sequence[CheckedNumber]) -> str:
     kinds: tuple[Verdict, ...] = ("rounded wrongly", "from another protocol")
     of_wrong = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
     wrong = counts["wrong"] + sum(counts[kind] for kind in kinds)
-    parts = [f"{counts['traced']} traced"]
+    mapped = sum(one.mapped for one in numbers if one.verdict == "traced")
+    parts = [f"{counts['traced']} traced{f' ({mapped} by a mapping file)' if mapped else ''}"]
     parts += [f"{counts['cited']} cited"] if counts["cited"] else []
     parts += [f"{wrong} wrong ({of_wrong})" if of_wrong else f"{wrong} wrong"]
     reported = f" ({counts['reported']} reported elsewhere)" if counts["reported"] else ""

@@ -53,6 +53,8 @@ class CheckedNumber:
     correct: str = ""
     evidence: Evidence | None = None
     ambiguous: tuple[str, ...] = ()  # other cells with this number that match the labels too
+    mapped: bool = False  # whether `paper.map.toml` says what its labels mean
+    proposals: tuple[str, ...] = ()  # entries of `paper.map.toml`, in TOML, under which it would be traced
 
 
 def evidence_of(candidate: Candidate, scale: int) -> Evidence:

@@ -93,7 +93,7 @@ _NOISE = (
     "runs run reproduced reproduction rerun re reimplementation implementation reimplemented measured trained training "
     "pretrained pretraining test validation representation representations feature features frozen accuracies image "
     "value values number numbers n fraction percentage percent points pts higher lower is better setting settings axis "
-    "config configuration default defaults cell metric rate ssl learning framework objective loss family "
+    "config configuration default defaults cell metric rate ssl learning framework objective loss family encoder "
     "contrastive decorrelation redundancy reduction distillation clustering siamese asymmetric predictive joint "
     "embedding other others proposed further reference references main"
 )
@@ -220,7 +220,7 @@ class Vocabulary:
 
     def _take_names(self, text: str, facts: Facts) -> Facts:
         """Add methods, datasets, protocols and metrics, trying the longest names first; other words are unknown."""
-        words = re.findall(r"[a-z]+\d*\+?|\d+(?:\.\d+)?[a-z]*\+?|\+", text)
+        words = re.findall(r"[a-z]+\d*\+?|\d+(?:\.\d+)?[a-z]*\+?|\+|[^\W\d_a-z]+", text)
         found: dict[str, set[str]] = {"method": set(), "dataset": set(), "metric": set()}
         protocols: set[tuple[str, int | None]] = set()
         version, unknown, place = None, [], 0

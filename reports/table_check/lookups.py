@@ -38,10 +38,17 @@ class Lookup:
     operands: tuple[tuple[int, int], ...] = ()  # rows and columns
     scope: Facts | None = None  # the nearest label that names a protocol or a dataset
     percent: bool = False
-    unknown: tuple[str, ...] = ()  # words of row, column and group that name nothing in the records
+    unknown: tuple[str, ...] = ()  # words of the row and its heading that name nothing in the records
+    unknown_of_column: tuple[str, ...] = ()
     n_seeds: int | None = None  # how many seeds the row or the column says there are
     cited: str = ""  # the text that says that the number is taken from elsewhere
     problem: str = ""
+    entries: tuple[object, ...] = ()  # of a mapping file, which say what the labels mean
+
+    @property
+    def unreadable(self) -> str:
+        """The problem if it is one of the number itself, whatever its labels mean."""
+        return self.problem if self.number.role in ("unclear", "difference") else ""
 
 
 _PROVENANCE = ("what", "value", "trials", "differs")
@@ -156,9 +163,8 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
         scope=next((facts for facts in scopes if facts.names_protocol_or_dataset), None),
         percent=lookup.number.percent or any(facts.percent for facts in scopes[:3]),
         # a number in a heading is counted as not read, once
-        unknown=row.unknown
-        + tuple(word for word in group.unknown if not word[0].isdigit())
-        + (() if lookup.number.role == "count" else column.unknown),
+        unknown=row.unknown + tuple(word for word in group.unknown if not word[0].isdigit()),
+        unknown_of_column=() if lookup.number.role == "count" else column.unknown,
         n_seeds=next((facts.n_seeds for facts in (row, column, group) if facts.n_seeds is not None), None),
     )
     return replace(resolved, problem=lookup.problem or _problem(resolved, scopes))

@@ -21,6 +21,8 @@ from twinbench.reports.table_check.explanations import (
 )
 from twinbench.reports.table_check.labels import Vocabulary, dataset_of, words_of_records
 from twinbench.reports.table_check.lookups import Lookup, lookups
+from twinbench.reports.table_check.mapping import NO_MAPPING, mapped, proposal
+from twinbench.reports.table_check.mapping import Mapping as MappingFile
 from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
 from twinbench.reports.table_check.outside import numbers_outside
@@ -50,11 +52,22 @@ class TableChecker:
         recorded: Recorded,
         published: dict[str, PublishedTable],
         vocabulary: Vocabulary,
+        mapping: MappingFile = NO_MAPPING,
     ):
         self.file, self.table, self.vocabulary = file, table, vocabulary
         self.recorded, self.published = recorded, published
-        self.lookups = [self._of_one_trial(lookup) for lookup in lookups(table, vocabulary)]
+        self.lookups = [
+            self._of_one_trial(mapped(lookup, table.number, mapping)) for lookup in lookups(table, vocabulary)
+        ]
+        self.outside = [
+            (mapped(lookup, table.number, mapping), problem) for lookup, problem in numbers_outside(table, vocabulary)
+        ]
         self.cells = CellMatcher(recorded, self.lookups)
+
+    @property
+    def used(self) -> list[object]:
+        """The entries of the mapping file that say something of a number of the table."""
+        return [one for lookup in [*self.lookups, *(lookup for lookup, _ in self.outside)] for one in lookup.entries]
 
     def check(self) -> list[CheckedNumber]:
         """Return every number of the table, in order, then the number of seeds that the caption gives."""
@@ -67,7 +80,7 @@ class TableChecker:
             if lookup.cited:
                 number = self._cited(lookup)
             elif lookup.problem:
-                number = self._result(lookup, "untraceable", lookup.problem)
+                number = self._unnamed(lookup)
             elif lookup.derived:
                 number = self._derived(lookup, entries)
             elif lookup.number.role == "value":
@@ -80,15 +93,16 @@ class TableChecker:
                 number = self._published_spread(lookup, preceding)
             else:
                 number = self._count_or_spread(lookup, preceding)
-            checked.append(self._with_words(lookup, number))
+            number = self._with_words(lookup, number)
+            checked.append(replace(number, mapped=bool(lookup.entries)))
         of_caption = self._seeds_of_caption(checked)
         return [*checked, *([of_caption] if of_caption else []), *self._outside()]
 
     def _outside(self) -> list[CheckedNumber]:
         """Return the numbers in caption, head, headings and labels that may be results."""
         checked = []
-        for lookup, problem in numbers_outside(self.table, self.vocabulary):
-            found = None if problem else self._value(lookup)[0]
+        for lookup, problem in self.outside:
+            found = self._cited(lookup) if lookup.cited else None if problem else self._value(lookup)[0]
             if found is None or found.verdict == "untraceable":
                 reason = f"{problem or 'is in the caption'} and is compared with no record"
                 found = self._result(lookup, "not read", reason)
@@ -112,21 +126,44 @@ class TableChecker:
         words = self._unexplained_words(lookup, checked.evidence.cell_id)
         if words:
             reason = f"equals the {checked.reason}, but no record explains these words: {' '.join(words)}"
-            return replace(checked, verdict="untraceable", reason=reason)
+            proposals = self._proposals(lookup, words, checked.evidence.cell_id)
+            return replace(checked, verdict="untraceable", reason=reason, proposals=proposals)
         if lookup.n_seeds not in (None, checked.evidence.n) and checked.evidence.cell_id:
             reason = f"equals the {checked.reason}, but the label says {lookup.n_seeds} seeds"
             return replace(checked, verdict="untraceable", reason=reason)
         return checked
 
+    def _unnamed(self, lookup: Lookup) -> CheckedNumber:
+        """Return the result for labels that name nothing; propose the one cell that has all values of the row."""
+        result = self._result(lookup, "untraceable", lookup.problem)
+        row = [one for one in self.lookups if one.row_number == lookup.row_number and one.number.role == "value"]
+        if lookup.methods or lookup.ids or len(row) < 2 or not all(one.metrics for one in row):
+            return result
+        found = [one for one in self.recorded.all_cells if all(self.cells.fits(value, one) for value in row)]
+        if len({one.cell_id for one in found}) != 1:
+            return result
+        entry = proposal("row", label=lookup.row, table=self.table.number, cell=found[0].cell_id)
+        return replace(result, proposals=(entry,))
+
+    def _proposals(self, lookup: Lookup, words: Sequence[str], cell_id: str) -> tuple[str, ...]:
+        """Return the entries of a mapping file under which the number would be traced."""
+        entries, table = [], self.table.number
+        if lookup.row and set(words) & set(lookup.unknown):
+            entries.append(proposal("row", label=lookup.row, table=table, cell=cell_id))
+        if lookup.column and set(words) & set(lookup.unknown_of_column) and lookup.metrics:
+            entries.append(proposal("column", label=lookup.column, table=table, metric=lookup.metrics[0]))
+        return tuple(entries)
+
     def _unexplained_words(self, lookup: Lookup, cell_id: str) -> list[str]:
         """Return the unknown words that are neither in the cell's settings nor in the names of its protocol."""
+        unknown = lookup.unknown + lookup.unknown_of_column
         one = next((one for one in self.recorded.all_cells if one.cell_id == cell_id), None)
-        if one is None or not lookup.unknown:
-            return list(lookup.unknown)
+        if one is None or not unknown:
+            return list(unknown)
         section, values = one.run_section.section, one.cell.values
         known = words_of_records(section)
         varied = [values[axis] for axis in section.varied(one.cell.label) if axis in values]
-        return [word for word in lookup.unknown if word not in known and not any(is_equal(v, word) for v in varied)]
+        return [word for word in unknown if word not in known and not any(is_equal(v, word) for v in varied)]
 
     def _of_one_trial(self, lookup: Lookup) -> Lookup:
         """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from twinbench.reports.table_check.check import all_traced, check_tables, check_text
+from twinbench.sweeps.errors import InvalidInput
 
 MARK = re.compile(r"@([RWNC])\{([^{}]*)\}")
 VERDICTS = {
@@ -99,3 +100,75 @@ def test_an_ablation_holds_what_its_rows_do_not_name_and_is_no_choice_on_test(sy
     table.write_text("\n".join([rows[0], rows[2]]))  # nothing says which width is held
     (one,) = check_tables([table], [synthetic_run.folder])
     assert (one.verdict, one.correct) == ("wrong", "80.0")
+
+
+# --- the mapping file -----------------------------------------------------------------------------------------------
+
+UNCLEAR = r"""\begin{table} \caption{Accuracy (\%), up to 99.9.}
+\begin{tabular}{lcc} & kNN & Transfer linear \\ \midrule
+BYOL w/ tricks & 86.1 & 88.1 \\ Ours & 89.1 & 91.1 \\ SimCLR & 85.2 & 12.3 \\ \end{tabular} \end{table}"""
+MAP = """
+[[row]]
+label = "BYOL w/ tricks"
+cell = "9e4c706011a350a5"
+
+[[row]]
+label = "Ours"
+table = 1
+cell = "0a2e1b243ebb78cf"
+
+[[column]]
+label = "Transfer linear"
+metric = "linear_top1"
+
+[[number]]
+label = "caption"
+printed = "99.9"
+cited = "the authors' Table 2"
+"""
+
+
+@pytest.fixture
+def check_mapped(paper, tmp_path):
+    """Return a function that checks UNCLEAR beside a mapping file."""
+
+    def check(mapping: str, text: str = UNCLEAR):
+        (tmp_path / "paper.tex").write_text(text)
+        (tmp_path / "paper.map.toml").write_text(mapping)
+        return check_tables([tmp_path / "paper.tex"], [paper.folder])
+
+    return check
+
+
+def test_a_mapping_file_says_which_cell_a_row_is_and_the_numbers_are_still_compared(check_mapped):
+    checked = check_mapped("")
+    assert [one.verdict for one in checked] == ["untraceable"] * 4 + ["traced", "wrong", "not read"]
+    checked = check_mapped(MAP)
+    assert [one.verdict for one in checked] == ["traced"] * 5 + ["wrong", "cited"]
+    assert "7 numbers: 5 traced (4 by a mapping file), 1 cited, 1 wrong" in check_text(checked)
+    (wrong, *_) = check_mapped(MAP, UNCLEAR.replace("86.1", "86.7"))
+    assert (wrong.verdict, wrong.correct) == ("wrong", "86.1")
+
+
+def test_the_proposed_mapping_file_is_read_and_traces_what_it_was_proposed_for(check_mapped):
+    checked = check_mapped("")
+    proposed = "\n".join(dict.fromkeys(entry for one in checked for entry in one.proposals))
+    assert proposed in check_text(checked)
+    assert [one.verdict for one in check_mapped(proposed)] == ["traced"] * 5 + ["wrong", "not read"]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "messages"),
+    [
+        ("[[rows]]\nlabel = 'x'", ["unknown key", "row"]),
+        ("[[row]]\nlabel = 'SimCLR'\ncell = 'ffff'", ["no such cell", "9e4c706011a350a5"]),
+        ("[[column]]\nlabel = 'kNN'\nmetric = 'knn'", ["no such metric", "knn_top1"]),
+        ("[[row]]\nlabel = 'SimCLR'", ["needs one of cell, cited"]),
+        ("[[row]]\nlabel = 'Simclr'\ncited = 'x'", ["row.Simclr", "is the label of no row with numbers"]),
+        ("[[number]]\nlabel = 'SimCLR'\nprinted = '1.0'\ncited = 'x'", ["is the label of no number"]),
+    ],
+)
+def test_a_mistake_in_a_mapping_file_is_named(check_mapped, mapping, messages):
+    with pytest.raises(InvalidInput) as error:
+        check_mapped(mapping)
+    assert all(message in str(error.value) for message in ("paper.map.toml", *messages)), str(error.value)
