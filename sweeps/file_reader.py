@@ -13,6 +13,8 @@ O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no pipes amon
 
 def open_regular(path: Path | str, mode: str = "rb") -> BinaryIO:
     """Open the file at `path`, where links are followed. OSError if that fails, or if it is no regular file."""
+    if "\0" in str(path):  # for which `open` raises ValueError
+        raise OSError(errno.EINVAL, "its name has a zero character", str(path))
     return cast(BinaryIO, open(path, mode, opener=_regular))
 
 

@@ -14,6 +14,7 @@ from annotated_types import Ge, Lt, MaxLen, MinLen
 
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
+from twinbench.sweeps.hashing import to_utf8
 from twinbench.sweeps.protocol import Protocol, Scalar, Section, Training, contradictions
 from twinbench.sweeps.protocol_lock import LOCK, locked, read_lock
 from twinbench.sweeps.toml_reader import parse, read_toml, read_value
@@ -127,8 +128,10 @@ def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path
 def _setting(change: str) -> tuple[str, Any]:
     """Return the key and the value of `KEY=VALUE`. VALUE is TOML; text that is not one TOML value is a string."""
     key, equals, text = change.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise InvalidInput([Mistake(SET, "", "is not of the form KEY=VALUE", change)])
+    if change != to_utf8(change).decode():
+        raise InvalidInput([Mistake(SET, "", "is not UTF-8", change)])
     return key.strip(), read_value(text.strip(), f"{SET} {key.strip()}")
 
 

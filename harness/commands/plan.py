@@ -226,6 +226,8 @@ def _print_prospects(
         can = sum(one.can_settle for one in open_ones)
         rest = "other claims" if judged else "claims"
         typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
+    if left := len(claims) - len(found):
+        typer.echo(f"{left} more are about published tables, which no plan changes")
     _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
 
 

@@ -39,3 +39,8 @@ def test_a_file_of_just_the_largest_size_is_read(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file", largest=5) == b"12345"
     with pytest.raises(OSError, match="larger than"):
         read_regular(tmp_path / "file", largest=4)
+
+
+def test_a_name_with_a_zero_character_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="its name has a zero character"):
+        read_regular(f"{tmp_path}/a\0b")

@@ -221,6 +221,8 @@ def test_ridge_penalties_are_hashed_where_they_are_listed_and_leave_no_trace_whe
         (("a.x=3", "x=4"), "--set: a.x: reaches no trial: another --set replaces it (seen: 3)"),
         (("x=4", "a.x=3", "byol.x=3"), "--set: x: reaches no trial"),
         (("a.x=3", "methods=byol"), "--set: a.x: a is not a method of any grid"),
+        ((".x=3",), "--set: is not of the form KEY=VALUE (seen: '.x=3')"),
+        (("a.x=\udcff",), "--set: is not UTF-8"),
         (("methods=[]",), "--set: methods: names no method; allowed: a, byol"),
         (("seeds=[-1]",), "--set: seeds.0: input should be greater"),
         (("x=[[]]",), "--set: x.0: input should be a valid boolean"),

@@ -102,6 +102,18 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open
     assert "2 of 2 claims are judged already" in shown and "can be settled by this plan" not in shown
 
 
+def test_a_plan_counts_the_claims_about_published_tables_which_it_cannot_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{CLAIM}')
+    published = read_claims(Path(__file__).parents[3] / "docs" / "examples" / "lightly_claims.toml")
+    planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
+    with planned_folder(planned, study.folder) as planned_results:
+        _print_prospects(planned, planned_results, [*read_claims(study.claims_file), *published], None, {})
+    about_tables = sum(claim.is_about_a_table for claim in published)
+    assert f"{about_tables} more are about published tables, which no plan changes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("code_hash", "says"),
     [
