@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit
+from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, say
 from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
@@ -33,9 +33,9 @@ def bundle(
     whole = folder.resolve()
     bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
     for name in bundled.redacted:
-        typer.echo(f"redacted what looks like a secret: {name}")
+        say(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:
-        typer.echo(f"left out, because it is not a record: {name}")
+        say(f"left out, because it is not a record: {name}")
     typer.echo(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
     typer.echo(f"digest {bundled.digest}")
     typer.echo("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")

@@ -14,7 +14,7 @@ import typer
 
 from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit
 from twinbench.harness.system.bounded import Bounds, within_bounds
-from twinbench.sweeps.errors import InvalidInput, Mistake, plain, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, plain, printable, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
@@ -175,7 +175,12 @@ def _width() -> int | None:
 
 
 def _write(text: str) -> None:
-    """Print as UTF-8 in every locale, so that equal verdicts are equal bytes and any sentence can be printed."""
+    """Print as UTF-8 in every locale, so that equal verdicts are equal bytes and any sentence can be printed.
+
+    On a terminal, control characters are escaped in every format.
+    """
+    if sys.stdout.isatty():
+        text = "\n".join(map(printable, text.split("\n")))
     typer.echo(to_utf8(text), nl=False)
 
 

@@ -43,6 +43,13 @@ def out() -> "Console":
     return Console(soft_wrap=True, highlight=False)
 
 
+def say(text: str, style: str = "") -> None:
+    """Print a line as it is, but for control characters: a name from a file must not command the terminal."""
+    from rich.text import Text
+
+    out().print(Text(printable(text), style))
+
+
 def check_run_folders(folders: Sequence[Path]) -> None:
     """Raise InvalidInput for each folder that is not a run folder."""
     from twinbench.results.record import PLAN, RECORDS

@@ -20,7 +20,7 @@ from twinbench.harness.commands.options import (
     RunFolder,
     TimeLimit,
     check_run_folders,
-    out,
+    say,
     writing_to,
 )
 from twinbench.harness.commands.protocol import columns
@@ -43,9 +43,9 @@ def collect(folder: RunFolder) -> None:
     check_run_folders([folder])
     with ResultStore(folder) as store:
         ingested = store.ingest()
-    out().print(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
+    say(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
     for file, reason in ingested.set_aside:
-        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+        say(f"set aside: {file}: {reason}", "yellow")
     if not store.is_saved:  # stderr has the reason
         raise typer.Exit(MISTAKE)
 
@@ -71,7 +71,7 @@ def report(
 
         what = ", ".join(map(str, folders))
         written = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
-    out().print(f"report: {written}")
+    say(f"report: {written}")
 
 
 def _reported(given: Sequence[Path], folders: Sequence[Path], out_folder: Path | None) -> Path:
@@ -101,18 +101,18 @@ def merge(
 
         what = ", ".join(map(str, folders))
         merged = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
-    out().print(
+    say(
         f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
         f"{merged.missing} missing, {len(merged.disagreements)} with different results"
     )
     if merged.failures_superseded:
-        out().print(f"{merged.failures_superseded} failures were replaced by another site's result")
+        say(f"{merged.failures_superseded} failures were replaced by another site's result")
     for file, reason in merged.set_aside:
-        out().print(f"set aside: {file}: {reason}", style="yellow", markup=False)
+        say(f"set aside: {file}: {reason}", "yellow")
     for disagreement in merged.disagreements:
-        out().print(f"different results of {disagreement.trial_id}:", style="yellow", markup=False)
+        say(f"different results of {disagreement.trial_id}:", "yellow")
         for line in (*disagreement.differences, *disagreement.hints):
-            out().print(f"  {line}", markup=False)
+            say(f"  {line}")
     if merged.disagreements:
         raise typer.Exit(SOME_FAILED)
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import INTERRUPTED, SOME_FAILED, Data, Out, Set, SweepName, out, print_left_out
+from twinbench.harness.commands.options import (
+    INTERRUPTED,
+    SOME_FAILED,
+    Data,
+    Out,
+    Set,
+    SweepName,
+    out,
+    print_left_out,
+    say,
+)
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
@@ -134,7 +144,7 @@ def _prepare(
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:
-        out().print(f"{retry_failed(folder, planned)} failed trials run again")
+        say(f"{retry_failed(folder, planned)} failed trials run again")
     return folder
 
 
@@ -143,15 +153,15 @@ def _report(outcome: "Outcome", folder: Path) -> None:
     from twinbench.harness.monitor.labels import counts_text
 
     if outcome.is_detached:
-        out().print(f"twinbench status {folder} shows the progress")
+        say(f"twinbench status {folder} shows the progress")
         return
-    out().print(counts_text(outcome.statuses))
+    say(counts_text(outcome.statuses))
     if outcome.stopped:
-        out().print(outcome.stopped, markup=False)
+        say(outcome.stopped)
         raise typer.Exit(INTERRUPTED if outcome.is_interrupted else SOME_FAILED)
     from twinbench.reports.page.write import write_report
 
-    out().print(f"report: {write_report(folder)}")
+    say(f"report: {write_report(folder)}")
     if set(outcome.statuses) - {"done"}:
         raise typer.Exit(SOME_FAILED)
 

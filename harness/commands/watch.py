@@ -1,11 +1,12 @@
 """`twinbench status`, `watch`, `serve`, `logs` and `cancel`: follow or stop a run."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from twinbench.harness.commands.options import RunFolder, out
+from twinbench.harness.commands.options import RunFolder, out, say
+from twinbench.sweeps.errors import printable
+from twinbench.sweeps.hashing import to_utf8
 
 
 def status(
@@ -46,7 +47,7 @@ def serve(
 
     check_folder_exists(folder)
     with contextlib.suppress(KeyboardInterrupt):  # stops the server
-        serve_folder(folder, port, lambda text: out().print(text, markup=False))
+        serve_folder(folder, port, say)
 
 
 def logs(
@@ -57,7 +58,7 @@ def logs(
     from twinbench.harness.monitor.logs import find_trial, log_lines
 
     for line in log_lines(folder, find_trial(folder, trial)):
-        sys.stdout.write(line)
+        typer.echo(to_utf8("\t".join(map(printable, line.removesuffix("\n").split("\t")))))
 
 
 def cancel(folder: RunFolder) -> None:
@@ -71,6 +72,4 @@ def cancel(folder: RunFolder) -> None:
 
         slurm.cancel_waiting(launches)
         ray.cancel_waiting(folder, launches)
-    out().print(
-        "cancelled: workers save their trials and stop within seconds; the same `run` command continues from there"
-    )
+    say("cancelled: workers save their trials and stop within seconds; the same `run` command continues from there")

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.leases import LeaseObserver, is_running
 from twinbench.harness.run_folder.progress import RunProgress, poll_pause
 from twinbench.results.attempts import last_attempt
+from twinbench.sweeps.errors import printable
 from twinbench.sweeps.trial import Trial
 
 if TYPE_CHECKING:
@@ -72,12 +75,10 @@ class ProgressBars:
 
     def say(self, text: str) -> None:
         """Print a line about the run."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def _print_ended(self, trial: Trial, number: int) -> None:
         """Print the line of a recorded trial, which stays above the bars."""
-        from rich.markup import escape
-
         bar = self._running.pop(trial.trial_id, None)
         if bar is not None:
             self._bars.remove_task(bar)
@@ -87,7 +88,7 @@ class ProgressBars:
         reason = f": {record.reason}" if record.status != "done" and record.reason else ""
         line = f"[{number}/{len(self._trials)}] {trial_label(trial, self._axes)}: {record.status}{took}{reason}"
         style = "" if record.status == "done" else "yellow"
-        self._console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        self._console.print(Text(printable(line), style), soft_wrap=True)
 
     def _show_running(self) -> None:
         from rich.markup import escape
@@ -97,7 +98,7 @@ class ProgressBars:
             self._bars.remove_task(self._running.pop(trial_id))
         for trial_id, attempt in running.items():
             if trial_id not in self._running:
-                label = escape(trial_label(self._trials[trial_id], self._axes))
+                label = escape(printable(trial_label(self._trials[trial_id], self._axes)))
                 self._running[trial_id] = self._bars.add_task(label, total=None, note="starting")
             if attempt.get("steps"):
                 note = f"{attempt.get('images_per_second', 0.0):.0f} images/s"

@@ -30,7 +30,7 @@ from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
 from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.published import PublishedTable, published_tables
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 MOST_SHOWN = 5  # cells with the same number, in text
 
@@ -117,7 +117,7 @@ def check_text(numbers: Sequence[CheckedNumber]) -> str:
     """
     problems = [line for one in numbers if one.verdict not in ACCEPTED for line in _lines(one)]
     accepted = [line for one in numbers if one.verdict in ACCEPTED for line in _lines(one)]
-    return "\n".join([*problems, _summary(numbers), *_proposals(numbers), *accepted, ""])
+    return "\n".join(map(printable, [*problems, _summary(numbers), *_proposals(numbers), *accepted, ""]))
 
 
 def _proposals(numbers: Sequence[CheckedNumber]) -> list[str]:

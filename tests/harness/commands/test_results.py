@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_a_value_edited_in_the_database_is_in_no_table(filled_run, tmp_path):
 HOSTILE = "loss \x1b]0;gone\x07\x9b31m\u202e\r\nend"
 
 
-def at_a_terminal(*arguments: object) -> str:
+def at_a_terminal(*arguments: object, codes: tuple[int, ...] = (0,)) -> str:
     """What a command prints on a terminal of 40 columns."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "twinbench.harness.cli", *map(str, arguments)]
@@ -116,7 +117,7 @@ def at_a_terminal(*arguments: object) -> str:
             while data := os.read(ours, 65536):
                 found += data
     os.close(ours)
-    assert process.returncode == 0, found
+    assert process.returncode in codes, found
     return found.decode()
 
 
@@ -203,3 +204,51 @@ def test_the_schema_is_printed_with_a_line_for_each_column(monkeypatch, capsys):
     assert "metrics: Every number that was measured after training." in lines
     assert "  value        DOUBLE   accuracies are fractions of 1" in lines
     assert len(lines) == sum(len(table.columns) + 3 for table in described_tables())
+
+
+@pytest.fixture
+def hostile(synthetic_run: SyntheticRun) -> SyntheticRun:
+    """A run folder whose records, logs and file names hold control characters."""
+    run = synthetic_run
+    run.name, run.question = HOSTILE, HOSTILE
+    trial = run.trial(method=HOSTILE, settings={HOSTILE: HOSTILE})
+    run.record(run.plan(trial), None, status="failed", reason=HOSTILE)
+    for method in ("barlow_twins", "simclr"):
+        run.planned_and_recorded(0.5, method=method)
+    run.write_plan()
+    (run.folder / "records" / f"{HOSTILE.replace('/', '')}.json").write_text("{}")
+    attempt = run.folder / "trials" / trial["trial_id"]
+    attempt.mkdir(parents=True)
+    (attempt / "attempt-0001.json").write_text(json.dumps({"status": "failed", "reason": HOSTILE, "host": HOSTILE}))
+    (attempt / "attempt-0001.log").write_text(HOSTILE + "\n")
+    (run.folder / "table.csv").write_text(f'method,"{HOSTILE}"\n"{HOSTILE}",12.34\n')
+    (run.folder / "claims.toml").write_text(CLAIM)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("collect", "."),
+        ("status", "."),
+        ("watch", "."),
+        ("logs", ".", "TRIAL"),
+        ("merge", ".", "--out", "../merged"),
+        ("bundle", "."),
+        ("check", "--table", "table.csv", "."),
+        ("check", "--table", "table.csv", ".", "--format", "json"),
+        ("check", "claims.toml", "."),
+        ("check", "claims.toml", ".", "--format", "json"),
+        ("check", "claims.toml", ".", "--format", "html"),
+    ],
+    ids=" ".join,
+)
+def test_no_text_of_a_run_folder_commands_the_terminal(hostile, monkeypatch, command):
+    monkeypatch.chdir(hostile.folder)
+    trial_id = hostile.planned[0]["trial_id"]
+    printed = at_a_terminal(*(trial_id if part == "TRIAL" else part for part in command), codes=(0, 1, 2))
+    ours = re.compile(r"\r|\x1b\[[0-9;?]*[A-Zhlm]")  # movements and colours of rich itself
+    assert "gone" in printed or command[0] == "bundle" or command[1] == "claims.toml"
+    for line in ours.sub("", printed.replace("\r\n", "\n")).split("\n"):
+        assert line.isprintable(), ascii(line)
