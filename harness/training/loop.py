@@ -58,7 +58,7 @@ def train(
     rank = dist.get_rank() if ranks > 1 else 0
     steps = per_epoch * training.epochs
     optimiser = build_optimiser(method.parameters(), training)
-    progress = load_state(task.folder, method, optimiser, task.device)
+    progress = _saved(task, method, optimiser, rank)
     fit_to_device(optimiser)
     if task.compiles:
         compile_networks(method)
@@ -108,6 +108,16 @@ def train(
                 with uncompiled(task.compiles):
                     _append(progress, diagnose(method))
             saver.end_epoch(is_last)
+    return progress
+
+
+def _saved(task: Task, method: Method, optimiser: torch.optim.Optimizer, rank: int) -> Progress:
+    """Restore the saved state. Rank 0 does so first: it sets a damaged state aside, and then all ranks start anew."""
+    if rank > 0:
+        _any_rank(False, task.device)  # waits for rank 0
+    progress = load_state(task.folder, method, optimiser, task.device)
+    if rank == 0:
+        _any_rank(False, task.device)
     return progress
 
 

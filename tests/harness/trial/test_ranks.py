@@ -22,7 +22,7 @@ from trial_runs import run_trial
 from twinbench.harness.planning import Plan
 from twinbench.harness.trial import execute, ranks
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.results.attempts import read_attempt
+from twinbench.results.attempts import read_attempt, trial_folder
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
 
@@ -143,6 +143,17 @@ def test_two_ranks_that_are_stopped_and_resumed_leave_the_same_record(
         calls = iter(range(1, 100))
         statuses.append(run_trial(trial, two_ranks(tmp_path), lambda: next(calls) == stop_after))  # noqa: B023
     assert statuses == ["interrupted", "interrupted", "done"]
+    digests = [record_of(folder, trial)["result_digest"] for folder in (whole, tmp_path)]
+    assert digests[0] == digests[1]
+
+
+def test_two_ranks_agree_to_start_anew_from_a_damaged_state(trial: Trial, whole: Path, tmp_path: Path) -> None:
+    calls = iter(range(1, 100))
+    assert run_trial(trial, two_ranks(tmp_path), lambda: next(calls) == 3) == "interrupted"
+    state = trial_folder(tmp_path, trial.trial_id) / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1000])
+    assert run_trial(trial, two_ranks(tmp_path)) == "done"
+    assert read_attempt(tmp_path, trial.trial_id, 2)["from_step"] == 0
     digests = [record_of(folder, trial)["result_digest"] for folder in (whole, tmp_path)]
     assert digests[0] == digests[1]
 

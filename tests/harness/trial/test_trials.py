@@ -1,7 +1,10 @@
 """Claims: a trial leaves one whole record, the same one if it is killed and resumed; a failure leaves one, too."""
 
 import functools
+import itertools
 import json
+import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,12 +22,13 @@ from trial_runs import run_trial
 from twinbench.harness.evaluation.evaluate import Evaluator
 from twinbench.harness.planning import Plan
 from twinbench.harness.training import loop
-from twinbench.harness.training.checkpoint import Progress
+from twinbench.harness.training.checkpoint import Progress, load_state, save_state
 from twinbench.harness.training.kernels import FAST
 from twinbench.harness.trial import execute
 from twinbench.harness.trial.execute import Surroundings, build_method
 from twinbench.harness.trial.worker import Unwritable
 from twinbench.methods.registry import METHODS
+from twinbench.results.attempts import trial_folder
 from twinbench.results.record import read_artefact, read_record, record_path
 from twinbench.sweeps.trial import Trial
 
@@ -104,6 +108,100 @@ def test_a_trial_killed_by_sigkill_resumes_from_its_last_epoch_to_the_same_recor
     assert steps[0] == 4  # four steps an epoch: the first epoch is not repeated
     digests = [_record(tmp_path / name, trial)["result_digest"] for name in ("whole", "killed")]
     assert digests[0] == digests[1]
+
+
+def _of_another_trial(state: Path, plan: Planner) -> None:
+    other = _trial(plan("methods=byol", "seeds=[7]"), "byol")
+    run_trial(other, Surroundings(state.parents[2]), lambda: True)
+    state.write_bytes((state.parents[1] / other.trial_id / "state.pt").read_bytes())
+
+
+def _of_another_network(state: Path, plan: Planner) -> None:
+    """As if it were this trial's: all that tells is the number of its weights."""
+    content = torch.load(state, weights_only=True)
+    content["method"] = {name: values[:1] if values.dim() else values for name, values in content["method"].items()}
+    torch.save(content, state)
+
+
+def _one_bit_flipped(state: Path, plan: Planner) -> None:
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+
+
+def _a_folder(state: Path, plan: Planner) -> None:
+    state.unlink()
+    state.mkdir()
+
+
+def _a_pipe(state: Path, plan: Planner) -> None:
+    state.unlink()
+    os.mkfifo(state)
+
+
+DAMAGES: dict[str, Callable[[Path, Planner], object]] = {
+    "empty": lambda state, _: state.write_bytes(b""),
+    "cut": lambda state, _: state.write_bytes(state.read_bytes()[:-1000]),
+    "cut to its end": lambda state, _: state.write_bytes(state.read_bytes()[-1000:]),
+    "a bit": _one_bit_flipped,
+    "a pickle": lambda state, _: state.write_bytes(pickle.dumps(Path("x"))),
+    "another file of torch": lambda state, _: torch.save({"weights": torch.ones(3)}, state),
+    "of a class": lambda state, _: torch.save(nn.Linear(1, 1), state),
+    "of another trial": _of_another_trial,
+    "of another network": _of_another_network,
+    "a folder": _a_folder,
+    "a pipe": _a_pipe,
+}
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=() if name in ("cut", "a bit") else pytest.mark.slow) for name in DAMAGES]
+)
+def test_a_damaged_state_is_set_aside_and_the_trial_starts_anew(
+    tiny_plan: Planner, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trial = _trial(tiny_plan("methods=byol"), "byol")
+    whole = tmp_path / "whole"
+    assert run_trial(trial, Surroundings(whole)) == "done"
+    folder = trial_folder(tmp_path, trial.trial_id)
+    calls = itertools.count(1)
+    run_trial(trial, Surroundings(tmp_path), lambda: next(calls) == 6)
+    DAMAGES[damage](folder / "state.pt", tiny_plan)
+    capfd.readouterr()
+    assert run_trial(trial, Surroundings(tmp_path)) == "done"
+    assert _record(tmp_path, trial)["result_digest"] == _record(whole, trial)["result_digest"]
+    assert [file.name for file in folder.glob("state.pt*")] == ["state.pt.damaged"]
+    assert "state.pt cannot be restored" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root's privileges, so it needs them")
+@pytest.mark.slow
+def test_a_state_that_may_not_be_read_is_set_aside(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    save_state(tmp_path, Progress(epoch=1), network, torch.optim.SGD(network.parameters()))
+    (tmp_path / "state.pt").chmod(0)
+    code = (
+        "import pathlib, sys, torch; from twinbench.harness.training.checkpoint import load_state; "
+        "network = torch.nn.Linear(2, 2); optimiser = torch.optim.SGD(network.parameters()); "
+        "print(load_state(pathlib.Path(sys.argv[1]), network, optimiser, torch.device('cpu')).epoch)"
+    )
+    unprivileged = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    done = subprocess.run([*unprivileged, sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert "PermissionError" in done.stdout and done.stdout.endswith("\n0\n"), done.stderr
+    assert (tmp_path / "state.pt.damaged").exists()
+
+
+def test_a_state_is_kept_if_memory_ran_out_as_it_was_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, optimiser = nn.Linear(2, 2), torch.optim.SGD([torch.zeros(1)])
+    save_state(tmp_path, Progress(epoch=1), network, optimiser)
+
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(optimiser, "load_state_dict", no_memory)
+        load_state(tmp_path, network, optimiser, torch.device("cpu"))
+    assert load_state(tmp_path, network, optimiser, torch.device("cpu")).epoch == 1
 
 
 def test_a_state_that_is_slow_to_save_is_saved_after_the_first_and_the_last_epoch(
