@@ -44,8 +44,8 @@ def read_folder_claims(run_folder: Path) -> Claims:
 def verdicts_frame(claims: Claims) -> pd.DataFrame:
     """Return the verdicts as a table."""
     found = [
-        (one.claim.name, one.claim.sentence, one.label, one.sentence, "; ".join(one.settled_by))
+        (one.claim.name, one.judged, one.claim.sentence, one.label, one.sentence, "; ".join(one.settled_by))
         for one in claims.verdicts
     ]
-    names = ["name", "sentence", "verdict", "supported", "settled_by"]
+    names = ["name", "judged", "sentence", "verdict", "supported", "settled_by"]
     return pd.DataFrame(found, columns=pd.Index(names), dtype=object)

@@ -151,7 +151,7 @@ def _quoted(verdict: Verdict) -> str:
     else:
         opening = "Supported as stated" if verdict.word == "SUPPORTED_AS_STATED" else "Supported"
         opening += ", but exploratory (declared after its results)" if verdict.exploratory else ""
-    return f"{opening}: “{plain(verdict.claim.sentence)}”"
+    return f"{opening}: “{plain(verdict.judged)}”"
 
 
 def _count(number: int) -> str:

@@ -21,6 +21,7 @@ from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.registry import Finding
+from twinbench.reports.verdicts.claim_sentence import claim_sentence
 
 Word = Literal[
     "SUPPORTED_AS_STATED", "SUPPORTED", "DIRECTION_ONLY", "NARROWED", "EQUIVALENT", "CONTRADICTED", "UNDERPOWERED",
@@ -74,6 +75,11 @@ class Verdict:
         """Return "NARROWED (batch_size 64), EXPLORATORY"; the suffix is shown only with verdicts on results."""
         detail = f" ({self.detail})" if self.detail else ""
         return f"{self.word}{detail}{', EXPLORATORY' if self.exploratory and self.has_statistics else ''}"
+
+    @property
+    def judged(self) -> str:
+        """Return the sentence that the claim's fields mean, which the verdict is about; seeds only where they count."""
+        return claim_sentence(self.evidence, self.contrasts if self.has_statistics else ())
 
     @property
     def is_supported(self) -> bool:

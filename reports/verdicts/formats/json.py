@@ -31,6 +31,7 @@ def _content(verdict: Verdict) -> dict[str, object]:
         "exploratory": verdict.exploratory,
         "label": verdict.label,
         "why": verdict.reason,
+        "judged_sentence": verdict.judged,
         "supported_sentence": verdict.sentence,
         "settled_by": list(verdict.settled_by),
         "findings": [asdict(finding) for finding in verdict.findings],
@@ -99,7 +100,7 @@ def in_toto_text(checked: Checked) -> str:
         "predicate": {
             "result": "FAILED" if failed else "WARNED" if warned else "PASSED",
             "configuration": [
-                resource | {"annotations": {"verdict": verdict.label, "rules": outcomes(verdict)}}
+                resource | {"annotations": _annotations(verdict)}
                 for resource, verdict in zip(_resources(claims), checked.verdicts, strict=True)
             ],
             "passedTests": passed,
@@ -108,6 +109,11 @@ def in_toto_text(checked: Checked) -> str:
         },
     }
     return _dumped(statement)
+
+
+def _annotations(verdict: Verdict) -> dict[str, object]:
+    words = {"judged_sentence": verdict.judged, "authors_sentence": verdict.claim.sentence}
+    return {"verdict": verdict.label, "rules": outcomes(verdict), **words}
 
 
 def _resources(digests: dict[str, str]) -> list[dict[str, object]]:

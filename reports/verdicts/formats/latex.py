@@ -19,7 +19,7 @@ def latex_text(checked: Checked) -> str:
     """Return one longtable of claims, verdicts and numbers, and above it, as comments, each claim's rules by id."""
     rows = [
         (
-            plain(verdict.claim.sentence),
+            f"{plain(verdict.judged)} Authors: “{plain(verdict.claim.sentence)}”",
             verdict.label.replace(verdict.word, verdict.word.replace("_", " "), 1),
             _with_minus_signs(_differences(verdict)),
         )

@@ -69,9 +69,8 @@ def terminal_text(checked: Checked) -> str:
     blocks = []
     for verdict in checked.verdicts:
         lines = [f"{plain(verdict.label)}  {plain(verdict.claim.name)}"]
-        lines += [
-            f"  {name:<10} {plain(text)}" for name, text in [("claim", verdict.claim.sentence), *_all_remarks(verdict)]
-        ]
+        said = [("claim", verdict.judged), ("authors", verdict.claim.sentence)]
+        lines += [f"  {name:<10} {plain(text)}" for name, text in [*said, *_all_remarks(verdict)]]
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, summary(checked)]) + "\n"
 
@@ -88,13 +87,14 @@ def folded(text: str, width: int) -> str:
 
 
 def markdown_text(checked: Checked) -> str:
-    """Return a table of verdicts, and below it the grounds of each."""
+    """Return a table of verdicts, and below it what each is about and its grounds."""
     lines = [f"# Claims of {_cell(checked.claims_file)}, judged from {_cell(checked.run)}", "", summary(checked), ""]
     lines += ["| claim | verdict |", "| --- | --- |"]
     lines += [f"| {_cell(v.claim.name)} | {_cell(v.label)} |" for v in checked.verdicts]
     for verdict in checked.verdicts:
         lines += ["", f"## {_cell(verdict.claim.name)}", ""]
-        lines += [f"> {_cell(verdict.claim.sentence)}", "", f"**{_cell(verdict.label)}**", ""]
+        lines += [f"> {_cell(verdict.judged)}", "", f"**{_cell(verdict.label)}**", ""]
+        lines += [f"- authors: {_cell(verdict.claim.sentence)}"]
         lines += [f"- {name}: {_cell(text)}" for name, text in _all_remarks(verdict)]
     return "\n".join([*lines, ""])
 

@@ -1,0 +1,92 @@
+"""The sentence that a claim's fields mean: each field is in it, and each format shows it with the authors' words."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from claim_evidence import A, B, claim_of, evidence_of, judged
+from claim_study import CLAIMS, SEEDS, Study, honest_study, shift
+
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.formats import FORMATS
+from twinbench.reports.verdicts.verdict import Checked
+from twinbench.sweeps.sweep import read_protocol
+
+SIX = [0.62, 0.63, 0.62, 0.64, 0.61, 0.63]
+LOWER = [0.60, 0.61, 0.60, 0.61, 0.59, 0.61]
+AXIS = {"axis": "batch_size", "values": (64, 128)}
+LINEAR = "the linear top-1 of simclr on test"
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        (claim_of(), f"{LINEAR} is above that of byol, over 6 seeds at 95 % confidence."),
+        (claim_of(at_least=0.01), f"{LINEAR} is at least 1 point above that of byol"),
+        (claim_of(by=0.02, tolerance=0.005), f"{LINEAR} is 2 points, give or take 0.5 points, above that of byol"),
+        (claim_of("not_worse", within=0.02), f"{LINEAR} is no more than 2 points below that of byol"),
+        (claim_of("best_of", among=(B, {"method": "vicreg"})), f"{LINEAR} is above that of each of byol and vicreg"),
+        (
+            claim_of("insensitive", within=0.02, **AXIS),
+            f"{LINEAR} changes by less than 2 points between any two values of batch_size (64 and 128)",
+        ),
+        (
+            claim_of("monotone", direction="decreasing", **AXIS),
+            f"{LINEAR} falls from each value of batch_size to the next (64 and 128)",
+        ),
+        (claim_of("does_not_collapse", share=0.2), "simclr collapses in less than 20 % of all seeds"),
+        (claim_of("collapses"), "simclr collapses in more than 50 % of all seeds"),
+        (claim_of(metric="knn_top1"), "the kNN top-1 of simclr on test is above that of byol"),
+        (
+            claim_of(metric="train_seconds", at_least=5.0),
+            "the training time of simclr is at least 5 s below that of byol",
+        ),
+        (claim_of(a=A | {"epochs": 4}, b=B | {"epochs": 4}), f"{LINEAR} is above that of byol, at epochs 4, over"),
+        (
+            claim_of(a=A | {"batch_size": 64}, b=B | {"batch_size": 128}),
+            "of simclr at batch_size 64 on test is above that of byol at batch_size 128, over",
+        ),
+        (
+            claim_of(scope={"batch_size": [64, 128]}),
+            "above that of byol, at each of batch_size 64 and 128, over 6 seeds",
+        ),
+    ],
+)
+def test_the_sentence_has_every_field_of_the_claim(claim, text):
+    values = [SIX, LOWER, LOWER] if claim.kind == "best_of" else [SIX, LOWER] * 2
+    (verdict,) = judged(evidence_of(claim, values, 0.01))
+    assert verdict.judged.startswith("Under protocol invented v1 (000000000000), ")
+    assert text in verdict.judged and verdict.judged.endswith(".")
+
+
+def test_no_seeds_are_named_where_no_statistics_are_shown(tmp_path: Path) -> None:
+    (verdict,) = judged(evidence_of(claim_of(), [SIX, []]))
+    assert verdict.judged == f"Under protocol invented v1 (000000000000), {LINEAR} is above that of byol."
+
+
+def test_a_setting_that_a_sweep_fixes_against_the_protocol_is_in_the_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    study = Study(folder, read_protocol("cifar10-small").carried)
+    study.write_claims(CLAIMS)
+    for method, level in {"simclr": 0.64, "byol": 0.60}.items():
+        for seed in SEEDS:
+            study.add(study.trial(method, seed, training={"epochs": 2}), level + shift(seed) + shift(method, seed) / 2)
+    study.write_plan()
+    (verdict,) = check_claims(study.claims_file, folder).verdicts
+    assert "above that of byol, with epochs 2 (protocol: 20), over 6 seeds" in verdict.judged
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_shows_the_sentence_that_is_judged_beside_the_authors(form: str, tmp_path: Path) -> None:
+    study = honest_study(tmp_path / "run", CLAIMS.replace("SimCLR is at", "our SimCLR is at"))
+    checked: Checked = check_claims(study.claims_file, study.folder)
+    text = " ".join(FORMATS[form](checked).replace("\\", "").replace("{-}", "-").replace("&#39;", "'").split())
+    for part in ("is at least 1 point above that of byol", "our SimCLR is at least one point better than BYOL"):
+        assert part in text
+
+
+def test_the_authors_words_do_not_change_the_sentence_that_is_judged() -> None:
+    claims = [claim_of(), replace(claim_of(name="two", family="two"), sentence="SimCLR is by far the best.")]
+    first, second = judged(*(evidence_of(claim, [SIX, LOWER], 0.01) for claim in claims))
+    assert first.judged == second.judged
