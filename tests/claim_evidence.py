@@ -21,7 +21,7 @@ A, B = {"method": "simclr"}, {"method": "byol"}
 
 def claim_of(kind: str = "better", name: str = "one", a: Any = A, **keys: Any) -> Claim:
     """Return a claim on SimCLR against BYOL, with a sentence that breaks no rule."""
-    if kind in ("better", "not_worse"):
+    if kind in ("better", "wins", "not_worse"):
         keys = {"b": B} | keys
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
     before = {"at_least": "", "by": "", "tolerance": "within ", "within": ""}
@@ -30,6 +30,7 @@ def claim_of(kind: str = "better", name: str = "one", a: Any = A, **keys: Any) -
         f", {before[key]}{size:g} points" for key, size in sizes.items() if round(size, 9) == round(size, 1)
     )
     named += f", a share of {keys['share']:g}" if "share" in keys else ""
+    named += " at a new seed" if kind == "wins" else ""
     return Claim(name, f"It holds{named}.", kind, a, protocol="invented", **keys)  # type: ignore[arg-type]
 
 

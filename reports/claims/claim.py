@@ -32,7 +32,9 @@ from twinbench.sweeps.metrics import LINEAR, get_metric
 from twinbench.sweeps.protocol import Scalar, Section
 from twinbench.sweeps.toml_reader import parse, read_toml
 
-Kind = Literal["better", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"]
+Kind = Literal[
+    "better", "wins", "best_of", "not_worse", "insensitive", "monotone", "equals", "collapses", "does_not_collapse"
+]
 Selector = dict[str, Scalar]  # a method and the settings that select a cell of it
 
 MOST_COMPARISONS = 1000  # of one claim: each is tested, and all of them together
@@ -40,6 +42,7 @@ ALWAYS = ("name", "sentence", "kind", "a", "metric", "family", "protocol", "repo
 # The keys that each kind requires, and those that it allows besides these and ALWAYS.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "better": (("b",), ("at_least", "by", "tolerance")),  # A exceeds B, by at least this much, or by about this much
+    "wins": (("b",), ("chance",)),  # A exceeds B at a new seed with a probability above this chance
     "best_of": ((), ("among",)),  # A exceeds each of these; without `among`, every other method in the run
     "not_worse": (("b", "within"), ()),  # A is at most this much below B
     "insensitive": (("axis", "values", "within"), ()),  # A differs by less than this between any two of the values
@@ -50,7 +53,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 COLLAPSE_SHARES = {"collapses": 0.5, "does_not_collapse": 0.1}  # where the claim gives no share
 # Keys that older claims could not give; not hashed where they are left out, so that such claims keep their hash.
-LATER_KEYS = ("seeds", "tolerance", "share")
+LATER_KEYS = ("seeds", "tolerance", "share", "chance")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Claim(Section):
     tolerance: Annotated[float, Gt(0)] | None = None  # of `by`; the protocol's margin where it is left out
     within: Annotated[float, Gt(0)] | None = None
     share: Annotated[float, Gt(0), Lt(1)] | None = None  # COLLAPSE_SHARES where it is left out
+    chance: Annotated[float, Ge(0.5), Lt(1)] | None = None  # one half where it is left out
     axis: str = ""
     values: tuple[Scalar, ...] = ()
     direction: Literal["increasing", "decreasing"] = "increasing"

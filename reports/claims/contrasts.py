@@ -1,6 +1,7 @@
 """The statistics of claims: each comparison of two sides over seeds, and Holm's correction within a family of claims.
 
-A contrast has one of two criteria: its difference lies `above` a bound, or `within` a bound of a target. Its p is
+A contrast has one of three criteria: its difference lies `above` a bound, or `within` a bound of a target, or A `wins`
+at a new seed with a probability above a bound. Its p is
 the smallest level at which the t interval of confidence 1 - p meets the criterion, so that the test never disagrees
 with the interval printed next to it. Holm's procedure sets the confidence at which each interval is judged.
 """
@@ -30,13 +31,16 @@ from twinbench.reports.statistics.power import smallest_detectable_difference
 from twinbench.reports.statistics.superiority import Probability, probability_of_improvement
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 
-Criterion = Literal["above", "within"]
+Criterion = Literal["above", "within", "wins"]
 COLLAPSE_KINDS = ("collapses", "does_not_collapse")
 SIGN_SEED = 20_260_101
 
 
 class Asked(NamedTuple):
-    """What a difference must meet: it is above `bound`, or less than `bound` away from `target`."""
+    """What is claimed of a difference: it is above `bound`, or less than `bound` away from `target`.
+
+    Or A `wins` at a new seed with a probability above `bound`.
+    """
 
     criterion: Criterion
     bound: float
@@ -100,9 +104,13 @@ class Contrast:
 
     def room(self, confidence: float | None = None) -> float | None:
         """Return how far the interval lies inside its bound, at another confidence if given; None without interval."""
-        difference = self.difference
+        difference, wins = self.difference, self.wins
         if difference is not None and confidence is not None:
             difference = difference.at(confidence)
+        if self.criterion == "wins":
+            if wins is None:
+                return None
+            return (wins if confidence is None else wins.at(confidence)).low - self.bound
         if difference is None or difference.low is None or difference.high is None:
             return None
         if self.criterion == "within":
@@ -153,6 +161,8 @@ def asked_of(claim: Claim, margin: float) -> Asked:
     """
     if claim.kind in ("insensitive", "equals"):
         return Asked("within", claim.within or 0.0)
+    if claim.kind == "wins":
+        return Asked("wins", claim.chance or 0.5)
     if claim.by:
         tolerance = tolerance_of(claim, margin)
         lowest, highest = max(0.0, claim.by - tolerance), claim.by + tolerance
@@ -162,6 +172,8 @@ def asked_of(claim: Claim, margin: float) -> Asked:
 
 def required_size(claim: Claim, margin: float) -> float:
     """Return the difference that the seeds must be able to detect, from its bound or target; 0 where none is stated."""
+    if claim.kind == "wins":
+        return 0.0
     if claim.by:
         return asked_of(claim, margin).bound
     return claim.within or max(claim.claimed_size, margin)
@@ -181,12 +193,13 @@ def _contrast(evidence: Evidence, a: Side, b: Side | None, point: str) -> Contra
     else:
         difference, flips = welch_difference(list(of_a.values()), list(of_b.values())), None
         samples = tuple(tuple(side[seed] for seed in sorted(side)) for side in (of_a, of_b))
+    wins = probability_of_improvement(of_a, of_b, paired) if b is not None and difference.n > 1 else None
     return dataclasses.replace(
         bare,
         difference=difference,
-        p=_p(difference, asked),
+        p=_p(difference, wins, asked),
         samples=samples,
-        wins=probability_of_improvement(of_a, of_b, paired) if b is not None and difference.n > 1 else None,
+        wins=wins,
         sign_flip=flips,
         examples=_over_examples(a, b),
         detectable=_detectable(difference),
@@ -215,8 +228,10 @@ def _over_examples(a: Side, b: Side | None) -> ExampleInterval | None:
     return paired_example_difference(a.correct, b.correct)
 
 
-def _p(difference: Difference, asked: Asked) -> float | None:
+def _p(difference: Difference, wins: Probability | None, asked: Asked) -> float | None:
     """Return the level at which the interval just meets the criterion; None where it cannot be computed."""
+    if asked.criterion == "wins":
+        return None if wins is None else wins.p_above(asked.bound)
     error, freedom = difference.standard_error, difference.degrees_of_freedom
     if error is None or freedom is None:
         return None
@@ -267,10 +282,13 @@ def _p_or_one(contrast: Contrast) -> float:
 def _at(contrast: Contrast, confidence: float, holm_p: float) -> Contrast:
     if contrast.difference is None:
         return contrast
-    difference = contrast.difference.at(confidence)
+    difference, wins = contrast.difference.at(confidence), contrast.wins
+    if contrast.criterion == "wins" and wins is not None:  # for other claims it stays at 95 %
+        wins = wins.at(confidence)
     return dataclasses.replace(
         contrast,
         difference=difference,
+        wins=wins,
         holm_p=None if contrast.p is None else holm_p,
         detectable=_detectable(difference),
     )

@@ -27,7 +27,7 @@ def read(claim: Claim, sentence: str, whole: str, mentions: tuple[str, str]) -> 
     """
     if claim.kind == "monotone":
         return _read_growth(claim, sentence, whole)
-    if claim.kind not in ("better", "best_of", "not_worse"):
+    if claim.kind not in ("better", "wins", "best_of", "not_worse"):
         return sentence
     agreeing = [word for word, outcome in _relations(claim, sentence, mentions) if outcome == "agrees"]
     rest = list(sentence)
@@ -42,7 +42,7 @@ def read(claim: Claim, sentence: str, whole: str, mentions: tuple[str, str]) -> 
 
 def is_exchanged(claim: Claim, sentence: str, mentions: tuple[str, str]) -> bool:
     """Whether the sentence says of a claim that A is better that B is."""
-    relations = _relations(claim, sentence, mentions) if claim.kind == "better" else []
+    relations = _relations(claim, sentence, mentions) if claim.kind in ("better", "wins") else []
     return any(outcome == "exchanged" for _, outcome in relations)
 
 

@@ -122,6 +122,11 @@ def names_share(claim: Claim) -> bool:
     return bool(_share_pattern(claim.share or 0.0).search(_plain(claim.sentence)))
 
 
+def names_a_new_seed(claim: Claim) -> bool:
+    """Whether the sentence speaks of seeds or of a probability, rather than of methods as such."""
+    return bool(re.search(r"\b(?:seeds?|trials?|runs?|probability|chance|odds|likely|often)\b", _plain(claim.sentence)))
+
+
 def names_methods(claim: Claim, methods: Iterable[str]) -> bool:
     """Whether the sentence names every one of the methods."""
     return all(_pattern(method).search(_plain(claim.sentence)) for method in methods)
@@ -157,7 +162,7 @@ def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
         yield f"it names {', '.join(wrong)}, but {', '.join(missing)} is compared"
     if comparison.is_exchanged(claim, _without_sizes(claim, compared), _mentions(claim, compared)):
         yield f"it says that {claim.b['method']} is better"
-    if claim.kind in ("better", "not_worse") and (best := _BEST.search(whole)):
+    if claim.kind in ("better", "wins", "not_worse") and (best := _BEST.search(whole)):
         yield f"it says {best[0]!r}, but only one other is compared"
     sizes = sorted({_value(found[1]) for found in _MEASURED["points"].finditer(rest) if _is_difference(whole, found)})
     if get_metric(claim.metric).is_accuracy and sizes:
@@ -285,6 +290,8 @@ def _names(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
     yield re.compile(rf"(?<![\w-])(?:{_metric_words(claim)})(?!\w)")
     if claim.kind in COLLAPSE_SHARES:
         yield _share_pattern(claim.share or COLLAPSE_SHARES[claim.kind])
+    if claim.kind == "wins":
+        yield _share_pattern(claim.chance or 0.5)
 
 
 def _metric_words(claim: Claim) -> str:

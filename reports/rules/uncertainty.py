@@ -19,7 +19,7 @@ from twinbench.reports.rules.case import (
     protocol_value,
     some,
 )
-from twinbench.reports.rules.sentence import names_share, names_size
+from twinbench.reports.rules.sentence import names_a_new_seed, names_share, names_size
 from twinbench.reports.statistics.intervals import ALPHA, welch_covers
 from twinbench.reports.statistics.normality import departs_from_normal
 
@@ -42,6 +42,8 @@ def defined_error_bars(case: Case) -> Outcome:
         return failed("the source gives no interval")
     if not any(contrast.low is not None for contrast in case.contrasts):
         return not_applicable("no interval is shown")
+    if case.evidence.claim.kind == "wins":
+        return passed("exact intervals of P(A > B) over seeds, whatever their distribution")
     problems = []
     if short := [contrast.label for contrast in case.contrasts if _covers_less(contrast)]:
         reason = "unpaired intervals with few seeds on one side cover less than stated, down to 92 % with 3 and 87 % "
@@ -120,7 +122,7 @@ def _question(claim: Claim) -> tuple[str, ...]:
     The chances of error of claims with one question add up, whatever families they are put in.
     """
     method = str(claim.a["method"])
-    within_one = claim.kind in ("better", "not_worse") and claim.b.get("method") == method
+    within_one = claim.kind in ("better", "wins", "not_worse") and claim.b.get("method") == method
     varied = {"equals": "reported", "insensitive": f"{method} {claim.axis}", "monotone": f"{method} {claim.axis}"}
     what = varied.get(claim.kind, f"settings of {method}" if within_one else "method")
     return claim.protocol, claim.reported, claim.metric, what
@@ -148,6 +150,8 @@ def practical_margin(case: Case) -> Outcome:
     if 0 < margin < of_protocol:
         return failed(f"the margin of {of_protocol:g} was lowered to {margin:g}", STOPS)
     claim = evidence.claim
+    if claim.kind == "wins" and not names_a_new_seed(claim):
+        return failed("the claim is of the chance to win at a new seed, but the sentence does not say so", NARROWS)
     if claim.share is not None and not names_share(claim):
         return failed(f"the claim is of a share of {claim.share:g}, but the sentence does not say so", NARROWS)
     allowed = tolerance_of(claim, margin) if claim.by else claim.within or 0.0

@@ -61,6 +61,9 @@ KIND_WORDS: dict[str, str] = {
     "collapses": rf"{_COLLAPSE}(?: in (?:more than|at least))?",
     "does_not_collapse": rf"(?:(?:do|does|did|has|have|is|are) not|no|without)(?: lead to| show)? {_COLLAPSE}"
     rf"(?: in more than)?|{_COLLAPSE} in (?:less than|fewer than|at most|no more than)",
+    "wins": r"(?:at|for|in|on) (?:a|any|each|every) new (?:seed|trial|run)|(?:at|for|in|on) (?:most|more than)"
+    r"(?: of)?(?: all| the)? seeds|(?:at|for|in|on) more than|more often than not|more likely|new (?:seed|trial|run)s?"
+    r"|(?:with |by )?(?:a |the )?(?:probability|chance|odds)(?: of)?(?: (?:more than|at least|above|over))?",
     "equals": _any("equals, equal, match, matches, matched, reproduces, reproduced, replicates, replicated, published"),
 }
 

@@ -16,7 +16,8 @@ from twinbench.reports.statistics.intervals import CONFIDENCE, finite_values, se
 class Probability:
     """P(A > B) + P(A = B) / 2 with an interval. Paired: for one seed under both methods. Unpaired: for any two seeds.
 
-    `n` counts pairs, or the seeds of the smaller group. `method` names the interval.
+    `n` counts pairs, or the seeds of the smaller group. `method` names the interval. `wins` counts A's wins,
+    `seeds` the seeds of A and of B.
     """
 
     estimate: float
@@ -26,6 +27,21 @@ class Probability:
     paired: bool
     confidence: float
     method: str
+    wins: float
+    seeds: tuple[int, int]
+
+    def at(self, confidence: float) -> "Probability":
+        """Return the same probability with its interval at another confidence."""
+        return _probability(self.wins, *self.seeds, self.paired, confidence)
+
+    def p_above(self, share: float) -> float:
+        """Return the level at which the interval's lower end is `share`: below it, the probability is shown above."""
+        n, m = self.seeds
+        if not self.wins:
+            return 1.0
+        if self.paired:
+            return min(1.0, 2 * float(special.betainc(self.wins, n - self.wins + 1, share)))
+        return min(1.0, 2 * float(_wins_distribution(n, m, share)[math.floor(self.wins) :].sum()))
 
 
 def probability_of_improvement(a: Mapping[int, float], b: Mapping[int, float], paired: bool) -> Probability:
@@ -45,15 +61,22 @@ def probability_of_improvement(a: Mapping[int, float], b: Mapping[int, float], p
     if paired:
         differences, _ = sorted_differences(seed_differences(a, b))
         n = len(differences)
-        wins = float(n + np.sign(differences).sum()) / 2
-        return Probability(wins / n, *clopper_pearson(wins, n, CONFIDENCE), n, True, CONFIDENCE, "Clopper-Pearson")
+        return _probability(float(n + np.sign(differences).sum()) / 2, n, n, True, CONFIDENCE)
     of_a, of_b = np.array(finite_values(a.values())), np.array(finite_values(b.values()))
-    n, m, tail = len(of_a), len(of_b), (1 - CONFIDENCE) / 2
     wins = float(np.sum(of_a[:, None] > of_b) + np.sum(of_a[:, None] == of_b) / 2)
+    return _probability(wins, len(of_a), len(of_b), False, CONFIDENCE)
+
+
+def _probability(wins: float, n: int, m: int, paired: bool, confidence: float) -> Probability:
+    """Return the probability with its interval, from A's wins over n pairs, or over n seeds of A and m of B."""
+    if paired:
+        interval = clopper_pearson(wins, n, confidence)
+        return Probability(wins / n, *interval, n, True, confidence, "Clopper-Pearson", wins, (n, m))
+    tail = (1 - confidence) / 2
     low = _least_probability(math.floor(wins), n, m, tail)
     high = 1 - _least_probability(math.floor(n * m - wins), m, n, tail)
     method = "exact tail areas, proportional hazards"
-    return Probability(wins / (n * m), low, high, min(n, m), False, CONFIDENCE, method)
+    return Probability(wins / (n * m), low, high, min(n, m), False, confidence, method, wins, (n, m))
 
 
 def clopper_pearson(wins: float, n: int, confidence: float) -> tuple[float, float]:

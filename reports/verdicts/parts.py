@@ -34,6 +34,8 @@ def judge_parts(case: Case) -> list[Part]:
 def _judge(contrast: Contrast, claim: Claim, margin: float) -> Judgement:
     if contrast.low is None or contrast.high is None:
         return Judgement("UNDERPOWERED", "one seed has no interval")
+    if claim.kind == "wins":
+        return _wins(contrast, claim)
     if not contrast.is_informative:
         return Judgement("UNDERPOWERED", "differences without spread from so few seeds say nothing about other seeds")
     if claim.kind in ("insensitive", "equals"):
@@ -41,6 +43,18 @@ def _judge(contrast: Contrast, claim: Claim, margin: float) -> Judgement:
     if claim.kind == "not_worse":
         return _not_worse(contrast, contrast.low, contrast.high, claim)
     return _better(contrast, contrast.low, contrast.high, claim, margin)
+
+
+def _wins(contrast: Contrast, claim: Claim) -> Judgement:
+    """wins: the exact interval of P(A > B) lies above the claimed chance."""
+    wins = contrast.wins
+    assert wins is not None
+    shown = f"P(A > B) of {wins.low:.2f} to {wins.high:.2f}"
+    if wins.low > contrast.bound:
+        return Judgement("SUPPORTED_AS_STATED" if claim.chance else "SUPPORTED", f"{shown} is above {contrast.bound:g}")
+    if wins.high < contrast.bound:
+        return Judgement("CONTRADICTED", f"{shown} is below {contrast.bound:g}")
+    return Judgement("UNDERPOWERED", f"{shown} is not shown to be above {contrast.bound:g}")
 
 
 def _a_wins(contrast: Contrast) -> bool:

@@ -2,6 +2,7 @@
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast, sign_of
+from twinbench.reports.statistics.superiority import Probability
 from twinbench.sweeps.metrics import get_metric
 
 POINTS = (100.0, " points")
@@ -18,6 +19,8 @@ def difference_text(contrast: Contrast, claim: Claim) -> str:
     """Return "+3.10 points (2.41 to 3.79 at 97.5 %, 6 pairs)": A minus B, also for costs."""
     if contrast.difference is None:
         return "nothing to compare"
+    if contrast.criterion == "wins" and contrast.wins is not None:
+        return _wins_text(contrast.wins)
     return f"{mean_text(contrast, claim)} ({interval_text(contrast, claim)})"
 
 
@@ -58,6 +61,10 @@ def relation_text(contrast: Contrast, claim: Claim, margin: float, is_settled: b
     a, b, shared = contrast.names
     if contrast.difference is None or contrast.low is None or contrast.high is None:
         return f"{contrast.label}: {difference_text(contrast, claim)}"
+    if contrast.criterion == "wins" and contrast.wins is not None:
+        return f"{a} is better than {b} at a new seed with {_wins_text(contrast.wins)}" + (
+            f", both {shared}" * bool(shared)
+        )
     sign = sign_of(claim)
     low, high = sorted((sign * contrast.low, sign * contrast.high))
     place = f", both {shared}" if shared else ""
@@ -84,6 +91,12 @@ def _relation_around_zero(low: float, high: float, contrast: Contrast, claim: Cl
         return f"is not {size_text(-contrast.bound, claim)} {side} {{b}}"
     side = "above" if sign_of(claim) > 0 else "below"
     return f"is not {size_text(claim.claimed_size, claim)} {side} {{b}}" if claim.claimed_size else ""
+
+
+def _wins_text(wins: Probability) -> str:
+    units = "pairs" if wins.paired else "seeds a side, unpaired"
+    level = f"{100 * wins.confidence:.4g} %"
+    return f"probability {wins.estimate:.2f} ({wins.low:.2f} to {wins.high:.2f} at {level}, {wins.n} {units})"
 
 
 def _number(value: float, claim: Claim, sign: str = "") -> str:

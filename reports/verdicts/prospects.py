@@ -100,6 +100,8 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
+    if claim.kind == "wins":
+        return replace(bare, seeds=max(least, least_wins(alpha, asked.bound)))
     if claim.kind in COLLAPSE_KINDS:
         return replace(bare, size=0.0, seeds=max(least, least_wins(alpha, least_share(claim))))
     spreads = [_spread_of_differences(a, b, spread) for a, b, _ in evidence.pairs]

@@ -75,6 +75,10 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     difference = contrast.difference
     assert difference is not None and difference.sd is not None
     level = 1 - difference.confidence
+    if contrast.criterion == "wins":
+        assert contrast.wins is not None
+        needed = pairs_at_share(contrast.wins.estimate, contrast.bound, level)
+        return None if needed is None else needed - difference.n
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
     if contrast.criterion == "within":
@@ -100,6 +104,15 @@ def seeds_to_meet(asked: Asked, mean: float, room: float, sd: float, level: floa
         return needed
     winning = pairs_to_win(float(special.ndtr(mean / sd)))
     return None if winning is None else max(needed, winning)
+
+
+def pairs_at_share(share: float, bound: float, level: float) -> int | None:
+    """Return the least number of pairs that shows P(A > B) above `bound` if A wins just this share of them."""
+    n = np.arange(1, MOST_SEEDS + 1)
+    won = np.floor(share * n)
+    low = np.where(won > 0, special.betaincinv(np.maximum(won, 1), n - won + 1, level / 2), 0.0)
+    enough = n[low > bound]
+    return int(enough[0]) if enough.size else None
 
 
 def pairs_to_win(share: float) -> int | None:

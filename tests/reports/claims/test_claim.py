@@ -31,7 +31,7 @@ def written(tmp_path: Path, *claims: str, head: str = 'protocol = "cifar10-small
 
 
 def claim_text(kind: str = "better", name: str = "one", sentence: str = "On CIFAR-10 it holds.", **keys: str) -> str:
-    keys = {"a": SIMCLR} | ({"b": BYOL} if kind in ("better", "not_worse") else {}) | keys
+    keys = {"a": SIMCLR} | ({"b": BYOL} if kind in ("better", "wins", "not_worse") else {}) | keys
     head = [f'name = "{name}"', f'sentence = "{sentence}"', f'kind = "{kind}"']
     return "\n".join([*head, *(f"{key} = {value}" for key, value in keys.items() if value)])
 
@@ -49,6 +49,7 @@ def the_mistake(tmp_path: Path, *claims: str, head: str = 'protocol = "cifar10-s
 
 LEAST = {
     "better": {},
+    "wins": {},
     "best_of": {},
     "not_worse": {"within": "0.01"},
     "insensitive": {"axis": '"batch_size"', "values": "[64, 128]", "within": "0.01"},
@@ -259,6 +260,8 @@ def test_the_hash_is_of_all_that_was_claimed_and_of_nothing_else(tmp_path):
         {"scope": "{ batch_size = [64] }"},
         {"kind": "does_not_collapse", "b": "", "share": "0.1"},
         {"kind": "does_not_collapse", "b": "", "share": "0.2"},
+        {"kind": "wins"},
+        {"kind": "wins", "chance": "0.75"},
         {"protocol": '"other"'},
     ]
     hashes = {read_claims(written(tmp_path, claim_text(**change)))[0].hash for change in changes}

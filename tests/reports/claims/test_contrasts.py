@@ -91,6 +91,38 @@ def test_a_p_below_a_level_and_an_interval_at_it_that_shows_the_claim_are_one(cl
     assert 30 < shown < 570
 
 
+@pytest.mark.parametrize("chance", [0.5, 0.75])
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_chance_to_win_is_shown_at_a_level_exactly_where_its_interval_lies_above(chance, paired):
+    claim, rng, shown = claim_of("wins", chance=chance), np.random.default_rng(5), 0
+    for _ in range(60):
+        a, b = differing(rng.normal(0.006, 0.004, rng.integers(2, 15)))
+        contrast = the_contrast(claim, a, b if paired else dict(enumerate(b, 100)))
+        for level in (0.3, 0.05, 0.01):
+            assert (contrast.wins.at(1 - level).low > chance) == (contrast.p < level)
+            assert contrast.room(1 - level) == contrast.wins.at(1 - level).low - chance
+            shown += contrast.p < level
+    assert 20 < shown < 160
+
+
+def test_the_p_of_a_chance_to_win_is_that_of_the_binomial_test_and_of_mann_and_whitneys():
+    a, b = differing([0.01, 0.02, 0.03, -0.01, 0.04, 0.02, 0.01, 0.05])
+    binomial = stats.binomtest(7, 8, 0.6, alternative="greater").pvalue
+    assert the_contrast(claim_of("wins", chance=0.6), a, b).p == pytest.approx(2 * binomial)
+    unpaired = the_contrast(claim_of("wins"), a, dict(enumerate(b, 100)))
+    exact = stats.mannwhitneyu(a, b, alternative="greater", method="exact").pvalue
+    assert unpaired.p == pytest.approx(2 * exact)
+
+
+def test_the_chance_to_win_is_judged_at_the_confidence_of_the_family():
+    contrasts = [the_contrast(claim_of("wins", str(n)), *differing([0.01] * 3 + [0.02] * 5)) for n in range(4)]
+    found = holm(contrasts)
+    assert [one.wins.confidence for one in found] == pytest.approx([one.difference.confidence for one in found])
+    assert found[0].wins.confidence == pytest.approx(1 - ALPHA / 4) and found[0].wins.low < contrasts[0].wins.low
+    other = holm([the_contrast(claim_of(), *differing([0.01] * 3 + [0.02] * 5))] * 4)
+    assert other[0].wins == contrasts[0].wins  # of other claims it stays at 95 %
+
+
 def families(rng, size):
     """Comparisons of which some are clear and some are nothing."""
     effects = rng.choice([0.0, 0.003, 0.02], size)

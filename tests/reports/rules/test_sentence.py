@@ -30,6 +30,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "does not collapse": {"kind": "does_not_collapse", "b": {}, "at_least": 0.0},
     "by two within one": {"at_least": 0.0, "by": 0.02, "tolerance": 0.01},
     "rare collapse": {"kind": "does_not_collapse", "share": 0.2, "b": {}, "at_least": 0.0},
+    "wins": {"kind": "wins", "chance": 0.75, "at_least": 0.0},
     "faster": {"metric": "train_seconds", "at_least": 0.0},
 }
 HONEST: dict[str, list[str]] = {
@@ -125,6 +126,10 @@ HONEST: dict[str, list[str]] = {
     "rare collapse": [
         "On CIFAR-10 SimCLR collapses in less than 20 % of all seeds.",
         "On CIFAR-10 SimCLR does not collapse in more than one in five seeds.",
+    ],
+    "wins": [
+        "On CIFAR-10, at a new seed SimCLR is better than BYOL with a probability above 0.75.",
+        "On CIFAR-10, SimCLR beats BYOL in linear accuracy at more than 75 % of all seeds.",
     ],
 }
 PLAIN = "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy"
@@ -260,6 +265,11 @@ OTHERWISE: dict[str, list[str]] = {
     "rare collapse": [
         "On CIFAR-10 SimCLR collapses in less than 10 % of all seeds.",
         "On CIFAR-10 SimCLR collapses in 20 % of all seeds.",
+    ],
+    "wins": [
+        "On CIFAR-10, at a new seed BYOL is better than SimCLR with a probability above 0.75.",
+        "On CIFAR-10, SimCLR beats BYOL in linear accuracy at more than 95 % of all seeds.",
+        "On CIFAR-10, at a new seed SimCLR is better than BYOL by three points.",
     ],
 }
 

@@ -137,6 +137,14 @@ def test_pixels_need_no_seeds_and_families_count_as_in_check(tmp_path: Path) -> 
     assert collapse.seeds == 42  # two comparisons in the family: 2 * .9^41 = .027 is above .025
 
 
+def test_a_chance_to_win_needs_as_many_seeds_as_must_all_be_won(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    text = CLAIM.format(name="wins", protocol="cifar10-small", method="simclr", size=0.05).replace('"better"', '"wins"')
+    study.write_claims(text.replace("at_least = 0.05", "chance = 0.75"), declared=None)
+    (prospect,) = prospects(read_claims(study.claims_file), Folder(tmp_path), None)
+    assert prospect.seeds == 13 and not prospect.can_settle  # .75^13 = .0238, .75^12 = .0317
+
+
 def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:
     study = honest_study(tmp_path)
     of = [[_linear(tmp_path, t.trial_id) for t in study.of(method)] for method in ("simclr", "byol")]

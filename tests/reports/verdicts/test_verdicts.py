@@ -330,6 +330,61 @@ def test_equal_to_a_reported_value_within_a_point(mean, word):
     assert the_verdict(claim, values).word == word
 
 
+def won(wins, n):
+    """Values of two sides, of which A wins so many of n seeds, far more clearly than it loses any."""
+    return [[0.65 if seed < wins else 0.599 for seed in range(n)], [0.6] * n]
+
+
+@pytest.mark.parametrize(
+    ("wins", "n", "chance", "word"),
+    [
+        (6, 6, None, "SUPPORTED"),  # .54 to 1, by Clopper and Pearson
+        (5, 5, None, "UNDERPOWERED"),  # .48 to 1
+        (9, 10, None, "SUPPORTED"),  # .55 to .998
+        (8, 10, None, "UNDERPOWERED"),  # .44 to .97
+        (1, 10, None, "CONTRADICTED"),
+        (13, 13, 0.75, "SUPPORTED_AS_STATED"),  # .753 to 1
+        (12, 12, 0.75, "UNDERPOWERED"),  # .735 to 1
+        (9, 20, 0.75, "CONTRADICTED"),  # .23 to .68
+    ],
+)
+def test_the_chance_to_win_at_a_new_seed_by_hand(wins, n, chance, word):
+    claim = claim_of("wins") if chance is None else claim_of("wins", chance=chance)
+    verdict = the_verdict(claim, won(wins, n))
+    assert verdict.word == word
+    low, high = stats.binomtest(wins, n).proportion_ci(0.95, "exact")
+    numbers = f"probability {wins / n:.2f} ({low:.2f} to {high:.2f} at 95 %, {n} pairs)"
+    assert verdict.sentence.endswith(f": simclr is better than byol at a new seed with {numbers}.")
+
+
+def test_that_a_wins_is_contradicted_by_what_supports_that_b_wins():
+    for wins in range(11):
+        here = the_verdict(claim_of("wins"), won(wins, 10)).word
+        other = the_verdict(claim_of("wins", a=B, b=A), won(wins, 10)[::-1]).word
+        assert (here == "SUPPORTED") == (other == "CONTRADICTED")
+        assert (here == "CONTRADICTED") == (other == "SUPPORTED")
+
+
+def test_a_chance_to_win_is_not_said_of_methods_as_such():
+    claim = replace(claim_of("wins"), sentence="SimCLR is better than BYOL.")
+    assert the_verdict(claim, won(6, 6)).label == "NARROWED (A19)"
+    assert the_verdict(replace(claim, sentence="At a new seed SimCLR is better than BYOL."), won(6, 6)).is_supported
+    share = replace(claim_of("wins", chance=0.75), sentence="At more than 75 % of seeds SimCLR beats BYOL.")
+    assert the_verdict(share, won(13, 13)).word == "SUPPORTED_AS_STATED"
+
+
+@pytest.mark.parametrize(("wins", "n", "chance"), [(5, 5, 0.5), (8, 10, 0.5), (12, 12, 0.75), (9, 10, 0.75)])
+def test_the_pairs_that_are_lacking_show_the_chance_if_as_large_a_share_is_won(wins, n, chance):
+    verdict = the_verdict(claim_of("wins", chance=chance), won(wins, n))
+    more = more_seeds(verdict.contrasts[0], MARGIN)
+
+    def shows(pairs):
+        return stats.binomtest(math.floor(wins / n * pairs + 1e-9), pairs).proportion_ci(0.95, "exact").low > chance
+
+    assert shows(n + more) and not any(shows(pairs) for pairs in range(n, n + more))
+    assert f"{more} more seed" in verdict.settled_by[0]
+
+
 # --- collapse ---------------------------------------------------------------------------------------------------------
 
 
