@@ -37,10 +37,10 @@ Data = Annotated[Path | None, typer.Option("--data", help="The folder with the d
 
 @functools.cache
 def out() -> "Console":
-    """Return the terminal. It is made when first used, so that `--help` does not import rich."""
+    """Return the terminal, which prints every text as it is. Made when first used: `--help` does not import rich."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str, style: str = "") -> None:

@@ -91,7 +91,7 @@ def _print_changes(run: RunView, console: Console) -> None:
         summary = snapshot.problem or counts_text(snapshot.counts)
         line = f"{plain(summary)}; {STATES[snapshot.state]}"
         if line != printed:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
             printed = line
         if snapshot.state == "finished":
             console.print(_cells_table(snapshot, snapshot.cells, console.width))
