@@ -29,7 +29,9 @@ def bundle(
     from twinbench.reports.verification.levels import rendered
     from twinbench.results.bundles.members import SUFFIX
     from twinbench.results.bundles.write import write_bundle
+    from twinbench.results.places import check_places
 
+    check_places(folder)
     whole = folder.resolve()
     bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
     for name in bundled.redacted:

@@ -41,8 +41,10 @@ def declare(
     """Add claims with the time to the folder's log. Claims declared after their results are marked exploratory."""
     from twinbench.reports.claims.claim import read_claims
     from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
+    from twinbench.results.places import check_places
     from twinbench.results.record import DECLARATIONS
 
+    check_places(folder)
     read = read_claims(claims)
     own = _hashes(protocols or (), read)
     new, head = declare(read, folder, datetime.now(UTC), own)
@@ -154,8 +156,10 @@ def _judged(paths: Sequence[Path], form: str, width: int | None) -> tuple[str, b
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
     from twinbench.reports.table_check.check import all_traced, check_json, check_tables, check_text
+    from twinbench.results.places import check_places
 
     _check_form(form, ("terminal", "json"))
+    check_places(*folders)
     traced = check_tables(tables, folders)
     if not traced:  # not a success: the numbers to trace are missing
         raise InvalidInput(Mistake(str(table), "", "has no numbers") for table in tables)

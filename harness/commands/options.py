@@ -51,9 +51,11 @@ def say(text: str, style: str = "") -> None:
 
 
 def check_run_folders(folders: Sequence[Path]) -> None:
-    """Raise InvalidInput for each folder that is not a run folder."""
+    """Raise InvalidInput for each folder that is not a run folder, and for what cannot be where it is in one."""
+    from twinbench.results.places import check_places
     from twinbench.results.record import PLAN, RECORDS
 
+    check_places(*folders)
     mistakes = [
         Mistake(str(folder), "", f"is not a run folder: it has neither {PLAN} nor {RECORDS}/")
         for folder in folders

@@ -92,6 +92,9 @@ def merge(
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Merge run folders of several sites. Different results of one trial are reported; none is chosen."""
+    from twinbench.results.places import check_places
+
+    check_places(*folders)
     with tempfile.TemporaryDirectory(prefix="twinbench-merge-") as temporary:
 
         def read() -> "Merged":

@@ -19,7 +19,9 @@ def status(
     if follow:
         return watch(folder)
     from twinbench.harness.monitor.terminal import status_text
+    from twinbench.results.places import check_places
 
+    check_places(folder)
     out().print(status_text(folder))
 
 
@@ -56,7 +58,9 @@ def logs(
 ) -> None:
     """Print the logs of a trial's attempts, and how each ended."""
     from twinbench.harness.monitor.logs import find_trial, log_lines
+    from twinbench.results.places import check_places
 
+    check_places(folder)
     for line in log_lines(folder, find_trial(folder, trial)):
         typer.echo(to_utf8("\t".join(map(printable, line.removesuffix("\n").split("\t")))))
 
@@ -64,8 +68,10 @@ def logs(
 def cancel(folder: RunFolder) -> None:
     """Ask all workers of a run, on any machine, to save their trials and stop. `run` continues from there."""
     from twinbench.harness.run_folder.layout import cancel as cancel_folder
+    from twinbench.results.places import check_places
     from twinbench.results.plan import read_plan
 
+    check_places(folder)
     read_plan(folder)
     if launches := cancel_folder(folder):
         from twinbench.harness.launchers import ray, slurm

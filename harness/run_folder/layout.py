@@ -20,6 +20,7 @@ from twinbench.harness.run_folder.heartbeat import CANCELLED
 from twinbench.harness.run_folder.leases import now
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.attempts import attempt_file, attempt_numbers
+from twinbench.results.places import check_places
 from twinbench.results.plan import PlanFile, read_plan
 from twinbench.results.record import PLAN, TornRecord, read_record, record_path, recorded_ids
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
@@ -170,10 +171,11 @@ def retry_failed(run_folder: Path, planned: "Plan") -> int:
 
 
 def check_folder_exists(folder: Path) -> None:
-    """InvalidInput, with the most similar folder name, if the folder does not exist.
+    """InvalidInput, with the most similar folder name, if the folder does not exist or cannot be a run folder.
 
     A command that waits for a plan would otherwise wait forever after a typing mistake.
     """
+    check_places(folder)
     if folder.is_dir():
         return
     siblings: list[str] = []

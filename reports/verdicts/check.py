@@ -12,6 +12,7 @@ from twinbench.reports.rules.case import Case
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts.judge import judge
 from twinbench.reports.verdicts.verdict import Checked
+from twinbench.results.places import place_mistakes
 from twinbench.results.record import DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol_lock import LOCK, read_lock
@@ -31,6 +32,8 @@ def check_claims(claims_file: Path, run_folder: Path) -> Checked:
         mistakes.append(Mistake(str(run_folder), "", "is not a folder"))
     elif not any(claim.is_about_a_table for claim in claims) and not any((run_folder / one).exists() for one in MARKS):
         mistakes.append(Mistake(str(run_folder), "", f"is not a run folder: it has none of {', '.join(MARKS)}"))
+    else:
+        mistakes += place_mistakes(run_folder)
     if mistakes:
         raise InvalidInput(mistakes)
     folder = Folder(run_folder)

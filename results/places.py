@@ -1,0 +1,41 @@
+"""Check that a run folder has no file where a folder belongs, and no folder where a file does."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS
+from twinbench.sweeps.errors import InvalidInput, Mistake
+
+FOLDERS = (RECORDS, ARTEFACTS, "trials", "commands", "launches", "launches/last-words", "launches/cancelled")
+DERIVED_FOLDERS = ("report", "report/tables", "paper", "export", "code", "slurm")
+FILES = (PLAN, DECLARATIONS, "results.duckdb", "cancelled")
+
+
+def check_places(*run_folders: Path) -> None:
+    """Raise InvalidInput with the `place_mistakes` of all these folders, if there are any."""
+    if mistakes := [mistake for folder in run_folders for mistake in place_mistakes(folder)]:
+        raise InvalidInput(mistakes)
+
+
+def place_mistakes(folder: Path) -> Iterator[Mistake]:
+    """Yield that this cannot be a run folder, or which places in it are of another kind.
+
+    What does not exist is fine, and so is a link to what a place should be.
+    """
+    try:
+        os.lstat(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:  # too long a name, for example
+        yield Mistake(str(folder), "", f"cannot be a run folder: {error.strerror}")
+        return
+    if not os.path.isdir(folder):
+        yield Mistake(str(folder), "", "is not a folder")
+        return
+    for path in (folder / name for name in (*FOLDERS, *DERIVED_FOLDERS)):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            yield Mistake(str(path), "", "is not a folder", allowed="a folder, or nothing")
+    for path in (folder / name for name in FILES):
+        if os.path.isdir(path):
+            yield Mistake(str(path), "", "is a folder", allowed="a file, or nothing")

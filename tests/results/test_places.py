@@ -1,0 +1,42 @@
+"""Claims: a run folder in which a file is where a folder belongs, or the reverse, is refused with every such place."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twinbench.results.places import DERIVED_FOLDERS, FILES, FOLDERS, check_places
+from twinbench.sweeps.errors import InvalidInput
+
+
+@pytest.mark.parametrize("place", [*FOLDERS, *DERIVED_FOLDERS])
+@pytest.mark.parametrize("what", ["a file", "a pipe", "a broken link"])
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path, place: str, what: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    {"a file": path.touch, "a pipe": lambda: os.mkfifo(path), "a broken link": lambda: path.symlink_to("no")}[what]()
+    with pytest.raises(InvalidInput) as refused:
+        check_places(tmp_path)
+    assert str(refused.value) == f"{path}: is not a folder; allowed: a folder, or nothing"
+
+
+def test_all_places_of_all_folders_are_named_at_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for file in FILES:
+            (tmp_path / name / file).mkdir(parents=True)
+        (tmp_path / name / "records").touch()
+    (tmp_path / "c").touch()
+    with pytest.raises(InvalidInput) as refused:
+        check_places(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert len(refused.value.mistakes) == 2 * (len(FILES) + 1) + 1
+    assert refused.value.mistakes[-1].problem == "is not a folder"
+
+
+def test_what_is_missing_linked_or_unknown_is_fine(tmp_path: Path) -> None:
+    check_places(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "records").symlink_to("elsewhere")
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "plan.json").touch()
+    (tmp_path / "notes").touch()
+    check_places(tmp_path)
