@@ -1,7 +1,8 @@
 """Rules A21, A22 and A24: how the numbers were measured, with what code and device, and when they were claimed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.rules.case import (
@@ -19,7 +20,7 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.tables.cells import REPORTED_ON
-from twinbench.reports.tables.run import is_packed
+from twinbench.reports.tables.run import TrialRow, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.metrics import get_metric, metric_names
 
@@ -178,7 +179,10 @@ def declared_before(case: Case) -> Outcome:
     ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
     if undated := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
         return failed(f"declared {entry.time}, but {len(undated)} results have no time: {some(undated)}")
-    first = min((str(trial["finished"]) for trial in ran), default="").replace(" ", "T")[:19]
+    if impossible := list(_with_impossible_times(ran)):
+        problem = f"{len(impossible)} results ended before they began, or end in the future"
+        return failed(f"declared {entry.time}, but {problem}, so a clock is wrong: {some(impossible)}")
+    first = min((_second(trial["finished"]) for trial in ran), default="")
     if first and entry.time[:19] > first:
         return failed(f"declared {entry.time}, after the first result of {first}")
     if earlier := next(_ended_before(case, entry.time), ""):
@@ -191,6 +195,20 @@ def declared_before(case: Case) -> Outcome:
         return failed(other)
     content = "" if entry.protocol else "; the hash of its protocol was not declared"
     return passed(f"declared {entry.time}" + (f", first result {first}" if first else "") + content)
+
+
+def _with_impossible_times(ran: Sequence[TrialRow]) -> Iterator[str]:
+    """Results that ended before they began, or more than a day from now, as clocks of other time zones may say."""
+    tomorrow = _second(datetime.now(UTC) + timedelta(days=1))
+    for trial in ran:
+        started, finished = _second(trial["started"] or ""), _second(trial["finished"])
+        if finished < started or finished > tomorrow:
+            yield str(trial["trial_id"])
+
+
+def _second(moment: object) -> str:
+    """Return a moment in UTC as text to the second, in ISO 8601, so that texts are in the order of time."""
+    return str(moment).replace(" ", "T")[:19]
 
 
 def _undeclared(case: Case) -> str:
