@@ -8,11 +8,11 @@ from typing import cast, get_type_hints
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.results.record import TrialId
-from twinbench.sweeps.file_reader import parse_json, read_regular
+from twinbench.sweeps.file_reader import open_regular, parse_json, read_regular
 
 TRIALS = "trials"
 
-_NAME = re.compile(r"attempt-(\d{4,})\.json")
+_NAME = re.compile(r"attempt-(\d{4,})(\.json|\.log)")
 
 
 def trial_folder(run_folder: Path, trial_id: str) -> Path:
@@ -25,13 +25,13 @@ def attempt_file(run_folder: Path, trial_id: str, number: int, suffix: str = ".j
     return trial_folder(run_folder, trial_id) / f"attempt-{number:04d}{suffix}"
 
 
-def attempt_numbers(run_folder: Path, trial_id: str) -> list[int]:
-    """Return the numbers of all attempts so far, ascending."""
+def attempt_numbers(run_folder: Path, trial_id: str, suffix: str = ".json") -> list[int]:
+    """Return the numbers of all attempts so far, ascending; of those with a log if `suffix` is ".log"."""
     try:
         names = os.listdir(trial_folder(run_folder, trial_id))
     except FileNotFoundError:
         return []
-    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] == suffix)
 
 
 class AttemptInfo(TypedDict, total=False):
@@ -112,3 +112,20 @@ def latest_attempt(run_folder: Path, trial_id: str) -> tuple[int, AttemptInfo]:
     """Return the number of the latest attempt (0 for none) and the content of its file, which may be empty."""
     last = max(attempt_numbers(run_folder, trial_id), default=0)
     return last, read_attempt(run_folder, trial_id, last) if last else AttemptInfo()
+
+
+def end_of_log(run_folder: Path, trial_id: str, most: int) -> str:
+    """Return at most the last `most` bytes of the latest log of a trial as text; empty if it cannot be read.
+
+    A log that is a link out of the run folder is not read: pages that show it are shared.
+    """
+    try:
+        number = max(attempt_numbers(run_folder, trial_id, ".log"), default=0)
+        log = os.path.realpath(attempt_file(run_folder, trial_id, number, ".log"))
+        if not Path(log).is_relative_to(os.path.realpath(run_folder)):
+            return ""
+        with open_regular(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            return file.read(most).decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,14 +1,12 @@
 """One trial as the live page shows it: settings, curves, how it ended, and the end of its log."""
 
 import json
-import os
 from pathlib import Path
 
 from twinbench.harness.monitor.labels import trial_label
 from twinbench.harness.run_folder.live_curves import parse_curves, read_curves
-from twinbench.results.attempts import attempt_file, attempt_numbers, trial_folder
+from twinbench.results.attempts import end_of_log, trial_folder
 from twinbench.results.record import BrokenArtefact, TornRecord, read_artefact, read_record, record_path
-from twinbench.sweeps.file_reader import open_regular
 from twinbench.sweeps.trial import Trial
 
 LOG_BYTES = 4000
@@ -40,21 +38,5 @@ def trial_details(folder: Path, trial: Trial, axes: tuple[str, ...]) -> dict[str
         "reason": reason,
         "traceback": traceback,
         "curves": curves,
-        "log": _end_of_log(folder, trial.trial_id),
+        "log": end_of_log(folder, trial.trial_id, LOG_BYTES),
     }
-
-
-def _end_of_log(folder: Path, trial_id: str) -> str:
-    """Return the last LOG_BYTES that the latest attempt printed; empty if the log is a link out of the folder."""
-    numbers = attempt_numbers(folder, trial_id)
-    if not numbers:
-        return ""
-    log = attempt_file(folder, trial_id, numbers[-1], ".log")
-    if not log.resolve().is_relative_to(folder.resolve()):
-        return ""
-    try:
-        with open_regular(log) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
-            return file.read(LOG_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -5,8 +5,6 @@ thinned to fit the page; the database has every point.
 """
 
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,14 @@ from twinbench.reports.figures.panels import short
 from twinbench.reports.tables.cells import Cell, Section
 from twinbench.reports.tables.frames import PROVENANCE
 from twinbench.reports.tables.run import Run, TrialRow, is_packed, rows
+from twinbench.results.attempts import end_of_log
 from twinbench.results.bundles.redaction import redacted
-from twinbench.sweeps.file_reader import open_regular
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS
 
 CURVE_POINTS = 200_000  # in all curves of a page together, about 2 MB at most
 FEWEST_POINTS = 5  # if curves must be thinned to fewer, the page has none
 MOST_LOGS = 1_000  # with more trials, the page shows no logs
 LOG_LINES, LOG_BYTES = 12, 1_500
-
-_ATTEMPT_LOG = re.compile(r"attempt-(\d{4,})\.log")
 
 Column = dict[str, Any]
 
@@ -33,22 +29,12 @@ def read_log_tails(run_folder: Path, trial_ids: Sequence[str]) -> dict[str, str]
     """Return the end of the log of each trial's last attempt, by trial id; empty if there are more than MOST_LOGS."""
     if len(trial_ids) > MOST_LOGS:
         return {}
-    tails = {trial_id: _log_tail(run_folder / "trials" / trial_id) for trial_id in trial_ids}
+    tails = {trial_id: _log_tail(run_folder, trial_id) for trial_id in trial_ids}
     return {trial_id: text for trial_id, text in tails.items() if text}
 
 
-def _log_tail(folder: Path) -> str:
-    try:
-        numbers = [int(found[1]) for name in os.listdir(folder) if (found := _ATTEMPT_LOG.fullmatch(name))]
-        if not numbers:
-            return ""
-        with open_regular(folder / f"attempt-{max(numbers):04d}.log") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - LOG_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    lines = text.splitlines()[-LOG_LINES:]
+def _log_tail(run_folder: Path, trial_id: str) -> str:
+    lines = end_of_log(run_folder, trial_id, LOG_BYTES).splitlines()[-LOG_LINES:]
     return redacted("\n".join(lines))  # pages are shared more freely than logs
 
 

@@ -344,6 +344,21 @@ def test_a_log_tail_is_the_end_of_the_last_attempts_log_without_secrets(tmp_path
     assert "line 99" in tail["abc"] and "line 10\n" not in tail["abc"] and "ghp_" not in tail["abc"]
 
 
+@pytest.mark.parametrize("linked", ["the log", "the trial's folder"])
+def test_a_log_outside_the_run_folder_is_not_on_the_page(tmp_path: Path, linked: str):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "attempt-0001.log").write_text("not of this run")
+    trial = run / "trials" / "abc"
+    trial.mkdir(parents=True)
+    if linked == "the log":
+        (trial / "attempt-0001.log").symlink_to(outside / "attempt-0001.log")
+    else:
+        trial.rmdir()
+        trial.symlink_to(outside)
+    assert read_log_tails(run, ["abc"]) == {}
+
+
 # --- queries, and the page as a whole -------------------------------------------------------------------------------
 
 
