@@ -134,8 +134,7 @@ def _outside_schema(point: EntryPoint) -> Schema:
 
     if _was_torch_imported() or point.module in sys.modules:
         return imported()["methods"][point.name]
-    package = top_level(point.module)
-    return _kept(point.name, [package] if package else [], imported, _sources)["methods"][point.name]
+    return _kept(point.name, top_level(point.module), imported, _sources)["methods"][point.name]
 
 
 def _method_schema(method: "type[Method]") -> Schema:

@@ -24,8 +24,8 @@ def snapshot(run_folder: Path) -> Path:
     for room in provenance.ROOMS:
         shutil.copytree(provenance.ROOT / room, temporary / "twinbench" / room, ignore=NOT_CODE)
     for other in provenance.other_packages():
-        if other.is_dir():
-            shutil.copytree(other, temporary / other.name, ignore=NOT_CODE)
+        if other.is_dir():  # a package without `__init__.py` may have several folders
+            shutil.copytree(other, temporary / other.name, ignore=NOT_CODE, dirs_exist_ok=True)
         else:
             shutil.copy(other, temporary)
     (temporary / "twinbench" / provenance.COMMIT).write_text(provenance.commit(), encoding="utf-8")

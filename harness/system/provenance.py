@@ -60,16 +60,23 @@ def _hash_of(parts: Iterable[str]) -> str:
 @functools.cache
 def other_packages() -> tuple[Path, ...]:
     """Return the modules and package folders of other installed packages that add methods."""
-    names = {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    return tuple(path for name in sorted(names) if (path := top_level(name)))
+    modules = sorted({point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)})
+    return tuple(dict.fromkeys(path for module in modules for path in top_level(module)))
 
 
-def top_level(module: str) -> Path | None:
-    """Return the top-level module or package folder that `module` is in; None where it is no file."""
-    spec = importlib.util.find_spec(module.partition(".")[0])  # of a top-level module: imports nothing
-    if not (spec and spec.origin and Path(spec.origin).exists()):
-        return None
-    return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+def top_level(module: str) -> list[Path]:
+    """Return the top-level module or package folder that `module` is in, and nothing where it is no file.
+
+    A package without `__init__.py` may have several folders: those that hold `module` are returned, with all that other
+    distributions have put there.
+    """
+    top, _, rest = module.partition(".")
+    spec = importlib.util.find_spec(top)  # of a top-level module: imports nothing
+    if spec and spec.origin and Path(spec.origin).exists():
+        return [Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)]
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    next_part = rest.partition(".")[0]
+    return [folder for folder in folders if (folder / next_part).is_dir() or (folder / f"{next_part}.py").exists()]
 
 
 @functools.cache

@@ -33,3 +33,37 @@ def test_the_snapshot_holds_the_code_of_other_packages_methods_too(
 def test_the_package_of_an_entry_point_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGINS))
     assert provenance.other_packages.__wrapped__() == (PLUGINS / "misbehaving.py",)
+
+
+def test_the_code_of_a_package_without_an_init_file_is_hashed_and_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a namespace that several distributions share, or a package whose author forgot the file."""
+    method, helper = tmp_path / "a" / "lab" / "method.py", tmp_path / "a" / "lab" / "helpers" / "helper.py"
+    elsewhere = tmp_path / "b" / "lab" / "large.py"
+    for file in (method, helper, elsewhere):
+        file.parent.mkdir(parents=True)
+        file.write_text("first = 1\n")
+    metadata = tmp_path / "a" / "lab_method-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-method\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[twinbench.methods]\nlab = lab.method:Lab\n")
+    for folder in ("b", "a"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    caches = (provenance.other_packages, provenance.code_hash, provenance.package_hash)
+
+    def hashes() -> tuple[str, str]:
+        for cached in caches:
+            cached.cache_clear()
+        return provenance.code_hash(), provenance.package_hash()
+
+    try:
+        before = hashes()
+        assert method.parent in provenance.other_packages() and elsewhere.parent not in provenance.other_packages()
+        helper.write_text("second = 2\n")
+        assert not set(before) & set(hashes())
+        assert (snapshot(tmp_path / "run") / "lab" / "helpers" / "helper.py").read_text() == "second = 2\n"
+        assert (snapshot(tmp_path / "run") / "lab" / "method.py").exists()
+    finally:
+        for cached in caches:
+            cached.cache_clear()
