@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -18,6 +18,7 @@ from twinbench.harness.commands.results import collect, merge, query, report
 from twinbench.harness.commands.run import run
 from twinbench.harness.commands.watch import cancel, logs, serve, status, watch
 from twinbench.harness.system.user_cache import share_cache
+from twinbench.harness.trial.output_log import open_closed_streams
 from twinbench.results.atomic_files import is_storage_error
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
@@ -41,8 +42,13 @@ app.add_typer(claim_app, name="claim")
 
 def main() -> None:
     """Run the command line. Invalid input exits with code 2 and without a traceback."""
+    open_closed_streams()
+    # Python would look for modules in the working directory of the processes that a run starts: a user's `signal.py` or
+    # `torch.py` there would be taken for the module of that name.
+    os.environ["PYTHONSAFEPATH"] = "1"
     share_cache()
     try:
+        _check_encoding(sys.argv[1:])
         app()
     except InvalidInput as error:
         for one in error.mistakes:
@@ -58,6 +64,21 @@ def main() -> None:
             raise
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(MISTAKE)
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """InvalidInput for arguments that are no text: neither a plan nor a page could name such a path."""
+    problem, allowed = "is not UTF-8", "text in UTF-8"
+    if mistakes := [Mistake(one, "", problem, os.fsencode(one), allowed) for one in arguments if not _is_text(one)]:
+        raise InvalidInput(mistakes)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused_by_the_system(error: Exception) -> Mistake | None:

@@ -95,7 +95,10 @@ def run(
     from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import make_plan
+    from twinbench.harness.trial.output_log import keep_running_without_output
+    from twinbench.results.places import check_places
 
+    keep_running_without_output()
     options = LaunchOptions(
         device=device,
         workers=workers,
@@ -111,6 +114,8 @@ def run(
     )
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
+    if out_folder:
+        check_places(out_folder)
     planned = make_plan(sweep, tuple(changes or ()), data)
     folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
@@ -137,10 +142,12 @@ def _prepare(
     from twinbench.harness.commands.command_text import as_given
     from twinbench.harness.planning import check_ranks
     from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
+    from twinbench.results.places import check_places
 
     print_left_out(planned)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
+    check_places(folder)
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:

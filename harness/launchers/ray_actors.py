@@ -194,7 +194,7 @@ class Actors:
         code = snapshot(self.surroundings.run_folder)
         path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
         variables = {key: value for key, value in os.environ.items() if key.startswith("TWINBENCH_")}
-        return {"env_vars": {**variables, "PYTHONPATH": path}}
+        return {"env_vars": {**variables, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}}
 
     def _request(self) -> dict[str, object]:
         """Return what one actor requests of a node, as options of Ray."""

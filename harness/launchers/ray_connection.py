@@ -33,8 +33,12 @@ def connected(site: RaySite) -> Iterator[None]:
     import ray
 
     _check_port_open(address)
+    job = ray.job_config.JobConfig()
+    job._client_job = True  # else Ray puts the working directory first where its workers look for modules
     try:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(
+            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", job_config=job, **own
+        )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None

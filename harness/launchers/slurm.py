@@ -154,7 +154,11 @@ def sbatch_parameters(site: SlurmSite, slots: int, code: Path) -> dict[str, obje
         "srun_args": [f"--cpus-per-task={site.cpus}"],  # SLURM 22.05 to 23.02 do not pass it from the job to srun
         "signal_delay_s": min(WARNING_SECONDS, seconds // 4),
         "array_parallelism": site.array_parallelism or slots,
-        "setup": [*site.setup, f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"],
+        "setup": [
+            *site.setup,
+            f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+            "export PYTHONSAFEPATH=1",  # also where sbatch passes no environment on
+        ],
         "additional_parameters": {"requeue": True}
         | {key: value for key, value in site.sbatch.items() if key != "job-name"},
     }

@@ -1,10 +1,54 @@
-"""Send what this process prints to an attempt's log, including what C libraries print."""
+"""Where the output of processes goes: to an attempt's log, or nowhere if nobody reads it."""
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
+
+
+def open_closed_streams() -> None:
+    """Open the standard streams that this process was started without (`>&-`), so that they lead nowhere.
+
+    Otherwise printing fails, and what the workers' C libraries print goes to the next file that happens to be opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the smallest that is free, which is that of the stream
+            os.set_inheritable(descriptor, True)
+            # Not closed with the object, which `keep_running_without_output` replaces.
+            stream = open(descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def keep_running_without_output() -> None:
+    """Let printing never fail from now on: a pipe that nobody reads, or a full disk, must not end a run."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        stream.flush()
+        raw = _Output(stream.fileno(), "w", closefd=False)
+        raw.name = f"<{name}>"
+        text = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
+        setattr(sys, name, text)
+
+
+class _Output(io.FileIO):
+    """An open file. What cannot be written to it is lost; standard error says so, unless a reader has left."""
+
+    _has_said_so = False
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EPIPE and not self._has_said_so:
+                self._has_said_so = True
+                with contextlib.suppress(OSError):
+                    os.write(2, f"what was to be printed is lost: {error.strerror}; the run goes on\n".encode())
+            return memoryview(data).nbytes
 
 
 def log_output(run: Generator[None, None, str], log: Path) -> Generator[None, None, str]:

@@ -158,6 +158,9 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("report", "nowhere"), ("not a run folder",)),
         (("query", "nowhere", "select 1"), ("not a run folder",)),
         (("list", "method"), ("did you mean 'methods'?",)),
+        (("run", "digits", "--out", "x" * 300), ("xxx: cannot be a run folder: File name too long",)),
+        (("run", "digits", "--out", os.fsdecode(b"a\xffb")), ("is not UTF-8 (seen: b'a\\xffb')",)),
+        (("report", os.fsdecode(b"\xff"), os.fsdecode(b"\xfe")), ("b'\\xff'", "b'\\xfe'")),
     ],
 )
 def test_a_mistake_ends_with_code_2_and_no_traceback(
@@ -279,3 +282,62 @@ def test_plan_and_run_say_what_is_left_out_of_the_images_and_the_plan_counts_it(
     counts = ["files that end in .gif: 3", "hidden files and folders: 1"]
     assert json.loads((tmp_path / "runs/digits/plan.json").read_text())["left_out"] == counts
     assert "files that end in .gif: 3; hidden files and folders: 1." in (tmp_path / PAGE).read_text("utf-8")
+
+
+ONE_TRIAL = (*TINY, "--set", "methods=simclr", "--set", "baselines=false", "--workers", "1", "--threads", "1")
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_run_import_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    """As the installed command does, which Python starts without the working directory among the module folders."""
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "twinbench"
+    script.write_text("from twinbench.harness.cli import main\nif __name__ == '__main__':\n    main()\n")
+    here = tmp_path / "here"
+    (here / "twinbench").mkdir(parents=True)
+    for module in ("signal", "types", "socket", "torch", "twinbench/__init__"):
+        (here / f"{module}.py").write_text("raise SystemExit('imported from the working directory')\n")
+    variables = os.environ | {"TWINBENCH_CACHE": str(tmp_path / "cache")}
+    for extra in ([], ["--isolate"], ["--processes-per-trial", "2"]):
+        command = [sys.executable, script, "run", "digits", "--out", f"run{len(extra)}", *ONE_TRIAL, *extra]
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=here, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", [">&-", "2>&- >&-", "| true", ">/dev/full"])
+def test_a_run_that_can_print_nothing_still_records_its_trials(tmp_path: Path, redirection: str) -> None:
+    """The code is that of the last command in the pipe, so it is written to a file."""
+    command = ["sh", "-c", f'("$@"; echo $? > code) {redirection}', "sh", *_command("run", "digits", *ONE_TRIAL)]
+    variables = os.environ | {"TWINBENCH_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=tmp_path, timeout=300)
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert len(list((tmp_path / "runs/digits/records").iterdir())) == 1
+    assert (tmp_path / "runs/digits/report/index.html").exists()
+
+
+@pytest.mark.parametrize("out", ["[/red]", "[bold]x", ":smile:"])
+def test_a_path_is_printed_as_it_is(finished, call, tmp_path: Path, out: str) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(finished[0] / "runs/digits", tmp_path / out)
+    assert f"report: {out}/report/index.html\n" in call(tmp_path, "report", out).stdout
+
+
+FOLDER_COMMANDS = (
+    *("status", "watch", "cancel", "collect", "report", "bundle", "paper", "logs FOLDER 0", "query FOLDER sql"),
+    *("export FOLDER --to tensorboard", "merge FOLDER --out merged", "check CLAIMS FOLDER"),
+    *("claim declare CLAIMS FOLDER", "run digits --out FOLDER"),
+)
+
+
+@pytest.mark.parametrize("command", FOLDER_COMMANDS)
+def test_every_command_refuses_a_run_folder_with_a_file_in_place_of_a_folder(
+    call: Callable[..., Done], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FOLDER/plan.json").touch()
+    (tmp_path / "FOLDER/records").touch()
+    (tmp_path / "CLAIMS").write_text(CLAIM)
+    done = call(tmp_path, *command.split(), *([] if "FOLDER" in command else ["FOLDER"]))
+    assert done.returncode == 2
+    assert "error: FOLDER/records: is not a folder; allowed: a folder, or nothing\n" in done.stderr

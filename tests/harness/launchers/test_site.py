@@ -66,7 +66,8 @@ def test_what_is_requested_reaches_the_batch_script(file: Path) -> None:
     assert parameters["partition"] == "gpu" and parameters["time"] == 26 * 60 + 31 and parameters["gpus_per_node"] == 2
     assert parameters["array_parallelism"] == 7 and parameters["signal_delay_s"] == 90
     assert parameters["additional_parameters"] == {"requeue": True, "licenses": "scratch"}
-    assert parameters["setup"] == ["module load cuda", "export PYTHONPATH='/a b/code'${PYTHONPATH:+:$PYTHONPATH}"]
+    path = "export PYTHONPATH='/a b/code'${PYTHONPATH:+:$PYTHONPATH}"
+    assert parameters["setup"] == ["module load cuda", path, "export PYTHONSAFEPATH=1"]
     assert "account" not in parameters
 
 
