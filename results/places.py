@@ -25,7 +25,7 @@ def place_mistakes(folder: Path) -> Iterator[Mistake]:
     """
     try:
         os.lstat(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:  # too long a name, for example
         yield Mistake(str(folder), "", f"cannot be a run folder: {error.strerror}")
