@@ -156,10 +156,8 @@ def _judged(paths: Sequence[Path], form: str, width: int | None) -> tuple[str, b
 
 def _traced(tables: Sequence[Path], folders: Sequence[Path], form: str) -> tuple[str, bool]:
     from twinbench.reports.table_check.check import all_traced, check_json, check_tables, check_text
-    from twinbench.results.places import check_places
 
     _check_form(form, ("terminal", "json"))
-    check_places(*folders)
     traced = check_tables(tables, folders)
     if not traced:  # not a success: the numbers to trace are missing
         raise InvalidInput(Mistake(str(table), "", "has no numbers") for table in tables)

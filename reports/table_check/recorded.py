@@ -15,6 +15,7 @@ from twinbench.reports.table_check.labels import Settings
 from twinbench.reports.tables.cells import Cell, Section, Value, choose, sections
 from twinbench.reports.tables.frames import TRAIN_SECONDS, images_per_second, train_seconds
 from twinbench.reports.tables.run import Run, TrialRow, read_run
+from twinbench.results.places import place_mistakes
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
@@ -147,10 +148,11 @@ class Candidate:
 def read_run_sections(run_folders: Sequence[Path]) -> list[RunSection]:
     """Ingest new records and return the sections of all folders. InvalidInput for a folder that is not a run folder."""
     invalid = [folder for folder in run_folders if not (folder / PLAN).exists() and not (folder / RECORDS).is_dir()]
-    if invalid or not run_folders:
-        problem = f"is not a run folder: it has neither {PLAN} nor {RECORDS}/"
-        nothing = [Mistake("run folders", "", "none is given")]
-        raise InvalidInput([Mistake(str(folder), "", problem) for folder in invalid] or nothing)
+    problem = f"is not a run folder: it has neither {PLAN} nor {RECORDS}/"
+    mistakes = [Mistake(str(folder), "", problem) for folder in invalid]
+    mistakes += [mistake for folder in run_folders if folder not in invalid for mistake in place_mistakes(folder)]
+    if mistakes or not run_folders:
+        raise InvalidInput(mistakes or [Mistake("run folders", "", "none is given")])
     run_sections = []
     for folder in dict.fromkeys(run_folders):
         run = read_run(folder)
