@@ -1,5 +1,6 @@
 """The command line. Commands import heavy modules when they run, so that `--help` stays fast."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+LOOP = "Symlink loop from "  # what `Path.resolve` raises before Python 3.13
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, plan, bench, status, watch, serve, logs, cancel, collect),
     *(report, merge, query, list_, check, bundle, verify, paper, export),
@@ -88,6 +90,8 @@ def _refused_by_the_system(error: Exception) -> Mistake | None:
         return Mistake("TMPDIR", "", reason, allowed="a folder that this user can write")
     if isinstance(error, OSError) and error.filename:
         return Mistake(os.fsdecode(error.filename), "", reason)
+    if isinstance(error, RuntimeError) and str(error).startswith(LOOP):
+        return Mistake(str(error).removeprefix(LOOP), "", os.strerror(errno.ELOOP))
     return None
 
 

@@ -88,7 +88,7 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
         of_grids = {key: value for key, value in settings if key not in (*OWN_KEYS, "methods")}  # the last of each key
         if lost := [mistake for key, value in of_grids.items() for mistake in _lost(key, value, sweep)]:
             raise InvalidInput(lost)
-        protocol = read_protocol(sweep.protocol, path.parent)
+        protocol = read_protocol(sweep.protocol, path.parent, where)
         for folder in dict.fromkeys((protocol_path(sweep.protocol, path.parent).parent, SHIPPED / "protocols")):
             locked(read_lock(folder / LOCK), [protocol], str(folder / LOCK))
         return sweep, deviate(protocol, sweep.deviations, where) if sweep.deviations else protocol, path
@@ -98,27 +98,29 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
         raise InvalidInput([one for number, one in enumerate(told) if one not in told[:number]]) from None
 
 
-def read_protocol(name: str, folder: Path = Path()) -> Protocol:
-    """Return the protocol called `name`: a shipped one, or a path relative to `folder`."""
-    path = protocol_path(name, folder)
+def read_protocol(name: str, folder: Path = Path(), sweep: str = "") -> Protocol:
+    """Return the protocol called `name`: a shipped one, or a path relative to `folder`, in the file `sweep`."""
+    path = protocol_path(name, folder, sweep)
     protocol = parse(Protocol, read_toml(path), str(path))
     if mistakes := contradictions(protocol, str(path)):
         raise InvalidInput(mistakes)
     return protocol
 
 
-def protocol_path(name: str, folder: Path = Path()) -> Path:
-    """Return the file of the protocol called `name`."""
-    return _find(name, shipped_protocols(), "protocol", folder)
+def protocol_path(name: str, folder: Path = Path(), sweep: str = "") -> Path:
+    """Return the file of the protocol called `name`, which the file `sweep` names."""
+    return _find(name, shipped_protocols(), "protocol", folder, sweep)
 
 
-def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path()) -> Path:
+def _find(name: str, shipped: Mapping[str, Path], kind: str, folder: Path = Path(), named_in: str = "") -> Path:
     if name in shipped:
         return shipped[name]
     if name.endswith(".toml") or "/" in name:
         return folder / name
     allowed = f"a path ending in .toml, or one of {', '.join(shipped)}"
     close = nearest(name, shipped)
+    if named_in:
+        raise InvalidInput([Mistake(named_in, kind, f"no such {kind}", name, allowed, close)])
     raise InvalidInput([Mistake(f"{kind} {name!r}", "", f"no such {kind}", allowed=allowed, nearest=close)])
 
 

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from twinbench.harness.commands.bench import THREADS
 from twinbench.harness.commands.options import Data, Out, Set, SweepName, print_left_out
 from twinbench.harness.commands.protocol import columns
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.metrics import metric_names
 
 if TYPE_CHECKING:
@@ -73,7 +75,10 @@ def plan(
         _print_hours(planned, missing, rates)
         _print_detectable(planned, folder, seed_spread)
         if folder and read:
-            _print_prospects(planned, folder, read, seed_spread, rates)
+            try:
+                _print_prospects(planned, folder, read, seed_spread, rates)
+            except InvalidInput as error:
+                raise InvalidInput(replace(one, where=f"{claims}: {one.where}") for one in error.mistakes) from None
 
 
 @contextlib.contextmanager

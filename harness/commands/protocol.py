@@ -63,7 +63,7 @@ def lock(
         file = folder / LOCK
         try:
             before = read_lock(file)
-            protocols = [read_protocol(str(path.resolve())) for path in files if path.parent == folder]
+            protocols = [read_protocol(str(path.absolute())) for path in files if path.parent == folder]
             after = locked(before, protocols, str(file))
         except InvalidInput as error:
             mistakes += error.mistakes

@@ -255,3 +255,12 @@ def test_malformed_grids_are_told_also_where_set_would_change_them(tmp_path: Pat
     for grids in ("grids = 3", "[[grids]]\nmethods = 3", "[[grids]]\nmethods = ['a']\nonly = 3", "grids = [3]"):
         lines = _mistakes(tmp_path, HEAD + grids, "x=1", "a.x=2", "methods=a")
         assert lines and all("s.toml: grids" in line for line in lines)
+
+
+def test_an_unknown_protocol_is_told_with_the_file_that_names_it(tmp_path: Path) -> None:
+    text = HEAD.replace("digits-small", "digits-smal") + '[[grids]]\nmethods = ["byol"]\n'
+    (mistake,) = _mistakes(tmp_path, text)
+    assert "s.toml: protocol: no such protocol (seen: 'digits-smal')" in mistake
+    assert mistake.endswith("did you mean 'digits-small'?")
+    (mistake,) = _mistakes(tmp_path, text, "protocol=y")
+    assert mistake.startswith("--set: protocol: no such protocol (seen: 'y')")
