@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from twinbench.reports.table_check.latex_text import TABULARS, plain_text
-from twinbench.reports.table_check.latex_tokens import LatexError, Token, TokenStream, joined, tokens
+from twinbench.reports.table_check.latex_tokens import QUERY, LatexError, Token, TokenStream, joined, tokens
 from twinbench.reports.table_check.numbers import is_value, printed_numbers
 
 MOST_COLUMNS = 200
@@ -24,6 +24,7 @@ class PrintedRow:
     line: int
     cells: tuple[str, ...]  # as many as the table has columns
     group: str = ""
+    queries: tuple[tuple[str, ...], ...] = ()  # cell, metric and split of each mean, if comments above it say so
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,7 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowe
     head_rows, depth = 0, 0
     rows: list[_Row] = []
     rules: list[int] = []
+    queries: dict[int, list[tuple[str, ...]]] = {}  # by row
     including: list[NotFollowed] = []
     cells: list[list[Token]] = [[]]
     while (token := stream.take()) is not None:
@@ -194,6 +196,8 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowe
         command = "" if depth else token.text.rstrip("*")
         if command == "&":
             cells.append([])
+        elif token.text.startswith(QUERY):
+            queries.setdefault(len(rows), []).append(tuple(token.text.split()[1:]))
         elif command in _ROW_ENDS:
             rows += _row(cells)
             cells = [[]]
@@ -220,7 +224,10 @@ def _tabular(body: Sequence[Token], begin: Token) -> tuple[Grid, list[NotFollowe
     for texts in grid[head_rows:]:
         for column, (text, sign) in enumerate(zip(texts, signs, strict=False)):
             texts[column] = f"±{text}" if sign and is_value(text) else text
-    lines = tuple(PrintedRow(line, tuple(texts)) for (line, _), texts in zip(rows, grid, strict=True))
+    lines = tuple(
+        PrintedRow(line, tuple(texts), queries=tuple(queries.get(number, ())))
+        for number, ((line, _), texts) in enumerate(zip(rows, grid, strict=True))
+    )
     return Grid(begin.line, caption, lines[:head_rows], lines[head_rows:]), including
 
 

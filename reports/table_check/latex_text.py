@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from twinbench.reports.table_check.latex_tokens import Token, TokenStream
+from twinbench.reports.table_check.latex_tokens import QUERY, Token, TokenStream
 from twinbench.reports.table_check.numbers import clean
 
 # Environments that are read as tables, by the number of their arguments; the last one describes the columns.
@@ -66,7 +66,7 @@ def _plain(tokens: Sequence[Token]) -> str:
                 stream.arguments(_DROPPED[name])
             if name == "multirow":
                 stream.bracket()
-        elif text != "$":
+        elif text != "$" and not text.startswith(QUERY):
             parts.append(" " if text in ("~", "&") else text.replace("---", "—").replace("--", "–"))
     return "".join(parts)
 

@@ -26,6 +26,11 @@ _TOKEN = re.compile(
 )
 
 
+# `twinbench paper` writes above each row of a table, in comments, the queries that give its numbers.
+QUERY = "%query"
+_QUERY = re.compile(r"\bcell_id = '([0-9a-f]{16})' AND status = 'done' AND name = '(\w+)' AND split = '(\w+)'")
+
+
 class LatexError(Exception):
     """The text at `line` cannot be read as a table; `problem` says why."""
 
@@ -75,6 +80,8 @@ def tokens(text: str) -> list[Token]:
             found.append(Token(match["verb"], line))
         elif not token.startswith("%"):
             found.append(Token(token, line))
+        elif query := _QUERY.search(token):
+            found.append(Token(f"{QUERY} {query[1]} {query[2]} {query[3]}", line))
         line += text.count("\n", match.start(), position)
     return found
 

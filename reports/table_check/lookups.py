@@ -43,6 +43,7 @@ class Lookup:
     n_seeds: int | None = None  # how many seeds the row or the column says there are
     cited: str = ""  # the text that says that the number is taken from elsewhere
     problem: str = ""
+    cell: str = ""  # the cell that the query above its row is of
     entries: tuple[object, ...] = ()  # of a mapping file, which say what the labels mean
 
     @property
@@ -64,6 +65,7 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
     found = shape(table, vocabulary)
     for row_number, (row, line) in enumerate(zip(table.rows, found.rows, strict=True)):
         group = vocabulary.facts(row.group)
+        of_row: list[Lookup] = []
         for number, (column, text) in enumerate(zip(found.columns, row.cells, strict=True)):
             if column.kind in ("label", "setting", "seed", "ignored") or text in BLANK:
                 continue
@@ -74,7 +76,22 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
                 texts = ((line.facts, line.shown), (head, column.shown), (group, row.group))
                 cited = [text for facts, text in texts if facts.cited or facts.marks & marks]
                 cited += [text] if marks & set(text) else []
-                yield replace(lookup, cited=cited[0]) if cited else lookup
+                of_row.append(replace(lookup, cited=cited[0]) if cited else lookup)
+        yield from _with_queries(of_row, row.queries)
+
+
+def _with_queries(of_row: Sequence[Lookup], queries: Sequence[tuple[str, ...]]) -> Iterator[Lookup]:
+    """Yield the row's lookups, each mean with the cell of its query, if there is one query for each mean."""
+    means = [lookup for lookup in of_row if lookup.number.role == "value" and not lookup.derived]
+    by_mean = dict(zip(map(id, means), queries, strict=False)) if len(means) == len(queries) else {}
+    for lookup in of_row:
+        if id(lookup) not in by_mean:
+            yield lookup
+            continue
+        cell, metric, split = by_mean[id(lookup)]
+        differs = f"the query above its row is of {metric} on {split}"
+        fits = metric in lookup.metrics and split == lookup.split
+        yield replace(lookup, cell=cell, metrics=(metric,)) if fits else replace(lookup, problem=differs)
 
 
 # --- numbers of a cell ----------------------------------------------------------------------------------------------

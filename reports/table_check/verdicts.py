@@ -240,6 +240,12 @@ class TableChecker:
     def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match | PublishedMatch | None]:
         """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
         here = self.cells.in_scope(lookup)
+        if lookup.cell:
+            of_query = [one for one in here if one.cell_id == lookup.cell]
+            if not of_query:
+                reason = f"the query above its row is of cell {lookup.cell}, which its labels do not name"
+                return self._result(lookup, "untraceable", reason), None
+            here = of_query if lookup.settings or len(self.cells.methods(lookup)) != 1 else here
         fits = [match for one in here for match in self.cells.fits(lookup, one)]
         if fits:
             return self._fitting(lookup, here, fits)

@@ -172,3 +172,39 @@ def test_a_mistake_in_a_mapping_file_is_named(check_mapped, mapping, messages):
     with pytest.raises(InvalidInput) as error:
         check_mapped(mapping)
     assert all(message in str(error.value) for message in ("paper.map.toml", *messages)), str(error.value)
+
+
+# --- queries in comments --------------------------------------------------------------------------------------------
+
+QUERIED = r"""\begin{tabular}{lc} Row & Linear \\ \midrule
+% first, Linear: twinbench query "$DIR" "SELECT printf('%.1f', 100 * favg(value)) AS mean, '' AS half_width \
+FROM metrics WHERE cell_id = 'CELL' AND status = 'done' AND name = 'METRIC' AND split = 'test'"
+LABEL & NUMBER \\ \end{tabular}""".replace("\\\n", "")
+WIDE_CELL = "dedb0ef262698e02"  # SimCLR's, of width 256
+
+
+@pytest.mark.parametrize(
+    ("label", "number", "cell", "metric", "verdict", "reason"),
+    [
+        ("SimCLR, batch size 128", "88.3", WIDE_CELL, "linear_top1", "traced", "mean of linear_top1"),
+        (
+            "SimCLR, batch size 128",
+            "87.2",
+            WIDE_CELL,
+            "linear_top1",
+            "wrong",
+            "belongs to simclr",
+        ),
+        ("SimCLR", "88.3", WIDE_CELL, "linear_top1", "wrong", "is the highest of 2 cells on test"),
+        ("BYOL", "88.3", WIDE_CELL, "linear_top1", "untraceable", f"of cell {WIDE_CELL}, which its labels do not name"),
+        ("SimCLR, batch size 128", "86.3", WIDE_CELL, "knn_top1", "untraceable", "is of knn_top1 on test"),
+        ("SimCLR w/o augmentation", "87.2", "1fd60521dcbf9340", "linear_top1", "untraceable", "these words"),
+    ],
+)
+def test_a_query_above_a_row_names_the_cell_but_not_against_its_labels(
+    paper, tmp_path, label, number, cell, metric, verdict, reason
+):
+    text = QUERIED.replace("LABEL", label).replace("NUMBER", number).replace("CELL", cell).replace("METRIC", metric)
+    (tmp_path / "paper.tex").write_text(text)
+    (one,) = check_tables([tmp_path / "paper.tex"], [paper.folder])
+    assert (one.verdict, reason in one.reason) == (verdict, True), one
