@@ -175,8 +175,8 @@ def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
 
 
 def _text_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
-    """Yield each text with characters that are not what they seem."""
-    for key in ("name", "sentence", "family"):
+    """Yield each text with characters that are not what they seem. Names are escaped where they are shown."""
+    for key in ("sentence", "family"):
         if found := deceptive_characters(getattr(claim, key)):
             yield Mistake(where, key, f"has characters that are not what they seem: {', '.join(found)}")
 
