@@ -118,6 +118,26 @@ class Contrast:
         return difference.low - self.bound
 
     @property
+    def a_wins_most(self) -> bool:
+        """Whether A is shown to win more than half of all seeds; a fixed number has none to win."""
+        return self.wins is None or self.wins.low > 0.5
+
+    @property
+    def b_wins_most(self) -> bool:
+        """Whether B is shown to win more than half of all seeds."""
+        return self.wins is None or self.wins.high < 0.5
+
+    def is_met(self, confidence: float | None = None) -> bool:
+        """Whether what is asked is shown, at another confidence if given."""
+        room = self.room(confidence)
+        return room is not None and room > 0 and (self.a_wins_most or not self.asked.says_better)
+
+    def is_positive(self, confidence: float | None = None) -> bool:
+        """Whether a claim that A is better has its direction shown, whatever size it claims."""
+        is_of_size = self.criterion != "wins" and self.asked.says_better
+        return is_of_size and dataclasses.replace(self, criterion="above", bound=0.0).is_met(confidence)
+
+    @property
     def asked(self) -> Asked:
         """Return what the difference must meet."""
         return Asked(self.criterion, self.bound, self.target)

@@ -22,6 +22,7 @@ from twinbench.reports.rules.case import (
 from twinbench.reports.rules.sentence import names_a_new_seed, names_share, names_size
 from twinbench.reports.statistics.intervals import ALPHA, welch_covers
 from twinbench.reports.statistics.normality import departs_from_normal
+from twinbench.sweeps.metrics import get_metric
 
 # --- A14 to A16 -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +82,8 @@ def multiplicity(case: Case) -> Outcome:
 
     Claims of one question may stand in several families or files of the run folder, or may have been declared and left
     out. Bonferroni's correction then runs over all of them, since the results of the others are not known here. The
-    rule fails only where a claim that holds within its family does not hold over all.
+    rule fails only where what is shown within the family is not shown over all: the claim, a part of it, or its
+    direction.
     """
     if not case.contrasts:
         return not_applicable("no test is made")
@@ -99,10 +101,24 @@ def multiplicity(case: Case) -> Outcome:
     where += [f"declared and left out ({some(evidence.withdrawn)})"] if evidence.withdrawn else []
     where += [f"on file but not judged with it ({some(unjudged)})"] if unjudged else []
     level = 1 - ALPHA / (size + more)
-    alone, over_all = ([one.room(at) or 0.0 for one in case.contrasts] for at in (None, level))  # above 0: it holds
-    if min(over_all) > 0 or min(alone) <= 0:
+    if _shown(case, None) <= _shown(case, level):
         return passed(f"{text}; {more} more of the same question {' and '.join(where)} change nothing")
     return failed(f"{text}; it does not hold over the {more} more of the same question {' and '.join(where)}")
+
+
+def _shown(case: Case, confidence: float | None) -> frozenset[str]:
+    """Return the parts of the claim that are shown, or "the direction" where only that is, at the given confidence.
+
+    Parts are the points of its scope or the comparisons along its axis; a claim with neither has one.
+    """
+    claim = case.evidence.claim
+    parts: dict[str, bool] = {}
+    for contrast in case.contrasts:
+        part = contrast.label if claim.axis and not claim.scope else contrast.point
+        parts[part] = parts.get(part, True) and contrast.is_met(confidence)
+    met = frozenset(part for part, is_met in parts.items() if is_met)
+    is_positive = all(contrast.is_positive(confidence) for contrast in case.contrasts)
+    return met | ({"the direction"} if is_positive and not met else set())
 
 
 def _unjudged(evidence: Evidence, question: tuple[str, ...]) -> Iterator[str]:
@@ -117,15 +133,16 @@ def _unjudged(evidence: Evidence, question: tuple[str, ...]) -> Iterator[str]:
 
 
 def _question(claim: Claim) -> tuple[str, ...]:
-    """Return protocol or table, metric, and what is varied: the method, the settings of one method, or one axis.
+    """Return protocol or table, what is varied (the method, the settings of one method, or one axis), and of what.
 
-    The chances of error of claims with one question add up, whatever families they are put in.
+    The chances of error of claims with one question add up, whatever families they are put in, and whichever metric
+    they look at. Costs are a question of their own.
     """
     method = str(claim.a["method"])
     within_one = claim.kind in ("better", "wins", "not_worse") and claim.b.get("method") == method
     varied = {"equals": "reported", "insensitive": f"{method} {claim.axis}", "monotone": f"{method} {claim.axis}"}
     what = varied.get(claim.kind, f"settings of {method}" if within_one else "method")
-    return claim.protocol, claim.reported, claim.metric, what
+    return claim.protocol, claim.reported, "cost" if get_metric(claim.metric).kind.endswith("cost") else "quality", what
 
 
 # --- A18, A19 -------------------------------------------------------------------------------------------------------

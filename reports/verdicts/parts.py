@@ -57,15 +57,6 @@ def _wins(contrast: Contrast, claim: Claim) -> Judgement:
     return Judgement("UNDERPOWERED", f"{shown} is not shown to be above {contrast.bound:g}")
 
 
-def _a_wins(contrast: Contrast) -> bool:
-    """Whether A is shown to win more than half of all seeds; a fixed number has none to win."""
-    return contrast.wins is None or contrast.wins.low > 0.5
-
-
-def _b_wins(contrast: Contrast) -> bool:
-    return contrast.wins is None or contrast.wins.high < 0.5
-
-
 def _within(contrast: Contrast, low: float, high: float, claim: Claim) -> Judgement:
     """insensitive, equals: the whole interval lies within what the claim allows."""
     bound = contrast.bound
@@ -73,7 +64,7 @@ def _within(contrast: Contrast, low: float, high: float, claim: Claim) -> Judgem
     if -bound < low and high < bound:
         return Judgement("SUPPORTED_AS_STATED", f"the interval lies within {allowed}")
     outside = f"the interval lies outside {allowed}"
-    if (low > bound and _a_wins(contrast)) or (high < -bound and _b_wins(contrast)):
+    if (low > bound and contrast.a_wins_most) or (high < -bound and contrast.b_wins_most):
         return Judgement("CONTRADICTED", outside)
     if low > bound or high < -bound:
         return Judgement("UNDERPOWERED", f"{outside}, but {_not_most_seeds(contrast)}")
@@ -86,7 +77,7 @@ def _not_worse(contrast: Contrast, low: float, high: float, claim: Claim) -> Jud
     allowed = f"a loss of {size_text(-bound, claim)}"
     if low > bound:
         return Judgement("SUPPORTED_AS_STATED", f"the interval excludes {allowed}")
-    if high < bound and _b_wins(contrast):
+    if high < bound and contrast.b_wins_most:
         return Judgement("CONTRADICTED", f"the interval lies beyond {allowed}")
     if high < bound:
         return Judgement("UNDERPOWERED", f"the interval lies beyond {allowed}, but {_not_most_seeds(contrast)}")
@@ -96,10 +87,10 @@ def _not_worse(contrast: Contrast, low: float, high: float, claim: Claim) -> Jud
 def _better(contrast: Contrast, low: float, high: float, claim: Claim, margin: float) -> Judgement:
     """better, best_of, monotone: the interval lies above 0, and above the claimed size where there is one."""
     lowest = contrast.target - contrast.bound if claim.by else claim.claimed_size
-    if high < 0 and _b_wins(contrast):
+    if high < 0 and contrast.b_wins_most:
         return Judgement("CONTRADICTED", "the interval lies on the other side of 0")
     # A mean above 0 alone does not show that A wins more than half of all seeds.
-    if low > 0 and _a_wins(contrast):
+    if low > 0 and contrast.a_wins_most:
         return _positive(contrast, low, high, claim, margin)
     if margin and -margin < low and high < margin:
         return Judgement("EQUIVALENT", f"the interval lies within the margin of ±{size_text(margin, claim)}")

@@ -344,10 +344,41 @@ def test_families_of_one_question_are_judged_as_one_family(case: Case) -> None:
     assert found("A17", replace(nearly, evidence=case.evidence)).outcome == "passed"
 
 
+def nearly(case: Case, t: float, **changes: Any) -> Case:
+    """The case with its contrast so many standard errors above 0, over 40 more claims of the same question."""
+    (contrast,) = case.contrasts
+    assert contrast.difference is not None
+    weak = replace(contrast.difference, standard_error=contrast.difference.mean / t).at(0.95)
+    others = [replace(case.evidence, claim=replace(case.evidence.claim, family=f"{n}")) for n in range(40)]
+    whole = replace(case, contrasts=(replace(contrast, difference=weak, **changes),))
+    return with_evidence(whole, judged_together=[case.evidence, *others])
+
+
+def test_further_looks_may_not_gain_a_direction_or_a_part_either(case: Case) -> None:
+    """The claimed size is never shown: its direction is at t = 4 of one look, and at t = 8 of 41."""
+    too_large = {"bound": 0.5}
+    assert found("A17", nearly(case, 4, **too_large)).outcome == "failed"
+    assert found("A17", nearly(case, 8, **too_large)).outcome == "passed"
+    assert found("A17", nearly(case, 2, **too_large)).outcome == "passed"  # of one look it is not shown either
+    lost = replace(nearly(case, 4).contrasts[0], point="batch_size 256", bound=0.5)
+    parts = (replace(nearly(case, 4, bound=0.0).contrasts[0], point="batch_size 64"), lost)
+    assert found("A17", replace(nearly(case, 4), contrasts=parts)).outcome == "failed"
+    clear = (replace(nearly(case, 8, bound=0.0).contrasts[0], point="batch_size 64"), lost)
+    assert found("A17", replace(nearly(case, 4), contrasts=clear)).outcome == "passed"
+
+
+def test_further_claims_in_another_metric_count_and_costs_are_another_question(case: Case) -> None:
+    claim = case.evidence.claim
+    for metric, more in (("knn_top1", "1 more of the same question"), ("train_seconds", "")):
+        other = replace(case.evidence, claim=replace(claim, name=metric, family="other", metric=metric))
+        text = found("A17", with_evidence(case, judged_together=[case.evidence, other])).text
+        assert more in text if more else text == found("A17", case).text
+
+
 def test_claims_of_other_questions_do_not_count(case: Case) -> None:
     claim = case.evidence.claim
     others = [
-        replace(claim, name="knn", family="other", metric="knn_top1"),
+        replace(claim, name="time", family="other", metric="train_seconds"),
         replace(claim, name="within", family="other", b={"method": "simclr", "batch_size": 128}),
         replace(claim, name="axis", family="other", kind="monotone", axis="batch_size", values=(64, 128)),
         replace(claim, name="protocol", family="other", protocol="cifar10-r18-200ep"),
