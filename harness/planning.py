@@ -155,8 +155,7 @@ def _axis_mistakes(
     for number, name in [(number, name) for number, grid in enumerate(sweep.grids) for name in grid.methods]:
         place = f"{where}: grids.{number}"
         if name not in usable:
-            is_listed = len(mistakes) < MOST_MISTAKES  # finding the nearest name takes long
-            one = _unknown(place, "methods", "method", name, known if is_listed else ())
+            one = _unknown(place, "methods", "method", name, known, mistakes)
             mistakes.append(from_set(one, changed))
             wrong.add((number, name))
             continue
@@ -233,11 +232,11 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
         try:
             method = method_schema(method_name)
         except UnknownMethod:
-            mistakes.append(_unknown(where, "methods", "method", method_name, method_names()))
+            mistakes.append(_unknown(where, "methods", "method", method_name, method_names(), mistakes))
             continue
         known = (*method.settings, *TRAINING_FIELDS)
         for key in sorted(set(values) - set(known)):
-            right = method.literature_names.get(key, "") or nearest(key, known)
+            right = method.literature_names.get(key, "") or nearest(key, known, mistakes)
             mistakes.append(Mistake(where, f"methods.{method_name}.{key}", "unknown key", values[key], nearest=right))
     return mistakes
 
@@ -247,23 +246,30 @@ def _movable_mistakes(protocol: Protocol, where: str) -> list[Mistake]:
     known = {*TRAINING_FIELDS, *(name for method in shipped().methods.values() for name in method.settings)}
     if set(protocol.movable) - known:  # methods of other packages, which are imported for it
         known |= {field for name in method_names() for field in method_schema(name).settings}
-    return [
-        Mistake(where, f"movable.{key}", "is not a field of any method or of training", nearest=nearest(key, known))
-        for key in protocol.movable
-        if key not in known
-    ]
+    mistakes: list[Mistake] = []
+    for key in protocol.movable:
+        if key not in known:
+            close = nearest(key, known, mistakes)
+            problem = "is not a field of any method or of training"
+            mistakes.append(Mistake(where, f"movable.{key}", problem, nearest=close))
+    return mistakes
 
 
-def _unknown(where: str, key: str, kind: str, name: str, known: Collection[str]) -> Mistake:
-    return Mistake(where, key, f"unknown {kind}", name, ", ".join(known), nearest(name, known))
+def _unknown(
+    where: str, key: str, kind: str, name: str, known: Collection[str], before: Sequence[Mistake] = ()
+) -> Mistake:
+    return Mistake(where, key, f"unknown {kind}", name, ", ".join(known), nearest(name, known, before))
 
 
 def _option_mistakes(options_class: type, options: Mapping[str, Scalar], where: str) -> list[Mistake]:
     known = list(get_type_hints(options_class))
     place, allowed = "backbone.options", ", ".join(known)
-    unknown = [(key, value) for key, value in options.items() if key not in known]
+    unknown: list[Mistake] = []
+    for key in [key for key in options if key not in known]:
+        close = nearest(key, known, unknown)
+        unknown.append(Mistake(where, f"{place}.{key}", "unknown key", options[key], allowed, close))
     if unknown:
-        return [Mistake(where, f"{place}.{k}", "unknown key", v, allowed, nearest(k, known)) for k, v in unknown]
+        return unknown
     try:
         parse(options_class, dict(options), f"{where}: {place}")
     except InvalidInput as error:

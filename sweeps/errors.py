@@ -1,7 +1,7 @@
 """Errors in the user's input: collected, then reported all at once."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 
 NOTHING = object()  # `seen` of a mistake without a value to show
@@ -73,8 +73,13 @@ def number_text(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the name most similar to `name`, or an empty string if none is similar."""
+def nearest(name: str, names: Iterable[str], before: Sized = ()) -> str:
+    """Return the name most similar to `name`, or an empty string if none is similar.
+
+    Also an empty string if there are as many mistakes `before` as are listed: the search takes long.
+    """
+    if len(before) >= MOST_MISTAKES:
+        return ""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")
 
 

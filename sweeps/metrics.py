@@ -147,13 +147,13 @@ def variants(checkpoint: str) -> dict[str, str]:
 def metric_mistakes(metrics: Mapping[str, str], checkpoint: str, where: str) -> list[Mistake]:
     """Return a mistake for each metric that `checkpoint` does not allow, or of a variant this version does not have."""
     known = variants(checkpoint)
-    mistakes = []
+    mistakes: list[Mistake] = []
     for name, variant in metrics.items():
         key = f"evaluation.metrics.{name}"
         if name not in known:
-            problem, close = f"is not a metric under checkpoint {checkpoint!r}", nearest(name, known)
+            problem, close = f"is not a metric under checkpoint {checkpoint!r}", nearest(name, known, mistakes)
             mistakes.append(Mistake(where, key, problem, variant, ", ".join(known), close))
         elif variant != known[name]:
-            close = nearest(variant, [known[name]])
+            close = nearest(variant, [known[name]], mistakes)
             mistakes.append(Mistake(where, key, "no such variant here", variant, known[name], close))
     return mistakes

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, cast
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.sweeps.errors import Mistake
@@ -115,7 +115,7 @@ class Protocol(Section):
     summary: str
     dataset: DatasetRule
     backbone: BackboneRule
-    views: Annotated[tuple[ViewRecipe, ...], MinLen(2)]
+    views: Annotated[tuple[ViewRecipe, ...], MinLen(2), MaxLen(100)]
     training: Training
     evaluation: Evaluation
     minimum_seeds: Annotated[int, Ge(1)]

@@ -76,10 +76,10 @@ def read_site(cls: type[T], table: str, file: Path | None, changes: Sequence[str
     """Read a table of the site file and apply the KEY=VALUE changes to it. InvalidInput lists all mistakes."""
     content = read_toml(file) if file else {}
     where = str(file) if file else f"--{table}"
-    unknown = [key for key in content if key not in TABLES]
-    mistakes = [
-        Mistake(where, key, "unknown table", allowed=", ".join(TABLES), nearest=nearest(key, TABLES)) for key in unknown
-    ]
+    mistakes: list[Mistake] = []
+    for key in [key for key in content if key not in TABLES]:
+        close = nearest(key, TABLES, mistakes)
+        mistakes.append(Mistake(where, key, "unknown table", allowed=", ".join(TABLES), nearest=close))
     read = content.get(table, {})
     if not isinstance(read, dict):
         raise InvalidInput([*mistakes, Mistake(where, table, "is not a table", read, f"[{table}]")])

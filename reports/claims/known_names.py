@@ -28,18 +28,18 @@ class Names:
         found: list[Mistake] = []
         if claim.protocol not in self._contents:  # otherwise the shipped protocols need not be read
             problem = "no such protocol is planned in this folder or shipped"
-            found += _unknown(place, "protocol", problem, claim.protocol, self._protocols)
+            found += _unknown(place, "protocol", problem, claim.protocol, self._protocols, found)
         problem = f"no such metric is measured under {claim.protocol}"
-        found += _unknown(place, "metric", problem, claim.metric, self._metrics(claim.protocol))
+        found += _unknown(place, "metric", problem, claim.metric, self._metrics(claim.protocol), found)
         for selector in selectors:
             method = str(selector["method"])
             if method not in self._settings:
                 problem = "no such method is planned in this folder or in a shipped protocol"
-                found += _unknown(place, "method", problem, method, self._methods)
+                found += _unknown(place, "method", problem, method, self._methods, found)
             known = self._settings.get(method, set())
             for key, value in selector.items() if known else ():
                 if key != "method":
-                    found += _unknown(place, key, f"is not a setting of {method}", key, known, value)
+                    found += _unknown(place, key, f"is not a setting of {method}", key, known, found, value)
         return [*dict.fromkeys(found)]
 
     @cached_property
@@ -61,8 +61,15 @@ class Names:
 
 
 def _unknown(
-    place: str, key: str, problem: str, name: str, known: Collection[str], value: object = None
+    place: str,
+    key: str,
+    problem: str,
+    name: str,
+    known: Collection[str],
+    before: Sequence[Mistake],
+    value: object = None,
 ) -> Iterator[Mistake]:
     if name not in known:
         allowed = sorted(known)
-        yield Mistake(place, key, problem, name if value is None else value, ", ".join(allowed), nearest(name, allowed))
+        close = nearest(name, allowed, before)
+        yield Mistake(place, key, problem, name if value is None else value, ", ".join(allowed), close)

@@ -1,6 +1,7 @@
 """Claims: trials are identified by what changes their numbers, and every mistake is found before anything runs."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,18 @@ def test_trials_that_differ_in_the_last_digit_have_different_labels(tiny_plan: P
     labels = {trial_label(trial, planned.axes) for trial in planned.trials}
     assert len(labels) == len(planned.trials)
     assert any("learning_rate=0.01 " in label for label in labels)
+
+
+def test_a_protocol_of_tens_of_thousands_of_mistakes_is_told_within_seconds() -> None:
+    sweep, protocol, _ = read_sweep("digits")
+    wrong = {f"x{number}": True for number in range(10_000)}
+    broken = replace(
+        protocol, movable={**protocol.movable, **wrong}, methods={"simclr": dict(wrong), **{name: {} for name in wrong}}
+    )
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match=r"29,950 more mistakes are not listed"):
+        check(sweep, broken, "digits.toml")
+    assert time.process_time() - began < 3  # the nearest name of each would take ten
 
 
 def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) -> None:
