@@ -73,12 +73,13 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = Path(os.fsdecode(error.filename)) if error.filename else None
-        is_of_folder = place and (place.is_relative_to(folder) or folder.is_relative_to(place))
+        place, whole = Path(os.fsdecode(error.filename or os.devnull)).resolve(), folder.resolve()
+        is_of_folder = place.is_relative_to(whole) or whole.is_relative_to(place)
         if not is_of_folder or (is_storage_error(error) and error.errno != errno.EROFS):
             raise
+        seen = place.parent if place.suffix == ".tmp" else place  # of a file that was not written whole
         problem = f"cannot be written: {error.strerror}"
-        raise InvalidInput([Mistake("--out", "", problem, str(place), "a folder that this user can write")]) from None
+        raise InvalidInput([Mistake("--out", "", problem, str(seen), "a folder that this user can write")]) from None
 
 
 def print_left_out(planned: "Plan") -> None:

@@ -69,13 +69,25 @@ def test_a_run_folder_that_can_only_be_read_is_queried_shown_and_checked(read_on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "place"), [("report", "report"), ("paper", "paper")])
-def test_what_is_written_into_a_folder_that_can_only_be_read_is_an_error_that_names_out(read_only, command, place):
+@pytest.mark.parametrize("command", ["report", "paper"])
+def test_what_is_written_into_a_folder_that_can_only_be_read_is_an_error_that_names_out(read_only, command):
+    (read_only.folder / "report" / "tables").mkdir(parents=True)
+    os.chown(read_only.folder / "report" / "tables", 4711, 4711)
     done = call(command, read_only.folder, before=WITHOUT_PRIVILEGES)
     assert done.returncode == 2
-    error = f"error: --out: cannot be written: Permission denied (seen: '{read_only.folder / place}"
-    assert done.stderr.splitlines()[-1].startswith(error)
-    assert done.stderr.endswith("; allowed: a folder that this user can write\n")
+    place = read_only.folder / ("report/tables" if command == "report" else "paper")
+    problem = "cannot be written: Permission denied"
+    allowed = "a folder that this user can write"
+    assert done.stderr.splitlines()[-1] == f"error: --out: {problem} (seen: {str(place)!r}); allowed: {allowed}"
+
+
+@pytest.mark.slow
+def test_a_file_in_place_of_the_output_folder_is_an_error_that_names_out(filled_run, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for command in ("report", "paper"):
+        done = call(command, filled_run.folder, "--out", tmp_path / "out")
+        assert (done.returncode, "error: --out: cannot be written: " in done.stderr) == (2, True), done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_collect_fails_where_the_database_cannot_be_written(read_only):
