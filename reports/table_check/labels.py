@@ -94,8 +94,8 @@ _NOISE = (
     "pretrained pretraining test validation representation representations feature features frozen accuracies image "
     "value values number numbers n fraction percentage percent points pts higher lower is better setting settings axis "
     "config configuration default defaults cell metric rate ssl learning framework objective loss family encoder "
-    "contrastive decorrelation redundancy reduction distillation clustering siamese asymmetric predictive joint "
-    "embedding other others proposed further reference references main"
+    "backbone contrastive decorrelation redundancy reduction distillation clustering siamese asymmetric predictive "
+    "joint embedding other others proposed further reference references main"
 )
 _CITED = re.compile(
     r"\b(?:as )?(?:reported|cited|published|quoted)\b|\b(?:taken|copied|numbers|results) from\b"

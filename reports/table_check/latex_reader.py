@@ -35,6 +35,7 @@ class Grid:
     caption: str  # of the tabular's own environment first, then of those around it
     head: tuple[PrintedRow, ...]
     body: tuple[PrintedRow, ...]
+    notes: str = ""  # the text of a tablenotes environment
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class _Open(NamedTuple):
     name: str
     captions: list[str]
     tokens: list[Token]
+    notes: list[str]
 
 
 def latex_tables(text: str) -> LatexFile:
@@ -99,6 +101,7 @@ def latex_tables(text: str) -> LatexFile:
     found: list[tuple[Grid, list[list[str]]]] = []
     including: list[NotFollowed] = []
     not_read: list[NotRead] = []
+    notes: list[list[list[str]]] = []  # by table
     while (token := stream.take()) is not None:
         command = token.text.rstrip("*")
         if command in _DEFINING:
@@ -117,14 +120,18 @@ def latex_tables(text: str) -> LatexFile:
             table, inside = _tabular(stream.body(token.begins, token.line), token)
             including += [replace(one, table=len(found) + 1) for one in inside]
             found.append((table, [one.captions for one in environments]))
+            notes.append([one.notes for one in environments])
         elif token.begins:
-            environments.append(_Open(token.begins, [], []))
+            environments.append(_Open(token.begins, [], [], []))
         elif token.ends:
             not_read += _close(environments, token.ends)
         elif environments:
             environments[-1].tokens.append(token)
     captions = [" ".join(filter(None, [table.caption, *chain(*reversed(around))])) for table, around in found]
-    tables = [replace(table, caption=one) for (table, _), one in zip(found, captions, strict=True)]
+    tables = [
+        replace(table, caption=one, notes=" ".join(chain(*around)))
+        for (table, _), one, around in zip(found, captions, notes, strict=True)
+    ]
     return LatexFile(tables, including, not_read)
 
 
@@ -142,6 +149,8 @@ def _close(environments: list[_Open], name: str) -> list[NotRead]:
         return []
     first = len(names) - 1 - names[::-1].index(name)
     inside = [token for one in environments[first:] for token in one.tokens]
+    if name == "tablenotes" and first:
+        environments[first - 1].notes.append(plain_text(inside))
     del environments[first:]
     if _NO_TABLES.fullmatch(name) or not (name == "tabbing" or any(token.text == "&" for token in inside)):
         return []
@@ -264,11 +273,13 @@ _HEAD_WORDS = re.compile(
 def _head_rows(rows: Sequence[_Row], above_rule: int) -> int:
     """Return how many rows are the head: those above the first rule, or without a rule the first, but no data."""
 
-    def is_data(cells: Sequence[_Cell]) -> bool:
+    def is_data(number: int, cells: Sequence[_Cell]) -> bool:
         words = re.sub(r"[^a-z]", "", cells[0].text.lower())
-        return bool(words) and not _HEAD_WORDS.fullmatch(words) and any(is_value(cell.text) for cell in cells[1:])
+        values = [cell.text for cell in cells[1:] if is_value(cell.text)]
+        may_be_settings = number == 0 and above_rule == 1 and all(map(str.isdigit, values))
+        return bool(words and values) and not _HEAD_WORDS.fullmatch(words) and not may_be_settings
 
-    first_data = next((number for number, (_, cells) in enumerate(rows) if is_data(cells)), len(rows))
+    first_data = next((number for number, (_, cells) in enumerate(rows) if is_data(number, cells)), len(rows))
     return min(first_data, above_rule or 1, len(rows))
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, cited_marks, compact
+from twinbench.reports.table_check.labels import NO_FACTS, Facts, Settings, Vocabulary, cited_marks
 from twinbench.reports.table_check.numbers import PrintedNumber, Role, numbers_in
 from twinbench.reports.table_check.reader import PrintedTable
-from twinbench.reports.table_check.shape import BLANK, COUNTS, SPREADS, Line, shape
+from twinbench.reports.table_check.shape import BLANK, SPREADS, Line, count_of, shape
 from twinbench.reports.tables.cells import REPORTED_ON
 
 
@@ -61,7 +61,7 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
     if table.heads == _PROVENANCE:
         yield from _provenance(table)
         return
-    caption, marks = vocabulary.facts(table.caption), cited_marks(table.caption)
+    caption, marks = vocabulary.facts(table.caption), cited_marks(f"{table.caption}. {table.notes}")
     found = shape(table, vocabulary)
     for row_number, (row, line) in enumerate(zip(table.rows, found.rows, strict=True)):
         group = vocabulary.facts(row.group)
@@ -101,7 +101,7 @@ def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line) -
     """Yield the numbers of a cell, each with the role that its row and column give it."""
     if column.kind == "count" or row.kind == "count":
         counted = column if column.kind == "count" else row
-        yield from _counts(start, text, column.shown, COUNTS[compact(counted.shown)])
+        yield from _counts(start, text, column.shown, count_of(counted.shown))
         return
     found = list(_values(start, text, column.shown))
     for lookup in found:
@@ -112,6 +112,10 @@ def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line) -
             yield replace(lookup, number=replace(lookup.number, role=role), of=of)
         elif row.operands and lookup.number.role in ("value", "difference"):
             yield replace(lookup, derived=row.kind, operands=tuple((n, at[1]) for n in row.operands))
+        elif column.kind == "difference" and (column.facts.methods or len(column.operands) < 2):
+            # "difference to SimCLR": to an earlier row of the column before it
+            above = [(n, column.operands[-1]) for n in range(at[0] + 1)]
+            yield replace(lookup, derived="difference", operands=tuple(above))
         elif column.operands and lookup.number.role in ("value", "difference"):
             yield replace(lookup, derived=column.kind, operands=tuple((at[0], n) for n in column.operands))
         elif lookup.number.role == "difference" and found[0] is not lookup:

@@ -52,7 +52,7 @@ class CellMatcher:
 
         The rows of one method that name the same settings are one slice of the sweep, at equal values of the others.
         """
-        if not lookup.settings:
+        if not lookup.settings and "default" not in lookup.row.lower():
             return False
         own, content = _slice(lookup, cell), cell.run_section.section.content
         others = [len(places) for one, places in self.slices.items() if one[:3] == own[:3] and one != own]

@@ -30,6 +30,7 @@ _AFTER_VALUE: tuple[tuple[tuple[Role, ...], re.Pattern[str]], ...] = (
     (("difference",), re.compile(rf"\(?\s*({_NUM})\s*%?\s*[↑↓]\s*\)?\s*")),
 )
 _ALONE_IN_CELL = (("spread",), ("low", "high"))  # these may also stand alone in a cell
+_RANGE = re.compile(rf"({_NUM})\s*%?\s*(?:–|to)\s*({_NUM})\s*%?")
 _MARKS = re.compile(r"[*†‡§¶✓★]+|\b(?:pts?|points)\b\.?")
 ALONE = re.compile(rf"(?<![\w.,\-–]){_NUM}(?![\w]|[.,]\d)")
 
@@ -88,6 +89,8 @@ def _one_value(text: str) -> list[PrintedNumber]:
     for roles, pattern in _AFTER_VALUE:
         if roles in _ALONE_IN_CELL and (found := pattern.fullmatch(text)):
             return [_number(one, role, percent) for one, role in zip(found.groups(), roles, strict=True)]
+    if (ends := _RANGE.fullmatch(text)) and (low := _number(ends[1], "low")).value < _number(ends[2], "high").value:
+        return [replace(low, percent=percent), _number(ends[2], "high", percent)]
     match = _VALUE.match(text)
     if match is None:
         return []

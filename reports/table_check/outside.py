@@ -39,6 +39,7 @@ _NO_RESULTS = [
         r"\b[0-9a-f]{8,64}\b",
         r"\b(?:cifar|stl|imagenet|places|top|resnet|vit|convnext|swin)[ ~-]?\d+\b",
         r"\[\d+(?:, ?\d+)*\]",
+        r"\b[a-z]+@\d+",
     )
 ]
 # Words of a sentence that says which result a method has.
@@ -50,7 +51,8 @@ _VERBS = (
 
 def numbers_outside(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[tuple[Lookup, str]]:
     """Yield the numbers outside the table's value cells, each with what is wrong with it; empty: look it up."""
-    yield from _of_caption(table, vocabulary)
+    yield from _of_text(table, table.caption, "caption", vocabulary)
+    yield from _of_text(table, table.notes, "notes", vocabulary)
     columns = shape(table, vocabulary).columns
     for row in table.head_rows:
         for number, text in _once(row.cells):
@@ -96,10 +98,10 @@ def _without_settings(text: str, vocabulary: Vocabulary) -> str:
     return text
 
 
-def _of_caption(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[tuple[Lookup, str]]:
-    """Yield the caption's numbers: to be looked up where the words before them name one method and nothing else."""
+def _of_text(table: PrintedTable, whole: str, where: str, vocabulary: Vocabulary) -> Iterator[tuple[Lookup, str]]:
+    """Yield the numbers of caption or notes: looked up where the words before them name one method and no more."""
     caption, start = vocabulary.facts(table.caption), 0
-    text = _without_settings(table.caption, vocabulary)
+    text = _without_settings(whole, vocabulary)
     for match in ALONE.finditer(text):
         if vocabulary.is_value(match[0]) and not text[match.end() :].lstrip().startswith("%"):
             continue
@@ -111,7 +113,7 @@ def _of_caption(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[tuple[L
             table.line,
             -1,
             -1,
-            "caption",
+            where,
             sentence.strip(),
             number,
             "mean",
@@ -125,4 +127,4 @@ def _of_caption(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[tuple[L
             percent=percent,
         )
         is_clear = len(facts.methods) == 1 and not set(facts.unknown) - set(_VERBS.split()) and not facts.statistics
-        yield lookup, "" if is_clear else "is in the caption"
+        yield lookup, "" if is_clear else f"is in the {where}"

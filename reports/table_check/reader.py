@@ -37,6 +37,7 @@ class PrintedTable:
     heads: tuple[str, ...]
     rows: tuple[PrintedRow, ...]
     head_rows: tuple[PrintedRow, ...] = ()  # as printed, with the texts of `heads`
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,4 +140,4 @@ def _table(number: int, grid: Grid) -> PrintedTable:
         else:
             rows.append(replace(row, group=group))
             used = True
-    return PrintedTable(number, grid.line, grid.caption, heads, tuple(rows), grid.head)
+    return PrintedTable(number, grid.line, grid.caption, heads, tuple(rows), grid.head, grid.notes)

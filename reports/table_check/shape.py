@@ -23,9 +23,9 @@ _IGNORED = re.compile(
     r"kind|reason|traceback|status|varied|differs|year|venue|rank|id|no\.|#|backbone|arch(itecture)?|encoder|"
     "optimi[sz]er|ref(erence)?s?|source|notes?|type|runfolder|group|letters?"
 )
-COUNTS = {
-    **dict.fromkeys(["seeds", "nseeds", "#seeds", "numberofseeds", "no.ofseeds", "#ofseeds"], "seeds"),
-    **dict.fromkeys(["runs", "nruns", "#runs", "numberofruns", "n", "seedsdone"], "seeds"),
+_COUNTS = {
+    **dict.fromkeys(["seeds", "nseeds", "#seeds", "numberofseeds", "noofseeds", "#ofseeds", "numseeds"], "seeds"),
+    **dict.fromkeys(["noseeds", "seedsn", "runs", "nruns", "#runs", "numberofruns", "noofruns", "n"], "seeds"),
     "seedsdone": "seeds done",
     "seedsplanned": "seeds planned",
     "candidates": "candidates",
@@ -78,6 +78,11 @@ def _heads(table: PrintedTable, vocabulary: Vocabulary) -> list[str]:
     return ["", *(f"{name} = {setting_text(head)}" if is_value(setting_text(head)) else head for head in others)]
 
 
+def count_of(label: str) -> str:
+    """Return what a row or column of that label counts, or an empty string."""
+    return _COUNTS.get(re.sub(r"[^a-z#]", "", compact(label)), "")
+
+
 def setting_text(text: str) -> str:
     """Return the printed value of a setting without "(default)" and without marks."""
     return _OF_SETTING.sub(" ", text).strip()
@@ -87,7 +92,7 @@ def _kind(table: PrintedTable, head: str, number: int, vocabulary: Vocabulary) -
     name, facts = compact(head), vocabulary.facts(head)
     if _IGNORED.fullmatch(name):
         return "ignored"
-    if name in COUNTS:
+    if count_of(head):
         return "count"
     if name == "seed":
         return "seed"
@@ -103,9 +108,9 @@ def _line(shown: str, facts: Facts, before: Sequence[Line]) -> Line:
     operands = tuple(n for n in values if not before[n].facts.statistics and before[n].facts.seed is None)
     is_plain = not (facts.methods or facts.settings or facts.ids or facts.unknown) and facts.seed is None
     has_spread = bool(facts.statistics & set(SPREADS)) or facts.spread
-    if compact(shown) in COUNTS:
+    if count_of(shown):
         return Line(shown, facts, "count")
-    if _DIFFERENCE.match(shown) and len(operands) > 1:
+    if _DIFFERENCE.match(shown) and operands:
         return Line(shown, facts, "difference", operands=operands)
     if is_plain and has_spread and operands:
         named = (facts.metric, facts.splits)

@@ -104,7 +104,7 @@ class TableChecker:
         for lookup, problem in self.outside:
             found = self._cited(lookup) if lookup.cited else None if problem else self._value(lookup)[0]
             if found is None or found.verdict == "untraceable":
-                reason = f"{problem or 'is in the caption'} and is compared with no record"
+                reason = f"{problem or f'is in the {lookup.row}'} and is compared with no record"
                 found = self._result(lookup, "not read", reason)
             checked.append(found)
         return checked
