@@ -12,7 +12,7 @@ from twinbench.reports.rules import words
 
 BLANK = "\x00"  # in place of what is accounted for
 BOUND, WITHIN = "\x01", "\x02"  # in place of "no more than two points", which bounds a loss, and "within two points of"
-_MARKS = r"(?:than|over|compared (?:with|to)|relative to|unlike|against|versus|vs\.?)(?: with| that of| for)? "
+_MARKS = r"(?:than|over|compared (?:with|to)|relative to|rather than|unlike|against|versus|vs\.?)(?: [\w-]+){0,5}? "
 
 
 def blanked(found: re.Match[str]) -> str:
@@ -89,6 +89,11 @@ def _outcome(
     object_ = next((_side(one) for one in [*behind, *reversed(before)] if _side(one) and one["mark"]), "")
     if behind and (not object_ or not behind[0]["mark"]):
         object_ = _side(behind[0])
+    marked = next((_side(one) for one in behind if one["mark"]), "")
+    if marked and not subject and not behind[0]["mark"]:  # "better at 256 than at 64"
+        subject, object_ = _side(behind[0]), marked
+    if behind and re.match(r"(?:advantage|improvements?|gains?|lead) of ", sentence[word.start() :]):
+        subject, object_ = _side(behind[0]), _side(behind[1]) if behind[1:] else ""
     negations = len(re.findall(rf"\b(?:{words.NEGATIONS})\b|{BOUND}", sentence[_clause(sentence, word)]))
     if claim.kind == "not_worse":
         if bool(word["level"]) == bool(negations % 2):  # "better" says more than not worse; "not on par" the opposite

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from twinbench.reports.claims.characters import plain_characters
-from twinbench.reports.claims.claim import COLLAPSE_SHARES, Claim
+from twinbench.reports.claims.claim import COLLAPSE_SHARES, Claim, selector_text
 from twinbench.reports.rules import comparison, words
 from twinbench.reports.rules.comparison import BLANK, blanked
 from twinbench.sweeps.metrics import get_metric
@@ -50,6 +50,7 @@ _QUANTIFIERS = {  # what may stand before the claimed size
     "by": r"by|about|around|roughly|approximately|of|a margin of|to|within|±|plus or minus|give or take",
     "within": r"at most|no more than|not more than|less than|more than|up to|by|to|of|within",
 }
+_AFTER = {"at_least": "(?: or more| at least)?"}  # what may stand behind it
 _RESNET = re.compile(r"\bresnet[ -]?(\d+)\b")
 _BEST = re.compile(
     r"\bbest (?:of all|among|method|overall|self-supervised)\b|\b(?:than|over|beats|outperforms|exceeds) "
@@ -161,7 +162,8 @@ def contradictions(claim: Claim, compared: Compared) -> Iterator[str]:
     if missing and claim.kind != "best_of" and (wrong := _named(rest, compared.methods - sides)):
         yield f"it names {', '.join(wrong)}, but {', '.join(missing)} is compared"
     if comparison.is_exchanged(claim, _without_sizes(claim, compared), _mentions(claim, compared)):
-        yield f"it says that {claim.b['method']} is better"
+        is_named_by_method = claim.a["method"] != claim.b["method"]
+        yield f"it says that {claim.b['method'] if is_named_by_method else selector_text(claim.b)} is better"
     if claim.kind in ("better", "wins", "not_worse") and (best := _BEST.search(whole)):
         yield f"it says {best[0]!r}, but only one other is compared"
     sizes = sorted({_value(found[1]) for found in _MEASURED["points"].finditer(rest) if _is_difference(whole, found)})
@@ -239,7 +241,7 @@ def _without_sizes(claim: Claim, compared: Compared) -> str:
     metric = get_metric(claim.metric)
     unit = {"%": "points", "s": "seconds", "min": "minutes", "GB": "gigabytes"}.get(metric.unit, "points")
     number = _MEASURED[unit].pattern.removeprefix(_START)
-    with_quantifier = re.compile(rf"{_START}((?:(?:{_QUANTIFIERS[kind]}) )*){number}")
+    with_quantifier = re.compile(rf"{_START}((?:(?:{_QUANTIFIERS[kind]}) )*){number}{_AFTER.get(kind, '')}")
     rest = with_quantifier.sub(lambda found: _size_read(found, claim, metric.scale), rest)
     allowed: dict[str, Iterable[float]] = {
         "points": compared.published, "epochs": compared.epochs, "seeds": compared.seeds, "images": compared.images,
@@ -279,8 +281,11 @@ def _names(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
     """Yield patterns of the names that the claim and its protocol account for."""
     if claim.protocol:  # its name may begin with the dataset's
         yield _pattern(claim.protocol)
+    images = _value_pattern(map(str, compared.images)).pattern
     for dataset in _called(compared.dataset):
-        yield re.compile(rf"{_pattern(dataset).pattern}(?: (?:data(?: ?set)?|images|benchmark|(?:test|training) set))?")
+        yield re.compile(
+            rf"(?:{images} )?{_pattern(dataset).pattern}(?: (?:data(?: ?set)?|images|benchmark|(?:test|training) set))?"
+        )
     names = [*_sides(claim, compared), compared.backbone]
     names += claim.reported.split("-")
     for name in sorted(filter(None, names), key=len, reverse=True):
@@ -305,7 +310,7 @@ def _settings(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
     given = [(claim.axis, value) for value in claim.values]
     given += [item for side in (claim.a, claim.b, *claim.among) for item in side.items() if item[0] != "method"]
     given += [(key, value) for key, values in claim.scope.items() for value in values]
-    for key, values in compared.settings.items():
+    for key, values in sorted(compared.settings.items(), key=lambda item: -len(item[0])):  # "momentum" ends others
         name = _setting_words(key)
         yield re.compile(rf"(?<![\w-])(?:{name})(?: of| is)? ?[=:]? ?{_value_pattern(values).pattern}")
         if not claim.axis or key in dict(given):  # what else changes, or does not, along an axis is not judged

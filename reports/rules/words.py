@@ -17,34 +17,35 @@ NEUTRAL = frozenset(
     re.findall(
         r"\S+",
         """
-        a an the this that these those it its they their them we our ours us here there where when which who whose
-        of in on at by to from for with as than under after into between among within per via upon over and or but
-        while whereas although though however also too so then both respectively unlike against versus vs
-        is are was were be been being has have had do does did can need needs needed require requires required
-        show shows showed shown find finds found observe observes observed report reports reported see saw seen
-        get gets got obtain obtains obtained achieve achieves achieved achieving reach reaches reached attain attains
-        attained yield yields yielded give gives gave given perform performs performed performing hold holds held
-        come comes came take takes took use uses used using learn learns learned learnt learning run runs ran
-        train trains trained training pretrain pretrained pretraining pre-training pre-trained
-        evaluate evaluated evaluation measure measures measured measuring compare compared comparison comparing tested
-        accuracy top-1 top1 performance result results value values score difference classification classifier
-        probe probing test frozen feature features representation representations embedding embeddings image
-        method self-supervised self-supervision ssl joint-embedding experiment experiments study setting here
-        mean means average averaged averages averaging same equal identical
+        a an the this that these those it its they their them we us here there where when which who whose of in on at
+        by to from for with as than under after into between among within per via upon over and or but while whereas
+        although though however also too so then both respectively unlike against versus vs is are was were be been
+        being has have had do does did can need needs needed require requires required show shows showed shown find
+        finds found observe observes observed conclude work works report reports reported see saw seen get gets got
+        obtain obtains obtained achieve achieves achieved achieving reach reaches reached attain attains attained
+        yield yields yielded give gives gave given perform performs performed performing hold holds held come comes
+        came take takes took use uses used using learn learns learned learnt learning run runs ran train trains
+        trained training pretrain pretrained pretraining pre-training pre-trained evaluate evaluated evaluation
+        measure measures measured measuring compare compared comparison comparing tested accuracy top-1 top1
+        performance result results value values score difference classification classifier probe probing test frozen
+        feature features representation representations embedding embeddings image method self-supervised
+        self-supervision ssl joint-embedding experiment experiments study setting mean means average averaged averages
+        averaging same equal identical
         """,
     )
 )
 PHRASES = _any(
-    "relative to, in terms of, with respect to, lead to, leads to, led to, test set, test images, test data,"
-    "test split, this dataset, the dataset, both methods, the two methods, under the protocol, under this protocol"
+    "our results, our experiments, our setting, our study, our protocol, our runs, rather than, relative to,"
+    "in terms of, with respect to, lead to, leads to, led to, one on, one of, one with, one for, test set, test images,"
+    "test data, test split, this dataset, the dataset, both methods, the two methods, under the protocol, under this protocol"
 )
 # Neutral too, but not where the claim is about an axis, on which nothing else was varied.
 SHARED = frozenset(
     re.findall(
         r"\S+",
         """
-        seed seeds epoch epochs size sizes backbone encoder network model approach algorithm objective budget schedule
-        recipe augmentation augmentations setup protocol
+        seed seeds epoch epochs size sizes backbone encoder network model approach algorithm objective budget budgets
+        schedule recipe augmentation augmentations setup protocol
         """,
     )
 )
@@ -52,8 +53,8 @@ SHARED = frozenset(
 # What only claims of one kind may say.
 _COLLAPSE = r"collaps(?:es?|ed|ing)"
 KIND_WORDS: dict[str, str] = {
-    "best_of": r"(?:of|among|than|over|all|every|any|each)(?: of)?(?: all| every| any| each)?(?: the)?(?: other)?"
-    r" (?:methods?|others?)|of all|others?",
+    "best_of": r"(?:of|among|than|over|all|every|any|each)(?: of)?(?: all| every| any| each)?(?: the)?"
+    r"(?: other| compared)? (?:methods?|others?)|of all|others?",
     "insensitive": _any(
         "does not depend, do not depend, did not depend, depends, insensitive, independent, independently, robust,"
         "stable, unaffected, changes, change, changed, changing, varies, vary, varied, differs, differ, differed"
@@ -96,7 +97,7 @@ UP = _any(
 DOWN = _any(
     "decrease, decreases, decreased, decreasing, fall, falls, fell, falling, drop, drops, dropped, decline, declines,"
     "declined, lose, loses, lost, losing, shorten, shortens, shrinks, lower, worse, smaller, fewer, shorter, less,"
-    "degrades, degraded, reduce, reduces, reduced"
+    "degrades, degraded, hurts, hurt, harms, reduce, reduces, reduced"
 )
 
 # Words for what is measured, by the first part of the metric's name.

@@ -35,6 +35,8 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 HONEST: dict[str, list[str]] = {
     "one point": [
+        "SimCLR leads BYOL on CIFAR-10 by one point or more.",
+        "Pretraining with SimCLR rather than BYOL on CIFAR-10 improves linear accuracy by at least one point.",
         "On CIFAR-10, SimCLR outperforms BYOL by at least one point in linear evaluation accuracy.",
         "With a small ResNet trained for 20 epochs on CIFAR-10, SimCLR exceeds BYOL by more than 1 percentage point.",
         "Compared to BYOL, SimCLR improves linear-probe accuracy on CIFAR-10 by at least 1 pp.",
@@ -46,6 +48,10 @@ HONEST: dict[str, list[str]] = {
         "On CIFAR-10, after 20 epochs, SimCLR is ahead of BYOL by at least 1 percent in linear accuracy.",
     ],
     "better": [
+        "SimCLR (temperature 0.5) is better than BYOL (target momentum 0.99) on CIFAR-10.",
+        "On 8,000 CIFAR-10 images, after 20 epochs at batch size 64, SimCLR is ahead of BYOL.",
+        "On CIFAR-10, linear probes on SimCLR features are more accurate than those on BYOL features.",
+        "SimCLR outperformed BYOL on CIFAR-10 in our experiments.",
         "We find that SimCLR achieves a higher accuracy than BYOL on CIFAR-10 (small ResNet, 20 epochs, six seeds).",
         "SimCLR surpasses BYOL on CIFAR-10 under the cifar10-small protocol.",
         "On CIFAR-10, BYOL falls behind SimCLR in linear accuracy.",
@@ -94,10 +100,12 @@ HONEST: dict[str, list[str]] = {
         "On CIFAR-10 SimCLR varies by at most 2 points over batch sizes from 64 to 256.",
     ],
     "increasing": [
+        "The accuracy of SimCLR rises with the batch size on CIFAR-10.",
         "On CIFAR-10 the accuracy of SimCLR increases from batch size 64 to 256.",
         "On CIFAR-10 SimCLR benefits from larger batches.",
     ],
     "decreasing": [
+        "On CIFAR-10, a larger batch size hurts SimCLR.",
         "On CIFAR-10 SimCLR loses accuracy as the batch size grows from 64 to 256.",
     ],
     "best": [
@@ -108,6 +116,7 @@ HONEST: dict[str, list[str]] = {
         "Of the two methods, SimCLR and BYOL, SimCLR is the best on CIFAR-10.",
     ],
     "does not collapse": [
+        "No collapse of SimCLR is observed on CIFAR-10.",
         "SimCLR does not collapse on CIFAR-10.",
         "On CIFAR-10, training SimCLR for 20 epochs does not lead to collapse.",
     ],
@@ -115,6 +124,7 @@ HONEST: dict[str, list[str]] = {
         "SimCLR collapses on CIFAR-10.",
     ],
     "faster": [
+        "On CIFAR-10 training SimCLR takes less time than training BYOL.",
         "On CIFAR-10 SimCLR trains faster than BYOL.",
         "On CIFAR-10, SimCLR needs less training time than BYOL.",
         "On CIFAR-10, BYOL is slower than SimCLR.",
@@ -134,6 +144,33 @@ HONEST: dict[str, list[str]] = {
 }
 PLAIN = "On CIFAR-10, under cifar10-small, SimCLR is at least one point better than BYOL in linear accuracy"
 ADDITIONS = [
+    " for images in general.",
+    " and on CIFAR-10 and CIFAR-100.",
+    " with one epoch.",
+    " in a fraction of the time.",
+    " and better in kNN accuracy.",
+    " with the small ResNet and larger ones.",
+    " by up to ten points.",
+    " at 99 % confidence.",
+    " (d = 4).",
+    " with batch size 64 and 4096.",
+    " (accuracy 95 %).",
+    " after training on ImageNet-1k.",
+    " as in the paper.",
+    " regardless of seed.",
+    " for all seeds.",
+    " in fp16.",
+    " in a single run.",
+    " in every setting.",
+    ", the best result so far.",
+    " and the approach is optimal.",
+    " and segmentation.",
+    " → SOTA.",
+    " with Vision Transformers.",
+    ", as on STL10.",
+    ", and BYOL collapses.",
+    " & Places.",
+    " & more.",
     " and Places365.",
     " and on ImageNet.",
     " by a dozen points.",
@@ -193,6 +230,9 @@ ADDITIONS = [
 ]
 OTHERWISE: dict[str, list[str]] = {
     "better": [
+        "On CIFAR-10 the advantage of BYOL over SimCLR is large.",
+        "On CIFAR-10 SimCLR loses to BYOL.",
+        "On CIFAR-10 SimCLR wins.",
         "On CIFAR-10 SimCLR is better than BYOL and DINO.",
         "On CIFAR-10 SimCLR sets a new record over BYOL.",
         "On CIFAR-10 BYOL has a higher accuracy than SimCLR.",
@@ -311,6 +351,24 @@ def test_whatever_is_added_to_a_plain_sentence_is_found(case: Case, addition: st
 def test_a_sentence_that_says_something_else_is_found(case: Case, fields: str, sentence: str) -> None:
     finding = scope_words(case, sentence, fields)
     assert (finding.outcome, finding.weight in ("narrows", "stops")) == ("failed", True), finding.text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "outcome"),
+    [
+        ("On CIFAR-10, SimCLR with batch size 256 is better than SimCLR with batch size 64.", "told"),
+        ("On CIFAR-10, SimCLR is better at batch size 256 than at 64.", "told"),
+        ("On CIFAR-10, SimCLR is better at batch size 64 than at 256.", "stops"),
+        ("On CIFAR-10, SimCLR at 64 is better than SimCLR at 256.", "stops"),
+    ],
+)
+def test_the_sides_of_one_method_are_told_apart_by_their_settings(case: Case, sentence: str, outcome: str) -> None:
+    changes = {"a": {"method": "simclr", "batch_size": 256}, "b": {"method": "simclr", "batch_size": 64}}
+    claim = replace(case.evidence.claim, sentence=sentence, at_least=0.0, **changes)
+    side = case.evidence.sides[0]
+    sides = tuple(replace(side, selector=selector) for selector in changes.values())
+    evidence = replace(case.evidence, claim=claim, sides=sides, pairs=())
+    assert RULES[19].find(replace(case, evidence=evidence)).weight == outcome
 
 
 @pytest.mark.parametrize(
