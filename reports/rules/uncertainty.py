@@ -1,6 +1,7 @@
 """Rules A14 to A19: intervals, effect sizes, multiple comparisons, power and margin."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import Contrast, required_size, tolerance_of
@@ -22,19 +23,41 @@ from twinbench.reports.rules.case import (
 from twinbench.reports.rules.sentence import names_a_new_seed, names_share, names_size
 from twinbench.reports.statistics.intervals import ALPHA, welch_covers
 from twinbench.reports.statistics.normality import departs_from_normal
+from twinbench.reports.statistics.per_example import over_seeds_and_examples
 from twinbench.sweeps.metrics import get_metric
 
 # --- A14 to A16 -----------------------------------------------------------------------------------------------------
 
 
 def two_uncertainties(case: Case) -> Outcome:
-    """A14: the difference has an interval over seeds and one over test examples."""
+    """A14: the difference has an interval over seeds and one over test examples, and is shown over both together."""
     if not case.contrasts or not case.evidence.claim.metric.endswith("top1"):
         return not_applicable("no accuracies are compared")
     if case.evidence.claim.kind == "equals":
         return not_applicable("the reported value has no examples to pair with")
     lacking = [c.label for c in case.contrasts if c.b is not None and c.examples is None]
-    return passed_if(not lacking, "over seeds and over test examples", f"no per-example outputs: {'; '.join(lacking)}")
+    if lacking:
+        return failed(f"no per-example outputs: {'; '.join(lacking)}")
+    if of_these := [text for contrast in case.contrasts if (text := _of_these_examples(contrast))]:
+        return failed(f"shown for new seeds on these test images; over seeds and images together not: {some(of_these)}")
+    return passed("over seeds and over test examples")
+
+
+def _of_these_examples(contrast: Contrast) -> str:
+    """Return the interval over seeds and examples together where it no longer shows what that over seeds does."""
+    if contrast.difference is None or contrast.examples is None or contrast.criterion == "wins":
+        return ""
+    joint = replace(contrast, difference=over_seeds_and_examples(contrast.difference, contrast.examples))
+    if joint.low is None or joint.high is None or _decided(contrast) <= _decided(joint):
+        return ""
+    return f"{contrast.label} ({100 * joint.low:.2f} to {100 * joint.high:.2f} points)"
+
+
+def _decided(contrast: Contrast) -> frozenset[str]:
+    """Return what the interval shows: that it meets what is asked, and on which side of 0 it lies."""
+    low, high = contrast.low or 0.0, contrast.high or 0.0
+    found = {"asked": (contrast.room() or 0.0) > 0, "above": low > 0, "below": high < 0}
+    return frozenset(name for name, is_shown in found.items() if is_shown)
 
 
 def defined_error_bars(case: Case) -> Outcome:

@@ -6,13 +6,13 @@ covers the variation between seeds, and a comparison shows both. The order of th
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from twinbench.reports.statistics.intervals import CONFIDENCE
+from twinbench.reports.statistics.intervals import CONFIDENCE, Difference
 
 FEW_DISCORDANT = 25  # below, McNemar's test is exact; chi-square is used from b + c = 25, the usual rule of thumb
 
@@ -60,6 +60,24 @@ def paired_example_difference(correct_a: Correct, correct_b: Correct) -> Example
     error = math.sqrt((n * squares - total**2) / (n - 1)) / n / scale
     estimate, half_width = total / n / scale, float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error
     return ExampleInterval(estimate, estimate - half_width, estimate + half_width, n, CONFIDENCE, "paired t")
+
+
+def over_seeds_and_examples(over_seeds: Difference, over_examples: ExampleInterval) -> Difference:
+    """Return a difference with the interval over new seeds and new test examples together, at its own confidence.
+
+    The seeds share the test examples, so the interval over seeds does not cover their draw. With crossed effects of
+    seeds and examples the variance of the mean is that of either, less the part of their interaction that both hold:
+    the sum is never too small. Degrees of freedom: Satterthwaite 1946. Returned as it is where it has no interval.
+    """
+    error, freedom = over_seeds.standard_error, over_seeds.degrees_of_freedom
+    if error is None or freedom is None:
+        return over_seeds
+    half_width, others = (over_examples.high - over_examples.low) / 2, over_examples.n - 1
+    of_examples = half_width / float(special.stdtrit(others, 0.5 + over_examples.confidence / 2))
+    total = error**2 + of_examples**2
+    if total > 0:
+        freedom = total**2 / (error**4 / freedom + of_examples**4 / others)
+    return replace(over_seeds, standard_error=math.sqrt(total), degrees_of_freedom=freedom).at(over_seeds.confidence)
 
 
 def mcnemar(correct_a: Correct, correct_b: Correct) -> McNemar:

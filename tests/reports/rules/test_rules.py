@@ -264,6 +264,19 @@ def test_intervals_of_few_unpaired_seeds_against_more_are_noted_to_cover_less(ca
     assert "t intervals over seeds" in finding.text
 
 
+def test_what_holds_on_these_test_images_alone_is_told(case: Case) -> None:
+    (contrast,) = case.contrasts
+    assert contrast.examples is not None
+    wide = replace(contrast.examples, low=contrast.examples.estimate - 0.05, high=contrast.examples.estimate + 0.05)
+    finding = found("A14", replace(case, contrasts=(replace(contrast, examples=wide),)))
+    assert (finding.outcome, finding.weight) == ("failed", "told")
+    assert "on these test images" in finding.text and "simclr against byol (-" in finding.text
+    won = replace(contrast, examples=wide, criterion="wins", bound=0.5)
+    assert (
+        found("A14", replace(case, contrasts=(won,))).outcome == "passed"
+    )  # an interval of the mean is not its ground
+
+
 def test_seeds_that_do_not_spread_as_a_normal_sample_are_told_whatever_the_verdict(case: Case) -> None:
     (contrast,) = case.contrasts
     usual = (0.031, 0.028, 0.034, 0.030, 0.029, 0.033, 0.031, 0.032)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twinbench.reports.statistics.per_example import mcnemar, paired_example_difference
+from twinbench.reports.statistics.intervals import mean_difference
+from twinbench.reports.statistics.per_example import (
+    ExampleInterval,
+    mcnemar,
+    over_seeds_and_examples,
+    paired_example_difference,
+)
 
 
 def right(n, accuracy):
@@ -66,3 +72,16 @@ def test_wrong_inputs_are_named():
         mcnemar(*drawn(10, 2))
     with pytest.raises(ValueError, match="not empty"):
         mcnemar(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
+
+
+def test_seeds_and_examples_together_add_their_variances_with_satterthwaites_degrees_of_freedom():
+    seeds = mean_difference([0.01, 0.02, 0.03, 0.04, 0.05])  # standard error .0070711 of 4 degrees of freedom
+    half = stats.t.ppf(0.975, 999) * 0.01
+    joint = over_seeds_and_examples(seeds, ExampleInterval(0.03, 0.03 - half, 0.03 + half, 1000, 0.95, "paired t"))
+    error = math.sqrt(0.00005 + 0.0001)
+    freedom = 0.00015**2 / (0.00005**2 / 4 + 0.0001**2 / 999)
+    assert (joint.mean, joint.standard_error, joint.degrees_of_freedom) == pytest.approx((0.03, error, freedom))
+    assert (joint.low, joint.high) == pytest.approx(stats.t.interval(0.95, freedom, 0.03, error))
+    assert over_seeds_and_examples(seeds.at(0.99), ExampleInterval(0.03, 0.02, 0.04, 9, 0.95, "")).confidence == 0.99
+    one = mean_difference([0.01])
+    assert over_seeds_and_examples(one, ExampleInterval(0.03, 0.02, 0.04, 9, 0.95, "")) == one

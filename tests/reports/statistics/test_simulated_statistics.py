@@ -17,7 +17,12 @@ from twinbench.reports.statistics.intervals import (
     welch_covers,
     welch_difference,
 )
-from twinbench.reports.statistics.per_example import mcnemar, paired_example_difference
+from twinbench.reports.statistics.per_example import (
+    ExampleInterval,
+    mcnemar,
+    over_seeds_and_examples,
+    paired_example_difference,
+)
 from twinbench.reports.statistics.power import best_of_curve, expected_best_of, power_of, seeds_needed
 from twinbench.reports.statistics.superiority import probability_of_improvement
 
@@ -225,6 +230,59 @@ def test_the_paired_difference_over_examples_covers_and_mcnemar_rejects_at_most_
     for found, method in zip(tests.values(), ("exact binomial", "chi-square with continuity correction"), strict=True):
         assert {one.method for one in found} == {method}
         assert np.mean([one.p <= ALPHA for one in found]) <= ALPHA
+
+
+def exchanged(rng, seeds, alike):
+    """Correctness [seeds, images] of two methods that find other images hard, exchanged in half of the images.
+
+    `alike`: at all seeds in the same images. Otherwise each seed draws its own.
+    """
+    hard = rng.normal(2.0, 2.0, (2, 1, 400))
+    a, b = rng.random((2, seeds, 400)) < 1 / (1 + np.exp(-hard))
+    swapped = rng.random((1 if alike else seeds, 400)) < 0.5
+    return np.where(swapped, b, a), np.where(swapped, a, b)
+
+
+def rates_below_0(rng, seeds, alike, sweeps):
+    """How often the interval over seeds lies below 0, and the one over seeds and images together."""
+    found = []
+    for a, b in (exchanged(rng, seeds, alike) for _ in range(sweeps)):
+        over_seeds = mean_difference((a.mean(axis=1) - b.mean(axis=1)).tolist())
+        together = over_seeds_and_examples(over_seeds, paired_example_difference(a, b))
+        found.append((over_seeds.high < 0, together.high < 0))
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize(("seeds", "of_these_images"), [(3, 0.06), (6, 0.12), (20, 0.28)])
+def test_the_interval_over_seeds_covers_new_seeds_on_these_images_and_not_other_images(seeds, of_these_images):
+    """Methods exchanged in the same images at all seeds are equal on average over images, and not on those drawn."""
+    rng = np.random.default_rng([37, seeds])
+    over_seeds, together = rates_below_0(rng, seeds, alike=True, sweeps=800)
+    assert over_seeds == pytest.approx(of_these_images, abs=0.04)
+    assert together <= 0.025 + 2 * standard_error(0.025, 800)
+
+
+@pytest.mark.parametrize("seeds", [3, 6, 20])
+def test_the_interval_over_seeds_covers_where_each_seed_has_an_exchange_of_its_own(seeds):
+    over_seeds, _ = rates_below_0(np.random.default_rng([38, seeds]), seeds, alike=False, sweeps=800)
+    assert over_seeds <= 0.025 + 2 * standard_error(0.025, 800)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spreads", [(1, 1), (1, 4), (4, 1)])
+def test_the_interval_over_seeds_and_examples_covers_both_whichever_varies_more(spreads):
+    """Crossed effects of 6 seeds and 300 images, and their interaction, on a continuous score."""
+    rng, covered = np.random.default_rng([39, *spreads]), []
+    of_seed, of_image = spreads
+    for _ in range(3000):
+        seeds, images = rng.normal(0, of_seed / math.sqrt(50), (6, 1)), rng.normal(0, of_image, (1, 300))
+        differences = seeds + images + rng.normal(0, 1, (6, 300))
+        over_seeds = mean_difference(differences.mean(axis=1).tolist())
+        half = stats.t.ppf(0.975, 299) * differences.mean(axis=0).std(ddof=1) / math.sqrt(300)
+        of_images = ExampleInterval(over_seeds.mean, over_seeds.mean - half, over_seeds.mean + half, 300, 0.95, "")
+        together = over_seeds_and_examples(over_seeds, of_images)
+        covered.append(together.low <= 0 <= together.high)
+    assert 0.945 <= np.mean(covered) <= 0.985
 
 
 # The best of k
