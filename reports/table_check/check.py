@@ -1,7 +1,8 @@
 """Check the numbers of printed tables against the records of run folders.
 
 Each number is looked up by its row, its column and the caption (labels.py, lookups.py), compared at its printed
-digits with the recorded number (matching.py, recorded.py), and gets one verdict (verdicts.py, explanations.py):
+digits with the recorded number (matching.py, recorded.py), and gets one verdict (checker.py, verdicts.py,
+explanations.py):
 
     traced                  it equals the recorded number; `evidence` has cell, trials and an SQL query for it
     rounded wrongly         it is truncated, or off by one in its last decimal
@@ -23,12 +24,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from twinbench.reports.table_check.checked_number import ACCEPTED, VERDICTS, CheckedNumber, Verdict
+from twinbench.reports.table_check.checker import TableChecker
 from twinbench.reports.table_check.labels import Vocabulary
-from twinbench.reports.table_check.latex_reader import NotFollowed, NotRead
+from twinbench.reports.table_check.latex_grid import NotFollowed
+from twinbench.reports.table_check.latex_reader import NotRead
 from twinbench.reports.table_check.mapping import mapping_path, read_mapping, unused
 from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
-from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.published import PublishedTable, published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 

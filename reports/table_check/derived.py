@@ -28,7 +28,7 @@ class Derived(NamedTuple):
     correct: float | None = None
 
 
-def judge(lookup: Lookup, entries: Mapping[Position, Entry], table: PrintedTable) -> Derived:
+def judge_derived(lookup: Lookup, entries: Mapping[Position, Entry], table: PrintedTable) -> Derived:
     """Return the verdict on an average or a difference of entries that stand before it."""
     operands = [at for at in lookup.operands if at in entries]
     if lookup.derived == "average":

@@ -9,7 +9,27 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from twinbench.reports.table_check.latex_text import GREEK
+from twinbench.reports.table_check.words import (
+    CHOSEN_ON,
+    CITATIONS,
+    CITED,
+    CITING_NOTE,
+    DATASETS,
+    EPOCHS,
+    ERROR,
+    ERROR_BARS,
+    GREEK_LETTERS,
+    MARKS,
+    METHOD_PHRASES,
+    METRIC_PHRASES,
+    N_SEEDS,
+    NOISE,
+    NUMBER,
+    SEED,
+    SETTING_PHRASES,
+    SPLITS,
+    STATISTICS,
+)
 from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.published import PublishedValue
 
@@ -47,64 +67,6 @@ class Facts:
 
 NO_FACTS = Facts()
 
-# Phrases, longest first, and the statistic over seeds that each means.
-STATISTICS = {
-    r"half widths?|± ?95 ?%(?: ci\b)?|(?:95 ?% ?)?(?:(?:confidence |t )?intervals?|\bcis?\b)": "half width",
-    r"standard errors?|\bsem\b|\bstd ?err(?:or)?\b": "standard error",
-    r"standard deviations?|\bstd ?dev\b|\bstd\b|\bsd\b|\bstdev\b": "standard deviation",
-    r"\bbest (?:of|over|among) (?:the |all )?(?:\w+ )?(?:seeds|runs)|\bbest (?:seed|run)\b"
-    r"|\bmax(?:imum)? (?:of|over|among) (?:the |all )?(?:\w+ )?(?:seeds|runs)": "best",
-    r"\bmedian\b": "median",
-    r"\bmean\b|\baverages?\b|\baveraged\b|\bavg\b": "mean",
-}
-_SPLITS = {r"\b(?:validation|valid|val|dev)\b": "validation", r"\btest(?:ing)?\b": "test"}
-_ERROR_BARS = re.compile(r"\berror bars?\b")
-_ERROR = re.compile(r"\berr(?:or)?s?(?: rates?)?\b\.?")
-_CHOSEN_ON = re.compile(r"\b(?:select|chose|choos|pick|tun|stopp)\w* (?:\w+ ){0,4}?(?:validation|val)\b[\w ]*")
-_CITATIONS = re.compile(r"\[\d+(?:, ?\d+)*\]|\([^()]*\bet al\b[^()]*\)|\bet al\.?,? ?\(?(?:19|20)\d\d\)?")
-_N_SEEDS = re.compile(r"\b(\d{1,4}) (?:[a-z]+ ){0,2}?(?:seeds|runs)\b|\bn ?= ?(\d{1,4})\b")
-_SEED = re.compile(r"\bseed ?[=:#]? ?(\d{1,18})\b")
-_EPOCHS = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})*|\d{1,9}) ?(?:epochs?|ep)\b(?! ?[=:])")
-_METRIC_PHRASES = {
-    "lin": "linear", "accuracy": "top1", "acc": "top1",
-    "accuracies": "top1", "acc1": "top1", "acc5": "top5", "top1": "top1", "top5": "top5", "map": "map", "f1": "f1",
-    "auroc": "auroc", "nmi": "nmi", "ari": "ari",
-}  # fmt: skip
-_METHOD_PHRASES = {
-    "barlow": "barlow_twins", "random": "untrained", "randominit": "untrained", "randominitialisation": "untrained",
-    "randominitialization": "untrained", "randomencoder": "untrained", "pixels": "raw_pixels", "rawpixel": "raw_pixels",
-    "mocov2+": "moco_v2_plus",
-}  # fmt: skip
-_SETTING_PHRASES = {
-    "batch": ("batch_size",), "minibatch": ("batch_size",), "bs": ("batch_size",), "epoch": ("epochs",),
-    "ep": ("epochs",), "lr": ("learning_rate",), "wd": ("weight_decay",), "momentum": ("target_momentum",),
-    "ema": ("target_momentum",), "width": ("projector_width",), "projection width": ("projector_width",),
-    "projector dim": ("projector_width", "projector_output_width"), "depth": ("projector_depth",),
-    "lambda": ("off_diagonal_weight", "invariance_weight"), "mu": ("variance_weight",), "nu": ("covariance_weight",),
-    "tau": ("temperature", "target_momentum"),
-}  # fmt: skip
-_GREEK = dict(zip("αβγδεηλμνρστ", GREEK, strict=True))
-_DATASETS = ("cifar10", "cifar100", "imagenet", "imagenet100", "imagenette", "stl10", "mnist", "svhn", "tinyimagenet")
-# Words that do not affect which number is meant. A number beside any other unknown word is not traced.
-_NOISE = (
-    "a an the of on in at by for and or with to our ours we us this is are as all each per over under vs both "
-    "method methods model models result results score scores performance evaluation evaluated eval probe probing "
-    "classifier classification readout protocol dataset data set split baseline baselines chosen selected seeds seed "
-    "runs run reproduced reproduction rerun re reimplementation implementation reimplemented measured trained training "
-    "pretrained pretraining test validation representation representations feature features frozen accuracies image "
-    "value values number numbers n fraction percentage percent points pts higher lower is better setting settings axis "
-    "config configuration default defaults cell metric rate ssl learning framework objective loss family encoder "
-    "backbone contrastive decorrelation redundancy reduction distillation clustering siamese asymmetric predictive "
-    "joint embedding other others proposed further reference references main"
-)
-_CITED = re.compile(
-    r"\b(?:as )?(?:reported|cited|published|quoted)\b|\b(?:taken|copied|numbers|results) from\b"
-    r"|\bfrom (?:the )?(?:original |their )?(?:papers?|literature|publications?)\b|\bliterature\b"
-)
-_CITING_NOTE = r"[^.;†‡§¶]*?(?:\b(?:reported|cited|published|quoted)\b|\b(?:taken|copied|numbers|results) from\b)"
-_MARKS = "†‡§¶*"
-_NUMBER = r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.?\d+)?(?:e[-+−]?\d{1,3})?"
-
 
 class Vocabulary:
     """The names in the records and the published tables; finds them in labels."""
@@ -129,7 +91,7 @@ class Vocabulary:
         self._names = self._all_names(sections, published)
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
-        self._noise = frozenset(_NOISE.split())
+        self._noise = frozenset(NOISE.split())
         self.facts = functools.cache(self._facts)  # of a label
 
     def _all_names(
@@ -137,13 +99,13 @@ class Vocabulary:
     ) -> dict[str, list[tuple[str, str]]]:
         """Return lists of (kind, name), by the name without spaces, hyphens and underscores."""
         methods = {*self.labels.values(), *(row.method for row in published)}
-        datasets = {*map(dataset_of, sections), *(row.dataset for row in published), *_DATASETS} - {""}
+        datasets = {*map(dataset_of, sections), *(row.dataset for row in published), *DATASETS} - {""}
         pairs = [("method", name, name) for name in sorted(methods)]
-        pairs += [("method", name, phrase) for phrase, name in _METHOD_PHRASES.items() if name in methods]
+        pairs += [("method", name, phrase) for phrase, name in METHOD_PHRASES.items() if name in methods]
         pairs += [("dataset", name, name) for name in sorted(datasets)]
         pairs += [("protocol", name, name) for name in sorted({section.protocol_name for section in sections})]
         pairs += [("metric", word, word) for words in self.metrics.values() for word in words]
-        pairs += [("metric", word, phrase) for phrase, word in _METRIC_PHRASES.items()]
+        pairs += [("metric", word, phrase) for phrase, word in METRIC_PHRASES.items()]
         names: dict[str, list[tuple[str, str]]] = {}
         for kind, name, spelled in pairs:
             if (kind, name) not in (found := names.setdefault(compact(spelled), [])):
@@ -152,25 +114,25 @@ class Vocabulary:
 
     def _setting_pattern(self) -> re.Pattern[str]:
         self._phrases: dict[str, tuple[str, ...]] = {name.replace("_", " "): (name,) for name in self.known_settings}
-        for phrase, names in _SETTING_PHRASES.items():
+        for phrase, names in SETTING_PHRASES.items():
             known = tuple(name for name in names if name in self.known_settings)
             if known:
                 self._phrases.setdefault(phrase, known)
         phrases = "|".join(map(re.escape, sorted(self._phrases, key=lambda phrase: (-len(phrase), phrase)))) or "(?!)"
-        value = rf"\s*[=:]\s*(?P<given>\[[^\]]*\]|\{{[^}}]*\}}|{_NUMBER}(?=$|[\s,;()%])|[^\s,;()]+)"
+        value = rf"\s*[=:]\s*(?P<given>\[[^\]]*\]|\{{[^}}]*\}}|{NUMBER}(?=$|[\s,;()%])|[^\s,;()]+)"
         return re.compile(
-            rf"(?<![a-z0-9])(?P<name>{phrases})s?(?:{value}|\s*(?P<number>(?=[-+−.\d]){_NUMBER})(?![a-z0-9]))?(?![a-z])"
+            rf"(?<![a-z0-9])(?P<name>{phrases})s?(?:{value}|\s*(?P<number>(?=[-+−.\d]){NUMBER})(?![a-z0-9]))?(?![a-z])"
         )
 
     def _facts(self, label: str) -> Facts:
         text = _normalised(label)
-        marks = frozenset(label) & set(_MARKS)
+        marks = frozenset(label) & set(MARKS)
         facts = Facts(percent="%" in text or "percent" in text, spread="±" in text, marks=marks)
-        label = label.strip(f"{_MARKS} ")
+        label = label.strip(f"{MARKS} ")
         if label in self.labels:  # as reports print it: unambiguous
             version = re.search(r"\(version (\d+)\)$", label)
             return replace(facts, methods=frozenset([self.labels[label]]), version=int(version[1]) if version else None)
-        text, cited = _CITED.subn(" ", text)
+        text, cited = CITED.subn(" ", text)
         text = re.sub(r"\bself supervised\b", " ", text)
         facts = replace(facts, cited=cited > 0)
         ids = frozenset(one for one in re.findall(r"\b[0-9a-f]{16}\b", text) if one in self.ids)
@@ -183,17 +145,17 @@ class Vocabulary:
 
     def _take_phrases(self, text: str, facts: Facts) -> tuple[str, Facts]:
         """Move statistics, splits and counts of seeds from the text to the facts."""
-        text = _CHOSEN_ON.sub(" ", _CITATIONS.sub(" ", text))
+        text = CHOSEN_ON.sub(" ", CITATIONS.sub(" ", text))
         statistics, splits = set(), set()
         for phrase, statistic in STATISTICS.items():
             text, found = re.subn(phrase, " ", text)
             statistics |= {statistic} if found else set()
-        text, errors = _ERROR.subn(" ", _ERROR_BARS.sub(" ", text))
-        for phrase, split in _SPLITS.items():
+        text, errors = ERROR.subn(" ", ERROR_BARS.sub(" ", text))
+        for phrase, split in SPLITS.items():
             text, found = re.subn(phrase, " ", text)
             splits |= {split} if found else set()
-        n_seeds, seed = _N_SEEDS.search(text), _SEED.search(text)
-        text = _SEED.sub(" ", _N_SEEDS.sub(" ", text))
+        n_seeds, seed = N_SEEDS.search(text), SEED.search(text)
+        text = SEED.sub(" ", N_SEEDS.sub(" ", text))
         return text, replace(
             facts,
             statistics=frozenset(statistics),
@@ -208,8 +170,8 @@ class Vocabulary:
         settings: list[tuple[tuple[str, ...], str]] = []
         named: list[str] = []
         if "epochs" in self.known_settings:
-            settings += [(("epochs",), match[1]) for match in _EPOCHS.finditer(text)]
-            text = _EPOCHS.sub(" ", text)
+            settings += [(("epochs",), match[1]) for match in EPOCHS.finditer(text)]
+            text = EPOCHS.sub(" ", text)
         for match in self._settings.finditer(text):
             names, value = self._phrases[match["name"]], match["given"] or match["number"]
             if value:
@@ -272,7 +234,7 @@ class Vocabulary:
 
     def without_settings(self, label: str) -> str:
         """Return the label in lower case, with spaces in place of settings and their values."""
-        text = _EPOCHS.sub(_blank, _normalised(label, hyphens=True))
+        text = EPOCHS.sub(_blank, _normalised(label, hyphens=True))
         return self._settings.sub(_blank, text)
 
 
@@ -292,8 +254,8 @@ def cited_marks(caption: str) -> frozenset[str]:
     caption = caption.lower()
     found = [
         mark
-        for mark in _MARKS
-        if re.search(rf"{re.escape(mark)}\W*from\b|{re.escape(mark)}{_CITING_NOTE}", caption)
+        for mark in MARKS
+        if re.search(rf"{re.escape(mark)}\W*from\b|{re.escape(mark)}{CITING_NOTE}", caption)
         or re.search(rf"(?:reported|cited|published|quoted|taken|copied)[^.;]*?\W{re.escape(mark)}", caption)
     ]
     return frozenset(found)
@@ -320,7 +282,7 @@ def compact(name: str) -> str:
 def _normalised(label: str, hyphens: bool = False) -> str:
     """Return the label in lower case, Greek letters spelled out, underscores, and hyphens unless kept, as spaces."""
     text = unicodedata.normalize("NFKC", label).lower().replace("µ", "μ")
-    text = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in text)
+    text = "".join(f" {GREEK_LETTERS[c]} " if c in GREEK_LETTERS else c for c in text)
     text = text.replace("_", " ") if hyphens else re.sub(r"(?<=[a-z])(?<!\de)[-‐–](?=[a-z0-9])|_", " ", text)
     text = re.sub(r"\b(\d{1,3}[- ]?nn|(k\s*)?nearest\s*neighbou?rs?)\b", "knn", text)
     return re.sub(r"\s+", " ", text)

@@ -62,7 +62,7 @@ class NumberEntry(Section):
 
 
 @dataclass(frozen=True)
-class Mapping(Section):
+class MappingFile(Section):
     """The entries of a mapping file."""
 
     row: tuple[RowEntry, ...] = ()
@@ -70,7 +70,7 @@ class Mapping(Section):
     number: tuple[NumberEntry, ...] = ()
 
 
-NO_MAPPING = Mapping()
+NO_MAPPING = MappingFile()
 
 
 def mapping_path(table: Path) -> Path:
@@ -78,12 +78,12 @@ def mapping_path(table: Path) -> Path:
     return table.with_suffix(".map.toml")
 
 
-def read_mapping(table: Path, recorded: Recorded) -> Mapping:
+def read_mapping(table: Path, recorded: Recorded) -> MappingFile:
     """Return the mapping beside the table's file; an empty one if there is none. InvalidInput lists its mistakes."""
     path = mapping_path(table)
     if not path.exists():
         return NO_MAPPING
-    mapping = parse(Mapping, read_toml(path), str(path))
+    mapping = parse(MappingFile, read_toml(path), str(path))
     cells = sorted({one.cell_id for one in recorded.all_cells})
     mistakes = [
         unknown_name(f"{path}: row.{one.label}", "cell", one.cell, cells)
@@ -104,7 +104,7 @@ def read_mapping(table: Path, recorded: Recorded) -> Mapping:
     return mapping
 
 
-def mapped(lookup: Lookup, table: int, mapping: Mapping) -> Lookup:
+def mapped(lookup: Lookup, table: int, mapping: MappingFile) -> Lookup:
     """Return the lookup with what the mapping says of its row, its column and its number."""
     for row in mapping.row:
         if _is_of(row.label, row.table, lookup.row, table):
@@ -130,7 +130,7 @@ def _is_of(label: str, of_table: int, shown: str, table: int) -> bool:
     return of_table in (0, table) and " ".join(label.split()) == " ".join(shown.split())
 
 
-def unused(path: Path, mapping: Mapping, used: Iterable[object]) -> list[Mistake]:
+def unused(path: Path, mapping: MappingFile, used: Iterable[object]) -> list[Mistake]:
     """Return a mistake for each entry that no number of the file belongs to."""
     taken = set(used)
     entries: list[tuple[str, RowEntry | ColumnEntry | NumberEntry]] = []

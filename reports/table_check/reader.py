@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from twinbench.reports.table_check.latex_reader import (
-    MOST_COLUMNS,
-    Grid,
-    LatexFile,
-    NotFollowed,
-    NotRead,
-    PrintedRow,
-    latex_tables,
-)
+from twinbench.reports.table_check.latex_grid import MOST_COLUMNS, Grid, NotFollowed, PrintedRow
+from twinbench.reports.table_check.latex_reader import LatexFile, NotRead, latex_tables
 from twinbench.reports.table_check.latex_tokens import LatexError
 from twinbench.reports.table_check.numbers import clean, is_value
 from twinbench.sweeps.errors import InvalidInput, Mistake

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.reports.table_check.labels import Facts, Vocabulary, compact
-from twinbench.reports.table_check.latex_reader import PrintedRow
+from twinbench.reports.table_check.latex_grid import PrintedRow
 from twinbench.reports.table_check.numbers import is_value
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import COSTS

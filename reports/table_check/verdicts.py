@@ -1,10 +1,9 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
-from twinbench.reports.table_check.derived import Entry, Position, entry, judge
 from twinbench.reports.table_check.explanations import (
     Match,
     PublishedMatch,
@@ -19,13 +18,10 @@ from twinbench.reports.table_check.explanations import (
     same_cell_reason,
     scales,
 )
-from twinbench.reports.table_check.labels import Vocabulary, dataset_of, words_of_records
-from twinbench.reports.table_check.lookups import Lookup, lookups
-from twinbench.reports.table_check.mapping import NO_MAPPING, mapped, proposal
-from twinbench.reports.table_check.mapping import Mapping as MappingFile
+from twinbench.reports.table_check.labels import dataset_of
+from twinbench.reports.table_check.lookups import Lookup
 from twinbench.reports.table_check.matching import CellMatcher
 from twinbench.reports.table_check.numbers import as_fraction, is_truncated, off_by, rounded_text
-from twinbench.reports.table_check.outside import numbers_outside
 from twinbench.reports.table_check.reader import PrintedTable
 from twinbench.reports.table_check.recorded import (
     COSTS,
@@ -34,7 +30,6 @@ from twinbench.reports.table_check.recorded import (
     RunCell,
     best_on_validation,
     count_or_cost,
-    is_equal,
     provenance_count,
     seed_count,
 )
@@ -42,8 +37,8 @@ from twinbench.reports.tables.cells import SELECTED_BY
 from twinbench.reports.tables.published import PublishedTable
 
 
-class TableChecker:
-    """Checks one table: finds the cells that match each number's labels, then judges the number."""
+class Judge:
+    """Judges numbers of one table: compares each with the recorded number that its labels name."""
 
     def __init__(
         self,
@@ -51,128 +46,14 @@ class TableChecker:
         table: PrintedTable,
         recorded: Recorded,
         published: dict[str, PublishedTable],
-        vocabulary: Vocabulary,
-        mapping: MappingFile = NO_MAPPING,
+        cells: CellMatcher,
     ):
-        self.file, self.table, self.vocabulary = file, table, vocabulary
-        self.recorded, self.published = recorded, published
-        self.lookups = [
-            self._of_one_trial(mapped(lookup, table.number, mapping)) for lookup in lookups(table, vocabulary)
-        ]
-        self.outside = [
-            (mapped(lookup, table.number, mapping), problem) for lookup, problem in numbers_outside(table, vocabulary)
-        ]
-        self.cells = CellMatcher(recorded, self.lookups)
-
-    @property
-    def used(self) -> list[object]:
-        """The entries of the mapping file that say something of a number of the table."""
-        return [one for lookup in [*self.lookups, *(lookup for lookup, _ in self.outside)] for one in lookup.entries]
-
-    def check(self) -> list[CheckedNumber]:
-        """Return every number of the table, in order, then the number of seeds that the caption gives."""
-        checked: list[CheckedNumber] = []
-        values: dict[tuple[int, int, int], Match | PublishedMatch | None] = {}  # by row, column and part
-        entries: dict[Position, Entry] = {}
-        for lookup in self.lookups:
-            at = (lookup.row_number, lookup.column_number)
-            preceding = values.get((*(lookup.of or at), lookup.number.part))  # the value that a ± is of
-            if lookup.cited:
-                number = self._cited(lookup)
-            elif lookup.problem:
-                number = self._unnamed(lookup)
-            elif lookup.derived:
-                number = self._derived(lookup, entries)
-            elif lookup.number.role == "value":
-                number, match = self._value(lookup)
-                values[(*at, lookup.number.part)] = match
-                exact = match.number.exact if isinstance(match, Match) and number.evidence else None
-                scale = match.scale if isinstance(match, Match) else 1
-                entries[at] = entry(lookup, exact, scale, number.verdict == "traced")
-            elif isinstance(preceding, PublishedMatch):
-                number = self._published_spread(lookup, preceding)
-            else:
-                number = self._count_or_spread(lookup, preceding)
-            number = self._with_words(lookup, number)
-            checked.append(replace(number, mapped=bool(lookup.entries)))
-        of_caption = self._seeds_of_caption(checked)
-        return [*checked, *([of_caption] if of_caption else []), *self._outside()]
-
-    def _outside(self) -> list[CheckedNumber]:
-        """Return the numbers in caption, head, headings and labels that may be results."""
-        checked = []
-        for lookup, problem in self.outside:
-            found = self._cited(lookup) if lookup.cited else None if problem else self._value(lookup)[0]
-            if found is None or found.verdict == "untraceable":
-                reason = f"{problem or f'is in the {lookup.row}'} and is compared with no record"
-                found = self._result(lookup, "not read", reason)
-            checked.append(found)
-        return checked
-
-    def _cited(self, lookup: Lookup) -> CheckedNumber:
-        found = published_matches(lookup, self.published, frozenset())
-        source = f"; {found[0].table.name} has it ({found[0].table.source})" if found else ""
-        return self._result(lookup, "cited", f"is marked as taken from elsewhere by {lookup.cited!r}{source}")
-
-    def _derived(self, lookup: Lookup, entries: Mapping[Position, Entry]) -> CheckedNumber:
-        verdict, reason, correct = judge(lookup, entries, self.table)
-        text = "" if correct is None else rounded_text(lookup.number, correct, 1)
-        return self._result(lookup, verdict, reason, correct=text)
-
-    def _with_words(self, lookup: Lookup, checked: CheckedNumber) -> CheckedNumber:
-        """Return the number as not traced if a word of its labels is explained by nothing in its records."""
-        if checked.verdict != "traced" or checked.evidence is None or lookup.statistic == "provenance":
-            return checked
-        words = self._unexplained_words(lookup, checked.evidence.cell_id)
-        if words:
-            reason = f"equals the {checked.reason}, but no record explains these words: {' '.join(words)}"
-            proposals = self._proposals(lookup, words, checked.evidence.cell_id)
-            return replace(checked, verdict="untraceable", reason=reason, proposals=proposals)
-        if lookup.n_seeds not in (None, checked.evidence.n) and checked.evidence.cell_id:
-            reason = f"equals the {checked.reason}, but the label says {lookup.n_seeds} seeds"
-            return replace(checked, verdict="untraceable", reason=reason)
-        return checked
-
-    def _unnamed(self, lookup: Lookup) -> CheckedNumber:
-        """Return the result for labels that name nothing; propose the one cell that has all values of the row."""
-        result = self._result(lookup, "untraceable", lookup.problem)
-        row = [one for one in self.lookups if one.row_number == lookup.row_number and one.number.role == "value"]
-        if lookup.methods or lookup.ids or len(row) < 2 or not all(one.metrics for one in row):
-            return result
-        found = [one for one in self.recorded.all_cells if all(self.cells.fits(value, one) for value in row)]
-        if len({one.cell_id for one in found}) != 1:
-            return result
-        entry = proposal("row", label=lookup.row, table=self.table.number, cell=found[0].cell_id)
-        return replace(result, proposals=(entry,))
-
-    def _proposals(self, lookup: Lookup, words: Sequence[str], cell_id: str) -> tuple[str, ...]:
-        """Return the entries of a mapping file under which the number would be traced."""
-        entries, table = [], self.table.number
-        if lookup.row and set(words) & set(lookup.unknown):
-            entries.append(proposal("row", label=lookup.row, table=table, cell=cell_id))
-        if lookup.column and set(words) & set(lookup.unknown_of_column) and lookup.metrics:
-            entries.append(proposal("column", label=lookup.column, table=table, metric=lookup.metrics[0]))
-        return tuple(entries)
-
-    def _unexplained_words(self, lookup: Lookup, cell_id: str) -> list[str]:
-        """Return the unknown words that are neither in the cell's settings nor in the names of its protocol."""
-        unknown = lookup.unknown + lookup.unknown_of_column
-        one = next((one for one in self.recorded.all_cells if one.cell_id == cell_id), None)
-        if one is None or not unknown:
-            return list(unknown)
-        section, values = one.run_section.section, one.cell.values
-        known = words_of_records(section)
-        varied = [values[axis] for axis in section.varied(one.cell.label) if axis in values]
-        return [word for word in unknown if word not in known and not any(is_equal(v, word) for v in varied)]
-
-    def _of_one_trial(self, lookup: Lookup) -> Lookup:
-        """Return the lookup for one seed if its row gives the id of a trial instead of a cell."""
-        seeds = [self.recorded.seeds[one] for one in lookup.ids if one in self.recorded.seeds]
-        return replace(lookup, statistic=f"seed {seeds[0]}") if seeds and lookup.statistic == "mean" else lookup
+        self.file, self.table = file, table
+        self.recorded, self.published, self.cells = recorded, published, cells
 
     # Verdicts -------------------------------------------------------------------------------------------------------
 
-    def _count_or_spread(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
+    def count_or_spread(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
         """Judge a number that is not a value; `preceding` is the value before it in its cell."""
         if lookup.statistic == "provenance":
             (((name,), text),) = lookup.settings
@@ -198,7 +79,7 @@ class TableChecker:
         keys = self.cells.keys(lookup)
         here = [Match(one) for one in candidates if one.run_section.key in keys] or [Match(one) for one in candidates]
         if not here:
-            return self._result(lookup, "untraceable", f"no record belongs to {lookup.row!r}")
+            return self.result(lookup, "untraceable", f"no record belongs to {lookup.row!r}")
         return self._compare(lookup, next((match for match in here if match.off_by(lookup.number) == 0), here[0]))
 
     def _after_value(self, lookup: Lookup, preceding: Match | None) -> CheckedNumber:
@@ -211,12 +92,12 @@ class TableChecker:
         of = preceding.number
         number = recorded_number(replace(lookup, split=of.split), of.measured_on, of.metric)
         if number is None:
-            return self._result(lookup, "wrong", f"one seed has no {lookup.statistic}")
+            return self.result(lookup, "wrong", f"one seed has no {lookup.statistic}")
         expected = Match(number, preceding.scale if role != "count" else 1)
         is_right = expected.off_by(lookup.number) == 0
         if is_right and preceding.elsewhere:
             reason = "is of the same cell as the value before it"
-            return self._result(lookup, "from another protocol", reason, expected)
+            return self.result(lookup, "from another protocol", reason, expected)
         if not is_right:
             for other in same_cell_candidates(number):
                 if off_by(lookup.number, other.exact, expected.scale) == 0:
@@ -231,20 +112,20 @@ class TableChecker:
         mean = nearest_match(replace(lookup, statistic="mean"), self.cells.most_likely(lookup, here))
         return mean and Match(mean.number, max(scales(lookup, mean.number.metric)))
 
-    def _published_spread(self, lookup: Lookup, preceding: PublishedMatch) -> CheckedNumber:
+    def published_spread(self, lookup: Lookup, preceding: PublishedMatch) -> CheckedNumber:
         spread = preceding.row.spread if lookup.number.role == "spread" else None
         if spread is not None and off_by(lookup.number, spread, preceding.scale) == 0:
-            return self._result(lookup, "reported", "is published with the value before it")
-        return self._result(lookup, "untraceable", "is not published with the value before it")
+            return self.result(lookup, "reported", "is published with the value before it")
+        return self.result(lookup, "untraceable", "is not published with the value before it")
 
-    def _value(self, lookup: Lookup) -> tuple[CheckedNumber, Match | PublishedMatch | None]:
+    def value(self, lookup: Lookup) -> tuple[CheckedNumber, Match | PublishedMatch | None]:
         """Judge a value: first by the cells in scope, then under other protocols, then by published tables."""
         here = self.cells.in_scope(lookup)
         if lookup.cell:
             of_query = [one for one in here if one.cell_id == lookup.cell]
             if not of_query:
                 reason = f"the query above its row is of cell {lookup.cell}, which its labels do not name"
-                return self._result(lookup, "untraceable", reason), None
+                return self.result(lookup, "untraceable", reason), None
             here = of_query if lookup.settings or len(self.cells.methods(lookup)) != 1 else here
         fits = [match for one in here for match in self.cells.fits(lookup, one)]
         if fits:
@@ -276,7 +157,7 @@ class TableChecker:
         expected = nearest_match(lookup, chosen)
         if held is not None and not is_chosen:
             reason = f"{held.number}; its other settings are those of the other rows, or the protocol's own"
-            return self._result(lookup, "traced", reason, held), held
+            return self.result(lookup, "traced", reason, held), held
         if expected is not None and not is_chosen and not lookup.unknown:
             expected = replace(expected, scale=found.scale)
             if reason := chosen_on_test_reason(here, found.number, expected.number):
@@ -286,7 +167,7 @@ class TableChecker:
             which = "this one" if is_chosen else "another"
             reason += f"; {count} cells match the labels, of which {SELECTED_BY[1]} selects {which}"
         also = [] if is_chosen else [cell_text(other.number) for other in by_id.values() if other is not found]
-        return replace(self._result(lookup, "traced", reason, found), ambiguous=tuple(also)), found
+        return replace(self.result(lookup, "traced", reason, found), ambiguous=tuple(also)), found
 
     def _from_another_protocol(self, lookup: Lookup, found: Match, expected: Match | None) -> CheckedNumber:
         section = found.number.run_section.section
@@ -294,11 +175,11 @@ class TableChecker:
         than = "than the table names" if lookup.scope else "than most of the table"
         reason = f"is under another protocol or dataset {than}: {section.protocol_id}, {dataset}"
         correct = rounded_text(lookup.number, expected.number.exact, found.scale) if expected else ""
-        return self._result(lookup, "from another protocol", reason, found, correct)
+        return self.result(lookup, "from another protocol", reason, found, correct)
 
     def _reported(self, lookup: Lookup, published: Sequence[PublishedMatch]) -> tuple[CheckedNumber, PublishedMatch]:
         sources = list(dict.fromkeys(f"{table.name} ({row.dataset}; {table.source})" for table, row, _ in published))
-        one = self._result(lookup, "reported", f"is not measured but published: {sources[0]}")
+        one = self.result(lookup, "reported", f"is not measured but published: {sources[0]}")
         return replace(one, ambiguous=tuple(sources[1:])), published[0]
 
     def _without_value(self, lookup: Lookup, here: Sequence[RunCell]) -> CheckedNumber:
@@ -309,39 +190,27 @@ class TableChecker:
         name, cell = likely.name, likely.cell
         statistic = f"{lookup.statistic} of {' or '.join(lookup.metrics)} on {lookup.split}"
         if cell.done == 0:
-            return self._result(lookup, "wrong", f"no seed of {name} is done: {cell.seeds_text}")
+            return self.result(lookup, "wrong", f"no seed of {name} is done: {cell.seeds_text}")
         variants = {one.variant for metric in lookup.metrics for one in cell.measured.get((metric, lookup.split), ())}
         if len(variants) == 1:
-            return self._result(lookup, "wrong", f"{name} has no {statistic}: {cell.seeds_text} done")
+            return self.result(lookup, "wrong", f"{name} has no {statistic}: {cell.seeds_text} done")
         how = f"was measured in several ways ({', '.join(sorted(variants))}), so that it" if variants else ""
-        return self._result(lookup, "untraceable", f"{name} {how} has no {statistic}".replace("  ", " "))
+        return self.result(lookup, "untraceable", f"{name} {how} has no {statistic}".replace("  ", " "))
 
     def _unexplained(self, lookup: Lookup, here: Sequence[RunCell], expected: Match) -> CheckedNumber:
         reason = f"is not the {expected.number}"
         if lookup.unknown:
             also = f"{reason}, and no record explains these words of the row: {' '.join(lookup.unknown)}"
-            return self._result(lookup, "untraceable", also)
+            return self.result(lookup, "untraceable", also)
         reason = other_row_reason(lookup, self.recorded, expected.number) or reason
         count = len({one.cell_id for one in here})
         if count > 1:
             reason += f"; none of the {count} cells that match the labels has it"
         return self._wrong(lookup, expected, reason)
 
-    def _seeds_of_caption(self, checked: Sequence[CheckedNumber]) -> CheckedNumber | None:
-        """Judge a caption's "mean over 5 seeds" by the seeds of the means that were traced."""
-        n_seeds = self.vocabulary.facts(self.table.caption).n_seeds
-        counts = {one.evidence.n for one in checked if one.evidence and (one.verdict, one.kind) == ("traced", "mean")}
-        if n_seeds is None or not counts:
-            return None
-        actual = ", ".join(map(str, sorted(counts)))
-        start = (self.file, self.table.line, self.table.number, "caption", "", str(n_seeds), "seeds done")
-        reason = f"the means of the table are over {actual} seeds"
-        is_right = counts == {n_seeds}
-        return CheckedNumber(*start, "traced" if is_right else "wrong", reason, "" if is_right else actual)
-
     # Results --------------------------------------------------------------------------------------------------------
 
-    def _result(
+    def result(
         self, lookup: Lookup, verdict: Verdict, reason: str, found: Match | None = None, correct: str = ""
     ) -> CheckedNumber:
         start = (self.file, lookup.line, self.table.number, lookup.row, lookup.column, lookup.number.text)
@@ -350,18 +219,18 @@ class TableChecker:
 
     def _no_cell(self, lookup: Lookup) -> CheckedNumber:
         reason = no_cell_reason(lookup, self.recorded, self.cells.methods(lookup))
-        return self._result(lookup, "untraceable", reason)
+        return self.result(lookup, "untraceable", reason)
 
     def _wrong(self, lookup: Lookup, expected: Match, reason: str, verdict: Verdict = "wrong") -> CheckedNumber:
         correct = rounded_text(lookup.number, expected.number.exact, expected.scale)
-        return self._result(lookup, verdict, reason, expected, correct)
+        return self.result(lookup, verdict, reason, expected, correct)
 
     def _compare(self, lookup: Lookup, expected: Match) -> CheckedNumber:
         """Judge a number by its difference from the one recorded number that it can be."""
         number, scale = expected.number, expected.scale
         off = expected.off_by(lookup.number)
         if off == 0:
-            return self._result(lookup, "traced", str(number), expected)
+            return self.result(lookup, "traced", str(number), expected)
         if off > 1 or isinstance(number.exact, int):
             return self._wrong(lookup, expected, f"is not the {number}")
         truncated = is_truncated(lookup.number, number.exact, scale)

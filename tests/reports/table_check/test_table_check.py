@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from twinbench.harness.cli import app
 from twinbench.reports.page.write import table_files
 from twinbench.reports.table_check.check import CheckedNumber, all_traced, check_json, check_tables, check_text
+from twinbench.reports.table_check.checker import TableChecker
 from twinbench.reports.table_check.labels import Vocabulary
 from twinbench.reports.table_check.latex_tokens import MOST_DEPTH
 from twinbench.reports.table_check.numbers import numbers_in, roundings
 from twinbench.reports.table_check.reader import MOST_BYTES, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection
-from twinbench.reports.table_check.verdicts import TableChecker
 from twinbench.reports.tables.cells import Cell, Measured, Section, Value, sections
 from twinbench.reports.tables.run import read_run
 from twinbench.results.store import ResultStore
