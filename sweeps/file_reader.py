@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
-LARGEST = 256 * 2**20  # bytes; a plan of 500,000 trials is smaller
+LARGEST = 256 * 2**20  # bytes; a plan of 250,000 trials, the largest there is, is smaller
 O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no pipes among its files
 
 

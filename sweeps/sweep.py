@@ -22,7 +22,7 @@ from twinbench.sweeps.toml_reader import parse, read_toml, read_value
 SHIPPED = Path(__file__).parent
 OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations")
 SET = "--set"
-MOST_TRIALS = 500_000  # their plan is still a file that `file_reader` reads
+MOST_TRIALS = 250_000  # their plan is still a file that `file_reader` reads
 Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
 
 

@@ -246,7 +246,7 @@ def test_of_two_values_for_one_key_the_last_counts(tmp_path: Path) -> None:
 def test_more_trials_than_a_plan_may_hold_are_counted_and_not_expanded(tmp_path: Path) -> None:
     grid = '[[grids]]\nmethods = ["a", "b"]\n[grids.axes]\n'
     (line,) = _mistakes(tmp_path, HEAD + grid + "".join(f"x{n} = {[*range(1000)]}\n" for n in range(4)))
-    assert line.endswith("grids: the grids have 1,000,000,000,000 trials or more; allowed: at most 500,000")
+    assert line.endswith("grids: the grids have 1,000,000,000,000 trials or more; allowed: at most 250,000")
     (line,) = _mistakes(tmp_path, HEAD + grid + f"x = {[*range(501)]}\ny = {[*range(500)]}\n")
     assert "have 501,000 trials;" in line
 
