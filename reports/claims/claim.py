@@ -51,6 +51,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "collapses": ((), ("share",)),  # A collapses in more than this share of all seeds
     "does_not_collapse": ((), ("share",)),  # A collapses in less than this share of all seeds
 }
+LONGEST_SENTENCE = 2000  # characters; a rule reads each word with those around it
 COLLAPSE_SHARES = {"collapses": 0.5, "does_not_collapse": 0.1}  # where the claim gives no share
 # Keys that older claims could not give; not hashed where they are left out, so that such claims keep their hash.
 LATER_KEYS = ("seeds", "tolerance", "share", "chance")
@@ -176,6 +177,8 @@ def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
 
 def _text_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
     """Yield each text with characters that are not what they seem. Names are escaped where they are shown."""
+    if len(claim.sentence) > LONGEST_SENTENCE:
+        yield Mistake(where, "sentence", f"has {len(claim.sentence):,} characters", allowed=f"{LONGEST_SENTENCE:,}")
     for key in ("sentence", "family"):
         if found := deceptive_characters(getattr(claim, key)):
             yield Mistake(where, key, f"has characters that are not what they seem: {', '.join(found)}")

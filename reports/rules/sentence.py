@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 from twinbench.reports.claims.characters import plain_characters
 from twinbench.reports.claims.claim import COLLAPSE_SHARES, Claim, selector_text
@@ -343,16 +343,17 @@ def _value_pattern(values: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.,/+-])(?:{alternatives})(?!\w|[.,]\d|[-/]\d)")
 
 
-def _spellings(value: str) -> Iterator[str]:
-    """Yield 1000 as "1000" and "1,000", 4 as "4" and "four", 0.002 as "0.002" and "2e-3"."""
-    yield value.lower()
+@cache
+def _spellings(value: str) -> tuple[str, ...]:
+    """Return 1000 as "1000" and "1,000", 4 as "4" and "four", 0.002 as "0.002" and "2e-3"; a text in lower case."""
     try:
         number = float(value)
     except ValueError:
-        return
-    yield from (f"{number:g}", f"{number:,g}", re.sub(r"e([+-])0*", r"e\1", f"{number:.0e}").replace("+", ""))
-    yield f"{number:,.0f}" if number == int(number) else f"{number}"
-    yield from (word for word, of_word in _NUMBERS.items() if of_word == number and not word.startswith("a"))
+        return (value.lower(),)
+    short = re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", f"{number:.0e}")
+    others = [short] if float(short) == number else []
+    others += [word for word, of_word in _NUMBERS.items() if of_word == number and " " not in word and word != "a"]
+    return (value.lower(), f"{number:g}", f"{number:,}".removesuffix(".0"), *others)
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------

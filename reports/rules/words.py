@@ -37,7 +37,8 @@ NEUTRAL = frozenset(
 PHRASES = _any(
     "our results, our experiments, our setting, our study, our protocol, our runs, rather than, relative to,"
     "in terms of, with respect to, lead to, leads to, led to, one on, one of, one with, one for, test set, test images,"
-    "test data, test split, this dataset, the dataset, both methods, the two methods, under the protocol, under this protocol"
+    "test data, test split, this dataset, the dataset, both methods, the two methods, under the protocol,"
+    "under this protocol"
 )
 # Neutral too, but not where the claim is about an axis, on which nothing else was varied.
 SHARED = frozenset(

@@ -142,6 +142,12 @@ def test_characters_that_are_not_what_they_seem_are_refused(tmp_path, word, show
     assert shown in mistake.problem
 
 
+def test_a_sentence_that_is_as_long_as_a_page_is_refused(tmp_path):
+    mistake = the_mistake(tmp_path, claim_text(sentence="It holds. " * 201))
+    assert (mistake.key, mistake.problem) == ("sentence", "has 2,010 characters")
+    assert read_claims(written(tmp_path, claim_text(sentence="It holds. " * 200)))
+
+
 def test_letters_with_accents_greek_symbols_and_typography_are_what_they_seem(tmp_path):
     honest = "On CIFAR\u201110\u00a0\u2026 Garci\u0301a\u2019s \u201c\u03bb\u201d \u2212 SimCLR\u2122."
     (claim,) = read_claims(written(tmp_path, claim_text(sentence=honest)))

@@ -473,7 +473,9 @@ def test_settings_are_found_in_words_and_figures() -> None:
     assert names_value(_claim("after four epochs"), "epochs", 4)
     assert names_value(_claim("at 1,024 images"), "batch_size", 1024)
     assert names_value(_claim("at a rate of 0.5."), "temperature", 0.5)
+    assert names_value(_claim("at a rate of 2e-3"), "learning_rate", 0.002)
     assert not names_value(_claim("after 40 epochs, at 0.45"), "epochs", 4)
+    assert not names_value(_claim("at 1e-2"), "learning_rate", 0.0125)
 
 
 def test_words_that_generalise_are_found_and_others_are_not() -> None:
