@@ -3,6 +3,9 @@
 import contextlib
 import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,6 +16,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake
 NAMESPACE = "twinbench"
 LOCAL = "local"  # the address of a Ray that this command starts on this machine
 RETRY_SECONDS = 2.0
+CONNECT_SECONDS = 180.0  # for a head that takes connections and says nothing
 HEAD_SECONDS = 15.0  # that a head may be unreachable; after a minute Ray ends the driver's process without a message
 
 
@@ -35,10 +39,10 @@ def connected(site: RaySite) -> Iterator[None]:
     _check_port_open(address)
     job = ray.job_config.JobConfig()
     job._client_job = True  # else Ray puts the working directory first where its workers look for modules
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(
-            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", job_config=job, **own
-        )
+        with _giving_up_on(address):
+            ray.init(address=address, namespace=NAMESPACE, job_config=job, **quiet, **own)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None
@@ -46,6 +50,39 @@ def connected(site: RaySite) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _giving_up_on(address: str) -> Iterator[None]:
+    """Within the context, end this process with an error once the head at HOST:PORT has stopped answering.
+
+    Ray itself tries for minutes, in a call that cannot be interrupted, or ends the process without naming the address.
+    So another process says what happened, unless it is told that this one has come through the context.
+    """
+    if not _is_host_and_port(address):
+        yield
+        return
+    problem = "the head of the Ray cluster stopped answering while this command connected to it"
+    text = f"error: {Mistake('--address', '', problem, address)}"
+    says_so = subprocess.Popen(["sh", "-c", 'read -r _ || printf "%s\\n" "$1" >&2', "sh", text], stdin=subprocess.PIPE)
+    over = threading.Event()
+    threading.Thread(target=_end_without_head, args=(address, over), daemon=True, name="watch the head").start()
+    try:
+        yield
+    finally:
+        over.set()
+        says_so.communicate(b"over\n")
+
+
+def _end_without_head(address: str, over: threading.Event) -> None:
+    began = answered = time.monotonic()
+    while not over.wait(RETRY_SECONDS):
+        with contextlib.suppress(OSError):
+            _connect(address)
+            answered = time.monotonic()
+        if time.monotonic() > min(answered + HEAD_SECONDS, began + CONNECT_SECONDS) and not over.is_set():
+            sys.stdout.flush()
+            os._exit(2)  # as InvalidInput does
 
 
 def head_is_gone() -> bool:
@@ -68,13 +105,17 @@ def head_is_gone() -> bool:
 
 def _check_port_open(address: str) -> None:
     """Raise InvalidInput if nothing listens at HOST:PORT, since Ray itself would try for minutes."""
-    if not address.rpartition(":")[2].isdigit() or ":" not in address or "/" in address:
+    if not _is_host_and_port(address):
         return
     try:
         _connect(address)
     except OSError as error:
         reason = f"no Ray answers there: {error.strerror or error}"
         raise InvalidInput([Mistake("--address", "", reason, address)]) from None
+
+
+def _is_host_and_port(address: str) -> bool:
+    return address.rpartition(":")[2].isdigit() and ":" in address and "/" not in address
 
 
 def _connect(address: str) -> None:

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,41 @@ def test_a_head_that_dies_is_reported_and_costs_the_workers_attempt(
     assert all(a == b for a, b in differences), differences  # shown whole: this failed once without showing where
     (last,) = there.attempts("head")
     assert last["number"] == 2 and last["from_step"] > 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 8.0], ids=["and is killed", "and hangs before it is killed"])
+def test_a_head_that_is_lost_as_a_command_connects_is_named_and_its_plan_is_kept(
+    here: Twinbench, tmp_path_factory: pytest.TempPathFactory, seconds: float
+) -> None:
+    """It takes connections and says nothing, so that the command is in the middle of connecting."""
+    pytest.importorskip("ray")
+    cluster = new_cluster(tmp_path_factory.mktemp("r"))
+    there, out = dataclasses.replace(here, env=cluster.env), f"lost{seconds:g}"
+    with socket.create_server(("127.0.0.1", int(cluster.address.rpartition(":")[2]))) as silent:
+        driver = there.start_run(out, FEW_TRIALS, "--launcher", "ray", "--address", cluster.address)
+        silent.settimeout(60)
+        silent.accept()[0].close()
+        time.sleep(seconds)
+    output, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 2 and "Traceback" not in output + errors
+    assert "--address: the head of the Ray cluster stopped answering" in errors and cluster.address in errors
+    assert (there.folder / out / "plan.json").exists()
+
+
+def test_rays_workers_import_nothing_from_the_working_directory(here: Twinbench, tmp_path: Path) -> None:
+    """With a console script as the installed command has: `python -m` itself would look there."""
+    script = tmp_path / "bin" / "twinbench"
+    script.parent.mkdir()
+    script.write_text("from twinbench.harness.cli import main\nif __name__ == '__main__':\n    main()\n")
+    for module in ("signal", "types", "torch", "twinbench/__init__"):
+        file = tmp_path / "here" / f"{module}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("raise SystemExit('imported from the working directory')\n")
+    env = {**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path), "TWINBENCH_CACHE": str(here.cache)}
+    changes = [word for change in FEW_TRIALS for word in ("--set", change)]
+    command = [sys.executable, script, "run", "digits", *changes, "--launcher", "ray"]
+    done = subprocess.run(command, env=env, cwd=tmp_path / "here", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_driver_and_a_worker_that_are_killed_cost_the_workers_attempt(
