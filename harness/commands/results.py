@@ -194,6 +194,8 @@ def _for_json(value: Any) -> object:
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): _for_json(one) for key, one in value.items()}
-    if isinstance(value, list) or hasattr(value, "tolist"):
+    if hasattr(value, "dtype"):  # of an array, from a list; its times as integers would lose their unit
+        value = (value.astype(str) if value.dtype.kind in "mM" else value).tolist()
+    if isinstance(value, list):
         return [_for_json(one) for one in value]
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)

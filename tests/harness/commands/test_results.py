@@ -181,12 +181,13 @@ def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all(synthetic
 def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_run, capsys):
     sql = (
         "select 0.1::double + 0.2 as a, 'inf'::double as b, [1.5, 'nan'::double] as c, {'x': true} as d, null as e, "
-        "timestamp '2026-01-02 03:04:05' as f, '2f8d0f3c-6b5b-4f0a-9d4e-000000000000'::uuid as g, 'Ä' as h"
+        "[date '2026-01-02'] as i, timestamp '2026-01-02 03:04:05' as f, "
+        "'2f8d0f3c-6b5b-4f0a-9d4e-000000000000'::uuid as g, 'Ä' as h"
     )
     results._print_json(ResultStore(synthetic_run.folder).query(sql))
     (row,) = json.loads(capsys.readouterr().out)
     assert list(row.values()) == [
-        *(0.30000000000000004, None, [1.5, None], {"x": True}, None),
+        *(0.30000000000000004, None, [1.5, None], {"x": True}, None, ["2026-01-02T00:00:00.000000"]),
         *("2026-01-02T03:04:05.000", "2f8d0f3c-6b5b-4f0a-9d4e-000000000000", "Ä"),
     ]
 
