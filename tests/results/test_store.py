@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from twinbench.results import store as store_module
+from twinbench.results.record import record_files
 from twinbench.results.store import DATABASE, DIGEST, ResultStore, StoreError
 
 TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
@@ -462,6 +465,25 @@ def test_an_ingestion_does_not_wait_for_another_process_that_has_the_database_op
         holder.communicate()
     with duckdb.connect(str(store.path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM trials").fetchall() == [(2,)]
+
+
+def test_ingestions_at_once_each_see_every_record_that_there_was_when_they_began(synthetic_run):
+    def counts(_: int) -> list[tuple[int, int]]:
+        found = []
+        for _ in range(4):
+            there = len(record_files(synthetic_run.folder))
+            store = ResultStore(synthetic_run.folder)
+            store.ingest()
+            found.append((there, rows(store, "SELECT count(*) FROM trials")[0][0]))
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = pool.map(counts, range(3))
+        for seed in range(20):
+            synthetic_run.record(synthetic_run.trial(seed=seed), 0.5)
+            time.sleep(0.02)
+    assert all(there <= seen for one in answers for there, seen in one)
+    assert ResultStore(synthetic_run.folder).ingest().set_aside == []
 
 
 def test_times_are_stored_in_utc_and_what_is_not_a_time_is_unknown(synthetic_run):
