@@ -315,6 +315,17 @@ def test_of_six_methods_that_fail_in_one_seed_of_ten_some_are_called_better_in_m
     assert found / 300 == pytest.approx(1 - (1 - (1 - FAILS) ** n) ** 6, abs=0.05)  # 99 % and 92 %
 
 
+@pytest.mark.parametrize(("n", "supported"), [(6, 0.10), (10, 0.08)])
+def test_skewed_seeds_support_a_value_just_outside_too_often_which_few_seeds_show(n, supported):
+    """What the documentation says of exponential seeds: the mean rests on rare large values."""
+    claim = claim_of("equals", metric="knn_top1", within=0.01, **REPORTED)
+    values = 0.857 + 0.01 * (np.random.default_rng([40, n]).exponential(size=(300, n)) - 1)
+    verdicts = [judged(evidence_of(claim, [row], 0.01))[0] for row in values.tolist()]
+    assert np.mean([verdict.is_supported for verdict in verdicts]) == pytest.approx(supported, abs=0.045)
+    told = [any((one.rule, one.outcome) == ("A15", "failed") for one in verdict.findings) for verdict in verdicts]
+    assert np.mean(told) == pytest.approx({6: 0.07, 10: 0.20}[n], abs=0.05)
+
+
 DRAWS = {  # differences, of which a share of one in ten is below 0
     "failing": lambda rng, shape: rng.normal(0, 0.002, shape) + np.where(rng.random(shape) < FAILS, -0.18, 0.02),
     "skewed": lambda rng, shape: rng.exponential(0.01, shape) + 0.01 * math.log(1 - FAILS),
