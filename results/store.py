@@ -85,10 +85,14 @@ class ResultStore:
         self._copy = Path(tempfile.mkdtemp(prefix="twinbench-")) / DATABASE
         weakref.finalize(self, shutil.rmtree, self._copy.parent, ignore_errors=True)
         before = self._take_over(self._copy)
-        with closing(_open(self._copy)) as connection:
+        try:
+            ingested = _bring_up_to_date(self.run_folder, self._copy)
+        except duckdb.Error as error:
             if not before:
-                _make_tables(connection)
-            ingested = ingest(self.run_folder, connection)
+                raise
+            self._say(f"cannot be brought up to date ({str(error).splitlines()[0]}); it is made again from the records")
+            self._copy.unlink()
+            ingested = _bring_up_to_date(self.run_folder, self._copy)
         self.is_saved = self._save(self._copy, before)
         return ingested
 
@@ -183,6 +187,14 @@ def _frame(
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
     return frame
+
+
+def _bring_up_to_date(run_folder: Path, path: Path) -> Ingested:
+    is_new = not path.exists()
+    with closing(_open(path)) as connection:
+        if is_new:
+            _make_tables(connection)
+        return ingest(run_folder, connection)
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:

@@ -14,7 +14,7 @@ import pytest
 
 from twinbench.results import store as store_module
 from twinbench.results.record import record_files
-from twinbench.results.store import DATABASE, DIGEST, ResultStore, StoreError
+from twinbench.results.store import DATABASE, DIGEST, SCHEMA_NUMBER, ResultStore, StoreError
 
 TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
 
@@ -247,6 +247,13 @@ def foreign(path: Path) -> None:
         connection.execute("CREATE TABLE mine (x INTEGER)")
 
 
+def foreign_with_its_digest(path: Path) -> None:
+    foreign(path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE run AS SELECT $number AS schema_number", {"number": SCHEMA_NUMBER})
+    path.with_name(DIGEST).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def edited(path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE metrics SET value = 0.999")
@@ -260,6 +267,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "a block overwritten": lambda path: overwritten(path, 12300),
     "its last bytes overwritten": lambda path: overwritten(path, path.stat().st_size - 800),
     "another database": foreign,
+    "another database with its digest": foreign_with_its_digest,
     "a value edited": edited,
     "without its digest": lambda path: path.with_name(DIGEST).unlink(),
     "a damaged digest": lambda path: path.with_name(DIGEST).write_bytes(b"\xff"),
