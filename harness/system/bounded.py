@@ -49,7 +49,8 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         return work()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, work, bounds, str(temporary)))
+    process = context.Process(target=_work, args=(ours, theirs, work, bounds, str(temporary)))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # which ends the process as well
     with warnings.catch_warnings():  # of threads, which a command does not have
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
@@ -71,6 +72,7 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         process.kill()
         process.join()
         ours.close()
+        signal.signal(signal.SIGTERM, before)
     if not failed:
         return outcome  # type: ignore[no-any-return]
     if isinstance(outcome, _MetBound):
@@ -82,7 +84,10 @@ def _too_much(what: str, problem: str, option: str) -> InvalidInput:
     return InvalidInput([Mistake(what, "", f"reading it {problem}", allowed=f"more with {option}")])
 
 
-def _work(connection: Connection, work: Callable[[], object], bounds: Bounds, temporary: str) -> None:
+def _work(
+    command: Connection, connection: Connection, work: Callable[[], object], bounds: Bounds, temporary: str
+) -> None:
+    command.close()  # or it would wait for itself to read what it sends, once the command is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets it too, and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which removes what was half written
     tempfile.tempdir = temporary

@@ -8,7 +8,7 @@ from typing import Literal
 from twinbench.results.bundles.members import printable
 
 LONGEST = 1000  # characters of one fault or note
-MOST = 1000  # faults that are shown of a level, and notes
+MOST = 100  # faults that are shown of a level, and notes
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ integrity.py says what neither can reveal.
 """
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -71,12 +72,13 @@ def _difference(shipped: bytes | None, made: bytes | None) -> str:
     """Return the first line in which two files differ, and how many do."""
     if shipped is None or made is None:
         return "is shipped but not made from these records" if made is None else "is made but not shipped"
-    lines, others = (data.decode("utf-8", "replace").split("\n") for data in (shipped, made))
-    pairs = list(zip_longest(lines, others, fillvalue=""))
-    differing = [number for number, (one, other) in enumerate(pairs, 1) if one != other]
-    one, other = pairs[differing[0] - 1]
-    many = f" (and {len(differing) - 1} more lines)" if len(differing) > 1 else ""
-    return f"line {differing[0]} is {printable(one)!r}, but the records give {printable(other)!r}{many}"
+    pairs = enumerate(zip_longest(io.BytesIO(shipped), io.BytesIO(made), fillvalue=b""), 1)  # line by line
+    differing = ((number, *pair) for number, pair in pairs if pair[0] != pair[1])
+    number, *first = next(differing)
+    one, other = (printable(line.decode("utf-8", "replace").removesuffix("\n")) for line in first)
+    more = sum(1 for _ in differing)
+    many = f" (and {more} more lines)" if more else ""
+    return f"line {number} is {one!r}, but the records give {other!r}{many}"
 
 
 # --- aggregate ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -70,3 +72,34 @@ def test_more_time_than_allowed_is_an_error_that_names_the_option_and_half_writt
 
 def test_temporary_files_are_in_the_folder_that_the_caller_removes(tmp_path: Path) -> None:
     assert Path(within_bounds(tempfile.mkdtemp, "x", AMPLE, tmp_path)).parent == tmp_path
+
+
+ENDED = """
+import os, tempfile, time
+from pathlib import Path
+from twinbench.harness.system.bounded import Bounds, within_bounds
+
+def wait():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+with tempfile.TemporaryDirectory() as folder:
+    within_bounds(wait, "x", Bounds(4, 60), Path(folder))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_a_command_that_is_ended_ends_what_it_started_and_removes_its_folder(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDED], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as command:
+        assert command.stdout
+        child = int(command.stdout.readline())
+        command.send_signal(number)
+        assert command.wait(20) == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not list(tmp_path.iterdir())
