@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from twinbench.reports.claims.claim import reported_value
 from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules import sentence
+from twinbench.reports.rules.accounted import Compared
 from twinbench.reports.rules.case import (
     NOTED,
     STOPS,
@@ -68,12 +69,12 @@ def _unstated_settings(case: Case) -> Iterator[str]:
                 yield f"{key} {value}"
 
 
-def _compared(case: Case) -> sentence.Compared:
+def _compared(case: Case) -> Compared:
     evidence = case.evidence
     sides = [side for side in evidence.measured if is_trained(side)]
     epochs = {epochs_of(side) for side in sides} | {side.selector.get("epochs") for side in evidence.sides}
     epochs |= set(evidence.claim.values) if evidence.claim.axis == "epochs" else set()
-    return sentence.Compared(
+    return Compared(
         case.dataset,
         frozenset(name for name, _ in evidence.locked),
         evidence.context.methods | {*evidence.content.get("methods", {})},

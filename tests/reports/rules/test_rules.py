@@ -16,9 +16,10 @@ from claim_study import BEGAN, CLAIMS, DECLARED, Study, honest_study, leave_atte
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.reports.claims.declarations import declare, read_log
 from twinbench.reports.claims.evidence import Folder, Side
+from twinbench.reports.rules.accounted import Compared
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.registry import RULES, Finding, Rule
-from twinbench.reports.rules.sentence import Compared, contradictions, generalises, names_dataset, names_value
+from twinbench.reports.rules.sentence import contradictions, generalises, names_dataset, names_value
 from twinbench.reports.statistics.intervals import welch_difference
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
 from twinbench.results.record import DECLARATIONS
