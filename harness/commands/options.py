@@ -87,3 +87,13 @@ def print_left_out(planned: "Plan") -> None:
     for reason, number, example in planned.left_out:
         text = f"left out of the dataset: {reason}: {number}, for example {example}"
         typer.echo(printable(text), err=True)
+
+
+def print_damaged_launches(notes: Sequence[Path]) -> None:
+    """Print on stderr which notes of launches tell nothing, so that their jobs and actors are not known."""
+    from twinbench.harness.run_folder.layout import damaged_launches
+
+    for file in damaged_launches(notes):
+        typer.echo(
+            printable(f"left out: {file} is not the note of a launch; the cluster may still have its job"), err=True
+        )

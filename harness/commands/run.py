@@ -14,6 +14,7 @@ from twinbench.harness.commands.options import (
     Set,
     SweepName,
     out,
+    print_damaged_launches,
     print_left_out,
     say,
 )
@@ -141,13 +142,14 @@ def _prepare(
     """Write the plan with the command, undo an earlier `cancel`, set failed trials to run again; return the folder."""
     from twinbench.harness.commands.command_text import as_given
     from twinbench.harness.planning import check_ranks
-    from twinbench.harness.run_folder.layout import retry_failed, undo_cancel, write_plan
+    from twinbench.harness.run_folder.layout import launch_notes, retry_failed, undo_cancel, write_plan
     from twinbench.results.places import check_places
 
     print_left_out(planned)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
     check_places(folder)
+    print_damaged_launches(launch_notes(folder))
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from twinbench.harness.commands.options import RunFolder, out, say
+from twinbench.harness.commands.options import RunFolder, out, print_damaged_launches, say
 from twinbench.sweeps.errors import printable
 from twinbench.sweeps.hashing import to_utf8
 
@@ -76,6 +76,7 @@ def cancel(folder: RunFolder) -> None:
     if launches := cancel_folder(folder):
         from twinbench.harness.launchers import ray, slurm
 
+        print_damaged_launches(launches)
         slurm.cancel_waiting(launches)
         ray.cancel_waiting(folder, launches)
     say("cancelled: workers save their trials and stop within seconds; the same `run` command continues from there")

@@ -228,6 +228,18 @@ def read_launches(notes: Iterable[Path], *keys: str) -> list[dict[str, str]]:
     return found
 
 
+def damaged_launches(notes: Iterable[Path]) -> list[Path]:
+    """Return the notes that are no tables, of which `read_launches` reads nothing."""
+    return [file for file in notes if not isinstance(_launch_note(file), dict)]
+
+
+def _launch_note(file: Path) -> object:
+    try:
+        return parse_json(read_regular(file))
+    except (OSError, ValueError):
+        return None
+
+
 def note_worker_error(run_folder: Path, launch: str, error: Exception, where: str) -> None:
     """Note why a worker of the launch ended, if the folder can be written: no parent process would report it."""
     words = f"{type(error).__name__}: {error}, on {where}"

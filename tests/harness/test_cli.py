@@ -341,3 +341,13 @@ def test_every_command_refuses_a_run_folder_with_a_file_in_place_of_a_folder(
     done = call(tmp_path, *command.split(), *([] if "FOLDER" in command else ["FOLDER"]))
     assert done.returncode == 2
     assert "error: FOLDER/records: is not a folder; allowed: a folder, or nothing\n" in done.stderr
+
+
+def test_cancel_names_a_note_of_a_launch_that_tells_nothing(finished, call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(finished[0] / "runs/digits", tmp_path / "run")
+    (tmp_path / "run/launches").mkdir(exist_ok=True)
+    (tmp_path / "run/launches/x.json").write_text("1")
+    (tmp_path / "run/launches/y.json").write_text('{"launcher": "local"}')
+    done = call(tmp_path, "cancel", "run")
+    assert done.returncode == 0
+    assert "x.json is not the note of a launch" in done.stderr and "y.json" not in done.stderr
