@@ -25,6 +25,7 @@ from twinbench.reports.table_check.words import (
     N_SEEDS,
     NOISE,
     NUMBER,
+    NUMBER_WORDS,
     SEED,
     SETTING_PHRASES,
     SPLITS,
@@ -154,6 +155,8 @@ class Vocabulary:
         for phrase, split in SPLITS.items():
             text, found = re.subn(phrase, " ", text)
             splits |= {split} if found else set()
+        for number, word in enumerate(NUMBER_WORDS):
+            text = re.sub(rf"\b{word}(?= (?:[a-z]+ ){{0,2}}?(?:seeds|runs)\b)", str(number), text)
         n_seeds, seed = N_SEEDS.search(text), SEED.search(text)
         text = SEED.sub(" ", N_SEEDS.sub(" ", text))
         return text, replace(

@@ -70,7 +70,7 @@ def lookups(table: PrintedTable, vocabulary: Vocabulary) -> Iterator[Lookup]:
             if column.kind in ("label", "setting", "seed", "ignored") or text in BLANK:
                 continue
             start = partial(Lookup, row.line, row_number, number, line.shown)
-            for lookup in _numbers(start, text, line, column):
+            for lookup in _numbers(start, text, line, column, table.caption):
                 head = vocabulary.facts(lookup.column) if lookup.number.parts > 1 else column.facts
                 lookup = _resolved(lookup, (head, line.facts, group, caption), vocabulary)
                 texts = ((line.facts, line.shown), (head, column.shown), (group, row.group))
@@ -97,13 +97,13 @@ def _with_queries(of_row: Sequence[Lookup], queries: Sequence[tuple[str, ...]]) 
 # --- numbers of a cell ----------------------------------------------------------------------------------------------
 
 
-def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line) -> Iterator[Lookup]:
+def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line, caption: str) -> Iterator[Lookup]:
     """Yield the numbers of a cell, each with the role that its row and column give it."""
     if column.kind == "count" or row.kind == "count":
         counted = column if column.kind == "count" else row
         yield from _counts(start, text, column.shown, count_of(counted.shown))
         return
-    found = list(_values(start, text, column.shown))
+    found = list(_values(start, text, column.shown, caption))
     for lookup in found:
         at = (lookup.row_number, lookup.column_number)
         if "spread" in (row.kind, column.kind) and len(found) <= 2:
@@ -126,14 +126,22 @@ def _numbers(start: Callable[..., Lookup], text: str, row: Line, column: Line) -
             yield lookup
 
 
-def _values(start: Callable[..., Lookup], text: str, head: str) -> Iterator[Lookup]:
+def _values(start: Callable[..., Lookup], text: str, head: str, caption: str) -> Iterator[Lookup]:
     heads = head.split("/")
     numbers = numbers_in(text)
     if not numbers and any(map(str.isdigit, text)):  # "1.234,5", "95.6a": text that cannot be read must be reported
         yield start(head, PrintedNumber(text, Decimal(), "unclear"))
     for number in numbers:
         several = number.parts > 1 and len(heads) == number.parts
-        yield start(heads[number.part].strip() if several else head, number)
+        names = heads if several else _named_in(caption, number.parts) if number.parts > 1 else []
+        name = names[number.part].strip() if names else ""
+        yield start(name if several else f"{head} {name}".strip(), number)
+
+
+def _named_in(caption: str, parts: int) -> list[str]:
+    """Return the names of a cell's parts where the caption gives them, as in "each cell: kNN / linear"."""
+    found = [text.split("/") for text in re.split(r"[.:;()]", caption)]
+    return next((names for names in found if len(names) == parts), [])
 
 
 def _counts(start: Callable[..., Lookup], text: str, head: str, count: str) -> Iterator[Lookup]:

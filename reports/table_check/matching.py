@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.explanations import Match, fitting_scale, is_in_scope, recorded_number
+from twinbench.reports.table_check.labels import Settings
 from twinbench.reports.table_check.lookups import Lookup
 from twinbench.reports.table_check.recorded import Recorded, RunCell, best_on_validation, is_equal
 
@@ -29,7 +30,7 @@ class CellMatcher:
         self.recorded = recorded
         self.home: Key | None = None  # the protocol and dataset of most numbers of the table
         self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: printed numbers that the cell has too
-        self.slices: dict[Slice, set[tuple[int, int]]] = {}  # the places of numbers that cells of a slice have
+        self.slices: dict[Slice, set[Settings]] = {}  # the settings at which cells of a slice have a printed number
         self._vote(lookups)
 
     def _vote(self, lookups: Sequence[Lookup]) -> None:
@@ -42,8 +43,7 @@ class CellMatcher:
             keys.update({one.key for one in fitting})
             self.votes.update({(lookup.row_number, one.cell_id) for one in fitting})
             for one in fitting if lookup.settings else ():
-                place = (lookup.row_number, lookup.column_number)
-                self.slices.setdefault(_slice(lookup, one), set()).add(place)
+                self.slices.setdefault(_slice(lookup, one), set()).add(lookup.settings)
         sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
         self.home = max(keys, key=lambda key: (keys[key], sizes[key], key), default=None)
 
@@ -55,7 +55,7 @@ class CellMatcher:
         if not lookup.settings and "default" not in lookup.row.lower():
             return False
         own, content = _slice(lookup, cell), cell.run_section.section.content
-        others = [len(places) for one, places in self.slices.items() if one[:3] == own[:3] and one != own]
+        others = [len(points) for one, points in self.slices.items() if one[:3] == own[:3] and one != own]
         here = len(self.slices.get(own, ()))
         is_slice = here > 1 and here > max(others, default=0)
         methods, training = content.get("methods"), content.get("training")

@@ -20,6 +20,7 @@ ERROR = re.compile(r"\berr(?:or)?s?(?: rates?)?\b\.?")
 CHOSEN_ON = re.compile(r"\b(?:select|chose|choos|pick|tun|stopp)\w* (?:\w+ ){0,4}?(?:validation|val)\b[\w ]*")
 CITATIONS = re.compile(r"\[\d+(?:, ?\d+)*\]|\([^()]*\bet al\b[^()]*\)|\bet al\.?,? ?\(?(?:19|20)\d\d\)?")
 N_SEEDS = re.compile(r"\b(\d{1,4}) (?:[a-z]+ ){0,2}?(?:seeds|runs)\b|\bn ?= ?(\d{1,4})\b")
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 SEED = re.compile(r"\bseed ?[=:#]? ?(\d{1,18})\b")
 EPOCHS = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})*|\d{1,9}) ?(?:epochs?|ep)\b(?! ?[=:])")
 METRIC_PHRASES = {

@@ -94,12 +94,21 @@ def test_an_ablation_holds_what_its_rows_do_not_name_and_is_no_choice_on_test(sy
         of_cell = {"settings": {"projector_width": width}, "training": {"batch_size": batch}}
         synthetic_run.planned_and_recorded(test, validation=validation, **of_cell)
     table = tmp_path / "paper.csv"
-    rows = ("method,batch size,linear (%)", "barlow twins,64,82.0", "barlow twins,128,85.0", "barlow twins,512,81.0")
+    points = ((64, 82.0), (128, 85.0), (512, 81.0))
+    rows = ("method,batch size,kNN,linear (%)", *(f"barlow twins,{batch},{v - 2},{v}" for batch, v in points))
     table.write_text("\n".join(rows))
-    assert [one.verdict for one in check_tables([table], [synthetic_run.folder])] == ["traced"] * 3
+    assert [one.verdict for one in check_tables([table], [synthetic_run.folder])] == ["traced"] * 6
     table.write_text("\n".join([rows[0], rows[2]]))  # nothing says which width is held
-    (one,) = check_tables([table], [synthetic_run.folder])
-    assert (one.verdict, one.correct) == ("wrong", "80.0")
+    checked = check_tables([table], [synthetic_run.folder])
+    assert [(one.verdict, one.correct) for one in checked] == [("wrong", "78.0"), ("wrong", "80.0")]
+
+
+def test_raw_pixels_have_one_seed_whatever_the_caption_says(synthetic_run, tmp_path):
+    synthetic_run.planned_and_recorded(0.7, method="raw_pixels")
+    for seed in range(3):
+        synthetic_run.planned_and_recorded(0.8, method="byol", seed=seed)
+    (tmp_path / "paper.csv").write_text("# Means over 3 seeds\nmethod,linear\nraw pixels,70.0\nbyol,80.0\n")
+    assert all_traced(check_tables([tmp_path / "paper.csv"], [synthetic_run.folder]))
 
 
 # --- the mapping file -----------------------------------------------------------------------------------------------
