@@ -43,6 +43,7 @@ class Lookup:
     n_seeds: int | None = None  # how many seeds the row or the column says there are
     cited: str = ""  # the text that says that the number is taken from elsewhere
     problem: str = ""
+    of_method: tuple[str, int] = ("row", 0)  # the row or the column that names the method
     cell: str = ""  # the cell that the query above its row is of
     entries: tuple[object, ...] = ()  # of a mapping file, which say what the labels mean
 
@@ -182,6 +183,7 @@ def _resolved(lookup: Lookup, scopes: tuple[Facts, Facts, Facts, Facts], vocabul
         statistic=lookup.statistic or ("n" if is_n else f"seed {seed}" if seed is not None else statistic),
         spread=spread,
         methods=named.methods,
+        of_method=("column", lookup.column_number) if named is column else ("row", lookup.row_number),
         version=named.version,
         settings=_settings([column, row, group]),
         of_caption=caption.settings,

@@ -29,19 +29,23 @@ class CellMatcher:
     def __init__(self, recorded: Recorded, lookups: Sequence[Lookup]):
         self.recorded = recorded
         self.home: Key | None = None  # the protocol and dataset of most numbers of the table
-        self.votes: Counter[tuple[int, str]] = Counter()  # by row and cell: printed numbers that the cell has too
+        self.votes: Counter[tuple[tuple[str, int], str]] = Counter()  # by line and cell: numbers that the cell has too
+        self.scales: Counter[tuple[int, int]] = Counter()  # by column and scale: numbers that fit at that scale only
         self.slices: dict[Slice, set[Settings]] = {}  # the settings at which cells of a slice have a printed number
         self._vote(lookups)
 
     def _vote(self, lookups: Sequence[Lookup]) -> None:
-        """Find the protocol of most numbers, and count the numbers of each row that each cell has."""
+        """Find the protocol of most numbers, and count the numbers of each method's row that each cell has."""
         keys: Counter[Key] = Counter()
         for lookup in lookups:
             if lookup.problem or lookup.number.role != "value":
                 continue
-            fitting = [one for one in self.matching(lookup) if self.fits(lookup, one)]
+            fits = {one: self.fits(lookup, one) for one in self.matching(lookup)}
+            fitting = [one for one in fits if fits[one]]
+            scales = {match.scale for matches in fits.values() for match in matches}
+            self.scales.update((lookup.column_number, scale) for scale in scales if len(scales) == 1)
             keys.update({one.key for one in fitting})
-            self.votes.update({(lookup.row_number, one.cell_id) for one in fitting})
+            self.votes.update({(lookup.of_method, one.cell_id) for one in fitting})
             for one in fitting if lookup.settings else ():
                 self.slices.setdefault(_slice(lookup, one), set()).add(lookup.settings)
         sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
@@ -95,10 +99,23 @@ class CellMatcher:
         numbers = (recorded_number(lookup, cell, metric) for metric in lookup.metrics)
         return [Match(number, scale) for number in numbers if number and (scale := fitting_scale(lookup, number))]
 
+    def other_scale(self, lookup: Lookup, scale: int) -> int:
+        """Return the scale of all other numbers of the column if it differs from that of this one, else 0."""
+        if lookup.percent:  # as its labels say
+            return 0
+        counts = {one: count for (column, one), count in self.scales.items() if column == lookup.column_number}
+        others = [one for one, count in counts.items() if one != scale and count > 1]
+        return others[0] if counts.get(scale) == 1 and len(counts) == 2 and others else 0
+
+    def of_other_numbers(self, lookup: Lookup, found: RunCell, likely: RunCell, is_chosen: bool) -> bool:
+        """Return whether the other numbers of the row or column are of the cell `likely`, and not of `found`."""
+        own, others = self.votes[lookup.of_method, found.cell_id], self.votes[lookup.of_method, likely.cell_id]
+        return others > own or (others == own and is_chosen)
+
     def most_likely(self, lookup: Lookup, cells: Sequence[RunCell]) -> RunCell:
         """Return the cell with most numbers of the row, then the best on validation, if several match."""
         chosen = best_on_validation(cells).cell_id
-        votes = {one.cell_id: self.votes[lookup.row_number, one.cell_id] for one in cells}
+        votes = {one.cell_id: self.votes[lookup.of_method, one.cell_id] for one in cells}
         return max(cells, key=lambda one: (votes[one.cell_id], one.cell_id == chosen, one.cell_id))
 
     def elsewhere(self, lookup: Lookup) -> Match | None:

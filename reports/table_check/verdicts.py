@@ -162,6 +162,15 @@ class Judge:
             expected = replace(expected, scale=found.scale)
             if reason := chosen_on_test_reason(here, found.number, expected.number):
                 return self._wrong(lookup, expected, reason), expected
+            of_likely = nearest_match(lookup, likely)
+            is_other = self.cells.of_other_numbers(lookup, found.number.measured_on, likely, likely is chosen)
+            if of_likely is not None and likely.cell_id not in by_id and is_other:
+                reason = f"belongs to another cell ({cell_text(found.number)}) than the other numbers beside it"
+                return self._wrong(lookup, of_likely, reason), of_likely
+        if scale := self.cells.other_scale(lookup, found.scale):
+            units = {1: "a fraction", 100: "in percent"}
+            reason = f"is {units[found.scale]}, and the other numbers of its column are {units[scale]}"
+            return self._wrong(lookup, replace(found, scale=scale), reason), found
         reason, count = str(found.number), len({one.cell_id for one in here})
         if count > 1:
             which = "this one" if is_chosen else "another"
