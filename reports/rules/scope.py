@@ -28,13 +28,13 @@ def scope_words(case: Case) -> Outcome:
     """
     claim, dataset, compared = case.evidence.claim, case.dataset, _compared(case)
     more = sentence.excess(claim, compared)
+    says_more = [f"says more than was judged: {', '.join(more)}"] if more else []
     if more and (wrong := list(sentence.contradictions(claim, compared))):
-        return failed(f"the sentence contradicts the comparison: {'; '.join(wrong)}", STOPS)
+        return failed("; ".join([f"the sentence contradicts the comparison: {'; '.join(wrong)}", *says_more]), STOPS)
     if left_out := next(_left_out(case), ""):
         return failed(left_out, STOPS)
     if not dataset:
         return not_applicable("the dataset is unknown")
-    says_more = [f"says more than was judged: {', '.join(more)}"] if more else []
     if not sentence.names_dataset(claim, dataset):
         says_more.append(f"the sentence does not name {dataset}, so it claims more than was compared")
     elif unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):

@@ -385,6 +385,12 @@ def test_what_is_not_accounted_for_is_listed_as_it_is_written(case: Case, additi
     assert scope_words(case, PLAIN + addition).text == f"says more than was judged: {listed}"
 
 
+def test_a_sentence_that_contradicts_the_comparison_is_listed_too(case: Case) -> None:
+    finding = scope_words(case, f"{PLAIN} and on ImageNet with a ViT-B/16.")
+    assert finding.weight == "stops" and "it names imagenet" in finding.text
+    assert finding.text.endswith("says more than was judged: ImageNet, ViT-B/16")
+
+
 def test_a_comparison_that_holds_is_narrowed_where_its_sentence_says_more(tmp_path: Path) -> None:
     study = honest_study(tmp_path / "run", CLAIMS.replace("in linear accuracy", "in linear accuracy and on Places365"))
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
