@@ -1,7 +1,6 @@
 """The cases of the fuzzer: a sound folder, which file of it is changed, how, and which command then reads it."""
 
 import contextlib
-import io
 import json
 import os
 import random
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from bundling import GenuineRun, members_of, packed
@@ -29,7 +28,7 @@ from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.sweep import shipped_protocols
 from twinbench.sweeps.toml_reader import read_toml
 
-SECONDS = 10  # no case takes one, on a free machine
+SECONDS = 60  # no case takes one of a free machine, but its other programs may
 MEMORY = 2**31  # bytes beyond what is in use; libraries reserve more than they use
 NOBODY = 65534  # another user, who is not root
 
@@ -40,7 +39,7 @@ seeds = [0, 1]
 baselines = false
 [[grids]]
 methods = ["simclr", "vicreg"]
-axes = { projector_width = [16, 32], epochs = 2 }
+axes = { projector_width = 16, epochs = 2 }
 """
 SITE = """
 [slurm]
@@ -91,30 +90,30 @@ READERS = (
 )
 # Of each format: how many cases, the file as a pattern, and the commands, each as often as it stands there.
 FORMATS = {
-    "record": (400, "run/records/*.json", READERS),
-    "plan": (300, "run/plan.json", READERS + "cancel"),
-    "attempt": (160, "run/trials/*/*.json", "status " * 9 + "logs " * 4 + "merge merge check check bundle"),
-    "log": (40, "run/trials/*/*.log", "logs " * 6 + "status merge bundle"),
-    "curves": (100, "run/artefacts/*.json", "query " * 6 + "merge " * 4 + "check check report bundle"),
-    "outputs": (80, "run/artefacts/*.safetensors", "query " * 4 + "merge " * 4 + "check " * 3 + "bundle"),
+    "record": (300, "run/records/*.json", READERS),
+    "plan": (240, "run/plan.json", READERS + "cancel"),
+    "attempt": (120, "run/trials/*/*.json", "status " * 9 + "logs " * 4 + "merge merge check check bundle"),
+    "log": (30, "run/trials/*/*.log", "logs " * 6 + "status merge bundle"),
+    "curves": (80, "run/artefacts/*.json", "query " * 6 + "merge " * 4 + "check check report bundle"),
+    "outputs": (60, "run/artefacts/*.safetensors", "query " * 4 + "merge " * 4 + "check " * 3 + "bundle"),
     "declarations": (
-        160,
+        120,
         "run/declarations.jsonl",
         "log " * 8 + "declare " * 4 + "merge merge check bundle",
     ),
-    "launch": (100, "run/launches/**/*.json", "status " * 4 + "cancel merge"),
-    "command": (40, "run/commands/*.json", "status merge query"),
-    "carried": (100, "run/claims.toml", "declare " * 10 + "merge merge bundle"),
-    "folder": (160, "run/*/", READERS),
-    "database": (60, "run/results.duckdb", "query query collect check"),
-    "bundle": (60, "run.tar.gz", "verify"),
-    "sweep": (240, "sweep.toml", "fresh"),
-    "protocol": (240, "own.toml", "show show lock diff fresh"),
-    "locked": (60, "protocols.lock", "show lock fresh"),
-    "site": (120, "site.toml", "slurm ray"),
-    "claims": (160, "claims.toml", "check declare plan"),
-    "table": (24, "table.csv", "trace"),
-    "tex": (24, "table.tex", "latex"),
+    "launch": (80, "run/launches/**/*.json", "status " * 4 + "cancel merge"),
+    "command": (30, "run/commands/*.json", "status merge query"),
+    "carried": (80, "run/claims.toml", "declare " * 10 + "merge merge bundle"),
+    "folder": (140, "run/*/", READERS),
+    "database": (40, "run/results.duckdb", "query query collect check"),
+    "bundle": (40, "run.tar.gz", "verify"),
+    "sweep": (200, "sweep.toml", "fresh"),
+    "protocol": (200, "own.toml", "show show lock diff fresh"),
+    "locked": (40, "protocols.lock", "show lock fresh"),
+    "site": (100, "site.toml", "slurm ray"),
+    "claims": (120, "claims.toml", "check declare plan"),
+    "table": (20, "table.csv", "trace"),
+    "tex": (20, "table.tex", "latex"),
 }
 
 
@@ -183,26 +182,37 @@ class Hung(BaseException):
 
 def call(*arguments: str) -> Done:
     """Run a command in this process, with bounds on its time and memory. The dataset cache is beside its folder."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))
-    options.out.cache_clear()
-    code, crash = 0, ""
-    with pytest.MonkeyPatch.context() as patch, _bounded():
-        patch.setenv("TWINBENCH_CACHE", str(Path.cwd().with_name("cache")))
-        for module in (bundle, claims, results):  # this process has threads, with which a fork may hang
-            patch.setattr(module, "within_bounds", lambda work, *_: work())
-        for name, value in {"argv": ["twinbench", *arguments], "stdout": out, "stderr": err}.items():
-            patch.setattr(sys, name, value)
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        except BaseException as error:
-            crash = "".join(traceback.format_exception(error)[-3:])
-    texts = []
-    for stream in (out, err):
-        stream.flush()
-        texts.append(stream.buffer.getvalue().decode("utf-8"))  # type: ignore[attr-defined]
-    return Done(code, *texts, crash)
+    with _output() as out, _output() as err:
+        with pytest.MonkeyPatch.context() as patch, _bounded():
+            patch.setenv("TWINBENCH_CACHE", str(Path.cwd().with_name("cache")))
+            for module in (bundle, claims, results):  # this process has threads, with which a fork may hang
+                patch.setattr(module, "within_bounds", lambda work, *_: work())
+            for name, value in {"argv": ["twinbench", *arguments], "stdout": out, "stderr": err}.items():
+                patch.setattr(sys, name, value)
+            options.out.cache_clear()
+            code, crash = _end_of_main()
+        return Done(code, _text_of(out), _text_of(err), crash)
+
+
+def _end_of_main() -> tuple[int, str]:
+    """Run the command line; return its exit code, and the end of a traceback if there is one."""
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0), ""
+    except BaseException as error:
+        return 1, "".join(traceback.format_exception(error)[-3:])
+    return 0, ""
+
+
+def _output() -> TextIO:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")
+
+
+def _text_of(output: TextIO) -> str:
+    output.flush()
+    output.seek(0)
+    return output.read()
 
 
 @contextlib.contextmanager
