@@ -1,6 +1,7 @@
 """The cases of the fuzzer: a sound folder, which file of it is changed, how, and which command then reads it."""
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -30,7 +31,6 @@ from twinbench.sweeps.toml_reader import read_toml
 
 SECONDS = 60  # no case takes one of a free machine, but its other programs may
 MEMORY = 2**31  # bytes beyond what is in use; libraries reserve more than they use
-NOBODY = 65534  # another user, who is not root
 
 SWEEP = """
 question = "Which of the two is better?"
@@ -236,18 +236,24 @@ def _bounded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_another_user(folder: Path) -> Iterator[None]:
-    """Give the folder to another user, and run as that user: root may read everything."""
-    if os.geteuid():
-        yield
-        return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    os.seteuid(NOBODY)
+def without_roots_rights() -> Iterator[None]:
+    """Obey the permissions of files, as root does not: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+
+    Another uid would do too, if it could read the package: a checkout is often below a folder of root's own.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # capset(2): version 3, this thread
+    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the same of the capabilities from 32 on
+    if libc.capget(header, rights):
+        raise OSError(ctypes.get_errno(), "capget")
+    effective = rights[0]
+    rights[0] = effective & ~0b110
+    libc.capset(header, rights)
     try:
         yield
     finally:
-        os.seteuid(0)
+        rights[0] = effective
+        libc.capset(header, rights)
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
@@ -272,9 +278,9 @@ class Case:
         """Whether the digests fit the changed content, so that it is another sound file."""
         return self.change.endswith("mended")
 
-    def run(self, folder: Path) -> Done:
-        """Run its command in the folder; where a file may not be read, as a user for whom that holds."""
-        with as_another_user(folder) if self.change.startswith("no permission") else contextlib.nullcontext():
+    def run(self) -> Done:
+        """Run its command; where a file may not be read, without root's right to read everything."""
+        with without_roots_rights() if self.change.startswith("no permission") else contextlib.nullcontext():
             return call(*self.arguments)
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz_cases import COMMANDS, FORMATS, Case, Done, Sound, call, make_case, sound_folder
@@ -20,14 +21,14 @@ AT_ONCE = 20  # cases of a test
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 
 
-def slices() -> list[tuple[str, range]]:
-    """Return the formats with the numbers of their cases, some at a time."""
+def slices() -> list[Any]:
+    """Return the formats with the numbers of their cases, some at a time; the first of each are quick tests."""
     if chosen := os.environ.get("FUZZ"):
         name, _, number = chosen.partition("-")
-        return [(name, range(int(number), int(number) + 1))]
+        return [pytest.param(name, range(int(number), int(number) + 1))]
     counts = {name: count * TIMES for name, (count, _, _) in FORMATS.items()}
     return [
-        (name, range(first, min(first + AT_ONCE, count)))
+        pytest.param(name, range(first, min(first + AT_ONCE, count)), marks=[pytest.mark.slow] if first else [])
         for name, count in counts.items()
         for first in range(0, count, AT_ONCE)
     ]
@@ -49,7 +50,7 @@ def test_a_command_ends_with_a_right_result_or_a_clean_error_whatever_a_file_hol
         shutil.copytree(sound.folder, folder)
         monkeypatch.chdir(folder)
         case = make_case(folder, name, number)
-        if problem := fault(case, case.run(folder), sound):
+        if problem := fault(case, case.run(), sound):
             faults.append(f"{case}\n{problem}")
         shutil.rmtree(folder)
     assert not faults, f"{len(faults)} of {len(numbers)}\n\n" + "\n\n".join(faults)

@@ -384,6 +384,14 @@ def test_small_commands_and_errors_import_no_torch(
     assert ended.stderr.splitlines()[-1] == "imported:", "small commands need none of these"
 
 
+def test_the_hash_does_not_depend_on_whether_setuptools_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _key([METHODS_ROOM])
+    vendored = Path(pytest.importorskip("setuptools").__file__).parent / "_vendor"
+    assert any(vendored.glob("*.dist-info"))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(vendored)])
+    assert _key([METHODS_ROOM]) == before
+
+
 def test_the_description_of_the_shipped_methods_is_kept_by_the_hash_of_their_code(planned: Twinbench) -> None:
     files = {path.relative_to(METHODS_ROOM).as_posix() for path in _files(METHODS_ROOM)}
     assert {"simclr.py", "backbones/resnet.py", "layers/projector.py"} <= files

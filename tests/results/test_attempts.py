@@ -31,6 +31,6 @@ def test_a_file_that_holds_no_table_says_nothing_and_is_still_an_attempt(tmp_pat
 def test_values_of_the_wrong_type_are_left_out_and_so_are_unknown_keys(tmp_path):
     right = {"number": 1, "status": "running", "parent": 7, "from_step": 3, "images_per_second": 1.5}
     wrong = {"beat": True, "step": "4", "steps": 4.0, "epoch": None, "reason": 5, "host": [], "started": 0, "pid": -1}
-    wrong |= {"seconds": float("nan"), "later": 1}
+    wrong |= {"seconds": 1e300, "later": 1}
     write(tmp_path, 1, json.dumps(right | wrong))
     assert read_attempt(tmp_path, "a", 1) == right
