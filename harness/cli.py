@@ -48,8 +48,8 @@ def main() -> None:
     # Python would look for modules in the working directory of the processes that a run starts: a user's `signal.py` or
     # `torch.py` there would be taken for the module of that name.
     os.environ["PYTHONSAFEPATH"] = "1"
-    share_cache()
     try:
+        share_cache()
         _check_encoding(sys.argv[1:])
         app()
     except InvalidInput as error:
@@ -90,6 +90,8 @@ def _refused_by_the_system(error: Exception) -> Mistake | None:
         return Mistake("TMPDIR", "", reason, allowed="a folder that this user can write")
     if isinstance(error, OSError) and error.filename:
         return Mistake(os.fsdecode(error.filename), "", reason)
+    if isinstance(error, FileNotFoundError):  # from `os.getcwd`, which names no file
+        return Mistake("the working directory", "", "does not exist any more")
     if isinstance(error, RuntimeError) and str(error).startswith(LOOP):
         return Mistake(str(error).removeprefix(LOOP), "", os.strerror(errno.ELOOP))
     return None

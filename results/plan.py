@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
 
-from twinbench.results.record import PLAN, CheckedProtocol, RecordError, shown
+from twinbench.results.record import PLAN, CheckedProtocol, Integer, RecordError, shown
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.protocol import CarriedProtocol
@@ -33,10 +33,10 @@ class PlannedTrial(_Table):
     trial_id: StrictStr
     cell_id: StrictStr
     method: StrictStr
-    method_version: StrictInt
+    method_version: Integer
     settings: dict[str, object]
     training: dict[str, object]
-    seed: StrictInt
+    seed: Integer
     dataset_fingerprint: StrictStr
 
     def under(self, protocol: CarriedProtocol) -> Trial:

@@ -61,7 +61,7 @@ class BrokenArtefact(RecordError):
 
 # --- what a record holds --------------------------------------------------------------------------------------------
 
-_Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]  # what the database's BIGINT holds
+Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]  # what the database's BIGINT holds
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
@@ -71,7 +71,7 @@ class CheckedProtocol(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     name: StrictStr
-    version: _Integer
+    version: Integer
     hash: StrictStr
     content: dict[str, object]
 
@@ -80,10 +80,10 @@ class _CheckedTrial(TypedDict):
     """What is checked of a `TrialContent`."""
 
     method: str
-    method_version: _Integer
+    method_version: Integer
     settings: dict[str, object]
     training: dict[str, object]
-    seed: _Integer
+    seed: Integer
     dataset_fingerprint: str
     protocol: CheckedProtocol
 

@@ -1,5 +1,6 @@
 """Turn records and planned trials into rows of the database's tables; schema.sql describes the columns."""
 
+import contextlib
 import functools
 import json
 import math
@@ -64,6 +65,8 @@ def _arrow_column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
 def series_of(trial_id: str, curves: Any) -> list[Series]:
     """Return the curves of one trial without the points that were not measured (null). An error leaves out all."""
     epochs = np.array(curves["epoch"], np.float64)
+    if not np.isfinite(epochs).all():
+        raise ValueError("an epoch is no number")
     found = []
     for name, points in sorted(curves["series"].items()):
         values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
@@ -140,7 +143,8 @@ def _setting_text(value: object) -> str:
     """Return a text unchanged, anything else as JSON; the JSON of a finite number is its repr, which is faster."""
     if isinstance(value, str):
         return value
-    return repr(value) if type(value) in (int, float) and math.isfinite(value) else to_json(value)  # type: ignore[arg-type]
+    is_finite = type(value) is int or (type(value) is float and math.isfinite(value))
+    return repr(value) if is_finite else to_json(value)
 
 
 def metric_row(trial_id: str, metric: MetricValue) -> Row:
@@ -168,7 +172,9 @@ def _convert(value: object, kind: pa.DataType) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if kind is FLOAT:
-        return float(value)
+        with contextlib.suppress(OverflowError):  # an integer of more than 308 digits
+            return float(value)
+        return None
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
 
 
@@ -177,9 +183,9 @@ def _moment(value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):  # the latter where UTC would be before the year 1 or after 9999
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def to_text(value: object) -> str | None:

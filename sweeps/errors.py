@@ -47,7 +47,8 @@ class InvalidInput(Exception):
 def first_ones(mistakes: Sequence[Mistake], more: int = 0) -> tuple[Mistake, ...]:
     """Return at most MOST_MISTAKES, then one that counts the rest and `more`, if there are any."""
     more += sum(mistake.count for mistake in mistakes[MOST_MISTAKES:])
-    if not more:
+    is_counted = len(mistakes) == MOST_MISTAKES + 1 and mistakes[-1].count == more > 1  # by an earlier call
+    if not more or is_counted:
         return tuple(mistakes)
     rest = Mistake(mistakes[-1].where, "", f"{more:,} more mistakes are not listed", count=more)
     return (*mistakes[:MOST_MISTAKES], rest)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -37,11 +38,18 @@ def read_regular(path: Path | str, largest: int = LARGEST) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the value of a JSON text. ValueError also for NaN and Infinity, and for text too deep for the parser."""
+    """Return the value of a JSON text. ValueError also for numbers that are not finite, and for too deep a text."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=refuse_constant)
+        return json.loads(data.decode("utf-8"), parse_float=_finite, parse_constant=refuse_constant)
     except RecursionError:
         raise ValueError("lists and tables are nested too deep") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -242,7 +242,9 @@ def stop_named(prefix: str, run_folder: Path) -> None:
         with contextlib.suppress(ValueError):  # it has just ended
             ray.get_actor(name, NAMESPACE).stop.remote()
     _, silent = _ask_whether_ending(names)
-    busy = {str(attempt["where"]).rpartition(" ")[2] for attempt in running_attempts(run_folder)} if silent else set()
+    busy = (
+        {attempt.get("where", "").rpartition(" ")[2] for attempt in running_attempts(run_folder)} if silent else set()
+    )
     for name, handle in silent.items():
         if _number(name) not in busy:
             ray.kill(handle, no_restart=True)

@@ -1,5 +1,6 @@
 """What all views of a run share: labels of trials, counts, durations, and curves of few points."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -32,8 +33,10 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return hours, minutes and seconds; empty if the duration is unknown."""
-    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+    """Return hours, minutes and seconds; empty if the duration is unknown, or longer than a million years."""
+    with contextlib.suppress(OverflowError):
+        return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+    return ""
 
 
 def thinned(values: Sequence[float], most: int) -> Sequence[float]:

@@ -245,9 +245,9 @@ def interrupt_attempts(run_folder: Path, pids: Collection[int]) -> None:
     for name in os.listdir(run_folder / "trials"):
         with contextlib.suppress(OSError):
             attempt = last_attempt(run_folder, name)
-            if not is_running(attempt) or attempt["machine"] != machine():
+            if not is_running(attempt) or attempt.get("machine") != machine():
                 continue
-            if not {attempt["pid"], attempt["parent"]} & {*pids}:
+            if not {attempt.get("pid"), attempt.get("parent")} & {*pids}:
                 continue
             if process_lives(attempt):
                 os.kill(attempt["pid"], signal.SIGKILL)

@@ -77,7 +77,9 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         return outcome  # type: ignore[no-any-return]
     if isinstance(outcome, _MetBound):
         raise _too_much(what, f"takes more than {bounds.memory} GiB of memory", "--memory-limit GIB")
-    raise InvalidInput(Mistake(text, "", "") for text in outcome) if isinstance(outcome, tuple) else outcome
+    if not isinstance(outcome, tuple):
+        raise outcome
+    raise InvalidInput(Mistake(text, "", "", count=count) for text, count in outcome)
 
 
 def _too_much(what: str, problem: str, option: str) -> InvalidInput:
@@ -97,7 +99,7 @@ def _work(
     try:
         outcome = False, work()
     except InvalidInput as error:  # as text, since the values seen may be as large as the file
-        outcome = True, tuple(map(str, error.mistakes))
+        outcome = True, tuple((str(one), one.count) for one in error.mistakes)
     except Exception as error:
         _limit(bounds, TO_SAY_SO)
         outcome = True, error

@@ -141,15 +141,16 @@ def test_torn_and_foreign_files_are_named_and_left_where_they_are(synthetic_run)
     (records / "notes.txt").write_text("mine")
     (records / "strange.json").write_text('{"a": [1, 2]}')
     (records / "binary.json").write_bytes(b"\xff\xfe\x00")
+    large = (records / f"{whole}.json").read_text().replace('"value": 0.', '"value": 1e999, "was": 0.', 1)
+    (records / "large.json").write_text(large)
     (records / ".left-over.tmp").write_text("ignored")
     (records / "folder").mkdir()
     store = ResultStore(synthetic_run.folder)
     for _ in range(2):
         ingested = store.ingest()
         names = [file for file, _ in ingested.set_aside]
-        assert names == sorted(
-            [f"records/{torn}.json", *(f"records/{n}" for n in ("binary.json", "folder", "notes.txt", "strange.json"))]
-        )
+        damaged = (f"{torn}.json", "binary.json", "folder", "large.json", "notes.txt", "strange.json")
+        assert names == sorted(f"records/{name}" for name in damaged)
         assert all(reason for _, reason in ingested.set_aside)
         assert rows(store, "SELECT file, reason FROM set_aside ORDER BY file") == ingested.set_aside
         assert dict(rows(store, "SELECT trial_id, status FROM trials")) == {whole: "done", torn: "missing"}
@@ -206,8 +207,9 @@ def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_ru
     assert rows(store, "SELECT count(*) FROM curves") == [(1,)]
 
 
-def test_an_artefact_that_holds_no_curves_is_named(synthetic_run):
-    synthetic_run.planned_and_recorded(curves={"epoch": [1, 2], "series": {"loss": [1.0]}})
+@pytest.mark.parametrize("epochs", [[1, 2], [None]])
+def test_an_artefact_that_holds_no_curves_is_named(synthetic_run, epochs):
+    synthetic_run.planned_and_recorded(curves={"epoch": epochs, "series": {"loss": [1.0]}})
     ((_, reason),) = ResultStore(synthetic_run.folder).ingest().set_aside
     assert "not curves" in reason
 
@@ -501,3 +503,11 @@ def test_times_are_stored_in_utc_and_what_is_not_a_time_is_unknown(synthetic_run
     store.ingest()
     times = [time for (time,) in rows(store, "SELECT coalesce(started::VARCHAR, '') FROM trials ORDER BY seed")]
     assert times == ["2026-01-02 01:04:05", "2026-01-02 03:04:05", "", ""]
+
+
+def test_a_number_or_time_that_no_column_holds_is_unknown_and_the_result_kept(synthetic_run):
+    trial = synthetic_run.trial(settings={"width": 10**400})
+    synthetic_run.record(synthetic_run.plan(trial), 0.9, circumstance={"started": "0001-01-01T00:00:00+23:59"})
+    store = ResultStore(synthetic_run.folder)
+    assert store.ingest().set_aside == []
+    assert rows(store, "SELECT status, started IS NULL FROM trials") == [("done", True)]

@@ -1,6 +1,6 @@
 """Claim: an error stays short and printable, whatever the input holds."""
 
-from twinbench.sweeps.errors import LONGEST_SEEN, Mistake
+from twinbench.sweeps.errors import LONGEST_SEEN, InvalidInput, Mistake
 
 
 def test_a_value_of_a_megabyte_is_shown_by_its_beginning_and_its_length() -> None:
@@ -17,3 +17,10 @@ def test_a_short_mistake_is_shown_whole() -> None:
     mistake = Mistake("sweep.toml", "protocol", "no such protocol", "digit", "digits, shapes", "digits")
     expected = "sweep.toml: protocol: no such protocol (seen: 'digit'); allowed: digits, shapes; did you mean 'digits'?"
     assert str(mistake) == expected
+
+
+def test_mistakes_that_were_counted_once_are_counted_the_same_again() -> None:
+    first = InvalidInput(Mistake("claims.toml", str(number), "is wrong") for number in range(120))
+    again = InvalidInput(first.mistakes)
+    assert str(again.mistakes[-1]) == "claims.toml: 70 more mistakes are not listed"
+    assert again.mistakes == first.mistakes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import parse_json, read_regular
 
 
 def test_a_regular_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
@@ -44,3 +44,17 @@ def test_a_file_of_just_the_largest_size_is_read(tmp_path: Path) -> None:
 def test_a_name_with_a_zero_character_is_one_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="its name has a zero character"):
         read_regular(f"{tmp_path}/a\0b")
+
+
+@pytest.mark.parametrize("text", ["1e999", "[-1e999]", "NaN", '{"a": Infinity}', "[" * 3000])
+def test_json_with_a_number_that_is_not_finite_or_too_deep_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError, match=r"too large a number|is not a JSON number|nested too deep"):
+        parse_json(text.encode())
+
+
+def test_json_with_numbers_that_a_double_holds_is_read_exactly() -> None:
+    assert parse_json(b"[1.7976931348623157e308, 5e-324, 123456789012345678901]") == [
+        1.7976931348623157e308,
+        5e-324,
+        123456789012345678901,
+    ]

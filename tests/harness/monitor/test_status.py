@@ -74,3 +74,9 @@ def test_a_damaged_note_of_a_launch_is_ignored(note: str, synthetic_run: Synthet
     write_launch(synthetic_run.folder, "slurm-7", {})
     (synthetic_run.folder / "launches" / "slurm-7.json").write_text(note)
     assert "1 trial: 1 planned" in printed(synthetic_run.folder)
+
+
+def test_an_attempt_with_an_impossible_number_of_steps_is_shown_without_an_end(synthetic_run: SyntheticRun) -> None:
+    trial_id = synthetic_run.plan(synthetic_run.trial())["trial_id"]
+    running_attempt(synthetic_run.folder, trial_id, step=1, steps=2**53 - 1)
+    assert "1 running" in printed(synthetic_run.folder)
