@@ -23,6 +23,11 @@ _ESCAPES = {
     "[": "{[}",  # at the start of a row it would be an argument of the line break before it
     "]": "{]}",
     "*": "{*}",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "…": r"\ldots{}",
     "–": "--",
     "—": "---",
     "±": r"$\pm$",
