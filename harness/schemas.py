@@ -239,9 +239,6 @@ def _kept(
     return schemas
 
 
-_VENDORED = os.path.join("setuptools", "_vendor")  # which setuptools adds to sys.path when it is imported, as torch may
-
-
 def _key(code: list[Path]) -> str:
     """The hash of what can change a description."""
     hashes = [(str(file), _hash(file)) for one in [Path(__file__), *code] for file in _files(one)]
@@ -265,8 +262,8 @@ def _installed() -> list[str]:
     """Name and version of every installed distribution, by the names of their folders of metadata."""
     found = []
     for folder in sys.path:
-        if folder.endswith(_VENDORED):
-            continue
+        if {"site-packages", "dist-packages"} & {*Path(folder).parent.parts}:
+            continue  # a package's own copies of others: setuptools and Ray add theirs when they are imported
         with contextlib.suppress(OSError):
             found += [name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))]
     return sorted(found)

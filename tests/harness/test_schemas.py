@@ -384,12 +384,17 @@ def test_small_commands_and_errors_import_no_torch(
     assert ended.stderr.splitlines()[-1] == "imported:", "small commands need none of these"
 
 
-def test_the_hash_does_not_depend_on_whether_setuptools_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_does_not_depend_on_packages_that_an_imported_package_brings_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _key([METHODS_ROOM])
-    vendored = Path(pytest.importorskip("setuptools").__file__).parent / "_vendor"
-    assert any(vendored.glob("*.dist-info"))
-    monkeypatch.setattr(sys, "path", [*sys.path, str(vendored)])
+    site = tmp_path / "site-packages"
+    (site / "ray/thirdparty_files/psutil-7.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site / "ray/thirdparty_files")])
     assert _key([METHODS_ROOM]) == before
+    (site / "psutil-7.0.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    assert _key([METHODS_ROOM]) != before
 
 
 def test_the_description_of_the_shipped_methods_is_kept_by_the_hash_of_their_code(planned: Twinbench) -> None:
