@@ -76,12 +76,12 @@ def _tables(text: str, where: str) -> dict[str, Any]:
     raise InvalidInput([Mistake(where, "", problem)])
 
 
-def _is_deeper(value: Any, most: int) -> bool:
+def _is_deeper(value: object, most: int) -> bool:
     """Return whether tables and lists are nested more than `most` deep."""
     return bool(parts := _parts(value)) and (most == 0 or any(_is_deeper(part, most - 1) for part in parts))
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     """Return the number of values, tables and lists."""
     return 1 + sum(map(_count, _parts(value)))
 

@@ -22,6 +22,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
+    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
 
 AUTO = "auto"
@@ -94,12 +95,9 @@ def run(
 ) -> None:
     """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
     from twinbench.harness.launchers.launcher import LaunchOptions
-    from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import make_plan
-    from twinbench.harness.trial.output_log import keep_running_without_output
-    from twinbench.results.places import check_places
 
-    keep_running_without_output()
+    _begin(out_folder)
     options = LaunchOptions(
         device=device,
         workers=workers,
@@ -115,8 +113,6 @@ def run(
     )
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
-    if out_folder:
-        check_places(out_folder)
     planned = make_plan(sweep, tuple(changes or ()), data)
     folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
@@ -133,7 +129,23 @@ def run(
         mode=mode,
         isolate=isolate,
     )
-    _report(launcher.run(planned, surroundings, ProgressBars(folder, planned.axes, planned.trials, out())), folder)
+    _report(launcher.run(planned, surroundings, _progress_bars(folder, planned)), folder)
+
+
+def _begin(out_folder: Path | None) -> None:
+    """Keep running if nobody reads the output any more, and refuse a folder that cannot be a run folder."""
+    from twinbench.harness.trial.output_log import keep_running_without_output
+    from twinbench.results.places import check_places
+
+    keep_running_without_output()
+    if out_folder:
+        check_places(out_folder)
+
+
+def _progress_bars(folder: Path, planned: "Plan") -> "ProgressBars":
+    from twinbench.harness.monitor.progress_bars import ProgressBars
+
+    return ProgressBars(folder, planned.axes, planned.trials, out())
 
 
 def _prepare(
