@@ -87,10 +87,12 @@ class ResultStore:
         before = self._take_over(self._copy)
         try:
             ingested = _bring_up_to_date(self.run_folder, self._copy)
-        except duckdb.Error as error:
+        except (duckdb.Error, _NotAsWritten) as error:
             if not before:
                 raise
-            self._say(f"cannot be brought up to date ({str(error).splitlines()[0]}); it is made again from the records")
+            first = str(error).splitlines()[0]
+            problem = first if isinstance(error, _NotAsWritten) else f"cannot be brought up to date ({first})"
+            self._say(f"{problem}; it is made again from the records")
             self._copy.unlink()
             ingested = _bring_up_to_date(self.run_folder, self._copy)
         self.is_saved = self._save(self._copy, before)
@@ -118,17 +120,13 @@ class ResultStore:
     def _take_over(self, copy: Path) -> str:
         """Copy the run folder's database if an ingestion wrote it, and return its sha256; an empty text if not."""
         try:
-            data = _as_written(self.path)
-            if not data:
-                return ""
-            copy.write_bytes(data)
-            if _schema_number(copy) != SCHEMA_NUMBER:
-                copy.unlink()
-                raise _NotAsWritten("was made by another version of twinbench")
+            data, digest = _as_written(self.path)
         except _NotAsWritten as error:
             self._say(f"{error}; it is made again from the records")
             return ""
-        return hashlib.sha256(data).hexdigest()
+        if data:
+            copy.write_bytes(data)
+        return digest
 
     def _save(self, copy: Path, before: str) -> bool:
         """Put the copy into the run folder unless the file there, with sha256 `before`, equals it."""
@@ -150,8 +148,8 @@ class ResultStore:
         print(printable(f"{self.path}: {text}"), file=sys.stderr)
 
 
-def _as_written(path: Path) -> bytes:
-    """Return the bytes of the database at `path`, none if there is no file. Raises _NotAsWritten."""
+def _as_written(path: Path) -> tuple[bytes, str]:
+    """Return the bytes of the database at `path` and their sha256, both empty without a file. Raises _NotAsWritten."""
     try:
         return _agreeing(path)
     except _NotAsWritten:
@@ -159,22 +157,23 @@ def _as_written(path: Path) -> bytes:
         return _agreeing(path)
 
 
-def _agreeing(path: Path) -> bytes:
+def _agreeing(path: Path) -> tuple[bytes, str]:
     try:
         data = read_regular(path, LARGEST_ARTEFACT)
     except FileNotFoundError:
         if path.is_symlink():
             raise _NotAsWritten("is a link to a file that does not exist") from None
-        return b""
+        return b"", ""
     except OSError as error:
         raise _NotAsWritten(f"cannot be read ({error.strerror})") from None
     try:
         written = read_regular(path.with_name(DIGEST), 1024)
     except OSError as error:
         raise _NotAsWritten(f"{DIGEST} beside it cannot be read ({error.strerror})") from None
-    if written.split()[:1] != [hashlib.sha256(data).hexdigest().encode()]:
+    digest = hashlib.sha256(data).hexdigest()
+    if written.split()[:1] != [digest.encode()]:
         raise _NotAsWritten(f"is not the file that twinbench wrote, by its sha256 in {DIGEST}")
-    return data
+    return data, digest
 
 
 def _frame(
@@ -190,10 +189,13 @@ def _frame(
 
 
 def _bring_up_to_date(run_folder: Path, path: Path) -> Ingested:
+    """Ingest into the database at `path`, made here if there is none. Raises _NotAsWritten for another schema."""
     is_new = not path.exists()
     with closing(_open(path)) as connection:
         if is_new:
             _make_tables(connection)
+        elif _schema_number(connection) != SCHEMA_NUMBER:
+            raise _NotAsWritten("was made by another version of twinbench")
         return ingest(run_folder, connection)
 
 
@@ -217,11 +219,10 @@ def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [], [])", [SCHEMA_NUMBER])
 
 
-def _schema_number(path: Path) -> int:
-    """Return the number of the schema that the tables have; 0 for a file or tables of an unknown kind."""
+def _schema_number(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of the schema that the tables have; 0 for tables of an unknown kind."""
     try:
-        with closing(duckdb.connect(str(path), read_only=True)) as connection:
-            found = select(connection, "SELECT schema_number FROM run")
+        found = select(connection, "SELECT schema_number FROM run")
     except duckdb.Error:
         return 0
     return int(found[0][0]) if found else 0
