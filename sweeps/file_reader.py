@@ -5,10 +5,14 @@ import json
 import math
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
+from twinbench.sweeps.errors import shortened
+
 LARGEST = 256 * 2**20  # bytes; a plan of 250,000 trials, the largest there is, is smaller
+LONGEST_NUMBER = 60  # characters of a number in an error
 O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no pipes among its files
 
 
@@ -37,10 +41,23 @@ def read_regular(path: Path | str, largest: int = LARGEST) -> bytes:
         return file.read()
 
 
-def parse_json(data: bytes) -> Any:
-    """Return the value of a JSON text. ValueError also for numbers that are not finite, and for too deep a text."""
+def parse_json(
+    data: bytes,
+    parse_int: Callable[[str], object] | None = None,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None,
+) -> Any:
+    """Return the value of a JSON text. ValueError also for numbers that are not finite, and for too deep a text.
+
+    The two functions make the values of whole numbers and of tables, as those of `json.loads`.
+    """
     try:
-        return json.loads(data.decode("utf-8"), parse_float=_finite, parse_constant=refuse_constant)
+        return json.loads(
+            data.decode("utf-8"),
+            parse_int=parse_int,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=object_pairs_hook,
+        )
     except RecursionError:
         raise ValueError("lists and tables are nested too deep") from None
 
@@ -48,10 +65,10 @@ def parse_json(data: bytes) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"{text} is too large a number")
+        raise ValueError(f"{shortened(text, LONGEST_NUMBER)} is too large a number")
     return value
 
 
-def refuse_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python's JSON parser takes and JSON does not have."""
     raise ValueError(f"{name} is not a JSON number")

@@ -7,8 +7,6 @@ of a bundle is ever run, unpickled, or opened as a database.
 """
 
 import hashlib
-import json
-import math
 import re
 import tarfile
 import zlib
@@ -19,7 +17,7 @@ from typing import IO, Any
 
 from twinbench.results.bundles.members import BLOCK, MANIFEST, SCHEMA, kind_of, printable, tar_header
 from twinbench.sweeps.errors import InvalidInput, Mistake
-from twinbench.sweeps.file_reader import refuse_constant
+from twinbench.sweeps.file_reader import parse_json
 
 DEEPEST = 50  # nesting of lists and tables in JSON
 # In one member's JSON: an empty list takes two bytes in the file and thirty times as many in memory.
@@ -238,16 +236,7 @@ def read_json(data: bytes) -> Any:
     """Return untrusted JSON. ValueError for numbers over 64 bits, repeated keys, deep nesting, or too many values."""
     if count_values(data) > MOST_VALUES:
         raise ValueError(f"it may hold more than {MOST_VALUES:,} values")
-    try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=refuse_constant,
-            object_pairs_hook=_table,
-        )
-    except RecursionError:
-        raise ValueError("lists and tables are nested too deep") from None
+    value = parse_json(data, parse_int=_whole, object_pairs_hook=_table)
     _check_depth(value)
     return value
 
@@ -261,13 +250,6 @@ def _whole(text: str) -> int:
     if len(text) > 20 or not -_LARGEST <= int(text) < _LARGEST:
         raise ValueError("a whole number is too large")
     return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("a number is too large")
-    return value
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
