@@ -145,8 +145,8 @@ def set_keys(changes: Sequence[str]) -> list[str]:
 def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Return `data` with one change by `--set` applied. Raises TypeError and the like where its grids are malformed.
 
-    `key` is a key of the sweep, a field (in all grids), `METHOD.field` (for that method only), or `methods`, which
-    keeps only the named methods in every grid.
+    `key` is a key of the sweep, a field (in all grids, for all methods), `METHOD.field` (for that method only), or
+    `methods`, which keeps only the named methods in every grid.
     """
     if key in OWN_KEYS:
         return data | {key: value}
@@ -162,10 +162,7 @@ def from_set(mistake: Mistake, keys: Collection[str], method: str = "") -> Mista
     The mistake's key is one of a sweep file, or a field of `method`.
     """
     name = re.sub(r"^grids\.\d+\.(axes|only|zipped\.\d+)\.", "", mistake.key)
-    names = [f"{method}.{name}", name] if method else [name]
-    if ".only." in mistake.key:  # a change of a field in all grids changes it there too
-        names.append(name.partition(".")[2])
-    for one in names:
+    for one in [f"{method}.{name}", name] if method else [name]:
         if any(f"{one}.".startswith(f"{key}.") for key in keys):
             return replace(mistake, where=SET, key=one)
     return mistake
@@ -202,18 +199,16 @@ def _kept(grids: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any
 
 
 def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    only = {method: dict(axes) for method, axes in grid.get("only", {}).items()}
     method, dot, setting = key.rpartition(".")
+    only = {method: dict(axes) for method, axes in grid.get("only", {}).items()}
     if dot:
         if method in grid.get("methods", []):
             only.setdefault(method, {})[setting] = value
         return grid | {"only": only}
-    owners = [axes for axes in only.values() if key in axes]
-    for axes in owners:
-        axes[key] = value
+    for axes in only.values():
+        axes.pop(key, None)
     zipped = [{name: axis for name, axis in group.items() if name != key} for group in grid.get("zipped", [])]
-    shared = key in grid.get("axes", {}) or any(key in group for group in grid.get("zipped", []))
-    axes = grid.get("axes", {}) | ({key: value} if shared or not owners else {})
+    axes = grid.get("axes", {}) | {key: value}
     return grid | {"only": only, "zipped": [group for group in zipped if group], "axes": axes}
 
 

@@ -69,7 +69,7 @@ def test_a_cell_that_two_grids_ask_for_comes_once(tmp_path: Path) -> None:
     [
         ("x=7", [("a", ("x", 7)), ("b", ("x", 7), ("y", 3))]),
         ("x=[7, 8]", [("a", ("x", 7)), ("a", ("x", 8)), ("b", ("x", 7), ("y", 3)), ("b", ("x", 8), ("y", 3))]),
-        ("y=9", [("a", ("x", 1)), ("b", ("x", 1), ("y", 9))]),
+        ("y=9", [("a", ("x", 1), ("y", 9)), ("b", ("x", 1), ("y", 9))]),
         ("a.y=9", [("a", ("x", 1), ("y", 9)), ("b", ("x", 1), ("y", 3))]),
         ("methods=b", [("b", ("x", 1), ("y", 3))]),
         ("x=word", [("a", ("x", "word")), ("b", ("x", "word"), ("y", 3))]),
@@ -133,9 +133,21 @@ def test_a_methods_own_axis_takes_the_place_of_a_zipped_one(tmp_path: Path) -> N
     assert _cells(_read(tmp_path, text, "a.x=9")) == expected
 
 
-def test_set_reaches_all_methods_also_where_one_has_its_own_value(tmp_path: Path) -> None:
-    text = HEAD + '[[grids]]\nmethods = ["a", "b"]\naxes = {x = 1}\n[grids.only.b]\nx = 2\n'
-    assert _cells(_read(tmp_path, text, "x=3")) == [("a", ("x", 3)), ("b", ("x", 3))]
+@pytest.mark.parametrize(
+    "axes",
+    [
+        "",
+        "axes = {x = [1, 2]}",
+        "axes = {x = 1}\n[grids.only.b]\nx = 2",
+        "[grids.only.b]\nx = [1, 2]",
+        "only = {a = {x = 1}, b = {x = 2}}",
+        "[[grids.zipped]]\nx = [1, 2]",
+        "[[grids.zipped]]\nx = [1, 2]\n[grids.only.a]\nx = 5",
+    ],
+)
+def test_set_of_a_field_reaches_every_cell_wherever_the_grid_has_it(tmp_path: Path, axes: str) -> None:
+    sweep = _read(tmp_path, f'{HEAD}[[grids]]\nmethods = ["a", "b"]\n{axes}\n[[grids]]\nmethods = ["c"]\n', "x=3")
+    assert _cells(sweep) == [(method, ("x", 3)) for method in "abc"]
 
 
 def test_methods_that_no_grid_has_are_named_with_the_nearest(tmp_path: Path) -> None:
