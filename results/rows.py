@@ -166,7 +166,7 @@ def _convert(value: object, kind: pa.DataType) -> object:
     if kind is TEXT:
         return value if isinstance(value, str) else None
     if kind is TIMESTAMP:
-        return _moment(value)
+        return to_moment(value)
     if kind is BOOLEAN:
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -178,7 +178,8 @@ def _convert(value: object, kind: pa.DataType) -> object:
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
 
 
-def _moment(value: object) -> datetime | None:
+def to_moment(value: object) -> datetime | None:
+    """Return a text in ISO 8601 as a moment in UTC without a time zone; None for anything else."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,6 +1,7 @@
 """The rooms import each other in the directions of the design, without circles, and never by bare folder names."""
 
 import ast
+import re
 import shutil
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -90,6 +91,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_rooms_that_read_results_do_without_torch(room: str) -> None:
     for path in (ROOT / room).rglob("*.py"):
         assert not [name for name in imports(path) if name.split(".")[0] in TORCH], path
+
+
+def test_only_verify_compares_results_with_the_clock() -> None:
+    """Equal records give equal output on any day: what reads, judges or shows results does not ask what day it is."""
+    clock = re.compile(r"\b(datetime\.now|utcnow|today|time\.time|time\.time_ns)\(")
+    files = [path for room in ("results", "reports") for path in (ROOT / room).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in files if clock.search(path.read_text(encoding="utf-8"))}
+    assert found == {"reports/verification/integrity.py"}
 
 
 def test_what_computes_imports_no_database_plot_or_cluster_library_at_the_top() -> None:

@@ -13,6 +13,7 @@ only an earlier digest or a declaration kept elsewhere reveals them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
 from twinbench.reports.claims.claim import claims_on_file
@@ -25,6 +26,7 @@ from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.contents import Contents, manifest_faults
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, references
+from twinbench.results.rows import to_moment
 
 
 def integrity(contents: Contents, expected: str = "") -> Level:
@@ -167,6 +169,12 @@ def _withdrawn(unpacked: Unpacked) -> Iterator[str]:
 # --- notes ------------------------------------------------------------------------------------------------------------
 
 
+def _ends_in_the_future(record: Record) -> bool:
+    """Whether it ends more than a day from now: a time without a zone may be that of another time zone."""
+    finished = to_moment(record["circumstance"].get("finished"))
+    return finished is not None and finished - datetime.now(UTC).replace(tzinfo=None) > timedelta(days=1)
+
+
 def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
     planned, records, attempts = contents.planned, contents.records, contents.attempts
     statuses = Counter(record["result"]["status"] for record in records.values())
@@ -180,6 +188,8 @@ def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
         yield f"attempted but not recorded: {some(unfinished)}"
     if not attempts and records:
         yield "there are no attempts, so a removed trial would not show"
+    if late := [name for name, record in records.items() if _ends_in_the_future(record)]:
+        yield f"end in the future by this machine's clock, so a clock is wrong: {some(late)}"
     again = [one["trial_id"] for tried in attempts.values() for one in tried if one["status"] == "failed"]
     if retried := sorted({one for one in again if one in records and records[one]["result"]["status"] != "failed"}):
         yield f"failed once and were run again: {some(retried)}"

@@ -280,6 +280,14 @@ def test_a_record_of_no_attempt_or_of_another_time_is_named(tmp_path):
     assert f"trial {run.ids[1]}: began at 2026-01-02T03:04:05+00:00, but its record says 2026-02-02" in found
 
 
+def test_a_result_that_ends_in_the_future_is_noted_by_this_machines_clock(tmp_path):
+    run = genuine_run(tmp_path / "run", seeds=1)
+    run.record(run.trials[0], finished="2999-01-01T00:00:00+00:00")
+    level = verified(run.bundle().path, tmp_path)
+    assert level.outcome == "passed"
+    assert f"end in the future by this machine's clock, so a clock is wrong: {run.ids[0]}" in level.notes
+
+
 def test_a_record_copied_under_another_seed_is_named_though_its_id_and_digest_are_right(tmp_path):
     run = genuine_run(tmp_path / "run", seeds=2)
     original, copied = run.trials[:2]
