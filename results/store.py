@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,9 @@ DATABASE = "results.duckdb"
 DIGEST = f"{DATABASE}.sha256"  # as sha256sum writes it
 SCHEMA_NUMBER = 8
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
+ROWS_AT_ONCE = 10_000
+
+Row = tuple[object, ...]
 
 _READ_ONLY = {
     "enable_external_access": "false",  # no files, no network, no extensions, no ATTACH
@@ -107,6 +110,20 @@ class ResultStore:
         with self._reading() as connection:
             return _frame(connection, sql, parameters)
 
+    @contextmanager
+    def rows(self, sql: str) -> Iterator[tuple[list[str], Iterator[Row]]]:
+        """Yield the names of the columns of the answer to one SQL query, and its rows, read as they are taken.
+
+        Values are Python's, which have all digits of DuckDB's 128-bit integers and decimals; NULL is None. Raises as
+        `query` does, also while rows are taken.
+        """
+        with self._reading() as connection:
+            try:
+                _execute(connection, sql)
+                yield [column[0] for column in connection.description or ()], _fetched(connection)
+            except duckdb.Error as error:
+                raise StoreError(str(error)) from error
+
     def queries(self, sqls: Mapping[str, str]) -> dict[str, pd.DataFrame]:
         """Return the answers to several queries by name, all from one state of the database."""
         with self._reading() as connection:
@@ -180,12 +197,28 @@ def _frame(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
 ) -> pd.DataFrame:
     try:
-        if not connection.extract_statements(sql):  # empty, or only a comment: DuckDB returns no result to read
-            raise StoreError(f"the query has no statement (seen: {sql!r})")
-        frame: pd.DataFrame = connection.execute(sql, parameters or None).df()
+        _execute(connection, sql, parameters)
+        frame: pd.DataFrame = connection.df()
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
     return frame
+
+
+def _execute(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> None:
+    """Execute exactly one statement: DuckDB would run several and return the rows of the last alone."""
+    kinds = [one.type for one in connection.extract_statements(sql)]
+    # Of a PIVOT, DuckDB 1.4 makes several: some that create a type, and the query.
+    number = len([kind for kind in kinds if kind != duckdb.StatementType.CREATE] or kinds)
+    if number != 1:  # without a statement, as in an empty text or a comment, there is no result to read
+        raise StoreError(f"the query has {number or 'no'} statement{'s' * (number > 1)} (seen: {sql!r}); allowed: one")
+    connection.execute(sql, parameters or None)
+
+
+def _fetched(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    while rows := connection.fetchmany(ROWS_AT_ONCE):
+        yield from rows
 
 
 def _bring_up_to_date(run_folder: Path, path: Path) -> Ingested:

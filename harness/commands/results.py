@@ -1,13 +1,17 @@
 """`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
+import codecs
+import csv
+import itertools
 import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,9 +33,10 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, printable, unknown_na
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from twinbench.results.merge import Merged
+    from twinbench.results.store import Row
+
+    Print = Callable[[Sequence[str], Iterator[Row]], None]
 
 MOST_ROWS = 1000  # of a table that is printed
 
@@ -131,8 +136,8 @@ def query(
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     schema: Annotated[bool, typer.Option("--schema", help="Print the tables and their columns instead.")] = False,
 ) -> None:
-    """Run a read-only SQL query on the folder's database and print the result."""
-    forms: dict[str, Callable[[pd.DataFrame], None]] = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+    """Run one read-only SQL query on the folder's database and print the result."""
+    forms: dict[str, Print] = {"table": _print_table, "csv": _print_csv, "json": _print_json}
     if form not in forms:
         raise InvalidInput([unknown_name("--format", "format", form, forms)])
     if schema:
@@ -143,9 +148,8 @@ def query(
     from twinbench.results.store import ResultStore
 
     check_run_folders([folder])
-    with ResultStore(folder) as store:
-        frame = store.query(sql)
-    forms[form](frame)
+    with ResultStore(folder) as store, store.rows(sql) as (names, rows):
+        forms[form](names, rows)
 
 
 def _print_schema() -> None:
@@ -157,45 +161,57 @@ def _print_schema() -> None:
         typer.echo("\n".join([*columns(("  column", "type", ""), rows), ""]))
 
 
-def _print_table(frame: "pd.DataFrame") -> None:
-    shown = frame.head(MOST_ROWS)
-    rows = [[_cell_text(value) for value in row] for row in shown.itertuples(index=False)]
-    lines = columns([str(name) for name in frame.columns], rows)
-    if more := len(frame) - len(shown):
-        lines.append(f"{more:,} more rows; --format csv prints all {len(frame):,}")
+def _print_table(names: Sequence[str], rows: "Iterator[Row]") -> None:
+    shown = [[cell_text(value) for value in row] for row in itertools.islice(rows, MOST_ROWS)]
+    lines = columns(names, shown)
+    if more := sum(1 for _ in rows):
+        lines.append(f"{more:,} more rows; --format csv prints all {len(shown) + more:,}")
     typer.echo(to_utf8("\n".join(lines)))
 
 
-def _cell_text(value: object) -> str:
-    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
-
-
-def _print_csv(frame: "pd.DataFrame") -> None:
+def _print_csv(names: Sequence[str], rows: "Iterator[Row]") -> None:
     """Print all rows as UTF-8, as they are; on a terminal without control characters."""
-    if sys.stdout.isatty():
-        frame = frame.map(lambda value: printable(value) if isinstance(value, str) else value)
-        frame = frame.rename(columns=lambda name: printable(str(name)))
+    text = printable if sys.stdout.isatty() else str
     sys.stdout.flush()
-    frame.to_csv(sys.stdout.buffer, index=False, encoding="utf-8")
+    writer = csv.writer(codecs.getwriter("utf-8")(sys.stdout.buffer), lineterminator="\n")
+    writer.writerow(map(text, names))
+    writer.writerows([text(cell_text(value)) for value in row] for row in rows)
 
 
-def _print_json(frame: "pd.DataFrame") -> None:
-    """Print a list with an object for each row. Numbers have all their digits."""
-    from twinbench.reports.tables.run import records
+def _print_json(names: Sequence[str], rows: "Iterator[Row]") -> None:
+    """Print a list with an object for each row, on a line of its own."""
+    if len(set(names)) < len(names):
+        problem = "needs another name for each column; name them with AS"
+        raise InvalidInput([Mistake("--format", "json", problem, list(names))])
+    separator = "[\n"
+    for row in rows:
+        typer.echo(separator + json_text(dict(zip(names, row, strict=True))), nl=False)
+        separator = ",\n"
+    typer.echo("[]" if separator == "[\n" else "\n]")
 
-    typer.echo(json.dumps(_for_json(records(frame)), indent=1, separators=(",", ":")))
+
+def cell_text(value: object) -> str:
+    """Return a value of a database with all its digits, lists and structs as JSON, and an empty text for NULL."""
+    if isinstance(value, Decimal):
+        return format(value, "f")  # not 0E-10
+    if isinstance(value, dict | list | tuple):
+        return json_text(value)
+    return "" if value is None else str(value)
 
 
-def _for_json(value: Any) -> object:
-    """Return the value in JSON's types: null for a number that is not finite, ISO 8601 for a time, else a text."""
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def json_text(value: object) -> str:
+    """Return a value of a database in JSON: null for a number that is not finite, ISO 8601 for a time, else a text.
+
+    Numbers have all their digits, which JSON does not bound; `json.dumps` has no decimals.
+    """
+    if isinstance(value, Decimal):
+        return cell_text(value)
     if isinstance(value, dict):
-        return {str(key): _for_json(one) for key, one in value.items()}
-    if hasattr(value, "dtype"):  # of an array, from a list; its times as integers would lose their unit
-        value = (value.astype(str) if value.dtype.kind in "mM" else value).tolist()
-    if isinstance(value, list):
-        return [_for_json(one) for one in value]
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+        return "{" + ",".join(f"{json.dumps(str(key))}:{json_text(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(json_text, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    if isinstance(value, datetime):
+        return json.dumps(value.isoformat(timespec="microseconds" if value.microsecond % 1000 else "milliseconds"))
+    return json.dumps(value if value is None or isinstance(value, str | int | float) else str(value))

@@ -424,6 +424,21 @@ def test_a_query_without_a_statement_is_an_error(synthetic_run, sql):
         ResultStore(synthetic_run.folder).query(sql)
 
 
+def test_a_query_of_several_statements_is_an_error_and_a_pivot_is_one(synthetic_run):
+    synthetic_run.planned_and_recorded(method="byol")
+    store = ResultStore(synthetic_run.folder)
+    assert rows(store, "PIVOT trials ON method USING count(*) GROUP BY seed; -- a comment") == [(0, 1)]
+    with pytest.raises(StoreError, match="the query has 3 statements"):
+        store.query("SELECT 1; PIVOT trials ON method USING count(*); SELECT 2")
+
+
+def test_an_error_that_shows_only_when_rows_are_taken_is_an_error_of_the_query(synthetic_run):
+    synthetic_run.planned_and_recorded()
+    sql = "SELECT CASE WHEN range > 20000 THEN error('late') ELSE 'early' END FROM range(100000)"
+    with pytest.raises(StoreError, match="late"), ResultStore(synthetic_run.folder).rows(sql) as (_, found):
+        list(found)
+
+
 def test_the_private_copy_is_deleted_when_the_store_is_closed_or_forgotten(synthetic_run, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))

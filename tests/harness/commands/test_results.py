@@ -17,6 +17,7 @@ from twinbench.harness import cli
 from twinbench.harness.commands import results
 from twinbench.results.described_tables import described_tables
 from twinbench.results.store import DATABASE, ResultStore
+from twinbench.sweeps.errors import InvalidInput
 
 WITHOUT_PRIVILEGES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
@@ -169,13 +170,13 @@ def test_csv_for_a_pipe_has_the_text_as_it_is(synthetic_run):
     assert done.stdout == f'm,v\n"{HOSTILE}",0.3333333333333333\n'.encode(), done.stderr
 
 
-def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all(synthetic_run, monkeypatch, capfdbinary):
-    frame = ResultStore(synthetic_run.folder).query("select range as n from range(1000002)")
-    results._print_table(frame)
+def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all(synthetic_run, capfdbinary):
+    numbers = [(number,) for number in range(12_002)]
+    results._print_table(["n"], iter(numbers))
     lines = capfdbinary.readouterr().out.decode().splitlines()
-    assert len(lines) == 1002 and lines[-2:] == ["999", "999,002 more rows; --format csv prints all 1,000,002"]
-    results._print_csv(frame)
-    assert capfdbinary.readouterr().out.count(b"\n") == 1_000_003
+    assert len(lines) == 1002 and lines[-2:] == ["999", "11,002 more rows; --format csv prints all 12,002"]
+    results._print_csv(["n"], iter(numbers))
+    assert capfdbinary.readouterr().out.count(b"\n") == 12_003
 
 
 def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_run, capsys):
@@ -184,18 +185,70 @@ def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_
         "[date '2026-01-02'] as i, timestamp '2026-01-02 03:04:05' as f, "
         "'2f8d0f3c-6b5b-4f0a-9d4e-000000000000'::uuid as g, 'Ä' as h"
     )
-    results._print_json(ResultStore(synthetic_run.folder).query(sql))
+    with ResultStore(synthetic_run.folder).rows(sql) as (names, rows):
+        results._print_json(names, rows)
     (row,) = json.loads(capsys.readouterr().out)
     assert list(row.values()) == [
-        *(0.30000000000000004, None, [1.5, None], {"x": True}, None, ["2026-01-02T00:00:00.000000"]),
+        *(0.30000000000000004, None, [1.5, None], {"x": True}, None, ["2026-01-02"]),
         *("2026-01-02T03:04:05.000", "2f8d0f3c-6b5b-4f0a-9d4e-000000000000", "Ä"),
     ]
+
+
+DIGITS = (
+    "170141183460469231731687303715884105727::hugeint",
+    "-0.00000000000000000001::decimal(38, 20)",
+    "0::decimal(9, 7)",
+    "12345678901234567890.123456789::decimal(38, 9)",
+    "9007199254740993::bigint",
+    "sum(9007199254740993)",
+)
+
+
+def printed_as(form: str, sql: str, capfdbinary: pytest.CaptureFixture[bytes]) -> str:
+    answer = duckdb.execute(sql)
+    print_ = {"table": results._print_table, "csv": results._print_csv, "json": results._print_json}[form]
+    print_([column[0] for column in answer.description], iter(answer.fetchall()))
+    return capfdbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_number_is_printed_with_the_digits_of_duckdbs_own_text(form, capfdbinary):
+    values, nulls = ", ".join(DIGITS), ", ".join(["null"] * len(DIGITS))
+    printed = printed_as(form, f"select {values} union all select {nulls}", capfdbinary)
+    for text in duckdb.sql(f"select {', '.join(f'({one})::varchar' for one in DIGITS)}").fetchall()[0]:
+        assert re.search(rf"(^|[\s:,]){re.escape(text)}($|[\s,}}])", printed), (text, printed)
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("table", "a  b  c    d\n      nan  [1.50,null]\n"),
+        ("csv", 'a,b,c,d\n,,nan,"[1.50,null]"\n'),
+        ("json", '[\n{"a":null,"b":null,"c":null,"d":[1.50,null]}\n]\n'),
+    ],
+)
+def test_a_missing_time_is_printed_like_any_other_missing_value(form, expected, capfdbinary):
+    sql = "select null::timestamp as a, null::varchar as b, 'nan'::double as c, [1.5::decimal(3, 2), null] as d"
+    assert printed_as(form, sql, capfdbinary) == expected
+
+
+def test_an_answer_without_rows_is_an_empty_list(capfdbinary):
+    assert printed_as("json", "select 1 as a where false", capfdbinary) == "[]\n"
+
+
+def test_json_refuses_two_columns_of_one_name(capfdbinary):
+    with pytest.raises(InvalidInput, match="needs another name for each column"):
+        printed_as("json", "select 1 as a, 2 as a", capfdbinary)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ((".", ""), "error: database: the query has no statement (seen: '')"),
+        ((".", ""), "error: database: the query has no statement (seen: ''); allowed: one"),
+        (
+            (".", "select 1; select 2"),
+            "error: database: the query has 2 statements (seen: 'select 1; select 2'); allowed: one",
+        ),
         ((".",), "error: query: needs a run folder and SQL; allowed: DIR SQL, or --schema"),
         ((), "error: query: needs a run folder and SQL; allowed: DIR SQL, or --schema"),
     ],
