@@ -95,6 +95,11 @@ def undone(content: Mapping[str, object], deviations: Iterable[AppliedDeviation]
     return before
 
 
+def deviations_text(deviations: Iterable[AppliedDeviation]) -> str:
+    """Return the deviations as one text: "training.warmup_epochs = 10 (protocol: 0)"."""
+    return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
+
+
 def _key_mistakes(
     number: int, deviations: Sequence[Deviation], content: Mapping[str, object], where: str
 ) -> list[Mistake]:

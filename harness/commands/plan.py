@@ -107,18 +107,33 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
 
 def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: Path) -> None:
     from twinbench.harness.monitor.labels import trial_label
+    from twinbench.sweeps.deviations import deviations_text
 
     status = {t.trial_id: str(known[t.trial_id]["status"]) if known else "missing" for t in planned.trials}
     rows = [(trial.trial_id, trial_label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
     typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
     protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
+    if deviations := deviations_text(planned.protocol.carried.get("deviations", [])):
+        protocol += f", deviating in {deviations}"
     counts = Counter(status.values())
     states = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
     typer.echo(f"{len(status)} trials in {cells} cells, {states}; protocol {protocol}; run folder {run_folder}")
+    _print_changed(planned)
     _print_stale([known[trial_id] for trial_id, state in status.items() if state != "missing"])
     if known and (other := len(known) - len(status)):
         typer.echo(f"{other} more trials in the folder are not part of this plan")
+
+
+def _print_changed(planned: "Plan") -> None:
+    """Say which settings are not the protocol's own, whether the sweep fixes or varies them."""
+    from twinbench.sweeps.own_values import changed_by_cell, fixed_text, in_every_cell, varied_text
+
+    cells = changed_by_cell(planned.trials, planned.protocol.carried)
+    if fixed := fixed_text(in_every_cell(cells)):
+        typer.echo(f"differs from the protocol in every cell: {fixed}")
+    if varied := varied_text(cells):
+        typer.echo(f"differs from the protocol in some cells: {varied}")
 
 
 def _print_stale(recorded: "Sequence[TrialRow]") -> None:

@@ -5,7 +5,7 @@ opens the database. A folder that does not exist yet, or that holds damaged file
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,9 @@ from twinbench.harness.run_folder.progress import RunProgress, file_stamp, secon
 from twinbench.results.attempts import AttemptInfo, trial_folder
 from twinbench.results.plan import read_plan
 from twinbench.results.record import PLAN
+from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.own_values import changed_by_cell, fixed_text, in_every_cell
 from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import Trial
 
@@ -239,7 +241,8 @@ def _plan_of(folder: Path) -> _Plan:
         "idle",
         name=plan.name,
         question=plan.question,
-        protocol=f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{_deviations(protocol)})",
+        protocol=f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{_deviations(protocol)})"
+        + _fixed(trials.values(), protocol),
         axes=plan.axes,
         planned=len(trials),
     )
@@ -250,9 +253,15 @@ def _deviations(protocol: CarriedProtocol) -> str:
     deviations = protocol.get("deviations")
     if not deviations:
         return ""
-    from twinbench.reports.tables.cells import deviations_text  # imports take seconds
-
     try:
         return f", deviating in {deviations_text(deviations)}"
     except (KeyError, TypeError, ValueError, AttributeError):
         return ", with deviations that cannot be read"
+
+
+def _fixed(trials: Iterable[Trial], protocol: CarriedProtocol) -> str:
+    try:
+        fixed = fixed_text(in_every_cell(changed_by_cell(trials, protocol)))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""  # of deviations that cannot be read
+    return f", with {fixed}" if fixed else ""

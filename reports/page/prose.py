@@ -133,7 +133,7 @@ def _plain(value: Any) -> str:
 def citation(run_name: str, section: Section) -> str:
     """Return what a paper must name so that its readers can find these numbers."""
     return (
-        f"{run_name or 'This run'} under protocol {section.protocol_id}, dataset {section.dataset_fingerprint}, "
+        f"{run_name or 'This run'} under protocol {section.ran_as}, dataset {section.dataset_fingerprint}, "
         f"{and_([f'commit {commit}' for commit in _commits(section)]) or 'commit unknown'}, twinbench."
     )
 

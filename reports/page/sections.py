@@ -96,7 +96,7 @@ def _answer(shown: ShownRun) -> list[str]:
         return found[0] if found else []
     sentences = found[0][:1]  # that no claims were declared, which all sections begin with
     for section, one in zip(shown.sections, found, strict=True):
-        sentences += [f"Under protocol {section.protocol_id}:", *one[1:]]
+        sentences += [f"Under protocol {section.ran_as}:", *one[1:]]
     return sentences
 
 
@@ -104,7 +104,7 @@ def section_part(shown: ShownRun, section: Section, key: str) -> dict[str, objec
     """Return the values for one protocol and dataset."""
     return {
         "id": key,
-        "heading": section.protocol_id,
+        "heading": section.ran_as,
         "fingerprint": section.dataset_fingerprint,
         "axes": list(section.axes),
         "facts": summary.facts(section),
@@ -244,7 +244,7 @@ def _grouped_table(
         "columns": list(shown.columns),
         "baselines": found["baseline"],
         "methods": found["method"],
-        "csv": csv_text(frame.assign(protocol=section.protocol_id)),
+        "csv": csv_text(frame.assign(protocol=section.ran_as)),
         "query": queries.command(sql),
     }
 

@@ -168,7 +168,7 @@ def notes(section: Section) -> list[str]:
         f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the "
         f"variation between seeds only, not the sampling of the {REPORTED_ON} images.",
         selection_words(section),
-        f"Protocol {section.protocol_id}. {counts(section)}",
+        f"Protocol {section.ran_as}. {counts(section)}",
         *shared_seeds(section),
         *([f"Reasons for deviating from the protocol: {'; '.join(deviations)}."] if deviations else []),
     ]
@@ -226,7 +226,7 @@ def facts(section: Section) -> list[str]:
     methods = [label for label, cells in section.methods.items() if not cells[0].is_baseline]
     opening = f"{len(methods)} {plural('method', len(methods))}"
     opening += f" ({', '.join(methods)})" if methods else ""
-    opening += f" under protocol {section.protocol_id}"
+    opening += f" under protocol {section.ran_as}"
     opening += f"; varied: {', '.join(section.varied_axes)}" if section.varied_axes else "; no axis was varied"
     return [sentence for sentence in (f"{opening}.", counts(section), against_baselines(section)) if sentence]
 

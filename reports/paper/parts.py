@@ -25,7 +25,7 @@ class Source:
 
     @property
     def words(self) -> str:
-        return f"the run folder of {self.run.name or 'the sweep'}, protocol {self.section.protocol_id}"
+        return f"the run folder of {self.run.name or 'the sweep'}, protocol {self.section.ran_as}"
 
     @property
     def dataset(self) -> str:
@@ -107,7 +107,7 @@ def frame(table: PaperTable) -> pd.DataFrame:
             interval = number.interval
             found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0)
             cell_id = number.cell.cell_id if number.cell else ""
-            place = (number.source.section.protocol_id, number.source.number)
+            place = (number.source.section.ran_as, number.source.number)
             rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, *place))
     names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "protocol", "run_folder"]
     return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)

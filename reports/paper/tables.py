@@ -71,7 +71,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
         for source in sources
     ]
     titles = tuple(title for title, _ in titled)
-    protocols = dict.fromkeys(f"{title}: protocol {source.section.protocol_id}." for title, source in titled)
+    protocols = dict.fromkeys(f"{title}: protocol {source.section.ran_as}." for title, source in titled)
     above = [f"{title}: {words}" for title, source in titled if (words := against_baselines(source.section))]
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
@@ -82,7 +82,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
         table = PaperTable(
             f"datasets-{metric}{suffix}",
             f"{heading} on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
-            f"Protocols: {', '.join(dict.fromkeys(s.section.protocol_id for s in sources))}.",
+            f"Protocols: {', '.join(dict.fromkeys(s.section.ran_as for s in sources))}.",
             ("Method",),
             titles,
             tuple(rows),
@@ -206,7 +206,7 @@ def _selection(section: Section, where: str = "") -> str:
 
 
 def _caption(section: Section, title: str, where: str = "") -> str:
-    return f"{title} {_selection(section, where)} Protocol {section.protocol_id}."
+    return f"{title} {_selection(section, where)} Protocol {section.ran_as}."
 
 
 def _notes(sources: Sequence[Source]) -> list[str]:

@@ -99,7 +99,7 @@ def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) ->
 
 def _figure_float(key: str, figure: PaperFigure, source: Source, shortened: Mapping[str, str]) -> str:
     """Return the LaTeX float of a figure, with its description in words as a comment, for use as alternative text."""
-    caption = f"{figure.title}. {figure.note} Protocol {source.section.protocol_id}."
+    caption = f"{figure.title}. {figure.note} Protocol {source.section.ran_as}."
     if shortened:
         caption += (
             f" Shortened names: {'; '.join(f'{short} is {whole}' for short, whole in sorted(shortened.items()))}."

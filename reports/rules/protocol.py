@@ -19,8 +19,8 @@ from twinbench.reports.rules.case import (
     trained_pairs,
     trial_text,
 )
-from twinbench.reports.tables.cells import REPORTED_ON, Section, deviations_text
-from twinbench.sweeps.deviations import undone
+from twinbench.reports.tables.cells import REPORTED_ON, Section
+from twinbench.sweeps.deviations import deviations_text, undone
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import content_hash
 from twinbench.sweeps.protocol_diff import differences

@@ -92,6 +92,7 @@ class Vocabulary:
         self._names = self._all_names(sections, published)
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
+        self._protocol_values = _protocol_values(sections)
         self._noise = frozenset(NOISE.split())
         self.facts = functools.cache(self._facts)  # of a label
 
@@ -126,7 +127,7 @@ class Vocabulary:
         )
 
     def _facts(self, label: str) -> Facts:
-        text = _normalised(label)
+        text = self._protocol_values.sub(" ", _normalised(label))
         marks = frozenset(label) & set(MARKS)
         facts = Facts(percent="%" in text or "percent" in text, spread="±" in text, marks=marks)
         label = label.strip(f"{MARKS} ")
@@ -237,8 +238,23 @@ class Vocabulary:
 
     def without_settings(self, label: str) -> str:
         """Return the label in lower case, with spaces in place of settings and their values."""
-        text = EPOCHS.sub(_blank, _normalised(label, hyphens=True))
+        text = self._protocol_values.sub(_blank, _normalised(label, hyphens=True))
+        text = EPOCHS.sub(_blank, text)
         return self._settings.sub(_blank, text)
+
+
+def _protocol_values(sections: Sequence[Section]) -> re.Pattern[str]:
+    """Return a pattern of what reports print of settings that differ from a protocol and is of no cell of a table.
+
+    Those are the protocol's values, "(protocol: 12)", and settings of one method, "byol.epochs = 2".
+    """
+    values = {one.protocol_value for section in sections for cell in section.cells for one in cell.changed}
+    values |= {str(one["protocol_value"]) for section in sections for one in section.deviations}
+    settings = [(name, one) for section in sections for name, own in section.fixed.items() if name for one in own]
+    phrases = {f"(protocol: {value})" for value in values}
+    phrases |= {f"{method}.{one.name} = {one.value}" for method, one in settings}
+    patterns = sorted((re.escape(_normalised(phrase)) for phrase in phrases), key=len, reverse=True)
+    return re.compile("|".join(patterns) or "(?!)")
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
 from twinbench.reports.tables.run import Run, TrialRow, records, rows
+from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
+from twinbench.sweeps.own_values import ChangedSetting, OwnValues, fixed_text, in_every_cell
 from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
 
 BASELINES = ("raw_pixels", "untrained")
@@ -55,6 +57,7 @@ class Cell:
     values: dict[str, Value]  # settings and training, by name
     trials: tuple[TrialRow, ...]  # by seed
     measured: dict[tuple[str, str], tuple[Measured, ...]]  # of completed trials, by (metric, split)
+    changed: tuple[ChangedSetting, ...] = ()  # settings that differ from the protocol's own values
 
     @property
     def is_baseline(self) -> bool:
@@ -95,6 +98,11 @@ class Cell:
     def text(self, axis: str) -> str:
         """Return the value of an axis, or NOTHING if the cell has none."""
         return self.values[axis].text if axis in self.values else NOTHING
+
+    @property
+    def changed_text(self) -> str:
+        """Return what differs from the protocol: "epochs = 2 (protocol: 12)"; empty if nothing does."""
+        return ", ".join(map(str, self.changed))
 
     def settings_text(self, axes: Iterable[str]) -> str:
         """Return the values of those axes that the cell has: "epochs = 20, temperature = 0.1"."""
@@ -151,6 +159,18 @@ class Section:
         version = "" if self.protocol_version is None else f" v{self.protocol_version}"
         deviating = f", deviating in {deviations_text(self.deviations)}" if self.deviations else ""
         return f"{self.protocol_name}{version} ({self.protocol_hash[:12]}{deviating})"
+
+    @property
+    def ran_as(self) -> str:
+        """Return `protocol_id` with the settings that the sweep fixes at other values, as every caption states them."""
+        fixed = fixed_text(self.fixed)
+        return f"{self.protocol_id}, with {fixed}" if fixed else self.protocol_id
+
+    @cached_property
+    def fixed(self) -> dict[str, tuple[ChangedSetting, ...]]:
+        """Return the settings that differ from the protocol in every cell of a method; see `in_every_cell`."""
+        trained = {label: [cell for cell in cells if cell.values] for label, cells in self.methods.items()}
+        return in_every_cell({label: [cell.changed for cell in cells] for label, cells in trained.items()})
 
     @property
     def short_id(self) -> str:
@@ -254,21 +274,22 @@ def sections(run: Run) -> list[Section]:
         groups.setdefault((trial["protocol_hash"] or "", trial["dataset_fingerprint"]), []).append(trial)
     made = []
     for (hash_, fingerprint), trials in groups.items():
-        cells = _cells(trials, settings, measured)
+        protocol, version = protocols.get(hash_, {}), trials[0]["protocol_version"]
+        content, deviations = (json.loads(protocol.get(k) or v) for k, v in (("content", "{}"), ("deviations", "[]")))
+        cells = _cells(trials, settings, measured, OwnValues(content, deviations))
         names = sorted({name for cell in cells for name in cell.values}.difference(run.axes))
         varied = {axis for own in _by_label(cells).values() for axis in _varied_axes(own, names)}
         axes = (*run.axes, *(name for name in names if name in varied))
-        protocol, version = protocols.get(hash_, {}), trials[0]["protocol_version"]
         made.append(
             Section(
                 trials[0]["protocol_name"] or "unnamed",
                 None if version is None else int(version),
                 hash_,
                 fingerprint,
-                json.loads(protocol.get("content") or "{}"),
+                content,
                 axes,
                 tuple(sorted(cells, key=lambda cell: _place_in_tables(cell, axes))),
-                tuple(json.loads(protocol.get("deviations") or "[]")),
+                tuple(deviations),
                 protocol.get("base_hash") or "",
             )
         )
@@ -277,15 +298,11 @@ def sections(run: Run) -> list[Section]:
     )
 
 
-def deviations_text(deviations: Iterable[AppliedDeviation]) -> str:
-    """Return the deviations as one text: "training.warmup_epochs = 10 (protocol: 0)"."""
-    return ", ".join(f"{one['key']} = {one['value']} (protocol: {one['protocol_value']})" for one in deviations)
-
-
 def _cells(
     trials: Iterable[TrialRow],
     settings: Mapping[str, dict[str, Value]],
     measured: Mapping[str, list[tuple[tuple[str, str], float, str]]],
+    own: OwnValues,
 ) -> list[Cell]:
     versions: dict[str, set[int]] = {}
     by_cell: dict[str, list[TrialRow]] = {}
@@ -302,7 +319,8 @@ def _cells(
                 of_cell[key] = (*of_cell.get(key, ()), Measured(int(trial["seed"]), value, variant))
         label = method if len(versions[method]) == 1 else f"{method} (version {version})"
         values = settings.get(members[0]["trial_id"], {})
-        cells.append(Cell(cell_id, method, label, values, tuple(members), of_cell))
+        changed = own.changed(method, version, {name: value.text for name, value in values.items()})
+        cells.append(Cell(cell_id, method, label, values, tuple(members), of_cell, changed))
     return cells
 
 

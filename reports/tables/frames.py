@@ -25,8 +25,8 @@ def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
     """Return the section's tables by file name."""
     return {
         # The protocol's id includes deviations: a CSV file has no caption.
-        "methods": methods_table(section).assign(protocol=section.protocol_id),
-        "cells": cells_table(section).assign(protocol=section.protocol_id),
+        "methods": methods_table(section).assign(protocol=section.ran_as),
+        "cells": cells_table(section).assign(protocol=section.ran_as),
         "failures": failures(section),
         "missing": missing(section),
         "provenance": provenance(run, section),

@@ -80,6 +80,9 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     shown = capsys.readouterr().out
     assert re.search(rf"{done.trial_id} .* done", shown)
     assert "missing trials take" in shown and "2 seeds detect" in shown
+    fixed = "batch_size = 256 (protocol: 128), epochs = 2 (protocol: 12), simclr.projector_width = 64 (protocol: 128)"
+    assert f"differs from the protocol in every cell: {fixed}, byol.projector_width = 64 (protocol: 256)\n" in shown
+    assert "in some cells" not in shown
     assert re.search(r"one +2 +\d+ .* too few seeds", shown) and "judged" not in shown
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "claims.toml") == before
 

@@ -56,6 +56,20 @@ def test_deviations_and_their_reasons_are_shown_with_every_table(synthetic_run):
         assert "deviating in training.epochs = 20" in text, name
 
 
+def test_a_setting_that_a_sweep_fixes_is_shown_with_every_table(synthetic_run):
+    content = synthetic_run.trial()["protocol"]["content"] | {"training": {"epochs": 12, "batch_size": 128}}
+    protocol = synthetic_run.trial()["protocol"] | {"content": content, "hash": "f" * 64}
+    synthetic_run.planned_and_recorded(method="untrained", protocol=protocol)
+    for method in ("simclr", "byol"):
+        training = {"epochs": 2, "batch_size": 128}
+        synthetic_run.planned_and_recorded(0.9, method=method, training=training, protocol=protocol)
+    page = report(synthetic_run)
+    assert page.text.count("(ffffffffffff), with epochs = 2 (protocol: 12)") >= 5
+    for name in ("methods", "cells"):
+        text = (synthetic_run.folder / f"report/tables/{name}.csv").read_text()
+        assert "with epochs = 2 (protocol: 12)" in text, name
+
+
 def test_the_page_makes_no_network_requests(whole_page):
     for tag, attributes in whole_page.tags:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form")
