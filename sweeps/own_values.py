@@ -84,9 +84,7 @@ def in_every_cell(cells: Mapping[str, Sequence[Sequence[ChangedSetting]]]) -> di
     return {method: own for method, own in {"": shared, **apart}.items() if own}
 
 
-def changed_by_cell(
-    trials: Iterable[Trial], protocol: CarriedProtocol
-) -> dict[str, list[tuple[ChangedSetting, ...]]]:
+def changed_by_cell(trials: Iterable[Trial], protocol: CarriedProtocol) -> dict[str, list[tuple[ChangedSetting, ...]]]:
     """Return the changed settings of each cell, by method, of trials under `protocol`; without baselines."""
     own = OwnValues(protocol["content"], protocol.get("deviations", []))
     cells: dict[str, list[tuple[ChangedSetting, ...]]] = {}
