@@ -47,6 +47,8 @@ class AttemptInfo(TypedDict, total=False):
     parent_start: str
     where: str  # the launcher's name for the worker
     started: str
+    declared: int  # lines that the log of declarations had when the attempt began
+    declared_head: str  # digest of the last of them
     updated: str
     beat: int  # grows with every write
     epoch: int

@@ -26,6 +26,7 @@ from typing import Literal, Unpack
 
 from twinbench.results.atomic_files import write_json_atomically
 from twinbench.results.attempts import AttemptInfo, attempt_file, last_attempt, latest_attempt, read_attempt
+from twinbench.results.log_head import LogHead, read_log_head
 from twinbench.results.record import TornRecord, read_record, record_path
 from twinbench.sweeps.hashing import canonical_json
 
@@ -158,6 +159,8 @@ class Attempt:
             "started": self.started,
             "beat": 0,
         }
+        if head := read_log_head(run_folder):
+            self._content |= {"declared": head.lines, "declared_head": head.digest}
 
     @property
     def seconds(self) -> float:
@@ -169,10 +172,11 @@ class Attempt:
         """File for everything that the worker prints."""
         return attempt_file(self.run_folder, self.trial_id, self.number, ".log")
 
-    def first_started(self) -> str:
-        """Return the start time of the trial's first attempt."""
-        first = read_attempt(self.run_folder, self.trial_id, 1) if self.number > 1 else AttemptInfo()
-        return first.get("started", self.started)
+    def began(self) -> tuple[str, LogHead | None]:
+        """Return when the trial's first attempt started, and the head of the log of declarations at that time."""
+        first = read_attempt(self.run_folder, self.trial_id, 1) if self.number > 1 else self._content
+        head = LogHead(first["declared"], first.get("declared_head", "")) if "declared" in first else None
+        return first.get("started", self.started), head
 
     def report(self, **progress: Unpack[AttemptInfo]) -> None:
         """Update the progress. It is written at most once a second, since it is only for display."""

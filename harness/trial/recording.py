@@ -69,11 +69,13 @@ def _circumstance(trial: Trial, surroundings: Surroundings, attempt: Attempt, fo
     """Return what the trial's identity does not determine: times, costs, code, versions, device."""
     progress, device = found.progress, torch.device(surroundings.device)
     on_gpu = device.type == "cuda"
+    started, head = attempt.began()
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else provenance.peak_memory_bytes()
     return {
-        "started": attempt.first_started(),
+        "started": started,
         "finished": now(),
         "attempts": attempt.number,
+        "declarations": head and {"count": head.lines, "head": head.digest},
         "train_seconds": round(progress.train_seconds, 3),
         "shared_seconds": round(progress.shared_seconds, 3),
         "solo_step_seconds": progress.solo_step_seconds and round(progress.solo_step_seconds, 6),

@@ -2,8 +2,9 @@
 
 Each line holds the hash of a claim, the hash of the protocol it names, the time, the number of records in the folder at
 that time, and the digest of the line before, so that an entry which is edited, moved or removed breaks the chain.
-Rewriting the whole file still gives a valid chain. Only a copy of the last line's digest kept elsewhere (in a commit,
-an e-mail or a registry) reveals that; `declare` prints it.
+Rewriting the whole file, or removing its last lines, still gives a valid chain. Each trial keeps the log's head of the
+moment it began (results/log_head.py), which such a log contradicts. Where no trial began in between, only a copy of the
+last line's digest kept elsewhere (in a commit, an e-mail or a registry) reveals it; `declare` prints it.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from typing import IO
 
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.results.log_head import LogHead
 from twinbench.results.plan import read_plan
 from twinbench.results.record import DECLARATIONS, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
@@ -60,6 +62,19 @@ class Log:
         for entry in self.entries:
             found.setdefault(entry.claim, []).append(entry)
         return found
+
+    def place(self, entry: Declaration) -> int:
+        """Return the number of the entry's line, from 1 on."""
+        return self.entries.index(entry) + 1
+
+    def contradiction(self, head: LogHead) -> str:
+        """Return how the log differs from its head at an earlier time; empty if it continues that head."""
+        if head.lines > len(self.entries):
+            return f"had {lines_text(head.lines)}, but now has {len(self.entries)}: its last lines were removed"
+        found = self.entries[head.lines - 1].digest if head.lines else ""
+        if found == head.digest:
+            return ""
+        return f"had {head.digest[:12]} as the digest of line {head.lines}, but now has {found[:12]}: it was rewritten"
 
     def named(self, name: str) -> list[Declaration]:
         """Return all declarations under the name."""
@@ -176,6 +191,11 @@ def _entry(line: str) -> Declaration | None:
         return None
     is_whole = all(type(getattr(entry, field.name)) is field.type for field in fields(Declaration))
     return entry if is_whole and data.get("protocol") != "" else None  # an empty protocol has the same digest as none
+
+
+def lines_text(count: int) -> str:
+    """Return "1 line" or "2 lines"."""
+    return f"{count} line{'s' * (count != 1)}"
 
 
 def _head(entries: list[Declaration]) -> str:

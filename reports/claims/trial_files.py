@@ -13,6 +13,7 @@ from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
+from twinbench.results.log_head import LogHead, recorded_head
 from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
@@ -38,6 +39,7 @@ class TrialFiles:
     outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
     attempt: object = None  # number of the one that wrote the record
     attempts: Sequence[Attempt] = ()
+    log_head: LogHead | None = None  # of the declarations, when the trial began
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
@@ -46,6 +48,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     try:  # the database checked its form and digest when it was read in
         record: Record = parse_json(read_regular(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
+        head = recorded_head(record["circumstance"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
     curves, outputs = result.get("curves"), result.get("outputs")
@@ -64,6 +67,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         outputs["file"] if outputs and not may_agree(arrays) else "",
         attempt,
         attempts,
+        head,
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules A21, A22 and A24: how the numbers were measured, with what code and device, and when they were claimed."""
+"""Rules A21 and A22: how the numbers were measured, and with what code and device."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.tables.cells import REPORTED_ON
-from twinbench.reports.tables.run import TrialRow, is_packed
+from twinbench.reports.tables.run import is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.metrics import get_metric, metric_names
 
@@ -161,74 +161,3 @@ def _differs_between_sides(case: Case, values: Values) -> bool:
 
 def _drift_text(name: str, values: Values) -> str:
     return f"{name.replace('_', ' ')}: {', '.join(value[:16] for value in distinct(values.values()))}"
-
-
-# --- A24 ------------------------------------------------------------------------------------------------------------
-
-
-def declared_before(case: Case) -> Outcome:
-    """A24: the claim was declared, as it is now, before the first of its results."""
-    log, claim, entry = case.evidence.log, case.evidence.claim, case.evidence.declared
-    if claim.is_about_a_table:
-        return failed("the results were published before")
-    if log.problem:
-        return failed(log.problem)
-    if entry is None:
-        return failed(_undeclared(case))
-    ran = [trial for trial in case.evidence.trials if trial["status"] != "missing"]
-    if undated := [str(trial["trial_id"]) for trial in ran if not trial["finished"]]:
-        return failed(f"declared {entry.time}, but {len(undated)} results have no time: {some(undated)}")
-    if impossible := [str(trial["trial_id"]) for trial in ran if _ended_before_it_began(trial)]:
-        problem = f"{len(impossible)} results ended before they began, so a clock is wrong"
-        return failed(f"declared {entry.time}, but {problem}: {some(impossible)}")
-    first = min((_second(trial["finished"]) for trial in ran), default="")
-    if first and entry.time[:19] > first:
-        return failed(f"declared {entry.time}, after the first result of {first}")
-    if earlier := next(_ended_before(case, entry.time), ""):
-        return failed(earlier)
-    begun = case.evidence.context.begun_by(entry.time)
-    if entry.recorded > begun:
-        counts = f"{entry.recorded} trials were recorded when it was declared, but only {begun} of the recorded trials"
-        return failed(f"{counts} had begun by {entry.time}: a clock is wrong, or records were removed")
-    if other := next(_other_seed_count(case), ""):
-        return failed(other)
-    content = "" if entry.protocol else "; the hash of its protocol was not declared"
-    return passed(f"declared {entry.time}" + (f", first result {first}" if first else "") + content)
-
-
-def _ended_before_it_began(trial: TrialRow) -> bool:
-    """Judged by the record alone: a verdict that read the clock would change from day to day. `verify` reads it."""
-    return _second(trial["finished"]) < _second(trial["started"] or "")
-
-
-def _second(moment: object) -> str:
-    """Return a moment in UTC as text to the second, in ISO 8601, so that texts are in the order of time."""
-    return str(moment).replace(" ", "T")[:19]
-
-
-def _undeclared(case: Case) -> str:
-    """Return why the log has no declaration of the claim: it or its protocol was changed since, or it never had one."""
-    claim, evidence = case.evidence.claim, case.evidence
-    if entry := evidence.log.of(claim):
-        ran = ", ".join(distinct(side.section.protocol_id for side in evidence.measured if side.section))
-        return f"declared {entry.time} under {claim.protocol} ({entry.protocol[:12]}), which was changed since: {ran}"
-    changed = "another claim was declared under this name: it was changed since"
-    return changed if evidence.log.named(claim.name) else "never declared"
-
-
-def _other_seed_count(case: Case) -> Iterator[str]:
-    """Sides with another number of seeds than declared: judging repeatedly until a claim holds errs more often."""
-    planned = case.evidence.claim.seeds
-    for side in case.evidence.measured if planned else ():
-        ran = {int(trial["seed"]) for trial in side.trials if trial["status"] != "missing"}
-        if len(ran) != planned:
-            yield f"declared to be judged at {planned} seeds, but {side.label} has {len(ran)}"
-
-
-def _ended_before(case: Case, time: str) -> Iterator[str]:
-    """Trials that began before the declaration, left a result, and were run again."""
-    for trial_id, files in case.evidence.files.items():
-        for attempt in files.attempts[:-1]:
-            status, started = attempt["status"], attempt["started"]
-            if status in ("done", "diverged", "collapsed") and started[:19] < time[:19]:
-                yield f"trial {trial_id} ended as {status} in an attempt of {started} and ran again"

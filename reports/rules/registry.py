@@ -8,7 +8,7 @@ or by the tool or checklist with the same rule.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twinbench.reports.rules import protocol, provenance, scope, seeds, selection, uncertainty
+from twinbench.reports.rules import declared, protocol, provenance, scope, seeds, selection, uncertainty
 from twinbench.reports.rules.case import LATE, NARROWS, NOTED, STOPS, UNVERIFIED, Case, Outcome, Result, Weight
 
 
@@ -91,6 +91,6 @@ RULES: tuple[Rule, ...] = (
     Rule("A22", "no drift", provenance.no_drift, STOPS, ALGOPERF,
          '"commit", code_hash, device, "precision", "mode"'),
     Rule("A23", "number of datasets", scope.dataset_count, NARROWS, "Demsar 2006", FINGERPRINT),
-    Rule("A24", "declared before", provenance.declared_before, LATE, "REFORMS, arXiv 2308.07832", "finished"),
+    Rule("A24", "declared before", declared.declared_before, LATE, "REFORMS, arXiv 2308.07832", "finished"),
 )
 # fmt: on

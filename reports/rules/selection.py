@@ -20,7 +20,7 @@ from twinbench.reports.rules.case import (
     some,
     trained_pairs,
 )
-from twinbench.reports.rules.provenance import declared_before
+from twinbench.reports.rules.declared import declared_before
 from twinbench.reports.tables.cells import REPORTED_ON, Value
 from twinbench.reports.tables.run import MetricRow
 from twinbench.sweeps.metrics import get_metric, metric_names

@@ -25,7 +25,8 @@ from twinbench.reports.verification.protocols import protocol_faults
 from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.contents import Contents, manifest_faults
 from twinbench.results.bundles.read import Unpacked
-from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, references
+from twinbench.results.log_head import recorded_head
+from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, Record, references
 from twinbench.results.rows import to_moment
 
 
@@ -138,10 +139,14 @@ def _outputs_may_agree(unpacked: Unpacked, file: str) -> bool:
 
 
 def _declaration_faults(contents: Contents) -> Iterator[str]:
-    """Yield a broken chain of declarations, and protocols that were changed since claims under them were declared."""
+    """Yield a broken or cut log of declarations, and protocols that were changed since their claims were declared."""
     log = read_log(contents.unpacked.run_folder)
     if log.problem:
         yield log.problem
+    for trial_id, record in contents.records.items() if not log.problem else ():
+        head = recorded_head(record["circumstance"])
+        if head and (contradiction := log.contradiction(head)):
+            yield f"trial {trial_id}: when it began, {DECLARATIONS} {contradiction}"
     ran: dict[str, set[str]] = defaultdict(set)  # by name, hashes with and without deviations
     for record in contents.records.values():
         protocol = record["result"]["trial"]["protocol"]

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from twinbench.harness.training.checkpoint import Progress, save_state
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.trial import worker
 from twinbench.harness.trial.execute import Report, Surroundings
+from twinbench.reports.claims.claim import Claim
+from twinbench.reports.claims.declarations import declare
 from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
 from twinbench.results.plan import read_plan
 from twinbench.results.record import read_record, record_path
@@ -251,6 +255,23 @@ def test_a_hidden_process_of_another_user_is_judged_by_its_heartbeat(monkeypatch
 
 def _refuse(*given: Any) -> None:
     raise PermissionError
+
+
+def test_a_record_keeps_the_log_of_declarations_as_it_was_when_the_trial_began(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    def stops(*_: Any) -> tuple[str, str]:
+        raise Interrupted
+
+    (trial, second, *_), now = tiny_plan().trials, datetime(2026, 1, 1, tzinfo=UTC)
+    byol = Claim("one", "It holds.", "better", {"method": "simclr"}, b={"method": "byol"}, protocol="invented")
+    _, first = declare([byol], tmp_path, now)
+    assert run_trial(trial, Surroundings(tmp_path), execute=_whole(stops)) == "interrupted"
+    _, last = declare([replace(byol, name="two")], tmp_path, now)
+    for one, count, head in ((trial, 1, first), (second, 2, last)):
+        assert run_trial(one, Surroundings(tmp_path), execute=_execute()) == "done"
+        record = read_record(record_path(tmp_path, one.trial_id))
+        assert record["circumstance"]["declarations"] == {"count": count, "head": head}
 
 
 def test_a_recorded_trial_is_not_claimed(tiny_plan: Planner, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from twinbench.reports.rules.registry import RULES, Finding, Rule
 from twinbench.reports.rules.sentence import contradictions, generalises, names_dataset, names_value
 from twinbench.reports.statistics.intervals import welch_difference
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
+from twinbench.results.log_head import LogHead
 from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import ResultStore
 
@@ -191,6 +192,15 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A22", "stops", "the sides differ in code hash: dddddddddddddddd, eeeeeeeeeeeeeeee",
         lambda case: with_trials(mixed(case, "byol", **NEW_KIND), "simclr",
                                  lambda trial: trial | {"code_hash": "e" * 64})),
+    "a log that was rewritten since the trials began": (
+        "A24", "late", "began, the log of declarations had eeeeeeeeeeee as the digest of line 1, but now has",
+        lambda case: with_heads(case, LogHead(1, "e" * 64))),
+    "a log whose last lines were removed since the trials began": (
+        "A24", "late", "the log of declarations had 2 lines, but now has 1: its last lines were removed",
+        lambda case: with_heads(case, head_of(case), LogHead(2, "e" * 64))),
+    "trials that began before the claim was declared, whatever their times": (
+        "A24", "late", "in line 1, but 6 trials began when the log had at most 0 lines",
+        lambda case: with_heads(case, head_of(case), LogHead(0, ""))),
     "results without a time": (
         "A24", "late", "12 results have no time",
         lambda case: with_trials(with_trials(case, "simclr", timeless), "byol", timeless)),
@@ -221,6 +231,18 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
 }  # fmt: skip
 
 
+def with_heads(case: Case, *heads: LogHead | None) -> Case:
+    """The case whose records keep these heads of the log, in turn."""
+    files = dict(case.evidence.files)
+    for place, name in enumerate(sorted(files)):
+        files[name] = replace(files[name], log_head=heads[place % len(heads)])
+    return with_evidence(case, files=files)
+
+
+def head_of(case: Case) -> LogHead:
+    return LogHead(1, case.evidence.log.entries[0].digest)
+
+
 def mixed(case: Case, method: str, **values: str) -> Case:
     """Half of the method's trials with other values."""
     return with_trials(case, method, lambda trial: trial | (values if trial["seed"] % 2 else {}))
@@ -236,6 +258,23 @@ def test_a_rule_finds(what: str, case: Case) -> None:
     finding = found(rule, change(case))
     assert (finding.outcome, finding.weight) == ("failed", weight), finding.text
     assert text in finding.text
+
+
+def test_times_do_not_count_where_the_records_keep_the_log_of_declarations(case: Case) -> None:
+    wrong = with_trials(with_trials(case, "simclr", timeless), "byol", timeless)
+    assert found("A24", wrong).outcome == "failed"
+    finding = found("A24", with_heads(wrong, head_of(case)))
+    assert finding.outcome == "passed"
+    assert "before its first trial began, as the records show" in finding.text
+
+
+def test_where_some_records_keep_the_log_and_others_do_not_the_times_of_the_others_count(case: Case) -> None:
+    finding = found("A24", with_heads(case, head_of(case), None))
+    assert finding.outcome == "passed"
+    assert "first result 2026-01-02T" in finding.text and "by times alone, since 6 records" in finding.text
+    early = {"started": datetime(2025, 1, 1), "finished": datetime(2025, 1, 1)}
+    late = with_trials(case, "byol", lambda trial: trial | early)
+    assert "after the first result of 2025" in found("A24", with_heads(late, None)).text
 
 
 def test_code_hashes_of_two_kinds_with_one_commit_are_the_same_code(case: Case) -> None:

@@ -42,6 +42,7 @@ from twinbench.reports.tables.published import published_tables
 from twinbench.reports.verdicts import check
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.verdict import Verdict
+from twinbench.results.log_head import read_log_head
 from twinbench.results.record import DECLARATIONS, record_path, write_artefact
 from twinbench.results.store import DATABASE, DIGEST, ResultStore
 from twinbench.sweeps.deviations import Deviation, deviate
@@ -681,6 +682,32 @@ def the_results_are_looked_at_and_then_run_again(study: Study) -> None:
     leave_attempt(study.folder, trial.trial_id, "done", "2026-01-03T00:00:00+00:00", number=2)
 
 
+def keep_log_heads(study: Study) -> None:
+    """All records keep the head that the log has now."""
+    head = read_log_head(study.folder)
+    assert head is not None
+    values = {"declarations": {"count": head.lines, "head": head.digest}}
+    for trial in study.trials:
+        rewrite(study, trial, lambda record: record["circumstance"].update(values))
+
+
+@cheat("A24", "its last lines were removed", "EXPLORATORY")
+def the_last_lines_of_the_log_are_removed(study: Study) -> None:
+    study.write_claims(CLAIMS + other_claim("second") + other_claim("third"), DECLARED)
+    keep_log_heads(study)
+    (study.folder / DECLARATIONS).write_text("".join(log_lines(study)[:1]))
+    study.claims_file.write_text(CLAIMS)
+
+
+@cheat("A24", "12 trials began when the log had at most 0 lines", "EXPLORATORY")
+def the_clock_is_set_back_to_declare_and_the_records_are_hidden(study: Study) -> None:
+    (study.folder / DECLARATIONS).unlink()
+    keep_log_heads(study)
+    (study.folder / "records").rename(study.folder / "aside")  # so that the log says nothing of recorded trials
+    study.write_claims(CLAIMS, DECLARED)
+    (study.folder / "aside").rename(study.folder / "records")
+
+
 # --- the test -------------------------------------------------------------------------------------------------------
 
 
@@ -699,3 +726,15 @@ def test_the_honest_study_fails_no_rule_and_is_supported(study: Study) -> None:
     verdict = judged(study)
     assert [finding for finding in verdict.findings if finding.outcome == "failed"] == []
     assert verdict.label == "SUPPORTED_AS_STATED"
+
+
+def test_records_that_keep_the_log_show_a_declaration_before_them_whatever_the_clocks_say(study: Study) -> None:
+    keep_log_heads(study)
+    times = {"started": "2025-01-01T00:00:00+00:00", "finished": "2024-01-01T00:00:00+00:00"}
+    for trial in study.of("simclr"):
+        rewrite(study, trial, lambda record: record["circumstance"].update(times))
+        leave_attempt(study.folder, trial.trial_id, "done", times["started"])
+    verdict = judged(study)
+    finding = next(finding for finding in verdict.findings if finding.rule == "A24")
+    assert (finding.outcome, verdict.label) == ("passed", "SUPPORTED_AS_STATED")
+    assert finding.text == "declared 2026-01-01T00:00:00+00:00, before its first trial began, as the records show"

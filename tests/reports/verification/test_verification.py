@@ -429,6 +429,17 @@ def test_an_edited_declaration_is_named_by_its_line(tampered, tmp_path):
     assert "declarations.jsonl: line 1 was changed, or a line before it was removed" in faults_of(first, tmp_path)
 
 
+def test_a_log_that_was_cut_is_named_by_the_records_that_began_before(tampered, tmp_path):
+    def cut(members: Members) -> None:
+        lines = members["declarations.jsonl"].splitlines(keepends=True)
+        name = record_of(members)
+        record = json.loads(members[name])
+        record["circumstance"]["declarations"] = {"count": 2, "head": json.loads(lines[1])["digest"]}
+        members |= {name: as_json(record), "declarations.jsonl": lines[0]}
+
+    assert "when it began, declarations.jsonl had 2 lines, but now has 1" in faults_of(tampered(cut), tmp_path)
+
+
 def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, honest_run, tmp_path):
     now = honest_run.protocol.hash
 
