@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -26,7 +27,8 @@ class Plan:
 
     `training_images` is how many images each trial trains on, `image_size` their side in pixels. Both follow from the
     dataset and are not written to `plan.json`; they stand here so that nothing loads the dataset again to know them.
-    `left_out` is what of the dataset's source was left out.
+    `left_out` is what of the dataset's source was left out. `confirm_seeds` are those of the confirm stage, whose
+    trials are part of `trials` once its cells are chosen (run_folder/confirm_stage.py).
     """
 
     name: str
@@ -37,6 +39,7 @@ class Plan:
     training_images: int
     image_size: int
     left_out: tuple[LeftOut, ...] = ()
+    confirm_seeds: tuple[int, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """Return the content of `plan.json`, with the protocol once and not in every trial."""
@@ -54,7 +57,13 @@ class Plan:
             "trials": trials,
             # without the examples: names of files may say more than a published plan should
             **({"left_out": [f"{one.reason}: {one.number}" for one in self.left_out]} if self.left_out else {}),
+            **({"confirm": {"seeds": list(self.confirm_seeds)}} if self.confirm_seeds else {}),
         }
+
+    @property
+    def grid(self) -> tuple[Trial, ...]:
+        """The trials that validation chooses from."""
+        return tuple(trial for trial in self.trials if trial.seed not in self.confirm_seeds)
 
     def batch_sizes(self) -> list[int]:
         """Return the batch sizes of the trials, ascending."""
@@ -80,7 +89,7 @@ def check(sweep: Sweep, protocol: Protocol, where: str, changed: Collection[str]
         except InvalidInput as error:
             mistakes.extend(from_set(mistake, changed, cell.method) for mistake in error.mistakes)
     if not mistakes and not changed:  # --set may keep the part of a sweep that a deviation does not concern
-        mistakes += _idle_deviations(sweep, protocol, resolved, where)
+        mistakes += [*_idle_deviations(sweep, protocol, resolved, where), *_idle_confirm(sweep, where)]
     if mistakes:
         raise InvalidInput(dict.fromkeys(mistakes))
     return resolved
@@ -97,7 +106,8 @@ def plan(
 ) -> Plan:
     """Return the plan of `sweep`, as `check` resolved it, on the dataset with that fingerprint."""
     trials = trials_of_sweep(sweep, protocol, resolved, fingerprint)
-    return Plan(name, sweep.question, protocol, _varied(resolved), trials, training_images, image_size)
+    axes, confirm = _varied(resolved), sweep.confirm.seeds
+    return Plan(name, sweep.question, protocol, axes, trials, training_images, image_size, confirm_seeds=confirm)
 
 
 def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], fingerprint: str) -> tuple[Trial, ...]:
@@ -188,6 +198,15 @@ def _idle_deviations(sweep: Sweep, protocol: Protocol, resolved: list[Resolved],
             if value not in cells:
                 mistakes.append(Mistake(where, f"deviations.{number}.key", "changes no trial of this sweep", key))
     return mistakes
+
+
+def _idle_confirm(sweep: Sweep, where: str) -> list[Mistake]:
+    """Return a mistake if the sweep confirms a choice although no method has several cells to choose from."""
+    cells = Counter(cell.method for cell in expand(sweep))
+    if not sweep.confirm.seeds or max(cells.values()) > 1:
+        return []
+    problem = "no method has several cells, so nothing is chosen that could be confirmed"
+    return [Mistake(where, "confirm.seeds", problem, str([*sweep.confirm.seeds]), "list these seeds under seeds")]
 
 
 def _unknown_field(mistake: Mistake, lacking: Mapping[str, Schema], sweep: Sweep) -> Mistake:

@@ -265,11 +265,12 @@ def _insert_records(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, 
 
 def _insert_plan(connection: duckdb.DuckDBPyConnection, plan: PlanFile | None, plan_digest: str) -> None:
     """Mark the planned trials, and give each without a record a row of status "missing"."""
-    columns = "plan_digest = ?, name = ?, question = ?, protocol = ?, axes = ?, commands = ?, left_out = ?"
+    names = ("plan_digest", "name", "question", "protocol", "axes", "commands", "left_out", "confirm_seeds")
     texts = (plan.name, plan.question, to_json(plan.protocol)) if plan else ("", "", "{}")
     lists = (plan.axes, plan.commands, plan.left_out) if plan else ((), (), ())
-    values = [plan_digest, *map(to_text, texts), *(list(map(to_text, one)) for one in lists)]
-    connection.execute(f"UPDATE run SET {columns}", values)
+    confirm = list(plan.confirm.seeds) if plan else []
+    values = [plan_digest, *map(to_text, texts), *(list(map(to_text, one)) for one in lists), confirm]
+    connection.execute(f"UPDATE run SET {', '.join(f'{name} = ?' for name in names)}", values)
     planned = {trial.trial_id: trial for trial in plan.trials} if plan else {}
     connection.execute("UPDATE trials SET planned = trial_id IN (SELECT unnest(?))", [list(planned)])
     if plan:
@@ -282,4 +283,5 @@ def _insert_plan(connection: duckdb.DuckDBPyConnection, plan: PlanFile | None, p
         _insert(connection, "settings", arrow_table("settings", settings))
         # The protocol is also inserted if only missing trials have it.
         _insert_records(connection, {"protocols": arrow_table("protocols", [protocol_row(plan.protocol)])})
+    connection.execute("UPDATE trials SET confirms = seed IN (SELECT unnest(?))", [confirm])
     connection.execute("DELETE FROM protocols WHERE hash NOT IN (SELECT protocol_hash FROM trials)")

@@ -21,7 +21,7 @@ from pathlib import Path
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.merge_records import DISAGREEMENTS, Disagreement, RecordMerger
 from twinbench.results.plain_files import plain_files, read_plain, read_problem
-from twinbench.results.plan import PlanFile, PlannedTrial, read_plan
+from twinbench.results.plan import PlanFile, PlannedConfirm, PlannedTrial, read_plan
 from twinbench.results.record import DECLARATIONS, PLAN, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json
@@ -197,4 +197,6 @@ def _joined(plans: Sequence[PlanFile]) -> PlanFile:
     for name in ("commands", "left_out"):  # absent where empty
         if found := tuple(dict.fromkeys(text for plan in plans for text in getattr(plan, name))):
             changes[name] = found
+    if seeds := tuple(dict.fromkeys(seed for plan in plans for seed in plan.confirm.seeds)):
+        changes["confirm"] = PlannedConfirm(seeds=seeds)
     return plans[0].model_copy(update=changes)

@@ -52,8 +52,17 @@ class PlannedTrial(_Table):
         )
 
 
+class PlannedConfirm(_Table):
+    """The confirm stage: seeds that select nothing, on which the chosen cells are reported."""
+
+    seeds: tuple[Integer, ...]
+
+
 class PlanFile(_Table):
-    """The content of plan.json. `axes` are those that the sweep varies; `commands` those that ran the folder."""
+    """The content of plan.json. `axes` are those that the sweep varies; `commands` those that ran the folder.
+
+    `trials` holds those of the confirm stage too, once its cells are chosen: those with a seed of `confirm`.
+    """
 
     schema_number: Literal[1] = Field(alias="schema")
     name: StrictStr
@@ -63,6 +72,7 @@ class PlanFile(_Table):
     trials: tuple[PlannedTrial, ...]
     commands: tuple[StrictStr, ...] = ()  # absent in folders of older versions
     left_out: tuple[StrictStr, ...] = ()  # of the dataset's source, a text for each reason; absent if nothing is
+    confirm: PlannedConfirm = PlannedConfirm(seeds=())  # absent without such a stage
 
     def content(self) -> dict[str, Any]:
         """Return the plan as plain JSON types, unknown keys included."""

@@ -107,16 +107,16 @@ class Batch:
 
 
 def trial_row(record: Record) -> Row:
-    """Return the row of a recorded trial. `planned` is set when the plan is inserted."""
+    """Return the row of a recorded trial. `planned` and `confirms` are set when the plan is inserted."""
     result = record["result"]
-    state = {"status": result["status"], "reason": result["reason"], "planned": False}
+    state = {"status": result["status"], "reason": result["reason"], "planned": False, "confirms": False}
     ids = {"trial_id": result["trial_id"], "cell_id": result["cell_id"], "result_digest": record["result_digest"]}
     return _trial_row(result["trial"], {**record["circumstance"], **ids, **state})
 
 
 def missing_row(trial: PlannedTrial, protocol: CarriedProtocol) -> Row:
     """Return the row of a planned trial without a record."""
-    state = {"status": "missing", "reason": "planned, not recorded", "planned": True}
+    state = {"status": "missing", "reason": "planned, not recorded", "planned": True, "confirms": False}
     ids = {"trial_id": trial.trial_id, "cell_id": trial.cell_id}
     return _trial_row(trial.under(protocol).content(), {**ids, **state})
 

@@ -12,7 +12,8 @@ CREATE TABLE run (
     protocol      VARCHAR,         -- the plan's protocol, as JSON text
     axes          VARCHAR[],       -- axes that the sweep varies, in the order of the sweep file
     commands      VARCHAR[],       -- commands that ran the folder, in order; empty if the plan has none
-    left_out      VARCHAR[]        -- what was left out of the dataset's folder, by reason, with numbers
+    left_out      VARCHAR[],       -- what was left out of the dataset's folder, by reason, with numbers
+    confirm_seeds BIGINT[]         -- seeds that select nothing, on which chosen cells are reported; empty without any
 );
 
 -- The record files that were ingested, so that new and changed ones are found without opening the others.
@@ -35,6 +36,7 @@ CREATE TABLE trials (
     status              VARCHAR,   -- done, diverged, collapsed, failed; missing: planned without a record
     reason              VARCHAR,   -- why the trial did not end as done; empty if it did
     planned             BOOLEAN,   -- whether plan.json has the trial
+    confirms            BOOLEAN,   -- whether its seed is one of confirm_seeds
     protocol_name       VARCHAR,   -- of the trial's protocol
     protocol_version    BIGINT,    -- of the trial's protocol
     protocol_hash       VARCHAR,   -- of the protocol's content, deviations applied

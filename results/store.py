@@ -28,7 +28,7 @@ from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
 DIGEST = f"{DATABASE}.sha256"  # as sha256sum writes it
-SCHEMA_NUMBER = 8
+SCHEMA_NUMBER = 9
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
 ROWS_AT_ONCE = 10_000
 
@@ -249,7 +249,7 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
 
 def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(SCHEMA)
-    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [], [])", [SCHEMA_NUMBER])
+    connection.execute("INSERT INTO run VALUES (?, NULL, '', '', '{}', [], [], [], [])", [SCHEMA_NUMBER])
 
 
 def _schema_number(connection: duckdb.DuckDBPyConnection) -> int:

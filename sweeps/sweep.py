@@ -20,10 +20,12 @@ from twinbench.sweeps.protocol_lock import LOCK, locked, read_lock
 from twinbench.sweeps.toml_reader import parse, read_toml, read_value
 
 SHIPPED = Path(__file__).parent
-OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations")
+OWN_KEYS = ("question", "protocol", "seeds", "baselines", "deviations", "confirm")
+CONFIRM_SEEDS = "confirm.seeds"
 SET = "--set"
 MOST_TRIALS = 250_000  # their plan is still a file that `file_reader` reads
 Axis = Annotated[list[Scalar], MinLen(1)] | Scalar
+Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,27 @@ class Grid(Section):
 
 
 @dataclass(frozen=True)
+class Confirm(Section):
+    """Seeds that select nothing. Once the grid is complete, each method's chosen cell is trained on them too."""
+
+    seeds: tuple[Seed, ...]
+
+
+@dataclass(frozen=True)
 class Sweep(Section):
     """One question and the grids that answer it. `baselines` adds raw pixels and the untrained backbone.
 
-    `deviations` change values of the protocol for this sweep; every trial carries them.
+    `deviations` change values of the protocol for this sweep; every trial carries them. `confirm` without seeds is no
+    confirm stage.
     """
 
     question: str
     protocol: str
-    seeds: Annotated[tuple[Annotated[int, Ge(0), Lt(2**63)], ...], MinLen(1)]
+    seeds: Annotated[tuple[Seed, ...], MinLen(1)]
     grids: Annotated[tuple[Grid, ...], MinLen(1)]
     baselines: bool = True
     deviations: Annotated[tuple[Deviation, ...], MaxLen(100)] = ()  # each is compared with every other
+    confirm: Confirm = Confirm(seeds=())
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,9 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
     try:
         sweep = parse(Sweep, data, where)
         _check_grids(sweep, where)
-        of_grids = {key: value for key, value in settings if key not in (*OWN_KEYS, "methods")}  # the last of each key
+        of_grids = {
+            key: value for key, value in settings if key not in (*OWN_KEYS, CONFIRM_SEEDS, "methods")
+        }  # the last of each key
         if lost := [mistake for key, value in of_grids.items() for mistake in _lost(key, value, sweep)]:
             raise InvalidInput(lost)
         protocol = read_protocol(sweep.protocol, path.parent, where)
@@ -150,6 +163,8 @@ def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """
     if key in OWN_KEYS:
         return data | {key: value}
+    if key == CONFIRM_SEEDS:
+        return data | {"confirm": {"seeds": value}}
     grids = [dict(grid) for grid in data.get("grids", [])]
     if key == "methods":
         return data | {"grids": _kept(grids, value if isinstance(value, list) else [str(value)])}
@@ -174,7 +189,7 @@ def _lost(key: str, value: Any, sweep: Sweep) -> list[Mistake]:
     methods = list(dict.fromkeys(method for grid in sweep.grids for method in grid.methods))
     if method and method not in methods:
         close = nearest(method.lower(), methods)
-        known = {*OWN_KEYS, *(one.name for one in fields(Training))}
+        known = {*OWN_KEYS, CONFIRM_SEEDS, *(one.name for one in fields(Training))}
         right = f"{close}.{name}" if close else name if name in known else ""
         return [Mistake(SET, key, f"{method} is not a method of any grid", value, ", ".join(methods), right)]
     given = [axes_of(grid, one).get(name) for grid in sweep.grids for one in grid.methods if method in ("", one)]
@@ -216,9 +231,7 @@ def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def _check_grids(sweep: Sweep, where: str) -> None:
-    mistakes = []
-    if len(set(sweep.seeds)) < len(sweep.seeds):
-        mistakes.append(Mistake(where, "seeds", "a seed is listed twice", list(sweep.seeds)))
+    mistakes = _seed_mistakes(sweep, where)
     for number, grid in enumerate(sweep.grids):
         for method in sorted(set(grid.only) - set(grid.methods)):
             key = f"grids.{number}.only.{method}"
@@ -230,11 +243,30 @@ def _check_grids(sweep: Sweep, where: str) -> None:
             lengths = {name: len(_values(axis)) for name, axis in group.items()}
             if len(set(lengths.values())) > 1:
                 mistakes.append(Mistake(where, f"grids.{number}.zipped", "zipped axes differ in length", lengths))
-    if not mistakes and (trials := sum(map(_cell_count, sweep.grids)) * len(sweep.seeds)) > MOST_TRIALS:
+    if not mistakes and (trials := _trial_count(sweep)) > MOST_TRIALS:
         problem = f"the grids have {min(trials, 10**12):,} trials{' or more' * (trials >= 10**12)}"
         mistakes.append(Mistake(where, "grids", problem, allowed=f"at most {MOST_TRIALS:,}"))
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def _seed_mistakes(sweep: Sweep, where: str) -> list[Mistake]:
+    listed = {"seeds": sweep.seeds, CONFIRM_SEEDS: sweep.confirm.seeds}
+    mistakes = [
+        Mistake(where, key, "a seed is listed twice", list(seeds))
+        for key, seeds in listed.items()
+        if len(set(seeds)) < len(seeds)
+    ]
+    if both := sorted(set(sweep.seeds) & set(sweep.confirm.seeds)):
+        problem = "seeds of the grid select, so they cannot confirm"
+        mistakes.append(Mistake(where, CONFIRM_SEEDS, problem, both, "seeds that are not listed under seeds"))
+    return mistakes
+
+
+def _trial_count(sweep: Sweep) -> int:
+    """Return the number of trials of the grids and of the confirm stage, which trains one cell of each method."""
+    methods = {method for grid in sweep.grids for method in grid.methods}
+    return sum(map(_cell_count, sweep.grids)) * len(sweep.seeds) + len(methods) * len(sweep.confirm.seeds)
 
 
 def _cell_count(grid: Grid) -> int:

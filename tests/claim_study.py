@@ -66,6 +66,7 @@ class Study:
     folder: Path
     protocol: dict[str, Any]
     trials: list[Trial] = field(default_factory=list)  # on the plan
+    confirm_seeds: tuple[int, ...] = ()
 
     @property
     def claims_file(self) -> Path:
@@ -104,7 +105,8 @@ class Study:
         ]
         plan = {"schema": 1, "name": "honest", "question": "Which of two methods is better?", "axes": []}
         carried = protocol or self.protocol
-        write_json_atomically(self.folder / "plan.json", plan | {"protocol": carried, "trials": trials})
+        confirm = {"confirm": {"seeds": list(self.confirm_seeds)}} if self.confirm_seeds else {}
+        write_json_atomically(self.folder / "plan.json", plan | {"protocol": carried, "trials": trials} | confirm)
 
     def of(self, method: str, seed: int | None = None) -> list[Trial]:
         """Return the planned trials of a method, or of one of its seeds."""

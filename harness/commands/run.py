@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
     from twinbench.harness.monitor.progress_bars import ProgressBars
     from twinbench.harness.planning import Plan
+    from twinbench.harness.trial.execute import Surroundings
 
 AUTO = "auto"
 MOST = 4096  # of any count: more threads than that crash the libraries that start them
@@ -93,7 +94,10 @@ def run(
     changes: Set = None,
     data: Data = None,
 ) -> None:
-    """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue."""
+    """Run the missing trials of a sweep, then write its report. After an interruption, run it again to continue.
+
+    A sweep with a confirm stage goes on with it once every trial of the grid is recorded.
+    """
     from twinbench.harness.launchers.launcher import LaunchOptions
     from twinbench.harness.planning import make_plan
 
@@ -114,7 +118,7 @@ def run(
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
     planned = make_plan(sweep, tuple(changes or ()), data)
-    folder = _prepare(out_folder, planned, context, processes_per_trial, retry)
+    folder, planned = _prepare(out_folder, planned, context, processes_per_trial, retry)
     from twinbench.harness.trial.execute import Surroundings
 
     surroundings = Surroundings(
@@ -129,7 +133,7 @@ def run(
         mode=mode,
         isolate=isolate,
     )
-    _report(launcher.run(planned, surroundings, _progress_bars(folder, planned)), folder)
+    _report(_run_stages(launcher, planned, surroundings), folder)
 
 
 def _begin(out_folder: Path | None) -> None:
@@ -142,6 +146,31 @@ def _begin(out_folder: Path | None) -> None:
         check_places(out_folder)
 
 
+def _run_stages(launcher: "Launcher", planned: "Plan", surroundings: "Surroundings") -> "Outcome":
+    """Run the plan, then the confirm stage, whose trials are known once every trial of the grid is recorded."""
+    folder = surroundings.run_folder
+    outcome = launcher.run(planned, surroundings, _progress_bars(folder, planned))
+    if outcome.is_detached and len(planned.grid) == len(planned.trials) and planned.confirm_seeds:
+        say("once these trials are recorded, the same command starts the confirm stage")
+    if outcome.stopped or outcome.is_detached:
+        return outcome
+    both = _with_confirm_stage(planned, folder)
+    return outcome if both is planned else launcher.run(both, surroundings, _progress_bars(folder, both))
+
+
+def _with_confirm_stage(planned: "Plan", folder: Path) -> "Plan":
+    """Return the plan with the trials of the confirm stage, and write it, if there are any to add."""
+    from twinbench.harness.run_folder.confirm_stage import with_confirmations
+    from twinbench.harness.run_folder.layout import write_plan
+
+    both = with_confirmations(planned, folder)
+    if both is not planned:
+        write_plan(folder, both)
+        seeds, more = ", ".join(map(str, planned.confirm_seeds)), len(both.trials) - len(planned.trials)
+        say(f"confirm stage: {more} more trials, the cells that the grid has chosen on seeds {seeds}")
+    return both
+
+
 def _progress_bars(folder: Path, planned: "Plan") -> "ProgressBars":
     from twinbench.harness.monitor.progress_bars import ProgressBars
 
@@ -150,10 +179,14 @@ def _progress_bars(folder: Path, planned: "Plan") -> "ProgressBars":
 
 def _prepare(
     out_folder: Path | None, planned: "Plan", context: typer.Context, processes_per_trial: int, retry: str | None
-) -> Path:
-    """Write the plan with the command, undo an earlier `cancel`, set failed trials to run again; return the folder."""
+) -> "tuple[Path, Plan]":
+    """Write the plan with the command, undo an earlier `cancel`, set failed trials to run again.
+
+    Return the folder, and the plan with the confirm stage as far as its trials are known.
+    """
     from twinbench.harness.commands.command_text import as_given
     from twinbench.harness.planning import check_ranks
+    from twinbench.harness.run_folder.confirm_stage import with_planned_confirmations
     from twinbench.harness.run_folder.layout import launch_notes, retry_failed, undo_cancel, write_plan
     from twinbench.results.places import check_places
 
@@ -162,11 +195,12 @@ def _prepare(
     folder = out_folder or Path("runs") / planned.name
     check_places(folder)
     print_damaged_launches(launch_notes(folder))
+    planned = with_planned_confirmations(planned, folder)
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:
         say(f"{retry_failed(folder, planned)} failed trials run again")
-    return folder
+    return folder, _with_confirm_stage(planned, folder)
 
 
 def _report(outcome: "Outcome", folder: Path) -> None:

@@ -121,6 +121,11 @@ def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> Non
     recorded = recorded_ids(run_folder).keys()
     if not recorded and not (run_folder / "trials").exists():
         return  # no trial has started, so that a mistake in the sweep file can still be corrected
+    begun = {trial.seed for trial in plan.trials} & set(plan.confirm.seeds)
+    if lost := sorted(begun - set(planned.confirm_seeds)):
+        problem = "results on these seeds confirm a choice, and this sweep does not keep them for that"
+        allowed = "a sweep with these seeds under [confirm], or another --out"
+        raise InvalidInput([Mistake(str(run_folder), "confirm.seeds", problem, lost, allowed)])
     kept = recorded | {trial.trial_id for trial in planned.trials}
     left = [trial.trial_id for trial in plan.trials if trial.trial_id not in kept]
     if left:

@@ -4,7 +4,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,7 +49,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials that differ only in the seed, with their measurements."""
+    """The trials that differ only in the seed, with their measurements.
+
+    `trials` are those of the grid, which select. `confirmed` is the same cell with those of the confirm stage.
+    """
 
     cell_id: str
     method: str
@@ -58,6 +61,7 @@ class Cell:
     trials: tuple[TrialRow, ...]  # by seed
     measured: dict[tuple[str, str], tuple[Measured, ...]]  # of completed trials, by (metric, split)
     changed: tuple[ChangedSetting, ...] = ()  # settings that differ from the protocol's own values
+    confirmed: "Cell | None" = None
 
     @property
     def is_baseline(self) -> bool:
@@ -70,6 +74,11 @@ class Cell:
     @property
     def done(self) -> int:
         return self.statuses["done"]
+
+    @property
+    def all_trials(self) -> tuple[TrialRow, ...]:
+        """Return the trials of the grid, then those of the confirm stage."""
+        return self.trials + (self.confirmed.trials if self.confirmed else ())
 
     @property
     def planned(self) -> int:
@@ -152,6 +161,7 @@ class Section:
     cells: tuple[Cell, ...]  # baselines first, then by method, the axes' values and id
     deviations: tuple[AppliedDeviation, ...] = ()
     base_hash: str = ""  # of the protocol without its deviations
+    confirm_seeds: tuple[int, ...] = ()  # of the plan, whether the confirm stage has begun or not
 
     @property
     def protocol_id(self) -> str:
@@ -196,7 +206,7 @@ class Section:
 
     @cached_property
     def trials(self) -> tuple[TrialRow, ...]:
-        return tuple(trial for cell in self.cells for trial in cell.trials)
+        return tuple(trial for cell in self.cells for trial in cell.all_trials)
 
     @cached_property
     def methods(self) -> dict[str, list[Cell]]:
@@ -207,6 +217,11 @@ class Section:
     def chosen(self) -> dict[str, Cell]:
         """Return the chosen cell of each method; see `choose`."""
         return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
+
+    @cached_property
+    def reported(self) -> dict[str, Cell]:
+        """Return each method's chosen cell, on the seeds that confirm the choice where it was trained on them."""
+        return {label: cell.confirmed or cell for label, cell in self.chosen.items()}
 
     def is_chosen(self, cell: Cell) -> bool:
         """Return whether the cell is the chosen one of its method."""
@@ -291,6 +306,7 @@ def sections(run: Run) -> list[Section]:
                 tuple(sorted(cells, key=lambda cell: _place_in_tables(cell, axes))),
                 tuple(deviations),
                 protocol.get("base_hash") or "",
+                run.confirm_seeds,
             )
         )
     return sorted(
@@ -313,15 +329,26 @@ def _cells(
     for cell_id, members in by_cell.items():
         members.sort(key=lambda trial: (trial["seed"], trial["trial_id"]))
         method, version = members[0]["method"], members[0]["method_version"]
-        of_cell: dict[tuple[str, str], tuple[Measured, ...]] = {}
-        for trial in members:
-            for key, value, variant in measured.get(trial["trial_id"], ()) if trial["status"] == "done" else ():
-                of_cell[key] = (*of_cell.get(key, ()), Measured(int(trial["seed"]), value, variant))
         label = method if len(versions[method]) == 1 else f"{method} (version {version})"
         values = settings.get(members[0]["trial_id"], {})
         changed = own.changed(method, version, {name: value.text for name, value in values.items()})
-        cells.append(Cell(cell_id, method, label, values, tuple(members), of_cell, changed))
+        of_grid, confirming = (
+            Cell(cell_id, method, label, values, part, _measured_in(part, measured), changed)
+            for part in (tuple(t for t in members if bool(t["confirms"]) is one) for one in (False, True))
+        )
+        cells.append(replace(of_grid, confirmed=confirming) if confirming.trials else of_grid)
     return cells
+
+
+def _measured_in(
+    trials: Iterable[TrialRow], measured: Mapping[str, list[tuple[tuple[str, str], float, str]]]
+) -> dict[tuple[str, str], tuple[Measured, ...]]:
+    """Return the measurements of the done trials by (metric, split)."""
+    found: dict[tuple[str, str], tuple[Measured, ...]] = {}
+    for trial in trials:
+        for key, value, variant in measured.get(trial["trial_id"], ()) if trial["status"] == "done" else ():
+            found[key] = (*found.get(key, ()), Measured(int(trial["seed"]), value, variant))
+    return found
 
 
 def _place_in_tables(cell: Cell, axes: Iterable[str]) -> tuple[object, ...]:

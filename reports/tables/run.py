@@ -22,6 +22,7 @@ class TrialRow(TypedDict):
     status: str
     reason: str
     planned: bool
+    confirms: bool
     protocol_name: str | None
     protocol_version: float | None
     protocol_hash: str | None
@@ -82,6 +83,7 @@ class Run:
     axes: tuple[str, ...]
     commands: tuple[str, ...]  # that made the run, in order; empty if the plan does not record them
     left_out: tuple[str, ...]  # of the dataset's folder, by reason, with numbers
+    confirm_seeds: tuple[int, ...]  # empty without a confirm stage
     trials: pd.DataFrame
     settings: pd.DataFrame
     metrics: pd.DataFrame
@@ -104,13 +106,14 @@ TABLES = {
 
 def read_run(run_folder: Path | str, curves: str = TABLES["curves"]) -> Run:
     """Ingest new records and return the frames. `curves`: a query for the curves, if only some are needed."""
-    plan = {"run": "SELECT name, question, axes, commands, left_out FROM run"}
+    plan = {"run": "SELECT name, question, axes, commands, left_out, confirm_seeds FROM run"}
     with ResultStore(run_folder) as store:
         store.ingest()
         frames = store.queries(plan | TABLES | {"curves": curves})
     head = frames.pop("run")
     axes, commands, left_out = (tuple(map(str, head[name][0])) for name in ("axes", "commands", "left_out"))
-    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, left_out, **frames)
+    confirm = tuple(map(int, head["confirm_seeds"][0]))
+    return Run(str(head["name"][0]), str(head["question"][0]), axes, commands, left_out, confirm, **frames)
 
 
 def records(frame: pd.DataFrame) -> list[Any]:

@@ -165,6 +165,16 @@ def test_a_deviation_that_no_trial_of_the_file_takes_is_a_mistake(key: str) -> N
     assert check(replace(sweep, grids=grids), protocol, "s.toml", ["methods"])  # a part of the sweep
 
 
+def test_seeds_that_confirm_need_a_choice_and_change_no_trial_of_the_grid(tiny_plan: Planner) -> None:
+    sweep, protocol, _ = read_sweep("digits", ("confirm.seeds=[8, 9]", "methods=byol"))
+    with pytest.raises(InvalidInput, match=r"confirm\.seeds: no method has several cells.*list these"):
+        check(sweep, protocol, "s.toml")
+    assert check(sweep, protocol, "s.toml", ["methods"])  # a part of the sweep
+    plain, confirmed = tiny_plan("confirm.seeds=[]"), tiny_plan("confirm.seeds=[8, 9]")
+    assert confirmed.trials == confirmed.grid == plain.trials
+    assert confirmed.content() == plain.content() | {"confirm": {"seeds": [8, 9]}} and "confirm" not in plain.content()
+
+
 def test_trials_that_differ_in_the_last_digit_have_different_labels(tiny_plan: Planner) -> None:
     planned = tiny_plan("learning_rate=[0.3, 0.30000000000000004, 0.01]")
     labels = {trial_label(trial, planned.axes) for trial in planned.trials}

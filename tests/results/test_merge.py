@@ -78,15 +78,21 @@ def test_the_merged_plan_is_the_union_in_order_of_first_appearance(site, out):
     ids = [here.plan(here.trial(seed=seed))["trial_id"] for seed in (5, 2)]
     there.plan(there.trial(seed=2))
     ids.append(there.plan(there.trial(seed=0))["trial_id"])
-    change_plan(there, name="another", commands=["twinbench run b", "twinbench run a"], left_out=["hidden: 1"])
-    change_plan(third, commands=["twinbench run c", "twinbench run b"])
+    change_plan(
+        there,
+        name="another",
+        commands=["twinbench run b", "twinbench run a"],
+        left_out=["hidden: 1"],
+        confirm={"seeds": [8]},
+    )
+    change_plan(third, commands=["twinbench run c", "twinbench run b"], confirm={"seeds": [9, 8]})
     merged = joined(out, here, there, third)
     plan = json.loads((out / "plan.json").read_text())
     assert [trial["trial_id"] for trial in plan["trials"]] == ids
     assert [trial["seed"] for trial in plan["trials"]] == [5, 2, 0]
     assert plan["axes"] == ["width", "depth", "weight"]
     assert plan["commands"] == ["twinbench run b", "twinbench run a", "twinbench run c"]
-    assert plan["left_out"] == ["hidden: 1"]
+    assert (plan["left_out"], plan["confirm"]) == (["hidden: 1"], {"seeds": [8, 9]})
     assert (plan["name"], plan["question"]) == ("synthetic", "Is it wide? / Is it heavy?")
     assert plan["protocol"] == json.loads((here.folder / "plan.json").read_text())["protocol"]
     assert (merged.trials, merged.records, merged.missing) == (3, 0, 3)

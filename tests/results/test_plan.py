@@ -31,7 +31,9 @@ def as_bytes(content: object) -> bytes:
     return json.dumps(content).encode()
 
 
-@pytest.mark.parametrize("more", [{}, {"commands": ["twinbench run a"]}, {"later": [1, 1.0, None]}])
+@pytest.mark.parametrize(
+    "more", [{}, {"commands": ["twinbench run a"], "confirm": {"seeds": [7]}}, {"later": [1, 1.0, None]}]
+)
 def test_a_plan_is_given_back_with_all_its_keys(more):
     content = PLAN | more | {"trials": [TRIAL | {"later": {"x": 1e-300}}]}
     content["protocol"] = PLAN["protocol"] | {"base_hash": "6" * 64, "later": True}

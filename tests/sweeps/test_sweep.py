@@ -8,6 +8,7 @@ from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.sweep import Sweep, changed, expand, read_protocol, read_sweep, shipped_protocols, shipped_sweeps
 
 HEAD = 'question = "q"\nprotocol = "digits-small"\nseeds = [0]\n'
+CONFIRM = '[confirm]\nseeds = [5, 6]\n[[grids]]\nmethods = ["a"]\naxes = {x = [1, 2]}\n'
 
 
 def _read(tmp_path: Path, text: str, *changes: str) -> Sweep:
@@ -110,7 +111,10 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
     [
         ("question = [", "is not TOML"),
         (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = [1.0, inf]}\n', "grids.0.axes.x.1: is not a finite number"),
-        (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "a seed is listed twice"),
+        (HEAD.replace("[0]", "[0, 0]") + '[[grids]]\nmethods = ["a"]\n', "seeds: a seed is listed twice"),
+        (HEAD + CONFIRM.replace("[5, 6]", "[5, 5]"), "confirm.seeds: a seed is listed twice"),
+        (HEAD + CONFIRM.replace("[5, 6]", "[5, 0]"), "confirm.seeds: seeds of the grid select, so they cannot confirm"),
+        (HEAD + CONFIRM.replace("seeds = [5, 6]", ""), "confirm.seeds: is missing"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1]\ny = [1, 2]\n', "differ in length"),
         (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = 1}\n[[grids.zipped]]\nx = [1]\n', "x: is listed twice"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is not a method of this grid"),
@@ -253,6 +257,15 @@ def test_a_change_that_reaches_no_trial_or_is_wrong_is_a_mistake_of_set(
 def test_of_two_values_for_one_key_the_last_counts(tmp_path: Path) -> None:
     sweep = _read(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', "x=1", "x=2", "seeds=[4]", "seeds=[5]")
     assert _cells(sweep) == [("a", ("x", 2))] and sweep.seeds == (5,)
+
+
+def test_seeds_that_confirm_are_set_like_others_and_an_empty_list_leaves_the_stage_out(tmp_path: Path) -> None:
+    assert _read(tmp_path, HEAD + CONFIRM).confirm.seeds == (5, 6)
+    assert _read(tmp_path, HEAD + CONFIRM, "confirm.seeds=[7]").confirm.seeds == (7,)
+    without = _read(tmp_path, HEAD + "".join(CONFIRM.partition("[[grids]]")[1:]))
+    assert _read(tmp_path, HEAD + CONFIRM, "confirm.seeds=[]") == without
+    (line,) = _mistakes(tmp_path, HEAD + CONFIRM, "confirm.seeds=[0]")
+    assert line.startswith("--set: confirm.seeds: seeds of the grid select")
 
 
 def test_more_trials_than_a_plan_may_hold_are_counted_and_not_expanded(tmp_path: Path) -> None:

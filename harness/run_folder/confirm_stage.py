@@ -1,0 +1,51 @@
+"""The confirm stage of a run: each method's chosen cell, trained again on seeds that selected nothing.
+
+A cell that is chosen by the very seeds on which it is reported looks better than it is. The stage begins once every
+trial of the grid has a record. Its trials are ordinary trials of plan.json, with seeds of the plan's `confirm` table.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from twinbench.harness.planning import Plan
+from twinbench.results.plan import read_plan
+from twinbench.results.record import PLAN, recorded_ids
+from twinbench.sweeps.trial import Trial
+
+
+def with_planned_confirmations(planned: Plan, run_folder: Path) -> Plan:
+    """Return the plan with the trials of the confirm stage that the folder's plan has already, also of earlier choices.
+
+    A grid that has grown since then may choose other cells, but no planned trial may vanish.
+    """
+    if not planned.confirm_seeds or not (run_folder / PLAN).exists():
+        return planned
+    before = [trial for trial in read_plan(run_folder).full_trials() if trial.seed in planned.confirm_seeds]
+    return _with_trials(planned, before)
+
+
+def with_confirmations(planned: Plan, run_folder: Path) -> Plan:
+    """Return the plan with the chosen cells' trials on the confirm seeds; unchanged while the grid lacks records.
+
+    Cells are chosen as in the report, from all records of the folder, whose plan must be `planned`. A method whose
+    chosen cell is not in the plan is left out.
+    """
+    if not planned.confirm_seeds or not recorded_ids(run_folder).keys() >= {one.trial_id for one in planned.grid}:
+        return planned
+    cells = {trial.cell_id: trial for trial in planned.grid}
+    chosen = [cells[cell_id] for cell_id in _chosen(run_folder) if cell_id in cells]
+    return _with_trials(planned, [replace(trial, seed=seed) for trial in chosen for seed in planned.confirm_seeds])
+
+
+def _with_trials(planned: Plan, more: list[Trial]) -> Plan:
+    trials = {trial.trial_id: trial for trial in (*planned.trials, *more)}
+    return planned if len(trials) == len(planned.trials) else replace(planned, trials=tuple(trials.values()))
+
+
+def _chosen(run_folder: Path) -> list[str]:
+    """Return the ids of the chosen cells, without raw pixels: in them nothing is random."""
+    from twinbench.reports.tables.cells import WITHOUT_SEEDS, sections  # imports pandas and DuckDB
+    from twinbench.reports.tables.run import read_run
+
+    parts = sections(read_run(run_folder, curves="SELECT * FROM curves WHERE false"))
+    return [cell.cell_id for part in parts for cell in part.chosen.values() if cell.method != WITHOUT_SEEDS]
