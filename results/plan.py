@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
 
-from twinbench.results.record import PLAN, CheckedProtocol, Integer, RecordError, shown
+from twinbench.results.protocol_content import CheckedProtocol, Integer
+from twinbench.results.record import PLAN, RecordError, shown
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.protocol import CarriedProtocol

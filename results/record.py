@@ -23,10 +23,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NotRequired, cast
 
-from pydantic import ConfigDict, Field, FiniteFloat, GetPydanticSchema, StrictStr, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, GetPydanticSchema, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from twinbench.results.atomic_files import json_bytes, write_bytes_atomically
+from twinbench.results.protocol_content import SCALAR, CheckedProtocol, Integer
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.metrics import MetricValue
@@ -61,19 +62,7 @@ class BrokenArtefact(RecordError):
 
 # --- what a record holds --------------------------------------------------------------------------------------------
 
-Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]  # what the database's BIGINT holds
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-
-
-class CheckedProtocol(TypedDict):
-    """What is checked of a `CarriedProtocol`. Its content is not: the protocol's hash covers it."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    name: StrictStr
-    version: Integer
-    hash: StrictStr
-    content: dict[str, object]
 
 
 class _CheckedTrial(TypedDict):
@@ -262,6 +251,7 @@ _MUST_BE = {
     "list_type": "a list",
     "string_pattern_mismatch": "16 hexadecimal digits",
     "string_unicode": "16 hexadecimal digits",
+    "scalar_type": SCALAR,
 }
 
 
@@ -296,7 +286,8 @@ def _first_problem(error: ValidationError) -> str:
     name = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}"
     if key == "status":
         return f"{name} is {shown(first['input'])}; allowed: {', '.join(STATUSES)}"
-    return f"{name} is {shown(first['input'])}; must be {_MUST_BE.get(first['type'], 'a finite number')}"
+    expected = first.get("ctx", {}).get("expected")  # of one of several texts
+    return f"{name} is {shown(first['input'])}; must be {_MUST_BE.get(first['type'], expected or 'a finite number')}"
 
 
 def shown(value: object) -> str:

@@ -12,7 +12,7 @@ FOLDER = "twinbench/reports/reported"  # in the installed package; the column Fi
 
 def reported(section: Section) -> pd.DataFrame:
     """Return one row per published value of the section's dataset and of a probe metric."""
-    dataset = str((section.content.get("dataset") or {}).get("name", ""))
+    dataset = str(section.content.get("dataset", {}).get("name", ""))
     rows = [
         _row(name, table, value)
         for name, table in sorted(published_tables().items())

@@ -91,8 +91,8 @@ def trained_pairs(case: Case) -> list[tuple[Side, Side]]:
 def protocol_value(evidence: Evidence, key: str) -> float:
     """Return the protocol's own value of a number that the sweep deviates in; 0 where it does not deviate."""
     sections = [side.section for side in evidence.measured if side.section]
-    deviations = [one for section in sections for one in section.deviations if one["key"] == key]
-    return max((float(str(one["protocol_value"])) for one in deviations), default=0)
+    values = [one["protocol_value"] for section in sections for one in section.deviations if one["key"] == key]
+    return max((value for value in values if isinstance(value, int | float)), default=0)
 
 
 def trial_text(trial: TrialRow) -> str:

@@ -282,15 +282,13 @@ def cited_marks(caption: str) -> frozenset[str]:
 
 def words_of_records(section: Section) -> frozenset[str]:
     """Return the words of the section's protocol, dataset and backbone."""
-    backbone = section.content.get("backbone")
-    name = str(backbone.get("name", "")) if isinstance(backbone, dict) else ""
+    name = section.content.get("backbone", {}).get("name", "")
     return frozenset(re.findall(r"[a-z]+\d*|\d+", _normalised(f"{name} {dataset_of(section)} {section.protocol_name}")))
 
 
 def dataset_of(section: Section) -> str:
     """Return the name of the section's dataset, or an empty string."""
-    dataset = section.content.get("dataset")
-    return str(dataset.get("name", "")) if isinstance(dataset, dict) else ""
+    return str(section.content.get("dataset", {}).get("name", ""))
 
 
 def compact(name: str) -> str:

@@ -62,9 +62,7 @@ class CellMatcher:
         others = [len(points) for one, points in self.slices.items() if one[:3] == own[:3] and one != own]
         here = len(self.slices.get(own, ()))
         is_slice = here > 1 and here > max(others, default=0)
-        methods, training = content.get("methods"), content.get("training")
-        defaults = dict(training) if isinstance(training, dict) else {}
-        defaults |= methods.get(cell.cell.method, {}) if isinstance(methods, dict) else {}
+        defaults = content.get("training", {}) | content.get("methods", {}).get(cell.cell.method, {})
         values = [(cell.cell.values[axis], defaults.get(axis)) for axis, _ in own[3]]
         return is_slice or all(default is not None and is_equal(one, str(default)) for one, default in values)
 
