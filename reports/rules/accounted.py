@@ -159,9 +159,8 @@ def _settings(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
         yield re.compile(rf"(?<![\w-])(?:{name})(?: of| is)? ?[=:]? ?{value_pattern(values).pattern}")
         if not claim.axis or key in dict(given):  # what else changes, or does not, along an axis is not judged
             yield re.compile(rf"(?<![\w-])(?:the best )?(?:{name})(?: of each)?(?!\w)")
-    units = "|".join(names for unit, names in _UNITS.items() if unit != "epochs")
     alone = value_pattern([*(str(value) for _, value in given), *compared.settings.get("optimizer", ())])
-    yield re.compile(rf"(?<!by ){alone.pattern}(?![ -]?(?:{units})(?!\w))")
+    yield re.compile(rf"(?<!by ){alone.pattern}{without_unit('epochs')}")
 
 
 def share_pattern(share: float) -> re.Pattern[str]:
@@ -172,6 +171,12 @@ def share_pattern(share: float) -> re.Pattern[str]:
         rf"{percent} ?(?:%|percent)|(?:one|1|a) (?:seed |trial )?(?:in|of|out of) (?:every )?{one_in}|{decimal}{half}"
     )
     return re.compile(rf"(?:a share of )?(?:{named})(?: of)?(?: all)?(?: the)?(?: seeds?| trials?| runs?)?")
+
+
+def without_unit(*allowed: str) -> str:
+    """Return a pattern for the end of a setting's value: "2 points" is no value of a setting, since it has a unit."""
+    units = "|".join(names for unit, names in _UNITS.items() if unit not in allowed)
+    return rf"(?![ -]?(?:{units})(?!\w))"
 
 
 def setting_words(key: str) -> str:

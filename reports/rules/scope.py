@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from twinbench.reports.claims.claim import reported_value
-from twinbench.reports.claims.evidence import Evidence
+from twinbench.reports.claims.claim import Claim, reported_value
+from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.rules import sentence
 from twinbench.reports.rules.accounted import Compared
 from twinbench.reports.rules.case import (
@@ -50,7 +50,7 @@ def scope_words(case: Case) -> Outcome:
 
 
 def _unstated_settings(case: Case) -> Iterator[str]:
-    """Settings that the claim fixes and its sentence does not state, where another value would be possible.
+    """Settings that the claim or its sweep fixes and the sentence does not state, where another value is possible.
 
     Another value is possible where the protocol has another, or where several values were run.
     """
@@ -65,8 +65,25 @@ def _unstated_settings(case: Case) -> Iterator[str]:
             if key in claim.scope and sentence.names_setting(claim, key):
                 continue
             run = {one.text for one in evidence.context.ran.get((method, key), ())}
-            if defaults[key] != value if key in defaults else len(run) > 1:
+            changed = {one.name for one in side.cell.changed} if side.cell else set()
+            if key in changed or (defaults[key] != value if key in defaults else len(run) > 1):
                 yield f"{key} {value}"
+        yield from _fixed_settings(side, claim)
+
+
+def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
+    """Settings of a side that neither claim nor sentence gives, where no complete cell has the protocol's own value.
+
+    Where one has it, the value was chosen on validation, which rules on selection judge.
+    """
+    if side.cell is None or side.section is None:
+        return
+    cells = [cell for cell in side.section.cells if cell.method == side.cell.method and cell.is_complete]
+    own = [{one.name for one in cell.changed} for cell in cells]
+    for one in side.cell.changed:
+        is_given = one.name in side.selector or sentence.names_value_of(claim, one.name, one.value)
+        if not is_given and all(one.name in changed for changed in own):
+            yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
 
 
 def _compared(case: Case) -> Compared:

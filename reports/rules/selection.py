@@ -1,6 +1,5 @@
 """Rules A3 to A8: on which images models were trained and selected, out of how many, and whether any were left out."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +20,7 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.rules.declared import declared_before
-from twinbench.reports.tables.cells import REPORTED_ON, Value
+from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.reports.tables.run import MetricRow
 from twinbench.sweeps.metrics import get_metric, metric_names
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
@@ -164,19 +163,10 @@ def _begun(case: Case, side: Side, is_late: bool) -> int:
 def _untuned_baselines(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:
     """Yield each setting of a B with one candidate that is not the protocol's, and that the claim does not name."""
     for a, b in pairs:
-        content = b.section.content if b.section else {}
-        defaults = content.get("training", {}) | content.get("methods", {}).get(str(b.selector["method"]), {})
-        for key, value in sorted(defaults.items()) if b.candidates == 1 else ():
-            own, compared = (side.cell.values.get(key) if side.cell else None for side in (b, a))
-            is_named = key in b.selector or (compared is not None and compared == own)
-            if own is not None and not is_named and not _is_value(own, value):
-                yield f"{b.label} ran only with {key} {own.text}, where the protocol has {value}"
-
-
-def _is_value(value: Value, expected: object) -> bool:
-    if isinstance(expected, int | float) and not isinstance(expected, bool):
-        return value.number == float(expected)
-    return value.text == (expected if isinstance(expected, str) else json.dumps(expected))
+        for one in b.cell.changed if b.cell and b.candidates == 1 else ():
+            own, compared = (side.cell.values.get(one.name) if side.cell else None for side in (b, a))
+            if one.name not in b.selector and (compared is None or compared != own):
+                yield f"{b.label} ran only with {one.name} {one.value}, where the protocol has {one.protocol_value}"
 
 
 # --- A8 -------------------------------------------------------------------------------------------------------------

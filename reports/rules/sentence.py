@@ -26,6 +26,7 @@ from twinbench.reports.rules.accounted import (
     value_of,
     value_pattern,
     without_sizes,
+    without_unit,
 )
 from twinbench.reports.rules.comparison import BLANK
 from twinbench.sweeps.metrics import get_metric
@@ -99,8 +100,24 @@ def names_methods(claim: Claim, methods: Iterable[str]) -> bool:
 
 def names_value(claim: Claim, key: str, value: Scalar) -> bool:
     """Whether the sentence names a setting's value: 4 is also "four", 1000 also "1,000"; of a boolean, the setting."""
-    pattern = name_pattern(key) if isinstance(value, bool) else value_pattern([str(value)])
-    return bool(pattern.search(plain(claim.sentence)))
+    of_a_setting = rf"{value_pattern([str(value)]).pattern}{without_unit('epochs', 'images')}"
+    pattern = name_pattern(key).pattern if isinstance(value, bool) else of_a_setting
+    return bool(re.search(pattern, plain(claim.sentence)))
+
+
+def names_value_of(claim: Claim, key: str, value: str) -> bool:
+    """Whether the sentence gives a setting this value, as text: "epochs = 2", "2 epochs", "batches of 64", "LARS"."""
+    sentence, number = plain(claim.sentence), value_pattern([value]).pattern
+    if value in ("true", "false", "null"):
+        return names_setting(claim, key)
+    if not re.fullmatch(r"[-+.\de]+", value):
+        return names_value(claim, key, value)
+    if key == "epochs" and any(value_of(one[1]) == float(value) for one in MEASURED["epochs"].finditer(sentence)):
+        return True
+    name = rf"(?<![\w-])(?:{setting_words(key)})"
+    return bool(
+        re.search(rf"{name}(?: of| is)? ?[=:]? ?{number}|{number}[ -]?(?:{setting_words(key)})(?!\w)", sentence)
+    )
 
 
 def names_setting(claim: Claim, key: str) -> bool:

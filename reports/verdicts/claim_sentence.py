@@ -1,11 +1,10 @@
 """The sentence that a claim's fields mean, which is what a verdict is about. The authors' words stand beside it."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from twinbench.reports.claims.claim import COLLAPSE_SHARES, Claim, Selector, reported_value
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Contrast, tolerance_of
-from twinbench.reports.claims.evidence import Evidence, Side
+from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.verdicts.phrasing import size_text
 from twinbench.sweeps.metrics import get_metric
 
@@ -17,7 +16,7 @@ def claim_sentence(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     """
     claim = evidence.claim
     shared = [f"{key} {value}" for key, value in _shared(evidence).items()]
-    differing = list(dict.fromkeys(text for side in evidence.measured for text in _unlike_protocol(side)))
+    differing = _unlike_protocol(evidence)
     at = [f"at {_listed(shared)}"] if shared else []
     at += [f"with {', '.join(differing)}"] if differing else []
     at += [f"at each of {key} {_listed(map(str, values))}" for key, values in claim.scope.items()]
@@ -92,15 +91,20 @@ def _named(selector: Selector, evidence: Evidence) -> str:
     return f"{selector['method']} at {settings}" if settings else str(selector["method"])
 
 
-def _unlike_protocol(side: Side) -> Iterator[str]:
-    """Yield "epochs 2 (protocol: 12)" for each setting of the trials that neither claim nor protocol gives."""
-    content = side.section.content if side.section else {}
-    of_method = content.get("methods", {}).get(str(side.selector["method"]), {})
-    own = {**content.get("training", {}), **of_method}
-    for key, value in (side.cell.values if side.cell else {}).items():
-        is_own = value.equals(own.get(key)) or value.text == json.dumps(own.get(key))
-        if key in own and key not in side.selector and not is_own:
-            yield f"{key} {value.text} (protocol: {own[key]})"
+def _unlike_protocol(evidence: Evidence) -> list[str]:
+    """Return "epochs 2 (protocol: 12)" for each setting of the trials that neither claim nor protocol gives.
+
+    The methods are named where not all compared methods have the setting: "epochs 2 (protocol: 12) of simclr".
+    """
+    methods: dict[str, dict[str, None]] = {}  # that have the setting
+    trained = [side for side in evidence.measured if side.cell and side.cell.values]
+    for side in trained:
+        for one in side.cell.changed if side.cell else ():
+            if one.name not in side.selector:
+                text = f"{one.name} {one.value} (protocol: {one.protocol_value})"
+                methods.setdefault(text, {})[side.label] = None
+    everywhere = {side.label for side in trained}
+    return [text if of.keys() == everywhere else f"{text} of {_listed(of)}" for text, of in methods.items()]
 
 
 def _seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:

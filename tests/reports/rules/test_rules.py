@@ -19,7 +19,7 @@ from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.rules.accounted import Compared
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.registry import RULES, Finding, Rule
-from twinbench.reports.rules.sentence import contradictions, generalises, names_dataset, names_value
+from twinbench.reports.rules.sentence import contradictions, generalises, names_dataset, names_value, names_value_of
 from twinbench.reports.statistics.intervals import welch_difference
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
 from twinbench.results.log_head import LogHead
@@ -513,6 +513,19 @@ def test_settings_are_found_in_words_and_figures() -> None:
     assert names_value(_claim("at a rate of 2e-3"), "learning_rate", 0.002)
     assert not names_value(_claim("after 40 epochs, at 0.45"), "epochs", 4)
     assert not names_value(_claim("at 1e-2"), "learning_rate", 0.0125)
+    assert not names_value(_claim("is at least 2 points better over 2 seeds"), "epochs", 2)
+
+
+def test_a_value_is_of_a_setting_only_beside_its_name() -> None:
+    for words in ("after 2 epochs", "after two epochs", "with epochs = 2", "at epochs of 2"):
+        assert names_value_of(_claim(words), "epochs", "2"), words
+    assert names_value_of(_claim("in batches of 64"), "batch_size", "64")
+    assert names_value_of(_claim("at a temperature of 0.1"), "temperature", "0.1")
+    assert names_value_of(_claim("at invariance weight 50"), "invariance_weight", "50.0")
+    assert names_value_of(_claim("trained by LARS"), "optimizer", "lars")
+    assert names_value_of(_claim("without decay bias and norm"), "decay_bias_and_norm", "false")
+    for words in ("at least 2 points", "over 2 seeds", "after 12 epochs", "after epochs, at a batch size of 2"):
+        assert not names_value_of(_claim(words), "epochs", "2"), words
 
 
 def test_words_that_generalise_are_found_and_others_are_not() -> None:

@@ -64,17 +64,66 @@ def test_no_seeds_are_named_where_no_statistics_are_shown(tmp_path: Path) -> Non
     assert verdict.judged == f"Under protocol invented v1 (000000000000), {LINEAR} is above that of byol."
 
 
-def test_a_setting_that_a_sweep_fixes_against_the_protocol_is_in_the_sentence(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+SHORT = {"epochs": 2}
+AT_TWO = CLAIMS.replace("SimCLR is", "after 2 epochs SimCLR is")
+UNSAID = "holds at epochs 2 (protocol: 20), which the sentence does not say"
+
+
+@pytest.mark.parametrize(
+    ("claims", "simclr", "byol", "label", "judged", "found"),
+    [
+        (CLAIMS, SHORT, SHORT, "NARROWED (A20)", ", with epochs 2 (protocol: 20), over 6", ("A20", UNSAID)),
+        (AT_TWO, SHORT, SHORT, "SUPPORTED_AS_STATED", ", with epochs 2 (protocol: 20), over 6", ("A20", "names cifar")),
+        (
+            CLAIMS,
+            *(SHORT, {}, "INADMISSIBLE (A12)", "with epochs 2 (protocol: 20) of simclr"),
+            ("A12", "unequal compute: simclr: 2 epochs, 14,336 images, byol: 20 epochs"),
+        ),
+        (
+            CLAIMS,
+            *({"momentum": 0.8}, {}, "NARROWED (A20)", ", with momentum 0.8 (protocol: 0.9) of simclr, over 6"),
+            ("A20", "holds at momentum 0.8 (protocol: 0.9), which"),
+        ),
+    ],
+)
+def test_settings_that_a_sweep_fixes_against_the_protocol_are_judged_and_must_be_said(
+    claims: str,
+    simclr: dict[str, float],
+    byol: dict[str, float],
+    label: str,
+    judged: str,
+    found: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    study = study_of(tmp_path / "run", claims, [("simclr", 0.65, simclr), ("byol", 0.60, byol)])
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    assert verdict.label == label and judged in verdict.judged
+    assert found[1] in next(finding.text for finding in verdict.findings if finding.rule == found[0])
+
+
+@pytest.mark.parametrize(("own", "label"), [(0.60, "SUPPORTED_AS_STATED"), (None, "NARROWED (A20)")])
+def test_a_value_that_validation_chose_before_the_protocols_own_need_not_be_said(
+    own: float | None, label: str, tmp_path: Path
+) -> None:
+    cells = [("simclr", 0.65, {"momentum": 0.8}), ("simclr", own, {}), ("byol", 0.60, {}), ("byol", 0.55, SHORT)]
+    study = study_of(tmp_path / "run", CLAIMS, cells)
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    assert "with momentum 0.8 (protocol: 0.9) of simclr, over" in verdict.judged and verdict.label == label
+
+
+def study_of(folder: Path, claims: str, cells: list[tuple[str, float | None, dict[str, float]]]) -> Study:
+    """Return a study with six seeds of each cell: method, mean accuracy (None: diverged), training."""
     folder.mkdir()
     study = Study(folder, read_protocol("cifar10-small").carried)
-    study.write_claims(CLAIMS)
-    for method, level in {"simclr": 0.64, "byol": 0.60}.items():
+    study.write_claims(claims)
+    for method, level, training in cells:
         for seed in SEEDS:
-            study.add(study.trial(method, seed, training={"epochs": 2}), level + shift(seed) + shift(method, seed) / 2)
+            accuracy = None if level is None else level + shift(seed) + shift(method, seed) / 2
+            study.add(
+                study.trial(method, seed, training=training), accuracy, **({} if level else {"status": "diverged"})
+            )
     study.write_plan()
-    (verdict,) = check_claims(study.claims_file, folder).verdicts
-    assert "above that of byol, with epochs 2 (protocol: 20), over 6 seeds" in verdict.judged
+    return study
 
 
 @pytest.mark.parametrize("form", FORMATS)
