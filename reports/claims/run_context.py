@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from twinbench.reports.claims.attempts import attempts_at, has_ended
 from twinbench.reports.claims.claim import Claim, claims_on_file
 from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
 from twinbench.results.attempts import TRIALS
+from twinbench.sweeps.trial import Trial
+
+SEEDS_TRIED = range(256)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RunContext:
     measured_on_test: frozenset[str] = frozenset()  # trials with a curve measured on test
     last_epoch: Mapping[str, float] = field(default_factory=dict)  # of its curves, by trial
     claims_files: tuple[Path, ...] = ()
+    _begun_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False)  # by cell, once asked for
 
     @cached_property
     def claims_on_file(self) -> Mapping[str, Claim]:
@@ -71,6 +75,19 @@ class RunContext:
     def begun_by(self, time: str) -> int:
         """Count the recorded trials that had begun by that time, UTC to the second."""
         return bisect_right(self._begun, time[:19])
+
+    def begun_seeds(self, trial: Trial) -> tuple[int, ...]:
+        """Return the seeds of the trial's cell that were begun and are neither planned nor recorded.
+
+        Only the ids of such trials are known, so the seeds that the run uses and SEEDS_TRIED are tried.
+        """
+        if not self.begun:
+            return ()
+        if trial.cell_id not in self._begun_seeds:
+            tried = {*SEEDS_TRIED, *(seed for seeds in self.seeds.values() for seed in seeds)}
+            found = (seed for seed in sorted(tried) if replace(trial, seed=seed).trial_id in self.begun)
+            self._begun_seeds[trial.cell_id] = tuple(found)
+        return self._begun_seeds[trial.cell_id]
 
 
 def unknown_trials(run_folder: Path, known: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

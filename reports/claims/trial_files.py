@@ -40,6 +40,7 @@ class TrialFiles:
     attempt: object = None  # number of the one that wrote the record
     attempts: Sequence[Attempt] = ()
     log_head: LogHead | None = None  # of the declarations, when the trial began
+    trial: Trial | None = None  # where the record does not contradict it
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
@@ -56,8 +57,9 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     probes = [metric.probe for metric in PROBES]
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
+    record_problem = _record_problem(result, content)
     return TrialFiles(
-        _record_problem(result, content),
+        record_problem,
         problem or next(_contradictions(result["metrics"], arrays), ""),
         result["status"],
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
@@ -68,6 +70,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         attempt,
         attempts,
         head,
+        None if record_problem else Trial(**result["trial"]),
     )
 
 

@@ -26,7 +26,6 @@ from twinbench.sweeps.metrics import get_metric, metric_names
 COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
 COST_DEPENDS_ON = ("threads", "ranks", "pack", "host")  # compared too where the metric is seconds or bytes
 HARMLESS = ("commit",)  # a difference in it alone, with equal code, changes no result
-LARGE_DIFFERENCE = 0.5  # total variation distance between two sides from which the sides themselves differ
 
 Values = Mapping[str, str | None]  # by trial id
 
@@ -93,9 +92,10 @@ def _unlike_their_records(case: Case) -> Iterator[str]:
 def no_drift(case: Case) -> Outcome:
     """A22: all trials ran with the same code, device, precision, kernel mode and package versions.
 
-    A difference between the two sides stops the claim, since it may be the cause of what was measured. A difference
-    that both sides share, or in the commit alone, is noted. Code hashes of two kinds do not compare: where commits do
-    not show that the code is the same either, the claim cannot be verified if the kinds differ between the sides.
+    A difference between the two trials of a seed stops the claim, since it may be the cause of what was measured. What
+    differs between seeds and is the same on both sides, or the commit alone, is noted. Code hashes of two kinds do not
+    compare: where commits do not show that the code is the same either, the claim cannot be verified if the kinds
+    differ between the sides.
     """
     if case.has_no_record:
         return NO_RECORD
@@ -151,10 +151,18 @@ def _values(case: Case, name: str) -> Values:
 
 
 def _differs_between_sides(case: Case, values: Values) -> bool:
-    """Whether the shares of the values on two compared sides differ by more than LARGE_DIFFERENCE."""
+    """Whether the two trials of any seed differ; of sides with other seeds, whether the shares of the values do."""
     for pair in trained_pairs(case):
-        a, b = (Counter(str(values[t["trial_id"]]) for t in side.trials if t["trial_id"] in values) for side in pair)
-        if a and b and sum(abs(a[text] / a.total() - b[text] / b.total()) for text in a | b) / 2 > LARGE_DIFFERENCE:
+        a, b = (
+            {trial["seed"]: str(values[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in values}
+            for side in pair
+        )
+        if a.keys() == b.keys():
+            differs = a != b
+        else:
+            in_a, in_b = Counter(a.values()), Counter(b.values())
+            differs = any(in_a[text] * len(b) != in_b[text] * len(a) for text in in_a | in_b)
+        if a and b and differs:
             return True
     return False
 

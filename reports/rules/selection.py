@@ -173,14 +173,26 @@ def _untuned_baselines(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterat
 
 
 def failures_counted(case: Case) -> Outcome:
-    """A8: every planned trial ended as its record says, and no trial that was started has vanished."""
+    """A8: every planned trial ended as its record says, and no trial of these cells that was started is left out."""
     if case.has_no_record:
         return NO_RECORD
     if problem := next(_failure_problems(case), ""):
         return failed(problem)
     if begun := case.evidence.context.begun:
-        return failed(f"{len(begun)} trials were started, never ended and are not in the plan: {some(begun)}", NOTED)
+        text = f"{len(begun)} trials of other cells were started, never ended and are not in the plan: {some(begun)}"
+        return failed(text, NOTED)
     return passed(f"{len(case.evidence.trials)} trials, all ended")
+
+
+def _abandoned(case: Case) -> Iterator[str]:
+    """Seeds of the claim's cells that were begun and left out: who looks at them first can leave out the worst."""
+    for side in case.evidence.measured:
+        trials = (files.trial for one in side.trials if (files := case.evidence.files.get(str(one["trial_id"]))))
+        trial = next((one for one in trials if one), None)
+        if trial and (seeds := case.evidence.context.begun_seeds(trial)):
+            were = "seed was" if len(seeds) == 1 else "seeds were"
+            problem = f"{len(seeds)} {were} started, never ended and left out of the plan"
+            yield f"{side.label}: {problem}: {some(map(str, seeds))}; plan and run them again"
 
 
 def _failure_problems(case: Case) -> Iterator[str]:
@@ -188,6 +200,7 @@ def _failure_problems(case: Case) -> Iterator[str]:
     if missing := [str(trial["trial_id"]) for trial in trials if trial["status"] == "missing"]:
         reasons = [why for name in missing if (why := evidence.context.set_aside.get(f"records/{name}.json"))]
         yield f"{len(missing)} planned trials have no record: {some(missing)}{f' ({reasons[0]})' if reasons else ''}"
+    yield from _abandoned(case)
     if gone := evidence.context.vanished:
         yield f"{len(gone)} trials ended but have no record and are not in the plan: {some(gone)}"
     for side in evidence.measured:

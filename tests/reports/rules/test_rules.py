@@ -172,6 +172,17 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "another device on one side": (
         "A22", "stops", "device: NVIDIA H100, cpu",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"device": "NVIDIA H100"})),
+    "another precision at half of one side's seeds": (
+        "A22", "stops", "the sides differ in precision: bf16, fp32",
+        lambda case: mixed(case, "simclr", precision="bf16")),
+    "other code at one seed of one side": (
+        "A22", "stops", "the sides differ in code hash",
+        lambda case: with_trials(case, "byol",
+                                 lambda trial: trial | ({"code_hash": "e" * 64} if trial["seed"] == 3 else {}))),
+    "devices in the same shares on both sides, at other seeds": (
+        "A22", "stops", "the sides differ in device",
+        lambda case: with_trials(mixed(case, "simclr", device="NVIDIA H100"), "byol",
+                                 lambda trial: trial | ({} if trial["seed"] % 2 else {"device": "NVIDIA H100"}))),
     "devices that both sides share": (
         "A22", "told", "trials differ in device: NVIDIA H100, cpu",
         lambda case: mixed(mixed(case, "simclr", device="NVIDIA H100"), "byol", device="NVIDIA H100")),
@@ -223,8 +234,11 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A20", "told", "nor the backbone small_resnet",
         lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
-        "A8", "told", "1 trials were started, never ended",
-        lambda case: with_evidence(case, context=replace(case.evidence.context, begun=("f" * 16,)))),
+        "A8", "told", "1 trials of other cells were started, never ended",
+        lambda case: with_begun(case, "f" * 16)),
+    "seeds of a side that were begun and left out": (
+        "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 6, 11; plan and run them",
+        lambda case: with_begun(case, seed_of(case, "simclr", 11), "f" * 16, seed_of(case, "simclr", 6))),
     "a trial that ended and is nowhere": (
         "A8", "stops", "have no record and are not in the plan",
         lambda case: with_evidence(case, context=replace(case.evidence.context, vanished=("f" * 16,)))),
@@ -241,6 +255,17 @@ def with_heads(case: Case, *heads: LogHead | None) -> Case:
 
 def head_of(case: Case) -> LogHead:
     return LogHead(1, case.evidence.log.entries[0].digest)
+
+
+def with_begun(case: Case, *trial_ids: str) -> Case:
+    """The case with attempts at trials that have no record and are not in the plan."""
+    return with_evidence(case, context=replace(case.evidence.context, begun=trial_ids, _begun_seeds={}))
+
+
+def seed_of(case: Case, method: str, seed: int) -> str:
+    """The id of a trial of the method's cell with another seed."""
+    trials = [files.trial for files in case.evidence.files.values() if files.trial and files.trial.method == method]
+    return replace(trials[0], seed=seed).trial_id
 
 
 def mixed(case: Case, method: str, **values: str) -> Case:

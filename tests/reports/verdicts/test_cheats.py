@@ -682,6 +682,15 @@ def the_results_are_looked_at_and_then_run_again(study: Study) -> None:
     leave_attempt(study.folder, trial.trial_id, "done", "2026-01-03T00:00:00+00:00", number=2)
 
 
+@cheat("A8", "simclr: 2 seeds were started, never ended and left out of the plan: 6, 7")
+def the_worst_seeds_are_called_interrupted_and_left_out(study: Study) -> None:
+    for method in LEVELS:
+        for seed in (6, 7):
+            trial = add(study, method, seed)
+            drop(study, trial, attempts=False)
+            leave_attempt(study.folder, trial.trial_id, "interrupted", BEGAN.isoformat())
+
+
 def keep_log_heads(study: Study) -> None:
     """All records keep the head that the log has now."""
     head = read_log_head(study.folder)
