@@ -127,5 +127,5 @@ def _is_same(text: str, other: str) -> bool:
 
 
 def _table(value: object) -> Mapping[str, object]:
-    """Return `value` if it is a table, else an empty one: the content of a record's protocol is not checked."""
+    """Return `value` if it is a table, else an empty one: undoing a deviation may put anything in its place."""
     return value if isinstance(value, Mapping) else {}

@@ -241,27 +241,17 @@ def _plan_of(folder: Path) -> _Plan:
         "idle",
         name=plan.name,
         question=plan.question,
-        protocol=f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{_deviations(protocol)})"
-        + _fixed(trials.values(), protocol),
+        protocol=_protocol_text(protocol, trials.values()),
         axes=plan.axes,
         planned=len(trials),
     )
     return _Plan(summary, trials, {trial_id: trial_label(one, plan.axes) for trial_id, one in trials.items()}, cells)
 
 
-def _deviations(protocol: CarriedProtocol) -> str:
-    deviations = protocol.get("deviations")
-    if not deviations:
-        return ""
-    try:
-        return f", deviating in {deviations_text(deviations)}"
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return ", with deviations that cannot be read"
-
-
-def _fixed(trials: Iterable[Trial], protocol: CarriedProtocol) -> str:
-    try:
-        fixed = fixed_text(in_every_cell(changed_by_cell(trials, protocol)))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return ""  # of deviations that cannot be read
-    return f", with {fixed}" if fixed else ""
+def _protocol_text(protocol: CarriedProtocol, trials: Iterable[Trial]) -> str:
+    """Return name, version and hash of the protocol, with its deviations and the settings that all cells change."""
+    deviations = deviations_text(protocol.get("deviations", []))
+    deviating = f", deviating in {deviations}" if deviations else ""
+    fixed = fixed_text(in_every_cell(changed_by_cell(trials, protocol)))
+    whole = f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{deviating})"
+    return f"{whole}, with {fixed}" if fixed else whole
