@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from twinbench.reports.figures.panels import Panel, layout, percent, safe
 from twinbench.reports.tables.cells import NOTHING, REPORTED_ON, Cell, Section, Value, value_order
 from twinbench.reports.tables.frames import estimate_text
+from twinbench.reports.tables.slices import Slice, slices
 from twinbench.sweeps.metrics import METRICS
 
 
@@ -28,36 +29,14 @@ class Grid:
 # --- heat maps ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Plane:
-    """A method's cells by two axes, with all other axes as in the chosen cell."""
-
-    values: tuple[list[Value], list[Value]]  # of each axis, in order
-    cells: dict[tuple[Value, Value], Cell]
-    fixed: str  # the other varied axes with their values
+def plane(section: Section, label: str, axes: tuple[str, str]) -> Slice | None:
+    """Return the slice of a method over two axes; None if it did not cross them, since all corners would be empty."""
+    return next(filter(_is_crossed, slices(section, label, *axes)), None)
 
 
-def plane(section: Section, label: str, axes: tuple[str, str]) -> Plane | None:
-    """Return the cells by two axes; None if the method did not cross them, since all corners would be empty."""
-    found = _through_chosen(section, label, axes)
-    cells = {(cell.values[axes[0]], cell.values[axes[1]]): cell for cell in found}
-    first, second = (_values(found, axis) for axis in axes)
-    if min(len(first), len(second)) < 2 or len(cells) < len(first) + len(second):
-        return None
-    fixed = section.chosen[label].settings_text(axis for axis in section.varied(label) if axis not in axes)
-    return Plane((first, second), cells, fixed)
-
-
-def _through_chosen(section: Section, label: str, axes: Sequence[str]) -> list[Cell]:
-    """Return the method's cells that differ from its chosen cell only in these axes, and have values of them."""
-    chosen = section.chosen[label]
-    rest = [name for name in section.varied(label) if name not in axes]
-    return [
-        cell
-        for cell in section.methods[label]
-        if all(axis in cell.values for axis in axes)
-        and all(cell.values.get(name) == chosen.values.get(name) for name in rest)
-    ]
+def _is_crossed(one: Slice) -> bool:
+    first, second = (len(one.values(axis)) for axis in one.axes)
+    return min(first, second) > 1 and len(one.cells) >= first + second
 
 
 def heat_maps(section: Section, metric: str) -> list[Panel]:
@@ -73,7 +52,7 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     intervals = {place: i for place, cell in cells.items() if (i := cell.interval(metric))}
     if not found or not intervals:
         return None
-    across, up = found.values
+    across, up = (found.values(axis) for axis in axes)
     rows = [[intervals.get((x, y)) for x in across] for y in up]
     figure = go.Figure(
         go.Heatmap(
@@ -95,9 +74,8 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     figure.update_yaxes(type="category", showgrid=False)
     ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
     extremes = " to ".join(f"{cells[place].settings_text(axes)} with {100 * i.mean:.1f}" for place, i in ends)
-    title = f"{label}: {axes[0]} × {axes[1]}"
-    where = f", at {found.fixed}" if found.fixed else ""
-    about = f"{title}{where}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
+    title = "; ".join(filter(None, [f"{label}: {axes[0]} × {axes[1]}", found.words]))
+    about = f"{title}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
     return Panel(title, figure, about)
 
 
@@ -107,25 +85,26 @@ def _values(cells: Sequence[Cell], axis: str) -> list[Value]:
 
 # --- importance -----------------------------------------------------------------------------------------------------
 
-COLUMNS = ("method", "axis", "values", "range", "share", "interactions", "noise", "grid")
+COLUMNS = ("method", "axis", "values", "range", "slice", "share", "interactions", "noise", "grid")
 
 
 def importance(section: Section, metric: str) -> pd.DataFrame:
     """Return one row per method and axis: the range of means along it, and its share of the variance in a grid.
 
-    `range`: largest minus smallest mean, as a fraction, with the other axes as in the chosen cell. `share`: variance
-    of the axis's level means divided by that of all cell means, in the largest complete grid with the axis (main effect
-    of a functional ANOVA). `interactions`: 1 minus the shares of all axes. `noise`: the share expected from the seeds
-    alone, which is the mean of s²/n over the grid's cells. All three are None without a complete grid.
+    `values` and `range`: the number of means on the slice that the figures show, and the largest minus the smallest, as
+    a fraction. `slice`: the other settings there. `share`: variance of the axis's level means divided by that of all
+    cell means, in the largest complete grid with the axis (main effect of a functional ANOVA). `interactions`: 1 minus
+    the shares of all axes. `noise`: the share expected from the seeds alone, which is the mean of s²/n over the grid's
+    cells. These three are None without a complete grid.
     """
     found = []
     for label in section.methods:
-        for axis, values in section.varied(label).items():
-            line = _through_chosen(section, label, [axis])
-            means = [i.mean for cell in line if (i := cell.interval(metric))]
+        for axis in section.varied(label):
+            shown = slices(section, label, axis)[0]
+            means = [i.mean for cell in shown.cells.values() if (i := cell.interval(metric))]
             spread = max(means) - min(means) if len(means) > 1 else None
             shares = _shares(largest_grid(section, label, axis, metric), axis, metric)
-            found.append((label, axis, len(values), spread, *shares))
+            found.append((label, axis, len(means), spread, shown.words, *shares))
     return pd.DataFrame(found, columns=pd.Index(COLUMNS), dtype=object)
 
 
@@ -141,6 +120,7 @@ def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
             "Axis": frame["axis"],
             "Values": [str(value) for value in frame["values"]],
             "Range of means (points)": percents("range", 1),
+            "Other settings": [words or NOTHING for words in frame["slice"]],
             "Share of variance (%)": percents("share"),
             "Interactions (%)": percents("interactions"),
             "Seed noise (%)": percents("noise"),
@@ -152,20 +132,12 @@ def display_importance(frame: pd.DataFrame) -> pd.DataFrame:
 
 def largest_grid(section: Section, label: str, axis: str, metric: str) -> Grid | None:
     """Return the complete grid of `axis` and others with the most cells; None if no two axes are crossed."""
-    varied = list(section.varied(label))
-    cells = [
-        cell for cell in section.methods[label] if cell.interval(metric) and all(name in cell.values for name in varied)
-    ]
-    grids = []
+    varied, grids = list(section.varied(label)), []
     for size in range(min(len(varied), 4), 1, -1):  # no sweep crosses more axes
         for axes in (axes for axes in itertools.combinations(varied, size) if axis in axes):
-            rest = [name for name in varied if name not in axes]
-            groups: dict[tuple[str, ...], list[Cell]] = {}
-            for cell in cells:
-                groups.setdefault(tuple(cell.values[name].text for name in rest), []).append(cell)
-            for _, members in sorted(groups.items(), key=lambda item: item[0]):
-                if whole := _trimmed(members, axes):
-                    grids.append(Grid(axes, whole, whole[0].settings_text(rest)))
+            for one in slices(section, label, *axes):
+                if whole := _trimmed([cell for cell in one.cells.values() if cell.interval(metric)], axes):
+                    grids.append(Grid(axes, whole, one.held_text))
     return max(grids, key=lambda grid: len(grid.cells), default=None)
 
 

@@ -18,33 +18,50 @@ from twinbench.reports.figures.panels import (
     span_of,
 )
 from twinbench.reports.statistics.intervals import Interval
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, value_order
 from twinbench.reports.tables.frames import estimate_text
+from twinbench.reports.tables.slices import Slice, slices, slices_text
 from twinbench.sweeps.metrics import METRICS
-
-Fixed = tuple[tuple[str, str], ...]  # names and values of axes
 
 
 def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
     """Return test accuracy against one axis, one panel per method for which it was varied.
 
-    A panel shows every seed as a point, and means with intervals. Means are joined where cells differ only in the axis.
-    The line through the chosen cell is strong, other lines are faint.
+    A panel shows every seed of a slice as a point, and its means with intervals, joined by a line. The method's first
+    slice is strong, others are faint. Slices of one cell are left out, since they do not show the effect of the axis.
     """
+    drawn = _drawn(section, axis)
+    cells = [cell for found in drawn.values() for one in found for cell in one.cells.values()]
+    values = [100 * value for cell in cells for value in _extent(cell, metric)]
+    span = span_of(values, [100 * mean for mean in _levels(section, metric).values()])
+    return [_sensitivity_panel(section, label, found, metric, span) for label, found in drawn.items()]
+
+
+def _drawn(section: Section, axis: str) -> dict[str, list[Slice]]:
+    """Return each method's first slice and those of two or more cells; all of its slices if the first has one cell."""
     varied = [label for label in section.methods if axis in section.varied(label)]
-    values = [value for label in varied for cell in section.methods[label] for value in _extent(cell, metric)]
-    span = span_of([100 * value for value in values], [100 * mean for mean in _levels(section, metric).values()])
-    return [_sensitivity_panel(section, label, axis, metric, span) for label in varied]
+    found = {label: slices(section, label, axis) for label in varied}
+    return {
+        label: [one for one in own if one is own[0] or len(one.cells) > 1 or len(own[0].cells) == 1]
+        for label, own in found.items()
+    }
 
 
-def baselines_outside(section: Section, panels: Sequence[Panel], metric: str) -> str:
-    """Return a sentence on baselines outside the panels' range, which would flatten the methods if drawn to scale."""
-    if not panels:
-        return ""
+def sensitivity_note(section: Section, axis: str, panels: Sequence[Panel], metric: str) -> str:
+    """Return the other settings along the strong lines, and the baselines outside the range of the panels.
+
+    Drawn to scale, those would flatten the methods.
+    """
+    drawn = _drawn(section, axis)
     low, high = panels[0].figure.layout.yaxis.range
     levels = {label: 100 * mean for label, mean in _levels(section, metric).items()}
     outside = [f"{label} {level:.1f}" for label, level in levels.items() if not low <= level <= high]
-    return f"Outside the range shown: {', '.join(outside)}." if outside else ""
+    sentences = [
+        slices_text({label: found[0] for label, found in drawn.items()}),
+        "Faint lines: other slices." if any(len(found) > 1 for found in drawn.values()) else "",
+        f"Outside the range shown: {', '.join(outside)}." if outside else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _levels(section: Section, metric: str) -> dict[str, float]:
@@ -53,17 +70,14 @@ def _levels(section: Section, metric: str) -> dict[str, float]:
     return {label: interval.mean for label, interval in baselines.items() if interval}
 
 
-def _sensitivity_panel(section: Section, label: str, axis: str, metric: str, span: tuple[float, float]) -> Panel:
-    styles, scale = looks(section), _scale_of(section.varied(label)[axis])
-    lines: dict[Fixed, list[Cell]] = {}
-    for cell in section.methods[label]:
-        if axis in cell.values:
-            lines.setdefault(_fixed(section, cell, axis), []).append(cell)
-    strong = _fixed(section, section.chosen[label], axis)
+def _sensitivity_panel(
+    section: Section, label: str, found: Sequence[Slice], metric: str, span: tuple[float, float]
+) -> Panel:
+    styles, (axis,) = looks(section), found[0].axes
+    scale = _scale_of(sorted({value for one in found for value in one.values(axis)}, key=value_order))
     traces = []
-    # The strong line last, above the faint ones.
-    for fixed, members in sorted(lines.items(), key=lambda item: (item[0] == strong, item[0])):
-        traces += _Line(members, fixed, axis, metric, styles[label], fixed == strong, scale).traces()
+    for one in reversed(found):  # the strong line last, above the faint ones
+        traces += _Line(one, axis, metric, styles[label], one is found[0], scale).traces()
     figure = go.Figure(traces, layout(f"{METRICS[metric].heading} on {REPORTED_ON}", axis))
     figure.update_layout(yaxis_range=span)
     figure.update_xaxes(scale.layout)
@@ -75,9 +89,9 @@ def _sensitivity_panel(section: Section, label: str, axis: str, metric: str, spa
                 annotation={"text": safe(baseline), "font": {"size": 10}, "xanchor": "left", "x": 0},
                 annotation_position="top left",
             )
-    values = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric))}" for cell in lines[strong]]
-    opening = f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}, other axes as in the chosen cell. "
-    return Panel(label, figure, opening + "; ".join(values))
+    values = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric))}" for cell in found[0].cells.values()]
+    opening = f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}"
+    return Panel(label, figure, f"{'; '.join(filter(None, [opening, found[0].words]))}. {'; '.join(values)}")
 
 
 @dataclass(frozen=True)
@@ -114,19 +128,18 @@ def _scale_of(ticks: Sequence[Value]) -> _Scale:
 
 @dataclass(frozen=True)
 class _Line:
-    """The cells of a method that differ only in the axis: their seeds as points, their means joined by a line."""
+    """The cells of one slice: their seeds as points, their means joined by a line."""
 
-    cells: Sequence[Cell]
-    fixed: Fixed  # the values of the other varied axes
+    slice: Slice
     axis: str
     metric: str
     style: Style
-    is_strong: bool  # whether the chosen cell is on it
+    is_strong: bool
     scale: _Scale
 
     def traces(self) -> list[go.Scatter]:
         """Return the traces from bottom to top. Only the strong line shows intervals: a band, or error bars."""
-        found = [(cell, i) for cell in self.cells if (i := cell.interval(self.metric)) is not None]
+        found = [(cell, i) for cell in self.slice.cells.values() if (i := cell.interval(self.metric)) is not None]
         points, mean = self._seeds(), self._means(found)
         if not self.is_strong:
             return [points, mean]
@@ -137,7 +150,8 @@ class _Line:
         return [points, mean]
 
     def _seeds(self) -> go.Scatter:
-        seeds = [(cell, one) for cell in self.cells for one in cell.measured.get((self.metric, REPORTED_ON), ())]
+        cells = self.slice.cells.values()
+        seeds = [(cell, one) for cell in cells for one in cell.measured.get((self.metric, REPORTED_ON), ())]
         return go.Scatter(
             name=self._name("seeds"),
             x=[self.scale.right_of(cell.values[self.axis]) for cell, _ in seeds],
@@ -172,14 +186,11 @@ class _Line:
         return self.scale.place(cell.values[self.axis])
 
     def _name(self, what: str) -> str:
-        return f"{what}, {safe(self._fixed_text)}" if self.fixed else what
+        return f"{what}, {safe(self.slice.held_text)}" if self.slice.held else what
 
     def _hover(self, cell: Cell, text: str) -> str:
-        return hover(f"{self.axis} = {cell.values[self.axis].text}", self._fixed_text, text)
-
-    @property
-    def _fixed_text(self) -> str:
-        return ", ".join(f"{name} = {text}" for name, text in self.fixed)
+        others = cell.settings_text([*self.slice.held, *self.slice.following])
+        return hover(f"{self.axis} = {cell.values[self.axis].text}", others, text)
 
 
 def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scatter:
@@ -197,12 +208,6 @@ def _band(found: Sequence[tuple[float | str, Interval]], colour: str) -> go.Scat
         line={"width": 0},
         hoverinfo="skip",
     )
-
-
-def _fixed(section: Section, cell: Cell, axis: str) -> Fixed:
-    """Return the cell's values of the varied axes other than `axis`."""
-    names = [name for name in section.varied(cell.label) if name != axis and name in cell.values]
-    return tuple((name, cell.values[name].text) for name in names)
 
 
 def _extent(cell: Cell, metric: str) -> list[float]:

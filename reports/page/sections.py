@@ -7,7 +7,7 @@ import pandas as pd
 
 from twinbench.reports.figures import cost, curves, grids
 from twinbench.reports.figures.panels import Panel, Style, legend, looks
-from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
+from twinbench.reports.figures.sensitivity import sensitivity, sensitivity_note
 from twinbench.reports.page import prose, published, summary
 from twinbench.reports.page.claims import Claims, verdicts_frame
 from twinbench.reports.page.summary import Grouping, grouping
@@ -322,7 +322,7 @@ def _sensitivity(section: Section, metric: str, key: str) -> list[Group]:
     groups = []
     for number, axis in enumerate(section.axes, 1):
         if panels := sensitivity(section, axis, metric):
-            note = baselines_outside(section, panels, metric)
+            note = sensitivity_note(section, axis, panels, metric)
             # Numbered by position, so that no name can enter an id.
             sql = queries.against_axis(section, [axis], metric)
             groups.append(Group(f"{key}-axis-{number}", panels, sql, axis, note))

@@ -6,11 +6,12 @@ from itertools import combinations
 
 from twinbench.reports.figures import cost, curves, grids
 from twinbench.reports.figures.panels import Panel, Style, legend
-from twinbench.reports.figures.sensitivity import baselines_outside, sensitivity
+from twinbench.reports.figures.sensitivity import sensitivity, sensitivity_note
 from twinbench.reports.paper.parts import seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Section
 from twinbench.reports.tables.run import Run
+from twinbench.reports.tables.slices import slices_text
 from twinbench.sweeps.metrics import METRICS
 
 
@@ -35,7 +36,7 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
             f"sensitivity-{axis}",
             f"Accuracy against {axis}",
             panels,
-            f"{bars} Small points: seeds. {baselines_outside(section, panels, metric)}".rstrip(),
+            f"{bars} Small points: seeds. {sensitivity_note(section, axis, panels, metric)}".rstrip(),
         )
         for axis in section.axes
         if (panels := sensitivity(section, axis, metric))
@@ -60,10 +61,10 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
     """Return one figure per pair of axes, with a panel per method that crossed them."""
     made = []
     for axes in combinations(section.axes, 2):
-        labels = [label for label in section.methods if set(axes) <= section.varied(label).keys()]
-        found = {label: grids.heat_map(section, label, axes, metric) for label in labels}
+        planes = {label: one for label in section.methods if (one := grids.plane(section, label, axes))}
+        found = {label: grids.heat_map(section, label, axes, metric) for label in planes}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
         title = f"{METRICS[metric].heading} on {REPORTED_ON} by {axes[0]} and {axes[1]}"
-        note = f"Means over seeds ({seeds_text([section])}). Each panel has its own colour scale."
-        made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, panels, note))
+        note = f"Means over seeds ({seeds_text([section])}). Each panel has its own colour scale. {slices_text(planes)}"
+        made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, panels, note.rstrip()))
     return made

@@ -34,8 +34,11 @@ def grouped(table: PaperTable, sections: Sequence[Section]) -> PaperTable:
 
 
 def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
-    """Return the table with a dagger, per metric, at each cell not significantly different from the chosen one."""
-    rows = [list(row.numbers) for row in table.rows]
+    """Return the table with a dagger, per metric, at each cell not significantly different from the chosen one.
+
+    Without a mark or a note if the chosen cell has no number in the table.
+    """
+    rows, note = [list(row.numbers) for row in table.rows], ""
     for metric in {number.metric for row in table.rows for number in row.numbers}:
         places = {
             (r, c): number
@@ -46,6 +49,7 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
         names = {"chosen" if number.cell is chosen else f"{r},{c}": (r, c) for (r, c), number in places.items()}
         if "chosen" not in names:
             continue
+        note = _DAGGER_NOTE if table.tail else f"* The chosen cell. {_DAGGER_NOTE}"
         different = separation.significantly_different(
             {name: places[at].by_seed for name, at in names.items()}, "chosen"
         )
@@ -53,7 +57,7 @@ def against_chosen(table: PaperTable, chosen: Cell) -> PaperTable:
             is_different = name == "chosen" or different[frozenset(("chosen", name))]
             star = "*" if name == "chosen" and not table.tail else ""
             rows[r][c] = replace(rows[r][c], group=star if is_different else "†")
-    return _renumbered(table, rows, _DAGGER_NOTE if table.tail else f"* The chosen cell. {_DAGGER_NOTE}")
+    return _renumbered(table, rows, note)
 
 
 _LETTERS_NOTE = (

@@ -12,7 +12,8 @@ from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, choose, value_order
+from twinbench.reports.tables.cells import REPORTED_ON, Section, value_order
+from twinbench.reports.tables.slices import shown_slices, slices_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import METRICS, metric_names
 from twinbench.sweeps.protocol import PROSE
@@ -46,7 +47,7 @@ def methods_table(source: Source) -> PaperTable:
     return grouped(
         PaperTable(
             "methods",
-            _caption(section, f"Accuracy (%) on {REPORTED_ON} by method."),
+            _caption(section, f"Accuracy (%) on {REPORTED_ON} by method.", _selection(section)),
             ("Method",),
             tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
@@ -99,20 +100,20 @@ def axis_tables(source: Source) -> list[PaperTable]:
     """Return methods by the values of an axis, one table per metric and per axis varied for two or more methods."""
     section, made = source.section, []
     for axis in section.axes:
-        varied = [label for label in section.methods if axis in section.varied(label)]
-        if len(varied) < 2:
+        shown = shown_slices(section, axis)
+        if len(shown) < 2:
             continue
-        values = sorted({value for label in varied for value in section.varied(label)[axis]}, key=value_order)
+        values = sorted({value for one in shown.values() for value in one.values(axis)}, key=value_order)
         titles = tuple(value.text for value in values)
         for metric in source.metrics:
             heading = METRICS[metric].heading
             rows = [
-                Row((label,), tuple(Number(_at(section, label, axis, v), metric, source) for v in values))
-                for label in varied
+                Row((label,), tuple(Number(one.cells.get((value,)), metric, source) for value in values))
+                for label, one in shown.items()
             ]
             table = PaperTable(
                 f"by-{axis}-{metric}",
-                _caption(section, f"{heading} on {REPORTED_ON}, methods by {axis}.", f" at each {axis}"),
+                _caption(section, f"{heading} on {REPORTED_ON}, methods by {axis}.", slices_text(shown)),
                 ("Method",),
                 titles,
                 tuple(rows),
@@ -141,7 +142,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
         ]
         table = PaperTable(
             f"ablation-{label}",
-            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell."),
+            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell.", _selection(section)),
             axes,
             tuple(METRICS[metric].title for metric in source.metrics),
             tuple(rows),
@@ -154,7 +155,7 @@ def ablation_tables(source: Source) -> list[PaperTable]:
 
 
 def grid_tables(source: Source) -> list[PaperTable]:
-    """Return heat maps: a method's accuracy by two of its axes, the other axes as in the chosen cell."""
+    """Return heat maps: a method's accuracy by two of its axes, on the slice that the figure shows."""
     section, made = source.section, []
     metric = section.selected_by[0]
     heading = METRICS[metric].heading
@@ -164,15 +165,15 @@ def grid_tables(source: Source) -> list[PaperTable]:
             grid = plane(section, label, (down, across))
             if grid is None:
                 continue
+            title, columns = f"{label}: {heading} on {REPORTED_ON} by {down} and {across}.", grid.values(across)
             rows = [
-                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in grid.values[1]))
-                for row in grid.values[0]
+                Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in columns))
+                for row in grid.values(down)
             ]
-            titles = tuple(column.text for column in grid.values[1])
-            fixed = f", at {grid.fixed}" if grid.fixed else ""
+            titles = tuple(column.text for column in columns)
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
-                _caption(section, f"{label}: {heading} on {REPORTED_ON} by {down} and {across}{fixed}."),
+                _caption(section, title, slices_text({label: grid}), _selection(section)),
                 (down,),
                 titles,
                 tuple(shaded(rows)),
@@ -200,13 +201,13 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def _selection(section: Section, where: str = "") -> str:
+def _selection(section: Section) -> str:
     metric, split = section.selected_by
-    return f"For each method{where}, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
+    return f"For each method, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
 
 
-def _caption(section: Section, title: str, where: str = "") -> str:
-    return f"{title} {_selection(section, where)} Protocol {section.ran_as}."
+def _caption(section: Section, *sentences: str) -> str:
+    return " ".join([*filter(None, sentences), f"Protocol {section.ran_as}."])
 
 
 def _notes(sources: Sequence[Source]) -> list[str]:
@@ -241,12 +242,6 @@ def _incomplete(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def _at(section: Section, label: str, axis: str, value: Value) -> Cell | None:
-    """Return the method's cell chosen among those with this value of the axis."""
-    cells = [cell for cell in section.methods[label] if cell.values.get(axis) == value]
-    return choose(cells, section.selected_by) if cells else None
 
 
 def _with_unique_keys(tables: Iterable[PaperTable]) -> list[PaperTable]:
