@@ -24,6 +24,10 @@ T = TypeVar("T")
 GIB = 2**30
 OF_A_CORE = 2**25  # bytes for the stacks of the threads that NumPy, SciPy, Arrow and DuckDB start for each core
 ENDING_SECONDS = 5.0  # that the process may take to end
+PERHAPS_MEMORY = {
+    signal.SIGABRT: "which a library sends itself, for example if it runs out of memory",
+    getattr(signal, "SIGKILL", signal.SIGABRT): "which the system sends if memory runs out; so does `kill -9`",
+}
 TO_SAY_SO = 2**26  # bytes that it may take beyond its bound, to send what happened
 
 
@@ -43,7 +47,8 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
     """Return what `work` returns in a forked process, or raise what it raises.
 
     `temporary` is a folder for its temporary files, which the caller removes. InvalidInput about `what`, which is read,
-    if a bound is met. Where there are no forks, on Windows, `work` is called here and without bounds.
+    if a bound is met or a signal ends the process. Where there are no forks, on Windows, `work` is called here and
+    without bounds. macOS does not enforce the bound on memory.
     """
     if not hasattr(os, "fork"):
         return work()
@@ -61,9 +66,9 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
         failed, outcome = ours.recv()
     except EOFError:  # it died
         process.join()
-        if process.exitcode == 1:  # of an error that could not be sent, and was printed
-            sys.exit(1)
-        failed, outcome = True, _MetBound()
+        if (code := process.exitcode or 0) >= 0:  # of an error that could not be sent, and was printed
+            sys.exit(code or 1)
+        raise InvalidInput([Mistake(what, "", _ended_by(-code))]) from None
     except BaseException:
         process.terminate()
         raise
@@ -80,6 +85,12 @@ def within_bounds(work: Callable[[], T], what: str, bounds: Bounds, temporary: P
     if not isinstance(outcome, tuple):
         raise outcome
     raise InvalidInput(Mistake(text, "", "", count=count) for text, count in outcome)
+
+
+def _ended_by(number: int) -> str:
+    """Say which signal ended the process, and of those that may be due to its memory, that they may."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return ", ".join(filter(None, (f"the process that read it was ended by {name}", PERHAPS_MEMORY.get(number))))
 
 
 def _too_much(what: str, problem: str, option: str) -> InvalidInput:

@@ -1,5 +1,6 @@
 """Claims: what reads files of others ends at its bounds, says which it met, and leaves nothing behind."""
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -34,11 +35,9 @@ def test_an_error_of_the_system_keeps_its_file_and_reason(tmp_path: Path) -> Non
     assert caught.value.filename == str(tmp_path / "absent") and caught.value.strerror
 
 
-@pytest.mark.parametrize("how", ["raises", "swallowed", "killed"])
+@pytest.mark.parametrize("how", ["raises", "swallowed"])
 def test_more_memory_than_allowed_is_an_error_that_names_the_option(how: str, tmp_path: Path) -> None:
     def take() -> None:
-        if how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
         try:
             bytearray(3 * 2**30)
         except MemoryError:
@@ -50,6 +49,20 @@ def test_more_memory_than_allowed_is_an_error_that_names_the_option(how: str, tm
         within_bounds(take, "b.tar.gz", Bounds(memory=2, seconds=60), tmp_path)
     text = "b.tar.gz: reading it takes more than 2 GiB of memory; allowed: more with --memory-limit GIB"
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGRTMIN + 1])
+def test_a_signal_that_ends_the_reading_is_named_and_not_taken_for_a_bound(number: int, tmp_path: Path) -> None:
+    def end() -> None:
+        faulthandler.disable()  # pytest's would print a page
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(InvalidInput) as caught:
+        within_bounds(end, "b.tar.gz", AMPLE, tmp_path)
+    text = str(caught.value)
+    name = getattr(number, "name", "signal 35")
+    assert text.startswith(f"b.tar.gz: the process that read it was ended by {name}") and "limit" not in text
+    assert ("memory" in text) == (number in (signal.SIGABRT, signal.SIGKILL))
 
 
 def test_more_time_than_allowed_is_an_error_that_names_the_option_and_half_written_files_are_gone(
