@@ -66,12 +66,14 @@ def json_bytes(obj: object) -> bytes:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise OSError for what is no regular file. A folder is left to `os.replace`, which refuses it."""
+    """Raise OSError for what is no regular file: at once, and not when all is written."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:  # mostly because there is nothing yet; anything else shows when the file is opened
         return
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
         kind = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
         raise OSError(errno.EEXIST, f"{kind} is there, and only a regular file is replaced", str(path))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from twinbench.results.record import LARGEST_ARTEFACT, BrokenArtefact, Reference, read_artefact
 from twinbench.sweeps.file_reader import read_regular
 
-_LINK = "is reached through a symbolic link, which a merge does not follow"
+_LINK = "is reached through a symbolic link, which is not followed"
 _STATE = "state.pt"  # the checkpoint of an unfinished trial, which is large
 
 

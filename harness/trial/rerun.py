@@ -23,7 +23,6 @@ from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
 from twinbench.reports.verification.level import Level, judged, not_run
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.members import printable
 from twinbench.results.code_hash import is_same_code
 from twinbench.results.record import COMPUTED_WITH, Record, Result, read_artefact, read_record, record_path
 from twinbench.sweeps.errors import InvalidInput, Mistake
@@ -189,7 +188,7 @@ def _check_permitted(trial: Trial) -> None:
     try:
         version = get_method(trial.method).version
     except UnknownMethod as error:
-        raise InvalidInput([*mistakes, Mistake(where, "method", printable(str(error)))]) from None
+        raise InvalidInput([*mistakes, Mistake(where, "method", str(error))]) from None
     if version != trial.method_version:
         problem = f"version of {trial.method} that is not installed"
         mistakes.append(Mistake(where, "method_version", problem, trial.method_version, str(version)))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from twinbench.results.bundles.members import printable
+from twinbench.sweeps.errors import printable, shortened
 
 LONGEST = 1000  # characters of one fault or note
+LONGEST_NAME = 200
 MOST = 100  # faults that are shown of a level, and notes
 
 
@@ -30,17 +31,17 @@ def judged(name: str, faults: Iterable[str], notes: Iterable[str]) -> Level:
 def _shown(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the first MOST texts, printable, and how many more there are."""
     left = iter(texts)
-    shown = [printable(text, LONGEST) for text in islice(left, MOST)]
+    shown = [printable(shortened(text, LONGEST)) for text in islice(left, MOST)]
     more = sum(1 for _ in left)
     return (*shown, f"and {more:,} more") if more else tuple(shown)
 
 
 def not_run(name: str, reason: str) -> Level:
     """Return a level that could not be run."""
-    return Level(name, "not run", (), (printable(reason, LONGEST),))
+    return Level(name, "not run", (), (printable(shortened(reason, LONGEST)),))
 
 
 def some(names: Sequence[str]) -> str:
     """Return the first five names, and how many more there are."""
-    few = ", ".join(printable(name) for name in names[:5])
+    few = ", ".join(shortened(name, LONGEST_NAME) for name in names[:5])
     return few if len(names) <= 5 else f"{few} and {len(names) - 5} more"

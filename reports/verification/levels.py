@@ -15,12 +15,14 @@ from pathlib import Path
 
 from twinbench.reports.claims.copied_seeds import Outputs
 from twinbench.reports.claims.trial_files import accuracy_problem, read_outputs
-from twinbench.reports.verification.level import Level, judged
+from twinbench.reports.verification.level import LONGEST_NAME, Level, judged
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS, printable
+from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS
 from twinbench.results.bundles.read import Unpacked, read_json
-from twinbench.results.bundles.write import place_attempts, rendered_with
+from twinbench.results.bundles.summaries import place_attempts
+from twinbench.results.bundles.write import rendered_with
 from twinbench.results.record import Result
+from twinbench.sweeps.errors import shortened
 from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 
 # --- render ---------------------------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ def _difference(shipped: bytes | None, made: bytes | None) -> str:
     pairs = enumerate(zip_longest(io.BytesIO(shipped), io.BytesIO(made), fillvalue=b""), 1)  # line by line
     differing = ((number, *pair) for number, pair in pairs if pair[0] != pair[1])
     number, *first = next(differing)
-    one, other = (printable(line.decode("utf-8", "replace").removesuffix("\n")) for line in first)
+    one, other = (shortened(line.decode("utf-8", "replace").removesuffix("\n"), LONGEST_NAME) for line in first)
     more = sum(1 for _ in differing)
     many = f" (and {more} more lines)" if more else ""
     return f"line {number} is {one!r}, but the records give {other!r}{many}"

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from twinbench.reports.verification.level import some
+from twinbench.reports.verification.level import LONGEST_NAME, some
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.bundles.members import printable
 from twinbench.results.plan import is_carried_protocol
 from twinbench.results.record import PLAN
 from twinbench.sweeps.deviations import Deviation, deviate
-from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.errors import InvalidInput, shortened
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import CarriedProtocol, Protocol, content_hash
 from twinbench.sweeps.protocol_diff import differences
@@ -37,7 +36,7 @@ def protocol_faults(contents: Contents) -> Iterator[str]:
             add(protocol, name)
     for hash_ in sorted(hashes):
         if f"protocols/{hash_}.json" not in contents.unpacked.found:
-            yield f"protocols/{printable(hash_)}.json: is missing"
+            yield f"protocols/{shortened(hash_, LONGEST_NAME)}.json: is missing"
     for protocol, where in distinct.values():
         for fault in _content_faults(protocol):
             yield f"protocol {protocol['name']} version {protocol['version']} in {some(where)}: {fault}"

@@ -11,12 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from twinbench.results.atomic_files import json_bytes
 from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.members import ATTEMPTS, ENVIRONMENT
-from twinbench.results.bundles.read import Unpacked, count_values, read_json
-from twinbench.results.bundles.write import environment
+from twinbench.results.bundles.read import Unpacked, read_json
+from twinbench.results.bundles.summaries import environment
 from twinbench.results.plan import BrokenPlan, PlanFile, PlannedTrial, checked_plan, first_problem
 from twinbench.results.record import ARTEFACTS, PLAN, RECORDS, Record, TornRecord, parse_record
-
-MOST_KEPT = 15_000_000  # values in all JSON that is kept in memory while a bundle is verified
 
 _ATTEMPTS = TypeAdapter(list[Attempt])
 
@@ -72,20 +70,15 @@ def read_contents(unpacked: Unpacked) -> Contents:
 def _all_json(unpacked: Unpacked, faults: list[str]) -> dict[str, object]:
     """Return content by member. Curves are not used here, so they are only checked to be JSON."""
     read: dict[str, object] = {}
-    kept = 0
     for name in unpacked.found:
         if not name.endswith(".json"):
             continue
-        data = unpacked.file(name).read_bytes()
-        is_kept = not name.startswith(f"{ARTEFACTS}/")
         try:
-            if is_kept and (kept := kept + count_values(data)) > MOST_KEPT:
-                raise ValueError(f"all members together hold more than {MOST_KEPT:,} values")
-            content = read_json(data)
+            content = read_json(unpacked.file(name).read_bytes())
         except ValueError as error:
             faults.append(f"{name}: cannot be read as JSON: {error}")
         else:
-            read |= {name: content} if is_kept else {}
+            read |= {} if name.startswith(f"{ARTEFACTS}/") else {name: content}
     return read
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from twinbench.results.bundles.contents import manifest_faults, read_contents
 from twinbench.results.bundles.members import SUFFIX
 from twinbench.results.bundles.read import unpack
-from twinbench.results.bundles.write import place_attempts
+from twinbench.results.bundles.summaries import place_attempts
 from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.file_reader import open_regular
 
 MOST_FAULTS = 10
 GZIP = b"\x1f\x8b"  # the first bytes of a bundle
@@ -22,7 +23,7 @@ def is_bundle(path: Path) -> bool:
     """Return whether the file at `path` is called or begins like a bundle."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return path.name.endswith(SUFFIX) or file.read(len(GZIP)) == GZIP
 
 

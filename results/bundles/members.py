@@ -4,6 +4,9 @@ import re
 import tarfile
 from dataclasses import dataclass
 
+from twinbench.sweeps.file_reader import LARGEST
+from twinbench.sweeps.toml_reader import LARGEST as LARGEST_TOML
+
 SCHEMA = 1
 MANIFEST = "MANIFEST.json"
 ATTEMPTS = "attempts.json"
@@ -26,18 +29,18 @@ class Kind:
 
 
 KINDS = (
-    Kind(re.compile(r"MANIFEST\.json"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"MANIFEST\.json"), LARGEST, of_run_folder=False),
     Kind(re.compile(r"artefacts/[0-9a-f]{64}\.json"), 64 * _MIB),
     Kind(re.compile(r"artefacts/[0-9a-f]{64}\.[a-z0-9]{1,16}"), 512 * _MIB),
-    Kind(re.compile(r"attempts\.json"), 256 * _MIB, of_run_folder=False),
-    Kind(re.compile(_CLAIMS + r"\.toml"), 2 * _MIB),
+    Kind(re.compile(r"attempts\.json"), LARGEST, of_run_folder=False),
+    Kind(re.compile(_CLAIMS + r"\.toml"), LARGEST_TOML),
     Kind(re.compile(r"declarations\.jsonl"), 64 * _MIB),
     Kind(re.compile(r"environment\.json"), 64 * _MIB, of_run_folder=False),
-    Kind(re.compile(r"plan\.json"), 256 * _MIB),
+    Kind(re.compile(r"plan\.json"), LARGEST),
     Kind(re.compile(r"protocols/[0-9a-f]{64}\.json"), 16 * _MIB, of_run_folder=False),
     Kind(re.compile(r"records/[0-9a-f]{16}\.json"), 16 * _MIB),
     Kind(re.compile(r"report/index\.html\.sha256"), 1024, of_run_folder=False),
-    Kind(re.compile(r"report/tables/[a-z0-9_-]{1,64}\.(csv|tex)"), 64 * _MIB, of_run_folder=False),
+    Kind(re.compile(r"report/tables/[a-z0-9_-]{1,64}\.(csv|tex)"), LARGEST, of_run_folder=False),
     Kind(re.compile(r"report/verdicts/" + _CLAIMS + r"\.json"), 64 * _MIB, of_run_folder=False),
 )
 
@@ -52,9 +55,3 @@ def tar_header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.USTAR_FORMAT)
-
-
-def printable(text: str, most: int = 200) -> str:
-    """Return a text from another's file, cut to `most` characters, with control characters escaped for a terminal."""
-    short = text if len(text) <= most else f"{text[: most - 3]}..."
-    return short if short.isprintable() else ascii(short)[1:-1]

@@ -13,22 +13,24 @@ state and the database are left out. Texts that look like keys or tokens are rep
 circumstances and the reasons of attempts. Anywhere else they are an error, and no bundle is made.
 """
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-from twinbench.results.atomic_files import atomic_file, json_bytes, write_json_atomically
-from twinbench.results.attempts import TRIALS, Attempt, attempt_file, read_attempts
+from twinbench.results.atomic_files import atomic_file, json_bytes
+from twinbench.results.bundles.folder import run_folder_of
 from twinbench.results.bundles.members import (
     ATTEMPTS,
     BLOCK,
@@ -39,10 +41,11 @@ from twinbench.results.bundles.members import (
     tar_header,
 )
 from twinbench.results.bundles.redaction import find_secrets, redacted_json
+from twinbench.results.bundles.summaries import attempts_of, environment, place_attempts
+from twinbench.results.plain_files import read_plain, read_problem
 from twinbench.results.plan import plan_and_bytes
 from twinbench.results.record import (
     ARTEFACTS,
-    COMPUTED_WITH,
     DECLARATIONS,
     PLAN,
     RECORDS,
@@ -60,10 +63,6 @@ from twinbench.sweeps.file_reader import read_regular
 
 # The versions of these packages decide the bytes of a table, beside the records.
 RENDERED_WITH = ("numpy", "pandas", "scipy", "duckdb", "plotly", "jinja2")
-_ENVIRONMENT_KEYS = ("commit", "code_hash", "versions", *COMPUTED_WITH)
-
-_ID = re.compile(r"[0-9a-f]{16}")
-
 
 Member = bytes | Path  # its content, or the file that holds it
 Render = Callable[[Path], Mapping[str, bytes]]
@@ -86,27 +85,51 @@ def write_bundle(run_folder: Path, out: Path, render: Render) -> Bundled:
     `render` makes the members under report/; it is given a copy of the run folder with the content of the bundle.
     InvalidInput lists every reason why the folder cannot be bundled: torn records, broken artefacts, secrets.
     """
-    mistakes: list[Mistake] = []
-    members, redacted, left_out = _collected(run_folder, mistakes)
-    mistakes += _secret_mistakes(members) + _name_mistakes(run_folder, members)
-    if mistakes:
-        raise InvalidInput(mistakes)
-    with tempfile.TemporaryDirectory(prefix="twinbench-bundle-") as temporary:
-        copy = Path(temporary) / "run"
-        _copy(members, copy)
-        members |= render(copy)
-    manifest = json_bytes(_manifest(members))
+    with _to_replace(out) as file:
+        mistakes: list[Mistake] = []
+        members, redacted, left_out = _collected(run_folder, mistakes)
+        mistakes += _secret_mistakes(members) + _name_mistakes(run_folder, members)
+        if mistakes:
+            raise InvalidInput(mistakes)
+        with tempfile.TemporaryDirectory(prefix="twinbench-bundle-") as temporary:
+            copy = Path(temporary) / "run"
+            _copy(members, copy)
+            members |= render(copy)
+        manifest = json_bytes(_manifest(members))
+        pack(file, {MANIFEST: manifest, **members})
+        file.flush()
+        _check_readable(Path(file.name), run_folder)
+    return Bundled(out, hashlib.sha256(manifest).hexdigest(), len(members) + 1, tuple(redacted), tuple(left_out))
+
+
+@contextlib.contextmanager
+def _to_replace(out: Path) -> Iterator[BinaryIO]:
+    """Yield the file that becomes `out`. InvalidInput at once if it cannot be there, or later if the disk is full."""
     try:
         with atomic_file(out) as file:
-            pack(file, {MANIFEST: manifest, **members})
+            yield file
     except OSError as error:
+        place = Path(os.fsdecode(error.filename or out))
+        if place.parent != out.parent and not out.is_relative_to(place):  # of a file that is read
+            raise
         raise InvalidInput([Mistake(str(out), "", f"cannot be written: {error.strerror}")]) from None
-    return Bundled(out, hashlib.sha256(manifest).hexdigest(), len(members) + 1, tuple(redacted), tuple(left_out))
+
+
+def _check_readable(archive: Path, run_folder: Path) -> None:
+    """Read the archive as `verify` will: InvalidInput for what exceeds one of the bounds that a reader sets."""
+    with tempfile.TemporaryDirectory(prefix="twinbench-bundle-") as temporary:
+        try:
+            run_folder_of(archive, Path(temporary))
+        except InvalidInput as error:
+            problems = [
+                f"cannot be bundled, since its bundle would be refused: {one.problem}" for one in error.mistakes
+            ]
+            raise InvalidInput(Mistake(str(run_folder), "", problem) for problem in problems) from None
 
 
 def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Member], list[str], list[str]]:
     """Return all members but those under report/, the names of redacted ones, and the files left out."""
-    plan, plan_bytes = plan_and_bytes(run_folder)
+    plan, plan_bytes = plan_and_bytes(run_folder, functools.partial(read_plain, run_folder))
     hash_ = plan.protocol["hash"]
     if not re.fullmatch(r"[0-9a-f]{64}", hash_):
         problem = f"its {PLAN} is not a plan: {hash_!r} is not a protocol's hash"
@@ -144,7 +167,11 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
     members[ATTEMPTS] = json_bytes(clean_attempts)
     members[ENVIRONMENT] = json_bytes(environment(records))
     texts = [*sorted(run_folder.glob("claims*.toml")), *sorted(run_folder.glob(DECLARATIONS))]
-    members |= {path.name: read_regular(path) for path in texts}
+    for path in texts:
+        try:
+            members[path.name] = read_plain(run_folder, path)
+        except OSError as error:
+            mistakes.append(Mistake(str(path), "", read_problem(error)))
     return members, redacted, left_out
 
 
@@ -154,28 +181,6 @@ def _checked(run_folder: Path, record: Record) -> list[Reference]:
     for reference in found:
         read_artefact(run_folder, reference)
     return found
-
-
-def attempts_of(run_folder: Path) -> list[Attempt]:
-    """Return every attempt at every trial, by trial and number; where it ran is private and left out."""
-    folders = (path for path in (run_folder / TRIALS).glob("*") if _ID.fullmatch(path.name) and path.is_dir())
-    return [one for trial_id in sorted(path.name for path in folders) for one in read_attempts(run_folder, trial_id)]
-
-
-def environment(records: list[Record]) -> list[dict[str, object]]:
-    """Return each combination of code, versions and device in the records, with the ids of its trials."""
-    trials: dict[str, list[str]] = {}
-    for record in records:
-        values = {key: record["circumstance"].get(key) for key in _ENVIRONMENT_KEYS}
-        trials.setdefault(json.dumps(values, sort_keys=True), []).append(record["result"]["trial_id"])
-    return [json.loads(text) | {"trials": sorted(ids)} for text, ids in sorted(trials.items())]
-
-
-def place_attempts(run_folder: Path, attempts: list[Attempt]) -> None:
-    """Write the attempts into a run folder, since reports count those that left no record."""
-    for attempt in attempts:
-        path = attempt_file(run_folder, attempt["trial_id"], attempt["number"])
-        write_json_atomically(path, attempt, durable=False)
 
 
 def _copy(members: Mapping[str, Member], folder: Path) -> None:

@@ -406,7 +406,7 @@ def test_symbolic_links_are_neither_followed_nor_copied(site, out, tmp_path):
     (artefact,) = (run.folder / "artefacts").iterdir()
     artefact.symlink_to(artefact.rename(secret / artefact.name))
     merged = joined(out, run)
-    reason = "is reached through a symbolic link, which a merge does not follow"
+    reason = "is reached through a symbolic link, which is not followed"
     assert dict(merged.set_aside) == {
         str(linked): reason,
         str(behind): f"an artefact that it names is broken: artefacts/{artefact.name}: {reason}",
