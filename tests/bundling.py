@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from twinbench.reports.verification.integrity import integrity
 from twinbench.reports.verification.level import Level
@@ -25,7 +25,14 @@ from twinbench.sweeps.protocol import Protocol
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
 
-EXAMPLES = 40
+DIGITS = "sha256:3b2d315f628bb8cf644d50319d30ef9a03b931f3acedf106ece9c3c39c30c42a"
+LABELS = (  # of the test images of digits
+    "131469650222693277227424557106171763824071498352037344563319464278038952593226402831397544"
+    "898367475884773412376413572570081830565080763327261899050236909659817036664592674106742880"
+    "481789915266150021935675053156133690713853628595382495043273746092740591788812912959103600"
+    "71714369442589616508830278230314748498156941731169100648654579012909955887864902439154280"
+)
+EXAMPLES = len(LABELS)
 STARTED = "2026-01-02T03:04:05+00:00"
 CIRCUMSTANCE = {
     "started": STARTED,
@@ -112,9 +119,7 @@ def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
     """Return a run of SimCLR and VICReg under digits-small, with `seeds` seeds each, all done."""
     protocol = read_protocol("digits-small")
     trials = [
-        Trial(
-            method, 1, {"projector_width": 16}, asdict(protocol.training), seed, "sha256:" + "1" * 64, protocol.carried
-        )
+        Trial(method, 1, {"projector_width": 16}, asdict(protocol.training), seed, DIGITS, protocol.carried)
         for method in ("simclr", "vicreg")
         for seed in range(seeds)
     ]
@@ -127,7 +132,7 @@ def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
 
 def drawn_outputs(trial: Trial) -> dict[str, np.ndarray]:
     """Return labels that all trials share, and predictions that are right three times in four."""
-    labels = np.arange(EXAMPLES, dtype=np.int32) % 10
+    labels = np.array([*map(int, LABELS)], dtype=np.int32)
     rng = np.random.default_rng(int(trial.trial_id, 16))
     arrays = {"labels": labels}
     for probe in ("knn", "linear"):
@@ -199,3 +204,23 @@ def verified(bundle: Path, folder: Path, name: str = "integrity", expect: str = 
         return ground
     assert ground.outcome == "passed", ground.faults
     return {"render": render, "aggregate": aggregate}[name](contents)
+
+
+def with_outputs(
+    run: GenuineRun, number: int, change: Callable[[dict[str, Any]], None], mend: Callable[[dict[str, Any]], None]
+) -> Path:
+    """Return the run's bundle, with the outputs of one trial changed, and its record made to fit."""
+    path = run.folder / "records" / f"{run.ids[number]}.json"
+    file = json.loads(path.read_text())["result"]["outputs"]["file"]
+    arrays = load((run.folder / file).read_bytes())
+    change(arrays)
+    data = save(arrays)
+    sha256 = hashlib.sha256(data).hexdigest()
+    (run.folder / "artefacts" / f"{sha256}.safetensors").write_bytes(data)
+
+    def fit(result: dict[str, Any]) -> None:
+        result["outputs"] = {"sha256": sha256, "file": f"artefacts/{sha256}.safetensors"}
+        mend(result)
+
+    path.write_bytes(changed_record(path.read_bytes(), fit))
+    return run.bundle().path

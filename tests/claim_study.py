@@ -26,7 +26,7 @@ PROTOCOL = "cifar10-small"
 FINGERPRINT = "sha256:" + "1" * 64
 LEVELS = {"simclr": 0.64, "byol": 0.60}  # a true difference of four points
 SEEDS = range(6)
-TEST_EXAMPLES, VALIDATION_EXAMPLES, CLASSES = 2000, 800, 10
+TEST_EXAMPLES, VALIDATION_EXAMPLES, CLASSES = 10_000, 800, 10
 DECLARED = datetime(2026, 1, 1, tzinfo=UTC)
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ The database takes a record as it is. Here it is checked against its id, the con
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from hashlib import sha256
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
+from twinbench.reports.claims.test_data import data_problems, labels_digest
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
@@ -35,6 +35,7 @@ class TrialFiles:
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # metrics by name and split
     correct: Mapping[str, Correct] = field(default_factory=dict)  # by probe: which test examples were right
     labels: str = ""  # digest of the test labels
+    test_data: str = ""  # how they contradict the locked test data of the dataset
     curves_file: str = ""
     outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
     attempt: object = None  # number of the one that wrote the record
@@ -64,7 +65,8 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         result["status"],
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
         correct,
-        "" if labels is None else sha256(labels.astype("int32", copy=False).tobytes()).hexdigest(),
+        labels_digest(labels),
+        next(data_problems(result, labels), ""),
         curves["file"] if curves else "",
         outputs["file"] if outputs and not may_agree(arrays) else "",
         attempt,

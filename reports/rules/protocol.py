@@ -118,6 +118,9 @@ def _split_problems(case: Case) -> Iterator[str]:
     labels = {files.labels for files in case.evidence.files.values() if files.labels}
     if len(labels) > 1:
         yield "the labels of the test images differ between trials"
+    for trial_id, files in case.evidence.files.items():
+        if files.test_data:
+            yield f"trial {trial_id}: {files.test_data}"
     counts = distinct(row["n_examples"] for side in case.evidence.measured for row in side.measurements)
     if len(counts) > 1:
         yield f"measured on unequal numbers of test images: {', '.join(counts)}"

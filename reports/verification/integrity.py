@@ -2,7 +2,8 @@
 
 Found here: differences from the manifest; records whose digest, ids or protocol hash do not follow from their content;
 protocols that were changed under their name; planned or attempted trials without a record; records copied from another
-seed; a broken chain of declarations; a protocol that was changed since a claim under it was declared.
+seed; outputs on other test data than the dataset's, or than another trial's; a broken chain of declarations; a protocol
+that was changed since a claim under it was declared.
 
 Not found here, nor by rendering: results that were replaced before bundling, with all digests computed again. Against
 those there are the per-example outputs (level aggregate, unless they were made up too), running trials again (level
@@ -17,8 +18,9 @@ from datetime import UTC, datetime, timedelta
 
 from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
 from twinbench.reports.claims.claim import claims_on_file
-from twinbench.reports.claims.copied_seeds import Result, copied_seeds, may_agree, shared_files
+from twinbench.reports.claims.copied_seeds import Outputs, Result, copied_seeds, may_agree, shared_files
 from twinbench.reports.claims.declarations import read_log
+from twinbench.reports.claims.test_data import data_problems, labels_digest
 from twinbench.reports.claims.trial_files import id_problems, identity_problems, read_outputs
 from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
@@ -27,13 +29,15 @@ from twinbench.results.bundles.contents import Contents, manifest_faults
 from twinbench.results.bundles.read import Unpacked
 from twinbench.results.log_head import recorded_head
 from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, Record, references
+from twinbench.results.record import Result as RecordedResult
 from twinbench.results.rows import to_moment
+from twinbench.sweeps.hashing import digest
 
 
 def integrity(contents: Contents, expected: str = "") -> Level:
     """Check that the bundle is complete and consistent; `expected` is the digest that its author published."""
     unpacked, records = contents.unpacked, contents.records
-    results = list(_results(unpacked, records))
+    results, data_faults = _outputs(unpacked, records)
     faults = [
         *manifest_faults(unpacked, expected),
         *contents.faults,
@@ -43,6 +47,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *protocol_faults(contents),
         *_attempt_faults(contents),
         *copied_seeds(results),
+        *data_faults,
         *_declaration_faults(contents),
     ]
     return judged("integrity", faults, _notes(contents, results))
@@ -114,25 +119,42 @@ def _disagreements(trial_id: str, attempts: Sequence[Attempt], record: Record) -
         yield f"trial {trial_id}: began at {began}, but its record says {circumstance.get('started')}"
 
 
-# --- copies ---------------------------------------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------------------------
 
 
-def _results(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[Result]:
-    """Yield the artefacts of every record."""
+def _outputs(unpacked: Unpacked, records: Mapping[str, Record]) -> tuple[list[Result], list[str]]:
+    """Return the artefacts of every record to look for copies, and faults of the test data; reads each output once."""
+    results, faults = [], []
+    known: dict[object, tuple[str, str]] = {}
     for trial_id, record in sorted(records.items()):
         result = record["result"]
         curves, outputs = (one["file"] if one else "" for one in (result.get("curves"), result.get("outputs")))
-        if outputs and _outputs_may_agree(unpacked, outputs):
+        arrays = _arrays(unpacked, outputs)
+        trial, labels = result["trial"], arrays.get("labels") if arrays else None
+        if arrays is None or may_agree(arrays):
             outputs = ""
-        yield Result(trial_id, result["trial"]["method"], result["trial"]["seed"], curves, outputs)
+        results.append(Result(trial_id, trial["method"], trial["seed"], curves, outputs))
+        faults += [f"trial {trial_id}: {problem}" for problem in data_problems(result, labels)]
+        if own := labels_digest(labels):
+            first, of_first = known.setdefault(_test_split(result), (trial_id, own))
+            if own != of_first:
+                faults.append(f"trial {trial_id}: was tested on other labels than trial {first}")
+    return results, faults
 
 
-def _outputs_may_agree(unpacked: Unpacked, file: str) -> bool:
-    """Whether honest seeds may share the file; also true of an unreadable one, which the level aggregate reports."""
+def _arrays(unpacked: Unpacked, file: str) -> Outputs | None:
+    """Return the arrays of an outputs file; None without one, or of an unreadable one, which `aggregate` reports."""
     try:
-        return may_agree(read_outputs(unpacked.file(file).read_bytes()))
+        return read_outputs(unpacked.file(file).read_bytes()) if file else None
     except (OSError, ValueError):
-        return True
+        return None
+
+
+def _test_split(result: RecordedResult) -> str:
+    """Return what decides which test images a trial is tested on: trials that agree in it have the same labels."""
+    rule = result["trial"]["protocol"]["content"].get("dataset", {})
+    drawn = [rule["test_examples"], rule.get("split_seed")] if rule.get("test_examples") is not None else []
+    return digest([result["trial"]["dataset_fingerprint"], drawn])
 
 
 # --- declarations ---------------------------------------------------------------------------------------------------

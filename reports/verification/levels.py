@@ -9,7 +9,6 @@ integrity.py says what neither can reveal.
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -90,11 +89,9 @@ def aggregate(contents: Contents) -> Level:
     """Run level aggregate on a bundle that passed integrity."""
     faults: list[str] = []
     counts: Counter[str] = Counter()
-    labels: dict[tuple[str, str], tuple[str, bytes]] = {}
     for trial_id, record in contents.records.items():
         result = record["result"]
         outputs = _outputs(contents.unpacked, result, faults)
-        faults += _label_faults(result, outputs, labels)
         for metric in result["metrics"]:
             if metric["split"] != "test":
                 counts["on other splits, which have no per-example outputs"] += 1
@@ -116,18 +113,6 @@ def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:
     except ValueError as error:
         faults.append(f"trial {result['trial_id']}: {reference['file']} cannot be read as outputs: {error}")
         return {}
-
-
-def _label_faults(result: Result, outputs: Outputs, known: dict[tuple[str, str], tuple[str, bytes]]) -> Iterator[str]:
-    """Yield a fault where the trial was tested on other labels than another of its dataset and protocol."""
-    if "labels" not in outputs:
-        return
-    trial = result["trial"]
-    own = outputs["labels"].astype("int64").tobytes()
-    key = (trial["dataset_fingerprint"], trial["protocol"]["hash"])
-    first, of_first = known.setdefault(key, (result["trial_id"], own))
-    if own != of_first:
-        yield f"trial {result['trial_id']}: was tested on other labels than trial {first}"
 
 
 def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs: Outputs) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from twinbench.harness.data.datasets import (
     load_dataset,
     split_train,
 )
+from twinbench.reports.claims.test_data import labels_digest, locked_data
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -107,6 +108,20 @@ def test_shapes_come_with_their_factors(shared: Path) -> None:
 def test_fingerprints_do_not_change(name: str, fingerprint: str, shared: Path) -> None:
     # they are part of every trial's identity: another value here orphans all records made before
     assert load_dataset(name, cache=shared).fingerprint == f"sha256:{fingerprint}"
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes"])
+def test_the_test_data_of_datasets_without_a_folder_are_those_that_are_locked(name: str, shared: Path) -> None:
+    dataset, locked = load_dataset(name, cache=shared), locked_data()[name]
+    assert np.bincount(dataset.test.labels).tolist() == locked.images_per_class
+    assert (labels_digest(dataset.test.labels), dataset.fingerprint) == (locked.labels, locked.fingerprint)
+
+
+def test_the_number_of_test_images_of_each_published_dataset_is_locked() -> None:
+    counts = {name: (len(entry.images_per_class), sum(entry.images_per_class)) for name, entry in locked_data().items()}
+    published = {"cifar10": (10, 10_000), "cifar100": (100, 10_000), "stl10": (10, 8_000), "svhn": (10, 26_032)}
+    assert counts == {"digits": (10, 359), "shapes": (5, 1_000), "fashion_mnist": (10, 10_000)} | published
+    assert counts.keys() == DATASETS.keys() - {"image_folder"}
 
 
 # --- folders of images ------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "a selection that the protocol does not ask for": (
         "A5", "stops", "selected on train", lambda case: with_rows(case, "simclr", selected_on="train")),
     "a test set of another size": (
-        "A2", "stops", "unequal numbers of test images: 1500, 2000",
+        "A2", "stops", "unequal numbers of test images: 10000, 1500",
         lambda case: with_rows(case, "simclr", n_examples=1500)),
     "more images on one side": (
         "A12", "stops", "unequal compute: simclr: 20 epochs, 286,720 images",

@@ -511,6 +511,25 @@ def one_side_has_other_labels_under_the_same_fingerprint(study: Study) -> None:
     rewrite(study, trial, lambda record: record["result"].update({"outputs": reference}))
 
 
+@cheat("A2", "it was tested on 48 images; the test split of cifar10 has 10,000")
+def twelve_favourable_images_are_counted_four_times_in_all_trials(study: Study) -> None:
+    from safetensors.numpy import load, save
+
+    for trial in study.trials:
+        outputs = load((study.folder / read(study, trial)["result"]["outputs"]["file"]).read_bytes())
+        outputs = {name: np.tile(values[:12], 4) for name, values in outputs.items()}
+        reference = write_artefact(study.folder, save(outputs), ".safetensors")
+
+        def edit(record: dict[str, Any], outputs: Any = outputs, reference: Any = reference) -> None:
+            record["result"]["outputs"] = reference
+            for metric in record["result"]["metrics"]:
+                if metric["split"] == "test":
+                    right = outputs[metric["name"].replace("top1", "correct")]
+                    metric |= {"value": float(right.mean()), "n_examples": len(right)}
+
+        rewrite(study, trial, edit)
+
+
 @cheat("A11", "recipes differ")
 def one_side_has_other_augmentations(study: Study) -> None:
     views = json.loads(json.dumps(study.protocol["content"]["views"]))

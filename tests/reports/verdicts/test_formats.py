@@ -192,12 +192,12 @@ def test_json_holds_every_verdict_with_its_numbers_and_all_rules(study):
     assert sorted(byol) == sorted(simclr) == [str(seed) for seed in range(6)]
     mean = sum(simclr[seed] - byol[seed] for seed in byol) / 6
     assert numbers["difference"]["mean"] == pytest.approx(mean)
-    assert numbers["bound"] == 0.06 and numbers["examples"]["n"] == 2000
+    assert numbers["bound"] == 0.06 and numbers["examples"]["n"] == 10_000
     assert len(good["trials"]) == 12 and good["missing_trials"] == []
     differences = [simclr[seed] - byol[seed] for seed in sorted(byol)]
     assert numbers["wilcoxon"]["p"] == pytest.approx(wilcoxon(differences, method="exact").pvalue)
     only_one = [numbers["mcnemar"][seed]["b"] - numbers["mcnemar"][seed]["c"] for seed in sorted(byol)]
-    assert only_one == [round(2000 * difference) for difference in differences]  # b - c examples of 2,000
+    assert only_one == [round(10_000 * difference) for difference in differences]  # b - c of 10,000 examples
 
 
 def test_json_shows_no_statistics_of_what_is_inadmissible(tmp_path):
