@@ -39,4 +39,5 @@ def test_what_is_missing_linked_or_unknown_is_fine(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
     (tmp_path / "plan.json").touch()
     (tmp_path / "notes").touch()
+    (tmp_path / "results.duckdb").mkdir()  # tables are read from a temporary database
     check_places(tmp_path)
