@@ -1,18 +1,20 @@
 """ResultStore: the records of one run folder as tables in DuckDB.
 
 The records are the truth and the database is derived: delete `results.duckdb` and the next ingestion builds the same
-rows again. An ingestion works on a private copy and puts it into the run folder whole, with its sha256 beside it. A
-database of another sha256 is not opened: somebody changed or damaged it, and its rows may not be what the records say.
+rows again. An ingestion works on a private copy and puts it into the run folder whole, with a mark beside it: its
+sha256, and what no copy of the file shares. A database that is not as its mark says, or that another user wrote, is not
+opened: somebody changed, copied or damaged it, and its rows may not be what the records say.
 """
 
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +29,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
-DIGEST = f"{DATABASE}.sha256"  # as sha256sum writes it
+DIGEST = f"{DATABASE}.sha256"  # holds the mark
 SCHEMA_NUMBER = 9
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
 ROWS_AT_ONCE = 10_000
@@ -41,6 +43,8 @@ _READ_ONLY = {
     "autoload_known_extensions": "false",
     "lock_configuration": "true",
 }
+
+_WITHOUT_FILE = "SELECT trial_id FROM trials WHERE status != 'missing' EXCEPT SELECT trial_id FROM files"
 
 
 class StoreError(InvalidInput):
@@ -152,8 +156,7 @@ class ResultStore:
         if digest == before:
             return True
         try:
-            write_bytes_atomically(self.path, data, durable=False)
-            write_bytes_atomically(self.run_folder / DIGEST, f"{digest}  {DATABASE}\n".encode(), durable=False)
+            _write(self.path, data, digest)
             # What another program wrote to an earlier database and did not bring to an end is not part of this one.
             self.path.with_name(f"{DATABASE}.wal").unlink(missing_ok=True)
         except OSError as error:
@@ -183,14 +186,40 @@ def _agreeing(path: Path) -> tuple[bytes, str]:
         return b"", ""
     except OSError as error:
         raise _NotAsWritten(f"cannot be read ({error.strerror})") from None
+    digest = hashlib.sha256(data).hexdigest()
     try:
-        written = read_regular(path.with_name(DIGEST), 1024)
+        is_marked = read_regular(path.with_name(DIGEST), 1024) == mark(path, digest)
+        is_own = not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
     except OSError as error:
         raise _NotAsWritten(f"{DIGEST} beside it cannot be read ({error.strerror})") from None
-    digest = hashlib.sha256(data).hexdigest()
-    if written.split()[:1] != [digest.encode()]:
-        raise _NotAsWritten(f"is not the file that twinbench wrote, by its sha256 in {DIGEST}")
+    if not is_marked:
+        raise _NotAsWritten(f"was changed or copied, or its writing was interrupted, by the mark in {DIGEST}")
+    if not is_own:
+        raise _NotAsWritten("belongs to another user")
     return data, digest
+
+
+def mark(path: Path, digest: str) -> bytes:
+    """Return the mark of the database at `path`: its sha256 for `sha256sum -c`, below a comment with what a copy lacks.
+
+    An edited or copied file has another time of change or inode, so that the mark cannot be made by `sha256sum` alone.
+    """
+    state = path.stat()
+    return f"# inode {state.st_ino}, changed at {state.st_ctime_ns}\n{digest}  {DATABASE}\n".encode()
+
+
+def _write(path: Path, data: bytes, digest: str) -> None:
+    """Write the database, then its mark; if this is interrupted between the two, the next command makes both again."""
+    write_bytes_atomically(path, data, durable=False)
+    write_bytes_atomically(path.with_name(DIGEST), mark(path, digest), durable=False)
+
+
+def copy_database(run_folder: Path, other: Path) -> None:
+    """Give the folder `other`, which has the same records, the database of `run_folder` if it is as written."""
+    with suppress(_NotAsWritten):
+        data, digest = _as_written(run_folder / DATABASE)
+        if data:
+            _write(other / DATABASE, data, digest)
 
 
 def _frame(
@@ -222,14 +251,17 @@ def _fetched(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 
 def _bring_up_to_date(run_folder: Path, path: Path) -> Ingested:
-    """Ingest into the database at `path`, made here if there is none. Raises _NotAsWritten for another schema."""
+    """Ingest into the database at `path`, made if there is none. Raises _NotAsWritten for foreign tables or trials."""
     is_new = not path.exists()
     with closing(_open(path)) as connection:
         if is_new:
             _make_tables(connection)
         elif _schema_number(connection) != SCHEMA_NUMBER:
             raise _NotAsWritten("was made by another version of twinbench")
-        return ingest(run_folder, connection)
+        ingested = ingest(run_folder, connection)
+        if select(connection, _WITHOUT_FILE):
+            raise _NotAsWritten("holds trials that no record has")
+        return ingested
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:

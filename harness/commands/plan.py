@@ -1,7 +1,6 @@
 """`twinbench plan`: list a sweep's trials, what they cost, and which differences their seeds can detect."""
 
 import contextlib
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,7 +86,7 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
     from twinbench.harness.run_folder.layout import write_plan
     from twinbench.reports.claims.evidence import Folder
     from twinbench.results.record import ARTEFACTS, DECLARATIONS, RECORDS
-    from twinbench.results.store import DATABASE, DIGEST
+    from twinbench.results.store import copy_database
 
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "run"
@@ -96,9 +95,7 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
         for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *declared):
             if path.exists():
                 (copy / path.name).symlink_to(path.resolve())
-        for name in (DATABASE, DIGEST):  # so that only new records are read
-            if (run_folder / name).is_file():
-                shutil.copy(run_folder / name, copy)
+        copy_database(run_folder, copy)  # so that only new records are read
         yield Folder(copy)
 
 

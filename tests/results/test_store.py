@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import pytest
 
 from twinbench.results import store as store_module
 from twinbench.results.record import record_files
-from twinbench.results.store import DATABASE, DIGEST, SCHEMA_NUMBER, ResultStore, StoreError
+from twinbench.results.store import DATABASE, DIGEST, SCHEMA_NUMBER, ResultStore, StoreError, copy_database, mark
 
 TABLES = ("run", "files", "trials", "protocols", "settings", "metrics", "curves", "versions", "set_aside")
 
@@ -261,6 +262,28 @@ def edited(path: Path) -> None:
         connection.execute("UPDATE metrics SET value = 0.999")
 
 
+def edited_with_its_digest(path: Path) -> None:
+    edited(path)
+    path.with_name(DIGEST).write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {DATABASE}\n")
+
+
+def edited_with_the_earlier_mark(path: Path) -> None:
+    (comment, _) = path.with_name(DIGEST).read_text().splitlines()
+    edited_with_its_digest(path)
+    path.with_name(DIGEST).write_text(f"{comment}\n{path.with_name(DIGEST).read_text()}")
+
+
+def with_an_invented_trial(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO trials (trial_id, status) VALUES ('0123456789abcdef', 'done')")
+    path.with_name(DIGEST).write_bytes(mark(path, hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+def copied(path: Path) -> None:
+    shutil.copy2(path, path.with_name("copy"))
+    path.with_name("copy").rename(path)
+
+
 SPOILT: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "junk": lambda path: path.write_bytes(b"junk"),
@@ -271,6 +294,10 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "another database": foreign,
     "another database with its digest": foreign_with_its_digest,
     "a value edited": edited,
+    "a value edited, with its digest": edited_with_its_digest,
+    "a value edited, with the earlier mark": edited_with_the_earlier_mark,
+    "an invented trial, with its mark": with_an_invented_trial,
+    "copied": copied,
     "without its digest": lambda path: path.with_name(DIGEST).unlink(),
     "a damaged digest": lambda path: path.with_name(DIGEST).write_bytes(b"\xff"),
 }
@@ -289,6 +316,14 @@ def test_a_database_that_is_not_as_it_was_written_is_made_again_and_stderr_says_
     assert line.endswith("; it is made again from the records")
     assert rows(store, "SELECT max(value) FROM metrics WHERE split = 'test' AND name = 'linear_top1'") == [(0.5,)]
     assert (store.ingest().unchanged, capsys.readouterr().err) == (1, "")
+
+
+def test_a_database_of_another_user_is_made_again(synthetic_run, capsys, monkeypatch):
+    synthetic_run.planned_and_recorded(0.5)
+    ResultStore(synthetic_run.folder).ingest()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert ResultStore(synthetic_run.folder).ingest().new == 1
+    assert "belongs to another user; it is made again from the records" in capsys.readouterr().err
 
 
 def linked(path: Path) -> None:
@@ -328,8 +363,7 @@ def test_a_link_to_the_database_is_never_written_through(synthetic_run):
     store.path.symlink_to(elsewhere)
     before = elsewhere.read_bytes()
     synthetic_run.planned_and_recorded(seed=1)
-    ingested = store.ingest()
-    assert (ingested.new, ingested.unchanged, store.is_saved) == (1, 1, False)
+    assert (store.ingest().new, store.is_saved) == (2, False)
     assert elsewhere.read_bytes() == before
     assert store.path.is_symlink()
 
@@ -346,10 +380,29 @@ def test_a_record_that_is_rewritten_with_its_size_and_times_kept_is_read_again(s
     assert [file for file, _ in store.ingest().set_aside] == [f"records/{trial_id}.json"]
 
 
-def test_the_digest_is_in_the_form_of_sha256sum(synthetic_run):
+def test_sha256sum_can_check_the_database(synthetic_run):
     ResultStore(synthetic_run.folder).ingest()
-    digest = hashlib.sha256((synthetic_run.folder / DATABASE).read_bytes()).hexdigest()
-    assert (synthetic_run.folder / DIGEST).read_text() == f"{digest}  {DATABASE}\n"
+    command = ["sha256sum", "--check", "--strict", DIGEST]
+    assert (
+        subprocess.run(command, cwd=synthetic_run.folder, check=True, capture_output=True).stdout
+        == b"results.duckdb: OK\n"
+    )
+    (synthetic_run.folder / DATABASE).write_bytes(b"another")
+    assert subprocess.run(command, cwd=synthetic_run.folder, capture_output=True).returncode == 1
+
+
+def test_another_folder_of_the_same_records_takes_the_database_over(synthetic_run, tmp_path):
+    synthetic_run.planned_and_recorded(0.5)
+    ResultStore(synthetic_run.folder).ingest()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "records").symlink_to(synthetic_run.folder / "records")
+    copy_database(synthetic_run.folder, other)
+    assert ResultStore(other).ingest().unchanged == 1
+    edited(synthetic_run.folder / DATABASE)
+    (other / DATABASE).unlink()
+    copy_database(synthetic_run.folder, other)
+    assert not (other / DATABASE).exists()
 
 
 def test_the_plans_commands_are_kept_in_order_and_an_older_plan_has_none(synthetic_run):

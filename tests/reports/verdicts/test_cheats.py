@@ -44,7 +44,7 @@ from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.verdict import Verdict
 from twinbench.results.log_head import read_log_head
 from twinbench.results.record import DECLARATIONS, record_path, write_artefact
-from twinbench.results.store import DATABASE, DIGEST, ResultStore
+from twinbench.results.store import DATABASE, DIGEST, ResultStore, mark
 from twinbench.sweeps.deviations import Deviation, deviate
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
@@ -326,7 +326,8 @@ def in_database(study: Study, change: str, trial: Trial) -> None:
         store.ingest()
     with duckdb.connect(study.folder / DATABASE) as database:
         database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
-    (study.folder / DIGEST).write_text(hashlib.sha256((study.folder / DATABASE).read_bytes()).hexdigest())
+    digest = hashlib.sha256((study.folder / DATABASE).read_bytes()).hexdigest()
+    (study.folder / DIGEST).write_bytes(mark(study.folder / DATABASE, digest))
 
 
 @cheat("A21", "no per-example outputs", "UNVERIFIABLE")
