@@ -25,7 +25,7 @@ from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.ingest import Ingested, ingest, select
 from twinbench.results.record import LARGEST_ARTEFACT
 from twinbench.results.rows import SCHEMA
-from twinbench.sweeps.errors import InvalidInput, Mistake, printable
+from twinbench.sweeps.errors import InvalidInput, Mistake, lines_of, printable
 from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
@@ -97,7 +97,7 @@ class ResultStore:
         except (duckdb.Error, _NotAsWritten) as error:
             if not before:
                 raise
-            first = str(error).splitlines()[0]
+            first = lines_of(error)[0]
             problem = first if isinstance(error, _NotAsWritten) else f"cannot be brought up to date ({first})"
             self._say(f"{problem}; it is made again from the records")
             self._copy.unlink()

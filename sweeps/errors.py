@@ -69,6 +69,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in " ".join(text.split()))
 
 
+def lines_of(error: BaseException) -> list[str]:
+    """Return the lines of an error's text, at least one: the error's type if it has no text."""
+    return str(error).strip().splitlines() or [type(error).__name__]
+
+
 def number_text(value: float) -> str:
     """Return a number without trailing zeros, with as many digits as tell it from every other number."""
     return f"{value:g}" if float(f"{value:g}") == value else str(value)

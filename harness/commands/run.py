@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 AUTO = "auto"
 MOST = 4096  # of any count: more threads than that crash the libraries that start them
 # Options that a launcher does not use, by their names in LaunchOptions.
-UNUSED = {"local": ("site", "slurm", "ray"), "ray": ("slurm", "workers_per_gpu"), "slurm": ("ray", "workers")}
+UNUSED = {
+    "local": ("site", "slurm", "ray", "address"),
+    "ray": ("slurm", "workers_per_gpu"),
+    "slurm": ("ray", "address", "workers"),
+}
 LauncherName = Annotated[str, typer.Option("--launcher", help="Where trials run: local, ray or slurm.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, max=MOST, help="Processes at once; by default one per core or GPU.")
@@ -64,7 +68,7 @@ Slurm = Annotated[
     list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Address of a running Ray cluster, or auto; by default Ray is started here.")
+    str | None, typer.Option(help="A running Ray cluster, or auto. Default: RAY_ADDRESS; without it, Ray starts here.")
 ]
 Ray = Annotated[
     list[str] | None, typer.Option(help="KEY=VALUE of the [ray] table: gpus=0.5, labels.region=eu, dashboard=true")
@@ -113,7 +117,8 @@ def run(
         detach=detach,
         site=site,
         slurm=tuple(slurm or ()),
-        ray=(*(ray or ()), *([f"address={address}"] if address else ())),
+        ray=tuple(ray or ()),
+        address=address,
     )
     mistakes = _option_mistakes(mode, retry, threads, pack, processes_per_trial, trial_time_limit)
     launcher = _make_launcher(launcher_name, options, mistakes)
@@ -261,7 +266,7 @@ def _option_mistakes(
 
         mistakes += [] if mode in MODES else [unknown_name("--mode", "mode", mode, MODES)]
     if retry not in (None, "failed"):
-        mistakes.append(Mistake("--retry", "", "cannot be run again", retry, "failed"))
+        mistakes.append(Mistake("--retry", "", "runs failed trials again, and no others", retry, "failed"))
     if threads == AUTO and processes_per_trial > 1:
         problem, allowed = "cannot be measured", "a number: only trials of one process are measured"
         mistakes.append(Mistake("--threads", "--processes-per-trial", problem, processes_per_trial, allowed))

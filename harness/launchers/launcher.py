@@ -23,7 +23,7 @@ class LaunchOptions:
 
     `workers` is None for as many as the machine or cluster has room for. `slurm` and `ray` hold KEY=VALUE changes to
     the tables of the `site` file. With `measures_threads` and `measures_packs` the launcher times training steps to
-    choose the number of threads and the size of packs.
+    choose the number of threads and the size of packs. `address` is that of a Ray cluster, before the site file's.
     """
 
     device: str = "auto"
@@ -37,6 +37,7 @@ class LaunchOptions:
     site: Path | None = None
     slurm: tuple[str, ...] = ()
     ray: tuple[str, ...] = ()
+    address: str | None = None
 
 
 @dataclass(frozen=True)

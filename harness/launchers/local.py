@@ -74,7 +74,7 @@ class LocalLauncher:
 def from_options(options: LaunchOptions) -> LocalLauncher:
     """Return the launcher. InvalidInput for options that need a cluster and for devices that are not there."""
     if options.detach:
-        problem = "needs a cluster that goes on with the work"
+        problem = "needs a cluster, which continues the work"
         raise InvalidInput([Mistake("--detach", "", problem, "local", "ray, slurm")])
     devices = first_devices(choose_devices(options.device), options.processes_per_trial, options.workers_per_gpu)
     return LocalLauncher(tuple(devices), options)

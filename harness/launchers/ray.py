@@ -65,8 +65,8 @@ class RayLauncher:
 
             outcome = watched(planned, folder, watch, work)
             if found_actors and outcome.is_interrupted:
-                goes_on = "the workers of an earlier command go on; the same command watches again, `cancel` ends them"
-                return replace(outcome, stopped=goes_on, is_interrupted=False)
+                left = "the workers of an earlier command continue; the same command watches again, `cancel` ends them"
+                return replace(outcome, stopped=left, is_interrupted=False)
             if outcome.stopped and not actors.are_lost():
                 actors.stop()
             return outcome
@@ -122,13 +122,14 @@ class RayLauncher:
 def from_options(options: LaunchOptions) -> RayLauncher:
     """Return the launcher. InvalidInput for options that it cannot use."""
     site = read_site(RaySite, "ray", options.site, options.ray)
+    site = replace(site, address=options.address or site.address)
     mistakes = cluster_mistakes("ray", options, site.gpus)
     if options.isolate:
         problem = "cannot fork a process for each trial from Ray's processes, which have threads"
         mistakes.append(Mistake("--isolate", "", problem, "ray", "local, slurm"))
     if options.detach and address_of(site) == LOCAL:
         problem = "needs a Ray cluster that outlives this command"
-        mistakes.append(Mistake("--detach", "", problem, allowed="--address"))
+        mistakes.append(Mistake("--detach", "", problem, allowed="--address, or RAY_ADDRESS"))
     if mistakes:
         raise InvalidInput(mistakes)
     return RayLauncher(site, options)

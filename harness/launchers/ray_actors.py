@@ -31,7 +31,7 @@ from twinbench.harness.system.devices import choose_devices
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import BrokenDevice, why_unusable
 from twinbench.results.record import PLAN
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, lines_of
 from twinbench.sweeps.trial import Trial
 
 STOP_SECONDS = 120.0  # that actors may take to save their trials and end
@@ -144,7 +144,7 @@ class Actors:
             ray.cancel(result, force=True)
             raise RuntimeError(f"the cluster had no place for it within {MEASURE_SECONDS:g} s") from None
         except ray.exceptions.RayError as error:
-            raise RuntimeError(str(error).strip().splitlines()[-1]) from error
+            raise RuntimeError(lines_of(error)[-1]) from error
 
     def capacity(self, say: Callable[[str], None]) -> int:
         """Return how many actors fit on the nodes if these run nothing else; at least 1.
@@ -179,7 +179,7 @@ class Actors:
                 ray.get(handle.is_ending.remote(), timeout=5)
             except ray.exceptions.RayError as error:
                 if "ray.kill" not in str(error):  # by which an actor ends itself
-                    return str(error).strip().splitlines()[-1]
+                    return lines_of(error)[-1]
         return ""
 
     def stop(self) -> None:

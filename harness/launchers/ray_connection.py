@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 from twinbench.harness.launchers.site import RaySite
 from twinbench.harness.system.devices import cores
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, lines_of
 
 NAMESPACE = "twinbench"
 LOCAL = "local"  # the address of a Ray that this command starts on this machine
@@ -36,16 +37,16 @@ def connected(site: RaySite) -> Iterator[None]:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
-    _check_port_open(address)
+    place = "--address" if site.address else "RAY_ADDRESS"
+    _check_port_open(address, place)
     job = ray.job_config.JobConfig()
     job._client_job = True  # else Ray puts the working directory first where its workers look for modules
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        with _giving_up_on(address):
+        with _giving_up_on(address, place):
             ray.init(address=address, namespace=NAMESPACE, job_config=job, **quiet, **own)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InvalidInput([Mistake("--address", "", f"no Ray answers there: {reason}", address)]) from None
+        raise InvalidInput([Mistake(place, "", f"no Ray answers there: {lines_of(error)[0]}", address)]) from None
     try:
         yield
     finally:
@@ -53,17 +54,17 @@ def connected(site: RaySite) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _giving_up_on(address: str) -> Iterator[None]:
-    """Within the context, end this process with an error once the head at HOST:PORT has stopped answering.
+def _giving_up_on(address: str, place: str) -> Iterator[None]:
+    """Within the context, end this process with an error once the head of a running cluster has stopped answering.
 
     Ray itself tries for minutes, in a call that cannot be interrupted, or ends the process without naming the address.
-    So another process says what happened, unless it is told that this one has come through the context.
+    So another process prints what happened, unless it reads that this one has left the context.
     """
-    if not _is_host_and_port(address):
+    if address == LOCAL:
         yield
         return
     problem = "the head of the Ray cluster stopped answering while this command connected to it"
-    text = f"error: {Mistake('--address', '', problem, address)}"
+    text = f"error: {Mistake(place, '', problem, address)}"
     says_so = subprocess.Popen(["sh", "-c", 'read -r _ || printf "%s\\n" "$1" >&2', "sh", text], stdin=subprocess.PIPE)
     over = threading.Event()
     threading.Thread(target=_end_without_head, args=(address, over), daemon=True, name="watch the head").start()
@@ -78,7 +79,7 @@ def _end_without_head(address: str, over: threading.Event) -> None:
     began = answered = time.monotonic()
     while not over.wait(RETRY_SECONDS):
         with contextlib.suppress(OSError):
-            _connect(address)
+            _connect(address)  # does nothing for `auto`, of which Ray finds out the host: it has CONNECT_SECONDS
             answered = time.monotonic()
         if time.monotonic() > min(answered + HEAD_SECONDS, began + CONNECT_SECONDS) and not over.is_set():
             sys.stdout.flush()
@@ -103,22 +104,22 @@ def head_is_gone() -> bool:
             time.sleep(RETRY_SECONDS)
 
 
-def _check_port_open(address: str) -> None:
-    """Raise InvalidInput if nothing listens at HOST:PORT, since Ray itself would try for minutes."""
-    if not _is_host_and_port(address):
-        return
+def _check_port_open(address: str, place: str) -> None:
+    """Raise InvalidInput if nothing listens at the address, since Ray itself would try for minutes."""
     try:
         _connect(address)
-    except OSError as error:
-        reason = f"no Ray answers there: {error.strerror or error}"
-        raise InvalidInput([Mistake("--address", "", reason, address)]) from None
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two of impossible ports and hosts
+        reason = f"no Ray answers there: {getattr(error, 'strerror', '') or error}"
+        raise InvalidInput([Mistake(place, "", reason, address)]) from None
 
 
-def _is_host_and_port(address: str) -> bool:
-    return address.rpartition(":")[2].isdigit() and ":" in address and "/" not in address
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return host and port of HOST:PORT and of ray://HOST:PORT, the address of a proxy; None for any other address."""
+    found = re.fullmatch(r"(?:ray://)?(?:[^/@]*@)?([^/@]+):(\d{1,9})/?", address, re.ASCII)
+    return (found[1].strip("[]"), int(found[2])) if found else None
 
 
 def _connect(address: str) -> None:
-    """Open and close a connection to HOST:PORT. OSError if nothing listens there."""
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    """Open and close a connection, where host and port are known. OSError if nothing listens there."""
+    if place := host_and_port(address):
+        socket.create_connection(place, timeout=10).close()

@@ -83,8 +83,8 @@ class SlurmLauncher:
 
         outcome = watched(planned, folder, watch, wait, f"see {folder / 'slurm'}/*.err")
         if outcome.is_interrupted:
-            goes_on = f"SLURM goes on with {', '.join(launched(folder))}; the same command watches again"
-            return replace(outcome, stopped=goes_on, is_interrupted=False)
+            left = f"SLURM continues with {', '.join(launched(folder))}; the same command watches again"
+            return replace(outcome, stopped=left, is_interrupted=False)
         return outcome
 
     def submit(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> None:

@@ -47,7 +47,7 @@ class _Output(io.FileIO):
             if error.errno != errno.EPIPE and not self._has_said_so:
                 self._has_said_so = True
                 with contextlib.suppress(OSError):
-                    os.write(2, f"what was to be printed is lost: {error.strerror}; the run goes on\n".encode())
+                    os.write(2, f"what was to be printed is lost: {error.strerror}; the run continues\n".encode())
             return memoryview(data).nbytes
 
 

@@ -27,6 +27,7 @@ from twinbench.harness.trial.recording import is_superseded, record_failure, rec
 from twinbench.harness.trial.reporter import reporter
 from twinbench.results.atomic_files import is_storage_error
 from twinbench.results.attempts import trial_folder
+from twinbench.sweeps.errors import lines_of
 from twinbench.sweeps.trial import Trial
 
 NO_MEMORY = "the other trials of its pack left no memory for it"
@@ -45,7 +46,7 @@ def why_unusable(device: str) -> str:
     try:
         torch.ones(1, device=device).sum().item()
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-        return f"{device} cannot be used: {str(error).splitlines()[0]}"
+        return f"{device} cannot be used: {lines_of(error)[0]}"
     return ""
 
 
@@ -178,7 +179,7 @@ def _raise_unless_of_the_trial(error: Exception, attempt: Attempt) -> None:
 
 def _message(error: Exception) -> str:
     """Return the error's text; of an accelerator's error the first line only, since the rest is general advice."""
-    return str(error).splitlines()[0] if isinstance(error, torch.AcceleratorError) else str(error)
+    return lines_of(error)[0] if isinstance(error, torch.AcceleratorError) else str(error)
 
 
 @contextlib.contextmanager

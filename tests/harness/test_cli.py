@@ -132,7 +132,7 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "cifar10_methods", "--data", "nowhere"), ("nowhere",)),
         (("run", "cifar10_methods"), ("--data",)),
         (("run", "digits", "--out", "/proc/nowhere"), ("cannot be written",)),
-        (("run", "digits", "--retry", "done"), ("cannot be run again", "failed")),
+        (("run", "digits", "--retry", "done"), ("--retry: runs failed trials again, and no others", "allowed: failed")),
         (("run", "digits", "--isolate", "--launcher", "ray"), ("cannot fork", "local, slurm")),
         (
             ("run", "digits", "--pack", "4", "--processes-per-trial", "2", "--trial-time-limit", "60"),
@@ -149,7 +149,15 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "digits", "--workers", "99999999"), ("'--workers'", "4096")),
         (
             ("run", "digits", "--site", "a.toml", "--slurm", "gpus=1", "--address", "auto"),
-            ("--site: is not used by local; allowed: --launcher ray or --launcher slurm", "--slurm: is", "--ray: is"),
+            (
+                "--site: is not used by local; allowed: --launcher ray or --launcher slurm",
+                "--slurm: is",
+                "--address: is",
+            ),
+        ),
+        (
+            ("run", "digits", "--launcher", "slurm", "--address", "7"),
+            ("--address: is not used by slurm; allowed: --l",),
         ),
         (("run", "digits", "--launcher", "slurm", "--workers", "2"), ("--workers: is not used by slurm",)),
         (("run", "digits", "--trial-time-limit", "nan"), ("greater than or equal to 1",)),

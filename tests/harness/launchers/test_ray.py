@@ -249,7 +249,7 @@ def test_interrupting_a_command_that_only_watched_leaves_the_workers_running(
         assert command.poll() is None
     command.send_signal(signal.SIGINT)
     output, errors = command.communicate(timeout=60)
-    assert "the workers of an earlier command go on" in output and "Traceback" not in output + errors
+    assert "the workers of an earlier command continue" in output and "Traceback" not in output + errors
     assert len(there.running("watched")) == 2
     there("cancel", "watched")
     wait_until(lambda: not there.running("watched"), "cancel did not reach the workers")
