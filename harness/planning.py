@@ -321,7 +321,9 @@ def _check_sizes(planned: Plan, where: str) -> None:
     mistakes = [Mistake(where, "batch_size", "is too large", size, allowed) for size in sizes]
     neighbours = planned.protocol.evaluation.knn_neighbours
     place = f"protocol {planned.protocol.name}"
-    mistakes += [Mistake(place, "evaluation.knn_neighbours", "too many", k, allowed) for k in neighbours if k > count]
+    mistakes += [
+        Mistake(place, "evaluation.knn_neighbours", "is too many", k, allowed) for k in neighbours if k > count
+    ]
     size, backbone = planned.image_size, planned.protocol.backbone
     options = shipped().backbones[backbone.name].config_class(**backbone.options)
     side = getattr(options, "patch_size", 1)  # of the patches, if the backbone divides images into patches

@@ -74,6 +74,11 @@ def lines_of(error: BaseException) -> list[str]:
     return str(error).strip().splitlines() or [type(error).__name__]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: "1 trial", "2 trials"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def number_text(value: float) -> str:
     """Return a number without trailing zeros, with as many digits as tell it from every other number."""
     return f"{value:g}" if float(f"{value:g}") == value else str(value)

@@ -59,21 +59,21 @@ def read_value(text: str, where: str) -> Any:
 
 def _tables(text: str, where: str) -> dict[str, Any]:
     """Return the tables of a TOML text. InvalidInput for what is too large; TOMLDecodeError for what is not TOML."""
-    problem = "its tables are nested too deeply"
+    problem, allowed = "is nested too deeply", f"at most {DEEPEST} levels, and {MOST_DOTS} dots in a key"
     if not TOO_MANY_DOTS.search(text):
         try:
             data = tomllib.loads(text)
             if not _is_deeper(data, DEEPEST):
                 if (values := _count(data)) <= MOST_VALUES:
                     return data
-                problem = f"holds {values:,} values; allowed: at most {MOST_VALUES:,}"
+                problem, allowed = f"holds {values:,} values", f"at most {MOST_VALUES:,}"
         except RecursionError:
             pass
         except tomllib.TOMLDecodeError:
             raise
         except ValueError:  # from int()
-            problem = f"has an integer of more than {sys.get_int_max_str_digits()} digits"
-    raise InvalidInput([Mistake(where, "", problem)])
+            problem, allowed = "has an integer with too many digits", f"at most {sys.get_int_max_str_digits():,}"
+    raise InvalidInput([Mistake(where, "", problem, allowed=allowed)])
 
 
 def _is_deeper(value: object, most: int) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from twinbench.harness.system.user_cache import cache_errors
+from twinbench.sweeps.errors import counted, printable
 
 if TYPE_CHECKING:
     from twinbench.harness.performance.measurements import Machine, Measurement, Shape
@@ -30,7 +31,8 @@ def bench() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(file.parent, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        typer.echo(f"{machine.device}: {machine.cores} cores, {machine.threads} thread a trial, torch {machine.torch}")
+        cores, threads = counted(machine.cores, "core"), counted(machine.threads, "thread")
+        typer.echo(f"{machine.device}: {cores}, {threads} per trial, torch {machine.torch}")
         found = measured(device, machine)
         with cache_errors(file):
             store(found)
@@ -49,7 +51,7 @@ def bench() -> None:
     except KeyboardInterrupt:
         typer.echo(f"interrupted: {stored} is stored", err=True)
         raise
-    typer.echo(f"stored for `twinbench plan` and `run --pack auto`: {file}")
+    typer.echo(printable(f"stored for `twinbench plan` and `run --pack auto`: {file}"))
 
 
 def measured(device_name: str, machine: "Machine") -> "Measurement":

@@ -38,7 +38,7 @@ def declare(
         list[str] | None, typer.Option("--protocol", help="The file of your own protocol that the claims name.")
     ] = None,
 ) -> None:
-    """Add claims with the time to the folder's log. Claims declared after their results are marked exploratory."""
+    """Add claims and the time to the folder's log. Claims declared after their results are marked exploratory."""
     from twinbench.reports.claims.claim import read_claims
     from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
     from twinbench.results.places import check_places
@@ -63,8 +63,10 @@ def declare(
 
 
 @claim_app.command()
-def log(folder: RunFolder) -> None:
-    """Print the declared claims. Exit code 2 if the log was changed."""
+def log(
+    folder: Annotated[Path, typer.Argument(help="The folder that was given to `claim declare`.")],
+) -> None:
+    """Print the declared claims with the times of their declarations. Exit code 2 if the log was changed."""
     from twinbench.reports.claims.declarations import read_log
 
     if not folder.is_dir():
@@ -106,7 +108,9 @@ def check(
     ],
     tables: Annotated[
         list[Path] | None,
-        typer.Option("--table", help="A .tex or .csv file: trace its numbers to records instead of judging claims."),
+        typer.Option(
+            "--table", help="A .tex, .csv or .tsv file: trace its numbers to records instead of judging claims."
+        ),
     ] = None,
     form: Annotated[
         str,

@@ -42,7 +42,7 @@ MOST_ROWS = 1000  # of a table that is printed
 
 
 def collect(folder: RunFolder) -> None:
-    """Read the folder's new records into its DuckDB database."""
+    """Update the folder's DuckDB database from its records, as all commands do that read results."""
     from twinbench.results.store import ResultStore
 
     check_run_folders([folder])

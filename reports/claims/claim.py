@@ -178,7 +178,9 @@ def _with_source(claim: Claim, data: Mapping[str, object]) -> Claim:
 def _text_mistakes(claim: Claim, where: str) -> Iterator[Mistake]:
     """Yield each text with characters that are not what they seem. Names are escaped where they are shown."""
     if len(claim.sentence) > LONGEST_SENTENCE:
-        yield Mistake(where, "sentence", f"has {len(claim.sentence):,} characters", allowed=f"{LONGEST_SENTENCE:,}")
+        yield Mistake(
+            where, "sentence", f"has {len(claim.sentence):,} characters", allowed=f"at most {LONGEST_SENTENCE:,}"
+        )
     for key in ("sentence", "family"):
         if found := deceptive_characters(getattr(claim, key)):
             yield Mistake(where, key, f"has characters that are not what they seem: {', '.join(found)}")

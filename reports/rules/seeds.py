@@ -20,6 +20,7 @@ from twinbench.reports.rules.case import (
     trial_text,
 )
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric
 
 FEW_DISAGREEMENTS = 20  # below this median, two honest seeds may well agree in nearly all examples
@@ -33,7 +34,7 @@ def enough_seeds(case: Case) -> Outcome:
         n = evidence.table.protocol.n_seeds
         if n is None:
             return not_applicable("the number of seeds is unknown")
-        return passed(f"{n} seeds") if n > 2 else failed(f"{n} seed", NOTED)
+        return passed(f"{n} seeds") if n > 2 else failed(counted(n, "seed"), NOTED)
     sides = [side for side in evidence.measured if is_trained(side)]
     if not sides:
         return NO_RECORD

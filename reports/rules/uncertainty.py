@@ -21,7 +21,7 @@ from twinbench.reports.rules.case import (
     some,
 )
 from twinbench.reports.rules.sentence import names_a_new_seed, names_share, names_size
-from twinbench.reports.statistics.intervals import ALPHA, welch_covers
+from twinbench.reports.statistics.intervals import ALPHA, LEAST_WELCH_COVERAGE, welch_covers
 from twinbench.reports.statistics.normality import departs_from_normal
 from twinbench.reports.statistics.per_example import over_seeds_and_examples
 from twinbench.sweeps.metrics import get_metric
@@ -70,8 +70,9 @@ def defined_error_bars(case: Case) -> Outcome:
         return passed("exact intervals of P(A > B) over seeds, whatever their distribution")
     problems = []
     if short := [contrast.label for contrast in case.contrasts if _covers_less(contrast)]:
-        reason = "unpaired intervals with few seeds on one side cover less than stated, down to 92 % with 3 and 87 % "
-        problems.append(f"{reason}with 2: {some(short)}")
+        down_to = " and ".join(f"{100 * least:.1f} % with {n}" for n, least in LEAST_WELCH_COVERAGE.items())
+        reason = f"unpaired intervals with few seeds on one side cover less than stated, down to {down_to}"
+        problems.append(f"{reason}: {some(short)}")
     if uneven := [contrast.label for contrast in case.contrasts if any(map(departs_from_normal, contrast.samples))]:
         reason = (
             "the seeds do not spread as a normal sample (Anderson-Darling test at 1 %), as when one fails rarely, so "

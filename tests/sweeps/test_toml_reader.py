@@ -20,9 +20,12 @@ def _mistakes(tmp_path: Path, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "piece"),
     [
-        ("seeds = [" + "1" * 5000 + "]", "has an integer of more than 4300 digits"),
-        ("x = " + "[" * 3000 + "]" * 3000, "its tables are nested too deeply"),
-        ("\n".join(f"k{number}{'.a' * 20} = 1" for number in range(1000)), "its tables are nested too deeply"),
+        ("seeds = [" + "1" * 5000 + "]", "has an integer with too many digits; allowed: at most 4,300"),
+        ("x = " + "[" * 3000 + "]" * 3000, "is nested too deeply; allowed: at most 50 levels, and 10 dots in a key"),
+        (
+            "\n".join(f"k{number}{'.a' * 20} = 1" for number in range(1000)),
+            "is nested too deeply; allowed: at most 50 levels, and 10 dots in a key",
+        ),
         (f'x = "{"x" * LARGEST}"', "larger than 1 MiB"),
         (f"x = [{'1,' * MOST_VALUES}]", f"holds 50,002 values; allowed: at most {MOST_VALUES:,}"),
     ],

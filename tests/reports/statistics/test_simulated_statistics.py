@@ -4,6 +4,7 @@ Tolerances are the promise (1 % of coverage, 2 % of power); what the draws thems
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy import stats
 
 from twinbench.reports.statistics.hypothesis_tests import holm, sign_flip_test, wilcoxon_test
 from twinbench.reports.statistics.intervals import (
+    LEAST_WELCH_COVERAGE,
     mean_difference,
     paired_difference,
     t_interval,
@@ -119,6 +121,14 @@ def test_welchs_interval_of_three_seeds_a_side_is_too_wide_at_equal_spreads_and_
 def test_welchs_interval_of_few_seeds_against_more_covers_less_than_it_says_which_is_told(n, m, least):
     assert min(welch_coverage(n, m, spread) for spread in SPREADS) == pytest.approx(least, abs=1e-3)
     assert not welch_covers(n, m) and not welch_covers(m, n)
+
+
+@pytest.mark.parametrize("n", LEAST_WELCH_COVERAGE)
+def test_the_least_coverage_that_a15_and_the_docs_state_is_that_of_very_many_seeds_on_the_other_side(n):
+    least = min(welch_coverage(n, 10_000, spread) for spread in np.geomspace(0.01, 1, 41))
+    assert round(least, 3) == LEAST_WELCH_COVERAGE[n]
+    docs = (Path(__file__).parents[3] / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert f"| {n} and any number | down to {100 * least:.1f} %: not 95 |" in docs
 
 
 @pytest.mark.parametrize(("spread", "least"), [(1.0, 0.95), (3.0, 0.92)])
