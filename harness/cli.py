@@ -21,7 +21,7 @@ from twinbench.harness.commands.watch import cancel, logs, serve, status, watch
 from twinbench.harness.system.user_cache import share_cache
 from twinbench.harness.trial.output_log import open_closed_streams
 from twinbench.results.atomic_files import is_storage_error
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 app = typer.Typer(
     name="twinbench",
@@ -60,7 +60,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except Exception as error:
         if is_storage_error(error):
-            print(f"error: cannot write: {error}; finished records are kept", file=sys.stderr)
+            print(printable(f"error: cannot write: {error}; finished records are kept"), file=sys.stderr)
             sys.exit(SOME_FAILED)
         if not (mistake := _refused_by_the_system(error)):
             raise

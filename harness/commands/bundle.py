@@ -38,9 +38,9 @@ def bundle(
         say(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:
         say(f"left out, because it is not a record: {name}")
-    typer.echo(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
-    typer.echo(f"digest {bundled.digest}")
-    typer.echo("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
+    say(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
+    say(f"digest {bundled.digest}")
+    say("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
 
 
 def verify(
@@ -82,7 +82,7 @@ def verify(
         if contents:
             from twinbench.harness.trial.rerun import rerun
 
-            outcomes.append(_printed(rerun(contents, folder / "again", trials, seed, data, tolerance, typer.echo)))
+            outcomes.append(_printed(rerun(contents, folder / "again", trials, seed, data, tolerance, say)))
     if set(outcomes) != {"passed"}:
         raise typer.Exit(NOT_PASSED)
 
@@ -119,9 +119,9 @@ def _check_options(level: str, expect: str | None) -> None:
 
 def _printed(level: "Level") -> str:
     """Print the level and return its outcome."""
-    typer.echo(f"{level.name}: {level.outcome}")
+    say(f"{level.name}: {level.outcome}")
     for fault in level.faults:
-        typer.echo(f"  fault: {fault}")
+        say(f"  fault: {fault}")
     for note in level.notes:
-        typer.echo(f"  {note}")
+        say(f"  {note}")
     return level.outcome

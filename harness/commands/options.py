@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,16 +32,21 @@ MemoryLimit = Annotated[
 TimeLimit = Annotated[
     int, typer.Option("--time-limit", min=1, max=10**6, help="Seconds that reading what others wrote may take.")
 ]
+WIDTH_OF_A_PIPE = 10_000  # columns
 MOST_GIB, MOST_SECONDS = 4, 600  # their defaults; a bundle of 10,000 trials takes 1.2 GiB and 60 s
 Data = Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files, if it has any.")]
 
 
 @functools.cache
 def out() -> "Console":
-    """Return the terminal, which prints every text as it is. Made when first used: `--help` does not import rich."""
+    """Return the terminal, which prints every text as it is. Made when first used: `--help` does not import rich.
+
+    A file or a pipe has room for lines of any length; rich would cut tables at 80 columns.
+    """
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 def say(text: str, style: str = "") -> None:

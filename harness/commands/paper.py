@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from twinbench.harness.commands.options import check_run_folders, writing_to
+from twinbench.harness.commands.options import check_run_folders, say, writing_to
+from twinbench.sweeps.errors import counted
 
 
 def paper(
@@ -26,7 +27,7 @@ def paper(
     written = out_folder or folders[0] / PAPER
     with writing_to(written):
         path = write_paper(folders, written, read_style(style))
-    typer.echo(f"wrote tables/ and figures/ to {path.parent}; {path.name} shows all of them")
+    say(f"wrote tables/ and figures/ to {path.parent}; {path.name} shows all of them")
 
 
 def export(
@@ -43,4 +44,4 @@ def export(
     check_run_folders([folder])
     with writing_to(out_folder or folder / EXPORT):
         count, command = export_folder(folder, to, out_folder)
-    typer.echo(f"{count} trials: {command}")
+    say(f"{counted(count, 'trial')}: {command}")

@@ -13,7 +13,7 @@ import typer
 from twinbench.harness.commands.bench import THREADS
 from twinbench.harness.commands.options import Data, Out, Set, SweepName, print_left_out
 from twinbench.harness.commands.protocol import columns
-from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.errors import InvalidInput, counted, printable
 from twinbench.sweeps.metrics import metric_names
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: 
         protocol += f", deviating in {deviations}"
     counts = Counter(status.values())
     states = ", ".join(f"{counts[state]} {state}" for state in sorted({*counts, "missing"}))
-    typer.echo(f"{len(status)} trials in {cells} cells, {states}; protocol {protocol}; run folder {run_folder}")
+    count = f"{counted(len(status), 'trial')} in {counted(cells, 'cell')}"
+    typer.echo(printable(f"{count}, {states}; protocol {protocol}; run folder {run_folder}"))
     _print_changed(planned)
     _print_stale([known[trial_id] for trial_id, state in status.items() if state != "missing"])
     if known and (other := len(known) - len(status)):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from twinbench.harness.commands.options import say
 from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 DIFFERENT = 1
@@ -74,7 +75,7 @@ def lock(
     for file, entries in added.items():
         if entries:
             write_bytes_atomically(file, texts[file].encode())
-        typer.echo(f"{file}: {', '.join(f'{name} version {version}' for name, version in entries) or 'nothing new'}")
+        say(f"{file}: {', '.join(f'{name} version {version}' for name, version in entries) or 'nothing new'}")
 
 
 def _added(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[tuple[str, int]]:

@@ -94,7 +94,7 @@ def _print_changes(run: RunView, console: Console) -> None:
             console.print(line, soft_wrap=True)
             printed = line
         if snapshot.state == "finished":
-            console.print(_cells_table(snapshot, snapshot.cells, console.width))
+            console.print(_cells_table(snapshot, snapshot.cells))
             return
         time.sleep(POLL_SECONDS)
 
@@ -142,16 +142,16 @@ def _bar(recorded: int, planned: int, width: int) -> Text:
     return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"))
 
 
-def _cells_table(snapshot: Snapshot, cells: "Sequence[CellRow]", width: int) -> Table:
-    """Return the table of accuracies in per cent; a narrow terminal shows those on the test split alone."""
+def _cells_table(snapshot: Snapshot, cells: "Sequence[CellRow]", width: int | None = None) -> Table:
+    """Return the table of accuracies in per cent, cut to fit `width`; a narrow one has only those on the test split."""
     from twinbench.harness.monitor.cells import HEADINGS, TEST_COLUMNS
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("method", no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column("method", no_wrap=True, overflow="ellipsis", max_width=32 if width else None)
     for axis in snapshot.axes:
         table.add_column(Text(plain(axis).replace("_", "_\n")), no_wrap=True, overflow="ellipsis")
     table.add_column("seeds", min_width=5)
-    shown = range(len(HEADINGS)) if width >= WIDE else TEST_COLUMNS
+    shown = range(len(HEADINGS)) if width is None or width >= WIDE else TEST_COLUMNS
     for place in shown:
         table.add_column(HEADINGS[place].replace(" ", "\n"), no_wrap=True, min_width=11)
     for cell in cells:

@@ -18,6 +18,7 @@ from twinbench.harness.commands import results
 from twinbench.results.described_tables import described_tables
 from twinbench.results.store import DATABASE, ResultStore
 from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.sweep import shipped_protocols
 
 WITHOUT_PRIVILEGES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
@@ -318,3 +319,30 @@ def test_no_text_of_a_run_folder_commands_the_terminal(hostile, monkeypatch, com
     assert "gone" in printed or command[0] == "bundle" or command[1] == "claims.toml"
     for line in ours.sub("", printed.replace("\r\n", "\n")).split("\n"):
         assert line.isprintable(), ascii(line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("plan", "digits", "--out", "FOLDER"),
+        ("bundle", "FOLDER"),
+        ("paper", "FOLDER"),
+        ("export", "FOLDER", "--to", "tensorboard"),
+        ("protocol", "lock", "FOLDER/own.toml"),
+        ("claim", "declare", "claims.toml", "FOLDER"),
+    ],
+    ids=" ".join,
+)
+def test_no_path_commands_the_terminal(synthetic_run, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        synthetic_run.planned_and_recorded(0.5, method="byol", seed=seed)
+    synthetic_run.write_plan()
+    name = HOSTILE.replace("/", "")
+    shutil.copytree(synthetic_run.folder, name)
+    shutil.copy(shipped_protocols()["digits-small"], f"{name}/own.toml")
+    Path("claims.toml").write_text(CLAIM)
+    printed = at_a_terminal(*(part.replace("FOLDER", name) for part in command), codes=(0, 2))
+    assert "gone" in printed
+    assert all(line.isprintable() for line in printed.replace("\r\n", "\n").split("\n")), ascii(printed)

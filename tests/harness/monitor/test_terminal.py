@@ -10,6 +10,7 @@ from conftest import SyntheticRun, invented_curves
 from rich.console import Console
 from serving import running_attempt
 
+from twinbench.harness.commands import watch as commands
 from twinbench.harness.monitor import terminal
 from twinbench.harness.monitor.snapshot import RunView
 from twinbench.harness.monitor.terminal import screen, sparkline, watch
@@ -79,6 +80,19 @@ def test_watch_starts_before_the_folder_exists_and_ends_when_all_is_recorded(
     assert f"{synthetic_run.folder}: not a run folder: it has no plan.json; waiting for `twinbench run`" in text
     assert "2 trials: 1 done, 1 failed; finished" in text
     assert text.count("RuntimeError: invented") == 1
+
+
+def test_what_is_printed_for_a_pipe_is_as_wide_as_its_values(
+    synthetic_run: SyntheticRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 300
+    synthetic_run.planned_and_recorded(0.5, method=name)
+    commands.watch(synthetic_run.folder)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"{name} ") and line.count("(1 seed)") == 4  # two probes on two splits
+    add_running(synthetic_run, 1, name)
+    commands.status(synthetic_run.folder)
+    assert any(name in line and "3/10" in line for line in capsys.readouterr().out.splitlines())
 
 
 def test_a_sparkline_rises_with_its_values() -> None:
