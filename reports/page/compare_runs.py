@@ -10,6 +10,7 @@ from twinbench.reports.tables.cells import NOTHING, Section
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.frames import estimate_text
 from twinbench.sweeps.metrics import METRICS
+from twinbench.sweeps.own_values import fixed_text
 
 
 def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, object]]:
@@ -23,7 +24,7 @@ def side_by_side(shown: Sequence[ShownRun]) -> list[dict[str, object]]:
 
 def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[ShownRun]) -> dict[str, object]:
     labels = dict.fromkeys(label for _, section in members for label in section.methods)
-    names = [f"{number + 1}. {shown[number].run.name or 'unnamed'}" for number, _ in members]
+    names = [_name(number, shown[number].run.name, section) for number, section in members]
     metrics = members[0][1].metrics  # the same for all members, which share a protocol
     columns = ["Method", *(f"{name}: {METRICS[m].phrase} ({METRICS[m].unit})" for name in names for m in metrics)]
     rows = [
@@ -44,10 +45,18 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
     }
 
 
+def _name(number: int, name: str, section: Section) -> str:
+    """Return number and name of a run, with the settings that it fixes at other values than the protocol's."""
+    fixed = fixed_text(section.fixed)
+    return f"{number + 1}. {name or 'unnamed'}" + (f" with {fixed}" if fixed else "")
+
+
 def _cell(section: Section, label: str, metric: str) -> str:
     cell = section.chosen.get(label)
     if cell is None:
         return NOTHING
     interval = cell.interval(metric)
     n = "" if interval is None or interval.n == 1 else f", n = {interval.n}"
-    return f"{estimate_text(interval)}{n}"
+    held = {one for name in ("", label) for one in section.fixed.get(name, ())}  # is in the column's heading
+    chosen = "".join(f", {one}" for one in cell.changed if one not in held)
+    return f"{estimate_text(interval)}{n}{chosen}"

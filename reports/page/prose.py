@@ -7,18 +7,24 @@ from twinbench.reports.page.summary import and_, plural
 from twinbench.reports.tables.cells import Section
 from twinbench.results.record import WITHHELD
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE
+from twinbench.sweeps.own_values import ChangedSetting, fixed_text
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 Content = Mapping[str, Any]  # a protocol's content, or a table of it, as read from JSON
 
 
-def protocol_in_words(content: Content) -> list[tuple[str, str]]:
-    """Return heading and sentence for each part that the content has. Missing parts are left out, never assumed."""
+def protocol_in_words(content: Content, fixed: Mapping[str, Sequence[ChangedSetting]]) -> list[tuple[str, str]]:
+    """Return heading and sentence for each part that the content has. Missing parts are left out, never assumed.
+
+    `fixed`: settings that differ from the protocol in every cell, as `in_every_cell` gives them. The training is given
+    as it was, with the protocol's values behind those that differ for all methods.
+    """
     parts = [
         ("Data", _data(content.get("dataset") or {})),
         ("Views", _views(content.get("views") or [])),
         ("Backbone", _backbone(content.get("backbone") or {})),
-        ("Training", _training(content.get("training") or {})),
+        ("Training", _training(content.get("training") or {}, fixed.get("", ()))),
+        ("Not as in the protocol", fixed_text(fixed)),
         ("Evaluation", _evaluation(content.get("evaluation") or {})),
         ("Selection", _selection(content)),
         ("Seeds and margin", _demands(content)),
@@ -74,7 +80,7 @@ def _backbone(backbone: Content) -> str:
     return f"{backbone['name']}{f' ({options})' if options else ''}, the same for every method."
 
 
-def _training(training: Content) -> str:
+def _training(training: Content, fixed: Sequence[ChangedSetting]) -> str:
     known = (
         ("epochs", "{} epochs"),
         ("batch_size", "batches of {}"),
@@ -84,7 +90,14 @@ def _training(training: Content) -> str:
         ("weight_decay", "weight decay {}"),
         ("warmup_epochs", "{} epochs of warm-up"),
     )
-    parts = [words.format(_plain(training[name])) for name, words in known if training.get(name) is not None]
+    changed = {one.name: one for one in fixed}
+    parts = [
+        f"{words.format(changed[name].value)} (protocol: {changed[name].protocol_value})"
+        if name in changed
+        else words.format(_plain(training[name]))
+        for name, words in known
+        if training.get(name) is not None
+    ]
     return f"{', '.join(parts)}; values varied by the sweep are given with its cells." if parts else ""
 
 

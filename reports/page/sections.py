@@ -1,5 +1,6 @@
 """The values that the page's templates take for a run and for each of its sections, in the order of the page."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -193,6 +194,7 @@ def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
     rows = records(provenance)
     return {
         "deviations": _deviations(section, key),
+        "changed": _changed(section, key),
         "reported": _reported(section, key),
         "measurements": _plain_table(
             f"{key}-measurements",
@@ -200,7 +202,10 @@ def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
             frames.measurements(run, section),
             queries.measurements(section),
         ),
-        "words": prose.protocol_in_words(section.content) + prose.left_out_in_words(run.left_out, section),
+        "words": [
+            *prose.protocol_in_words(section.content, section.fixed),
+            *prose.left_out_in_words(run.left_out, section),
+        ],
         "protocol": _plain_table(
             f"{key}-protocol-table",
             "Content of the protocol",
@@ -300,6 +305,18 @@ def _deviations(section: Section, key: str) -> Table:
     return _plain_table(f"{key}-deviations-table", caption, frame, queries.deviations(section))
 
 
+def _changed(section: Section, key: str) -> Table:
+    counted = Counter((cell.label, one) for cell in section.cells for one in cell.changed)
+    rows = [
+        (label, *one, f"{count} of {len(section.methods[label])}") for (label, one), count in sorted(counted.items())
+    ]
+    names = ("method", "setting", "value", "protocol_value", "cells")
+    frame = pd.DataFrame(rows, columns=pd.Index(names), dtype=object)
+    caption = "Settings that differ from the protocol's own values: in all cells if the sweep fixes them, else in some"
+    sql = queries.settings(section, sorted({one.name for _, one in counted}))
+    return _plain_table(f"{key}-changed-table", caption, frame, sql)
+
+
 def _table(key: str, caption: str, shown: pd.DataFrame, exact: pd.DataFrame, sql: str) -> Table:
     rows = [list(row) for row in shown.itertuples(index=False, name=None)]
     return Table(key, caption, list(shown.columns), rows, csv_text(exact), queries.command(sql))
@@ -311,7 +328,7 @@ def _plain_table(key: str, caption: str, frame: pd.DataFrame, sql: str) -> Table
 
 
 _NAMED = ("method", "seed", "metric", "variant", "measured_on", "selected_on", "candidates", "trials", "reason", "file")
-_HEADINGS = {name: name.replace("_", " ").capitalize() for name in (*_NAMED, "key", "value")}
+_HEADINGS = {name: name.replace("_", " ").capitalize() for name in (*_NAMED, "key", "value", "setting", "cells")}
 _HEADINGS |= {"trial_id": "Trial", "n_examples": "Examples", "protocol_value": "Protocol's value"}
 
 
@@ -325,7 +342,7 @@ def _sensitivity(section: Section, metric: str, key: str) -> list[Group]:
             note = sensitivity_note(section, axis, panels, metric)
             # Numbered by position, so that no name can enter an id.
             sql = queries.against_axis(section, [axis], metric)
-            groups.append(Group(f"{key}-axis-{number}", panels, sql, axis, note))
+            groups.append(Group(f"{key}-axis-{number}", panels, sql, f"{axis}{section.own_value(axis)}", note))
     return groups
 
 

@@ -227,7 +227,8 @@ def facts(section: Section) -> list[str]:
     opening = f"{len(methods)} {plural('method', len(methods))}"
     opening += f" ({', '.join(methods)})" if methods else ""
     opening += f" under protocol {section.ran_as}"
-    opening += f"; varied: {', '.join(section.varied_axes)}" if section.varied_axes else "; no axis was varied"
+    axes = [f"{axis}{section.own_value(axis)}" for axis in section.varied_axes]
+    opening += f"; varied: {', '.join(axes)}" if axes else "; no axis was varied"
     return [sentence for sentence in (f"{opening}.", counts(section), against_baselines(section)) if sentence]
 
 

@@ -114,8 +114,11 @@ class Cell:
         return ", ".join(map(str, self.changed))
 
     def settings_text(self, axes: Iterable[str]) -> str:
-        """Return the values of those axes that the cell has: "epochs = 20, temperature = 0.1"."""
-        return ", ".join(f"{axis} = {self.values[axis].text}" for axis in axes if axis in self.values)
+        """Return the values of those axes that the cell has: "epochs = 2 (protocol: 12), temperature = 0.1"."""
+        changed = {one.name: str(one) for one in self.changed}
+        return ", ".join(
+            changed.get(axis, f"{axis} = {self.values[axis].text}") for axis in axes if axis in self.values
+        )
 
     def by_seed(self, metric: str, split: str = REPORTED_ON) -> dict[int, float]:
         """Return the metric's value at each completed seed that has one."""
@@ -245,6 +248,23 @@ class Section:
     @cached_property
     def _varied(self) -> dict[str, dict[str, tuple[Value, ...]]]:
         return {label: _varied_axes(cells, self.axes) for label, cells in self.methods.items()}
+
+    def own_value(self, axis: str, labels: Iterable[str] = ()) -> str:
+        """Return the protocol's value of a varied axis for these methods, or for all that vary it: " (protocol: 12)".
+
+        Where methods have different values, they are named. Empty where the protocol's values are not known.
+        """
+        varying = list(labels) or [label for label in self.methods if axis in self.varied(label)]
+        own = {
+            label: one.protocol_value
+            for label in varying
+            for cell in self.methods[label]
+            for one in cell.changed
+            if one.name == axis
+        }
+        values = set(own.values()) if own.keys() >= set(varying) else set()
+        named = values if len(values) == 1 else (f"{label} {value}" for label, value in own.items())
+        return f" (protocol: {', '.join(named)})" if own else ""
 
     @property
     def varied_axes(self) -> list[str]:

@@ -46,6 +46,7 @@ def methods_table(section: Section) -> pd.DataFrame:
         row["chosen"] = ", ".join(f"{axis} = {cell.text(axis)}" for axis in varied)
         row["candidates"] = len(section.methods[label])
         row["varied"] = ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items())
+        row["differs_from_protocol"] = cell.changed_text
         found.append(row)
     return _frame(found, ["method", "kind", "cell_id", "seeds_done", "seeds_planned", "seeds"])
 
@@ -60,6 +61,7 @@ def cells_table(section: Section) -> pd.DataFrame:
         | (_intervals(section, cell, SELECTED_BY[1]) if section.selected_by[1] == SELECTED_BY[1] else {})
         | _intervals(section, cell, REPORTED_ON)
         | {"chosen": "chosen" if cell.cell_id in chosen and not cell.is_baseline else ""}
+        | {"differs_from_protocol": cell.changed_text}
         for cell in section.cells
     ]
     return _frame(found, ["method", "kind", "cell_id", *section.axes, "seeds_done", "seeds_planned", "seeds", "chosen"])
@@ -156,6 +158,9 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             shown[name] = [_estimate(row, f"{metric}_{split}") for row in found]
         elif column == "chosen":
             shown["Chosen"] = [str(row["chosen"]) for row in found]
+        elif column == "differs_from_protocol":
+            if any(frame[column]):
+                shown["Differs from the protocol"] = [str(row[column]) for row in found]
         elif not column.endswith(("_half_width", "_n")) and column not in _HIDDEN:
             title = column.capitalize() if column in ("method", "seeds", "candidates", "varied") else column
             shown[title] = [_plain(row[column]) for row in found]

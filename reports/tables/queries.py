@@ -102,6 +102,15 @@ def deviations(section: Section) -> str:
     )
 
 
+def settings(section: Section, names: Iterable[str]) -> str:
+    """Select the values of these settings by method, with the number of cells."""
+    return (
+        "SELECT method, name AS setting, text AS value, count(DISTINCT cell_id) AS cells "
+        f"FROM settings JOIN trials USING (trial_id) WHERE {_scope(section)} AND source <> 'derived' "
+        f"AND name IN ({_texts(names)}) GROUP BY ALL ORDER BY ALL"
+    )
+
+
 def provenance(section: Section) -> str:
     """Select code, device and machine of the recorded trials, with the number of trials."""
     return (

@@ -285,14 +285,14 @@ def test_correlations_use_the_last_value_of_each_trial_of_a_method(whole_sweep):
 
 
 def test_a_protocol_in_words_states_what_it_has_and_guesses_nothing():
-    words = dict(protocol_in_words(read_protocol("digits-small").content))
+    words = dict(protocol_in_words(read_protocol("digits-small").content, {}))
     assert words["Data"].startswith("digits; 20 % of the training images are held out for validation")
     assert "at least 3 seeds per cell; a difference below 1 point in top-1" in words["Seeds and margin"]
     assert "linear probe of 50 epochs" in words["Evaluation"]
     assert words["Selection"] == (
         "Candidates are selected on validation data; results are of the weights after the last epoch."
     )
-    assert protocol_in_words({}) == []
+    assert protocol_in_words({}, {}) == []
 
 
 def test_published_numbers_are_of_the_same_dataset_and_apart_from_measured_ones(synthetic_run):
@@ -432,6 +432,46 @@ def test_published_numbers_name_their_files(synthetic_run):
     for row in rows[:1] + rows[-1:]:
         table = published_tables()[row["File"].removesuffix(".toml")]
         assert row["Source"] == str(table.source) and row["Method"] in {value.method for value in table.values}
+
+
+def short_and_long(run) -> dict:
+    """Return a protocol of 12 epochs."""
+    content = run.trial()["protocol"]["content"] | {"training": {"epochs": 12, "batch_size": 128}}
+    return run.trial()["protocol"] | {"content": content, "hash": "f" * 64}
+
+
+def test_the_page_says_what_is_not_as_in_the_protocol_whether_fixed_or_varied(synthetic_run):
+    protocol = short_and_long(synthetic_run)
+    for method, batch_sizes in (("simclr", (64, 128)), ("byol", (128,))):
+        for size in batch_sizes:
+            training = {"epochs": 2, "batch_size": size}
+            synthetic_run.planned_and_recorded(0.9, method=method, training=training, protocol=protocol)
+    page = report(synthetic_run)
+    words = " ".join(page.text.split())
+    assert "2 epochs (protocol: 12), batches of 128; values varied" in words
+    assert "varied: batch_size (protocol: 128)." in words and "No value differs" not in words
+    with (synthetic_run.folder / "report/tables/cells.csv").open() as file:
+        differing = {(row["method"], row["batch_size"]): row["differs_from_protocol"] for row in csv.DictReader(file)}
+    assert differing == {
+        ("byol", "128"): "epochs = 2 (protocol: 12)",
+        ("simclr", "64"): "batch_size = 64 (protocol: 128), epochs = 2 (protocol: 12)",
+        ("simclr", "128"): "epochs = 2 (protocol: 12)",
+    }
+    assert [row[:2] + row[4:] for row in csv.reader(io.StringIO(page.data("s1-changed-table-csv")))][1:] == [
+        ["byol", "epochs", "1 of 1"],
+        ["simclr", "batch_size", "1 of 2"],
+        ["simclr", "epochs", "2 of 2"],
+    ]
+
+
+def test_two_runs_of_unequal_epochs_are_not_equals_side_by_side(new_synthetic_run, tmp_path: Path):
+    runs = [new_synthetic_run(tmp_path / name) for name in ("long", "short")]
+    for run, epochs in zip(runs, (12, 2), strict=True):
+        training = {"epochs": epochs, "batch_size": 128}
+        run.planned_and_recorded(0.9, method="byol", training=training, protocol=short_and_long(run))
+    page = Page(write_reports([run.folder for run in runs], tmp_path / "both").read_text("utf-8"))
+    assert "1. synthetic: linear top-1 (%)" in page.text
+    assert "2. synthetic with epochs = 2 (protocol: 12): linear top-1 (%)" in page.text
 
 
 def test_the_queries_of_runs_side_by_side_give_each_runs_numbers(new_synthetic_run, tmp_path: Path):
