@@ -23,18 +23,18 @@ def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iter
 
 
 def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
-    """Select every seed's value with the values of the axes."""
+    """Select every seed's value with the values of the axes, of all methods that have any of them."""
     names = list(axes)
     joins = "".join(
-        f" JOIN (SELECT trial_id, text AS axis_{n} FROM settings WHERE source <> 'derived' AND name = {_text(axis)}) "
-        "USING (trial_id)"
+        f" LEFT JOIN (SELECT trial_id, text AS axis_{n} FROM settings "
+        f"WHERE source <> 'derived' AND name = {_text(axis)}) USING (trial_id)"
         for n, axis in enumerate(names, 1)
     )
-    columns = "".join(f"axis_{n}, " for n in range(1, len(names) + 1))
+    columns = ", ".join(f"axis_{n}" for n in range(1, len(names) + 1))
     return (
-        f"SELECT method, cell_id, {columns}seed, value FROM metrics JOIN trials USING (trial_id){joins} "
+        f"SELECT method, cell_id, {columns}, seed, value FROM metrics JOIN trials USING (trial_id){joins} "
         f"WHERE {_scope(section)} AND status = 'done' AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} "
-        "ORDER BY ALL"
+        f"AND coalesce({columns}) IS NOT NULL ORDER BY ALL"
     )
 
 

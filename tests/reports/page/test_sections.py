@@ -176,6 +176,17 @@ def test_axes_that_were_not_crossed_have_no_share_and_no_heat_map(synthetic_run)
     assert heat_maps(section, "linear_top1") == []
 
 
+def test_the_query_of_the_importance_gives_the_values_of_every_method_in_it(synthetic_run):
+    for method, name in (("barlow_twins", "off_diagonal_weight"), ("simclr", "projector_width"), ("untrained", "")):
+        for value in (1, 2) if name else (0,):
+            synthetic_run.planned_and_recorded(0.8, method=method, settings={name: value} if name else {})
+    _, section = only_section(synthetic_run)
+    assert section.varied_axes == ["off_diagonal_weight", "projector_width"]
+    with ResultStore(synthetic_run.folder) as store:
+        found = store.query(against_axis(section, section.varied_axes, "linear_top1"))
+    assert sorted(found["method"]) == ["barlow_twins"] * 2 + ["simclr"] * 2
+
+
 def test_shares_are_computed_on_the_largest_complete_grid(synthetic_run):
     values = {(w, d): 0.7 + 0.01 * d + 0.001 * w for w, d in itertools.product((1, 2, 3), (1, 2))}
     crossed(synthetic_run, values | {(4, 1): 0.9})
