@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import cast, get_type_hints
+from typing import NotRequired, cast, get_type_hints
 
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
@@ -93,6 +93,7 @@ class Attempt(TypedDict):
     status: str
     reason: str
     started: str
+    seconds: NotRequired[float]  # that it took, measured without the clock; absent if it did not end
 
 
 def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
@@ -101,7 +102,8 @@ def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
     for number in attempt_numbers(run_folder, trial_id):
         content = read_attempt(run_folder, trial_id, number)
         status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
-        found.append(Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started))
+        attempt = Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started)
+        found.append(attempt | {"seconds": content["seconds"]} if "seconds" in content else attempt)
     return found
 
 

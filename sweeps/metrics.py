@@ -27,6 +27,7 @@ class Metric:
     scale: float = 1.0
     unit: str = ""
     candidates: tuple[str, ...] = ()  # keys of a protocol's [evaluation] whose values the probe chooses among
+    chosen: tuple[str, ...] = ()  # what records call the chosen value of each
 
     @property
     def is_accuracy(self) -> bool:
@@ -62,8 +63,9 @@ class MetricValue(TypedDict):
     selected: NotRequired[dict[str, float]]  # the settings that were chosen
 
 
-def _probe(name: str, title: str, variant: str, candidates: tuple[str, ...], maximum_variant: str = "") -> Metric:
-    return Metric(name, title, "probe", variant, maximum_variant, True, 100.0, "%", candidates)
+def _probe(name: str, title: str, variant: str, candidates: dict[str, str], maximum_variant: str = "") -> Metric:
+    keys, chosen = tuple(candidates.values()), tuple(candidates)
+    return Metric(name, title, "probe", variant, maximum_variant, True, 100.0, "%", keys, chosen)
 
 
 def _diagnostic(name: str, title: str, variant: str) -> Metric:
@@ -80,13 +82,16 @@ KNN = _probe(
     "knn_top1",
     "kNN top-1",
     "knn/cosine-softmax@1",
-    ("knn_neighbours", "knn_temperatures"),
+    {"k": "knn_neighbours", "temperature": "knn_temperatures"},
     maximum_variant="knn/cosine-softmax-max-over-epochs@1",
 )
 LINEAR = _probe(
-    "linear_top1", "Linear top-1", "linear/sgd-standardised@1", ("linear_learning_rates", "linear_weight_decays")
+    "linear_top1",
+    "Linear top-1",
+    "linear/sgd-standardised@1",
+    {"learning_rate": "linear_learning_rates", "weight_decay": "linear_weight_decays"},
 )
-RIDGE = _probe("ridge_top1", "Ridge top-1", "ridge/eigh-standardised@1", ("ridge_penalties",))
+RIDGE = _probe("ridge_top1", "Ridge top-1", "ridge/eigh-standardised@1", {"penalty": "ridge_penalties"})
 PROBES = (KNN, LINEAR, RIDGE)
 
 # Collapse diagnostics, measured during training and recorded as curves, in the order of the figures.

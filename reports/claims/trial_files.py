@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at
+from twinbench.reports.claims.consistency import choice_problems, second_problems
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.claims.test_data import data_problems, labels_digest
 from twinbench.reports.statistics.per_example import Correct
@@ -30,6 +31,7 @@ class TrialFiles:
     """The contents of a trial's files. `record` and `outputs` describe contradictions; empty where there are none."""
 
     record: str = ""  # how the record contradicts its id or its protocol
+    seconds: str = ""  # how the seconds contradict the times of the attempts
     outputs: str = ""  # how the outputs contradict the metrics, or why they cannot be read
     status: str = ""
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)  # metrics by name and split
@@ -61,6 +63,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     record_problem = _record_problem(result, content)
     return TrialFiles(
         record_problem,
+        next(second_problems(record, attempts), ""),
         problem or next(_contradictions(result["metrics"], arrays), ""),
         result["status"],
         {(metric["name"], metric["split"]): metric["value"] for metric in result["metrics"]},
@@ -85,7 +88,7 @@ def _record_problem(result: Result, content: Mapping[str, object]) -> str:
             return f"the {key} of its protocol is {protocol[key]!r}, but by its content {by_content!r}"
     if without_prose(protocol["content"]) != without_prose(content):
         return "the content of its protocol differs from that of other records with the same hash"
-    return ""
+    return next(choice_problems(result), "")
 
 
 def _outputs(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:

@@ -1,9 +1,11 @@
 """Rules A1, A2 and A11 to A13: whether all sides share protocol, data, augmentation, compute and backbone."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twinbench.reports.claims.claim import Claim
+from twinbench.reports.claims.consistency import COMPLETE, Seen, image_problems
 from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
     NO_RECORD,
@@ -160,7 +162,7 @@ def same_compute(case: Case) -> Outcome:
 
     Each trial must also have run as many epochs as it was set.
     """
-    if problem := next(_wrong_epochs(case), ""):
+    if problem := next(itertools.chain(_wrong_epochs(case), _wrong_images(case)), ""):
         return failed(problem)
     pairs = trained_pairs(case)
     if not pairs:
@@ -183,6 +185,18 @@ def _wrong_epochs(case: Case) -> Iterator[str]:
             last = case.evidence.context.last_epoch.get(str(trial["trial_id"]))
             if epochs and last is not None and (last > epochs or (trial["status"] == "done" and last < epochs)):
                 yield f"{trial_text(trial)} was set to {epochs:g} epochs, but its curves have {last:g}"
+
+
+def _wrong_images(case: Case) -> Iterator[str]:
+    seen = {}
+    for side in case.evidence.measured:
+        values = side.cell.values if side.cell else {}
+        epochs, batch = (int(values[key].number or 0) if key in values else 0 for key in ("epochs", "batch_size"))
+        for trial in side.trials if epochs > 0 and batch > 0 else ():
+            if trial["status"] in COMPLETE and trial["images_seen"] is not None:
+                seen[trial["trial_id"]] = Seen(trial_text(trial), int(trial["images_seen"]), epochs, batch)
+    for name, problem in image_problems([*seen.values()]).items():
+        yield f"{name} {problem}"
 
 
 def _images_seen(side: Side) -> float:

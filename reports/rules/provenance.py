@@ -39,6 +39,11 @@ def measured_not_reported(case: Case) -> Outcome:
         return failed(f"these numbers are reported in {claim.reported}; no record stands behind them")
     if problem := next(_unfounded(case), ""):
         return failed(problem)
+    seconds = {name: files.seconds for name, files in evidence.files.items() if files.seconds}
+    if seconds:
+        (name, problem), *_ = seconds.items()
+        is_cost = claim.metric in metric_names("trial_cost")
+        return failed(f"trial {name} {problem}", UNVERIFIED if is_cost else NOTED)
     fixed = f"; {evidence.table.name} is compared as a fixed number" if evidence.table else ""
     if claim.metric in metric_names("trial_cost"):
         return passed(f"measured; {claim.metric} is part of the circumstance, which no digest covers{fixed}")

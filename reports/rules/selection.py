@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from twinbench.reports.claims.attempts import attempt_conflicts
+from twinbench.reports.claims.consistency import candidates_of
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
@@ -22,12 +23,10 @@ from twinbench.reports.rules.case import (
 from twinbench.reports.rules.declared import declared_before
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.reports.tables.run import MetricRow
-from twinbench.sweeps.metrics import get_metric, metric_names
-from twinbench.sweeps.protocol import RIDGE_PENALTIES
+from twinbench.sweeps.metrics import metric_names
 
 # Share of the test images that have a near duplicate in train (Barz & Denzler, arXiv 1902.00423).
 NEAR_DUPLICATES = {"cifar10": 0.033, "cifar100": 0.10}
-DEFAULT_CANDIDATES = {"ridge_penalties": RIDGE_PENALTIES}  # where the protocol has no such list
 
 
 # --- A3, A4 -------------------------------------------------------------------------------------------------------
@@ -91,10 +90,9 @@ def _selection_problems(case: Case, rows: Sequence[MetricRow]) -> Iterator[str]:
     expected = str(case.evidence.content.get("selected_on", "validation"))
     if other := distinct(row["selected_on"] for row in rows if row["selected_on"] not in (None, expected)):
         yield f"selected on {', '.join(other)}, but the protocol says {expected}"
-    evaluation = case.evidence.content.get("evaluation", {})
-    lists = [evaluation.get(n) or DEFAULT_CANDIDATES.get(n) for n in get_metric(case.evidence.claim.metric).candidates]
-    if case.evidence.content.get("checkpoint", "last") == "last" and lists and all(lists):
-        allowed = math.prod(len(values) for values in lists if values)
+    lists = candidates_of(case.evidence.claim.metric, case.evidence.content.get("evaluation", {}))
+    if case.evidence.content.get("checkpoint", "last") == "last" and lists:
+        allowed = math.prod(map(len, lists.values()))
         if wrong := distinct(row["candidates"] for row in rows if row["candidates"] != allowed):
             yield f"selected out of {', '.join(wrong)}, but the protocol has {allowed} candidates"
 

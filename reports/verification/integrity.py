@@ -18,6 +18,13 @@ from datetime import UTC, datetime, timedelta
 
 from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
 from twinbench.reports.claims.claim import claims_on_file
+from twinbench.reports.claims.consistency import (
+    Seen,
+    choice_problems,
+    image_problems,
+    images_seen,
+    second_problems,
+)
 from twinbench.reports.claims.copied_seeds import Outputs, Result, copied_seeds, may_agree, shared_files
 from twinbench.reports.claims.declarations import read_log
 from twinbench.reports.claims.test_data import data_problems, labels_digest
@@ -41,7 +48,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
     faults = [
         *manifest_faults(unpacked, expected),
         *contents.faults,
-        *_record_faults(records),
+        *_record_faults(contents),
         *_artefact_faults(unpacked, records),
         *_plan_faults(contents),
         *protocol_faults(contents),
@@ -56,9 +63,18 @@ def integrity(contents: Contents, expected: str = "") -> Level:
 # --- records and plan -----------------------------------------------------------------------------------------------
 
 
-def _record_faults(records: Mapping[str, Record]) -> Iterator[str]:
-    for trial_id, record in records.items():
-        for problem in identity_problems(record["result"]):
+def _record_faults(contents: Contents) -> Iterator[str]:
+    """Yield records that contradict their ids, their protocol, their attempts, or other records of their dataset."""
+    by_dataset: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    for trial_id, record in contents.records.items():
+        result, attempts = record["result"], contents.attempts.get(trial_id, ())
+        for problem in (*identity_problems(result), *choice_problems(result), *second_problems(record, attempts)):
+            yield f"{RECORDS}/{trial_id}.json: {problem}"
+        if seen := images_seen(record):
+            trial = result["trial"]
+            by_dataset[trial["protocol"]["hash"], trial["dataset_fingerprint"]].append(seen)
+    for of_dataset in by_dataset.values():
+        for trial_id, problem in image_problems(of_dataset).items():
             yield f"{RECORDS}/{trial_id}.json: {problem}"
 
 

@@ -34,6 +34,7 @@ def test_candidates_are_keys_of_a_protocols_evaluation() -> None:
     keys = {field.name for field in fields(Evaluation)}
     candidates = [key for metric in METRICS.values() for key in metric.candidates]
     assert len(candidates) == 5 and set(candidates) <= keys
+    assert all(len(metric.candidates) == len(metric.chosen) for metric in METRICS.values())
 
 
 def test_a_metric_is_titled_for_tables_for_sentences_and_for_files_of_outputs() -> None:

@@ -26,7 +26,7 @@ from twinbench.harness.planning import Plan
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.methods.method import Method
 from twinbench.results.record import read_artefact, read_record, record_path
-from twinbench.sweeps.metrics import RIDGE
+from twinbench.sweeps.metrics import METRICS, RIDGE
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 from twinbench.sweeps.sweep import shipped_protocols
 from twinbench.sweeps.trial import Trial
@@ -195,6 +195,7 @@ def test_a_protocol_with_ridge_selects_among_its_penalties_on_validation(
     for metric in found.values():
         assert (metric["variant"], metric["selected_on"]) == ("ridge/eigh-standardised@1", "validation")
         assert metric["candidates"] == len(allowed) and metric["selected"]["penalty"] in allowed
+    assert all(metric["selected"].keys() == {*METRICS[metric["name"]].chosen} for metric in result["metrics"])
     outputs = load(read_artefact(tmp_path / "run", result["outputs"]))
     assert outputs["ridge_correct"].mean() == pytest.approx(found["test"]["value"])
     assert ((outputs["ridge_prediction"] == outputs["labels"]) == outputs["ridge_correct"]).all()

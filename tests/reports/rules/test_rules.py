@@ -21,6 +21,7 @@ from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.registry import RULES, Finding, Rule
 from twinbench.reports.rules.sentence import contradictions, generalises, names_dataset, names_value, names_value_of
 from twinbench.reports.statistics.intervals import welch_difference
+from twinbench.reports.tables.cells import Value
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
 from twinbench.results.log_head import LogHead
 from twinbench.results.record import DECLARATIONS
@@ -164,8 +165,17 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A2", "stops", "unequal numbers of test images: 10000, 1500",
         lambda case: with_rows(case, "simclr", n_examples=1500)),
     "more images on one side": (
-        "A12", "stops", "unequal compute: simclr: 20 epochs, 286,720 images",
+        "A12", "stops", "saw 143,360 images in 20 epochs with batches of 64; allowed: 286,720, by the other trials",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})),
+    "images that are no whole number of batches": (
+        "A12", "stops", "simclr seed 3 (", lambda case: with_trials(
+            case, "simclr", lambda trial: trial | ({"images_seen": 143_361} if trial["seed"] == 3 else {}))),
+    "seconds that the attempts did not have": (
+        "A21", "told", "trained and was evaluated for 99.0 seconds, but its attempts took 60.0",
+        lambda case: with_seconds(case, "trained and was evaluated for 99.0 seconds, but its attempts took 60.0")),
+    "seconds that the attempts did not have, where the claim is about seconds": (
+        "A21", "unverified", "but its attempts took 60.0",
+        lambda case: with_claim(with_seconds(case, "but its attempts took 60.0"), metric="train_seconds")),
     "another precision on one side": (
         "A22", "stops", "the sides differ in precision: bf16, fp32",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"precision": "bf16"})),
@@ -255,6 +265,13 @@ def with_heads(case: Case, *heads: LogHead | None) -> Case:
 
 def head_of(case: Case) -> LogHead:
     return LogHead(1, case.evidence.log.entries[0].digest)
+
+
+def with_seconds(case: Case, problem: str) -> Case:
+    """The case with this problem in the seconds of one trial."""
+    name, *_ = case.evidence.files
+    files = {**case.evidence.files, name: replace(case.evidence.files[name], seconds=problem)}
+    return with_evidence(case, files=files)
 
 
 def with_begun(case: Case, *trial_ids: str) -> Case:
@@ -351,9 +368,14 @@ def test_seeds_that_do_not_spread_as_a_normal_sample_are_told_whatever_the_verdi
 
 
 def test_unequal_compute_that_the_claim_itself_sets_is_no_fault(case: Case) -> None:
-    longer = with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})
-    for method in ("simclr", "byol"):
-        longer = with_selector(longer, method, batch_size=64)
+    """Of 7,200 training images an epoch sees 4,096 in batches of 4,096, and 7,168 in batches of 64."""
+    larger = with_trials(case, "simclr", lambda trial: trial | {"images_seen": 20 * 4096})
+    batch = {"batch_size": Value("4096", 4096.0)}
+    longer = with_side(
+        larger, "simclr", lambda side: replace(side, cell=replace(side.cell, values={**side.cell.values, **batch}))
+    )
+    for method, size in (("simclr", 4096), ("byol", 64)):
+        longer = with_selector(longer, method, batch_size=size)
     assert found("A12", longer).outcome == "passed"
     assert "as the claim says" in found("A12", longer).text
 

@@ -490,6 +490,18 @@ def the_best_cell_of_each_seed_is_put_into_one(study: Study) -> None:
     rewrite(study, other, lambda record: record["result"].update({"cell_id": cell}))
 
 
+@cheat("A1", "simclr has version 7; versions that exist here: 1")
+def a_version_of_the_method_that_nobody_has(study: Study) -> None:
+    for trial in study.of("simclr"):
+        rewrite(study, trial, lambda record: None, replace(trial, method_version=7))
+
+
+@cheat("A1", "linear_top1 on test was measured with learning_rate 0.37; candidates of the protocol: ")
+def the_probe_of_one_side_has_a_learning_rate_of_its_own(study: Study) -> None:
+    for trial in study.of("simclr"):
+        rewrite(study, trial, lambda record: record["result"]["metrics"][-1]["selected"].update(learning_rate=0.37))
+
+
 @cheat("A2", "dataset.split_seed")
 def one_side_has_another_split(study: Study) -> None:
     move(study, "simclr", otherwise(study.protocol, dataset__split_seed=7))
