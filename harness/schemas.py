@@ -36,6 +36,7 @@ from twinbench.harness.system.provenance import top_level
 from twinbench.harness.system.user_cache import CacheUnusable, cache_folder
 from twinbench.methods.names import UnknownMethod, outside_methods, unknown_name
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.hashing import digest
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _kept(
     place = f"schemas/{name}-{key[:32]}.json"
     with contextlib.suppress(CacheUnusable, OSError, ValueError, KeyError, TypeError):
         file = cache_folder() / place
-        found = json.loads(file.read_bytes())
+        found = parse_json(read_regular(file))
         described, others = found["description"], found["sources"]
         is_whole = found["digest"] == digest([described, others])
         if is_whole and all(_hash(Path(other)) == known for other, known in others.items()):

@@ -40,22 +40,25 @@ class Exported:
         return 0.0 if finished is None else float(finished.replace(tzinfo=UTC).timestamp())
 
 
-def export(run_folder: Path | str, to: str, out: Path | None = None) -> tuple[int, str]:
-    """Write every recorded trial to the tracker; return their number and where they are. Raises InvalidInput."""
-    writers: dict[str, Callable[[str, list[Exported], Path], str]] = {
-        "tensorboard": _tensorboard,
-        "mlflow": _mlflow,
-        "wandb": _wandb,
-    }
-    if to not in writers:
-        raise InvalidInput([unknown_name("--to", "tracker", to, writers)])
+def check_tracker(to: str) -> None:
+    """Raise InvalidInput for a tracker that is unknown or not installed."""
+    if to not in _WRITERS:
+        raise InvalidInput([unknown_name("--to", "tracker", to, _WRITERS)])
     if find_spec(to) is None:  # each tracker's module has its name, and so has the extra that installs it
         raise InvalidInput([Mistake("--to", "", "is not installed", to, f"pip install 'twinbench[{to}]'")])
+
+
+def read_exported(run_folder: Path | str) -> tuple[str, list[Exported]]:
+    """Return the name of the sweep and the recorded trials of a run folder, after ingesting new records."""
     run = read_run(run_folder)
-    folder = (out or Path(run_folder) / EXPORT / to).resolve()
+    return run.name or "twinbench", exported(run)
+
+
+def export(name: str, trials: list[Exported], to: str, out: Path) -> str:
+    """Write the trials of the sweep `name` to a tracker; return the command that shows them, or where they are."""
+    folder = out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    trials = exported(run)
-    return len(trials), writers[to](run.name or "twinbench", trials, folder)
+    return _WRITERS[to](name, trials, folder)
 
 
 def exported(run: Run) -> list[Exported]:
@@ -172,3 +175,10 @@ def _word(name: str) -> str:
     """Return the name in characters that MLflow accepts. No slash: a file `loss` excludes a folder `loss`."""
     kept = (c if c.isascii() and (c.isalnum() or c in "_-. ") else f"U{ord(c):04X}" for c in name.replace("/", "."))
     return "".join(kept)[:200]
+
+
+_WRITERS: dict[str, Callable[[str, list[Exported], Path], str]] = {
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+}

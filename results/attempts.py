@@ -1,9 +1,10 @@
 """Attempts at trials, as their files in a run folder say. harness/run_folder/leases.py writes the files."""
 
+import errno
 import os
 import re
 from pathlib import Path
-from typing import NotRequired, cast, get_type_hints
+from typing import BinaryIO, NotRequired, cast, get_type_hints
 
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
@@ -118,17 +119,22 @@ def latest_attempt(run_folder: Path, trial_id: str) -> tuple[int, AttemptInfo]:
     return last, read_attempt(run_folder, trial_id, last) if last else AttemptInfo()
 
 
-def end_of_log(run_folder: Path, trial_id: str, most: int) -> str:
-    """Return at most the last `most` bytes of the latest log of a trial as text; empty if it cannot be read.
+def open_log(run_folder: Path, trial_id: str, number: int) -> BinaryIO:
+    """Open the log of an attempt. OSError if that fails, or if it is a link out of the run folder.
 
-    A log that is a link out of the run folder is not read: pages that show it are shared.
+    What is shown of a run is shared, and must not be a file of somebody's own.
     """
+    log = attempt_file(run_folder, trial_id, number, ".log")
+    if not Path(os.path.realpath(log)).is_relative_to(os.path.realpath(run_folder)):
+        raise OSError(errno.EPERM, "is a link out of the run folder, which is not followed", str(log))
+    return open_regular(log)
+
+
+def end_of_log(run_folder: Path, trial_id: str, most: int) -> str:
+    """Return at most the last `most` bytes of the latest log of a trial as text; empty if it cannot be read."""
     try:
         number = max(attempt_numbers(run_folder, trial_id, ".log"), default=0)
-        log = os.path.realpath(attempt_file(run_folder, trial_id, number, ".log"))
-        if not Path(log).is_relative_to(os.path.realpath(run_folder)):
-            return ""
-        with open_regular(log) as file:
+        with open_log(run_folder, trial_id, number) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - most))
             return file.read(most).decode("utf-8", errors="replace")
     except OSError:

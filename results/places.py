@@ -8,7 +8,7 @@ from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 FOLDERS = (RECORDS, ARTEFACTS, "trials", "commands", "launches", "launches/last-words", "launches/cancelled")
-DERIVED_FOLDERS = ("report", "report/tables", "paper", "export", "code", "slurm")
+DERIVED_FOLDERS = ("report", "report/tables", "paper", "paper/tables", "paper/figures", "export", "code", "slurm")
 FILES = (PLAN, DECLARATIONS, "cancelled")  # not the database: the store reads past what is in its place
 
 
@@ -21,7 +21,8 @@ def check_places(*run_folders: Path) -> None:
 def place_mistakes(folder: Path) -> Iterator[Mistake]:
     """Yield that this cannot be a run folder, or which places in it are of another kind.
 
-    What does not exist is fine, and so is a link to what a place should be.
+    What does not exist is fine, and so is a link to what a place should be, unless a command replaces what is in it:
+    a stranger's `report` could be a link to a folder of the user's own.
     """
     try:
         os.lstat(folder)
@@ -36,6 +37,10 @@ def place_mistakes(folder: Path) -> Iterator[Mistake]:
     for path in (folder / name for name in (*FOLDERS, *DERIVED_FOLDERS)):
         if os.path.lexists(path) and not os.path.isdir(path):
             yield Mistake(str(path), "", "is not a folder", allowed="a folder, or nothing")
+    for path in (folder / name for name in DERIVED_FOLDERS):
+        if os.path.isdir(path) and os.path.islink(path):
+            allowed = "a folder, or nothing; reports, papers and exports take --out"
+            yield Mistake(str(path), "", "is a link, and nothing is written through links", allowed=allowed)
     for path in (folder / name for name in FILES):
         if os.path.isdir(path):
             yield Mistake(str(path), "", "is a folder", allowed="a file, or nothing")

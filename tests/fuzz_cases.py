@@ -22,7 +22,7 @@ from conftest import CLAIM
 from fuzzing import as_json, as_toml, mutated_bytes, mutated_tree, put_in_place
 
 from twinbench.harness import cli
-from twinbench.harness.commands import bundle, claims, options, results
+from twinbench.harness.commands import bundle, options
 from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_launch, write_plan
 from twinbench.sweeps.hashing import digest
@@ -185,7 +185,7 @@ def call(*arguments: str) -> Done:
     with _output() as out, _output() as err:
         with pytest.MonkeyPatch.context() as patch, _bounded():
             patch.setenv("TWINBENCH_CACHE", str(Path.cwd().with_name("cache")))
-            for module in (bundle, claims, results):  # this process has threads, with which a fork may hang
+            for module in (bundle, options):  # this process has threads, with which a fork may hang
                 patch.setattr(module, "within_bounds", lambda work, *_: work())
             for name, value in {"argv": ["twinbench", *arguments], "stdout": out, "stderr": err}.items():
                 patch.setattr(sys, name, value)

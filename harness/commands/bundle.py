@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, say
+from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, read_bounded, say
 from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.reports.verification.level import Level
     from twinbench.results.bundles.contents import Contents
+    from twinbench.results.bundles.write import Bundled
 
 LEVELS = ("render", "aggregate", "rerun")
 NOT_PASSED = 1
@@ -24,16 +25,24 @@ def bundle(
     out_file: Annotated[
         Path | None, typer.Option("--out", help="The archive; by default FOLDER.bundle.tar.gz next to the folder.")
     ] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write an archive for reviewers: records, protocols, claims, declarations, attempts, tables and digests."""
-    from twinbench.reports.verification.levels import rendered
     from twinbench.results.bundles.members import SUFFIX
-    from twinbench.results.bundles.write import write_bundle
     from twinbench.results.places import check_places
 
     check_places(folder)
     whole = folder.resolve()
-    bundled = write_bundle(folder, out_file or whole.with_name(whole.name + SUFFIX), rendered)
+    out = out_file or whole.with_name(whole.name + SUFFIX)
+
+    def write(_: Path) -> "Bundled":
+        from twinbench.reports.verification.levels import rendered
+        from twinbench.results.bundles.write import write_bundle
+
+        return write_bundle(folder, out, rendered)
+
+    bundled = read_bounded(write, [folder], memory_limit, time_limit)
     for name in bundled.redacted:
         say(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:

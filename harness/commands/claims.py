@@ -4,7 +4,6 @@ import gc
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit
-from twinbench.harness.system.bounded import Bounds, within_bounds
+from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, read_bounded
 from twinbench.sweeps.errors import InvalidInput, Mistake, plain, printable, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
@@ -37,49 +35,72 @@ def declare(
     protocols: Annotated[
         list[str] | None, typer.Option("--protocol", help="The file of your own protocol that the claims name.")
     ] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Add claims and the time to the folder's log. Claims declared after their results are marked exploratory."""
-    from twinbench.reports.claims.claim import read_claims
-    from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
     from twinbench.results.places import check_places
-    from twinbench.results.record import DECLARATIONS
 
     check_places(folder)
-    read = read_claims(claims)
-    own = _hashes(protocols or (), read)
+    read = [claims, folder]
+    _write(read_bounded(lambda _: _declared(claims, folder, protocols or ()), read, memory_limit, time_limit))
+
+
+def _declared(file: Path, folder: Path, protocols: Sequence[str]) -> str:
+    """Declare the claims in the file, and return what was done."""
+    from twinbench.reports.claims.claim import read_claims
+    from twinbench.reports.claims.declarations import copy_claims, declare, known_protocols
+    from twinbench.results.record import DECLARATIONS
+
+    read, lines = read_claims(file), []
+    own = _hashes(protocols, read)
     new, head = declare(read, folder, datetime.now(UTC), own)
-    if copied := copy_claims(claims, folder):
-        _write(f"copied to {copied}, which reports judge and bundles include\n")
+    if copied := copy_claims(file, folder):
+        lines.append(f"copied to {copied}, which reports judge and bundles include")
     for entry in new:
         under = f" under protocol {entry.protocol[:12]}" if entry.protocol else ""
         declared = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
-        _write(f"{declared}, {entry.recorded} trials recorded\n")
+        lines.append(f"{declared}, {entry.recorded} trials recorded")
     if len(new) < len(read):
-        _write(f"{len(read) - len(new)} were in the log already\n")
+        lines.append(f"{len(read) - len(new)} were in the log already")
     named = {claim.protocol for claim in read} - {""}
     if unknown := sorted(named - {*known_protocols(folder, named), *own}):
-        _write(f"the content of {', '.join(map(plain, unknown))} is not recorded; pass its file with --protocol\n")
-    _write(f"{folder / DECLARATIONS} ends with {head}; keep a copy of this digest elsewhere\n")
+        lines.append(f"the content of {', '.join(map(plain, unknown))} is not recorded; pass its file with --protocol")
+    lines.append(f"{folder / DECLARATIONS} ends with {head}; keep a copy of this digest elsewhere")
+    return "\n".join([*lines, ""])
 
 
 @claim_app.command()
 def log(
     folder: Annotated[Path, typer.Argument(help="The folder that was given to `claim declare`.")],
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Print the declared claims with the times of their declarations. Exit code 2 if the log was changed."""
-    from twinbench.reports.claims.declarations import read_log
+    from twinbench.results.places import check_places
 
+    check_places(folder)
     if not folder.is_dir():
         raise InvalidInput([Mistake(str(folder), "", "is not a folder")])
+    text, problem = read_bounded(lambda _: _logged(folder), [folder], memory_limit, time_limit)
+    _write(text)
+    if problem:
+        raise InvalidInput([Mistake(str(folder), "", problem)])
+
+
+def _logged(folder: Path) -> tuple[str, str]:
+    """Return the folder's log of declarations in words, and what is wrong with it."""
+    from twinbench.reports.claims.declarations import read_log
+
     found = read_log(folder)
+    lines = []
     for entry in found.entries:
         under = f"under protocol {plain(entry.protocol[:12])}, " if entry.protocol else ""
         declared = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
-        _write(f"{declared} ({under}{entry.recorded} trials recorded)\n")
-    if found.problem:
-        raise InvalidInput([Mistake(str(folder), "", found.problem)])
-    if not found.entries:
-        _write(f"no claims were declared in {folder}\n")
+        lines.append(f"{declared} ({under}{entry.recorded} trials recorded)\n")
+    if not found.entries and not found.problem:
+        lines.append(f"no claims were declared in {folder}\n")
+    return "".join(lines), found.problem
 
 
 def _hashes(files: Sequence[str], claims: Sequence["Claim"]) -> dict[str, str]:
@@ -125,16 +146,14 @@ def check(
     """Judge claims by the records, or trace a table's numbers to them. Exit code 0 if all are supported or traced."""
     gc.disable()  # 10,000 trials have a million small rows without cycles; collecting takes 0.7 s of 5 s
     width = None if out_file else _width()
-    with tempfile.TemporaryDirectory(prefix="twinbench-check-") as temporary:
 
-        def read() -> tuple[str, bool]:
-            from twinbench.results.bundles.folder import run_folders
+    def read(temporary: Path) -> tuple[str, bool]:
+        from twinbench.results.bundles.folder import run_folders
 
-            read_from = run_folders(paths, Path(temporary))
-            return _traced(tables, read_from, form) if tables else _judged(read_from, form, width)
+        read_from = run_folders(paths, temporary)
+        return _traced(tables, read_from, form) if tables else _judged(read_from, form, width)
 
-        what = ", ".join(map(str, [*(tables or ()), *paths]))
-        text, fine = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
+    text, fine = read_bounded(read, [*(tables or ()), *paths], memory_limit, time_limit)
     if out_file:
         _write_file(out_file, text)
     else:

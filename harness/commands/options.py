@@ -5,12 +5,14 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from twinbench.harness.planning import Plan
 
+T = TypeVar("T")
 SOME_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 SweepName = Annotated[str, typer.Argument(help="A shipped sweep (`twinbench list sweeps`) or a path to a TOML file.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, written by `twinbench run`.")]
@@ -35,6 +38,17 @@ TimeLimit = Annotated[
 WIDTH_OF_A_PIPE = 10_000  # columns
 MOST_GIB, MOST_SECONDS = 4, 600  # their defaults; a bundle of 10,000 trials takes 1.2 GiB and 60 s
 Data = Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files, if it has any.")]
+
+
+def read_bounded(read: Callable[[Path], T], paths: Sequence[Path], memory_limit: int, time_limit: int) -> T:
+    """Return what `read` returns in a process of its own, with these limits on its GiB and seconds.
+
+    `read` is given a folder for temporary files, which is removed. The error at a limit names the `paths`.
+    """
+    with tempfile.TemporaryDirectory(prefix="twinbench-") as temporary:
+        folder = Path(temporary)
+        bounds = Bounds(memory_limit, time_limit)
+        return within_bounds(lambda: read(folder), ", ".join(map(str, paths)), bounds, folder)
 
 
 @functools.cache

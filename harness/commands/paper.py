@@ -1,12 +1,24 @@
 """`twinbench paper` and `twinbench export`: write results for a paper or for an experiment tracker."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinbench.harness.commands.options import check_run_folders, say, writing_to
+from twinbench.harness.commands.options import (
+    MOST_GIB,
+    MOST_SECONDS,
+    MemoryLimit,
+    TimeLimit,
+    check_run_folders,
+    read_bounded,
+    say,
+    writing_to,
+)
 from twinbench.sweeps.errors import counted
+
+if TYPE_CHECKING:
+    from twinbench.reports.export import Exported
 
 
 def paper(
@@ -18,15 +30,21 @@ def paper(
         str,
         typer.Option(help="neurips, icml, two-column, thesis, sans, or WIDTHxHEIGHT[:FONT[:SIZE]] in inches, points."),
     ] = "neurips",
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write tables as LaTeX, CSV and Markdown, and figures as PDF and SVG. Equal records give equal files."""
-    from twinbench.reports.figures.paper_style import read_style
-    from twinbench.reports.paper.write import PAPER, write_paper
-
     check_run_folders(folders)
-    written = out_folder or folders[0] / PAPER
-    with writing_to(written):
-        path = write_paper(folders, written, read_style(style))
+
+    def write(_: Path) -> Path:
+        from twinbench.reports.figures.paper_style import read_style
+        from twinbench.reports.paper.write import PAPER, write_paper
+
+        written = out_folder or folders[0] / PAPER
+        with writing_to(written):
+            return write_paper(folders, written, read_style(style))
+
+    path = read_bounded(write, folders, memory_limit, time_limit)
     say(f"wrote tables/ and figures/ to {path.parent}; {path.name} shows all of them")
 
 
@@ -36,12 +54,23 @@ def export(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="The output folder; by default export/ in the run folder.")
     ] = None,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write curves and results for a tracker, to this machine unless the tracker's own variables are set."""
-    from twinbench.reports.export import EXPORT
-    from twinbench.reports.export import export as export_folder
+    from twinbench.reports.export import EXPORT, check_tracker
+    from twinbench.reports.export import export as export_trials
 
+    check_tracker(to)
     check_run_folders([folder])
-    with writing_to(out_folder or folder / EXPORT):
-        count, command = export_folder(folder, to, out_folder)
-    say(f"{counted(count, 'trial')}: {command}")
+
+    def read(_: Path) -> "tuple[str, list[Exported]]":
+        from twinbench.reports.export import read_exported
+
+        return read_exported(folder)
+
+    name, trials = read_bounded(read, [folder], memory_limit, time_limit)
+    written = out_folder or folder / EXPORT / to
+    with writing_to(written):
+        command = export_trials(name, trials, to, written)
+    say(f"{counted(len(trials), 'trial')}: {command}")

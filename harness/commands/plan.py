@@ -4,14 +4,25 @@ import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinbench.harness.commands.bench import THREADS
-from twinbench.harness.commands.options import Data, Out, Set, SweepName, print_left_out
+from twinbench.harness.commands.options import (
+    MOST_GIB,
+    MOST_SECONDS,
+    Data,
+    MemoryLimit,
+    Out,
+    Set,
+    SweepName,
+    TimeLimit,
+    print_left_out,
+    read_bounded,
+)
 from twinbench.harness.commands.protocol import columns
 from twinbench.sweeps.errors import InvalidInput, counted, printable
 from twinbench.sweeps.metrics import metric_names
@@ -22,7 +33,7 @@ if TYPE_CHECKING:
     from twinbench.reports.claims.claim import Claim
     from twinbench.reports.claims.evidence import Folder
     from twinbench.reports.tables.run import TrialRow
-    from twinbench.reports.verdicts.prospects import Prospect
+    from twinbench.reports.verdicts.prospects import Prospect, Spread
     from twinbench.sweeps.trial import Trial
 
 
@@ -49,9 +60,12 @@ def plan(
             "--measure", help="Train each method for some seconds where no records or `bench` give its speed."
         ),
     ] = False,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """List a sweep's trials, their cost on this machine and what their seeds can detect. Records nothing."""
     from twinbench.harness.planning import make_plan
+    from twinbench.results.places import check_places
     from twinbench.results.record import record_files
 
     read: Sequence[Claim] = ()
@@ -62,22 +76,43 @@ def plan(
     planned = make_plan(sweep, tuple(changes or ()), data)
     print_left_out(planned)
     run_folder = out_folder or Path("runs") / planned.name
-    with contextlib.ExitStack() as stack:
-        folder = None  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
-        if read or seed_spread is not None or record_files(run_folder):
-            folder = stack.enter_context(planned_folder(planned, run_folder))
-        sections = folder.sections if folder else ()
-        known = {str(trial["trial_id"]): trial for section in sections for trial in section.trials}
-        _print_trials(planned, known, run_folder)
-        missing = [one for one in planned.trials if not known or known[one.trial_id]["status"] == "missing"]
-        rates = _rates(planned, known, missing, data, measure)
-        _print_hours(planned, missing, rates)
-        _print_detectable(planned, folder, seed_spread)
-        if folder and read:
-            try:
-                _print_prospects(planned, folder, read, seed_spread, rates)
-            except InvalidInput as error:
-                raise InvalidInput(replace(one, where=f"{claims}: {one.where}") for one in error.mistakes) from None
+    check_places(run_folder)
+    found = Found()  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
+    if read or seed_spread is not None or record_files(run_folder):
+        paths = [run_folder, *([claims] if claims else [])]
+        found = read_bounded(
+            lambda _: read_folder(planned, run_folder, read, str(claims), seed_spread), paths, memory_limit, time_limit
+        )
+    known = found.trials
+    _print_trials(planned, known, run_folder)
+    missing = [one for one in planned.trials if not known or known[one.trial_id]["status"] == "missing"]
+    rates = _rates(planned, known, missing, data, measure)
+    _print_hours(planned, missing, rates)
+    _print_detectable(planned, found.spreads)
+    if read:
+        _print_prospects(planned, found.prospects, len(read), rates)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run folder holds for a plan: trials by id, the spread of seeds by metric, and what the claims need."""
+
+    trials: "Mapping[str, TrialRow]" = field(default_factory=dict)
+    spreads: "Mapping[str, Spread | None]" = field(default_factory=dict)
+    prospects: "Sequence[Prospect]" = ()
+
+
+def read_folder(planned: "Plan", run_folder: Path, claims: "Sequence[Claim]", file: str, guess: float | None) -> Found:
+    """Read the run folder as it would be with this plan in it. InvalidInput about a claim names its `file`."""
+    from twinbench.reports.verdicts.prospects import prospects, seed_spread
+
+    with planned_folder(planned, run_folder) as folder:
+        trials = {str(trial["trial_id"]): trial for section in folder.sections for trial in section.trials}
+        spreads = {metric: seed_spread(folder, metric, guess) for metric in _probe_metrics(planned)}
+        try:
+            return Found(trials, spreads, prospects(claims, folder, guess))
+        except InvalidInput as error:
+            raise InvalidInput(replace(one, where=f"{file}: {one.where}") for one in error.mistakes) from None
 
 
 @contextlib.contextmanager
@@ -202,36 +237,31 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
 # --- power ------------------------------------------------------------------------------------------------------------
 
 
-def _print_detectable(planned: "Plan", folder: "Folder | None", guess: float | None) -> None:
+def _probe_metrics(planned: "Plan") -> list[str]:
+    return [name for name in metric_names("probe") if name in planned.protocol.evaluation.metrics]
+
+
+def _print_detectable(planned: "Plan", spreads: "Mapping[str, Spread | None]") -> None:
+    """Print which difference of each metric the planned seeds detect."""
     seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
-    for metric in [name for name in metric_names("probe") if name in planned.protocol.evaluation.metrics]:
-        typer.echo(f"{metric}: {_detectable(folder, metric, guess, seeds)}")
+    for metric in _probe_metrics(planned):
+        typer.echo(f"{metric}: {_detectable(spreads.get(metric), seeds)}")
 
 
-def _detectable(folder: "Folder | None", metric: str, guess: float | None, seeds: int) -> str:
-    """Return in words which difference of a metric so many seeds detect."""
-    if folder:
-        from twinbench.reports.statistics.power import smallest_detectable_difference
-        from twinbench.reports.verdicts.prospects import seed_spread
+def _detectable(spread: "Spread | None", seeds: int) -> str:
+    """Return in words which difference so many seeds detect."""
+    if spread is None:
+        return "no records give the spread between seeds; pass a guess with --seed-spread"
+    from twinbench.reports.statistics.power import smallest_detectable_difference
 
-        if spread := seed_spread(folder, metric, guess):
-            least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
-            found = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
-            source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}; power .8"
-            return f"{found} between two methods, or less if their results correlate over seeds ({source})"
-    return "no records give the spread between seeds; pass a guess with --seed-spread"
+    least = smallest_detectable_difference(spread.sd * 2**0.5, seeds)
+    found = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
+    source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}; power .8"
+    return f"{found} between two methods, or less if their results correlate over seeds ({source})"
 
 
-def _print_prospects(
-    planned: "Plan",
-    folder: "Folder",
-    claims: "Sequence[Claim]",
-    guess: float | None,
-    rates: "Mapping[str, Rate]",
-) -> None:
-    from twinbench.reports.verdicts.prospects import prospects
-
-    found = prospects(claims, folder, guess)
+def _print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, rates: "Mapping[str, Rate]") -> None:
+    """Print what the plan can do for each of so many claims, of which those about published tables are not `found`."""
     heads = ("claim", "seeds planned", "seeds needed", "detects", "claimed", "")
     typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
     typer.echo(
@@ -244,7 +274,7 @@ def _print_prospects(
         can = sum(one.can_settle for one in open_ones)
         rest = "other claims" if judged else "claims"
         typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
-    if left := len(claims) - len(found):
+    if left := claims - len(found):
         typer.echo(f"{left} more are about published tables, which no plan changes")
     _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
 

@@ -1,12 +1,11 @@
 """`twinbench collect`, `report`, `merge` and `query`: turn records into tables."""
 
-import codecs
 import csv
+import io
 import itertools
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -24,34 +23,39 @@ from twinbench.harness.commands.options import (
     RunFolder,
     TimeLimit,
     check_run_folders,
+    read_bounded,
     say,
     writing_to,
 )
 from twinbench.harness.commands.protocol import columns
-from twinbench.harness.system.bounded import Bounds, within_bounds
 from twinbench.sweeps.errors import InvalidInput, Mistake, printable, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
+    from twinbench.results.ingest import Ingested
     from twinbench.results.merge import Merged
     from twinbench.results.store import Row
 
-    Print = Callable[[Sequence[str], Iterator[Row]], None]
+    Form = Callable[[Sequence[str], Iterator[Row]], str]
 
 MOST_ROWS = 1000  # of a table that is printed
 
 
-def collect(folder: RunFolder) -> None:
+def collect(folder: RunFolder, memory_limit: MemoryLimit = MOST_GIB, time_limit: TimeLimit = MOST_SECONDS) -> None:
     """Update the folder's DuckDB database from its records, as all commands do that read results."""
-    from twinbench.results.store import ResultStore
-
     check_run_folders([folder])
-    with ResultStore(folder) as store:
-        ingested = store.ingest()
+
+    def read(_: Path) -> "tuple[Ingested, bool]":
+        from twinbench.results.store import ResultStore
+
+        with ResultStore(folder) as store:
+            return store.ingest(), store.is_saved
+
+    ingested, is_saved = read_bounded(read, [folder], memory_limit, time_limit)
     say(f"{ingested.new} new, {ingested.replaced} replaced, {ingested.unchanged} unchanged")
     for file, reason in ingested.set_aside:
         say(f"set aside: {file}: {reason}", "yellow")
-    if not store.is_saved:  # stderr has the reason
+    if not is_saved:  # stderr has the reason
         raise typer.Exit(MISTAKE)
 
 
@@ -67,15 +71,13 @@ def report(
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write report/index.html and report/tables/*.csv. Equal records give equal files."""
-    with tempfile.TemporaryDirectory(prefix="twinbench-report-") as temporary:
 
-        def read() -> Path:
-            from twinbench.results.bundles.folder import run_folders
+    def read(temporary: Path) -> Path:
+        from twinbench.results.bundles.folder import run_folders
 
-            return _reported(folders, run_folders(folders, Path(temporary)), out_folder)
+        return _reported(folders, run_folders(folders, temporary), out_folder)
 
-        what = ", ".join(map(str, folders))
-        written = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
+    written = read_bounded(read, folders, memory_limit, time_limit)
     say(f"report: {written}")
 
 
@@ -100,15 +102,13 @@ def merge(
     from twinbench.results.places import check_places
 
     check_places(*folders)
-    with tempfile.TemporaryDirectory(prefix="twinbench-merge-") as temporary:
 
-        def read() -> "Merged":
-            from twinbench.results.merge import merge_folders
+    def read(_: Path) -> "Merged":
+        from twinbench.results.merge import merge_folders
 
-            return merge_folders(folders, out_folder)
+        return merge_folders(folders, out_folder)
 
-        what = ", ".join(map(str, folders))
-        merged = within_bounds(read, what, Bounds(memory_limit, time_limit), Path(temporary))
+    merged = read_bounded(read, folders, memory_limit, time_limit)
     say(
         f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
         f"{merged.missing} missing, {len(merged.disagreements)} with different results"
@@ -135,9 +135,11 @@ def query(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     schema: Annotated[bool, typer.Option("--schema", help="Print the tables and their columns instead.")] = False,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Run one read-only SQL query on the folder's database and print the result."""
-    forms: dict[str, Print] = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+    forms: dict[str, Form] = {"table": _as_table, "csv": _as_csv, "json": _as_json}
     if form not in forms:
         raise InvalidInput([unknown_name("--format", "format", form, forms)])
     if schema:
@@ -145,11 +147,16 @@ def query(
         return
     if folder is None or sql is None:
         raise InvalidInput([Mistake("query", "", "needs a run folder and SQL", allowed="DIR SQL, or --schema")])
-    from twinbench.results.store import ResultStore
+    run_folder, statement = folder, sql
+    check_run_folders([run_folder])
 
-    check_run_folders([folder])
-    with ResultStore(folder) as store, store.rows(sql) as (names, rows):
-        forms[form](names, rows)
+    def read(_: Path) -> bytes:
+        from twinbench.results.store import ResultStore
+
+        with ResultStore(run_folder) as store, store.rows(statement) as (names, rows):
+            return to_utf8(forms[form](names, rows))
+
+    typer.echo(read_bounded(read, [run_folder], memory_limit, time_limit), nl=False)
 
 
 def _print_schema() -> None:
@@ -161,33 +168,31 @@ def _print_schema() -> None:
         typer.echo("\n".join([*columns(("  column", "type", ""), rows), ""]))
 
 
-def _print_table(names: Sequence[str], rows: "Iterator[Row]") -> None:
+def _as_table(names: Sequence[str], rows: "Iterator[Row]") -> str:
     shown = [[cell_text(value) for value in row] for row in itertools.islice(rows, MOST_ROWS)]
     lines = columns(names, shown)
     if more := sum(1 for _ in rows):
         lines.append(f"{more:,} more rows; --format csv prints all {len(shown) + more:,}")
-    typer.echo(to_utf8("\n".join(lines)))
+    return "\n".join([*lines, ""])
 
 
-def _print_csv(names: Sequence[str], rows: "Iterator[Row]") -> None:
-    """Print all rows as UTF-8, as they are; on a terminal without control characters."""
+def _as_csv(names: Sequence[str], rows: "Iterator[Row]") -> str:
+    """Return all rows as they are; for a terminal without control characters."""
     text = printable if sys.stdout.isatty() else str
-    sys.stdout.flush()
-    writer = csv.writer(codecs.getwriter("utf-8")(sys.stdout.buffer), lineterminator="\n")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(map(text, names))
     writer.writerows([text(cell_text(value)) for value in row] for row in rows)
+    return lines.getvalue()
 
 
-def _print_json(names: Sequence[str], rows: "Iterator[Row]") -> None:
-    """Print a list with an object for each row, on a line of its own."""
+def _as_json(names: Sequence[str], rows: "Iterator[Row]") -> str:
+    """Return a list with an object for each row, on a line of its own."""
     if len(set(names)) < len(names):
         problem = "needs another name for each column; name them with AS"
         raise InvalidInput([Mistake("--format", "json", problem, list(names))])
-    separator = "[\n"
-    for row in rows:
-        typer.echo(separator + json_text(dict(zip(names, row, strict=True))), nl=False)
-        separator = ",\n"
-    typer.echo("[]" if separator == "[\n" else "\n]")
+    lines = ",\n".join(json_text(dict(zip(names, row, strict=True))) for row in rows)
+    return f"[\n{lines}\n]\n" if lines else "[]\n"
 
 
 def cell_text(value: object) -> str:

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from twinbench.harness.commands.options import RunFolder, out, print_damaged_launches, say
+from twinbench.harness.commands.options import (
+    MOST_GIB,
+    MOST_SECONDS,
+    MemoryLimit,
+    RunFolder,
+    TimeLimit,
+    out,
+    print_damaged_launches,
+    read_bounded,
+    say,
+)
 from twinbench.sweeps.errors import printable
 from twinbench.sweeps.hashing import to_utf8
 
@@ -14,6 +24,8 @@ def status(
     follow: Annotated[
         bool, typer.Option("--watch", help="Follow the run until every trial is recorded, as `watch` does.")
     ] = False,
+    memory_limit: MemoryLimit = MOST_GIB,
+    time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Show a run's progress: what is running where, and what failed. Reads only the run folder."""
     if follow:
@@ -22,7 +34,7 @@ def status(
     from twinbench.results.places import check_places
 
     check_places(folder)
-    out().print(status_text(folder))
+    out().print(read_bounded(lambda _: status_text(folder), [folder], memory_limit, time_limit))
 
 
 def watch(folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ changed, cut short or deleted is prepared again.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,10 +28,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from twinbench.harness.system.user_cache import cache_errors
+from twinbench.sweeps.file_reader import open_regular, parse_json, read_regular
 
 LAYOUT = 1  # version of a cache folder and of what is hashed; a new number invalidates all caches
 _ABOUT = "dataset.json"
 _SPLITS = ("train", "test")
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)  # the last from `open_regular`
 
 
 class LeftOut(NamedTuple):
@@ -120,16 +123,18 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> "np.memma
 
 def _opened(folder: Path, name: str) -> Dataset | str:
     """Return the dataset in the folder, or what is wrong with it; an empty string if there is no such folder."""
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return ""
     try:
-        about = json.loads((folder / _ABOUT).read_bytes())
+        about = parse_json(read_regular(folder / _ABOUT))
         if about.pop("digest") != _digest(about):
             return f"{_ABOUT} has changed since it was made"
         if changed := _changed_array(folder, about):
             return f"{changed} has changed since it was made"
         arrays = {stem: np.load(folder / f"{stem}.npy", mmap_mode="r") for stem in about["arrays"]}
-    except FileNotFoundError as error:
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         return f"it has no {Path(error.filename).name}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{_ABOUT} is damaged or of an earlier version"
@@ -163,8 +168,11 @@ def _stat(file: Path) -> list[int]:
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    total = hashlib.sha256()
+    with open_regular(file) as opened:
+        while piece := opened.read(2**20):
+            total.update(piece)
+    return total.hexdigest()
 
 
 def _digest(about: dict[str, Any]) -> str:
@@ -217,4 +225,4 @@ def _rename(partial: Path, folder: Path) -> None:
         damaged = partial.with_name(f"{partial.name}-damaged")
         with contextlib.suppress(FileNotFoundError):  # another process has just moved it
             os.replace(folder, damaged)  # possible also where another user alone may delete its files
-        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.rmtree(damaged) if damaged.is_dir() and not damaged.is_symlink() else damaged.unlink(missing_ok=True)

@@ -193,6 +193,9 @@ def _published_facts(name: str, source: Path) -> list[list[image_files.FileFacts
     missing = [file for file in _PUBLISHED[name].files if not (source / file).exists()]
     if missing:
         raise _unusable(name, f"{source} holds no {' and no '.join(missing)}")
+    places = [place for file in _PUBLISHED[name].files for place in (source / file, *(source / file).rglob("[!.]*"))]
+    if odd := [place for place in places if not place.is_file() and not place.is_dir()]:  # a pipe is read without end
+        raise _unusable(name, f"{odd[0]} is neither a file nor a folder")
     return [image_files.file_facts(source / file) for file in _PUBLISHED[name].files]
 
 

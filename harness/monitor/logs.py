@@ -1,15 +1,17 @@
 """`twinbench logs`: everything that the attempts at a trial printed."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from twinbench.harness.run_folder.leases import is_running
 from twinbench.harness.run_folder.progress import state_of
-from twinbench.results.attempts import attempt_file, attempt_numbers, read_attempt
+from twinbench.results.attempts import attempt_file, attempt_numbers, open_log, read_attempt
 from twinbench.results.plan import read_plan
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
-from twinbench.sweeps.file_reader import open_regular
+
+LONGEST_LINE = 2**16  # characters; the rest is another line
 
 
 def find_trial(folder: Path, prefix: str) -> str:
@@ -25,7 +27,10 @@ def find_trial(folder: Path, prefix: str) -> str:
 
 
 def log_lines(folder: Path, trial_id: str) -> Iterator[str]:
-    """Yield what the attempts at a trial printed, in their order, each after a line that says how it ended."""
+    """Yield what the attempts at a trial printed, in their order, each after a line that says how it ended.
+
+    OSError for a log that is a link out of the folder, or no regular file.
+    """
     numbers = attempt_numbers(folder, trial_id)
     if not numbers:
         yield f"trial {trial_id} has not been started\n"
@@ -36,7 +41,7 @@ def log_lines(folder: Path, trial_id: str) -> Iterator[str]:
             ended = "died without a message"
         reason = f": {attempt['reason']}" if attempt.get("reason") else ""
         yield f"--- attempt {number} on {attempt.get('host', '?')} {attempt.get('where', '')}: {ended}{reason}\n"
-        log = attempt_file(folder, trial_id, number, ".log")
-        if log.exists():
-            with io.TextIOWrapper(open_regular(log), "utf-8", "replace") as lines:
-                yield from lines
+        if os.path.lexists(attempt_file(folder, trial_id, number, ".log")):
+            with io.TextIOWrapper(open_log(folder, trial_id, number), "utf-8", "replace") as file:
+                while line := file.readline(LONGEST_LINE):
+                    yield line

@@ -8,7 +8,6 @@ Unknown keys are ignored, so that later versions can store more.
 
 import contextlib
 import importlib.metadata
-import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from twinbench.harness.system.user_cache import cache_folder
 from twinbench.results.atomic_files import write_json_atomically
+from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import BackboneContent
 from twinbench.sweeps.trial import Trial
@@ -182,7 +182,7 @@ def store(found: Measurement) -> Path:
 def stored(machine: Machine) -> Measurement | None:
     """Read the machine's measurement; None if there is none or it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        return _MEASUREMENT.validate_json(measurement_file(machine).read_bytes())
+        return _MEASUREMENT.validate_json(read_regular(measurement_file(machine)))
     return None
 
 
@@ -194,7 +194,7 @@ def packs_file(machine: Machine) -> Path:
 def stored_packs(machine: Machine) -> tuple[PackSeconds, ...]:
     """Read the packs measured on the machine; none if the file cannot be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return _PACKS.validate_python(json.loads(packs_file(machine).read_bytes())["packs"])
+        return _PACKS.validate_python(parse_json(read_regular(packs_file(machine)))["packs"])
     return ()
 
 

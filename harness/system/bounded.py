@@ -111,6 +111,8 @@ def _work(
         outcome = False, work()
     except InvalidInput as error:  # as text, since the values seen may be as large as the file
         outcome = True, tuple((str(one), one.count) for one in error.mistakes)
+        if _is_out_of_memory(error.__cause__):  # of DuckDB, in a query
+            outcome = True, _MetBound()
     except Exception as error:
         _limit(bounds, TO_SAY_SO)
         outcome = True, error

@@ -20,6 +20,7 @@ from twinbench.reports.tables.cells import NOTHING, sections
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.run import read_run
 from twinbench.results.atomic_files import write_bytes_atomically
+from twinbench.sweeps.file_reader import read_regular
 
 PAPER = "paper"
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~&$-])")
@@ -137,8 +138,8 @@ def _write(files: dict[str, bytes], out: Path) -> Path:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(out / name, data)
     listed = out / "files.txt"
-    earlier = listed.read_text("utf-8").splitlines() if listed.exists() else []
-    for name in earlier:
+    earlier = read_regular(listed).decode("utf-8", "replace") if listed.exists() else ""
+    for name in earlier.splitlines():
         if name not in files and re.fullmatch(r"(tables|figures)/[A-Za-z0-9_-]+\.(tex|csv|md|pdf|svg)", name):
             (out / name).unlink(missing_ok=True)
     write_bytes_atomically(listed, "".join(f"{name}\n" for name in sorted(files)).encode("utf-8"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from conftest import CLAIM, SyntheticRun
 from PIL import Image
 
 from twinbench.harness import cli
+from twinbench.harness.cli import COMMANDS
 from twinbench.harness.commands import options
+from twinbench.harness.commands.claims import claim_app
 from twinbench.results.record import read_record, write_record
 from twinbench.sweeps.sweep import shipped_protocols
 
@@ -336,7 +339,8 @@ def test_a_path_is_printed_as_it_is(finished, call, tmp_path: Path, out: str) ->
 FOLDER_COMMANDS = (
     *("status", "watch", "cancel", "collect", "report", "bundle", "paper", "logs FOLDER 0", "query FOLDER sql"),
     *("export FOLDER --to tensorboard", "merge FOLDER --out merged", "check CLAIMS FOLDER"),
-    *("claim declare CLAIMS FOLDER", "run digits --out FOLDER"),
+    *("claim declare CLAIMS FOLDER", "claim log FOLDER", "run digits --out FOLDER"),
+    *("plan digits --out FOLDER", "serve FOLDER --port 0"),
 )
 
 
@@ -351,6 +355,15 @@ def test_every_command_refuses_a_run_folder_with_a_file_in_place_of_a_folder(
     done = call(tmp_path, *command.split(), *([] if "FOLDER" in command else ["FOLDER"]))
     assert done.returncode == 2
     assert "error: FOLDER/records: is not a folder; allowed: a folder, or nothing\n" in done.stderr
+
+
+FOLLOWERS = {"run", "bench", "watch", "serve", "logs", "cancel", "list_"}
+
+
+def test_every_command_that_reads_a_run_folder_has_limits_unless_it_makes_or_follows_a_run() -> None:
+    of_claims = [command.callback for command in claim_app.registered_commands if command.callback]
+    without = {one.__name__ for one in (*COMMANDS, *of_claims) if "memory_limit" not in signature(one).parameters}
+    assert without == FOLLOWERS
 
 
 def test_cancel_names_a_note_of_a_launch_that_tells_nothing(finished, call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from twinbench.reports.export import export
+from twinbench.reports.export import check_tracker, export, read_exported
 from twinbench.sweeps.errors import InvalidInput
 
 CURVES = {"epoch": [1, 2, 3], "series": {"loss": [3.0, 2.0, 1.5], "loss/view_1": [1.0, 1.0, 1.0]}}
@@ -21,15 +21,20 @@ def small_run(synthetic_run):
     return synthetic_run
 
 
-def test_a_tracker_that_nobody_knows_is_a_mistake(small_run):
+def export_folder(folder, to, out):
+    name, trials = read_exported(folder)
+    return len(trials), export(name, trials, to, out)
+
+
+def test_a_tracker_that_nobody_knows_is_a_mistake():
     with pytest.raises(InvalidInput, match="tensorboard, mlflow, wandb"):
-        export(small_run.folder, "mlfow")
+        check_tracker("mlfow")
 
 
-def test_a_tracker_that_is_not_installed_is_named_with_its_extra(small_run, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr("twinbench.reports.export.find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match=r"pip install 'twinbench\[wandb\]'"):
-        export(small_run.folder, "wandb")
+        check_tracker("wandb")
 
 
 @pytest.mark.filterwarnings("default")  # theirs are not ours
@@ -38,7 +43,7 @@ def test_tensorboard_reads_curves_and_results_and_a_second_export_repeats_nothin
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for _ in range(2):
-        count, command = export(small_run.folder, "tensorboard", tmp_path)
+        count, command = export_folder(small_run.folder, "tensorboard", tmp_path)
     assert count == 3
     assert command == f"tensorboard --logdir {tmp_path}"
     (folder,) = tmp_path.glob("barlow_twins-seed1-*")
@@ -56,7 +61,7 @@ def test_mlflow_reads_curves_results_and_settings_and_a_second_export_repeats_no
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for _ in range(2):
-        export(small_run.folder, "mlflow", tmp_path)
+        export_folder(small_run.folder, "mlflow", tmp_path)
     client = MlflowClient(tmp_path.as_uri())
     (experiment,) = [one for one in client.search_experiments() if one.name == "synthetic"]
     runs = {run.data.tags["twinbench.seed"]: run for run in client.search_runs([experiment.experiment_id])}
@@ -91,7 +96,7 @@ def test_wandb_keeps_a_run_per_trial_on_this_machine(small_run, tmp_path, monkey
     from wandb.proto.wandb_internal_pb2 import Record
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    count, command = export(small_run.folder, "wandb", tmp_path)
+    count, command = export_folder(small_run.folder, "wandb", tmp_path)
     assert (count, command) == (3, f"wandb sync {tmp_path}/wandb/offline-run-*")
     losses, results = {}, {}
     for path in sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb")):

@@ -20,6 +20,14 @@ def test_a_place_that_is_no_folder_is_named(tmp_path: Path, place: str, what: st
     assert str(refused.value) == f"{path}: is not a folder; allowed: a folder, or nothing"
 
 
+def test_a_link_in_place_of_a_folder_that_commands_write_into_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine/tables").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/report").symlink_to(tmp_path / "mine")
+    with pytest.raises(InvalidInput, match="run/report: is a link, and nothing is written through links"):
+        check_places(tmp_path / "run")
+
+
 def test_all_places_of_all_folders_are_named_at_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for file in FILES:

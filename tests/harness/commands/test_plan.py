@@ -16,6 +16,7 @@ from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.verdicts.check import check_claims
+from twinbench.reports.verdicts.prospects import prospects
 from twinbench.sweeps.sweep import read_protocol
 
 Planner = Callable[..., Plan]
@@ -96,8 +97,9 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open
     study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{settled}{pinned}')
     checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
+    claims = read_claims(study.claims_file)
     with planned_folder(planned, study.folder) as planned_results:
-        _print_prospects(planned, planned_results, read_claims(study.claims_file), None, {})
+        _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     shown = capsys.readouterr().out
     assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
     for name, label in checked.items():
@@ -111,8 +113,9 @@ def test_a_plan_counts_the_claims_about_published_tables_which_it_cannot_change(
     study = honest_study(tmp_path / "run", f'protocol = "cifar10-small"\n{CLAIM}')
     published = read_claims(Path(__file__).parents[3] / "docs" / "examples" / "lightly_claims.toml")
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
+    claims = [*read_claims(study.claims_file), *published]
     with planned_folder(planned, study.folder) as planned_results:
-        _print_prospects(planned, planned_results, [*read_claims(study.claims_file), *published], None, {})
+        _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     about_tables = sum(claim.is_about_a_table for claim in published)
     assert f"{about_tables} more are about published tables, which no plan changes" in capsys.readouterr().out
 

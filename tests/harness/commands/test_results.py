@@ -20,6 +20,7 @@ from twinbench.results.store import DATABASE, ResultStore
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.sweep import shipped_protocols
 
+SMALL = ("--memory-limit", 1)
 WITHOUT_PRIVILEGES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
 
@@ -154,6 +155,13 @@ def test_no_text_of_a_record_commands_the_terminal_in_a_query(synthetic_run, for
     assert all(one.isprintable() for one in printed.replace("\r\n", ""))
 
 
+def test_a_query_that_takes_more_memory_than_it_may_names_the_option(filled_run):
+    done = call("query", filled_run.folder, "select string_agg(repeat('x', 1000), '') from range(2000000)", *SMALL)
+    assert (done.returncode, done.stdout) == (2, "")
+    text = "reading it takes more than 1 GiB of memory; allowed: more with --memory-limit GIB"
+    assert done.stderr == f"error: {filled_run.folder}: {text}\n"
+
+
 def test_csv_for_a_pipe_has_the_text_as_it_is(synthetic_run):
     synthetic_run.planned_and_recorded(method=HOSTILE)
     sql = "select method as m, 1/3 as v from trials"
@@ -171,24 +179,21 @@ def test_csv_for_a_pipe_has_the_text_as_it_is(synthetic_run):
     assert done.stdout == f'm,v\n"{HOSTILE}",0.3333333333333333\n'.encode(), done.stderr
 
 
-def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all(synthetic_run, capfdbinary):
+def test_a_long_table_says_how_many_rows_are_left_and_csv_has_them_all():
     numbers = [(number,) for number in range(12_002)]
-    results._print_table(["n"], iter(numbers))
-    lines = capfdbinary.readouterr().out.decode().splitlines()
+    lines = results._as_table(["n"], iter(numbers)).splitlines()
     assert len(lines) == 1002 and lines[-2:] == ["999", "11,002 more rows; --format csv prints all 12,002"]
-    results._print_csv(["n"], iter(numbers))
-    assert capfdbinary.readouterr().out.count(b"\n") == 12_003
+    assert results._as_csv(["n"], iter(numbers)).count("\n") == 12_003
 
 
-def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_run, capsys):
+def test_json_has_every_digit_and_a_value_for_what_json_does_not_have(synthetic_run):
     sql = (
         "select 0.1::double + 0.2 as a, 'inf'::double as b, [1.5, 'nan'::double] as c, {'x': true} as d, null as e, "
         "[date '2026-01-02'] as i, timestamp '2026-01-02 03:04:05' as f, "
         "'2f8d0f3c-6b5b-4f0a-9d4e-000000000000'::uuid as g, 'Ä' as h"
     )
     with ResultStore(synthetic_run.folder).rows(sql) as (names, rows):
-        results._print_json(names, rows)
-    (row,) = json.loads(capsys.readouterr().out)
+        (row,) = json.loads(results._as_json(names, rows))
     assert list(row.values()) == [
         *(0.30000000000000004, None, [1.5, None], {"x": True}, None, ["2026-01-02"]),
         *("2026-01-02T03:04:05.000", "2f8d0f3c-6b5b-4f0a-9d4e-000000000000", "Ä"),
@@ -205,17 +210,16 @@ DIGITS = (
 )
 
 
-def printed_as(form: str, sql: str, capfdbinary: pytest.CaptureFixture[bytes]) -> str:
+def printed_as(form: str, sql: str) -> str:
     answer = duckdb.execute(sql)
-    print_ = {"table": results._print_table, "csv": results._print_csv, "json": results._print_json}[form]
-    print_([column[0] for column in answer.description], iter(answer.fetchall()))
-    return capfdbinary.readouterr().out.decode()
+    as_text = {"table": results._as_table, "csv": results._as_csv, "json": results._as_json}[form]
+    return as_text([column[0] for column in answer.description], iter(answer.fetchall()))
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_a_number_is_printed_with_the_digits_of_duckdbs_own_text(form, capfdbinary):
+def test_a_number_is_printed_with_the_digits_of_duckdbs_own_text(form):
     values, nulls = ", ".join(DIGITS), ", ".join(["null"] * len(DIGITS))
-    printed = printed_as(form, f"select {values} union all select {nulls}", capfdbinary)
+    printed = printed_as(form, f"select {values} union all select {nulls}")
     for text in duckdb.sql(f"select {', '.join(f'({one})::varchar' for one in DIGITS)}").fetchall()[0]:
         assert re.search(rf"(^|[\s:,]){re.escape(text)}($|[\s,}}])", printed), (text, printed)
 
@@ -228,18 +232,18 @@ def test_a_number_is_printed_with_the_digits_of_duckdbs_own_text(form, capfdbina
         ("json", '[\n{"a":null,"b":null,"c":null,"d":[1.50,null]}\n]\n'),
     ],
 )
-def test_a_missing_time_is_printed_like_any_other_missing_value(form, expected, capfdbinary):
+def test_a_missing_time_is_printed_like_any_other_missing_value(form, expected):
     sql = "select null::timestamp as a, null::varchar as b, 'nan'::double as c, [1.5::decimal(3, 2), null] as d"
-    assert printed_as(form, sql, capfdbinary) == expected
+    assert printed_as(form, sql) == expected
 
 
-def test_an_answer_without_rows_is_an_empty_list(capfdbinary):
-    assert printed_as("json", "select 1 as a where false", capfdbinary) == "[]\n"
+def test_an_answer_without_rows_is_an_empty_list():
+    assert printed_as("json", "select 1 as a where false") == "[]\n"
 
 
-def test_json_refuses_two_columns_of_one_name(capfdbinary):
+def test_json_refuses_two_columns_of_one_name():
     with pytest.raises(InvalidInput, match="needs another name for each column"):
-        printed_as("json", "select 1 as a, 2 as a", capfdbinary)
+        printed_as("json", "select 1 as a, 2 as a")
 
 
 @pytest.mark.parametrize(

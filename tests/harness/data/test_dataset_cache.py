@@ -53,6 +53,27 @@ def test_a_missing_file_is_made_again(name: str, made: Path, capsys: pytest.Capt
     _assert_made_again(made, capsys, f"it has no {name}")
 
 
+@pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy", "dataset.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / name).unlink()
+    os.mkfifo(made / name)
+    _assert_made_again(made, capsys, f"it has no {name}")
+
+
+@pytest.mark.parametrize("kind", ["an empty file", "a pipe", "a broken link", "a loop"])
+def test_what_is_in_place_of_the_folder_is_replaced(kind: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(made)
+    if kind == "a pipe":
+        os.mkfifo(made)
+    elif kind == "an empty file":
+        made.touch()
+    else:
+        made.symlink_to(made if kind == "a loop" else "nowhere")
+    assert load_dataset("digits", cache=made.parent).fingerprint == DIGITS
+    assert f"{made}: it has no dataset.json; the dataset is prepared again" in capsys.readouterr().err
+    assert list(made.parent.iterdir()) == [made] and made.is_dir() and not made.is_symlink()
+
+
 @pytest.mark.parametrize("name", ARRAYS)
 def test_an_array_that_was_changed_in_place_is_made_again(
     name: str, made: Path, capsys: pytest.CaptureFixture[str]

@@ -405,6 +405,15 @@ def test_batches_that_are_not_the_published_ones_are_not_unpickled(
     assert f"{tmp_path} cannot be read" in told and "cs.toronto.edu" in told
 
 
+@pytest.mark.parametrize("name", ["cifar-10-batches-py/data_batch_1", "cifar-10-batches-py"])
+def test_a_pipe_among_the_published_files_is_named_and_not_waited_for(name: str, tmp_path: Path, cache: Path) -> None:
+    _cifar_batches(tmp_path)
+    shutil.rmtree(tmp_path / name) if (tmp_path / name).is_dir() else (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    (told,) = _mistakes("cifar10", tmp_path, cache)
+    assert f"{tmp_path / name} is neither a file nor a folder" in told
+
+
 def test_svhn_is_read(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.io import savemat
 

@@ -463,6 +463,22 @@ def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
     assert "printed below Python" in text and "Traceback" in text
 
 
+def test_a_log_that_is_a_link_out_of_the_folder_is_not_shown_and_long_lines_are_broken(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    (tmp_path / "private").write_text("not for others")
+    log = attempt_file(tmp_path / "run", trial.trial_id, 1, ".log")
+    log.parent.mkdir(parents=True)
+    log.with_suffix(".json").write_text('{"number": 1, "status": "done"}')
+    log.symlink_to(tmp_path / "private")
+    with pytest.raises(OSError, match="is a link out of the run folder"):
+        list(log_lines(tmp_path / "run", trial.trial_id))
+    log.unlink()
+    log.write_text("x" * (2**16 + 5) + "\n")
+    assert [len(line) for line in log_lines(tmp_path / "run", trial.trial_id)][1:] == [2**16, 6]
+
+
 def test_heartbeats_are_ten_times_as_frequent_as_the_limit_of_silence() -> None:
     assert leases.STALE_SECONDS >= 10 * leases.BEAT_SECONDS
 

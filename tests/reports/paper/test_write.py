@@ -285,6 +285,19 @@ def test_stale_tables_are_deleted_and_other_files_are_kept(synthetic_run, tmp_pa
     assert {path.name for path in (out / "tables").glob("*.tex")} == {"methods.tex", "mine.tex"}
 
 
+def test_a_list_of_files_that_never_ends_or_has_odd_names_is_not_waited_for_or_followed(synthetic_run, tmp_path):
+    synthetic_run.planned_and_recorded(0.9)
+    out = write_paper([synthetic_run.folder], tmp_path / "paper", NEURIPS).parent
+    (tmp_path / "x.tex").write_text("not ours")
+    (out / "files.txt").write_bytes(b"tables/../../x.tex\n\xff\xfe\n")
+    write_paper([synthetic_run.folder], out, NEURIPS)
+    assert (tmp_path / "x.tex").exists()
+    (out / "files.txt").unlink()
+    os.mkfifo(out / "files.txt")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_paper([synthetic_run.folder], out, NEURIPS)
+
+
 @pytest.mark.parametrize("text", ["neurps", "5", "0x3", "5x3:No Such Font", "5x3:STIXGeneral:99"])
 def test_an_invalid_style_is_an_error_that_lists_the_valid_ones(text):
     with pytest.raises(InvalidInput, match="style"):
