@@ -66,12 +66,12 @@ def series_of(trial_id: str, curves: Any) -> list[Series]:
     """Return the curves of one trial without the points that were not measured (null). An error leaves out all."""
     epochs = np.array(curves["epoch"], np.float64)
     if not np.isfinite(epochs).all():
-        raise ValueError("an epoch is no number")
+        raise ValueError("an epoch is not a number")
     found = []
     for name, points in sorted(curves["series"].items()):
         values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
         if values.shape != epochs.shape:
-            raise ValueError(f"{name} has other than {len(epochs)} points")
+            raise ValueError(f"{name} does not have a point for each of {len(epochs)} epochs")
         measured = ~np.isnan(values)
         found.append((trial_id, to_text(name), epochs[measured], values[measured]))
     return found

@@ -80,7 +80,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """Return a number without trailing zeros, with as many digits as tell it from every other number."""
+    """Return a number without trailing zeros, with as many digits as distinguish it from every other number."""
     return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 

@@ -59,7 +59,7 @@ def parse_json(
             object_pairs_hook=object_pairs_hook,
         )
     except RecursionError:
-        raise ValueError("lists and tables are nested too deep") from None
+        raise ValueError("lists and tables are nested too deeply") from None
 
 
 def _finite(text: str) -> float:

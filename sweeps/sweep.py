@@ -107,8 +107,8 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
         return sweep, deviate(protocol, sweep.deviations, where) if sweep.deviations else protocol, path
     except InvalidInput as error:
         keys = [key for key, _ in settings]
-        told = [from_set(one, keys) if one.where == where else one for one in error.mistakes]
-        raise InvalidInput([one for number, one in enumerate(told) if one not in told[:number]]) from None
+        mistakes = [from_set(one, keys) if one.where == where else one for one in error.mistakes]
+        raise InvalidInput([one for number, one in enumerate(mistakes) if one not in mistakes[:number]]) from None
 
 
 def read_protocol(name: str, folder: Path = Path(), sweep: str = "") -> Protocol:

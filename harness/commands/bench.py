@@ -18,7 +18,7 @@ ROW = "{:<44} {:>5} {:>10} {:>9}"
 
 
 def bench() -> None:
-    """Measure products, copies, views, steps of training and packs on this machine, in about two minutes."""
+    """Measure matrix products, memory copies, views, training steps and packs on this machine, in two minutes."""
     from twinbench.harness.performance.bench import LeftOut, packs
     from twinbench.harness.performance.measurements import measurement_file, store, store_packs, this_machine
     from twinbench.harness.system.devices import choose_devices
@@ -36,7 +36,7 @@ def bench() -> None:
         found = measured(device, machine)
         with cache_errors(file):
             store(found)
-        stored = "all but packs"
+        stored = "everything but packs"
         for packed in packs(device, found):
             name = f"{shape_text(packed.shape)}, batch {packed.batch_size}"
             if isinstance(packed, LeftOut):
@@ -44,10 +44,10 @@ def bench() -> None:
                 continue
             with cache_errors(file):
                 store_packs(machine, packed)
-            stored = "all but some packs"
+            stored = "everything but some packs"
             best = min(packed.seconds, key=packed.seconds.__getitem__)
             gain = packed.seconds[1] / packed.seconds[best]
-            typer.echo(f"{name}: {best} in turn in one process, {gain:.2f} times as fast as one after another")
+            typer.echo(f"{name}: packs of {best} are {gain:.2f} times as fast as one trial after another")
     except KeyboardInterrupt:
         typer.echo(f"interrupted: {stored} is stored", err=True)
         raise
@@ -78,7 +78,7 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
     copied = copy_gigabytes_per_second(device)
     typer.echo(f"copy: {copied:,.0f} GB/s, read and written")
     views = views_per_second(device)
-    typer.echo(f"views of 32 pixels: {views:,.0f} a second")
+    typer.echo(f"views of 32 pixels: {views:,.0f} per second")
     steps, left_out = [], []
     typer.echo(ROW.format("a training step of", "batch", "ms", "images/s"))
     for one in training_steps(device, max(gflops.values())):
@@ -89,7 +89,7 @@ def measured(device_name: str, machine: "Machine") -> "Measurement":
         else:
             left_out.append(one)
     for reason, count in Counter(f"{one.shape['backbone']['name']}: {one.reason}" for one in left_out).items():
-        typer.echo(f"left out {count} of {reason}")
+        typer.echo(f"{counted(count, 'measurement')} left out: {reason}")
     return Measurement(machine, now(), gflops, copied, views, tuple(steps))
 
 

@@ -77,7 +77,7 @@ def verify(
 ) -> None:
     """Verify a bundle. Exit code 0 if all requested levels pass, else 1.
 
-    The two limits bound the reading of the bundle, which has a process of its own, and not the trials that run again.
+    The limits of memory and time apply to reading the bundle, in a process of its own, not to trials that run again.
     """
     _check_options(level, expect)
     with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:

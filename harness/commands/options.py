@@ -30,14 +30,14 @@ Set = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; by default runs/NAME.")]
 MemoryLimit = Annotated[
-    int, typer.Option("--memory-limit", min=1, max=2**20, help="GiB of memory that reading what others wrote may take.")
+    int, typer.Option("--memory-limit", min=1, max=2**20, help="Most memory for reading the given files, in GiB.")
 ]
 TimeLimit = Annotated[
-    int, typer.Option("--time-limit", min=1, max=10**6, help="Seconds that reading what others wrote may take.")
+    int, typer.Option("--time-limit", min=1, max=10**6, help="Most time for reading the given files, in seconds.")
 ]
 WIDTH_OF_A_PIPE = 10_000  # columns
 MOST_GIB, MOST_SECONDS = 4, 600  # their defaults; a bundle of 10,000 trials takes 1.2 GiB and 60 s
-Data = Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files, if it has any.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The folder with the dataset's files.")]
 
 
 def read_bounded(read: Callable[[Path], T], paths: Sequence[Path], memory_limit: int, time_limit: int) -> T:
@@ -110,7 +110,7 @@ def print_left_out(planned: "Plan") -> None:
 
 
 def print_damaged_launches(notes: Sequence[Path]) -> None:
-    """Print on stderr which notes of launches tell nothing, so that their jobs and actors are not known."""
+    """Print on stderr which notes of launches cannot be read, so that their jobs and actors are not known."""
     from twinbench.harness.run_folder.layout import damaged_launches
 
     for file in damaged_launches(notes):

@@ -57,7 +57,7 @@ def export(
     memory_limit: MemoryLimit = MOST_GIB,
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
-    """Write curves and results for a tracker, to this machine unless the tracker's own variables are set."""
+    """Write curves and results for a tracker. They stay on this machine unless the tracker's variables are set."""
     from twinbench.reports.export import EXPORT, check_tracker
     from twinbench.reports.export import export as export_trials
 

@@ -18,7 +18,7 @@ from twinbench.harness.commands.options import (
     print_left_out,
     say,
 )
-from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.harness.launchers.launcher import Launcher, LaunchOptions, Outcome
@@ -41,12 +41,12 @@ Workers = Annotated[
 WorkersPerGPU = Annotated[int, typer.Option(min=1, max=MOST, help="Trials that share one GPU.")]
 Threads = Annotated[
     str,
-    typer.Option(help="Threads per trial, or auto to measure. Results are bit-equal only at equal threads."),
+    typer.Option(help="Threads per trial, or auto to measure. Only equal numbers of threads give equal bits."),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        min=1, max=MOST, help="Processes (ranks) that train one trial on one node; each on its own GPU if there are."
+        min=1, max=MOST, help="Processes (ranks) that train one trial on one node; each on its own GPU, if any."
     ),
 ]
 Pack = Annotated[
@@ -54,7 +54,7 @@ Pack = Annotated[
     typer.Option(help="At most this many trials take turns in one process and share views; auto measures."),
 ]
 Isolate = Annotated[
-    bool, typer.Option("--isolate", help="Run each trial in its own process, so that earlier trials leave nothing.")
+    bool, typer.Option("--isolate", help="Run each trial in its own process, so that no trial affects the next.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Mode = Annotated[str, typer.Option(help="GPU kernels: repro (bit-identical results) or fast (compiled, autotuned).")]
@@ -62,7 +62,7 @@ TimeLimit = Annotated[
     float | None, typer.Option(min=1, help="Seconds after which an attempt at a trial is ended, even if it hangs.")
 ]
 Retry = Annotated[str | None, typer.Option(help="`failed` runs failed trials again; their records are kept.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return once the cluster has the work.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return as soon as the cluster has accepted the work.")]
 Site = Annotated[Path | None, typer.Option(help="A TOML file with the cluster's [slurm] or [ray] table.")]
 Slurm = Annotated[
     list[str] | None, typer.Option(help="KEY=VALUE of the [slurm] table: partition=gpu, time=08:00:00, gpus=1")
@@ -204,7 +204,7 @@ def _prepare(
     write_plan(folder, planned, as_given(context))
     undo_cancel(folder)
     if retry:
-        say(f"{retry_failed(folder, planned)} failed trials run again")
+        say(f"{counted(retry_failed(folder, planned), 'failed trial')} will run again")
     return folder, _with_confirm_stage(planned, folder)
 
 
@@ -268,8 +268,9 @@ def _option_mistakes(
     if retry not in (None, "failed"):
         mistakes.append(Mistake("--retry", "", "runs failed trials again, and no others", retry, "failed"))
     if threads == AUTO and processes_per_trial > 1:
-        problem, allowed = "cannot be measured", "a number: only trials of one process are measured"
-        mistakes.append(Mistake("--threads", "--processes-per-trial", problem, processes_per_trial, allowed))
+        problem = f"{AUTO} cannot be combined with --processes-per-trial"
+        allowed = "a number: only trials of one process are measured"
+        mistakes.append(Mistake("--threads", "", problem, processes_per_trial, allowed))
     if threads != AUTO and not _is_count(threads):
         mistakes.append(
             Mistake("--threads", "", "is not a number of threads", threads, f"1 or more, or {AUTO}; at most {MOST:,}")
@@ -287,10 +288,12 @@ def _pack_mistakes(pack: str, processes_per_trial: int, trial_time_limit: float 
         )
     if processes_per_trial > 1:
         allowed = "1: a pack is several trials in one process, not one trial in several processes"
-        mistakes.append(Mistake("--pack", "--processes-per-trial", "cannot be packed", processes_per_trial, allowed))
+        problem = "cannot be combined with --processes-per-trial"
+        mistakes.append(Mistake("--pack", "", problem, processes_per_trial, allowed))
     if trial_time_limit is not None:
-        allowed = "none: a trial that hangs is ended by ending its process, and so its whole pack"
-        mistakes.append(Mistake("--pack", "--trial-time-limit", "cannot be packed", trial_time_limit, allowed))
+        problem = "cannot be combined with --trial-time-limit"
+        allowed = "none: ending a trial that hangs ends its process, and with it the whole pack"
+        mistakes.append(Mistake("--pack", "", problem, trial_time_limit, allowed))
     return mistakes
 
 

@@ -159,7 +159,7 @@ def _why_no_data(name: str) -> str:
 
 
 def _identity(facts: os.stat_result) -> tuple[int, int]:
-    """Return what tells a folder from all others."""
+    """Return what distinguishes a folder from all others."""
     return facts.st_dev, facts.st_ino
 
 

@@ -70,7 +70,9 @@ def cluster_mistakes(launcher: str, options: LaunchOptions, gpus: float) -> list
     mistakes, processes = [], options.processes_per_trial
     if options.measures_threads:
         allowed = "a number: the resources requested from a cluster depend on it"
-        mistakes.append(Mistake("--threads", "--launcher", "cannot be measured", launcher, allowed))
+        mistakes.append(
+            Mistake("--threads", "", f"auto cannot be combined with --launcher {launcher}", allowed=allowed)
+        )
     if gpus and processes > 1 and gpus < processes:
         allowed = f"at least {processes}, a GPU for each process of a trial"
         mistakes.append(Mistake(f"--{launcher}", "gpus", "are too few", gpus, allowed))

@@ -142,7 +142,7 @@ class Actors:
             return dict(ray.get(result, timeout=MEASURE_SECONDS))
         except ray.exceptions.GetTimeoutError:
             ray.cancel(result, force=True)
-            raise RuntimeError(f"the cluster had no place for it within {MEASURE_SECONDS:g} s") from None
+            raise RuntimeError(f"the cluster had no room for the task within {MEASURE_SECONDS:g} s") from None
         except ray.exceptions.RayError as error:
             raise RuntimeError(lines_of(error)[-1]) from error
 

@@ -16,6 +16,7 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, lines_of
 
 NAMESPACE = "twinbench"
 LOCAL = "local"  # the address of a Ray that this command starts on this machine
+NO_ANSWER = "no Ray cluster answers at this address"
 RETRY_SECONDS = 2.0
 CONNECT_SECONDS = 180.0  # for a head that takes connections and says nothing
 HEAD_SECONDS = 15.0  # that a head may be unreachable; after a minute Ray ends the driver's process without a message
@@ -46,7 +47,8 @@ def connected(site: RaySite) -> Iterator[None]:
         with _giving_up_on(address, place):
             ray.init(address=address, namespace=NAMESPACE, job_config=job, **quiet, **own)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise InvalidInput([Mistake(place, "", f"no Ray answers there: {lines_of(error)[0]}", address)]) from None
+        problem = f"{NO_ANSWER}: {lines_of(error)[0]}"
+        raise InvalidInput([Mistake(place, "", problem, address)]) from None
     try:
         yield
     finally:
@@ -109,7 +111,7 @@ def _check_port_open(address: str, place: str) -> None:
     try:
         _connect(address)
     except (OSError, OverflowError, UnicodeError) as error:  # the last two of impossible ports and hosts
-        reason = f"no Ray answers there: {getattr(error, 'strerror', '') or error}"
+        reason = f"{NO_ANSWER}: {getattr(error, 'strerror', '') or error}"
         raise InvalidInput([Mistake(place, "", reason, address)]) from None
 
 

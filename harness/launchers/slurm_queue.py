@@ -33,7 +33,9 @@ def largest_array() -> int:
         config = output_of("scontrol", "show", "config")
     except (OSError, subprocess.SubprocessError) as error:
         reason = last_line(getattr(error, "stderr", None) or str(error))
-        raise InvalidInput([Mistake("--launcher", "", f"no SLURM answers here: {reason}", "slurm")]) from None
+        raise InvalidInput(
+            [Mistake("--launcher", "", f"SLURM does not answer on this machine: {reason}", "slurm")]
+        ) from None
     sizes = [int(size) for size in re.findall(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE)]
     return max(1, min(sizes, default=1001) - 1)
 

@@ -48,7 +48,7 @@ def first_devices(devices: list[str], processes: int, workers_per_gpu: int = 1) 
         return devices
     if len(devices) < processes:
         allowed = f"at most {len(devices)}, the GPUs there are"
-        raise InvalidInput([Mistake("--processes-per-trial", "", "needs a GPU each", processes, allowed)])
+        raise InvalidInput([Mistake("--processes-per-trial", "", "needs one GPU for each process", processes, allowed)])
     return devices[: len(devices) // processes * processes : processes] * workers_per_gpu
 
 

@@ -130,7 +130,7 @@ def _is_of_the_system(error: Exception) -> bool:
 def _set_aside(folder: Path, error: Exception) -> None:
     reason = (str(error).splitlines() or [""])[0]
     print(f"{FILE_NAME} cannot be restored: {type(error).__name__}: {reason}", flush=True)
-    print(f"it is set aside as {DAMAGED}, and the trial starts anew", flush=True)
+    print(f"it is set aside as {DAMAGED}, and the trial starts from the beginning", flush=True)
     os.replace(folder / FILE_NAME, folder / DAMAGED)
 
 

@@ -105,7 +105,7 @@ def _unpack(stream: "_Inflated", folder: Path, limits: Limits) -> Unpacked:
     while (member := _next_member(stream)) is not None:
         name, size = member
         if name <= before or name.casefold() in spelled:
-            raise _Refused(f"{name}: comes twice, or out of order, or differs from another only in capitals")
+            raise _Refused(f"{name}: appears twice, or out of order, or differs from another only in capitals")
         if len(spelled) >= limits.members:
             raise _Refused(f"holds more than {limits.members} members")
         before = name
@@ -247,7 +247,7 @@ def _whole(text: str) -> int:
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise ValueError("a key comes twice in one table")
+        raise ValueError("a key appears twice in one table")
     return table
 
 
@@ -258,4 +258,4 @@ def _check_depth(value: object) -> None:
             return
         inner = [item for items in level for item in items if isinstance(item, dict | list)]
         level = [list(item.values()) if isinstance(item, dict) else item for item in inner]
-    raise ValueError("lists and tables are nested too deep")
+    raise ValueError("lists and tables are nested too deeply")

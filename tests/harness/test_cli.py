@@ -139,13 +139,13 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         (("run", "digits", "--isolate", "--launcher", "ray"), ("cannot fork", "local, slurm")),
         (
             ("run", "digits", "--pack", "4", "--processes-per-trial", "2", "--trial-time-limit", "60"),
-            ("--processes-per-trial: cannot be packed", "--trial-time-limit: cannot be packed"),
+            ("combined with --processes-per-trial (seen: 2)", "combined with --trial-time-limit (seen: 60.0)"),
         ),
         (("run", "digits", "--pack", "none"), ("is not a number of trials", "1 or more, or auto")),
         (("run", "digits", "--threads", "many"), ("is not a number of threads", "1 or more, or auto")),
         (
             ("run", "digits", "--threads", "auto", "--launcher", "slurm", "--processes-per-trial", "2"),
-            ("--launcher: cannot be measured", "--processes-per-trial: cannot be measured"),
+            ("auto cannot be combined with --launcher slurm", "auto cannot be combined with --processes-per-trial"),
         ),
         (("run", "digits", "--mode", "quick"), ("no such mode", "repro, fast")),
         (("run", "digits", "--threads", "99999999", "--pack", "9" * 5000), ("--threads: is not", "--pack: is not")),

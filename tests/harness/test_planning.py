@@ -355,7 +355,7 @@ def test_ranks_take_gpus_in_whole_groups() -> None:
     assert first_devices(gpus, 2) == ["cuda:0", "cuda:2"]  # the fifth has no partner
     assert first_devices(gpus, 2, workers_per_gpu=2) == ["cuda:0", "cuda:2", "cuda:0", "cuda:2"]
     assert first_devices(["cpu"], 4) == ["cpu"]
-    with pytest.raises(InvalidInput, match="needs a GPU each"):
+    with pytest.raises(InvalidInput, match="needs one GPU for each process"):
         first_devices(gpus, 6)
 
 

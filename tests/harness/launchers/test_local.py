@@ -65,7 +65,7 @@ def test_failing_trials_are_recorded_and_stop_no_other(here: Twinbench) -> None:
     printed = here("status", "wrong")
     assert "1 done, 4 failed" in printed and "this method always raises" in printed
     again = here.run("wrong", ("methods=raises",), "--retry", "failed", sweep="wrong.toml", code=1)
-    assert "1 failed trials run again" in again
+    assert "1 failed trial will run again" in again
     assert {r["circumstance"]["attempts"] for r in here.records("wrong") if "raises" in r["result"]["reason"]} == {2}
 
 

@@ -277,7 +277,7 @@ def test_failing_trials_are_recorded_and_stop_no_other(there: Twinbench, ray_clu
 
 def test_an_address_without_a_ray_is_reported_in_one_line(here: Twinbench) -> None:
     printed = here.run("nobody", FEW_TRIALS, "--launcher", "ray", "--address", "127.0.0.1:1", code=2)
-    assert "no Ray answers there" in printed
+    assert "no Ray cluster answers at this address" in printed
 
 
 def test_a_command_on_ray_waits_for_the_trials_of_a_local_command(there: Twinbench, ray_cluster: RayCluster) -> None:

@@ -63,13 +63,19 @@ def test_an_unreachable_address_is_named_with_the_variable_that_gave_it(
     address = form.format(closed_port)
     monkeypatch.setenv("RAY_ADDRESS", address)
     for place, site in (("RAY_ADDRESS", RaySite()), ("--address", RaySite(address=address))):
-        with pytest.raises(InvalidInput, match=f"{place}: no Ray answers there: .*{address}"), connected(site):
+        with (
+            pytest.raises(InvalidInput, match=f"{place}: no Ray cluster answers .*{address}"),
+            connected(site),
+        ):
             pass
 
 
 def test_an_error_of_ray_without_a_text_is_shown_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
     failing_ray(monkeypatch, ConnectionError())
-    with pytest.raises(InvalidInput, match="no Ray answers there: ConnectionError"), connected(RaySite(address="auto")):
+    with (
+        pytest.raises(InvalidInput, match="this address: ConnectionError"),
+        connected(RaySite(address="auto")),
+    ):
         pass
 
 

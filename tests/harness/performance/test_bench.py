@@ -209,7 +209,7 @@ def test_bench_prints_and_stores_what_it_measured(
     assert step.batch_size == 32 and f"{step.images_per_second:,.0f}" in printed
     (packed,) = stored_packs(found.machine)
     assert packed.is_of(pack_shape_of(one_trial, 8), 32, 1) and packed.seconds[1] > 0
-    assert "in turn in one process" in printed
+    assert "times as fast as one trial after another" in printed
     files = {measurement_file(found.machine).name, packs_file(found.machine).name}
     assert {file.name for file in quick.iterdir()} == files
 
@@ -229,7 +229,7 @@ def test_bench_stores_only_what_is_complete_when_interrupted_and_reports_an_unwr
         patch.setattr(measures, "packs", interrupt)
         with pytest.raises(KeyboardInterrupt):
             bench()
-    assert len(list(quick.iterdir())) == 1 and "all but packs is stored" in capsys.readouterr().err
+    assert len(list(quick.iterdir())) == 1 and "everything but packs is stored" in capsys.readouterr().err
     (tmp_path / "file").touch()
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(InvalidInput, match="TWINBENCH_CACHE: the cache cannot be used: Not a directory"):

@@ -331,7 +331,7 @@ HOSTILE: dict[str, tuple[Entry, str]] = {
     "a pickle": (entry("trials/0123456789abcdef/state.pt", b"x"), "not a name for a member of a bundle"),
     "code": (entry("harness/worker.py", b"x"), "not a name for a member of a bundle"),
     "capitals in an id": (entry("records/ABCDEF0123456789.json", b"{}"), "not a name for a member of a bundle"),
-    "a second manifest": (entry("MANIFEST.json", b"{}"), "comes twice"),
+    "a second manifest": (entry("MANIFEST.json", b"{}"), "appears twice"),
 }
 
 
@@ -347,7 +347,7 @@ def test_anything_but_a_plain_file_of_a_known_name_is_refused(tmp_path, name):
 )
 def test_names_that_come_twice_or_differ_only_in_capitals_or_come_out_of_order_are_refused(tmp_path, first, second):
     path = archive(tmp_path / "b.tar.gz", entry(first, b"1"), entry(second, b"2"))
-    assert f"{second}: comes twice, or out of order" in refused(path, tmp_path)
+    assert f"{second}: appears twice, or out of order" in refused(path, tmp_path)
 
 
 def test_names_that_only_differ_in_capitals_are_refused_in_order_too(tmp_path):
