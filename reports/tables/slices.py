@@ -39,13 +39,9 @@ class Slice:
 
     @property
     def words(self) -> str:
-        """Return the held settings, those that change with the axes, and whether other slices have as many cells."""
+        """Return the held settings and those that change with the axes; empty if no other setting was varied."""
         along = " and ".join(self.axes)
-        parts = [self.held_text, *(f"{name} changes with {along}" for name in self.following)]
-        if self.has_equals:
-            where = "through the chosen cell" if self.has_chosen else "nearest to the protocol's values"
-            parts.append(f"of several slices with as many cells the one {where}")
-        return ", ".join(filter(None, parts))
+        return ", ".join(filter(None, [self.held_text, *(f"{name} changes with {along}" for name in self.following)]))
 
     def values(self, axis: str) -> list[Value]:
         """Return the values of one of the axes, in order."""
@@ -75,9 +71,17 @@ def shown_slices(section: Section, axis: str) -> dict[str, Slice]:
 
 
 def slices_text(shown: Mapping[str, Slice]) -> str:
-    """Return a sentence on the other settings along each method's slice; empty if no other setting was varied."""
-    texts = [f"of {label}: {one.words}" for label, one in shown.items() if one.words]
-    return f"Other settings {'; '.join(texts)}." if texts else ""
+    """Return sentences on the other settings along each method's slice, and on the choice among equal slices."""
+    by_words: dict[str, list[str]] = {}
+    for label, one in shown.items():
+        by_words.setdefault(one.words, []).append(label)
+    settings = [f"of {', '.join(labels)}: {words}" for words, labels in by_words.items() if words]
+    sentences = [f"Other settings {'; '.join(settings)}."] if settings else []
+    for has_chosen, where in ((True, "through the chosen cell"), (False, "nearest to the protocol's values")):
+        labels = [label for label, one in shown.items() if one.has_equals and one.has_chosen == has_chosen]
+        if labels:
+            sentences.append(f"Other slices of {', '.join(labels)} have as many cells; the one {where} is shown.")
+    return " ".join(sentences)
 
 
 def _slices(

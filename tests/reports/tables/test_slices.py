@@ -54,16 +54,19 @@ def test_axes_swept_one_at_a_time_have_a_slice_each_though_the_chosen_cell_is_on
     ]
 
 
-def test_of_a_whole_grid_the_slice_through_the_chosen_cell_is_shown_and_the_others_are_named():
+def test_of_a_whole_grid_the_slice_through_the_chosen_cell_is_shown_and_others_are_mentioned():
     grid = {point: 0.8 for point in itertools.product((0.001, 0.005), (64, 128, 256))} | {(0.005, 128): 0.9}
     section = section_of(grid, AXES[:2])
-    assert shown(section, "off_diagonal_weight").words == (
-        "projector_width = 128 (protocol: 256), of several slices with as many cells the one through the chosen cell"
+    assert slices_text(shown_slices(section, "off_diagonal_weight")) == (
+        "Other settings of barlow_twins: projector_width = 128 (protocol: 256). "
+        "Other slices of barlow_twins have as many cells; the one through the chosen cell is shown."
     )
-    assert shown(section, "projector_width").words == (
-        "off_diagonal_weight = 0.005, of several slices with as many cells the one through the chosen cell"
-    )
-    assert shown(section, *AXES[:2]).words == ""
+    assert slices_text({METHOD: shown(section, *AXES[:2])}) == ""
+
+
+def test_methods_with_the_same_other_settings_are_named_together():
+    one = shown(section_of(ONE_AT_A_TIME), "projector_width")
+    assert slices_text({"a": one, "b": one}) == "Other settings of a, b: off_diagonal_weight = 0.005, batch_size = 128."
 
 
 def test_a_pair_of_axes_is_shown_where_it_was_crossed_not_where_the_chosen_cell_is():
@@ -89,9 +92,8 @@ def test_zipped_axes_are_shown_together_and_the_words_say_so():
 def test_axes_zipped_and_crossed_with_a_third_hold_the_third():
     zipped = {(weight, width, batch): 0.8 for weight, width in ((0.1, 1), (0.2, 2)) for batch in (64, 128)}
     section = section_of(zipped | {(0.2, 2, 128): 0.9})
-    assert shown(section, "projector_width").words == (
-        "batch_size = 128, off_diagonal_weight changes with projector_width, "
-        "of several slices with as many cells the one through the chosen cell"
+    assert (
+        shown(section, "projector_width").words == "batch_size = 128, off_diagonal_weight changes with projector_width"
     )
 
 
@@ -99,10 +101,8 @@ def test_of_equal_slices_without_the_chosen_cell_the_one_of_the_protocol_is_show
     lambdas = {(weight, width, 128): 0.8 for weight in (0.001, 0.005) for width in (64, 256)}
     section = section_of(lambdas | {(0.1, 512, 64): 0.9})
     shown, other, _ = slices(section, METHOD, "off_diagonal_weight")
-    assert shown.words == (
-        "projector_width = 256, batch_size = 128, "
-        "of several slices with as many cells the one nearest to the protocol's values"
-    )
+    assert shown.words == "projector_width = 256, batch_size = 128"
+    assert slices_text({METHOD: shown}).endswith("as many cells; the one nearest to the protocol's values is shown.")
     assert other.held_text == "projector_width = 64 (protocol: 256), batch_size = 128"
 
 
