@@ -167,7 +167,7 @@ def _metric(name: str, variant: str, split: str, value: float) -> dict[str, Any]
         "n_examples": 360,
         "selected_on": "validation",
         "candidates": 8,
-        "selected": {"k": 20} if name == "knn_top1" else {},
+        "selected": {"k": 20} if name == "knn_top1" else {"learning_rate": 0.1},
     }
 
 

@@ -64,7 +64,7 @@ def test_a_record_is_read_back_as_rows(synthetic_run):
         ("symmetric", "true"),
     ]
     assert rows(store, "SELECT value, selected FROM metrics WHERE name = 'linear_top1' AND split = 'test'") == [
-        (0.93, '{"k": 20}')
+        (0.93, '{"learning_rate": 0.1}')
     ]
     assert rows(store, "SELECT * FROM curves ORDER BY name, epoch") == [
         (trial_id, 1.0, "loss", 3.0),
