@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.paper.parts import key_of
+from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.run import Run, TrialRow, read_run, records
 from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
@@ -74,11 +75,15 @@ def exported(run: Run) -> list[Exported]:
         # Trackers do not accept missing values, which stand for values that were not finite.
         if row["value"] is not None:
             curves[row["trial_id"]][row["name"]].append((round(row["epoch"]), float(row["value"])))
+    cells = [cell for section in sections(run) for cell in section.cells]
+    changed = {trial["trial_id"]: cell.changed_text for cell in cells for trial in cell.all_trials}
     deviations = {str(row["hash"]): json.loads(row["deviations"] or "[]") for row in records(run.protocols)}
     return [
         Exported(
             key_of(f"{trial['method']}-seed{trial['seed']}-{trial['trial_id']}"),
-            trial | {"deviations": deviations_text(deviations.get(str(trial["protocol_hash"]), []))},
+            trial
+            | {"deviations": deviations_text(deviations.get(str(trial["protocol_hash"]), []))}
+            | {"differs_from_protocol": changed[trial["trial_id"]]},
             settings[trial["trial_id"]],
             metrics[trial["trial_id"]],
             curves[trial["trial_id"]],
@@ -91,8 +96,8 @@ def exported(run: Run) -> list[Exported]:
 def _about(one: Exported) -> dict[str, str]:
     keys = (
         *("trial_id", "cell_id", "method", "method_version", "seed", "status", "reason", "protocol_name"),
-        *("protocol_version", "protocol_hash", "deviations", "dataset_fingerprint"),
-        *("commit", "device", "result_digest"),
+        *("protocol_version", "protocol_hash", "deviations", "differs_from_protocol"),
+        *("dataset_fingerprint", "commit", "device", "result_digest"),
     )
     return {key: str(one.trial.get(key)) for key in keys if one.trial.get(key) not in (None, "")}
 

@@ -39,6 +39,11 @@ def _is_crossed(one: Slice) -> bool:
     return min(first, second) > 1 and len(one.cells) >= first + second
 
 
+def axes_text(section: Section, axes: tuple[str, str], labels: Sequence[str]) -> str:
+    """Return two axes with the protocol's values for these methods: "epochs (protocol: 12) and batch_size"."""
+    return " and ".join(f"{axis}{section.own_value(axis, labels)}" for axis in axes)
+
+
 def heat_maps(section: Section, metric: str) -> list[Panel]:
     """Return one panel per method and pair of crossed axes."""
     pairs = [(label, axes) for label in section.methods for axes in itertools.combinations(section.varied(label), 2)]

@@ -7,7 +7,7 @@ from itertools import combinations
 from twinbench.reports.figures import cost, curves, grids
 from twinbench.reports.figures.panels import Panel, Style, legend
 from twinbench.reports.figures.sensitivity import sensitivity, sensitivity_note
-from twinbench.reports.paper.parts import seeds_text
+from twinbench.reports.paper.parts import chosen_words, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Section
 from twinbench.reports.tables.run import Run
@@ -30,11 +30,11 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     """Return every figure of the section that has panels."""
     colours, metric = legend(section), section.selected_by[0]
     bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({seeds_text([section])})."
-    lines = "One line per trial, with a marker at its end."
+    lines = " ".join(["One line per trial, with a marker at its end.", *chosen_words(section)])
     made = [
         PaperFigure(
             f"sensitivity-{axis}",
-            f"Accuracy against {axis}",
+            f"Accuracy against {axis}{section.own_value(axis)}",
             panels,
             f"{bars} Small points: seeds. {sensitivity_note(section, axis, panels, metric)}".rstrip(),
         )
@@ -44,6 +44,7 @@ def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     unfilled = f"{bars} Unfilled markers, without intervals: other cells. Dotted: the Pareto front of the means."
     if len(devices := cost.devices(section)) > 1:
         unfilled += f" Trials ran on different devices: {', '.join(devices)}."
+    unfilled = " ".join([unfilled, *chosen_words(section)])
     drawn = curves.Drawn(run, section)
     made += [
         PaperFigure("cost", "Accuracy against cost", cost.cost_panels(section, metric), unfilled, colours),
@@ -64,7 +65,8 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
         planes = {label: one for label in section.methods if (one := grids.plane(section, label, axes))}
         found = {label: grids.heat_map(section, label, axes, metric) for label in planes}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
-        title = f"{METRICS[metric].heading} on {REPORTED_ON} by {axes[0]} and {axes[1]}"
+        by = grids.axes_text(section, axes, [*planes])
+        title = f"{METRICS[metric].heading} on {REPORTED_ON} by {by}"
         note = f"Means over seeds ({seeds_text([section])}). Each panel has its own colour scale. {slices_text(planes)}"
         made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, panels, note.rstrip()))
     return made

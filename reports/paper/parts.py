@@ -93,6 +93,16 @@ def seeds_text(sections: Iterable[Section]) -> str:
     return f"n = {min(done)}" if len(done) == 1 else f"n = {min(done)} to {max(done)}"
 
 
+def chosen_words(section: Section) -> list[str]:
+    """Return a sentence on the varied settings of each method's chosen cell; nothing where none was varied."""
+    chosen = [
+        f"{label}: {cell.settings_text(section.varied(label))}"
+        for label, cell in section.chosen.items()
+        if section.varied(label)
+    ]
+    return [f"Chosen: {'; '.join(chosen)}."] if chosen else []
+
+
 def key_of(name: str) -> str:
     """Return `name` in characters that are safe in file names and LaTeX labels."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip("-.")

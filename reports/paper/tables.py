@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, combinations, count
 
-from twinbench.reports.figures.grids import plane
+from twinbench.reports.figures import grids
 from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
-from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, key_of, seeds_text
+from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, chosen_words, key_of, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import REPORTED_ON, Section, value_order
 from twinbench.reports.tables.slices import shown_slices, slices_text
@@ -51,7 +51,7 @@ def methods_table(source: Source) -> PaperTable:
             ("Method",),
             tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
-            (*_chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
+            (*chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
             (source,),
             ("Seeds", "Candidates"),
             rule_before=sum(cell.is_baseline for cell in section.chosen.values()),
@@ -73,6 +73,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     ]
     titles = tuple(title for title, _ in titled)
     protocols = dict.fromkeys(f"{title}: protocol {source.section.ran_as}." for title, source in titled)
+    chosen_of = [f"{title}: {words}" for title, source in titled for words in chosen_words(source.section)]
     above = [f"{title}: {words}" for title, source in titled if (words := against_baselines(source.section))]
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
@@ -87,7 +88,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             ("Method",),
             titles,
             tuple(rows),
-            (*protocols, *_notes(sources), *_incomplete(rows, titles), *above),
+            (*protocols, *chosen_of, *_notes(sources), *_incomplete(rows, titles), *above),
             tuple(sources),
             spanning=f"{heading} by dataset",
             rule_before=sum(cell.is_baseline for cell in chosen.values()),
@@ -113,7 +114,11 @@ def axis_tables(source: Source) -> list[PaperTable]:
             ]
             table = PaperTable(
                 f"by-{axis}-{metric}",
-                _caption(section, f"{heading} on {REPORTED_ON}, methods by {axis}.", slices_text(shown)),
+                _caption(
+                    section,
+                    f"{heading} on {REPORTED_ON}, methods by {axis}{section.own_value(axis)}.",
+                    slices_text(shown),
+                ),
                 ("Method",),
                 titles,
                 tuple(rows),
@@ -140,9 +145,10 @@ def ablation_tables(source: Source) -> list[PaperTable]:
             )
             for cell in cells
         ]
+        varied = f"Varied: {', '.join(f'{axis}{section.own_value(axis, [label])}' for axis in axes)}."
         table = PaperTable(
             f"ablation-{label}",
-            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell.", _selection(section)),
+            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell.", varied, _selection(section)),
             axes,
             tuple(METRICS[metric].title for metric in source.metrics),
             tuple(rows),
@@ -162,10 +168,10 @@ def grid_tables(source: Source) -> list[PaperTable]:
     for label in section.methods if metric in source.metrics else ():
         chosen = section.chosen[label]
         for down, across in combinations(section.varied(label), 2):
-            grid = plane(section, label, (down, across))
+            grid = grids.plane(section, label, (down, across))
             if grid is None:
                 continue
-            title, columns = f"{label}: {heading} on {REPORTED_ON} by {down} and {across}.", grid.values(across)
+            by, columns = grids.axes_text(section, (down, across), [label]), grid.values(across)
             rows = [
                 Row((row.text,), tuple(Number(grid.cells.get((row, c)), metric, source) for c in columns))
                 for row in grid.values(down)
@@ -173,7 +179,12 @@ def grid_tables(source: Source) -> list[PaperTable]:
             titles = tuple(column.text for column in columns)
             table = PaperTable(
                 f"grid-{label}-{down}-{across}",
-                _caption(section, title, slices_text({label: grid}), _selection(section)),
+                _caption(
+                    section,
+                    f"{label}: {heading} on {REPORTED_ON} by {by}.",
+                    slices_text({label: grid}),
+                    _selection(section),
+                ),
                 (down,),
                 titles,
                 tuple(shaded(rows)),
@@ -219,15 +230,6 @@ def _notes(sources: Sequence[Source]) -> list[str]:
     if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
         notes.append(f"The protocol selects on {REPORTED_ON}: accuracy is on the images used for selection.")
     return notes
-
-
-def _chosen_words(section: Section) -> list[str]:
-    chosen = [
-        f"{label}: {', '.join(f'{axis} = {cell.text(axis)}' for axis in section.varied(label))}"
-        for label, cell in section.chosen.items()
-        if section.varied(label)
-    ]
-    return [f"Chosen: {'; '.join(chosen)}."] if chosen else []
 
 
 def _incomplete(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ class CheckedNumber:
 def evidence_of(candidate: Candidate, scale: int) -> Evidence:
     """Return the evidence for a number that is `scale` times the candidate."""
     folder, section = candidate.run_section.folder, candidate.run_section.section
-    of = (section.protocol_id, section.dataset_fingerprint, candidate.label, candidate.cell_id, str(candidate))
+    of = (section.ran_as, section.dataset_fingerprint, candidate.label, candidate.cell_id, str(candidate))
     ids = tuple(trial["trial_id"] for trial in candidate.trials)
     digests = tuple(trial["result_digest"] for trial in candidate.trials if trial["result_digest"])
     return Evidence(str(folder), *of, len(ids), candidate.exact, ids, digests, candidate.query(scale))

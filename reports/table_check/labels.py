@@ -252,6 +252,7 @@ def _protocol_values(sections: Sequence[Section]) -> re.Pattern[str]:
     values |= {str(one["protocol_value"]) for section in sections for one in section.deviations}
     settings = [(name, one) for section in sections for name, own in section.fixed.items() if name for one in own]
     phrases = {f"(protocol: {value})" for value in values}
+    phrases |= {own.strip() for section in sections for axis in section.varied_axes if (own := section.own_value(axis))}
     phrases |= {f"{method}.{one.name} = {one.value}" for method, one in settings}
     patterns = sorted((re.escape(_normalised(phrase)) for phrase in phrases), key=len, reverse=True)
     return re.compile("|".join(patterns) or "(?!)")

@@ -182,7 +182,7 @@ class Judge:
         section = found.number.run_section.section
         dataset = f"dataset {dataset_of(section) or 'unnamed'} ({section.dataset_fingerprint[:19]})"
         than = "than the table names" if lookup.scope else "than most of the table"
-        reason = f"is under another protocol or dataset {than}: {section.protocol_id}, {dataset}"
+        reason = f"is under another protocol or dataset {than}: {section.ran_as}, {dataset}"
         correct = rounded_text(lookup.number, expected.number.exact, found.scale) if expected else ""
         return self.result(lookup, "from another protocol", reason, found, correct)
 

@@ -16,7 +16,7 @@ def claim_sentence(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     """
     claim = evidence.claim
     shared = [f"{key} {value}" for key, value in _shared(evidence).items()]
-    differing = _unlike_protocol(evidence)
+    differing = unlike_protocol(evidence)
     at = [f"at {_listed(shared)}"] if shared else []
     at += [f"with {', '.join(differing)}"] if differing else []
     at += [f"at each of {key} {_listed(map(str, values))}" for key, values in claim.scope.items()]
@@ -91,7 +91,7 @@ def _named(selector: Selector, evidence: Evidence) -> str:
     return f"{selector['method']} at {settings}" if settings else str(selector["method"])
 
 
-def _unlike_protocol(evidence: Evidence) -> list[str]:
+def unlike_protocol(evidence: Evidence) -> list[str]:
     """Return "epochs 2 (protocol: 12)" for each setting of the trials that neither claim nor protocol gives.
 
     The methods are named where not all compared methods have the setting: "epochs 2 (protocol: 12) of simclr".

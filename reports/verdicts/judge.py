@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.rules.case import LATE, NARROWS, STOPS, UNVERIFIED, Case
 from twinbench.reports.rules.registry import RULES, Finding
+from twinbench.reports.verdicts.claim_sentence import unlike_protocol
 from twinbench.reports.verdicts.combine import combine, holding
 from twinbench.reports.verdicts.parts import judge_parts
 from twinbench.reports.verdicts.phrasing import relation_text
@@ -68,13 +69,15 @@ def _supported_sentence(case: Case, judgement: Judgement, parts: Sequence[Part])
         return ""
     if judgement.word == "NARROWED" and any(not part.judgement.is_supporting for part in parts):
         _, parts = holding(claim, parts)
+    differing = ", ".join(unlike_protocol(evidence))
+    under = f"Under protocol {section.protocol_id}" + (f", with {differing}" if differing else "")
     if claim.kind in COLLAPSE_KINDS:
         texts = [f"{part.label}: {part.judgement.reason}" for part in parts]
-        return f"Under protocol {section.protocol_id}: {'; '.join(texts)}."
+        return f"{under}: {'; '.join(texts)}."
     relations = "; ".join(
         relation_text(part.contrast, claim, evidence.margin, part.judgement.word != "UNDERPOWERED")
         for part in parts
         if part.contrast
     )
     metric = f"in {claim.metric} on test" if claim.metric.endswith("top1") else f"in {claim.metric}"
-    return f"Under protocol {section.protocol_id}, {metric}: {relations}."
+    return f"{under}, {metric}: {relations}."

@@ -37,6 +37,12 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_extra(monkeypatch):
         check_tracker("wandb")
 
 
+def test_what_differs_from_the_protocol_goes_with_the_trial(synthetic_run):
+    synthetic_run.planned_and_recorded(0.9, method="simclr", settings={"temperature": 0.2})
+    _, (one,) = read_exported(synthetic_run.folder)
+    assert one.trial["differs_from_protocol"] == "temperature = 0.2 (protocol: 0.1)"
+
+
 @pytest.mark.filterwarnings("default")  # theirs are not ours
 def test_tensorboard_reads_curves_and_results_and_a_second_export_repeats_nothing(small_run, tmp_path):
     pytest.importorskip("tensorboard")

@@ -192,6 +192,26 @@ def test_the_tables_are_traced_whole_by_the_check_of_a_papers_numbers(whole_swee
     assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set()
 
 
+def test_captions_state_what_a_sweep_fixes_or_varies_against_the_protocol_and_are_traced(synthetic_run, tmp_path):
+    content = PROTOCOL["content"] | {"training": {"epochs": 12, "batch_size": 128}}
+    protocol = PROTOCOL | {"content": content, "hash": "f" * 64}
+    for method, weight in (("simclr", {}), ("byol", {"projector_depth": 3})):
+        for seed, size in ((0, 64), (1, 64), (0, 128), (1, 128)):
+            training = {"epochs": 2, "batch_size": size}
+            choices = {"method": method, "settings": weight, "training": training, "protocol": protocol}
+            synthetic_run.planned_and_recorded(0.9 + 0.01 * seed - size / 1e4, seed=seed, **choices)
+    tables = tables_of(synthetic_run.folder)
+    fixed = "with epochs = 2 (protocol: 12), byol.projector_depth = 3 (protocol: 2)."
+    assert all(table.caption.endswith(f"Protocol synthetic v1 (ffffffffffff), {fixed}") for table in tables.values())
+    assert "methods by batch_size (protocol: 128)." in tables["by-batch_size-linear_top1"].caption
+    assert "Varied: batch_size (protocol: 128)." in tables["ablation-simclr"].caption
+    assert "Chosen: byol: batch_size = 64 (protocol: 128); simclr:" in tables["methods"].notes[0]
+    for table in tables.values():
+        (tmp_path / f"{table.key}.tex").write_text(latex(table, NEURIPS), "utf-8")
+    traced = check_tables(sorted(tmp_path.glob("*.tex")), [synthetic_run.folder])
+    assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set() and len(traced) > 30
+
+
 def test_the_frame_is_exact_and_the_markdown_is_a_table(whole_tables):
     table = whole_tables["methods"]
     rows = frame(table).to_dict("records")

@@ -98,7 +98,8 @@ def test_evidence_names_the_cell_the_trials_and_the_protocol(paper):
     evidence = one.evidence
     assert evidence is not None
     assert evidence.exact == pytest.approx(0.8911666667)
-    assert evidence.protocol == "synthetic v1 (555555555555)"
+    of_vicreg = "with vicreg.projector_width = 64 (protocol: 8192)"  # in all of its cells; 8192 is its default
+    assert evidence.protocol == f"synthetic v1 (555555555555), {of_vicreg}"
     assert evidence.what == "mean of knn_top1 on test over 3 seeds"
     records = [json.loads((paper.folder / "records" / f"{trial}.json").read_text()) for trial in evidence.trial_ids]
     assert {record["result"]["cell_id"] for record in records} == {evidence.cell_id}

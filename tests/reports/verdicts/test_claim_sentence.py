@@ -66,6 +66,7 @@ def test_no_seeds_are_named_where_no_statistics_are_shown(tmp_path: Path) -> Non
 
 SHORT = {"epochs": 2}
 AT_TWO = CLAIMS.replace("SimCLR is", "after 2 epochs SimCLR is")
+PROTOCOL_ID = "cifar10-small v4 (1550f6f3e742)"
 UNSAID = "holds at epochs 2 (protocol: 20), which the sentence does not say"
 
 
@@ -98,6 +99,7 @@ def test_settings_that_a_sweep_fixes_against_the_protocol_are_judged_and_must_be
     study = study_of(tmp_path / "run", claims, [("simclr", 0.65, simclr), ("byol", 0.60, byol)])
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
     assert verdict.label == label and judged in verdict.judged
+    assert verdict.sentence.startswith(f"Under protocol {PROTOCOL_ID}, with ") or label.startswith("INADMISSIBLE")
     assert found[1] in next(finding.text for finding in verdict.findings if finding.rule == found[0])
 
 
