@@ -13,8 +13,11 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.reports.verification.level import Level
+    from twinbench.reports.verification.reruns import Comparison
     from twinbench.results.bundles.contents import Contents
     from twinbench.results.bundles.write import Bundled
+
+    _Read = tuple[list[Level], Contents | None, tuple[Comparison, ...]]
 
 LEVELS = ("render", "aggregate", "rerun")
 NOT_PASSED = 1
@@ -62,16 +65,9 @@ def verify(
         ),
     ] = "aggregate",
     expect: Annotated[str | None, typer.Option(help="The digest that the author published.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many trials to run again.")] = 3,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to run again, of claims first.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed that draws the trials to run again; choose your own.")] = 0,
     data: Annotated[Path | None, typer.Option(help="The folder with the dataset's files, to run trials again.")] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Largest allowed difference of a metric on a rerun; by default the margin, at most 0.02.",
-        ),
-    ] = None,
     memory_limit: MemoryLimit = MOST_GIB,
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
@@ -83,37 +79,39 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
         folder = Path(temporary)
 
-        def read() -> tuple[list["Level"], "Contents | None"]:
+        def read() -> "_Read":
             return _read(archive, folder, LEVELS[: LEVELS.index(level) + 1], (expect or "").lower())
 
-        levels, contents = within_bounds(read, str(archive), Bounds(memory_limit, time_limit), folder)
+        levels, contents, comparisons = within_bounds(read, str(archive), Bounds(memory_limit, time_limit), folder)
         outcomes = [_printed(one) for one in levels]
         if contents:
             from twinbench.harness.trial.rerun import rerun
 
-            outcomes.append(_printed(rerun(contents, folder / "again", trials, seed, data, tolerance, say)))
+            outcomes.append(_printed(rerun(contents, comparisons, folder / "again", trials, seed, data, say)))
     if set(outcomes) != {"passed"}:
         raise typer.Exit(NOT_PASSED)
 
 
-def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str) -> tuple[list["Level"], "Contents | None"]:
-    """Return the level integrity and those of the `names` that only read; and the contents, if rerun is to follow."""
+def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str) -> "_Read":
+    """Return the level integrity and those of the `names` that only read; if rerun is to follow, also what it uses."""
     from twinbench.reports.verification.integrity import integrity
     from twinbench.reports.verification.level import not_run
     from twinbench.reports.verification.levels import aggregate, render
+    from twinbench.reports.verification.reruns import by_method, claimed
     from twinbench.results.bundles.contents import read_contents
     from twinbench.results.bundles.read import unpack
 
     contents = read_contents(unpack(archive, folder))
-    whole = integrity(contents, expect)
-    if whole.outcome != "passed":
+    levels = [integrity(contents, expect)]
+    if levels[0].outcome != "passed":
         skipped = "the bundle is not intact, so this level would say nothing about the original"
-        return [whole, *(not_run(name, skipped) for name in names)], None
+        return [*levels, *(not_run(name, skipped) for name in names)], None, ()
     runners = {"render": render, "aggregate": aggregate}
-    return [
-        whole,
-        *(runners[name](contents) for name in names if name in runners),
-    ], contents if "rerun" in names else None
+    levels += [runners[name](contents) for name in names if name in runners]
+    if "rerun" not in names:
+        return levels, None, ()
+    has_report = levels[1].outcome == "passed"  # otherwise the claims may not be readable
+    return levels, contents, claimed(contents) if has_report else by_method(contents.records)
 
 
 def _check_options(level: str, expect: str | None) -> None:

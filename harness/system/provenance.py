@@ -110,6 +110,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
+def processor() -> str:
+    """Return the CPU's kind, the instructions that torch uses, and a digest of what else selects kernels of a CPU."""
+    import torch
+
+    features = {**torch.cpu.get_capabilities(), "onednn": os.environ.get("ONEDNN_MAX_CPU_ISA", "")}
+    kind = features.get("cpu_name") or platform.machine()
+    about = hashlib.sha256(repr(sorted(features.items())).encode()).hexdigest()[:12]
+    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, {about}"
+
+
 def reset_peak_memory() -> None:
     """Reset what `peak_memory_bytes` counts, where the system allows it."""
     with contextlib.suppress(OSError):

@@ -88,6 +88,7 @@ def _circumstance(trial: Trial, surroundings: Surroundings, attempt: Attempt, fo
         "code_hash": provenance.code_hash(),
         "versions": provenance.versions(),
         "device": torch.cuda.get_device_name(device) if on_gpu else surroundings.device,
+        "processor": provenance.processor(),
         "precision": precision_on(device, trial.training.get("precision", "fp32")),
         "mode": mode_of(surroundings),
         "threads": surroundings.threads,

@@ -1,4 +1,4 @@
-"""Level `rerun` of a bundle's verification: run randomly drawn trials again and compare the results with the records.
+"""Level `rerun` of a bundle's verification: run drawn trials again and compare the results with the records.
 
 The reviewer chooses the seed of the draw: an author who could predict it would know which trials to get right. A trial
 is run only if a sweep under its protocol could contain it, with methods, backbones and data that are installed here; no
@@ -7,11 +7,8 @@ stopped.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-from safetensors.numpy import load
 
 from twinbench.harness.data.datasets import load_dataset
 from twinbench.harness.planning import check
@@ -21,52 +18,57 @@ from twinbench.harness.trial.execute import Surroundings
 from twinbench.harness.trial.worker import run_pack
 from twinbench.methods.names import UnknownMethod
 from twinbench.methods.registry import BASELINES, get_method
+from twinbench.reports.claims.copied_seeds import Outputs
+from twinbench.reports.claims.test_data import labels_digest
+from twinbench.reports.claims.trial_files import read_outputs
 from twinbench.reports.verification.level import Level, judged, not_run
+from twinbench.reports.verification.reruns import (
+    Comparison,
+    differing,
+    drawn,
+    judged_comparisons,
+    shifts,
+    trial_faults,
+)
 from twinbench.results.bundles.contents import Contents
-from twinbench.results.code_hash import is_same_code
-from twinbench.results.record import COMPUTED_WITH, Record, Result, read_artefact, read_record, record_path
+from twinbench.results.record import Record, Result, read_artefact, read_record, record_path
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.protocol import Protocol, contradictions
 from twinbench.sweeps.sweep import Axis, Grid, Sweep
 from twinbench.sweeps.toml_reader import parse
 from twinbench.sweeps.trial import Trial
 
-MOST_TOLERANCE = 0.02  # the largest that a bundle's own margin may set; a reviewer may set a larger one
 LEAST_SECONDS, TIMES_AS_LONG = 600.0, 10.0  # limits of training time: this machine may be slower than the author's
 LARGEST_IMAGE = 256  # pixels: otherwise a bundle could fill the disk with synthetic data
 
 
 def rerun(
     contents: Contents,
+    comparisons: Sequence[Comparison],
     folder: Path,
     count: int,
     seed: int,
     data: Path | None,
-    tolerance: float | None,
     say: Callable[[str], None],
 ) -> Level:
     """Run `count` trials of a bundle that passed the level `integrity` again, in the new run folder `folder`.
 
-    Each must end with the recorded status, and with metrics that differ by at most `tolerance`: a fraction, by default
-    the margin of the trial's protocol, but at most MOST_TOLERANCE, since the author may have written the protocol. The
-    notes say which results are bit-identical.
+    Trials of the `comparisons` are drawn first. Each must end with the recorded status, on the recorded test labels.
+    Where code, versions and machine are those of the record, the results must be equal bit for bit; other results are
+    compared by reports/verification/reruns.py.
     """
     records = contents.records
-    chosen = drawn(records, count, seed)
+    chosen = drawn(records, comparisons, count, seed)
     if not chosen:
         return not_run("rerun", "no trial has a result that can be reproduced")
-    say(f"drawn with seed {seed} from {len(_candidates(records))} trials: {', '.join(chosen)}")
+    behind = {one for comparison in comparisons for one in (*comparison.a, *comparison.b)}
+    sample = f"drawn with seed {seed}, {len(behind & {*chosen})} of {len(behind)} trials of comparisons and "
+    sample += f"{len({*chosen} - behind)} of {len(records.keys() - behind)} others: {', '.join(chosen)}"
+    say(sample)
     trials = [Trial(**records[trial_id]["result"]["trial"]) for trial_id in chosen]
-    mistakes: list[Mistake] = []
-    for trial in trials:
-        try:
-            _check_permitted(trial)
-            _check_data(trial, data)
-        except InvalidInput as error:
-            mistakes += error.mistakes
-    if mistakes:
+    if mistakes := [mistake for trial in trials for mistake in _mistakes(trial, data)]:
         return not_run("rerun", "; ".join(dict.fromkeys(map(str, mistakes))))
-    faults, notes = [], [f"drawn with seed {seed}: {', '.join(chosen)}"]
+    faults, notes, found = [], [sample], {}
     for trial in trials:
         record, name = records[trial.trial_id], f"{trial.method} seed {trial.seed}"
         recorded_seconds = seconds_spent(record)
@@ -77,79 +79,62 @@ def rerun(
         if own is None:
             faults.append(f"{where}: stopped after {limit:.0f} s of training, recorded in {recorded_seconds:.0f} s")
             continue
-        margin = min(float(trial.protocol["content"]["margin"]), MOST_TOLERANCE) if tolerance is None else tolerance
-        fault, agreement = compared(record, own, margin)
-        if fault:
-            faults.append(f"{where}: {fault}{_other_differences(record, own)}")
-        else:
-            notes.append(f"{where}: {agreement}{_flips(contents.unpacked.run_folder, record, folder, own)}")
-    return judged("rerun", faults, notes)
+        recorded, repeated = _outputs(contents.unpacked.run_folder, record), _outputs(folder, own)
+        fault, agreement = compared(record, own, recorded, repeated)
+        (faults if fault else notes).append(f"{where}: {fault or agreement}{_flips(recorded, repeated)}")
+        if not fault:
+            found[trial.trial_id] = shifts(record, own, recorded, repeated)
+    of_comparisons, more = judged_comparisons(comparisons, found)
+    return judged("rerun", [*faults, *trial_faults(found), *of_comparisons], [*notes, *more])
 
 
-def drawn(records: Mapping[str, Record], count: int, seed: int) -> list[str]:
-    """Return at most `count` ids of trials, drawn without replacement with `seed`. Failed trials are not drawn."""
-    candidates = _candidates(records)
-    rng = np.random.default_rng(seed)
-    return [candidates[place] for place in rng.permutation(len(candidates))[:count]]
+def _mistakes(trial: Trial, data: Path | None) -> list[Mistake]:
+    try:
+        _check_permitted(trial)
+        _check_data(trial, data)
+    except InvalidInput as error:
+        return [*error.mistakes]
+    return []
 
 
-def _candidates(records: Mapping[str, Record]) -> list[str]:
-    return sorted(trial_id for trial_id, record in records.items() if record["result"]["status"] != "failed")
-
-
-def compared(record: Record, own: Record, tolerance: float) -> tuple[str, str]:
-    """Return what is wrong with the rerun `own` of a trial, or empty, and how closely it agrees with the record."""
-    recorded, repeated = record["result"], own["result"]
-    if recorded["status"] != repeated["status"]:
-        reason = f" ({repeated['reason']})" if repeated["reason"] else ""
-        return f"ended as {repeated['status']}{reason}, the record says {recorded['status']}", ""
+def compared(record: Record, own: Record, recorded: Outputs, repeated: Outputs) -> tuple[str, str]:
+    """Return what is wrong with a trial whose rerun is `own`, or empty, and how closely it agrees with the record."""
+    there, here = record["result"], own["result"]
+    if there["status"] != here["status"]:
+        reason = f" ({here['reason']})" if here["reason"] else ""
+        return f"ended as {here['status']}{reason}, the record says {there['status']}", ""
     if record["result_digest"] == own["result_digest"]:
         return "", "bit-identical result"
-    there, here = _values(recorded), _values(repeated)
-    if there.keys() != here.keys():
-        return f"measured other metrics: {', '.join(map(' '.join, sorted(there.keys() ^ here.keys())))}", ""
-    differences = {key: abs(there[key] - here[key]) for key in there}
-    worst = max(differences, key=lambda key: differences[key], default=None)
-    if worst is None:
-        return "", "equal status, different curves"
-    values = f"{worst[0]} on {worst[2]} is {here[worst]:.6g} here and {there[worst]:.6g} in the record"
-    if differences[worst] > tolerance:
-        return f"{values}, which differ by more than {tolerance:g}", ""
-    if not differences[worst]:
-        return "", "equal metrics, but the result is not bit-identical"
-    return "", f"not bit-identical, but within {tolerance:g}; largest difference: {values}"
+    if labels_digest(recorded.get("labels")) != labels_digest(repeated.get("labels")):
+        return "the record's test labels are not those of the dataset here", ""
+    values, own_values = _values(there), _values(here)
+    if values.keys() != own_values.keys():
+        return f"measured other metrics: {', '.join(map(' '.join, sorted(values.keys() ^ own_values.keys())))}", ""
+    worst = max(values, key=lambda key: abs(values[key] - own_values[key]), default=None)
+    text = "equal metrics"
+    if worst and values[worst] != own_values[worst]:
+        text = f"{worst[0]} on {worst[2]} is {own_values[worst]:.6g} here and {values[worst]:.6g} in the record"
+    if others := differing(record, own):
+        return "", f"not bit-identical, with other {', '.join(others)}; {text}"
+    return f"not bit-identical, though code, versions and machine are those of the record; {text}", ""
 
 
 def _values(result: Result) -> dict[tuple[str, str, str], float]:
     return {(metric["name"], metric["variant"], metric["split"]): metric["value"] for metric in result["metrics"]}
 
 
-def _other_differences(record: Record, own: Record) -> str:
-    """Return what else differs between the two runs and may explain different results."""
-    there, here = record["circumstance"], own["circumstance"]
-    keys = [key for key in ("versions", *COMPUTED_WITH) if there.get(key) != here[key]]
-    same = is_same_code((_text(one, "code_hash"), _text(one, "commit")) for one in (there, here))
-    keys = ["code_hash", *keys] if same is False else keys
-    unknown = "; whether the code differs is unknown" if same is None else ""
-    return (f"; also different: {', '.join(keys)}" if keys else "") + unknown
+def _outputs(run_folder: Path, record: Record) -> Outputs:
+    reference = record["result"].get("outputs")
+    return read_outputs(read_artefact(run_folder, reference)) if reference else {}
 
 
-def _text(circumstance: Mapping[str, object], key: str) -> str | None:
-    """Return the value of `key` if it is a string. A record's circumstance is not validated when it is read."""
-    value = circumstance.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _flips(run_folder: Path, record: Record, own_folder: Path, own: Record) -> str:
+def _flips(there: Outputs, here: Outputs) -> str:
     """Return how many test predictions differ, as text; empty if none do."""
-    recorded, repeated = record["result"].get("outputs"), own["result"].get("outputs")
-    if recorded == repeated or not recorded or not repeated:
-        return ""
-    there, here = load(read_artefact(run_folder, recorded)), load(read_artefact(own_folder, repeated))
     flips = [
-        f"{int((there[name] != here[name]).sum())} of {len(here[name])} {name.removesuffix('_prediction')} predictions"
+        f"{number} of {len(here[name])} {name.removesuffix('_prediction')} predictions"
         for name in sorted(here)
         if name.endswith("_prediction") and name in there and there[name].shape == here[name].shape
+        if (number := int((there[name] != here[name]).sum()))
     ]
     return f"; {' and '.join(flips)} differ" if flips else ""
 

@@ -164,7 +164,6 @@ def test_query_cannot_write(finished, call) -> None:  # type: ignore[no-untyped-
         ),
         (("run", "digits", "--launcher", "slurm", "--workers", "2"), ("--workers: is not used by slurm",)),
         (("run", "digits", "--trial-time-limit", "nan"), ("greater than or equal to 1",)),
-        (("verify", "bundle.tar.gz", "--tolerance", "nan"), ("greater than or equal to 0",)),
         (("status", "nowhere"), ("not a run folder",)),
         (("logs", "nowhere", "0"), ("not a run folder",)),
         (("cancel", "nowhere"), ("not a run folder",)),
