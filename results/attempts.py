@@ -65,14 +65,21 @@ _KINDS = get_type_hints(AttemptInfo)
 
 
 def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
-    """Return the content of an attempt's file; empty if the worker has created the file and not yet written it.
+    """Return the content of an attempt's file; empty if it is not written yet or cannot be read.
 
     Keys that are unknown or have an impossible value are left out.
     """
     try:
+        return _content(run_folder, trial_id, number)
+    except OSError:
+        return {}
+
+
+def _content(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
+    try:
         # A string costs a tenth of a Path, and reports read thousands of attempts.
         content = parse_json(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
-    except (OSError, ValueError):
+    except ValueError:
         return {}
     items = content.items() if isinstance(content, dict) else ()
     return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})
@@ -98,10 +105,10 @@ class Attempt(TypedDict):
 
 
 def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
-    """Return every attempt at a trial, in order."""
+    """Return every attempt at a trial, in order. OSError if one cannot be read, which may have ended with a result."""
     found = []
     for number in attempt_numbers(run_folder, trial_id):
-        content = read_attempt(run_folder, trial_id, number)
+        content = _content(run_folder, trial_id, number)
         status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
         attempt = Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started)
         found.append(attempt | {"seconds": content["seconds"]} if "seconds" in content else attempt)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.merge_records import DISAGREEMENTS, Disagreement, RecordMerger
-from twinbench.results.plain_files import plain_files, read_plain, read_problem
+from twinbench.results.plain_files import claims_files, plain_files, read_plain, read_problem
 from twinbench.results.plan import PlanFile, PlannedConfirm, PlannedTrial, read_plan
 from twinbench.results.record import DECLARATIONS, PLAN, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
@@ -67,7 +67,8 @@ def _merge_into(folder: Path, sources: Sequence[Path], plan: PlanFile) -> Merged
     for name in sorted({path.name for source in sources for path in record_files(source)}):
         merger.settle(name)
     reason = "belongs to an earlier merge: merge the sources of that merge instead"
-    merger.set_aside += [(str(path), reason) for source in sources for path in plain_files(source / DISAGREEMENTS)]
+    for path in (path for source in sources for path in plain_files(source / DISAGREEMENTS, merger.set_aside)):
+        merger.set_aside.append((str(path), reason))
     merger.set_aside += _carry_declarations(folder, sources)
     # Written last: this also syncs the names of the folders beside it to disk.
     write_json_atomically(folder / PLAN, plan.content())
@@ -91,7 +92,7 @@ def _carry_declarations(folder: Path, sources: Sequence[Path]) -> Iterator[tuple
     """
     log, kept = b"", None
     for source in sources:
-        for path in (source / DECLARATIONS, *sorted(source.glob("claims*.toml"))):
+        for path in (source / DECLARATIONS, *claims_files(source)):
             try:
                 data = read_plain(source, path) if os.path.lexists(path) else b""
             except OSError as error:

@@ -8,9 +8,15 @@ from pathlib import Path
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.attempts import TRIALS
 from twinbench.results.merge_differences import differences, hints
-from twinbench.results.plain_files import is_behind_link, plain_files, read_plain, read_plain_artefact, read_problem
+from twinbench.results.plain_files import (
+    LINK,
+    is_behind_link,
+    plain_files,
+    read_plain,
+    read_plain_artefact,
+    read_problem,
+)
 from twinbench.results.record import (
-    LARGEST_ARTEFACT,
     RECORDS,
     BrokenArtefact,
     Record,
@@ -18,7 +24,6 @@ from twinbench.results.record import (
     parse_record,
     references,
 )
-from twinbench.sweeps.file_reader import read_regular
 
 DISAGREEMENTS = "disagreements"
 
@@ -148,10 +153,11 @@ class RecordMerger:
         """Copy the trial's attempts and logs. One that cannot be read is set aside; its record is kept."""
         folder = one.source / TRIALS / one.trial_id
         if is_behind_link(one.source, folder):
+            self.set_aside.append((str(folder), LINK))
             return
-        for path in plain_files(folder):
+        for path in plain_files(folder, self.set_aside):
             try:
-                data = read_regular(path, LARGEST_ARTEFACT)
+                data = read_plain(one.source, path)
             except OSError as error:
                 self.set_aside.append((str(path), read_problem(error)))
                 continue

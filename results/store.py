@@ -33,6 +33,7 @@ DIGEST = f"{DATABASE}.sha256"  # holds the mark
 SCHEMA_NUMBER = 9
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
 ROWS_AT_ONCE = 10_000
+SHOWN = 3  # of the files that are set aside
 
 Row = tuple[object, ...]
 
@@ -61,7 +62,8 @@ class _NotAsWritten(Exception):
 class ResultStore:
     """The results of one run folder. `ingest` reads the records into the database, `query` reads tables from it.
 
-    Queries see the records as they were at the last `ingest` of this store, also if the run folder cannot be written.
+    Queries see the records as they were at the last `ingest` of this store, also if the run folder cannot be written. A
+    query before any `ingest` makes one first, and names on stderr what that sets aside.
     """
 
     def __init__(self, run_folder: Path | str):
@@ -134,8 +136,10 @@ class ResultStore:
             return {name: _frame(connection, sql) for name, sql in sqls.items()}
 
     def _reading(self) -> closing[duckdb.DuckDBPyConnection]:
-        if self._copy is None:
-            self.ingest()
+        if self._copy is None and (aside := self.ingest().set_aside):
+            first = "; ".join(f"{file}: {reason}" for file, reason in aside[:SHOWN])
+            more = f" and {len(aside) - SHOWN} more, which `twinbench collect` lists" if len(aside) > SHOWN else ""
+            self._say(f"not in its tables: {first}{more}")
         return closing(duckdb.connect(str(self._copy), read_only=True, config=_READ_ONLY))
 
     def _take_over(self, copy: Path) -> str:

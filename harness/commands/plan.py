@@ -120,13 +120,14 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
     """Yield the run folder as it would be with this plan in it; nothing is written there."""
     from twinbench.harness.run_folder.layout import write_plan
     from twinbench.reports.claims.evidence import Folder
+    from twinbench.results.plain_files import claims_files
     from twinbench.results.record import ARTEFACTS, DECLARATIONS, RECORDS
     from twinbench.results.store import copy_database
 
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "run"
         write_plan(copy, planned)
-        declared = [run_folder / DECLARATIONS, *run_folder.glob("claims*.toml")]  # what `check` reads too
+        declared = [run_folder / DECLARATIONS, *claims_files(run_folder)]  # what `check` reads too
         for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *declared):
             if path.exists():
                 (copy / path.name).symlink_to(path.resolve())

@@ -7,12 +7,12 @@ from twinbench.results.attempts import Attempt, read_attempts
 from twinbench.results.record import STATUSES
 
 
-def attempts_at(run_folder: Path, trial_id: str) -> list[Attempt]:
-    """Return every attempt at a trial, in order; none if the trial's folder cannot be read."""
+def attempts_at(run_folder: Path, trial_id: str) -> tuple[list[Attempt], str]:
+    """Return every attempt at a trial, in order, and an empty text; none if they cannot be read, and why."""
     try:
-        return read_attempts(run_folder, trial_id)
-    except OSError:
-        return []
+        return read_attempts(run_folder, trial_id), ""
+    except OSError as error:
+        return [], f"its attempts cannot be read ({error.strerror}), and one may have ended otherwise than its record"
 
 
 def has_ended(attempt: Attempt) -> bool:

@@ -20,8 +20,9 @@ from typing import IO
 from twinbench.reports.claims.claim import Claim, read_claims
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.log_head import LogHead
+from twinbench.results.plain_files import claims_files
 from twinbench.results.plan import read_plan
-from twinbench.results.record import DECLARATIONS, record_files
+from twinbench.results.record import DECLARATIONS, PLAN, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.file_reader import open_regular, parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
@@ -139,11 +140,10 @@ def declare(
 def known_protocols(run_folder: Path, names: Collection[str]) -> dict[str, str]:
     """Return content hashes by name: of the shipped protocols among the names, and of the one in the folder's plan."""
     hashes = {name: read_protocol(name).hash for name in shipped_protocols() if name in names}
-    try:
-        planned = read_plan(run_folder).protocol
-        return hashes | {planned["name"]: planned["hash"]}
-    except InvalidInput:  # no plan yet, or an unreadable one, which `run` reports
+    if not os.path.lexists(run_folder / PLAN):
         return hashes
+    planned = read_plan(run_folder).protocol
+    return hashes | {planned["name"]: planned["hash"]}
 
 
 def copy_claims(file: Path, run_folder: Path) -> Path | None:
@@ -151,7 +151,7 @@ def copy_claims(file: Path, run_folder: Path) -> Path | None:
 
     It replaces an earlier copy if it contains all of that copy's claims, so that no claim is kept twice.
     """
-    content, copies = read_regular(file), sorted(run_folder.glob("claims*.toml"))
+    content, copies = read_regular(file), claims_files(run_folder)
     if any(read_regular(other) == content for other in copies):
         return None
     hashes = {claim.hash for claim in read_claims(file)}

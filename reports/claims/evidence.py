@@ -22,6 +22,7 @@ from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, Cell, Section, choose, sections
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 from twinbench.reports.tables.run import MetricRow, TrialRow, read_run, records, rows
+from twinbench.results.plain_files import claims_files
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.metrics import get_metric, metric_names
 
@@ -142,7 +143,7 @@ class Folder:
             dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
             frozenset(run.curves["trial_id"][run.curves["on_test"]]),
             dict(rows(run.curves, "trial_id", "last_epoch")),
-            tuple(sorted(run_folder.glob("claims*.toml"))),
+            tuple(claims_files(run_folder)),
         )
 
     def evidence(self, claim: Claim, table: PublishedTable | None, locked: Mapping[tuple[str, int], str]) -> Evidence:

@@ -19,8 +19,8 @@ SEEDS_TRIED = range(256)
 class RunContext:
     """What the rules need to know of a run folder as a whole.
 
-    `vanished` and `begun` are trials that are neither planned nor recorded: an attempt at the former has ended, no
-    attempt at the latter has.
+    `vanished` and `begun` are trials that are neither planned nor recorded: an attempt at the former has ended or
+    cannot be read, no attempt at the latter has ended.
     """
 
     sections: tuple[Section, ...] = ()  # with all their cells
@@ -91,9 +91,12 @@ class RunContext:
 
 
 def unknown_trials(run_folder: Path, known: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the trials that were attempted and are not `known`: those with an attempt that ended, and the others."""
+    """Return the trials that were attempted and are not `known`: those with an attempt that ended, and the others.
+
+    An attempt that cannot be read may have ended.
+    """
     folder = run_folder / TRIALS
-    names = sorted({entry.name for entry in folder.iterdir()} - known) if folder.is_dir() else []
-    attempted = {name: attempts for name in names if (attempts := attempts_at(run_folder, name))}
-    vanished = tuple(name for name, attempts in attempted.items() if any(map(has_ended, attempts)))
-    return vanished, tuple(name for name in attempted if name not in vanished)
+    names = sorted({path.name for path in folder.iterdir() if path.is_dir()} - known) if folder.is_dir() else []
+    found = {name: attempts_at(run_folder, name) for name in names}
+    vanished = tuple(name for name, (attempts, unread) in found.items() if unread or any(map(has_ended, attempts)))
+    return vanished, tuple(name for name, (attempts, _) in found.items() if attempts and name not in vanished)

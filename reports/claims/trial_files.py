@@ -42,19 +42,20 @@ class TrialFiles:
     outputs_file: str = ""  # empty too where honest trials of two seeds may have the same
     attempt: object = None  # number of the one that wrote the record
     attempts: Sequence[Attempt] = ()
+    unread: str = ""  # why the attempts cannot be read
     log_head: LogHead | None = None  # of the declarations, when the trial began
     trial: Trial | None = None  # where the record does not contradict it
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
     """Return the files of a trial that has a record. `content` is its protocol's content in the database."""
-    attempts = attempts_at(run_folder, trial_id)
+    attempts, unread = attempts_at(run_folder, trial_id)
     try:  # the database checked its form and digest when it was read in
         record: Record = parse_json(read_regular(f"{run_folder}/{RECORDS}/{trial_id}.json"))
         result, attempt = record["result"], record["circumstance"].get("attempts")
         head = recorded_head(record["circumstance"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts)
+        return TrialFiles(record=f"can no longer be read: {error}", attempts=attempts, unread=unread)
     curves, outputs = result.get("curves"), result.get("outputs")
     arrays, problem = _outputs(run_folder, outputs)
     probes = [metric.probe for metric in PROBES]
@@ -74,6 +75,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         outputs["file"] if outputs and not may_agree(arrays) else "",
         attempt,
         attempts,
+        unread,
         head,
         None if record_problem else Trial(**result["trial"]),
     )

@@ -9,6 +9,7 @@ from twinbench.reports.claims.declarations import read_log
 from twinbench.reports.claims.run_context import RunContext
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.verdict import Verdict
+from twinbench.results.plain_files import claims_files
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -24,7 +25,7 @@ class Claims:
 
 def read_folder_claims(run_folder: Path) -> Claims:
     """Return the verdicts, each file judged by itself as `twinbench check` does, so that page and command agree."""
-    files = tuple(sorted(run_folder.glob("claims*.toml")))
+    files = tuple(claims_files(run_folder))
     verdicts: list[Verdict] = []
     problems = []
     for path in files:

@@ -200,7 +200,7 @@ def _failure_problems(case: Case) -> Iterator[str]:
         yield f"{len(missing)} planned trials have no record: {some(missing)}{f' ({reasons[0]})' if reasons else ''}"
     yield from _abandoned(case)
     if gone := evidence.context.vanished:
-        yield f"{len(gone)} trials ended but have no record and are not in the plan: {some(gone)}"
+        yield f"{len(gone)} trials ended, or cannot be read, but have no record and are not in the plan: {some(gone)}"
     for side in evidence.measured:
         done = [trial for trial in side.trials if trial["status"] == "done"]
         unmeasured = [str(trial["trial_id"]) for trial in done if int(trial["seed"]) not in side.values]
@@ -211,7 +211,9 @@ def _failure_problems(case: Case) -> Iterator[str]:
         yield "none of the trials is in a plan, so it is unknown which trials were to run"
     for trial in trials:
         files = evidence.files.get(str(trial["trial_id"]))
-        if files and files.status:  # rule A1 reports a record that cannot be read
+        if files and files.unread:
+            yield f"trial {trial['trial_id']}: {files.unread}"
+        elif files and files.status:  # rule A1 reports a record that cannot be read
             for conflict in attempt_conflicts(files.attempts, str(trial["status"]), files.attempt):
                 yield f"trial {trial['trial_id']}: {conflict}"
     statuses = distinct(trial["status"] for trial in trials if trial["status"] not in ("done", "missing"))

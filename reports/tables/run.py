@@ -108,7 +108,6 @@ def read_run(run_folder: Path | str, curves: str = TABLES["curves"]) -> Run:
     """Ingest new records and return the frames. `curves`: a query for the curves, if only some are needed."""
     plan = {"run": "SELECT name, question, axes, commands, left_out, confirm_seeds FROM run"}
     with ResultStore(run_folder) as store:
-        store.ingest()
         frames = store.queries(plan | TABLES | {"curves": curves})
     head = frames.pop("run")
     axes, commands, left_out = (tuple(map(str, head[name][0])) for name in ("axes", "commands", "left_out"))

@@ -20,6 +20,7 @@ from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS
 from twinbench.results.bundles.read import Unpacked, read_json
 from twinbench.results.bundles.summaries import place_attempts
 from twinbench.results.bundles.write import rendered_with
+from twinbench.results.plain_files import claims_files
 from twinbench.results.record import Result
 from twinbench.sweeps.errors import shortened
 from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
@@ -34,7 +35,7 @@ def rendered(run_folder: Path) -> dict[str, bytes]:
     page = write_report(run_folder, logs=False)  # a bundle has no logs
     files = {f"{TABLES}/{path.name}": path.read_bytes() for path in sorted((run_folder / TABLES).iterdir())}
     files[PAGE_DIGEST] = f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n".encode()
-    for claims in sorted(run_folder.glob("claims*.toml")):
+    for claims in claims_files(run_folder):
         from twinbench.reports.verdicts.check import check_claims
         from twinbench.reports.verdicts.formats.json import json_text
 

@@ -1,6 +1,7 @@
 """What a bundle holds in place of many files: every attempt at every trial, and every environment of the records."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,9 +14,14 @@ _ID = re.compile(r"[0-9a-f]{16}")
 
 
 def attempts_of(run_folder: Path) -> list[Attempt]:
-    """Return every attempt at every trial, by trial and number; where it ran is private and left out."""
-    folders = (path for path in (run_folder / TRIALS).glob("*") if _ID.fullmatch(path.name) and path.is_dir())
-    return [one for trial_id in sorted(path.name for path in folders) for one in read_attempts(run_folder, trial_id)]
+    """Return every attempt at every trial, by trial and number; where it ran is private and left out.
+
+    OSError if a folder or a file cannot be read.
+    """
+    folder = run_folder / TRIALS
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    trial_ids = [name for name in names if _ID.fullmatch(name) and (folder / name).is_dir()]
+    return [one for trial_id in trial_ids for one in read_attempts(run_folder, trial_id)]
 
 
 def environment(records: list[Record]) -> list[dict[str, object]]:

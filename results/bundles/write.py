@@ -42,7 +42,7 @@ from twinbench.results.bundles.members import (
 )
 from twinbench.results.bundles.redaction import find_secrets, redacted_json
 from twinbench.results.bundles.summaries import attempts_of, environment, place_attempts
-from twinbench.results.plain_files import read_plain, read_problem
+from twinbench.results.plain_files import claims_files, read_plain, read_problem
 from twinbench.results.plan import plan_and_bytes
 from twinbench.results.record import (
     ARTEFACTS,
@@ -166,7 +166,7 @@ def _collected(run_folder: Path, mistakes: list[Mistake]) -> tuple[dict[str, Mem
         redacted.append(ATTEMPTS)
     members[ATTEMPTS] = json_bytes(clean_attempts)
     members[ENVIRONMENT] = json_bytes(environment(records))
-    texts = [*sorted(run_folder.glob("claims*.toml")), *sorted(run_folder.glob(DECLARATIONS))]
+    texts = [*claims_files(run_folder), *sorted(run_folder.glob(DECLARATIONS))]
     for path in texts:
         try:
             members[path.name] = read_plain(run_folder, path)

@@ -409,6 +409,9 @@ def test_symbolic_links_are_neither_followed_nor_copied(site, out, tmp_path):
     reason = "is reached through a symbolic link, which is not followed"
     assert dict(merged.set_aside) == {
         str(linked): reason,
+        str(folder / "inside"): reason,
+        str(folder / "key"): reason,
+        str(run.folder / "trials" / linked_folder): reason,
         str(behind): f"an artefact that it names is broken: artefacts/{artefact.name}: {reason}",
     }
     kept = {"plan.json", f"trials/{plain}/attempt-0001.log"} | {f"records/{i}.json" for i in (plain, linked_folder)}
@@ -434,8 +437,20 @@ def test_pipes_and_folders_instead_of_records_do_not_stop_a_merge(site, out):
     os.mkfifo(run.folder / "trials" / trial_id / "attempt-0001.log")
     merged = joined(out, run)
     assert merged.records == 1
-    assert [reason for _, reason in merged.set_aside] == ["is not a plain file"] * 2
+    assert [reason for _, reason in merged.set_aside] == ["is not a plain file"] * 3
     assert "trials" not in os.listdir(out)
+
+
+def test_a_trials_folder_that_cannot_be_read_is_set_aside_and_its_record_kept(site, out):
+    run = site("here")
+    trial_id = run.planned_and_recorded(0.9)
+    (run.folder / "trials").mkdir()
+    (run.folder / "trials" / trial_id).write_text("not a folder")
+    merged = joined(out, run)
+    assert (merged.records, merged.set_aside) == (
+        1,
+        ((str(run.folder / "trials" / trial_id), "cannot be read (Not a directory)"),),
+    )
 
 
 def test_derived_files_are_not_copied_and_the_sources_stay_as_they_are(site, out):

@@ -455,6 +455,21 @@ def test_a_query_can_neither_write_nor_read_files(synthetic_run, sql):
     assert not (synthetic_run.folder / "stolen.csv").exists()
 
 
+def test_a_query_names_what_its_tables_lack(synthetic_run, capsys):
+    synthetic_run.planned_and_recorded()
+    (synthetic_run.folder / "plan.json").unlink()
+    (synthetic_run.folder / "plan.json").mkdir()
+    for name in "abc":
+        (synthetic_run.folder / "records" / f"{name}.json").touch()
+    store = ResultStore(synthetic_run.folder)
+    assert rows(store, "SELECT count(*) FROM trials") == [(1,)]
+    (line,) = capsys.readouterr().err.splitlines()
+    first = "not in its tables: plan.json: cannot be read (Is a directory); records/a.json: not JSON"
+    assert line.startswith(f"{store.path}: {first}")
+    assert line.endswith(" and 1 more, which `twinbench collect` lists")
+    assert rows(store, "SELECT count(*) FROM trials") == [(1,)] and not capsys.readouterr().err
+
+
 def test_parameters_are_bound_and_not_inserted_as_text(synthetic_run):
     name = "x' OR 1=1 --"
     synthetic_run.planned_and_recorded(method=name)

@@ -3,6 +3,7 @@
 import pytest
 
 from twinbench.reports.claims.attempts import attempt_conflicts, attempts_at
+from twinbench.reports.claims.run_context import unknown_trials
 from twinbench.results.attempts import Attempt
 
 
@@ -54,7 +55,17 @@ def test_attempts_are_read_in_order_and_an_unfinished_file_is_an_attempt_without
     (folder / "attempt-0001.json").write_text("")
     (folder / "attempt-0003.json").write_text("[]")
     (folder / "attempt-0001.log").write_text("printed")
-    assert attempts_at(tmp_path, "a") == [attempt(1, ""), attempt(2, "done", "2026-01-01"), attempt(3, "")]
-    assert attempts_at(tmp_path, "b") == []
-    (folder.parent / "c").write_text("a file, not a folder")
-    assert attempts_at(tmp_path, "c") == []
+    assert attempts_at(tmp_path, "a") == ([attempt(1, ""), attempt(2, "done", "2026-01-01"), attempt(3, "")], "")
+    assert attempts_at(tmp_path, "b") == ([], "")
+
+
+def test_attempts_that_cannot_be_read_are_told_from_none_and_may_have_ended(tmp_path):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "c").write_text("a file, not a folder")
+    assert attempts_at(tmp_path, "c")[1].startswith("its attempts cannot be read (Not a directory)")
+    (tmp_path / "trials" / "d" / "attempt-0001.json").mkdir(parents=True)
+    assert attempts_at(tmp_path, "d")[1].startswith("its attempts cannot be read (Is a directory)")
+    (tmp_path / "trials" / "e").mkdir()
+    (tmp_path / "trials" / "e" / "attempt-0001.json").write_text('{"status": "running"}')
+    assert unknown_trials(tmp_path, set()) == (("d",), ("e",))
+    assert unknown_trials(tmp_path, {"d", "e"}) == ((), ())

@@ -249,6 +249,10 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "seeds of a side that were begun and left out": (
         "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 6, 11; plan and run them",
         lambda case: with_begun(case, seed_of(case, "simclr", 11), "f" * 16, seed_of(case, "simclr", 6))),
+    "attempts that cannot be read": (
+        "A8", "stops", ": its attempts cannot be read",
+        lambda case: with_evidence(case, files={
+            name: replace(one, unread="its attempts cannot be read") for name, one in case.evidence.files.items()})),
     "a trial that ended and is nowhere": (
         "A8", "stops", "have no record and are not in the plan",
         lambda case: with_evidence(case, context=replace(case.evidence.context, vanished=("f" * 16,)))),

@@ -99,6 +99,12 @@ def test_every_attempt_is_listed_without_the_machine_that_made_it(run):
     assert b"invented" not in text
 
 
+def test_no_bundle_is_made_without_an_attempt_that_cannot_be_read(run):
+    (run.folder / "trials" / run.ids[0] / "attempt-0002.json").mkdir()
+    with pytest.raises(InvalidInput, match=r"attempt-0002\.json: cannot be read: Is a directory"):
+        bundled(run)
+
+
 def test_the_environment_lists_the_trials_of_each_device(run):
     run.record(run.trials[1], device="another")
     environment = json.loads(members_of(bundled(run).path)["environment.json"])
