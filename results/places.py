@@ -1,10 +1,10 @@
 """Check that a run folder has no file where a folder belongs, and no folder where a file does."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS
+from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, TornRecord, read_record
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
 FOLDERS = (RECORDS, ARTEFACTS, "trials", "commands", "launches", "launches/last-words", "launches/cancelled")
@@ -44,3 +44,33 @@ def place_mistakes(folder: Path) -> Iterator[Mistake]:
     for path in (folder / name for name in FILES):
         if os.path.isdir(path):
             yield Mistake(str(path), "", "is a folder", allowed="a file, or nothing")
+
+
+def check_trial_places(folder: Path, trial_ids: Collection[str]) -> None:
+    """Raise InvalidInput where a trial could not write its record or attempts: another kind of file is there."""
+    mistakes = [
+        Mistake(entry.path, "", "is in place of a record", allowed="a record, or nothing")
+        for entry in _entries(folder / RECORDS)
+        if entry.name.removesuffix(".json") in trial_ids and not _may_be_replaced(entry)
+    ]
+    mistakes += [
+        Mistake(entry.path, "", "is not a folder", allowed="a folder, or nothing")
+        for entry in _entries(folder / "trials")
+        if entry.name in trial_ids and not entry.is_dir()
+    ]
+    if mistakes:
+        raise InvalidInput(mistakes)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    return sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
+
+
+def _may_be_replaced(entry: os.DirEntry[str]) -> bool:
+    """Return whether this is a file, or a link to a record, whose trial does not run again."""
+    if not entry.is_symlink():
+        return entry.is_file()
+    try:
+        return bool(read_record(entry.path))
+    except TornRecord:
+        return False

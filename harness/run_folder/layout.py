@@ -20,7 +20,7 @@ from twinbench.harness.run_folder.heartbeat import CANCELLED
 from twinbench.harness.run_folder.leases import now
 from twinbench.results.atomic_files import write_bytes_atomically, write_json_atomically
 from twinbench.results.attempts import attempt_file, attempt_numbers
-from twinbench.results.places import check_places
+from twinbench.results.places import check_places, check_trial_places
 from twinbench.results.plan import PlanFile, read_plan
 from twinbench.results.record import PLAN, TornRecord, read_record, record_path, recorded_ids
 from twinbench.sweeps.errors import InvalidInput, Mistake, nearest
@@ -43,8 +43,10 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
     """Write `plan.json`, with `command` added to the commands that ran the folder, each once, oldest first.
 
     InvalidInput if the folder holds runs of another protocol, whose numbers cannot be compared, or if trials that were
-    planned before and have no record are missing from the new plan: no planned trial may vanish.
+    planned before and have no record are missing from the new plan: no planned trial may vanish. Also if something is
+    in the place of a trial's record or attempts, which would otherwise show when the trial has been trained.
     """
+    check_trial_places(run_folder, {trial.trial_id for trial in planned.trials})
     commands: Sequence[str] = ()
     if (run_folder / PLAN).exists():
         before = read_plan(run_folder)

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import SyntheticRun
 
-from twinbench.results.places import DERIVED_FOLDERS, FILES, FOLDERS, check_places
+from twinbench.results.places import DERIVED_FOLDERS, FILES, FOLDERS, check_places, check_trial_places
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -49,3 +50,29 @@ def test_what_is_missing_linked_or_unknown_is_fine(tmp_path: Path) -> None:
     (tmp_path / "notes").touch()
     (tmp_path / "results.duckdb").mkdir()  # tables are read from a temporary database
     check_places(tmp_path)
+
+
+def test_what_is_in_the_place_of_a_trials_record_or_attempts_is_named_at_once(synthetic_run: SyntheticRun) -> None:
+    folder = synthetic_run.folder
+    ids = [synthetic_run.planned_and_recorded(seed=seed) for seed in range(7)]
+    place = [folder / "records" / f"{trial_id}.json" for trial_id in ids]
+    (folder / "trials").mkdir()
+    check_trial_places(folder, ids)
+    place[0].unlink()
+    place[0].mkdir()
+    place[1].unlink()
+    os.mkfifo(place[1])
+    place[2].rename(folder / "elsewhere")
+    place[2].symlink_to("nowhere")
+    place[3].write_text("torn, and written again")
+    place[4].unlink()
+    place[4].symlink_to(place[3])  # written again, but not through the link
+    (folder / "sound").mkdir()
+    place[5].rename(folder / "sound" / place[5].name)
+    place[5].symlink_to(folder / "sound" / place[5].name)
+    (folder / "trials" / ids[6]).touch()
+    with pytest.raises(InvalidInput) as refused:
+        check_trial_places(folder, ids)
+    named = {Path(mistake.where) for mistake in refused.value.mistakes}
+    assert named == {place[0], place[1], place[2], place[4], folder / "trials" / ids[6]}
+    check_trial_places(folder, [ids[3], ids[5]])

@@ -559,3 +559,14 @@ def test_a_worker_leaves_trials_of_other_workers_or_waits_for_them_with_stay(
     with executing(_execute()):
         drain(Surroundings(tmp_path), lambda: False, stay=True)
     assert read_record(record_path(tmp_path, trial_id))["circumstance"]["attempts"] == 2
+
+
+def test_a_folder_in_place_of_a_planned_trials_record_is_named_before_anything_runs(
+    tiny_plan: Planner, tmp_path: Path
+) -> None:
+    planned = tiny_plan("methods=simclr")
+    place = record_path(tmp_path, planned.trials[-1].trial_id)
+    place.mkdir(parents=True)
+    with pytest.raises(InvalidInput, match=f"{place}: is in place of a record; allowed: a record, or nothing"):
+        write_plan(tmp_path, planned)
+    assert not (tmp_path / "plan.json").exists()
