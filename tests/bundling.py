@@ -143,7 +143,7 @@ def drawn_outputs(trial: Trial) -> dict[str, np.ndarray]:
 
 def drawn_curves(trial: Trial) -> dict[str, Any]:
     rng = np.random.default_rng(int(trial.trial_id, 16))
-    return {"epoch": [1, 2], "series": {"loss": sorted(rng.random(2).tolist(), reverse=True)}}
+    return {"epoch": [1, 2], "series": {"loss": sorted((1 + rng.random(2)).tolist(), reverse=True)}}
 
 
 def _metric(name: str, variant: str, split: str, value: float) -> dict[str, Any]:

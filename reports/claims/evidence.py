@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from twinbench.reports.claims.claim import Claim, Selector, all_selectors, points, reported_value, selector_text
+from twinbench.reports.claims.curve_checks import Curves
 from twinbench.reports.claims.declarations import Declaration, Log, read_log
 from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import RunContext, unknown_trials
@@ -28,7 +29,11 @@ from twinbench.sweeps.metrics import get_metric, metric_names
 
 CURVES = """
 SELECT trial_id, max(epoch) AS last_epoch, bool_or(name LIKE 'test/%') AS on_test,
-    arg_max(value, epoch) FILTER (name = 'diagnostics/feature_std') AS feature_std
+    arg_max(value, epoch) FILTER (name = 'diagnostics/feature_std') AS feature_std,
+    count(DISTINCT name) AS series,
+    sum(value) FILTER (name = 'learning_rate') AS learning_rates,
+    arg_min(value, epoch) FILTER (name = 'loss') AS loss,
+    arg_max(value, epoch) FILTER (name = 'validation/knn_top1') AS online
 FROM curves GROUP BY trial_id
 """
 
@@ -143,6 +148,7 @@ class Folder:
             dict(zip(run.set_aside["file"], run.set_aside["reason"], strict=True)),
             frozenset(run.curves["trial_id"][run.curves["on_test"]]),
             dict(rows(run.curves, "trial_id", "last_epoch")),
+            {name: Curves(*compared) for name, *compared in rows(run.curves, "trial_id", *Curves._fields)},
             tuple(claims_files(run_folder)),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at, has_ended
 from twinbench.reports.claims.claim import Claim, claims_on_file
+from twinbench.reports.claims.curve_checks import Curves
 from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
 from twinbench.results.attempts import TRIALS
 from twinbench.sweeps.trial import Trial
@@ -29,6 +30,7 @@ class RunContext:
     set_aside: Mapping[str, str] = field(default_factory=dict)  # reason by file
     measured_on_test: frozenset[str] = frozenset()  # trials with a curve measured on test
     last_epoch: Mapping[str, float] = field(default_factory=dict)  # of its curves, by trial
+    curves: Mapping[str, Curves] = field(default_factory=dict)  # by trial
     claims_files: tuple[Path, ...] = ()
     _begun_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False)  # by cell, once asked for
 

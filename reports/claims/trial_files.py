@@ -10,6 +10,7 @@ from pathlib import Path
 from twinbench.reports.claims.attempts import attempts_at
 from twinbench.reports.claims.consistency import choice_problems, second_problems
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
+from twinbench.reports.claims.curve_checks import Final, final_of
 from twinbench.reports.claims.test_data import data_problems, labels_digest
 from twinbench.reports.statistics.per_example import Correct
 from twinbench.reports.tables.cells import REPORTED_ON
@@ -44,6 +45,7 @@ class TrialFiles:
     attempts: Sequence[Attempt] = ()
     unread: str = ""  # why the attempts cannot be read
     log_head: LogHead | None = None  # of the declarations, when the trial began
+    final: Final | None = None  # what its curves should end at
     trial: Trial | None = None  # where the record does not contradict it
 
 
@@ -77,6 +79,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         attempts,
         unread,
         head,
+        final_of(result),
         None if record_problem else Trial(**result["trial"]),
     )
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
+from twinbench.reports.claims.curve_checks import Curves, foreign_curves
+from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
     NO_RECORD,
     NOTED,
@@ -71,9 +73,23 @@ def _unfounded(case: Case) -> Iterator[str]:
     for trial_id, _ in done:
         if why := case.evidence.context.set_aside.get(files[trial_id].curves_file):
             yield f"trial {trial_id}: its curves cannot be read: {why}"
+    for side in case.evidence.measured:
+        yield from _foreign_curves(case, side)
     without_curves = [trial_id for trial_id, side in done if is_trained(side) and not files[trial_id].curves_file]
     if without_curves:
         yield f"{len(without_curves)} of {len(done)} trials have no training curves: {some(without_curves)}"
+
+
+def _foreign_curves(case: Case, side: Side) -> Iterator[str]:
+    """Trials whose curves are not those of the other seeds of their cell that ran with the same code."""
+    by_code: dict[object, dict[str, Curves]] = {}
+    for trial in side.trials:
+        if trial["status"] == "done" and (curves := case.evidence.context.curves.get(str(trial["trial_id"]))):
+            by_code.setdefault(trial["code_hash"], {})[str(trial["trial_id"])] = curves
+    finals = {name: files.final for name, files in case.evidence.files.items() if files.final}
+    for of_code in by_code.values():
+        for trial_id, problem in foreign_curves(of_code, finals).items():
+            yield f"trial {trial_id}: {problem}"
 
 
 def _unlike_their_records(case: Case) -> Iterator[str]:

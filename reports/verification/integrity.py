@@ -12,6 +12,7 @@ another. Trials that were removed together with their attempts and their entry i
 only an earlier digest or a declaration kept elsewhere reveals them.
 """
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from twinbench.reports.claims.consistency import (
     second_problems,
 )
 from twinbench.reports.claims.copied_seeds import Outputs, Result, copied_seeds, may_agree, shared_files
+from twinbench.reports.claims.curve_checks import Curves, curves_of, final_of, foreign_curves
 from twinbench.reports.claims.declarations import read_log
 from twinbench.reports.claims.test_data import data_problems, labels_digest
 from twinbench.reports.claims.trial_files import id_problems, identity_problems, read_outputs
@@ -33,11 +35,11 @@ from twinbench.reports.verification.level import Level, judged, some
 from twinbench.reports.verification.protocols import protocol_faults
 from twinbench.results.attempts import Attempt
 from twinbench.results.bundles.contents import Contents, manifest_faults
-from twinbench.results.bundles.read import Unpacked
+from twinbench.results.bundles.read import Unpacked, read_json
 from twinbench.results.log_head import recorded_head
 from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, Record, references
 from twinbench.results.record import Result as RecordedResult
-from twinbench.results.rows import to_moment
+from twinbench.results.rows import series_of, to_moment
 from twinbench.sweeps.hashing import digest
 
 
@@ -50,6 +52,7 @@ def integrity(contents: Contents, expected: str = "") -> Level:
         *contents.faults,
         *_record_faults(contents),
         *_artefact_faults(unpacked, records),
+        *_curve_faults(unpacked, records),
         *_plan_faults(contents),
         *protocol_faults(contents),
         *_attempt_faults(contents),
@@ -89,6 +92,21 @@ def _artefact_faults(unpacked: Unpacked, records: Mapping[str, Record]) -> Itera
             yield f"{file}: no record refers to it: the record that did was removed or changed"
         if unpacked.found[file][0] != file.partition("/")[2].partition(".")[0]:
             yield f"{file}: was changed: its sha256 is {unpacked.found[file][0]}"
+
+
+def _curve_faults(unpacked: Unpacked, records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield trials whose curves are not those of the other seeds of their cell that ran with the same code."""
+    cells: dict[tuple[str, object], dict[str, Curves]] = defaultdict(dict)
+    finals = {trial_id: final for trial_id, record in records.items() if (final := final_of(record["result"]))}
+    for trial_id, record in records.items():
+        result, reference = record["result"], record["result"].get("curves")
+        if result["status"] == "done" and reference and reference["file"] in unpacked.found:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # the database sets these aside
+                series = series_of(trial_id, read_json(unpacked.file(reference["file"]).read_bytes()))
+                cells[result["cell_id"], str(record["circumstance"].get("code_hash"))][trial_id] = curves_of(series)
+    for of_cell in cells.values():
+        for trial_id, problem in foreign_curves(of_cell, finals).items():
+            yield f"{RECORDS}/{trial_id}.json: {problem}"
 
 
 def _plan_faults(contents: Contents) -> Iterator[str]:

@@ -502,6 +502,15 @@ def the_probe_of_one_side_has_a_learning_rate_of_its_own(study: Study) -> None:
         rewrite(study, trial, lambda record: record["result"]["metrics"][-1]["selected"].update(learning_rate=0.37))
 
 
+@cheat("A21", "its loss is 25.5 in the first epoch, in the other seeds of its cell 2.55", "UNVERIFIABLE")
+def one_seed_has_the_curves_of_another_method(study: Study) -> None:
+    trial = study.of("simclr", 5)[0]
+    curves = json.loads((study.folder / read(study, trial)["result"]["curves"]["file"]).read_bytes())
+    curves["series"]["loss"] = [25.5 / epoch for epoch in curves["epoch"]]
+    reference = write_artefact(study.folder, json.dumps(curves).encode(), ".json")
+    rewrite(study, trial, lambda record: record["result"].update({"curves": reference}))
+
+
 @cheat("A2", "dataset.split_seed")
 def one_side_has_another_split(study: Study) -> None:
     move(study, "simclr", otherwise(study.protocol, dataset__split_seed=7))

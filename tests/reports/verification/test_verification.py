@@ -31,6 +31,7 @@ from twinbench.reports.verification.integrity import integrity
 from twinbench.reports.verification.levels import aggregate, render
 from twinbench.results.bundles.write import RENDERED_WITH, rendered_with
 from twinbench.sweeps.deviations import Deviation, deviate
+from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
 
@@ -429,6 +430,52 @@ def test_an_edited_declaration_is_named_by_its_line(tampered, tmp_path):
         lambda members: members.update({"declarations.jsonl": members["declarations.jsonl"].split(b"\n")[1]})
     )
     assert "declarations.jsonl: line 1 was changed, or a line before it was removed" in faults_of(first, tmp_path)
+
+
+def _chosen(record: dict[str, Any]) -> None:
+    record["result"]["metrics"][0]["selected"] = {"k": 7}
+
+
+def _more_images(record: dict[str, Any]) -> None:
+    record["circumstance"]["images_seen"] *= 2
+
+
+def _more_seconds(record: dict[str, Any]) -> None:
+    record["circumstance"]["train_seconds"] = 500.0
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (_chosen, "knn_top1 on test was measured with k 7; candidates of the protocol: 5, 10, 20"),
+        (_more_images, "saw 24,576 images in 12 epochs with batches of 128; allowed: 12,288, by the other trials"),
+        (_more_seconds, "trained and was evaluated for 505.0 seconds, but finished 60 seconds after it started"),
+    ],
+)
+def test_a_record_that_cannot_be_true_is_named_with_what_is_allowed(change, fault, tampered, tmp_path):
+    def edit(members: Members) -> None:
+        name = record_of(members)
+        record = json.loads(members[name])
+        change(record)
+        record["result_digest"] = digest(record["result"])
+        members[name] = as_json(record)
+
+    assert fault in faults_of(tampered(edit), tmp_path)
+
+
+def test_curves_of_another_cell_are_named(tampered, tmp_path):
+    def other(members: Members) -> None:
+        name = record_of(members)
+        curves = json.loads(members[referred(members, name, "curves")])
+        curves["series"]["loss"] = [50.0, 40.0]
+        data = as_json(curves)
+        file = f"artefacts/{hashlib.sha256(data).hexdigest()}.json"
+        del members[referred(members, name, "curves")]
+        reference = {"file": file, "sha256": hashlib.sha256(data).hexdigest()}
+        record = changed_record(members[name], lambda result: result.update({"curves": reference}))
+        members |= {file: data, name: record}
+
+    assert "its loss is 50 in the first epoch, in the other seeds" in faults_of(tampered(other), tmp_path)
 
 
 def test_a_log_that_was_cut_is_named_by_the_records_that_began_before(tampered, tmp_path):
