@@ -25,7 +25,7 @@ from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.results.ingest import Ingested, ingest, select
 from twinbench.results.record import LARGEST_ARTEFACT
 from twinbench.results.rows import SCHEMA
-from twinbench.sweeps.errors import InvalidInput, Mistake, lines_of, printable
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, lines_of, printable
 from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
@@ -245,7 +245,8 @@ def _execute(
     # Of a PIVOT, DuckDB 1.4 makes several: some that create a type, and the query.
     number = len([kind for kind in kinds if kind != duckdb.StatementType.CREATE] or kinds)
     if number != 1:  # without a statement, as in an empty text or a comment, there is no result to read
-        raise StoreError(f"the query has {number or 'no'} statement{'s' * (number > 1)} (seen: {sql!r}); allowed: one")
+        found = counted(number, "statement") if number else "no statement"
+        raise StoreError(f"the query has {found} (seen: {sql!r}); allowed: one")
     connection.execute(sql, parameters or None)
 
 

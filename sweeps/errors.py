@@ -76,7 +76,7 @@ def lines_of(error: BaseException) -> list[str]:
 
 def counted(number: int, noun: str) -> str:
     """Return a number of things in words: "1 trial", "2 trials"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def number_text(value: float) -> str:

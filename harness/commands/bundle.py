@@ -9,7 +9,7 @@ import typer
 
 from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, read_bounded, say
 from twinbench.harness.system.bounded import Bounds, within_bounds
-from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, unknown_name
 
 if TYPE_CHECKING:
     from twinbench.reports.verification.level import Level
@@ -50,7 +50,7 @@ def bundle(
         say(f"redacted what looks like a secret: {name}")
     for name in bundled.left_out:
         say(f"left out, because it is not a record: {name}")
-    say(f"{bundled.path}: {bundled.members} members, {bundled.path.stat().st_size:,} bytes")
+    say(f"{bundled.path}: {counted(bundled.members, 'member')}, {bundled.path.stat().st_size:,} bytes")
     say(f"digest {bundled.digest}")
     say("publish the digest where it cannot be changed later; `twinbench verify --expect DIGEST` checks it")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.options import MOST_GIB, MOST_SECONDS, MemoryLimit, TimeLimit, read_bounded
-from twinbench.sweeps.errors import InvalidInput, Mistake, plain, printable, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, plain, printable, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _declared(file: Path, folder: Path, protocols: Sequence[str]) -> str:
     for entry in new:
         under = f" under protocol {entry.protocol[:12]}" if entry.protocol else ""
         declared = f"declared {plain(entry.name)} ({entry.claim[:12]}){under} at {entry.time}"
-        lines.append(f"{declared}, {entry.recorded} trials recorded")
+        lines.append(f"{declared}, {counted(entry.recorded, 'trial')} recorded")
     if len(new) < len(read):
         lines.append(f"{len(read) - len(new)} were in the log already")
     named = {claim.protocol for claim in read} - {""}
@@ -97,7 +97,7 @@ def _logged(folder: Path) -> tuple[str, str]:
     for entry in found.entries:
         under = f"under protocol {plain(entry.protocol[:12])}, " if entry.protocol else ""
         declared = f"{plain(entry.time)} {plain(entry.name)} {plain(entry.claim)}"
-        lines.append(f"{declared} ({under}{entry.recorded} trials recorded)\n")
+        lines.append(f"{declared} ({under}{counted(entry.recorded, 'trial')} recorded)\n")
     if not found.entries and not found.problem:
         lines.append(f"no claims were declared in {folder}\n")
     return "".join(lines), found.problem

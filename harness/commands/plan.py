@@ -156,7 +156,7 @@ def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: 
     _print_changed(planned)
     _print_stale([known[trial_id] for trial_id, state in status.items() if state != "missing"])
     if known and (other := len(known) - len(status)):
-        typer.echo(f"{other} more trials in the folder are not part of this plan")
+        typer.echo(f"{counted(other, 'more trial')} in the folder, not part of this plan")
 
 
 def _print_changed(planned: "Plan") -> None:
@@ -225,7 +225,8 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
 
     cost = hours(missing, planned.training_images, rates)
     if cost.trials:
-        typer.echo(f"{cost.trials} missing trials take {cost} of one process; this machine has {cores()} cores")
+        machine = f"this machine has {counted(cores(), 'core')}"
+        typer.echo(f"{counted(cost.trials, 'missing trial')}: {cost} of one process; {machine}")
         sources = "; ".join(f"{count} of them by {source}" for source, count in cost.sources.items())
         typer.echo(f"{sources}; evaluation time is included only where it comes from records")
     if cost.without_rate:
@@ -320,8 +321,6 @@ def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping
     if additional:
         cost = hours(additional, planned.training_images, rates)
         price = f", {cost} of one process" if cost.trials == len(additional) else ""
-        seeds = max(wanted.values())
-        typer.echo(
-            f"the smallest plan that settles them: {seeds} seeds, {len(additional)} more trials of {len(wanted)} cells"
-            f"{price}"
-        )
+        trials = f"{counted(len(additional), 'more trial')} of {counted(len(wanted), 'cell')}"
+        seeds = counted(max(wanted.values()), "seed")
+        typer.echo(f"the smallest plan that settles them: {seeds}, {trials}{price}")

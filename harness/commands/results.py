@@ -28,7 +28,7 @@ from twinbench.harness.commands.options import (
     writing_to,
 )
 from twinbench.harness.commands.protocol import columns
-from twinbench.sweeps.errors import InvalidInput, Mistake, printable, unknown_name
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, printable, unknown_name
 from twinbench.sweeps.hashing import to_utf8
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ def merge(
 
     merged = read_bounded(read, folders, memory_limit, time_limit)
     say(
-        f"{merged.trials} trials: {merged.records} recorded ({merged.duplicates} more than once, equal), "
+        f"{counted(merged.trials, 'trial')}: {merged.records} recorded ({merged.duplicates} more than once, equal), "
         f"{merged.missing} missing, {len(merged.disagreements)} with different results"
     )
     if merged.failures_superseded:
-        say(f"{merged.failures_superseded} failures were replaced by another site's result")
+        say(f"{counted(merged.failures_superseded, 'failure')} replaced by another site's result")
     for file, reason in merged.set_aside:
         say(f"set aside: {file}: {reason}", "yellow")
     for disagreement in merged.disagreements:

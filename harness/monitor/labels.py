@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from twinbench.sweeps.errors import number_text
+from twinbench.sweeps.errors import counted, number_text
 from twinbench.sweeps.trial import Trial
 
 
@@ -27,9 +27,8 @@ def axis_values(trial: Trial, axes: tuple[str, ...]) -> dict[str, str]:
 def counts_text(counts: Mapping[str, int]) -> str:
     """Return the number of trials by state, in one line."""
     present = {state: count for state, count in sorted(counts.items()) if count}
-    total = sum(present.values())
     by_state = ", ".join(f"{count} {state}" for state, count in present.items())
-    return f"{total} trial{'s' * (total != 1)}: {by_state}"
+    return f"{counted(sum(present.values()), 'trial')}: {by_state}"
 
 
 def duration_text(seconds: float | None) -> str:

@@ -22,6 +22,7 @@ from twinbench.harness.performance.measurements import (
     stored_packs,
     this_machine,
 )
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.hashing import canonical_json
 from twinbench.sweeps.trial import Trial
 
@@ -97,7 +98,7 @@ def with_best_pack(
             say(f"packs could not be measured: {error}")
             seconds = {1: 1.0}
     pack, _ = best_pack(keys, surroundings.pack, workers, seconds)
-    say(f"at most {pack} trials take turns in a process")
+    say(f"at most {counted(pack, 'trial')} in turn in a process")
     return replace(surroundings, pack=pack)
 
 
@@ -122,13 +123,13 @@ def with_best_threads(
         try:
             seconds = measure(trial, threads, largest)
         except RuntimeError as error:  # a process that was killed
-            say(f"{threads} threads per trial could not be measured: {error}")
+            say(f"{counted(threads, 'thread')} per trial could not be measured: {error}")
             continue
         _, ends[threads] = best_pack(keys, surroundings.pack, workers_with(threads), seconds)
     if not ends:
         return surroundings
     chosen = min(threads for threads in ends if ends[threads] <= 1.01 * min(ends.values()))
-    say(f"{chosen} thread{'s' * (chosen > 1)} per trial, with which the sweep ends soonest")
+    say(f"{counted(chosen, 'thread')} per trial, with which the sweep ends soonest")
     return replace(surroundings, threads=chosen)
 
 
@@ -168,7 +169,7 @@ def seconds_in_packs(
     for stored in stored_packs(machine):
         if stored.is_of(shape, batch_size, processes) and stored.most >= largest:
             return stored.seconds
-    setting = f"with {threads} thread{'s' * (threads > 1)}" + f" in {processes} processes" * (processes > 1)
+    setting = f"with {counted(threads, 'thread')}" + f" in {processes} processes" * (processes > 1)
     say(f"measuring a step of {trial.method} {setting}, alone" + " and in packs" * (largest > 1))
     seconds = measured_concurrently(trial, image_size, device, threads, processes, largest)
     if not seconds:

@@ -23,7 +23,7 @@ from twinbench.results.log_head import LogHead
 from twinbench.results.plain_files import claims_files
 from twinbench.results.plan import read_plan
 from twinbench.results.record import DECLARATIONS, PLAN, record_files
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted
 from twinbench.sweeps.file_reader import open_regular, parse_json, read_regular
 from twinbench.sweeps.hashing import canonical_json, digest
 from twinbench.sweeps.sweep import read_protocol, shipped_protocols
@@ -71,7 +71,7 @@ class Log:
     def contradiction(self, head: LogHead) -> str:
         """Return how the log differs from its head at an earlier time; empty if it continues that head."""
         if head.lines > len(self.entries):
-            return f"had {lines_text(head.lines)}, but now has {len(self.entries)}: its last lines were removed"
+            return f"had {counted(head.lines, 'line')}, but now has {len(self.entries)}: its last lines were removed"
         found = self.entries[head.lines - 1].digest if head.lines else ""
         if found == head.digest:
             return ""
@@ -191,11 +191,6 @@ def _entry(line: str) -> Declaration | None:
         return None
     is_whole = all(type(getattr(entry, field.name)) is field.type for field in fields(Declaration))
     return entry if is_whole and data.get("protocol") != "" else None  # an empty protocol has the same digest as none
-
-
-def lines_text(count: int) -> str:
-    """Return "1 line" or "2 lines"."""
-    return f"{count} line{'s' * (count != 1)}"
 
 
 def _head(entries: list[Declaration]) -> str:

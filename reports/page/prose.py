@@ -6,6 +6,7 @@ from typing import Any
 from twinbench.reports.page.summary import and_, plural
 from twinbench.reports.tables.cells import Section
 from twinbench.results.record import WITHHELD
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE
 from twinbench.sweeps.own_values import ChangedSetting, fixed_text
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
@@ -127,7 +128,7 @@ def _selection(content: Content) -> str:
 def _demands(content: Content) -> str:
     demands = []
     if "minimum_seeds" in content:
-        demands.append(f"at least {content['minimum_seeds']} {plural('seed', int(content['minimum_seeds']))} per cell")
+        demands.append(f"at least {counted(int(content['minimum_seeds']), 'seed')} per cell")
     if content.get("margin") is not None:
         points = 100 * content["margin"]
         demands.append(f"a difference below {points:g} {plural('point', points)} in top-1 does not matter")

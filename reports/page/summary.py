@@ -14,7 +14,7 @@ from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, least_wins
 from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
 from twinbench.reports.tables.frames import estimate_text
 from twinbench.reports.verdicts.verdict import Verdict
-from twinbench.sweeps.errors import plain
+from twinbench.sweeps.errors import counted, plain
 from twinbench.sweeps.metrics import KNN, METRICS
 
 SHOWN = 5  # claims quoted in the summary; all of them follow below it
@@ -84,7 +84,7 @@ def from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     """Return how many claims are supported, quotes of supported and contradicted ones, and counts of the others."""
     supported = [verdict for verdict in verdicts if verdict.is_supported]
     contradicted = [verdict for verdict in verdicts if verdict.word == "CONTRADICTED"]
-    sentences = [f"Of {len(verdicts)} {plural('claim', len(verdicts))}, {_count(len(supported))} supported."]
+    sentences = [f"Of {counted(len(verdicts), 'claim')}, {_count(len(supported))} supported."]
     sentences += [_quoted(verdict) for verdict in [*supported, *contradicted][:SHOWN]]
     rest = [verdict.word for verdict in verdicts if verdict not in supported and verdict not in contradicted]
     counts = [f"{count} {word.lower().replace('_', ' ')}" for word, count in sorted(Counter(rest).items())]
@@ -104,7 +104,7 @@ def from_seeds(section: Section) -> list[str]:
         level = estimate_text(section.chosen[label].interval(metric))
         return [*sentences, f"{label} reaches a {name} of {level} % on {REPORTED_ON} in its chosen cell."]
     n, pairs = groups.fewest_seeds, math.comb(len(groups.order), 2)
-    tests = f"paired t tests over {n} seeds, Holm's correction over {pairs} {plural('pair', pairs)}, 5 %"
+    tests = f"paired t tests over {n} seeds, Holm's correction over {counted(pairs, 'pair')}, 5 %"
     if n == 1:
         tests = "methods with one seed cannot be tested"
     where = f"In {name} on {REPORTED_ON},"
@@ -224,7 +224,7 @@ def _selection(section: Section) -> str:
 def facts(section: Section) -> list[str]:
     """Return what the section contains: methods, protocol, varied axes, trials and baselines."""
     methods = [label for label, cells in section.methods.items() if not cells[0].is_baseline]
-    opening = f"{len(methods)} {plural('method', len(methods))}"
+    opening = counted(len(methods), "method")
     opening += f" ({', '.join(methods)})" if methods else ""
     opening += f" under protocol {section.ran_as}"
     axes = [f"{axis}{section.own_value(axis)}" for axis in section.varied_axes]
@@ -237,7 +237,7 @@ def counts(section: Section) -> str:
     statuses = sum((cell.statuses for cell in section.cells), Counter())
     order = ("done", *NOT_DONE, "missing")
     found = [f"{statuses[status]} {status}" for status in order if statuses[status] or status == "done"]
-    return f"{len(section.trials)} {plural('trial', len(section.trials))}: {', '.join(found)}."
+    return f"{counted(len(section.trials), 'trial')}: {', '.join(found)}."
 
 
 def against_baselines(section: Section) -> str:

@@ -7,9 +7,10 @@ Records of earlier versions keep no head: for those the times decide.
 
 from collections.abc import Iterator, Sequence
 
-from twinbench.reports.claims.declarations import Declaration, lines_text
+from twinbench.reports.claims.declarations import Declaration
 from twinbench.reports.rules.case import Case, Outcome, distinct, failed, passed, some
 from twinbench.reports.tables.run import TrialRow
+from twinbench.sweeps.errors import counted
 
 
 def declared_before(case: Case) -> Outcome:
@@ -40,7 +41,7 @@ def _lateness(case: Case, entry: Declaration, by_time: Sequence[TrialRow]) -> It
     place = case.evidence.log.place(entry)
     heads = {trial_id: files.log_head for trial_id, files in case.evidence.files.items()}
     if early := {trial_id: head.lines for trial_id, head in heads.items() if head and head.lines < place}:
-        before = f"{len(early)} trials began when the log had at most {lines_text(max(early.values()))}"
+        before = f"{len(early)} trials began when the log had at most {counted(max(early.values()), 'line')}"
         yield f"declared {entry.time} in line {place}, but {before}: {some(early)}"
     if undated := [str(trial["trial_id"]) for trial in by_time if not trial["finished"]]:
         yield f"declared {entry.time}, but {len(undated)} results have no time: {some(undated)}"

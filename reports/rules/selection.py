@@ -23,6 +23,7 @@ from twinbench.reports.rules.case import (
 from twinbench.reports.rules.declared import declared_before
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.reports.tables.run import MetricRow
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import metric_names
 
 # Share of the test images that have a near duplicate in train (Barz & Denzler, arXiv 1902.00423).
@@ -136,12 +137,12 @@ def tuning_parity(case: Case) -> Outcome:
     is_late = declared_before(case).result == "failed"
     what = "tried" if is_late else "to choose from"
     counts = {side.label: side.tried if is_late else side.candidates for pair in pairs for side in pair}
-    text = ", ".join(f"{label}: {count} cell{'s' * (count != 1)} {what}" for label, count in counts.items())
+    text = ", ".join(f"{label}: {counted(count, 'cell')} {what}" for label, count in counts.items())
     if any(counts[a.label] != counts[b.label] for a, b in pairs):
         return failed(f"unequal tuning budgets: {text}")
     begun = {side.label: _begun(case, side, is_late) for pair in pairs for side in pair}
     if any(begun[a.label] != begun[b.label] for a, b in pairs):
-        cells = ", ".join(f"{label}: {count} cell{'s' * (count != 1)}" for label, count in begun.items())
+        cells = ", ".join(f"{label}: {counted(count, 'cell')}" for label, count in begun.items())
         return failed(f"unequal tuning budgets, counting cells of which some seeds ran: {cells}")
     problem = "" if case.evidence.claim.axis else next(_untuned_baselines(case, pairs), "")
     return passed_if(not problem, text, problem)

@@ -24,6 +24,7 @@ from twinbench.reports.rules.sentence import names_a_new_seed, names_share, name
 from twinbench.reports.statistics.intervals import ALPHA, LEAST_WELCH_COVERAGE, welch_covers
 from twinbench.reports.statistics.normality import departs_from_normal
 from twinbench.reports.statistics.per_example import over_seeds_and_examples
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric
 
 # --- A14 to A16 -----------------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def multiplicity(case: Case) -> Outcome:
     if not case.contrasts:
         return not_applicable("no test is made")
     evidence, size = case.evidence, case.family_size
-    text = f"Holm over the {size} comparison{'s' * (size > 1)} of family {evidence.claim.family!r}"
+    text = f"Holm over the {counted(size, 'comparison')} of family {evidence.claim.family!r}"
     question = _question(evidence.claim)
     outside = [other for other in evidence.judged_together if other.claim.family != evidence.claim.family]
     same_question = [other for other in outside if _question(other.claim) == question]

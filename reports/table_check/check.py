@@ -32,7 +32,7 @@ from twinbench.reports.table_check.mapping import mapping_path, read_mapping, un
 from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
 from twinbench.reports.tables.published import PublishedTable, published_tables
-from twinbench.sweeps.errors import InvalidInput, Mistake, printable
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, printable
 
 MOST_SHOWN = 5  # cells with the same number, in text
 
@@ -143,7 +143,7 @@ def _summary(numbers: Sequence[CheckedNumber]) -> str:
     parts += [f"{wrong} wrong ({of_wrong})" if of_wrong else f"{wrong} wrong"]
     reported = f" ({counts['reported']} reported elsewhere)" if counts["reported"] else ""
     parts += [f"{counts['untraceable'] + counts['reported']} not traced{reported}", f"{counts['not read']} not read"]
-    return f"{_counted(len(numbers) - counts['not followed'], 'number')}: {', '.join(parts)}"
+    return f"{counted(len(numbers) - counts['not followed'], 'number')}: {', '.join(parts)}"
 
 
 def _lines(one: CheckedNumber) -> list[str]:
@@ -159,17 +159,13 @@ def _details(one: CheckedNumber) -> list[str]:
     if evidence is not None:
         digests = len(set(evidence.record_digests))
         of = [f"cell {evidence.cell_id}"] if evidence.cell_id else []
-        of += [_counted(evidence.n, "trial"), _counted(digests, "record digest"), f"protocol {evidence.protocol}"]
+        of += [counted(evidence.n, "trial"), counted(digests, "record digest"), f"protocol {evidence.protocol}"]
         lines.append(f"recorded as {evidence.exact!r}: {', '.join(of)}")
     if one.ambiguous:
         more = [f"and {len(one.ambiguous) - MOST_SHOWN} more"] if len(one.ambiguous) > MOST_SHOWN else []
         others = "; ".join([*one.ambiguous[:MOST_SHOWN], *more])
         lines.append(f"the labels also match these, which have the same number: {others}")
     return lines
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def check_json(numbers: Sequence[CheckedNumber]) -> dict[str, object]:

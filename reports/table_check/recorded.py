@@ -17,7 +17,7 @@ from twinbench.reports.tables.frames import TRAIN_SECONDS, images_per_second, tr
 from twinbench.reports.tables.run import Run, TrialRow, read_run
 from twinbench.results.places import place_mistakes
 from twinbench.results.record import PLAN, RECORDS
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted
 
 COSTS: dict[str, tuple[str, Callable[[Sequence[TrialRow]], float]]] = {
     "trials": ("count(*)", len),
@@ -135,7 +135,7 @@ class Candidate:
         if not self.metric:
             return self.statistic
         of, n = f"{'1 - ' if self.is_error else ''}{self.metric} on {self.split}", len(self.trials)
-        seeds = f"{n} seed{'' if n == 1 else 's'}"
+        seeds = counted(n, "seed")
         if self.statistic.startswith("seed "):
             return f"{of} of {self.statistic} alone"
         if self.statistic == "best":

@@ -16,6 +16,7 @@ from twinbench.reports.statistics.power import MOST_SEEDS, POWER, seeds_needed
 from twinbench.reports.tables.run import TrialRow, has_own_seconds
 from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.verdict import OPEN, Judgement, Part
+from twinbench.sweeps.errors import counted
 
 
 def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: Collection[str]) -> list[str]:
@@ -24,10 +25,10 @@ def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: 
     needed = evidence.trials if judgement.word != "INADMISSIBLE" else _trials_of_methods(evidence)
     if missing := sorted({str(trial["trial_id"]) for trial in needed if trial["status"] == "missing"}):
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        return [f"{len(missing)} missing trials ({shown}){hours_text(evidence, len(missing))}"]
+        return [f"{counted(len(missing), 'missing trial')} ({shown}){hours_text(evidence, len(missing))}"]
     if "A9" in stopping:
         few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
-        return [f"{more} more {'seed' if more == 1 else 'seeds'} of {label}" for label, more in few.items() if more > 0]
+        return [f"{counted(more, 'more seed')} of {label}" for label, more in few.items() if more > 0]
     if judgement.word == "UNVERIFIABLE":
         absent = dict.fromkeys(side.label for side in evidence.sides if not side.has_values)
         return [f"trials of {label}" for label in absent] or ["trials of your own under one protocol"]
@@ -63,7 +64,7 @@ def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     if more <= 0:
         return ""
     which = f"of {' and '.join(cells)}" if len(cells) < 3 else f"of each of {len(cells)} cells"
-    return f"{more} more seed{'s' * (more > 1)} {which}{hours_text(evidence, more * len(cells))}"
+    return f"{counted(more, 'more seed')} {which}{hours_text(evidence, more * len(cells))}"
 
 
 def more_seeds(contrast: Contrast, margin: float) -> int | None:

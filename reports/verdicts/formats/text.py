@@ -8,7 +8,7 @@ from collections import Counter
 from twinbench.reports.rules.case import Result
 from twinbench.reports.verdicts.phrasing import by_seed_text, difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
-from twinbench.sweeps.errors import plain
+from twinbench.sweeps.errors import counted, plain
 
 RULE_ORDER: tuple[Result, ...] = ("failed", "passed", "not applicable")
 NOTHING = "–"
@@ -21,7 +21,7 @@ def summary(checked: Checked) -> str:
     by_word = ", ".join(f"{count} {word.lower().replace('_', ' ')}" for word, count in sorted(counts.items()))
     late = sum(verdict.exploratory for verdict in checked.verdicts)
     exploratory = f"; {late} not declared before the results" if late else ""
-    return f"{len(checked.verdicts)} claim{'s' * (len(checked.verdicts) != 1)}: {by_word}{exploratory}"
+    return f"{counted(len(checked.verdicts), 'claim')}: {by_word}{exploratory}"
 
 
 def remarks(verdict: Verdict) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     plan_command("digits", tmp_path / "run", changes, None, tmp_path / "claims.toml", 0.005, False)
     shown = capsys.readouterr().out
     assert re.search(rf"{done.trial_id} .* done", shown)
-    assert "missing trials take" in shown and "2 seeds detect" in shown
+    assert "of one process; this machine has" in shown and "2 seeds detect" in shown
     fixed = "batch_size = 256 (protocol: 128), epochs = 2 (protocol: 12), simclr.projector_width = 64 (protocol: 128)"
     assert f"differs from the protocol in every cell: {fixed}, byol.projector_width = 64 (protocol: 256)\n" in shown
     assert "in some cells" not in shown

@@ -182,7 +182,9 @@ def test_a_plan_says_that_its_hours_are_from_bench(
     plan_command("digits", tmp_path / "run", changes, None, None, None, False)
     printed = capsys.readouterr().out
     hours = len(planned.trials) * 2 * 1024 / 128 / 3600  # four whole batches of 256 an epoch
-    assert f"take {hours:.2g} hours" in printed and re.search(r"2 of them by `twinbench bench` of 2026-01-02", printed)
+    assert f"missing trials: {hours:.2g} hours" in printed and re.search(
+        r"2 of them by `twinbench bench` of 2026-01-02", printed
+    )
 
 
 @pytest.fixture

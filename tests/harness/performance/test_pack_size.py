@@ -181,7 +181,10 @@ def test_threads_that_gain_nothing_or_cannot_be_measured_are_not_taken(twelve: l
     messages.clear()
     as_asked = Surroundings(tmp_path, threads=2)
     assert with_best_threads(as_asked, twelve[:1], 2, lambda threads: 1, dies, messages.append) == as_asked
-    assert [line.partition(":")[0][2:] for line in messages] == ["threads per trial could not be measured"] * 2
+    assert [line.partition(":")[0][2:] for line in messages] == [
+        "thread per trial could not be measured",
+        "threads per trial could not be measured",
+    ]
     untrained = replace(twelve[0], method="untrained", training={})
     unchanged = with_best_threads(Surroundings(tmp_path), [untrained], 4, lambda threads: 1, measure, messages.append)
     assert unchanged.threads == 1

@@ -652,7 +652,7 @@ def test_an_unfinished_tuning_is_reported_as_missing_trials(tmp_path):
     study.write_plan()
     (verdict,) = checked(study.folder)
     assert verdict.word == "INADMISSIBLE" and "A7" in verdict.detail
-    assert verdict.settled_by == (f"1 missing trials ({tuned.trial_id}), about 0.015 hours of one process",)
+    assert verdict.settled_by == (f"1 missing trial ({tuned.trial_id}), about 0.015 hours of one process",)
 
 
 def test_seeds_that_the_protocol_requires_are_counted(tmp_path):
