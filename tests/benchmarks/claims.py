@@ -58,6 +58,10 @@ methods = {list(METHODS)}
 epochs = {list(EPOCHS)}
 batch_size = {list(BATCHES)}
 learning_rate = {list(RATES)}
+[[deviations]]
+key = "dataset.test_examples"
+value = EXAMPLES
+reason = "The outputs of all test images would take gigabytes."
 """
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 CHILD = """
@@ -78,7 +82,7 @@ def build(folder: Path, trials: int, claims: int, examples: int) -> Path:
     """Fill the folder and return the file of its declared claims."""
     sweep_file = folder.with_name("sweep.toml")
     seeds = list(range(max(1, trials // (len(METHODS) * len(EPOCHS) * len(BATCHES) * len(RATES)))))
-    sweep_file.write_text(SWEEP.replace("SEEDS", str(seeds)))
+    sweep_file.write_text(SWEEP.replace("SEEDS", str(seeds)).replace("EXAMPLES", str(examples)))
     sweep, protocol, path = read_sweep(str(sweep_file), ())
     resolved = check(sweep, protocol, str(path))
     planned = plan("check", sweep, protocol, resolved, "sha256:" + "1" * 64, training_images=8000, image_size=32)
