@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from twinbench.sweeps.deviations import undone
 from twinbench.sweeps.protocol import AppliedDeviation, CarriedProtocol, ProtocolContent
+from twinbench.sweeps.protocol_diff import ABSENT
 from twinbench.sweeps.toml_reader import read_toml
 from twinbench.sweeps.trial import Trial
 
@@ -46,15 +47,18 @@ class OwnValues:
     def changed(self, method: str, version: int, values: Mapping[str, str]) -> tuple[ChangedSetting, ...]:
         """Return the settings in which a trial of a method differs from the protocol, sorted by name.
 
-        Settings for which neither protocol nor method is known to have a value are not compared.
+        Settings for which neither protocol nor method is known to have a value are not compared. A trial with settings
+        that lacks a field of the protocol's training differs in it. Baselines have no settings.
         """
         if (method, version) not in self._known:
             contents = (self._content, self._before)
             first, second = (own_values(content, method, version) for content in contents)
             self._known[method, version] = first, second
         own, before = self._known[method, version]
+        absent = dict.fromkeys(_table(self._content.get("training")), ABSENT) if values else {}
+        values = {**absent, **values}
         changed = [name for name in sorted(values) if name in own and not _is_same(values[name], own[name])]
-        return tuple(ChangedSetting(name, values[name], before.get(name, "none")) for name in changed)
+        return tuple(ChangedSetting(name, values[name], before.get(name, ABSENT)) for name in changed)
 
 
 def own_values(content: Mapping[str, object], method: str, version: int) -> dict[str, str]:

@@ -78,11 +78,10 @@ def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
     """
     if side.cell is None or side.section is None:
         return
-    cells = [cell for cell in side.section.cells if cell.method == side.cell.method and cell.is_complete]
-    own = [{one.name for one in cell.changed} for cell in cells]
+    cells = side.section.methods[side.cell.label]
     for one in side.cell.changed:
         is_given = one.name in side.selector or sentence.names_value_of(claim, one.name, one.value)
-        if not is_given and all(one.name in changed for changed in own):
+        if not is_given and not any(cell.is_complete and cell.has_own(one.name) for cell in cells):
             yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
 
 

@@ -110,7 +110,7 @@ def names_value_of(claim: Claim, key: str, value: str) -> bool:
     sentence, number = plain(claim.sentence), value_pattern([value]).pattern
     if value in ("true", "false", "null"):
         return names_setting(claim, key)
-    if not re.fullmatch(r"[-+.\de]+", value):
+    if not re.fullmatch(r"[-+]?\d*\.?\d+(?:e[-+]?\d+)?", value):
         return names_value(claim, key, value)
     if key == "epochs" and any(value_of(one[1]) == float(value) for one in MEASURED["epochs"].finditer(sentence)):
         return True

@@ -108,6 +108,10 @@ class Cell:
         """Return the value of an axis, or NOTHING if the cell has none."""
         return self.values[axis].text if axis in self.values else NOTHING
 
+    def has_own(self, name: str) -> bool:
+        """Return whether the setting has the protocol's own value, as far as that is known."""
+        return all(one.name != name for one in self.changed)
+
     @property
     def changed_text(self) -> str:
         """Return what differs from the protocol: "epochs = 2 (protocol: 12)"; empty if nothing does."""

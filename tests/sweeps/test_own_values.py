@@ -6,7 +6,15 @@ import pytest
 
 from twinbench.harness.commands.protocol import method_defaults
 from twinbench.harness.schemas import method_schema
-from twinbench.sweeps.own_values import METHODS_LOCK, ChangedSetting, OwnValues, fixed_text, in_every_cell, varied_text
+from twinbench.sweeps.own_values import (
+    METHODS_LOCK,
+    ChangedSetting,
+    OwnValues,
+    fixed_text,
+    in_every_cell,
+    setting_text,
+    varied_text,
+)
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.toml_reader import read_toml
 
@@ -37,21 +45,32 @@ def test_the_lock_holds_the_defaults_of_every_shipped_method() -> None:
     ],
 )  # fmt: skip
 def test_a_value_is_compared_with_the_protocols_own(method: str, values: dict[str, str], changed: list[str]) -> None:
-    own = OwnValues(read_protocol("digits-small").content)
+    content = read_protocol("digits-small").content
+    own = OwnValues(content)
+    values = {name: setting_text(value) for name, value in content["training"].items()} | values
     assert [str(one) for one in own.changed(method, 1, values)] == changed
 
 
 def test_the_protocols_table_of_a_method_comes_before_its_training_table() -> None:
     content = read_protocol("digits-small").content
     content["methods"]["byol"]["epochs"] = 20
+    content["training"] = {"epochs": 12}
     own = OwnValues(content)
     assert own.changed("byol", 1, {"epochs": "20"}) == ()
     assert own.changed("byol", 1, {"epochs": "12"}) == (ChangedSetting("epochs", "12", "20"),)
 
 
+def test_a_trial_that_does_not_say_its_epochs_differs_in_them_and_a_baseline_in_nothing() -> None:
+    own = OwnValues({"training": {"epochs": 12}})
+    assert [str(one) for one in own.changed("byol", 1, {"projector_width": "4096"})] == [
+        "epochs = (absent) (protocol: 12)"
+    ]
+    assert own.changed("untrained", 1, {}) == ()
+
+
 def test_a_trial_that_follows_a_deviation_does_not_differ_and_others_show_the_value_before_it() -> None:
     content: Any = read_protocol("digits-small").content
-    content["training"]["epochs"] = 20
+    content["training"] = {"epochs": 20}
     own = OwnValues(content, [{"key": "training.epochs", "value": 20, "protocol_value": 12, "reason": "as published"}])
     assert own.changed("byol", 1, {"epochs": "20"}) == ()
     assert own.changed("byol", 1, {"epochs": "2"}) == (EPOCHS,)
