@@ -16,7 +16,7 @@ from twinbench.sweeps.metrics import metric_mistakes
 from twinbench.sweeps.protocol import CarriedProtocol, Protocol, Range, Scalar, Training
 from twinbench.sweeps.sweep import Cell, Sweep, axes_of, expand, from_set, read_sweep, set_keys
 from twinbench.sweeps.toml_reader import parse
-from twinbench.sweeps.trial import Trial
+from twinbench.sweeps.trial import WITHOUT_SEEDS, Trial
 
 TRAINING_FIELDS = tuple(field.name for field in dataclasses.fields(Training))
 
@@ -122,7 +122,7 @@ def trials_of_sweep(sweep: Sweep, protocol: Protocol, resolved: list[Resolved], 
 
 def _baseline_trials(sweep: Sweep, protocol: CarriedProtocol, fingerprint: str) -> list[Trial]:
     """Return raw pixels once, as nothing in them is random, and the untrained backbone once per seed."""
-    seeds = {"raw_pixels": sweep.seeds[:1], "untrained": sweep.seeds}
+    seeds = {WITHOUT_SEEDS: sweep.seeds[:1], "untrained": sweep.seeds}
     baselines = shipped().baselines
     return [
         Trial(name, baselines[name].version, {}, {}, seed, fingerprint, protocol)

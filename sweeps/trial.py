@@ -8,6 +8,8 @@ from typing import Any, TypedDict, cast
 from twinbench.sweeps.hashing import ID_LENGTH, digest
 from twinbench.sweeps.protocol import CarriedProtocol
 
+WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
+
 
 class TrialContent(TypedDict):
     """A `Trial` as plain JSON types, as records hold it."""

@@ -77,17 +77,20 @@ def plan(
     print_left_out(planned)
     run_folder = out_folder or Path("runs") / planned.name
     check_places(run_folder)
-    found = Found()  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
+    found = Found(
+        planned
+    )  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without
     if read or seed_spread is not None or record_files(run_folder):
         paths = [run_folder, *([claims] if claims else [])]
         found = read_bounded(
             lambda _: read_folder(planned, run_folder, read, str(claims), seed_spread), paths, memory_limit, time_limit
         )
-    known = found.trials
+    planned, known = found.planned, found.trials
     _print_trials(planned, known, run_folder)
     missing = [one for one in planned.trials if not known or known[one.trial_id]["status"] == "missing"]
     rates = _rates(planned, known, missing, data, measure)
     _print_hours(planned, missing, rates)
+    _print_confirm_stage(planned, rates)
     _print_detectable(planned, found.spreads)
     if read:
         _print_prospects(planned, found.prospects, len(read), rates)
@@ -95,8 +98,12 @@ def plan(
 
 @dataclass(frozen=True)
 class Found:
-    """What a run folder holds for a plan: trials by id, the spread of seeds by metric, and what the claims need."""
+    """What a run folder holds for a plan: trials by id, the spread of seeds by metric, and what the claims need.
 
+    `planned` has the trials of the confirm stage, as far as its cells are chosen.
+    """
+
+    planned: "Plan"
     trials: "Mapping[str, TrialRow]" = field(default_factory=dict)
     spreads: "Mapping[str, Spread | None]" = field(default_factory=dict)
     prospects: "Sequence[Prospect]" = ()
@@ -106,18 +113,22 @@ def read_folder(planned: "Plan", run_folder: Path, claims: "Sequence[Claim]", fi
     """Read the run folder as it would be with this plan in it. InvalidInput about a claim names its `file`."""
     from twinbench.reports.verdicts.prospects import prospects, seed_spread
 
-    with planned_folder(planned, run_folder) as folder:
+    with planned_folder(planned, run_folder) as (planned, folder):
         trials = {str(trial["trial_id"]): trial for section in folder.sections for trial in section.trials}
         spreads = {metric: seed_spread(folder, metric, guess) for metric in _probe_metrics(planned)}
         try:
-            return Found(trials, spreads, prospects(claims, folder, guess))
+            return Found(planned, trials, spreads, prospects(claims, folder, guess))
         except InvalidInput as error:
             raise InvalidInput(replace(one, where=f"{file}: {one.where}") for one in error.mistakes) from None
 
 
 @contextlib.contextmanager
-def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
-    """Yield the run folder as it would be with this plan in it; nothing is written there."""
+def planned_folder(planned: "Plan", run_folder: Path) -> Iterator[tuple["Plan", "Folder"]]:
+    """Yield the plan with its confirm stage, as far as its cells are chosen, and the run folder as it would be with it.
+
+    Nothing is written to the run folder.
+    """
+    from twinbench.harness.run_folder.confirm_stage import with_confirmations, with_planned_confirmations
     from twinbench.harness.run_folder.layout import write_plan
     from twinbench.reports.claims.evidence import Folder
     from twinbench.results.plain_files import claims_files
@@ -126,13 +137,17 @@ def planned_folder(planned: "Plan", run_folder: Path) -> Iterator["Folder"]:
 
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "run"
+        planned = with_planned_confirmations(planned, run_folder)
         write_plan(copy, planned)
         declared = [run_folder / DECLARATIONS, *claims_files(run_folder)]  # what `check` reads too
         for path in (*(run_folder / name for name in (RECORDS, ARTEFACTS, "trials")), *declared):
             if path.exists():
                 (copy / path.name).symlink_to(path.resolve())
         copy_database(run_folder, copy)  # so that only new records are read
-        yield Folder(copy)
+        both = with_confirmations(planned, copy)
+        if both is not planned:
+            write_plan(copy, both)
+        yield both, Folder(copy)
 
 
 # --- trials and hours -------------------------------------------------------------------------------------------------
@@ -236,6 +251,42 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
         )
 
 
+def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
+    """Print the trials of the confirm stage and what they cost, which before the choice is known as a bound."""
+    if not planned.confirm_seeds:
+        return
+    seeds, count = ", ".join(map(str, planned.confirm_seeds)), len(planned.trials) - len(planned.grid)
+    if count:
+        typer.echo(f"{count} of these trials are the confirm stage: chosen cells on seeds {seeds}")
+    else:
+        later, each = _costliest_of_each_method(planned, rates), len(planned.confirm_seeds)
+        typer.echo(
+            f"once these are recorded, the confirm stage follows: {len(later) * each} more trials, each method's "
+            f"chosen cell on seeds {seeds}{_price(planned, later, each, rates)}"
+        )
+
+
+def _costliest_of_each_method(planned: "Plan", rates: "Mapping[str, Rate]") -> "list[Trial]":
+    """Return one trial of each method that trains again on fresh seeds, of the cell that takes longest."""
+    from twinbench.harness.performance.cost_estimate import hours
+    from twinbench.sweeps.trial import WITHOUT_SEEDS
+
+    longest: dict[str, tuple[float, Trial]] = {}
+    for trial in planned.grid:
+        found = hours([trial], planned.training_images, rates).expected
+        if trial.method != WITHOUT_SEEDS and found >= longest.get(trial.method, (0.0, trial))[0]:
+            longest[trial.method] = found, trial
+    return [trial for _, trial in longest.values()]
+
+
+def _price(planned: "Plan", trials: "Sequence[Trial]", seeds: int, rates: "Mapping[str, Rate]") -> str:
+    """Return ", at most 0.4 hours (0.3 to 0.5) of one process"; empty if the speed of a method is unknown."""
+    from twinbench.harness.performance.cost_estimate import hours
+
+    cost = hours([trial for trial in trials for _ in range(seeds)], planned.training_images, rates)
+    return "" if cost.without_rate or not cost.trials else f", at most {cost} of one process"
+
+
 # --- power ------------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +330,24 @@ def _print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, 
     if left := claims - len(found):
         typer.echo(f"{left} more are about published tables, which no plan changes")
     _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
+    _recommend_confirm_stage(planned, found, rates)
+
+
+def _recommend_confirm_stage(planned: "Plan", found: "Sequence[Prospect]", rates: "Mapping[str, Rate]") -> None:
+    """Say which claims choose a cell by the seeds that they report, and what fresh seeds cost."""
+    choosing = {one.claim.name: one for one in found if one.chosen_among}
+    if not choosing or planned.confirm_seeds:
+        return
+    seeds = max(one.seeds or one.planned_seeds for one in choosing.values())
+    later = _costliest_of_each_method(planned, rates)
+    first = max(trial.seed for trial in planned.trials) + 1
+    among = dict.fromkeys(text for one in choosing.values() for text in one.chosen_among)
+    typer.echo(
+        f"claims that choose a cell by the seeds that they report: {', '.join(choosing)} ({'; '.join(among)}). Their "
+        f"intervals do not cover the bias of that choice. On fresh seeds they do: add [confirm] with seeds "
+        f"= {list(range(first, first + seeds))} to the sweep, {len(later) * seeds} trials"
+        f"{_price(planned, later, seeds, rates)}"
+    )
 
 
 def _is_settled(prospect: "Prospect") -> bool:
@@ -310,14 +379,14 @@ def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping
     from twinbench.harness.performance.cost_estimate import hours
 
     wanted: dict[str, int] = {}
+    lacking: dict[str, int] = {}
     for one in left:
         if one.seeds is not None and not one.missing_cells:
             for cell in one.cell_ids:
                 wanted[cell] = max(wanted.get(cell, 0), one.seeds)
-    by_cell = {cell: [trial for trial in planned.trials if trial.cell_id == cell] for cell in wanted}
-    additional = [
-        trials[0] for cell, trials in by_cell.items() if trials for _ in range(max(0, wanted[cell] - len(trials)))
-    ]
+                lacking[cell] = max(lacking.get(cell, 0), one.seeds - one.planned_seeds)
+    by_cell = {trial.cell_id: trial for trial in planned.trials}
+    additional = [by_cell[cell] for cell, count in lacking.items() if cell in by_cell for _ in range(count)]
     if additional:
         cost = hours(additional, planned.training_images, rates)
         price = f", {cost} of one process" if cost.trials == len(additional) else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from twinbench.harness.planning import Plan
 from twinbench.results.plan import read_plan
 from twinbench.results.record import PLAN, recorded_ids
-from twinbench.sweeps.trial import Trial
+from twinbench.sweeps.trial import WITHOUT_SEEDS, Trial
 
 
 def with_planned_confirmations(planned: Plan, run_folder: Path) -> Plan:
@@ -44,7 +44,7 @@ def _with_trials(planned: Plan, more: list[Trial]) -> Plan:
 
 def _chosen(run_folder: Path) -> list[str]:
     """Return the ids of the chosen cells, without raw pixels: in them nothing is random."""
-    from twinbench.reports.tables.cells import WITHOUT_SEEDS, sections  # imports pandas and DuckDB
+    from twinbench.reports.tables.cells import sections  # imports pandas and DuckDB
     from twinbench.reports.tables.run import read_run
 
     parts = sections(read_run(run_folder, curves="SELECT * FROM curves WHERE false"))

@@ -1,7 +1,8 @@
 """The evidence for a claim: for each side of its comparisons the cell, its trials, and their values by seed.
 
 A selector may leave settings open. Then validation selects among the cells that match, as in the methods table, and the
-number of candidates is part of the evidence.
+number of candidates is part of the evidence. Where the cells of all sides were trained on the seeds of the confirm
+stage, the claim is judged by those.
 """
 
 import itertools
@@ -20,7 +21,7 @@ from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import RunContext, unknown_trials
 from twinbench.reports.claims.trial_files import TrialFiles, read_trial_files
 from twinbench.reports.statistics.per_example import Correct
-from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, Cell, Section, choose, sections
+from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, WITHOUT_SEEDS, Cell, Section, choose, sections
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 from twinbench.reports.tables.run import MetricRow, TrialRow, read_run, records, rows
 from twinbench.results.plain_files import claims_files
@@ -61,6 +62,13 @@ class Side:
     def trials(self) -> tuple[TrialRow, ...]:
         """Return all planned trials of the cell, whatever their status."""
         return self.cell.trials if self.cell else ()
+
+    @property
+    def is_method_choice(self) -> bool:
+        """Whether the cell is chosen among all cells of its method, as in the methods table."""
+        if self.section is None or self.cell is None:
+            return False
+        return len(self.section.having(self.selector)) == len(self.section.methods[self.cell.label])
 
     @property
     def has_values(self) -> bool:
@@ -170,11 +178,21 @@ class Folder:
     def _compared(
         self, claim: Claim, table: PublishedTable | None
     ) -> tuple[tuple[Side, ...], tuple[tuple[Side, Side | None, str], ...]]:
+        sides, pairs = self._compared_on(claim, table, confirms=False)
+        seeded = [side.cell for side in sides if side.cell and side.cell.method != WITHOUT_SEEDS]
+        if seeded and all(cell.confirmed for cell in seeded):
+            return self._compared_on(claim, table, confirms=True)
+        return sides, pairs
+
+    def _compared_on(
+        self, claim: Claim, table: PublishedTable | None, confirms: bool
+    ) -> tuple[tuple[Side, ...], tuple[tuple[Side, Side | None, str], ...]]:
+        """Return sides and pairs on the seeds of the grid, or of the confirm stage."""
         sides: list[Side] = []
         pairs: list[tuple[Side, Side | None, str]] = []
         for point in points(claim):
             selectors = self._selectors(claim, point)
-            here = [self._side(claim, selector, selectors, table) for selector in selectors]
+            here = [self._side(claim, selector, selectors, table, confirms) for selector in selectors]
             sides += here
             others: list[Side | None] = [*here[1:]] or [None]
             compared: Iterable[tuple[Side, Side | None]] = ((here[0], other) for other in others)
@@ -193,7 +211,12 @@ class Folder:
         return selectors
 
     def _side(
-        self, claim: Claim, selector: Selector, selectors: Sequence[Selector], table: PublishedTable | None
+        self,
+        claim: Claim,
+        selector: Selector,
+        selectors: Sequence[Selector],
+        table: PublishedTable | None,
+        confirms: bool,
     ) -> Side:
         label = selector_text(selector)
         if claim.is_about_a_table and table is not None:
@@ -209,6 +232,7 @@ class Folder:
         candidates, tried = (max(1, sum(cell.is_recorded for _, cell in cells)) for cells in (matching, of_method))
         cell = choose([cell for _, cell in matching], matching[0][0].selected_by)
         section = next(section for section, one in matching if one is cell)
+        cell = cell.confirmed if confirms and cell.confirmed else cell
         values, measurements = self._values(claim, cell)
         correct = self._correctness(claim, section, cell)
         return Side(label, selector, section, cell, candidates, tried, values, measurements, correct)

@@ -54,13 +54,21 @@ class RunContext:
         return found
 
     @cached_property
-    def seeds(self) -> dict[tuple[str, str], frozenset[int]]:
-        """Return the planned seeds of all methods but raw_pixels, by protocol hash and dataset fingerprint."""
+    def seeds(self) -> dict[tuple[str, str, bool], frozenset[int]]:
+        """Return the planned seeds of all methods but raw_pixels, by protocol hash and dataset fingerprint.
+
+        Those of the confirm stage (True) apart from those of the grid (False).
+        """
         return {
-            (section.protocol_hash, section.dataset_fingerprint): frozenset(
-                int(trial["seed"]) for cell in section.cells if cell.method != WITHOUT_SEEDS for trial in cell.trials
+            (section.protocol_hash, section.dataset_fingerprint, stage): frozenset(
+                int(trial["seed"])
+                for cell in section.cells
+                for part in cell.parts
+                if part.confirms is stage and cell.method != WITHOUT_SEEDS
+                for trial in part.trials
             )
             for section in self.sections
+            for stage in (False, True)
         }
 
     @cached_property
@@ -71,7 +79,7 @@ class RunContext:
     @cached_property
     def _begun(self) -> list[str]:
         """Return when each recorded trial began, in ascending order; UTC to the second."""
-        begun = [str(trial["started"]) for cell in self.cells for trial in cell.trials if trial["started"]]
+        begun = [str(trial["started"]) for section in self.sections for trial in section.trials if trial["started"]]
         return sorted(moment.replace(" ", "T")[:19] for moment in begun)
 
     def begun_by(self, time: str) -> int:

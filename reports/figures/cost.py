@@ -79,7 +79,7 @@ def devices(section: Section) -> list[str]:
 
 def _points(section: Section, cost: Callable[[TrialRow], float], metric: str) -> list[Point]:
     points = []
-    for cell in section.cells:
+    for cell in (section.reported[one.label] if section.is_chosen(one) else one for one in section.cells):
         interval = cell.interval(metric)
         amounts = [amount for trial in cell.trials if trial["status"] == "done" and (amount := cost(trial))]
         if interval and amounts and not cell.is_baseline:
@@ -157,7 +157,7 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
 def correlations(run: Run, section: Section, metric: str) -> pd.DataFrame:
     """Return one row per method and diagnostic: its rank correlation at the end of training with test accuracy."""
     accuracy = {}
-    for cell in section.cells:
+    for cell in (part for one in section.cells for part in one.parts):
         by_seed = cell.by_seed(metric)
         for trial in cell.trials:
             if trial["status"] == "done" and trial["seed"] in by_seed and not cell.is_baseline:

@@ -26,7 +26,7 @@ class Drawn:
         wanted = {
             trial["trial_id"]
             for cell in section.cells
-            for trial in cell.trials
+            for trial in cell.all_trials
             if few or section.is_chosen(cell) or trial["status"] != "done"
         }
         self.by_trial: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -70,7 +70,7 @@ def _curve_panel(drawn: Drawn, name: str, title: str, factor: float = 1.0, only:
     styles, traces, descriptions = looks(section), [], []
     for cell in section.cells if only is None else section.methods[only]:
         ends = []
-        for trial in cell.trials:
+        for trial in cell.all_trials:
             points = drawn.by_trial.get(trial["trial_id"], {}).get(name, [])
             points = [(x, factor * y) for x, y in points if math.isfinite(y)]
             # In a panel of several methods, other cells would hide the comparison.

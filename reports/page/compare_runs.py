@@ -38,7 +38,7 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
         "rows": rows,
         "csv": csv_text(pd.DataFrame(rows, columns=pd.Index(columns), dtype=object)),
         "query": "\n".join(
-            queries.command(queries.accuracy(section, section.chosen.values()), f"DIR{number + 1}")
+            queries.command(queries.accuracy(section, section.reported.values()), f"DIR{number + 1}")
             for number, section in members
         ),
         "alone": len(members) == 1,
@@ -52,7 +52,7 @@ def _name(number: int, name: str, section: Section) -> str:
 
 
 def _cell(section: Section, label: str, metric: str) -> str:
-    cell = section.chosen.get(label)
+    cell = section.reported.get(label)
     if cell is None:
         return NOTHING
     interval = cell.interval(metric)

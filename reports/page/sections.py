@@ -122,7 +122,7 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
     metric = section.selected_by[0]
     groups = {name: grouping(section, name) for name in section.metrics}
     drawn = curves.Drawn(run, section)
-    methods = queries.accuracy(section, section.chosen.values())
+    methods = queries.accuracy(section, section.reported.values())
     cells = queries.accuracy(section, splits=sorted({section.selected_by[1], REPORTED_ON}))
     costs = frames.costs(section)
     return {

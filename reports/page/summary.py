@@ -6,7 +6,7 @@ With claims, the summary repeats their verdicts. Without, it says which methods 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twinbench.reports.statistics import separation
@@ -69,7 +69,7 @@ def group_cells(cells: Mapping[str, Cell], metric: str) -> Grouping:
 
 
 def _trained(section: Section) -> dict[str, Cell]:
-    return {label: cell for label, cell in section.chosen.items() if not cell.is_baseline}
+    return {label: cell for label, cell in section.reported.items() if not cell.is_baseline}
 
 
 def _values(cells: Mapping[str, Cell], metric: str) -> dict[str, dict[int, float]]:
@@ -101,7 +101,7 @@ def from_seeds(section: Section) -> list[str]:
         return [*sentences, f"No trained method has a {name} on {REPORTED_ON} yet."]
     if len(groups.order) == 1:
         (label,) = groups.order
-        level = estimate_text(section.chosen[label].interval(metric))
+        level = estimate_text(section.reported[label].interval(metric))
         return [*sentences, f"{label} reaches a {name} of {level} % on {REPORTED_ON} in its chosen cell."]
     n, pairs = groups.fewest_seeds, math.comb(len(groups.order), 2)
     tests = f"paired t tests over {n} seeds, Holm's correction over {counted(pairs, 'pair')}, 5 %"
@@ -135,7 +135,7 @@ def _cautions(section: Section, groups: Grouping, any_significant: bool) -> list
             "that the probability of one method winning at a new seed is above one half."
         )
     least = int(section.content.get("minimum_seeds", 1))
-    few = [label for label in groups.order if section.chosen[label].done < least]
+    few = [label for label in groups.order if section.reported[label].done < least]
     if few:
         cautions.append(f"Fewer seeds than the protocol's minimum of {least}: {and_(few)}.")
     tried = {label: len(section.methods[label]) for label in groups.order}
@@ -168,6 +168,7 @@ def notes(section: Section) -> list[str]:
         f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the "
         f"variation between seeds only, not the sampling of the {REPORTED_ON} images.",
         selection_words(section),
+        *confirm_words(section),
         f"Protocol {section.ran_as}. {counts(section)}",
         *shared_seeds(section),
         *([f"Reasons for deviating from the protocol: {'; '.join(deviations)}."] if deviations else []),
@@ -181,7 +182,7 @@ def shared_seeds(section: Section) -> list[str]:
     """
     metric = section.selected_by[0]
     values, pair = _values(_trained(section), metric), "two methods"
-    if len(values) == 1:
+    if len(values) == 1:  # the other cells have only the seeds of the grid
         (method,) = values
         chosen = section.chosen[method].cell_id
         values = _values({cell.cell_id: cell for cell in section.methods[method]}, metric)
@@ -209,6 +210,32 @@ def selection_words(section: Section) -> str:
     )
 
 
+def confirm_words(section: Section) -> list[str]:
+    """Return on which seeds cells were chosen and are reported, and what the intervals do not cover if on the same."""
+    chosen, reported = section.chosen.values(), section.reported.values()
+    sentences = []
+    if any(cell.confirms for cell in reported):
+        on = _seeds(cell for cell in chosen if cell.confirmed)
+        sentences.append(
+            f"Each method's cell was chosen on seeds {on} and is reported on seeds "
+            f"{_seeds(cell for cell in reported if cell.confirms)}, which selected nothing. Tables and figures of all "
+            "cells show the former."
+        )
+    elif section.confirm_seeds:
+        sentences.append(f"The confirm stage, on seeds {and_([*map(str, section.confirm_seeds)])}, has not begun.")
+    same = [label for label, cell in section.reported.items() if not cell.confirms and len(section.methods[label]) > 1]
+    if same:
+        sentences.append(
+            f"{and_(same)}: the cell was chosen among several by the seeds that are reported, so its interval does not "
+            "cover the bias of the choice."
+        )
+    return sentences
+
+
+def _seeds(cells: Iterable[Cell]) -> str:
+    return and_([str(seed) for seed in sorted({trial["seed"] for cell in cells for trial in cell.trials})])
+
+
 def _selection(section: Section) -> str:
     """Return whether the images that numbers are reported on were used for selection."""
     if section.selected_by[1] != REPORTED_ON:
@@ -234,7 +261,7 @@ def facts(section: Section) -> list[str]:
 
 def counts(section: Section) -> str:
     """Return the number of trials by status: "12 trials: 10 done, 1 diverged, 1 missing." """
-    statuses = sum((cell.statuses for cell in section.cells), Counter())
+    statuses = sum((part.statuses for cell in section.cells for part in cell.parts), Counter())
     order = ("done", *NOT_DONE, "missing")
     found = [f"{statuses[status]} {status}" for status in order if statuses[status] or status == "done"]
     return f"{counted(len(section.trials), 'trial')}: {', '.join(found)}."
@@ -242,7 +269,7 @@ def counts(section: Section) -> str:
 
 def against_baselines(section: Section) -> str:
     """Return which methods' mean kNN accuracy on test is above both baselines. Means are compared, without a test."""
-    means = {label: cell.interval(KNN.name) for label, cell in section.chosen.items()}
+    means = {label: cell.interval(KNN.name) for label, cell in section.reported.items()}
     methods = {label: mean for label, mean in means.items() if not section.chosen[label].is_baseline}
     baselines = {label: mean for label, mean in means.items() if mean is not None and label not in methods}
     if not methods:

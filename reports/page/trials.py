@@ -40,7 +40,7 @@ def _log_tail(run_folder: Path, trial_id: str) -> str:
 
 def trials_data(run: Run, section: Section, logs: Mapping[str, str], share: float = 1.0) -> dict[str, Any]:
     """Return the data for the page's script as JSON types. `share`: the section's fraction of CURVE_POINTS."""
-    trials = [(cell, trial) for cell in section.cells for trial in cell.trials]
+    trials = [(part, trial) for cell in section.cells for part in cell.parts for trial in part.trials]
     ids = [trial["trial_id"] for _, trial in trials]
     return {
         "ids": ids,

@@ -29,7 +29,7 @@ class PaperFigure:
 def paper_figures(run: Run, section: Section) -> list[PaperFigure]:
     """Return every figure of the section that has panels."""
     colours, metric = legend(section), section.selected_by[0]
-    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({seeds_text([section])})."
+    bars = f"Means with {CONFIDENCE:.0%} t intervals over seeds ({seeds_text(section.cells)})."
     lines = " ".join(["One line per trial, with a marker at its end.", *chosen_words(section)])
     made = [
         PaperFigure(
@@ -65,8 +65,8 @@ def heat_maps(section: Section, metric: str) -> list[PaperFigure]:
         planes = {label: one for label in section.methods if (one := grids.plane(section, label, axes))}
         found = {label: grids.heat_map(section, label, axes, metric) for label in planes}
         panels = [replace(panel, title=label) for label, panel in found.items() if panel]
-        by = grids.axes_text(section, axes, [*planes])
+        by, seeds = grids.axes_text(section, axes, [*planes]), seeds_text(section.cells)
         title = f"{METRICS[metric].heading} on {REPORTED_ON} by {by}"
-        note = f"Means over seeds ({seeds_text([section])}). Each panel has its own colour scale. {slices_text(planes)}"
+        note = f"Means over seeds ({seeds}). Each panel has its own colour scale. {slices_text(planes)}"
         made.append(PaperFigure(f"grid-{'-'.join(axes)}", title, panels, note.rstrip()))
     return made

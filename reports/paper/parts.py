@@ -87,9 +87,9 @@ class PaperTable:
     rule_before: int = 0
 
 
-def seeds_text(sections: Iterable[Section]) -> str:
+def seeds_text(cells: Iterable[Cell]) -> str:
     """Return how many seeds the cells of methods completed: "n = 3", or "n = 2 to 3"."""
-    done = {cell.done for section in sections for cell in section.cells if cell.done and not cell.is_baseline} or {0}
+    done = {cell.done for cell in cells if cell.done and not cell.is_baseline} or {0}
     return f"n = {min(done)}" if len(done) == 1 else f"n = {min(done)} to {max(done)}"
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import chain, combinations, count
 
 from twinbench.reports.figures import grids
-from twinbench.reports.page.summary import against_baselines
+from twinbench.reports.page.summary import against_baselines, confirm_words
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, chosen_words, key_of, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON, Section, value_order
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, value_order
 from twinbench.reports.tables.slices import shown_slices, slices_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import METRICS, metric_names
@@ -42,7 +42,7 @@ def methods_table(source: Source) -> PaperTable:
             tuple(Number(cell, metric, source) for metric in metrics),
             (cell.seeds_text, str(len(section.methods[label]))),
         )
-        for label, cell in section.chosen.items()
+        for label, cell in section.reported.items()
     ]
     return grouped(
         PaperTable(
@@ -51,7 +51,12 @@ def methods_table(source: Source) -> PaperTable:
             ("Method",),
             tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
-            (*chosen_words(section), *_notes([source]), *filter(None, [against_baselines(section)])),
+            (
+                *chosen_words(section),
+                *_notes([source], section.reported.values()),
+                *confirm_words(section),
+                *filter(None, [against_baselines(section)]),
+            ),
             (source,),
             ("Seeds", "Candidates"),
             rule_before=sum(cell.is_baseline for cell in section.chosen.values()),
@@ -75,11 +80,13 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     protocols = dict.fromkeys(f"{title}: protocol {source.section.ran_as}." for title, source in titled)
     chosen_of = [f"{title}: {words}" for title, source in titled for words in chosen_words(source.section)]
     above = [f"{title}: {words}" for title, source in titled if (words := against_baselines(source.section))]
+    shown = [cell for source in sources for cell in source.section.reported.values()]
+    confirmed = [f"{title}: {words}" for title, source in titled for words in confirm_words(source.section)]
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
         heading = METRICS[metric].heading
         rows = [
-            Row((label,), tuple(Number(s.section.chosen.get(label), metric, s) for s in sources)) for label in labels
+            Row((label,), tuple(Number(s.section.reported.get(label), metric, s) for s in sources)) for label in labels
         ]
         table = PaperTable(
             f"datasets-{metric}{suffix}",
@@ -88,7 +95,7 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
             ("Method",),
             titles,
             tuple(rows),
-            (*protocols, *chosen_of, *_notes(sources), *_incomplete(rows, titles), *above),
+            (*protocols, *chosen_of, *_notes(sources, shown), *_incomplete(rows, titles), *confirmed, *above),
             tuple(sources),
             spanning=f"{heading} by dataset",
             rule_before=sum(cell.is_baseline for cell in chosen.values()),
@@ -221,14 +228,17 @@ def _caption(section: Section, *sentences: str) -> str:
     return " ".join([*filter(None, sentences), f"Protocol {section.ran_as}."])
 
 
-def _notes(sources: Sequence[Source]) -> list[str]:
-    n = seeds_text(source.section for source in sources)
+def _notes(sources: Sequence[Source], shown: Iterable[Cell] = ()) -> list[str]:
+    """Return what the numbers are; `shown`: the cells in the table, by default all of the sections."""
+    n = seeds_text(shown or [cell for source in sources for cell in source.section.cells])
     notes = [
         f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds ({n}), which covers the "
         f"variation between seeds only, not the sampling of the {REPORTED_ON} images; without ±: one seed."
     ]
     if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
         notes.append(f"The protocol selects on {REPORTED_ON}: accuracy is on the images used for selection.")
+    if not shown and any(source.section.confirm_seeds for source in sources):
+        notes.append("These are the seeds that chose each method's cell; those that confirm the choice are left out.")
     return notes
 
 

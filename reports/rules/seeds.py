@@ -41,7 +41,11 @@ def enough_seeds(case: Case) -> Outcome:
     if problem := next(_seed_problems(evidence, sides), ""):
         return failed(problem)
     run = {seed for side in sides for seed in _seeds(side)}
-    keys = {(side.section.protocol_hash, side.section.dataset_fingerprint) for side in sides if side.section}
+    keys = {
+        (side.section.protocol_hash, side.section.dataset_fingerprint, side.cell.confirms)
+        for side in sides
+        if side.section and side.cell
+    }
     if elsewhere := sorted({seed for key in keys for seed in evidence.context.seeds.get(key, ())} - run):
         return failed(f"seeds {elsewhere} were run for other cells but not for these", NOTED)
     return passed(f"seeds {sorted(run)}")

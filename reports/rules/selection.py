@@ -21,8 +21,8 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.rules.declared import declared_before
-from twinbench.reports.tables.cells import REPORTED_ON
-from twinbench.reports.tables.run import MetricRow
+from twinbench.reports.tables.cells import REPORTED_ON, Cell
+from twinbench.reports.tables.run import MetricRow, TrialRow
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import metric_names
 
@@ -73,13 +73,53 @@ def selection_split(case: Case) -> Outcome:
     rows = [row for side in case.evidence.measured for row in side.measurements]
     if not rows:
         return not_applicable("nothing was selected")
-    problem = next(_selection_problems(case, rows), "")
-    return passed_if(not problem, _selection_text(rows), problem)
+    if problem := next(_selection_problems(case, rows), ""):
+        return failed(problem)
+    text = "; ".join([_selection_text(rows), *_confirmed_texts(case)])
+    if uncovered := list(dict.fromkeys(_choice_problems(case))):
+        return failed(f"{text}; {'; '.join(uncovered)}", NOTED)
+    return passed(text)
 
 
 def _selection_text(rows: Sequence[MetricRow]) -> str:
     selected_on, candidates = (distinct(row[key] for row in rows) for key in ("selected_on", "candidates"))
     return f"selected on {', '.join(selected_on)} out of {' or '.join(candidates)}, reported on {REPORTED_ON}"
+
+
+def _confirmed_texts(case: Case) -> list[str]:
+    """Return on which seeds cells were chosen and are reported, where the confirm stage reports them."""
+    sides = [side for side in case.evidence.measured if side.cell and side.cell.confirms]
+    reported = sorted({int(trial["seed"]) for side in sides for trial in side.trials})
+    chosen = sorted({int(trial["seed"]) for side in sides for trial in _grid_trials(side)})
+    return [f"cells chosen on seeds {chosen}, reported on seeds {reported}"] if sides else []
+
+
+def _grid_trials(side: Side) -> list[TrialRow]:
+    """Return the trials from which the side's cell was chosen."""
+    return [trial for cell in _cells_of_method(side) for trial in cell.trials]
+
+
+def _cells_of_method(side: Side) -> list[Cell]:
+    return side.section.methods[side.cell.label] if side.section and side.cell else []
+
+
+def _choice_problems(case: Case) -> Iterator[str]:
+    """Yield what the intervals of chosen cells do not cover."""
+    for side in case.evidence.measured:
+        if side.cell is None or not side.cell.confirms:
+            if side.candidates > 1:
+                yield (
+                    f"{side.label} was chosen among {side.candidates} cells by the seeds that are reported, so the "
+                    "interval does not cover the bias of that choice: fresh seeds do, by a table [confirm] in the sweep"
+                )
+            continue
+        ends = [trial["finished"] for trial in _grid_trials(side) if trial["finished"]]
+        begins = [trial["started"] for trial in side.trials if trial["started"]]
+        if ends and begins and min(begins) < max(ends) and len(_cells_of_method(side)) > 1:
+            yield f"{side.label}: its reported seeds were trained before the choice, so they are not fresh"
+        others = [cell for cell in _cells_of_method(side) if cell.confirmed and cell.cell_id != side.cell.cell_id]
+        if others:
+            yield f"{side.label}: {len(others)} of its cells that are not chosen now have results on the reported seeds"
 
 
 def _selection_problems(case: Case, rows: Sequence[MetricRow]) -> Iterator[str]:

@@ -79,7 +79,9 @@ class Vocabulary:
         names = sorted({*metrics, *(row.metric for row in published)})
         self.metrics = {name: frozenset(name.split("_")) for name in names}
         self.hashes = {section.protocol_hash for section in sections}
-        self.ids = {cell.cell_id for cell in cells} | {t["trial_id"] for cell in cells for t in cell.trials}
+        self.ids = {cell.cell_id for cell in cells} | {
+            trial["trial_id"] for section in sections for trial in section.trials
+        }
         self.known_settings = {name for cell in cells for name in cell.values}
         self._values = {
             value.number

@@ -7,7 +7,7 @@ from dataclasses import replace
 from twinbench.reports.table_check.explanations import Match, fitting_scale, is_in_scope, recorded_number
 from twinbench.reports.table_check.labels import Settings
 from twinbench.reports.table_check.lookups import Lookup
-from twinbench.reports.table_check.recorded import Recorded, RunCell, best_on_validation, is_equal
+from twinbench.reports.table_check.recorded import Part, Recorded, RunCell, best_on_validation, is_equal
 
 Key = tuple[str, str]  # protocol hash and dataset fingerprint of a run section
 
@@ -29,7 +29,7 @@ class CellMatcher:
     def __init__(self, recorded: Recorded, lookups: Sequence[Lookup]):
         self.recorded = recorded
         self.home: Key | None = None  # the protocol and dataset of most numbers of the table
-        self.votes: Counter[tuple[tuple[str, int], str]] = Counter()  # by line and cell: numbers that the cell has too
+        self.votes: Counter[tuple[tuple[str, int], Part]] = Counter()  # by line and cell: numbers that the cell has too
         self.scales: Counter[tuple[int, int]] = Counter()  # by column and scale: numbers that fit at that scale only
         self.slices: dict[Slice, set[Settings]] = {}  # the settings at which cells of a slice have a printed number
         self._vote(lookups)
@@ -45,7 +45,7 @@ class CellMatcher:
             scales = {match.scale for matches in fits.values() for match in matches}
             self.scales.update((lookup.column_number, scale) for scale in scales if len(scales) == 1)
             keys.update({one.key for one in fitting})
-            self.votes.update({(lookup.of_method, one.cell_id) for one in fitting})
+            self.votes.update({(lookup.of_method, one.part) for one in fitting})
             for one in fitting if lookup.settings else ():
                 self.slices.setdefault(_slice(lookup, one), set()).add(lookup.settings)
         sizes = {run_section.key: len(run_section.section.trials) for run_section in self.recorded.run_sections}
@@ -107,14 +107,14 @@ class CellMatcher:
 
     def of_other_numbers(self, lookup: Lookup, found: RunCell, likely: RunCell, is_chosen: bool) -> bool:
         """Return whether the other numbers of the row or column are of the cell `likely`, and not of `found`."""
-        own, others = self.votes[lookup.of_method, found.cell_id], self.votes[lookup.of_method, likely.cell_id]
+        own, others = self.votes[lookup.of_method, found.part], self.votes[lookup.of_method, likely.part]
         return others > own or (others == own and is_chosen)
 
     def most_likely(self, lookup: Lookup, cells: Sequence[RunCell]) -> RunCell:
         """Return the cell with most numbers of the row, then the best on validation, if several match."""
         chosen = best_on_validation(cells).cell_id
-        votes = {one.cell_id: self.votes[lookup.of_method, one.cell_id] for one in cells}
-        return max(cells, key=lambda one: (votes[one.cell_id], one.cell_id == chosen, one.cell_id))
+        votes = {one.part: self.votes[lookup.of_method, one.part] for one in cells}
+        return max(cells, key=lambda one: (votes[one.part], one.cell_id == chosen, one.cell_id, one.cell.confirms))
 
     def elsewhere(self, lookup: Lookup) -> Match | None:
         """Return a match under another protocol: in a cell that matches the labels, else in the selected cell."""

@@ -38,6 +38,9 @@ COSTS: dict[str, tuple[str, Callable[[Sequence[TrialRow]], float]]] = {
 }
 
 
+Part = tuple[str, bool]  # id of a cell, and whether its trials are those of the confirm stage
+
+
 @dataclass(frozen=True)
 class RunSection:
     """A section of a run folder: one protocol, one dataset fingerprint."""
@@ -54,7 +57,7 @@ class RunSection:
 
 @dataclass(frozen=True, eq=False)
 class RunCell:
-    """A cell of a run folder, and the numbers that were measured on it."""
+    """A cell of a run folder, on the seeds of the grid or of the confirm stage, and the numbers measured on it."""
 
     run_section: RunSection
     cell: Cell
@@ -62,6 +65,10 @@ class RunCell:
     @property
     def cell_id(self) -> str:
         return self.cell.cell_id
+
+    @property
+    def part(self) -> Part:
+        return self.cell.cell_id, self.cell.confirms
 
     @property
     def key(self) -> tuple[str, str]:
@@ -165,7 +172,9 @@ class Recorded:
 
     def __init__(self, run_sections: Sequence[RunSection]):
         self.run_sections = run_sections
-        self.all_cells = [RunCell(one, cell) for one in run_sections for cell in one.section.cells]
+        self.all_cells = [
+            RunCell(one, part) for one in run_sections for cell in one.section.cells for part in cell.parts
+        ]
         self.by_method: dict[str, list[RunCell]] = {}
         for one in self.all_cells:
             self.by_method.setdefault(one.cell.method, []).append(one)
@@ -189,13 +198,14 @@ class Recorded:
 
 
 def best_on_validation(cells: Sequence[RunCell]) -> RunCell:
-    """Return the cell that validation selects."""
-    by_id = {one.cell_id: one for one in cells}
-    return by_id[choose(one.cell for one in by_id.values()).cell_id]
+    """Return the cell that validation selects, with the seeds that confirm the choice if it was trained on them."""
+    of_grid = {one.cell_id: one for one in cells if not one.cell.confirms}
+    reported = of_grid | {one.cell_id: one for one in cells if one.cell.confirms}
+    return reported[choose(one.cell for one in (of_grid or reported).values()).cell_id]
 
 
 def _agrees(cell: Cell, version: int | None, settings: Settings, ids: frozenset[str]) -> bool:
-    if version is not None and cell.trials[0]["method_version"] != version:
+    if version is not None and any(trial["method_version"] != version for trial in cell.trials):
         return False
     if ids and cell.cell_id not in ids and not any(trial["trial_id"] in ids for trial in cell.trials):
         return False
@@ -251,7 +261,7 @@ def _measured(of_cell: RunCell, metric: str, split: str, statistic: str) -> Cand
     run_section, cell = of_cell.run_section, of_cell.cell
     measured = cell.measured.get((metric, split), ())
     same_variant = len({one.variant for one in measured}) == 1
-    source = f"from metrics join trials using (trial_id) where cell_id = {_literal(cell.cell_id)} and status = 'done'"
+    source = f"from metrics join trials using (trial_id) where {_of_part(of_cell)} and status = 'done'"
     source += f" and name = {_literal(metric)} and split = {_literal(split)}"
     if statistic.startswith("seed "):
         measured = tuple(one for one in measured if f"seed {one.seed}" == statistic)
@@ -283,7 +293,7 @@ def seed_count(of_cell: RunCell, statistic: str) -> Candidate:
     run_section, cell = of_cell.run_section, of_cell.cell
     status = statistic.removeprefix("seeds ")
     trials = tuple(trial for trial in cell.trials if status in ("planned", trial["status"]))
-    source = f"from trials where cell_id = {_literal(cell.cell_id)}"
+    source = f"from trials where {_of_part(of_cell)}"
     source += "" if status == "planned" else f" and status = {_literal(status)}"
     return Candidate(run_section, cell.label, statistic, len(trials), trials, "count(*)", source, of_cell)
 
@@ -291,10 +301,11 @@ def seed_count(of_cell: RunCell, statistic: str) -> Candidate:
 def count_or_cost(run_section: RunSection, label: str, statistic: str) -> Candidate:
     """Return the number of a method's cells ("candidates"), or one of COSTS over its recorded trials."""
     cells = run_section.section.methods[label]
-    first = cells[0].trials[0]
-    source = f"from trials where method = {_literal(cells[0].method)} and method_version = {first['method_version']}"
+    trials = tuple(trial for cell in cells for trial in cell.all_trials)
+    source = (
+        f"from trials where method = {_literal(cells[0].method)} and method_version = {trials[0]['method_version']}"
+    )
     source += _of_section(run_section)
-    trials = tuple(trial for cell in cells for trial in cell.trials)
     if statistic == "candidates":
         return Candidate(run_section, label, statistic, len(cells), trials, "count(distinct cell_id)", source)
     recorded = tuple(trial for trial in trials if trial["status"] != "missing")
@@ -326,6 +337,14 @@ def provenance_count(run_section: RunSection, statistic: str, text: str) -> Cand
 
 def _shown(value: object) -> str:
     return "–" if value is None or value == "" else str(int(value)) if isinstance(value, float) else str(value)
+
+
+def _of_part(of_cell: RunCell) -> str:
+    """Return the SQL condition for the cell's trials, of the grid or of the confirm stage."""
+    stage = (
+        f" and {'' if of_cell.cell.confirms else 'not '}confirms" if of_cell.run_section.section.confirm_seeds else ""
+    )
+    return f"cell_id = {_literal(of_cell.cell_id)}{stage}"
 
 
 def _of_section(run_section: RunSection) -> str:

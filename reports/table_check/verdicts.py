@@ -64,7 +64,8 @@ class Judge:
                 count_or_cost(run_section, label, lookup.statistic)
                 for run_section in self.recorded.run_sections
                 for label, (first, *_) in run_section.section.methods.items()
-                if first.method in lookup.methods and lookup.version in (None, first.trials[0]["method_version"])
+                if first.method in lookup.methods
+                and lookup.version in (None, first.parts[-1].trials[0]["method_version"])
             ]
             return self._count_or_cost(lookup, counts)
         if lookup.statistic.startswith("seeds "):
@@ -167,6 +168,9 @@ class Judge:
             if of_likely is not None and likely.cell_id not in by_id and is_other:
                 reason = f"belongs to another cell ({cell_text(found.number)}) than the other numbers beside it"
                 return self._wrong(lookup, of_likely, reason), of_likely
+        if expected is not None and is_chosen and _is_of_the_choice(here, chosen, found):
+            reason = "is of the seeds that chose this cell, not of those that confirm the choice"
+            return self._wrong(lookup, replace(expected, scale=found.scale), reason), expected
         if scale := self.cells.other_scale(lookup, found.scale):
             units = {1: "a fraction", 100: "in percent"}
             reason = f"is {units[found.scale]}, and the other numbers of its column are {units[scale]}"
@@ -246,3 +250,9 @@ class Judge:
         how = "is truncated" if truncated else "is off by one in its last decimal"
         exact = f"{float(as_fraction(number.exact) * scale):.8g}"
         return self._wrong(lookup, expected, f"{how}: the {number} is {exact}", "rounded wrongly")
+
+
+def _is_of_the_choice(here: Sequence[RunCell], chosen: RunCell, found: Match) -> bool:
+    """Return whether the labels leave the cell open and the number is of the seeds that chose it, not of others."""
+    is_open = len({one.cell_id for one in here}) > 1
+    return is_open and chosen.cell.confirms and not found.number.measured_on.cell.confirms

@@ -15,9 +15,9 @@ from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
 from twinbench.sweeps.own_values import ChangedSetting, OwnValues, fixed_text, in_every_cell
 from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
+from twinbench.sweeps.trial import WITHOUT_SEEDS as WITHOUT_SEEDS
 
-BASELINES = ("raw_pixels", "untrained")
-WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
+BASELINES = (WITHOUT_SEEDS, "untrained")
 SELECTED_BY = (LINEAR.name, "validation")  # metric and split that choose a method's cell
 REPORTED_ON = "test"
 NOT_DONE = ("diverged", "collapsed", "failed")
@@ -51,7 +51,8 @@ class Measured:
 class Cell:
     """The trials that differ only in the seed, with their measurements.
 
-    `trials` are those of the grid, which select. `confirmed` is the same cell with those of the confirm stage.
+    `trials` are those of the grid, which select. `confirmed` is the same cell with those of the confirm stage, for
+    which `confirms` is true.
     """
 
     cell_id: str
@@ -62,6 +63,7 @@ class Cell:
     measured: dict[tuple[str, str], tuple[Measured, ...]]  # of completed trials, by (metric, split)
     changed: tuple[ChangedSetting, ...] = ()  # settings that differ from the protocol's own values
     confirmed: "Cell | None" = None
+    confirms: bool = False
 
     @property
     def is_baseline(self) -> bool:
@@ -76,9 +78,14 @@ class Cell:
         return self.statuses["done"]
 
     @property
+    def parts(self) -> "tuple[Cell, ...]":
+        """Return the cell with the trials of the grid, and with those of the confirm stage if it has any."""
+        return (self, self.confirmed) if self.confirmed else (self,)
+
+    @property
     def all_trials(self) -> tuple[TrialRow, ...]:
         """Return the trials of the grid, then those of the confirm stage."""
-        return self.trials + (self.confirmed.trials if self.confirmed else ())
+        return tuple(trial for part in self.parts for trial in part.trials)
 
     @property
     def planned(self) -> int:
@@ -232,7 +239,7 @@ class Section:
 
     def is_chosen(self, cell: Cell) -> bool:
         """Return whether the cell is the chosen one of its method."""
-        return self.chosen[cell.label] is cell
+        return self.chosen[cell.label].cell_id == cell.cell_id
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
         """Return the cells of a method with these settings; see `Value.equals`."""
@@ -357,8 +364,9 @@ def _cells(
         values = settings.get(members[0]["trial_id"], {})
         changed = own.changed(method, version, {name: value.text for name, value in values.items()})
         of_grid, confirming = (
-            Cell(cell_id, method, label, values, part, _measured_in(part, measured), changed)
-            for part in (tuple(t for t in members if bool(t["confirms"]) is one) for one in (False, True))
+            Cell(cell_id, method, label, values, part, _measured_in(part, measured), changed, confirms=one)
+            for one in (False, True)
+            for part in [tuple(trial for trial in members if bool(trial["confirms"]) is one)]
         )
         cells.append(replace(of_grid, confirmed=confirming) if confirming.trials else of_grid)
     return cells

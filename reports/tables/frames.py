@@ -35,12 +35,12 @@ def exact(run: Run, section: Section) -> dict[str, pd.DataFrame]:
 
 
 def methods_table(section: Section) -> pd.DataFrame:
-    """Return one row per method, baselines first: its chosen cell, with the results on test.
+    """Return one row per method, baselines first: its chosen cell, with the results on test of the reported seeds.
 
     Accuracies are fractions; `_half_width` is half the width of the 95 % t interval over seeds, None for one seed.
     """
     found = []
-    for label, cell in section.chosen.items():
+    for label, cell in section.reported.items():
         varied = section.varied(label)
         row = _identity(cell) | _intervals(section, cell, REPORTED_ON) | _seeds(cell)
         row["chosen"] = ", ".join(f"{axis} = {cell.text(axis)}" for axis in varied)
@@ -52,7 +52,10 @@ def methods_table(section: Section) -> pd.DataFrame:
 
 
 def cells_table(section: Section) -> pd.DataFrame:
-    """Return one row per cell: values of the axes, seeds, test accuracy, and validation accuracy if it selects."""
+    """Return one row per cell: values of the axes, seeds, test accuracy, and validation accuracy if it selects.
+
+    On the seeds of the grid, also for cells that were trained on those of the confirm stage.
+    """
     chosen = {cell.cell_id for cell in section.chosen.values()}
     found = [
         _identity(cell)
@@ -99,7 +102,7 @@ def costs(section: Section) -> pd.DataFrame:
     """Return the total cost of each method's recorded trials, including failed ones."""
     found = []
     for label, cells in section.methods.items():
-        trials = [trial for cell in cells for trial in cell.trials if trial["status"] != "missing"]
+        trials = [trial for cell in cells for trial in cell.all_trials if trial["status"] != "missing"]
         found.append(
             {
                 "method": label,
@@ -236,7 +239,7 @@ def _trials(section: Section, statuses: tuple[str, ...], columns: list[str]) -> 
         | {"seed": trial["seed"], "trial_id": trial["trial_id"]}
         | {name: trial.get(name) or "" for name in columns}
         for cell in section.cells
-        for trial in cell.trials
+        for trial in cell.all_trials
         if trial["status"] in statuses
     ]
     return _frame(found, ["method", *section.axes, "seed", "trial_id", *columns])

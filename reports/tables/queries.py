@@ -14,7 +14,7 @@ def command(sql: str, folder: str = "DIR") -> str:
 
 def accuracy(section: Section, cells: Iterable[Cell] | None = None, splits: Iterable[str] = (REPORTED_ON,)) -> str:
     """Select mean, standard deviation and n of each metric, by cell; the half width is t(n - 1) sd / sqrt(n)."""
-    chosen = "" if cells is None else f" AND cell_id IN ({_texts(cell.cell_id for cell in cells)})"
+    chosen = _grid_only(section) if cells is None else _among(cells)
     return (
         "SELECT method, cell_id, name, split, avg(value) AS mean, stddev_samp(value) AS sd, count(*) AS n "
         f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
@@ -34,14 +34,15 @@ def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
     return (
         f"SELECT method, cell_id, {columns}, seed, value FROM metrics JOIN trials USING (trial_id){joins} "
         f"WHERE {_scope(section)} AND status = 'done' AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} "
-        f"AND coalesce({columns}) IS NOT NULL ORDER BY ALL"
+        f"AND coalesce({columns}) IS NOT NULL{_grid_only(section)} ORDER BY ALL"
     )
 
 
 def against_cost(section: Section, metric: str) -> str:
     """Select each cell's mean accuracy and mean cost per trial."""
+    confirms = "confirms, " if section.confirm_seeds else ""
     return (
-        "SELECT method, cell_id, avg(value) AS mean, "
+        f"SELECT method, cell_id, {confirms}avg(value) AS mean, "
         "avg(train_seconds) FILTER (coalesce(pack, 1) = 1) AS train_seconds, "
         "avg(images_seen) AS images_seen, avg(peak_memory_bytes) AS peak_memory_bytes, count(*) AS n "
         f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
@@ -127,6 +128,22 @@ def costs(section: Section) -> str:
         f"max(peak_memory_bytes) AS peak_memory_bytes FROM trials WHERE {_scope(section)} "
         "AND status <> 'missing' GROUP BY ALL ORDER BY ALL"
     )
+
+
+def _grid_only(section: Section) -> str:
+    """Leave out the trials of the confirm stage, which only the chosen cells have."""
+    return " AND NOT confirms" if section.confirm_seeds else ""
+
+
+def _among(cells: Iterable[Cell]) -> str:
+    """Keep the trials of these cells, of each those of the grid or those of the confirm stage."""
+    ids: dict[bool, list[str]] = {}
+    for cell in cells:
+        ids.setdefault(cell.confirms, []).append(cell.cell_id)
+    if True not in ids:
+        return f" AND cell_id IN ({_texts(ids.get(False, ()))})"
+    parts = [f"cell_id IN ({_texts(of)}) AND {'' if one else 'NOT '}confirms" for one, of in sorted(ids.items())]
+    return f" AND ({' OR '.join(parts)})"
 
 
 def _scope(section: Section) -> str:

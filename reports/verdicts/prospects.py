@@ -37,7 +37,8 @@ class Spread:
 class Prospect:
     """What a plan can do for one claim. `seeds` is what each of its cells needs; None where no number is enough.
 
-    `verdict` is what `check` says once all its planned trials are recorded; empty before.
+    `verdict` is what `check` says once all its planned trials are recorded; empty before. `chosen_among` says of each
+    side that is chosen among several cells by the seeds that it reports, among how many.
     """
 
     claim: Claim
@@ -48,6 +49,7 @@ class Prospect:
     verdict: str
     detectable: float | None = None
     seeds: int | None = None
+    chosen_among: tuple[str, ...] = ()
 
     @property
     def can_settle(self) -> bool:
@@ -87,16 +89,19 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     evidence, claim = case.evidence, case.evidence.claim
     seeded = [side for side in evidence.sides if side.trials and side.selector["method"] != WITHOUT_SEEDS]
     absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
-    is_complete = not absent and all(trial["status"] != "missing" for trial in evidence.trials)
+    confirm_seeds = _confirm_seeds(seeded)
+    is_reported = not confirm_seeds or all(side.cell and side.cell.confirms for side in seeded)
+    is_complete = not absent and is_reported and all(trial["status"] != "missing" for trial in evidence.trials)
     asked = asked_of(claim, evidence.margin)
     size = required_size(claim, evidence.margin)
     bare = Prospect(
         claim,
-        planned_seeds=min((len(side.trials) for side in seeded), default=0),
+        planned_seeds=confirm_seeds or min((len(side.trials) for side in seeded), default=0),
         size=size,
         missing_cells=absent,
         cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
         verdict=judge(case).label if is_complete else "",
+        chosen_among=() if confirm_seeds else _chosen_among(seeded),
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
@@ -116,6 +121,22 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
         detectable=smallest_detectable_difference(max(known), bare.planned_seeds, alpha),
         seeds=None if needed is None else max(needed, least),
     )
+
+
+def _confirm_seeds(sides: Sequence[Side]) -> int:
+    """Return on how many seeds the confirm stage will report all of these sides, or does; 0 if it will not.
+
+    It trains the cell that is chosen among all cells of a method.
+    """
+    planned = [len(side.section.confirm_seeds) for side in sides if side.section and side.is_method_choice]
+    confirmed = [len(side.trials) for side in sides if side.cell and side.cell.confirms]
+    found = confirmed if len(confirmed) == len(sides) else planned
+    return min(found) if found and len(found) == len(sides) else 0
+
+
+def _chosen_among(sides: Sequence[Side]) -> tuple[str, ...]:
+    counts = {side.label: len(side.section.having(side.selector)) for side in sides if side.section}
+    return tuple(f"{label} among {count} cells" for label, count in counts.items() if count > 1)
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:

@@ -46,7 +46,8 @@ def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: 
 def _trials_of_methods(evidence: Evidence) -> list[TrialRow]:
     """All trials of the compared methods: any that is missing leaves budgets unequal or choices open."""
     sides = [(side.section, side.cell.method) for side in evidence.measured if side.section and side.cell]
-    return [t for section, method in sides for cell in section.cells if cell.method == method for t in cell.trials]
+    cells = [cell for section, method in sides for cell in section.cells if cell.method == method]
+    return [trial for cell in cells for trial in cell.all_trials]
 
 
 def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:

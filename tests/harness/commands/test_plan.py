@@ -74,7 +74,7 @@ def test_a_plan_shows_states_and_prospects_and_touches_no_folder(
     run_trial(done, Surroundings(tmp_path / "run"))
     before = sorted(tmp_path.rglob("*"))
     (tmp_path / "claims.toml").write_text(CLAIMS)
-    with planned_folder(planned, tmp_path / "run") as planned_results:
+    with planned_folder(planned, tmp_path / "run") as (_, planned_results):
         states = [trial["status"] for section in planned_results.sections for trial in section.trials]
     assert sorted(states) == ["done"] + ["missing"] * (len(planned.trials) - 1)
     plan_command("digits", tmp_path / "run", changes, None, tmp_path / "claims.toml", 0.005, False)
@@ -98,7 +98,7 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open
     checked = {one.claim.name: one.label for one in check_claims(study.claims_file, study.folder).verdicts}
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     claims = read_claims(study.claims_file)
-    with planned_folder(planned, study.folder) as planned_results:
+    with planned_folder(planned, study.folder) as (_, planned_results):
         _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     shown = capsys.readouterr().out
     assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
@@ -114,7 +114,7 @@ def test_a_plan_counts_the_claims_about_published_tables_which_it_cannot_change(
     published = read_claims(Path(__file__).parents[3] / "docs" / "examples" / "lightly_claims.toml")
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     claims = [*read_claims(study.claims_file), *published]
-    with planned_folder(planned, study.folder) as planned_results:
+    with planned_folder(planned, study.folder) as (_, planned_results):
         _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     about_tables = sum(claim.is_about_a_table for claim in published)
     assert f"{about_tables} more are about published tables, which no plan changes" in capsys.readouterr().out
@@ -135,7 +135,7 @@ def test_a_plan_says_which_trials_other_code_made_and_of_which_that_is_not_known
     for trial in study.trials:
         rewrite(study, trial, lambda record: record["circumstance"].update({"code_hash": code_hash}))
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
-    with planned_folder(planned, study.folder) as folder:
+    with planned_folder(planned, study.folder) as (_, folder):
         known = {str(trial["trial_id"]): trial for section in folder.sections for trial in section.trials}
     _print_trials(planned, known, study.folder)
     printed = capsys.readouterr().out

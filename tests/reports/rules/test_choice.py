@@ -1,0 +1,79 @@
+"""Claims: rule A5 says on which seeds a cell was chosen and is reported, and what an interval does not cover."""
+
+from pathlib import Path
+
+from claim_study import PROTOCOL, Study, leave_record
+from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, confirm_study, of_simclr
+
+from twinbench.reports.claims.claim import read_claims
+from twinbench.reports.claims.evidence import Evidence, Folder
+from twinbench.reports.rules.registry import Finding
+from twinbench.reports.verdicts.check import check_claims
+from twinbench.results.record import record_path
+
+HEAD = f'protocol = "{PROTOCOL}"\n[[claims]]\nname = "one"\nkind = "better"\nb = {{ method = "byol" }}\n'
+SENTENCE = 'sentence = "On CIFAR-10, under cifar10-small, SimCLR is better than BYOL in linear accuracy."\n'
+OPEN = HEAD + SENTENCE + 'a = { method = "simclr" }\n'
+NOT_CHOSEN = HEAD + SENTENCE + 'a = { method = "simclr", temperature = 0.5 }\n'
+
+
+def _evidence(study: Study, claims: str) -> Evidence:
+    study.write_claims(claims, declared=None)
+    (claim,) = read_claims(study.claims_file)
+    return Folder(study.folder).evidence(claim, None, {})
+
+
+def _rules(study: Study, claims: str) -> dict[str, Finding]:
+    study.write_claims(claims, declared=None)
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    return {one.rule: one for one in verdict.findings}
+
+
+def test_a_claim_about_chosen_cells_is_judged_by_the_confirm_seeds_on_both_sides(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path)
+    a, b = _evidence(study, OPEN).sides
+    assert tuple(a.values) == tuple(b.values) == CONFIRM_SEEDS
+    assert (a.candidates, b.candidates) == (3, 1)
+    found = _rules(study, OPEN)
+    assert found["A5"].outcome == "passed"
+    assert "cells chosen on seeds [0, 1, 2], reported on seeds [10, 11, 12, 13]" in found["A5"].text
+    assert found["A9"].text == "seeds [10, 11, 12, 13]"  # those of the grid are not left out
+
+
+def test_a_claim_about_a_cell_that_was_not_chosen_is_judged_by_the_grids_seeds_on_both_sides(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path)
+    a, b = _evidence(study, NOT_CHOSEN).sides
+    assert tuple(a.values) == tuple(b.values) == GRID_SEEDS
+    found = _rules(study, NOT_CHOSEN)
+    assert found["A5"].outcome == "passed"  # the claim names its cells, and chooses none
+    assert found["A9"].text == "seeds [0, 1, 2]"
+
+
+def test_a_cell_that_is_reported_on_the_seeds_that_chose_it_is_noted(tmp_path: Path) -> None:
+    found = _rules(confirm_study(tmp_path, is_confirmed=False), OPEN)["A5"]
+    assert (found.outcome, found.weight) == ("failed", "told")  # the verdict stays
+    assert "simclr was chosen among 3 cells by the seeds that are reported" in found.text
+    assert "byol" not in found.text
+
+
+def test_a_missing_trial_of_the_confirm_stage_is_no_reason_to_take_the_grids_seeds(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path)
+    record_path(tmp_path, of_simclr(study, 0.2, 13).trial_id).unlink()
+    found = _rules(study, OPEN)["A8"]
+    assert found.outcome == "failed"
+    assert tuple(_evidence(study, OPEN).sides[0].values) == CONFIRM_SEEDS[:-1]
+
+
+def test_results_on_the_reported_seeds_that_came_before_the_choice_or_of_other_cells_are_noted(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path)
+    study.add(of_simclr(study, 0.3, 0), 0.5, validation=0.5)  # the grid grew later
+    study.write_plan()
+    assert "its reported seeds were trained before the choice" in _rules(study, OPEN)["A5"].text
+    for seed in GRID_SEEDS:  # and chooses another cell, which is confirmed too
+        leave_record(tmp_path, of_simclr(study, 0.3, seed), 0.5, validation=0.65)
+        study.trials += [of_simclr(study, 0.3, seed)] if seed else []
+    for seed in CONFIRM_SEEDS:
+        study.add(of_simclr(study, 0.3, seed), CELLS[0.2][1])
+    study.write_plan()
+    found = _rules(study, OPEN)["A5"]
+    assert found.weight == "told" and "1 of its cells that are not chosen now have results" in found.text

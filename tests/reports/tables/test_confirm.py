@@ -1,0 +1,82 @@
+"""Claims: a confirmed cell is reported on the seeds that chose nothing, and slices of the grid show the others."""
+
+from pathlib import Path
+
+import pytest
+from claim_study import Study, leave_record, shift
+from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, LUCK, confirm_study, of_simclr
+
+from twinbench.reports.page.summary import confirm_words
+from twinbench.reports.tables import frames, queries
+from twinbench.reports.tables.cells import Section, sections
+from twinbench.reports.tables.run import read_run
+from twinbench.results.store import ResultStore
+
+METRIC = "linear_top1_test_mean"
+ON_GRID = CELLS[0.2][1] + sum(map(shift, GRID_SEEDS)) / 3
+CONFIRMED = CELLS[0.2][1] - LUCK + sum(map(shift, CONFIRM_SEEDS)) / 4
+HALF_AN_EXAMPLE = 1 / 4000  # made-up accuracies are rounded to whole test examples
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return confirm_study(tmp_path_factory.mktemp("confirm"))
+
+
+def _section(folder: Path) -> Section:
+    (section,) = sections(read_run(folder))
+    return section
+
+
+def test_the_methods_table_reports_the_confirm_seeds_and_the_table_of_cells_those_that_chose(study: Study) -> None:
+    section = _section(study.folder)
+    methods = {row["method"]: row for row in frames.methods_table(section).to_dict("records")}
+    assert methods["simclr"][METRIC] == pytest.approx(CONFIRMED, abs=HALF_AN_EXAMPLE)
+    assert (methods["simclr"]["seeds"], methods["simclr"]["candidates"]) == ("4 of 4", 3)
+    assert methods["byol"]["seeds"] == methods["untrained"]["seeds"] == "4 of 4"  # one cell, and the same seeds
+    assert methods["raw_pixels"]["seeds"] == "1 of 1"
+    cells = {row["temperature"]: row for row in frames.cells_table(section).to_dict("records")}
+    assert cells["0.2"][METRIC] == pytest.approx(ON_GRID, abs=HALF_AN_EXAMPLE) and cells["0.2"]["seeds"] == "3 of 3"
+
+
+def test_every_trial_of_both_stages_is_counted(study: Study) -> None:
+    section = _section(study.folder)
+    assert len(section.trials) == len(study.trials)
+    assert frames.costs(section)["trials"].sum() == len(study.trials)
+
+
+def test_the_printed_queries_give_the_numbers_of_the_tables(study: Study) -> None:
+    section = _section(study.folder)
+    with ResultStore(study.folder) as store:
+        reported = store.query(queries.accuracy(section, section.reported.values()))
+        of_cells = store.query(queries.accuracy(section))
+        points = store.query(queries.against_axis(section, ["temperature"], "linear_top1"))
+    for table, answer in ((frames.methods_table(section), reported), (frames.cells_table(section), of_cells)):
+        linear = answer[answer["name"] == "linear_top1"]
+        expected = {row["cell_id"]: (row[METRIC], row["linear_top1_test_n"]) for row in table.to_dict("records")}
+        found = {row["cell_id"]: (pytest.approx(row["mean"]), row["n"]) for row in linear.to_dict("records")}
+        assert expected == found
+    assert set(points["seed"]) == set(GRID_SEEDS)
+
+
+def test_the_page_says_which_seeds_chose_and_which_are_reported(study: Study, tmp_path: Path) -> None:
+    (words,) = confirm_words(_section(study.folder))
+    assert "chosen on seeds 0, 1 and 2 and is reported on seeds 10, 11, 12 and 13, which selected nothing" in words
+    pending, same = confirm_words(_section(confirm_study(tmp_path, is_confirmed=False).folder))
+    assert pending == "The confirm stage, on seeds 10, 11, 12 and 13, has not begun."
+    assert same.startswith("simclr: the cell was chosen among several by the seeds that are reported")
+
+
+def test_a_cell_that_is_chosen_after_the_confirm_stage_is_reported_on_the_grids_seeds_and_said_to_be(
+    tmp_path: Path,
+) -> None:
+    study = confirm_study(tmp_path)
+    for seed in GRID_SEEDS:
+        trial = of_simclr(study, 0.3, seed)
+        study.trials.append(trial)
+        leave_record(tmp_path, trial, 0.5, validation=0.65)
+    study.write_plan()
+    section = _section(tmp_path)
+    (simclr,) = [row for row in frames.methods_table(section).to_dict("records") if row["method"] == "simclr"]
+    assert (simclr["chosen"], simclr["seeds"]) == ("temperature = 0.3", "3 of 3")
+    assert confirm_words(section)[1].startswith("simclr: the cell was chosen among several by the seeds")
