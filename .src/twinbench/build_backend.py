@@ -1,6 +1,6 @@
 """setuptools, which also packs the commit into wheels and source archives: no .git is installed with a package."""
 
-import subprocess
+import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,17 +30,9 @@ def _commit_in_file() -> Iterator[None]:
     if not Path(".git").exists():
         yield
         return
-    try:
-        changes = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-        COMMIT.write_text(_git("rev-parse", "HEAD") + changes, encoding="utf-8")
-    except (OSError, subprocess.SubprocessError):  # no git, or another user's checkout: records then have no commit
-        COMMIT.unlink(missing_ok=True)
+    checkout_commit = runpy.run_path(str(COMMIT.with_name("harness") / "system" / "commit.py"))["checkout_commit"]
+    COMMIT.write_text(checkout_commit(Path.cwd()), encoding="utf-8")
     try:
         yield
     finally:
         COMMIT.unlink(missing_ok=True)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()

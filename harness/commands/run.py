@@ -198,7 +198,8 @@ def _prepare(
     print_left_out(planned)
     check_ranks(planned, processes_per_trial)
     folder = out_folder or Path("runs") / planned.name
-    check_places(folder)
+    if not out_folder:  # which `_begin` has checked
+        check_places(folder)
     print_damaged_launches(launch_notes(folder))
     planned = with_planned_confirmations(planned, folder)
     write_plan(folder, planned, as_given(context))

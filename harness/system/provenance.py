@@ -7,10 +7,10 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from twinbench.harness.system.commit import checkout_commit
 from twinbench.methods.names import ENTRY_POINTS
 
 ROOMS = ("methods", "sweeps", "results", "reports", "harness")
@@ -84,18 +84,7 @@ def commit() -> str:
     """Return the checkout's commit, with `+changes` if files differ from it; empty outside a checkout."""
     if (ROOT / COMMIT).exists():
         return (ROOT / COMMIT).read_text(encoding="utf-8")
-    if not (ROOT / ".git").exists():
-        return ""
-    try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()
+    return checkout_commit(ROOT)
 
 
 @functools.cache
