@@ -1,36 +1,30 @@
 """The cases of the fuzzer: a sound folder, which file of it is changed, how, and which command then reads it."""
 
 import contextlib
-import ctypes
+import hashlib
 import json
 import os
 import random
-import signal
-import sys
+import shutil
 import tempfile
 import tomllib
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 from bundling import GenuineRun, members_of, packed
 from conftest import CLAIM
+from fuzz_commands import COMMANDS, Done, call, without_roots_rights
 from fuzzing import as_json, as_toml, mutated_bytes, mutated_tree, put_in_place
 
-from twinbench.harness import cli
-from twinbench.harness.commands import bundle, options
 from twinbench.harness.planning import make_plan
 from twinbench.harness.run_folder.layout import write_launch, write_plan
+from twinbench.results.store import DATABASE, DIGEST, mark
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.sweep import shipped_protocols
 from twinbench.sweeps.toml_reader import read_toml
-
-SECONDS = 60  # no case takes one of a free machine, but its other programs may
-MEMORY = 2**31  # bytes beyond what is in use; libraries reserve more than they use
 
 SWEEP = """
 question = "Which of the two is better?"
@@ -40,6 +34,10 @@ baselines = false
 [[grids]]
 methods = ["simclr", "vicreg"]
 axes = { projector_width = 16, epochs = 2 }
+[[deviations]]
+key = "training.warmup_epochs"
+value = 1.0
+reason = "Of two epochs, one is enough."
 """
 SITE = """
 [slurm]
@@ -56,35 +54,6 @@ labels = { region = "eu" }
 CLAIMS = CLAIM.replace("synthetic", "own").replace("byol", "vicreg").replace("BYOL", "VICReg")
 TABLE = "method,linear top-1,n\nSimCLR,75.0 ± 1.0,2\nVICReg,70.0,2\n"
 LATEX = r"\begin{tabular}{lr} Method & linear \\ \midrule SimCLR & 75.0 \\ VICReg & $70.0 \pm 1.0$ \\ \end{tabular}"
-EVERYTHING = """
-SELECT 'trial' AS kind, trial_id AS name, status, name || ' ' || split AS metric, value
-FROM trials LEFT JOIN metrics USING (trial_id)
-UNION ALL SELECT 'set aside', file, reason, '', NULL FROM set_aside ORDER BY ALL
-"""
-# TRIAL stands for the trial that the changed file belongs to, or for any.
-COMMANDS = {
-    "query": ("query", "run", EVERYTHING, "--format", "json"),
-    "status": ("status", "run"),
-    "collect": ("collect", "run"),
-    "merge": ("merge", "run", "--out", "merged"),
-    "check": ("check", "claims.toml", "run", "--format", "json"),
-    "declare": ("claim", "declare", "claims.toml", "run"),
-    "log": ("claim", "log", "run"),
-    "logs": ("logs", "run", "TRIAL"),
-    "report": ("report", "run"),
-    "bundle": ("bundle", "run", "--out", "new.tar.gz"),
-    "plan": ("plan", "sweep.toml", "--out", "run", "--claims", "claims.toml"),
-    "cancel": ("cancel", "run"),
-    "fresh": ("plan", "sweep.toml", "--out", "new"),
-    "show": ("protocol", "show", "own.toml"),
-    "lock": ("protocol", "lock", "own.toml"),
-    "diff": ("protocol", "diff", "own.toml", "digits-small"),
-    "slurm": ("run", "nothing", "--launcher", "slurm", "--site", "site.toml"),
-    "ray": ("run", "nothing", "--launcher", "ray", "--site", "site.toml"),
-    "trace": ("check", "--table", "table.csv", "run"),
-    "latex": ("check", "--table", "table.tex", "run"),
-    "verify": ("verify", "run.tar.gz", "--level", "render"),
-}
 READERS = (
     "query " * 9 + "status " * 9 + "merge " * 5 + "logs logs collect collect check check plan declare bundle report "
 )
@@ -114,6 +83,9 @@ FORMATS = {
     "claims": (120, "claims.toml", "check declare plan"),
     "table": (20, "table.csv", "trace"),
     "tex": (20, "table.tex", "latex"),
+    "followed": (160, "run/*s/**/*.*", "page"),
+    "planned": (40, "run/plan.json", "page"),
+    "printed": (40, "run/*s/*.json", "paper exported exported exported"),
 }
 
 
@@ -135,6 +107,7 @@ def sound_folder() -> Iterator[Sound]:
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as place:
         folder, cache = Path(place, "sound"), Path(place, "cache")
         folder.mkdir()
+        Path(place, "tmp").mkdir()
         with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
             patch.setenv("TWINBENCH_CACHE", str(cache))
             _fill(folder)
@@ -163,97 +136,13 @@ def _fill(folder: Path) -> None:
     assert (done := call("bundle", "run", "--out", "run.tar.gz")).code == 0 and not done.crash, done
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended: with a code, or with the text of an exception."""
-
-    code: int
-    out: str
-    err: str
-    crash: str = ""
-
-
-class Hung(BaseException):
-    """A command that did not end: nothing but this test may catch it."""
-
-
-def call(*arguments: str) -> Done:
-    """Run a command in this process, with bounds on its time and memory. The dataset cache is beside its folder."""
-    with _output() as out, _output() as err:
-        with pytest.MonkeyPatch.context() as patch, _bounded():
-            patch.setenv("TWINBENCH_CACHE", str(Path.cwd().with_name("cache")))
-            for module in (bundle, options):  # this process has threads, with which a fork may hang
-                patch.setattr(module, "within_bounds", lambda work, *_: work())
-            for name, value in {"argv": ["twinbench", *arguments], "stdout": out, "stderr": err}.items():
-                patch.setattr(sys, name, value)
-            options.out.cache_clear()
-            code, crash = _end_of_main()
-        return Done(code, _text_of(out), _text_of(err), crash)
-
-
-def _end_of_main() -> tuple[int, str]:
-    """Run the command line; return its exit code, and the end of a traceback if there is one."""
-    try:
-        cli.main()
-    except SystemExit as ended:
-        return int(ended.code or 0), ""
-    except BaseException as error:
-        return 1, "".join(traceback.format_exception(error)[-3:])
-    return 0, ""
-
-
-def _output() -> TextIO:
-    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")
-
-
-def _text_of(output: TextIO) -> str:
-    output.flush()
-    output.seek(0)
-    return output.read()
-
-
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    import resource
-
-    def too_long(_: int, __: FrameType | None) -> None:
-        raise Hung(f"not ended after {SECONDS} s")
-
-    limits = resource.getrlimit(resource.RLIMIT_DATA)
-    in_use = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    resource.setrlimit(resource.RLIMIT_DATA, (in_use + MEMORY, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, limits)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def without_roots_rights() -> Iterator[None]:
-    """Obey the permissions of files, as root does not: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
-
-    Another uid would do too, if it could read the package: a checkout is often below a folder of root's own.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # capset(2): version 3, this thread
-    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the same of the capabilities from 32 on
-    if libc.capget(header, rights):
-        raise OSError(ctypes.get_errno(), "capget")
-    effective = rights[0]
-    rights[0] = effective & ~0b110
-    libc.capset(header, rights)
-    try:
-        yield
-    finally:
-        rights[0] = effective
-        libc.capset(header, rights)
+def copy_of(sound: Sound, name: str) -> Path:
+    """Return a copy of the sound folder, in which the database is still the one that was written there."""
+    folder = sound.folder.with_name(name)
+    shutil.copytree(sound.folder, folder, copy_function=shutil.copyfile)
+    database = folder / "run" / DATABASE
+    (database.with_name(DIGEST)).write_bytes(mark(database, hashlib.sha256(database.read_bytes()).hexdigest()))
+    return folder
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
@@ -306,13 +195,30 @@ def _changed(file: Path, way: str, rng: random.Random) -> str:
         change, data = _changed_tree(file.name, data, rng)
     else:
         change, data = mutated_bytes(data, rng)
-    if file.parent.name == "records" and rng.random() < 0.5:
+    is_mended = rng.random() < 0.5
+    if file.parent.name == "records" and is_mended:
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            record = json.loads(data)
-            data = as_json(record | {"result_digest": digest(record["result"])}).encode()
+            data = _with_its_digest(json.loads(data))
             change += ", digest mended"
     file.write_bytes(data)
+    if file.parent.name == "artefacts" and is_mended:
+        _give_its_digest(file, data)
+        change += ", digests mended"
     return change
+
+
+def _with_its_digest(record: Any) -> bytes:
+    return as_json(record | {"result_digest": digest(record["result"])}).encode()
+
+
+def _give_its_digest(artefact: Path, data: bytes) -> None:
+    """Call the artefact by the digest of its new content, in the records that name it, too."""
+    old, new = artefact.stem, hashlib.sha256(data).hexdigest()
+    artefact.rename(artefact.with_stem(new))
+    for path in (artefact.parents[1] / "records").glob("*.json"):
+        text = path.read_text("utf-8")
+        if old in text:
+            path.write_bytes(_with_its_digest(json.loads(text.replace(old, new))))
 
 
 def _changed_tree(name: str, data: bytes, rng: random.Random) -> tuple[str, bytes]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz_cases import COMMANDS, FORMATS, Case, Done, Sound, call, make_case, sound_folder
+from fuzz_cases import FORMATS, Case, Sound, copy_of, make_case, sound_folder
+from fuzz_commands import COMMANDS, Done, call
 
 LINES, CHARACTERS = 51, 220_000  # of an error: 50 mistakes, and one line that counts the rest
 BEGINNINGS = ("error: ", "run/results.duckdb: ")  # of its lines; what was done about a damaged database is said, too
@@ -46,8 +47,7 @@ def test_a_command_ends_with_a_right_result_or_a_clean_error_whatever_a_file_hol
 ) -> None:
     faults = []
     for number in numbers:
-        folder = sound.folder.with_name(f"{name}-{number}")
-        shutil.copytree(sound.folder, folder)
+        folder = copy_of(sound, f"{name}-{number}")
         monkeypatch.chdir(folder)
         case = make_case(folder, name, number)
         if problem := fault(case, case.run(), sound):
@@ -57,8 +57,7 @@ def test_a_command_ends_with_a_right_result_or_a_clean_error_whatever_a_file_hol
 
 
 def test_every_command_ends_well_in_the_sound_folder(sound: Sound, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = sound.folder.with_name("unchanged")
-    shutil.copytree(sound.folder, folder)
+    folder = copy_of(sound, "unchanged")
     monkeypatch.chdir(folder)
     for name, arguments in COMMANDS.items():
         trial = next((folder / "run/trials").iterdir()).name
@@ -74,7 +73,7 @@ def fault(case: Case, done: Done, sound: Sound) -> str:
     """Return what is wrong with how a command ended; empty if it is a clean error or a right result."""
     if done.crash:
         return done.crash
-    printed = done.err if case.command in ("logs", "query", "check") else done.err + done.out
+    printed = done.err if case.command in ("logs", "query", "check", "page") else done.err + done.out
     if any(not (c.isprintable() or c == "\n") for c in printed):
         return f"control characters: {printed!r:.500}"
     if done.code == 2:

@@ -16,7 +16,6 @@ explanations.py):
     not followed            not a number: a command outside tables that would include another file
 """
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from twinbench.reports.table_check.latex_reader import NotRead
 from twinbench.reports.table_check.mapping import mapping_path, read_mapping, unused
 from twinbench.reports.table_check.reader import PrintedFile, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection, read_run_sections
-from twinbench.reports.tables.published import PublishedTable, published_tables
+from twinbench.reports.tables.published import published_tables
 from twinbench.sweeps.errors import InvalidInput, Mistake, counted, printable
 
 MOST_SHOWN = 5  # cells with the same number, in text
@@ -44,7 +43,7 @@ def check_tables(files: Sequence[Path], run_folders: Sequence[Path]) -> list[Che
     """
     printed, run_sections = _read(files, run_folders)
     recorded = Recorded(run_sections)
-    published = _published()
+    published = published_tables()
     rows = [row for one in published.values() for row in one.values]
     vocabulary = Vocabulary([run_section.section for run_section in run_sections], rows, recorded.metrics)
     numbers: list[CheckedNumber] = []
@@ -81,11 +80,6 @@ def _read(files: Sequence[Path], run_folders: Sequence[Path]) -> tuple[dict[Path
     if mistakes:
         raise InvalidInput(mistakes)
     return printed, run_sections
-
-
-@functools.cache  # about forty files in the package
-def _published() -> dict[str, PublishedTable]:
-    return published_tables()
 
 
 def _not_followed(file: str, one: NotFollowed) -> CheckedNumber:

@@ -27,7 +27,7 @@ class TableChecker:
         file: str,
         table: PrintedTable,
         recorded: Recorded,
-        published: dict[str, PublishedTable],
+        published: Mapping[str, PublishedTable],
         vocabulary: Vocabulary,
         mapping: MappingFile = NO_MAPPING,
     ):

@@ -1,6 +1,6 @@
 """Compare a printed number with recorded ones, and explain a number that is not the one its labels name."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -166,7 +166,9 @@ class PublishedMatch(NamedTuple):
     scale: int
 
 
-def published_matches(lookup: Lookup, published: dict[str, PublishedTable], datasets: Set[str]) -> list[PublishedMatch]:
+def published_matches(
+    lookup: Lookup, published: Mapping[str, PublishedTable], datasets: Set[str]
+) -> list[PublishedMatch]:
     """Return the published values that the printed number equals.
 
     An empty `datasets` allows any dataset.

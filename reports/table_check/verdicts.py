@@ -1,6 +1,6 @@
 """Judge each number of a printed table: compare it with the recorded number that its labels name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from twinbench.reports.table_check.checked_number import CheckedNumber, Verdict, evidence_of
@@ -45,7 +45,7 @@ class Judge:
         file: str,
         table: PrintedTable,
         recorded: Recorded,
-        published: dict[str, PublishedTable],
+        published: Mapping[str, PublishedTable],
         cells: CellMatcher,
     ):
         self.file, self.table = file, table

@@ -5,12 +5,14 @@ their protocol is only partly known (`unknown` names what the source does not st
 were selected on the test set. Numbers of a shipped protocol that restates a published one (`restated_by`) are measured.
 """
 
+import functools
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
@@ -93,9 +95,10 @@ class PublishedTable(Section):
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def published_tables() -> dict[str, PublishedTable]:
+@functools.cache  # about forty files
+def published_tables() -> Mapping[str, PublishedTable]:
     """Return the tables of the package, by name."""
-    return {path.stem: read_published(path) for path in sorted(SHIPPED.glob("*.toml"))}
+    return MappingProxyType({path.stem: read_published(path) for path in sorted(SHIPPED.glob("*.toml"))})
 
 
 def read_published(path: Path) -> PublishedTable:
