@@ -788,3 +788,19 @@ def test_records_that_keep_the_log_show_a_declaration_before_them_whatever_the_c
     finding = next(finding for finding in verdict.findings if finding.rule == "A24")
     assert (finding.outcome, verdict.label) == ("passed", "SUPPORTED_AS_STATED")
     assert finding.text == "declared 2026-01-01T00:00:00+00:00, before its first trial began, as the records show"
+
+
+DECLARED_CLAIMS = {
+    "point": ("93321fe6aadcbe4131217bcf8a1add43ee04f09724d5b8bd96fdeb03f4359a3f", "SUPPORTED_AS_STATED"),
+    "worse": ("537ec02f7d80a919e9a7cdce2d55043ea0492739dc41994f17a469b10afff45a", "SUPPORTED_AS_STATED"),
+    "five": ("7a9a3d25ec98c0791dd7acda18d5ace497a62cd408072a38e81b3b8ec35550fc", "DIRECTION_ONLY"),
+    "knn": ("6f542821f490572253d23d56ed69e7a065b7ae25d93bb3eb3b72711f59300f3a", "SUPPORTED"),
+    "collapse": ("dac22373f23ff709df65fe6654d102a741ad1ce1f4845b3b06863f18d189e23a", "CONTRADICTED"),
+    "untrained": ("70d3ef7e265c60afd3e3ef59fca43cbfe4183557fb08ebcf2a64a5ea2db85288", "SUPPORTED"),
+    "imagenet": ("31c1f1ff4873b19532f41494c68fec5e48a504d40e7e04797b3bbd77731f2dc2", "INADMISSIBLE"),
+}
+
+
+def test_claims_that_were_declared_keep_their_hash_and_their_verdict(whole: Study) -> None:
+    verdicts = check_claims(Path(__file__).with_name("declared_claims.toml"), whole.folder).verdicts
+    assert {one.claim.name: (one.claim.hash, one.word) for one in verdicts} == DECLARED_CLAIMS
