@@ -116,10 +116,11 @@ def frame(table: PaperTable) -> pd.DataFrame:
         for column, number in zip(table.columns, row.numbers, strict=True):
             interval = number.interval
             found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0)
-            cell_id = number.cell.cell_id if number.cell else ""
+            of_cell = (number.cell.cell_id, number.cell.changed_text) if number.cell else ("", "")
             place = (number.source.section.ran_as, number.source.number)
-            rows.append((*row.labels, column, number.metric, *found, number.group, cell_id, *place))
-    names = ["column", "metric", "mean", "half_width", "n", "group", "cell_id", "protocol", "run_folder"]
+            rows.append((*row.labels, column, number.metric, *found, number.group, *of_cell, *place))
+    names = ["column", "metric", "mean", "half_width", "n", "group"]
+    names += ["cell_id", "differs_from_protocol", "protocol", "run_folder"]
     return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)
 
 

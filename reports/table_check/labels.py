@@ -95,6 +95,8 @@ class Vocabulary:
         self._longest = max((len(re.findall(r"[a-z]+|\d+", name)) for name in self._names), default=1)
         self._settings = self._setting_pattern()
         self._protocol_values = _protocol_values(sections)
+        # By the label of a CSV file's column `protocol`, whose settings not all rows have: baselines have none.
+        self._protocols = {section.ran_as: replace(section, deviations=()).protocol_id for section in sections}
         self._noise = frozenset(NOISE.split())
         self.facts = functools.cache(self._facts)  # of a label
 
@@ -129,7 +131,7 @@ class Vocabulary:
         )
 
     def _facts(self, label: str) -> Facts:
-        text = self._protocol_values.sub(" ", _normalised(label))
+        text = self._protocol_values.sub(" ", _normalised(self._protocols.get(label, label)))
         marks = frozenset(label) & set(MARKS)
         facts = Facts(percent="%" in text or "percent" in text, spread="±" in text, marks=marks)
         label = label.strip(f"{MARKS} ")

@@ -86,6 +86,13 @@ def test_five_polls_after_one_change_read_one_file(filled_run: SyntheticRun, rea
     assert read_by_polls() == ["plan.json"]
 
 
+def test_the_protocol_is_named_with_what_all_cells_change(synthetic_run: SyntheticRun) -> None:
+    for seed in range(2):
+        synthetic_run.plan(synthetic_run.trial("simclr", seed, settings={"temperature": 0.2}))
+    view = RunView(synthetic_run.folder)
+    assert view.poll().protocol == "synthetic 1 (555555555555), with temperature = 0.2 (protocol: 0.1)"
+
+
 def test_progress_bars_read_each_record_once(synthetic_run: SyntheticRun, reads: list[str]) -> None:
     for seed in range(3):
         synthetic_run.planned_and_recorded(seed=seed)

@@ -1,4 +1,5 @@
 import html
+import itertools
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from twinbench.reports.page.write import write_report
 from twinbench.reports.paper.latex import latex
 from twinbench.reports.paper.parts import PaperTable, frame
 from twinbench.reports.paper.tables import paper_tables
-from twinbench.reports.paper.write import markdown, preview, read_sources, write_paper
+from twinbench.reports.paper.write import markdown, preview, read_sources, table_files, write_paper
 from twinbench.reports.table_check.check import check_tables
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
@@ -195,6 +196,7 @@ def test_the_tables_are_traced_whole_by_the_check_of_a_papers_numbers(whole_swee
 def test_captions_state_what_a_sweep_fixes_or_varies_against_the_protocol_and_are_traced(synthetic_run, tmp_path):
     content = PROTOCOL["content"] | {"training": {"epochs": 12, "batch_size": 128}}
     protocol = PROTOCOL | {"content": content, "hash": "f" * 64}
+    synthetic_run.planned_and_recorded(0.5, method="untrained", protocol=protocol)
     for method, weight in (("simclr", {}), ("byol", {"projector_depth": 3})):
         for seed, size in ((0, 64), (1, 64), (0, 128), (1, 128)):
             training = {"epochs": 2, "batch_size": size}
@@ -206,10 +208,14 @@ def test_captions_state_what_a_sweep_fixes_or_varies_against_the_protocol_and_ar
     assert "methods by batch_size (protocol: 128)." in tables["by-batch_size-linear_top1"].caption
     assert "Varied: batch_size (protocol: 128)." in tables["ablation-simclr"].caption
     assert "Chosen: byol: batch_size = 64 (protocol: 128); simclr:" in tables["methods"].notes[0]
-    for table in tables.values():
-        (tmp_path / f"{table.key}.tex").write_text(latex(table, NEURIPS), "utf-8")
-    traced = check_tables(sorted(tmp_path.glob("*.tex")), [synthetic_run.folder])
-    assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set() and len(traced) > 30
+    assert set(frame(tables["ablation-simclr"])["differs_from_protocol"]) == {
+        "batch_size = 64 (protocol: 128), epochs = 2 (protocol: 12)",
+        "epochs = 2 (protocol: 12)",
+    }
+    for name, text in itertools.chain.from_iterable(table_files(one, NEURIPS).items() for one in tables.values()):
+        (tmp_path / name).write_text(text, "utf-8")
+    traced = check_tables([*tmp_path.glob("*.tex"), *tmp_path.glob("*.csv")], [synthetic_run.folder])
+    assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set() and len(traced) > 60
 
 
 def test_the_frame_is_exact_and_the_markdown_is_a_table(whole_tables):
