@@ -37,6 +37,9 @@ def place_mistakes(folder: Path) -> Iterator[Mistake]:
     for path in (folder / name for name in (*FOLDERS, *DERIVED_FOLDERS)):
         if os.path.lexists(path) and not os.path.isdir(path):
             yield Mistake(str(path), "", "is not a folder", allowed="a folder, or nothing")
+    for path in (folder, *(folder / name for name in FOLDERS)):  # else what is in it would be taken for absent
+        if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+            yield Mistake(str(path), "", "cannot be read: Permission denied")
     for path in (folder / name for name in DERIVED_FOLDERS):
         if os.path.isdir(path) and os.path.islink(path):
             allowed = "a folder, or nothing; reports, papers and exports take --out"

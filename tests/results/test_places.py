@@ -29,6 +29,15 @@ def test_a_link_in_place_of_a_folder_that_commands_write_into_is_refused(tmp_pat
         check_places(tmp_path / "run")
 
 
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "records").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "trials" and mode == os.R_OK | os.X_OK)
+    with pytest.raises(InvalidInput) as refused:
+        check_places(tmp_path)
+    assert str(refused.value) == f"{tmp_path / 'trials'}: cannot be read: Permission denied"
+
+
 def test_all_places_of_all_folders_are_named_at_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for file in FILES:
