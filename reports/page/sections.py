@@ -21,6 +21,7 @@ from twinbench.reports.verdicts.formats.html import css_class
 from twinbench.reports.verdicts.formats.text import remarks
 from twinbench.results.code_hash import NOT_COMPARABLE
 from twinbench.sweeps.metrics import METRICS, VALIDATION_CURVE
+from twinbench.sweeps.own_values import fixed_text
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _answer(shown: ShownRun) -> list[str]:
         return summary.from_verdicts(shown.claims.verdicts)
     found = [summary.from_seeds(section) for section in shown.sections]
     if len(found) < 2:
-        return found[0] if found else []
+        fixed = [f"Not as in the protocol: {text}." for one in shown.sections if (text := fixed_text(one.fixed))]
+        return [*found[0], *fixed] if found else []
     sentences = found[0][:1]  # that no claims were declared, which all sections begin with
     for section, one in zip(shown.sections, found, strict=True):
         sentences += [f"Under protocol {section.ran_as}:", *one[1:]]

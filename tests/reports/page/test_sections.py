@@ -460,6 +460,7 @@ def test_the_page_says_what_is_not_as_in_the_protocol_whether_fixed_or_varied(sy
     page = report(synthetic_run)
     words = " ".join(page.text.split())
     assert "2 epochs (protocol: 12), batches of 128; values varied" in words
+    assert "to choose from: byol 1, simclr 2. Not as in the protocol: epochs = 2 (protocol: 12)." in words
     assert "varied: batch_size (protocol: 128)." in words and "No value differs" not in words
     with (synthetic_run.folder / "report/tables/cells.csv").open() as file:
         differing = {(row["method"], row["batch_size"]): row["differs_from_protocol"] for row in csv.DictReader(file)}
