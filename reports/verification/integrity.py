@@ -2,8 +2,9 @@
 
 Found here: differences from the manifest; records whose digest, ids or protocol hash do not follow from their content;
 protocols that were changed under their name; planned or attempted trials without a record; records copied from another
-seed; outputs on other test data than the dataset's, or than another trial's; a broken chain of declarations; a protocol
-that was changed since a claim under it was declared.
+seed; records that cannot be true, and curves of another trial; outputs on other test data than the dataset's, or than
+another trial's; a log of declarations that was broken, or cut since a trial began; a protocol that was changed since a
+claim under it was declared.
 
 Not found here, nor by rendering: results that were replaced before bundling, with all digests computed again. Against
 those there are the per-example outputs (level aggregate, unless they were made up too), running trials again (level
