@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
-from twinbench.reports.tables.run import Run, TrialRow, records, rows
+from twinbench.reports.tables.run import Run, TrialRow, measured_by_trial, records, rows
 from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
@@ -114,10 +114,6 @@ class Cell:
     def text(self, axis: str) -> str:
         """Return the value of an axis, or NOTHING if the cell has none."""
         return self.values[axis].text if axis in self.values else NOTHING
-
-    def has_own(self, name: str) -> bool:
-        """Return whether the setting has the protocol's own value, as far as that is known."""
-        return all(one.name != name for one in self.changed)
 
     @property
     def changed_text(self) -> str:
@@ -313,7 +309,7 @@ def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) ->
 
 def sections(run: Run) -> list[Section]:
     """Return the run's sections, ordered by protocol name, version, hash and dataset."""
-    settings, measured = _settings_by_trial(run), _measured_by_trial(run)
+    settings, measured = _settings_by_trial(run), measured_by_trial(run)
     protocols = {row["hash"]: row for row in records(run.protocols)}
     groups: dict[tuple[str, str], list[TrialRow]] = {}
     for trial in records(run.trials):
@@ -401,11 +397,4 @@ def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
     for trial_id, name, text, number in rows(given, "trial_id", "name", "text", "number"):
         value = distinct.get((text, number)) or distinct.setdefault((text, number), Value(str(text), number))
         found.setdefault(trial_id, {})[name] = value
-    return found
-
-
-def _measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float, str]]]:
-    found: dict[str, list[tuple[tuple[str, str], float, str]]] = {}
-    for trial_id, name, split, value, variant in rows(run.metrics, "trial_id", "name", "split", "value", "variant"):
-        found.setdefault(trial_id, []).append(((name, split), value, variant))
     return found

@@ -125,3 +125,11 @@ def rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
     """Return the rows of some columns as tuples, with None for every kind of missing value."""
     plain = frame[list(columns)].astype(object)
     return plain.where(plain.notna(), None).itertuples(index=False, name=None)
+
+
+def measured_by_trial(run: Run) -> dict[str, list[tuple[tuple[str, str], float, str]]]:
+    """Return (metric, split), value and variant of every measurement, by trial."""
+    found: dict[str, list[tuple[tuple[str, str], float, str]]] = {}
+    for trial_id, name, split, value, variant in rows(run.metrics, "trial_id", "name", "split", "value", "variant"):
+        found.setdefault(trial_id, []).append(((name, split), value, variant))
+    return found
