@@ -320,6 +320,11 @@ def _print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, 
     typer.echo(
         "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed`"
     )
+    if any(one.is_of_a_share for one in found):
+        typer.echo(
+            "for shares of seeds: if A wins as often as in the recorded pairs (three or more), or else every pair, and"
+            " if all trials end as claimed (exact)"
+        )
     open_ones = [one for one in found if not one.verdict]
     if judged := len(found) - len(open_ones):
         typer.echo(f"{judged} of {len(found)} claims are judged already: all their trials are recorded, see `check`")

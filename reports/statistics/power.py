@@ -1,8 +1,8 @@
-"""Power, smallest detectable difference, seeds needed; and the expected best of k tries.
+"""Power, smallest detectable difference, seeds needed; the same for a chance to win; the expected best of k tries.
 
 Powers are of the two-sided t tests of hypothesis_tests.py: paired t, or Welch's with equally many seeds and equal
 spread in both groups. `sd` is that of the paired differences, or of one method's seeds; estimated from
-few seeds it is uncertain.
+few seeds it is uncertain. A chance to win is shown by Clopper and Pearson's exact interval, two-sided at `alpha`.
 """
 
 import math
@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
+
+from twinbench.reports.statistics.intervals import least_wins
 
 ALPHA = 0.05
 POWER = 0.8  # Cohen 1988; deep-significance advises the same
@@ -53,6 +55,37 @@ def seeds_needed(
     numbers = range(2, most + 1)  # the power grows with n
     place = bisect_left(numbers, power, key=lambda n: power_of(sd, n, difference, alpha, paired))
     return numbers[place] if place < len(numbers) else None
+
+
+def pairs_to_win(share: float, bound: float = 0.5, alpha: float = ALPHA) -> int | None:
+    """Return the least number of pairs that shows P(A > B) above `bound`, with power 0.8, if A wins `share` of seeds.
+
+    None if it needs more than MOST_SEEDS. For normal differences and a bound of 1/2 these are at least half as many
+    pairs again as the t test needs.
+    """
+    n, by_chance = _most_wins_by_chance(bound, alpha)
+    enough = n[special.bdtrc(by_chance, n, share) >= POWER]
+    return int(enough[0]) if enough.size else None
+
+
+def smallest_detectable_share(n: int, bound: float = 0.5, alpha: float = ALPHA) -> float | None:
+    """Return the share of seeds that A must win for `n` pairs to show P(A > B) above `bound` with power 0.8.
+
+    None where not even `n` wins show it. P(at least k of n wins) is a beta distribution's share below the true share.
+    """
+    if not least_wins(alpha, bound) <= n <= MOST_SEEDS:
+        return None
+    numbers, by_chance = _most_wins_by_chance(bound, alpha)
+    wins = by_chance[n - numbers[0]] + 1
+    return float(special.betaincinv(wins, n - wins + 1, POWER))
+
+
+@lru_cache(maxsize=64)
+def _most_wins_by_chance(bound: float, alpha: float) -> tuple[npt.NDArray[np.int64], Array]:
+    """Return numbers of pairs, and for each the largest number of wins that does not show P(A > B) above `bound`."""
+    n = np.arange(least_wins(alpha, bound), MOST_SEEDS + 1)
+    wins = np.ceil(special.bdtrik(1 - alpha / 2, n, bound))
+    return n, wins - (special.bdtrc(wins - 1, n, bound) <= alpha / 2)  # rounding may leave it one too high
 
 
 def expected_best_of(values: Sequence[float], k: int) -> float:

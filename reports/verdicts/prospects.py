@@ -13,8 +13,8 @@ from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, asked_of, required_size
 from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.rules.case import Case
-from twinbench.reports.statistics.intervals import ALPHA, least_wins, seed_differences
-from twinbench.reports.statistics.power import smallest_detectable_difference
+from twinbench.reports.statistics.intervals import ALPHA, seed_differences
+from twinbench.reports.statistics.power import pairs_to_win, smallest_detectable_difference, smallest_detectable_share
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.verdicts.check import cases_of
 from twinbench.reports.verdicts.judge import judge
@@ -39,6 +39,9 @@ class Prospect:
 
     `verdict` is what `check` says once all its planned trials are recorded; empty before. `chosen_among` says of each
     side that is chosen among several cells by the seeds that it reports, among how many.
+
+    `size` is what is claimed and `detectable` what the planned seeds detect with power 0.8: differences in the metric's
+    unit, or shares of all seeds.
     """
 
     claim: Claim
@@ -50,6 +53,11 @@ class Prospect:
     detectable: float | None = None
     seeds: int | None = None
     chosen_among: tuple[str, ...] = ()
+
+    @property
+    def is_of_a_share(self) -> bool:
+        """Whether the claim is about a share of all seeds: of those that A wins, or that collapse."""
+        return self.claim.kind == "wins" or self.claim.kind in COLLAPSE_KINDS
 
     @property
     def can_settle(self) -> bool:
@@ -105,10 +113,8 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
-    if claim.kind == "wins":
-        return replace(bare, seeds=max(least, least_wins(alpha, asked.bound)))
-    if claim.kind in COLLAPSE_KINDS:
-        return replace(bare, size=0.0, seeds=max(least, least_wins(alpha, least_share(claim))))
+    if bare.is_of_a_share:
+        return _of_a_share(bare, case, alpha, least)
     spreads = [_spread_of_differences(a, b, spread) for a, b, _ in evidence.pairs]
     known = [one for one in spreads if one is not None]
     if len(known) < len(spreads):
@@ -137,6 +143,22 @@ def _confirm_seeds(sides: Sequence[Side]) -> int:
 def _chosen_among(sides: Sequence[Side]) -> tuple[str, ...]:
     counts = {side.label: len(side.section.having(side.selector)) for side in sides if side.section}
     return tuple(f"{label} among {count} cells" for label, count in counts.items() if count > 1)
+
+
+def _of_a_share(bare: Prospect, case: Case, alpha: float, least: int) -> Prospect:
+    """Add what is known of a chance to win, or of a share of collapses: exact, and without a spread."""
+    claim, known = bare.claim, [one.wins for one in case.contrasts if one.wins is not None]
+    bound = least_share(claim) if claim.kind in COLLAPSE_KINDS else claim.chance or 0.5
+    won = [wins.estimate for wins in known if wins.paired and wins.n >= PAIRS_TO_TRUST and claim.kind == "wins"]
+    share = min(won, default=1.0)  # all pairs, or trials, end as claimed where records do not say otherwise
+    needed, detectable = pairs_to_win(share, bound, alpha), smallest_detectable_share(bare.planned_seeds, bound, alpha)
+    is_below = claim.kind == "does_not_collapse"  # of which the claimed share is an upper bound
+    return replace(
+        bare,
+        size=1 - bound if is_below else bound,
+        detectable=1 - detectable if is_below and detectable is not None else detectable,
+        seeds=None if needed is None else max(needed, least),
+    )
 
 
 def _is_planned(side: Side, claim: Claim) -> bool:

@@ -1,10 +1,7 @@
 """What would settle an open claim: missing trials, or more seeds, and what they cost."""
 
 from collections.abc import Collection, Sequence
-from functools import cache
 
-import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Asked, Contrast
@@ -12,7 +9,7 @@ from twinbench.reports.claims.evidence import Evidence
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
-from twinbench.reports.statistics.power import MOST_SEEDS, POWER, seeds_needed
+from twinbench.reports.statistics.power import MOST_SEEDS, POWER, pairs_to_win, seeds_needed
 from twinbench.reports.tables.run import TrialRow, has_own_seconds
 from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.verdict import OPEN, Judgement, Part
@@ -69,7 +66,7 @@ def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
 
 
 def more_seeds(contrast: Contrast, margin: float) -> int | None:
-    """Return how many more seeds would settle, with power 0.8, a true difference as large as the observed one.
+    """Return how many more seeds would settle, with power 0.8, a true difference, or chance, equal to the observed one.
 
     None for more than MOST_SEEDS. The distance to the bound counts, but at least the margin where the bound is 0, since
     smaller differences do not matter.
@@ -79,7 +76,7 @@ def more_seeds(contrast: Contrast, margin: float) -> int | None:
     level = 1 - difference.confidence
     if contrast.criterion == "wins":
         assert contrast.wins is not None
-        needed = pairs_at_share(contrast.wins.estimate, contrast.bound, level)
+        needed = pairs_to_win(contrast.wins.estimate, contrast.bound, level)
         return None if needed is None else needed - difference.n
     if not difference.has_spread:
         return least_wins(level) - difference.n if difference.mean != contrast.bound else None
@@ -106,34 +103,6 @@ def seeds_to_meet(asked: Asked, mean: float, room: float, sd: float, level: floa
         return needed
     winning = pairs_to_win(float(special.ndtr(mean / sd)))
     return None if winning is None else max(needed, winning)
-
-
-def pairs_at_share(share: float, bound: float, level: float) -> int | None:
-    """Return the least number of pairs that shows P(A > B) above `bound` if A wins just this share of them."""
-    n = np.arange(1, MOST_SEEDS + 1)
-    won = np.floor(share * n)
-    low = np.where(won > 0, special.betaincinv(np.maximum(won, 1), n - won + 1, level / 2), 0.0)
-    enough = n[low > bound]
-    return int(enough[0]) if enough.size else None
-
-
-def pairs_to_win(share: float) -> int | None:
-    """Return the least number of pairs that shows P(A > B) above 1/2, with power 0.8, if A wins that share of seeds.
-
-    A two-sided sign test at 0.05: for normal differences it needs at least half as many pairs again as the t test. None
-    if it needs more than MOST_SEEDS.
-    """
-    n, by_chance = _most_wins_by_chance()
-    enough = n[special.bdtrc(by_chance, n, share) >= POWER]
-    return int(enough[0]) if enough.size else None
-
-
-@cache
-def _most_wins_by_chance() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return numbers of pairs, and for each the largest number of wins that the sign test attributes to chance."""
-    n = np.arange(least_wins(ALPHA), MOST_SEEDS + 1)
-    wins = np.ceil(special.bdtrik(1 - ALPHA / 2, n, 0.5))
-    return n, wins - (special.bdtrc(wins - 1, n, 0.5) <= ALPHA / 2)  # rounding may leave it one too high
 
 
 def hours_text(evidence: Evidence, trials: int) -> str:

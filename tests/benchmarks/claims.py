@@ -244,7 +244,8 @@ def seconds(folder: Path, claims_file: Path, first: bool, command: bool, form: s
     if command:
         of_children = after.children_user + after.children_system - before.children_user - before.children_system
         return whole, of_children
-    within, of_processor = map(float, done.stdout.split())
+    # DuckDB takes `python -c` for an interactive session, and may print its progress first.
+    within, of_processor = map(float, done.stdout.split()[-2:])
     return within, of_processor
 
 

@@ -15,9 +15,10 @@ from statsmodels.stats.power import TTestPower
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.contrasts import asked_of
 from twinbench.reports.claims.evidence import Folder
+from twinbench.reports.statistics.power import pairs_to_win
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.prospects import prospects, seed_spread
-from twinbench.reports.verdicts.remedies import pairs_to_win, seeds_to_meet
+from twinbench.reports.verdicts.remedies import seeds_to_meet
 
 CLAIM = """
 [[claims]]
@@ -135,14 +136,28 @@ def test_pixels_need_no_seeds_and_families_count_as_in_check(tmp_path: Path) -> 
     trials = {trial.cell_id for trial in study.of("raw_pixels")}
     assert not trials & {*pixels.cell_ids}
     assert collapse.seeds == 42  # two comparisons in the family: 2 * .9^41 = .027 is above .025
+    assert (collapse.size, collapse.detectable) == (pytest.approx(0.1), None)
+
+
+def _wins(study: Study, chance: float) -> tuple:  # type: ignore[type-arg]
+    text = CLAIM.format(name="wins", protocol="cifar10-small", method="simclr", size=0.05).replace('"better"', '"wins"')
+    study.write_claims(text.replace("at_least = 0.05", f"chance = {chance}"), declared=None)
+    return read_claims(study.claims_file)
 
 
 def test_a_chance_to_win_needs_as_many_seeds_as_must_all_be_won(tmp_path: Path) -> None:
     study = honest_study(tmp_path)
-    text = CLAIM.format(name="wins", protocol="cifar10-small", method="simclr", size=0.05).replace('"better"', '"wins"')
-    study.write_claims(text.replace("at_least = 0.05", "chance = 0.75"), declared=None)
-    (prospect,) = prospects(read_claims(study.claims_file), Folder(tmp_path), None)
+    (prospect,) = prospects(_wins(study, 0.75), Folder(tmp_path), None)
     assert prospect.seeds == 13 and not prospect.can_settle  # .75^13 = .0238, .75^12 = .0317
+    assert prospect.size == 0.75 and prospect.detectable is None  # not even six wins of six show 0.75
+    (most,) = prospects(_wins(study, 0.5), Folder(tmp_path), None)
+    assert most.seeds == 6 and most.detectable == pytest.approx(0.8 ** (1 / 6))  # all six are won with power .8
+
+
+def test_a_chance_to_win_needs_the_seeds_that_show_it_at_the_recorded_share(tmp_path: Path) -> None:
+    study = honest_study(tmp_path, levels={"simclr": 0.6, "byol": 0.601})  # SimCLR is above at five of six seeds
+    (prospect,) = prospects(_wins(study, 0.5), Folder(tmp_path), None)
+    assert prospect.seeds == pairs_to_win(5 / 6)
 
 
 def test_the_spread_is_pooled_over_cells(tmp_path: Path) -> None:

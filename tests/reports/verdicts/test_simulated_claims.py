@@ -16,9 +16,8 @@ from claim_evidence import claim_of, evidence_of, judged
 from scipy import stats
 
 from twinbench.reports.rules.case import Case
-from twinbench.reports.statistics.power import power_of, smallest_detectable_difference
+from twinbench.reports.statistics.power import pairs_to_win, power_of, smallest_detectable_difference
 from twinbench.reports.verdicts.parts import judge_collapse
-from twinbench.reports.verdicts.remedies import pairs_to_win
 
 SUPPORT = ("SUPPORTED", "SUPPORTED_AS_STATED", "DIRECTION_ONLY", "NARROWED")
 METHODS = ("barlow_twins", "byol", "dino", "simclr", "simsiam", "vicreg")

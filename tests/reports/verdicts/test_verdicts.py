@@ -1,5 +1,6 @@
 """Claims: every verdict is what the numbers say by hand, its sentence says no more, and what would settle it would."""
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -13,10 +14,12 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from twinbench.reports.rules.case import Case
+from twinbench.reports.statistics.intervals import least_wins
+from twinbench.reports.statistics.power import pairs_to_win, smallest_detectable_share
 from twinbench.reports.verdicts.check import check_claims, in_families
 from twinbench.reports.verdicts.formats.text import remarks
 from twinbench.reports.verdicts.parts import judge_collapse
-from twinbench.reports.verdicts.remedies import more_seeds, pairs_to_win
+from twinbench.reports.verdicts.remedies import more_seeds
 from twinbench.reports.verdicts.verdict import SUPPORTING
 
 MARGIN = 0.01
@@ -374,14 +377,10 @@ def test_a_chance_to_win_is_not_said_of_methods_as_such():
 
 
 @pytest.mark.parametrize(("wins", "n", "chance"), [(5, 5, 0.5), (8, 10, 0.5), (12, 12, 0.75), (9, 10, 0.75)])
-def test_the_pairs_that_are_lacking_show_the_chance_if_as_large_a_share_is_won(wins, n, chance):
+def test_the_pairs_that_are_lacking_show_the_chance_with_power_if_as_large_a_share_is_won(wins, n, chance):
     verdict = the_verdict(claim_of("wins", chance=chance), won(wins, n))
     more = more_seeds(verdict.contrasts[0], MARGIN)
-
-    def shows(pairs):
-        return stats.binomtest(math.floor(wins / n * pairs + 1e-9), pairs).proportion_ci(0.95, "exact").low > chance
-
-    assert shows(n + more) and not any(shows(pairs) for pairs in range(n, n + more))
+    assert n + more == pairs_by_binomial(wins / n, bound=chance)
     assert f"{more} more seed" in verdict.settled_by[0]
 
 
@@ -561,19 +560,29 @@ def seeds_by_statsmodels(effect, alpha=0.05, power=0.8):
     return math.ceil(TTestPower().solve_power(effect, alpha=alpha, power=power))
 
 
-def pairs_by_binomial(share, power=0.8):
-    n = 6
-    while True:
-        rejecting = [wins for wins in range(n + 1) if stats.binomtest(wins, n).proportion_ci(0.95, "exact").low > 0.5]
-        if rejecting and stats.binom.sf(rejecting[0] - 1, n, share) >= power:
-            return n
-        n += 1
+def power_by_binomial(n, share, bound=0.5, level=0.05):
+    """The probability of as many wins as put Clopper and Pearson's interval above the bound."""
+    lows = {wins: stats.binomtest(wins, n).proportion_ci(1 - level, "exact").low for wins in range(n + 1)}
+    return stats.binom.sf(min((wins for wins in lows if lows[wins] > bound), default=n + 1) - 1, n, share)
 
 
-@pytest.mark.parametrize("share", [0.75, 0.8, 0.9, 0.99, 1.0])
-def test_the_pairs_that_show_who_wins_are_those_of_the_binomial(share):
-    assert pairs_to_win(share) == pairs_by_binomial(share)
-    assert pairs_to_win(0.5) is None
+def pairs_by_binomial(share, power=0.8, bound=0.5):
+    return next(n for n in itertools.count(1) if power_by_binomial(n, share, bound) >= power)
+
+
+@pytest.mark.parametrize(
+    ("share", "bound"), [(0.75, 0.5), (0.8, 0.5), (0.9, 0.5), (0.99, 0.5), (1.0, 0.5), (0.95, 0.75), (1.0, 0.9)]
+)
+def test_the_pairs_that_show_who_wins_are_those_of_the_binomial(share, bound):
+    assert pairs_to_win(share, bound) == pairs_by_binomial(share, bound=bound)
+    assert pairs_to_win(bound, bound) is None
+
+
+@pytest.mark.parametrize(("n", "bound", "level"), [(6, 0.5, 0.05), (20, 0.75, 0.025), (42, 0.9, 0.025)])
+def test_a_number_of_pairs_detects_the_share_at_which_the_binomial_has_the_power(n, bound, level):
+    share = smallest_detectable_share(n, bound, level)
+    assert power_by_binomial(n, share, bound, level) == pytest.approx(0.8)
+    assert smallest_detectable_share(least_wins(level, bound) - 1, bound, level) is None
 
 
 def test_the_seeds_that_are_lacking_find_the_margin_or_what_was_observed():
