@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache, partial
 
 from twinbench.reports.claims.characters import plain_characters
@@ -28,7 +29,7 @@ _UNITS = {
     "epochs": "epochs?(?: each| of training)?",
     "seeds": r"(?:random |independent |paired )?(?:seeds?|runs?|pairs|repetitions)(?: each| per method| a side)?",
     "images": r"(?:of its )?(?:test |training |train )?(?:images?|examples?)",
-    "methods": "methods?",
+    "methods": "(?:self-supervised |ssl |joint-embedding )?methods?",
     "confidence": r"(?:%|percent) (?:confidence(?: intervals?)?|ci)",
     "seconds": r"s|sec|seconds?",
     "minutes": r"min|minutes?",
@@ -39,7 +40,7 @@ MEASURED = {  # a number with its unit
     unit: re.compile(rf"{_START}(?:first )?{_NUMBER}[ -]?(?:{names})(?!\w)") for unit, names in _UNITS.items()
 }
 _QUANTIFIERS = {  # what may stand before the claimed size
-    "at_least": r"at least|more than|over|by|of|a margin of",
+    "at_least": r"at least|more than|(?:no|not) less than|over|by|of|a margin of",
     "by": r"by|about|around|roughly|approximately|of|a margin of|to|within|±|plus or minus|give or take",
     "within": r"at most|no more than|not more than|less than|more than|up to|by|to|of|within",
 }
@@ -73,7 +74,7 @@ def unaccounted(claim: Claim, compared: Compared) -> str:
     rest = GENERAL.sub(blanked, rest)  # rule A23 judges these
     for pattern in (*_names(claim, compared), *_settings(claim, compared)):
         rest = pattern.sub(blanked, rest)
-    phrases = "|".join(filter(None, (words.PHRASES, words.KIND_WORDS.get(claim.kind, ""))))
+    phrases = "|".join(filter(None, (f"{words.PHRASES}|across(?= {BLANK})", words.KIND_WORDS.get(claim.kind, ""))))
     rest = re.sub(rf"(?<![\w-])(?:{phrases})(?![\w-])", blanked, rest)
     return re.sub(f"(?<={BLANK})'s?(?!\\w)", blanked, rest)
 
@@ -158,7 +159,8 @@ def _settings(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
         name = setting_words(key)
         yield re.compile(rf"(?<![\w-])(?:{name})(?: of| is)? ?[=:]? ?{value_pattern(values).pattern}")
         if not claim.axis or key in dict(given):  # what else changes, or does not, along an axis is not judged
-            yield re.compile(rf"(?<![\w-])(?:the best )?(?:{name})(?: of each)?(?!\w)")
+            start = "" if claim.axis else "(?<!over )(?<!across )"
+            yield re.compile(rf"(?<![\w-]){start}(?:the best )?(?:{name})(?: of each)?(?!\w)")
     alone = value_pattern([*(str(value) for _, value in given), *compared.settings.get("optimizer", ())])
     yield re.compile(rf"(?<!by ){alone.pattern}{without_unit('epochs')}")
 
@@ -167,8 +169,11 @@ def share_pattern(share: float) -> re.Pattern[str]:
     """Return a pattern of a share of seeds: "10 %", "0.1", "one in ten", "half"; with "of all seeds" behind it."""
     percent, decimal, one_in = (value_pattern([f"{value:.4g}"]).pattern for value in (100 * share, share, 1 / share))
     half = "|half" if share == 0.5 else ""
+    parts = Fraction(share).limit_denominator(20)
+    some, all_ = (value_pattern([str(number)]).pattern for number in (parts.numerator, parts.denominator))
     named = (
         rf"{percent} ?(?:%|percent)|(?:one|1|a) (?:seed |trial )?(?:in|of|out of) (?:every )?{one_in}|{decimal}{half}"
+        rf"|{some} (?:in|of|out of) (?:every )?{all_}"
     )
     return re.compile(rf"(?:a share of )?(?:{named})(?: of)?(?: all)?(?: the)?(?: seeds?| trials?| runs?)?")
 

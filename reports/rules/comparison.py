@@ -13,6 +13,7 @@ from twinbench.reports.rules import words
 BLANK = "\x00"  # in place of what is accounted for
 BOUND, WITHIN = "\x01", "\x02"  # in place of "no more than two points", which bounds a loss, and "within two points of"
 _MARKS = r"(?:than|over|compared (?:with|to)|relative to|rather than|unlike|against|versus|vs\.?)(?: [\w-]+){0,5}? "
+_ANEW = r"\b(?:and|but|while)\b|[,;:.]"  # between two comparisons
 
 
 def blanked(found: re.Match[str]) -> str:
@@ -63,11 +64,40 @@ def _relations(claim: Claim, sentence: str, mentions: tuple[str, str]) -> list[t
     found = [*token.finditer(sentence)]
     if claim.kind != "best_of" and not any(one["b"] for one in found):
         return []  # "better" without the other side says more than that one was compared
-    return [
-        (word, _outcome(claim, word, sentence, found[:place], found[place + 1 :]))
-        for place, word in enumerate(found)
-        if not (word["a"] or word["b"])
+    relations = []
+    incomplete = _incomplete(sentence, found) if claim.kind != "best_of" else set()
+    for place, word in enumerate(found):
+        if not _side(word):
+            outcome = _outcome(claim, word, sentence, found[:place], found[place + 1 :])
+            relations.append((word, "unclear" if outcome == "agrees" and place in incomplete else outcome))
+    return relations
+
+
+def _incomplete(sentence: str, found: list[re.Match[str]]) -> set[int]:
+    """Return the places of words of comparison that name no other side, where the sentence has another comparison.
+
+    "SimCLR beats BYOL and works better" says more than its first half, which alone says better than what.
+    """
+    groups: list[list[int]] = []  # in "is ahead, and better, than" each word begins another group
+    for place, word in enumerate(found):
+        if _side(word):
+            continue
+        if groups and not re.search(_ANEW, sentence[found[groups[-1][-1]].end() : word.start()]):
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    is_complete = [
+        any(map(_side, found[group[-1] + 1 : group[-1] + 2]))
+        or found[group[-1]][0] == WITHIN
+        or (group is groups[0] and any(one["mark"] for one in found[: group[0]]))
+        for group in groups
     ]
+    return {
+        place
+        for group, complete in zip(groups, is_complete, strict=True)
+        for place in group
+        if not complete and len(groups) > 1
+    }
 
 
 def _without(alternatives: str, others: str) -> str:
@@ -92,7 +122,7 @@ def _outcome(
     marked = next((_side(one) for one in behind if one["mark"]), "")
     if marked and not subject and not behind[0]["mark"]:  # "better at 256 than at 64"
         subject, object_ = _side(behind[0]), marked
-    if behind and re.match(r"(?:advantage|improvements?|gains?|lead) of ", sentence[word.start() :]):
+    if behind and re.match(r"(?:advantage|improvements?|gains?|lead|favou?r) of ", sentence[word.start() :]):
         subject, object_ = _side(behind[0]), _side(behind[1]) if behind[1:] else ""
     negations = len(re.findall(rf"\b(?:{words.NEGATIONS})\b|{BOUND}", sentence[_clause(sentence, word)]))
     if claim.kind == "not_worse":
