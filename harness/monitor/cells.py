@@ -20,7 +20,10 @@ TEST_COLUMNS = tuple(place for place, (_, split) in enumerate(COLUMNS) if split 
 
 @dataclass(frozen=True)
 class CellRow:
-    """A row of the table: the cell's trials with their states, and the estimates so far."""
+    """A row of the table: the cell's trials with their states, and the estimates so far.
+
+    A cell of the confirm stage (`confirms`) has a row of its own, with "+" after its id.
+    """
 
     cell_id: str
     method: str
@@ -28,10 +31,15 @@ class CellRow:
     values: tuple[str, ...]  # of the axes; empty where the cell does not have the axis
     trials: tuple[tuple[int, str, str], ...]  # seed, trial id, state
     estimates: tuple[str, ...]  # as COLUMNS; empty where nothing is measured
+    confirms: bool = False
 
 
 def cell_row(
-    trials: Sequence[Trial], axes: tuple[str, ...], recorded: Mapping[str, RecordSummary], states: Mapping[str, str]
+    trials: Sequence[Trial],
+    axes: tuple[str, ...],
+    recorded: Mapping[str, RecordSummary],
+    states: Mapping[str, str],
+    confirms: bool,
 ) -> CellRow:
     """Return the row of one cell from its trials, their records and the states of those without a record."""
     values = axis_values(trials[0], axes)
@@ -42,7 +50,7 @@ def cell_row(
         return recorded[trial_id].status if trial_id in recorded else states.get(trial_id, "planned")
 
     return CellRow(
-        cell_id=trials[0].cell_id,
+        cell_id=trials[0].cell_id + "+" * confirms,
         method=trials[0].method,
         is_baseline=trials[0].method in BASELINES,
         values=tuple(values.get(axis, "") for axis in axes),
@@ -51,6 +59,7 @@ def cell_row(
             _estimate(tuple(record.metrics[column] for record in done if column in record.metrics))
             for column in COLUMNS
         ),
+        confirms=confirms,
     )
 
 

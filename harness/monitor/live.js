@@ -105,6 +105,7 @@ function showHead() {
   const left = state.state === "running" && state.seconds_left ? `, about ${duration(state.seconds_left)} left` : "";
   const parts = [make("strong", {}, state.state_text.replaceAll("`", "")), left];
   if (state.planned) parts.push(` · ${state.recorded} of ${state.planned} trials recorded`);
+  if (state.stages) parts.push(` (${state.stages})`);
   if (state.folder_has_report) parts.push(" · ", make("a", { href: "report/index.html" }, "open the report"));
   $("state").replaceChildren(...parts);
   $("problem").textContent = state.problem;
@@ -187,7 +188,7 @@ function showCells() {
     const seeds = make("span", { class: "seeds", role: "img", "aria-label": `${of("done")} of ${cell.trials.length} done${notDone}` },
       ...cell.trials.map(([seed, , kind]) => { const one = mark(kind); one.title = `seed ${seed}: ${kind}`; return one; }));
     const row = make("tr", { class: cell.is_baseline ? "baseline" : "" },
-      make("th", { scope: "row" }, glyph, " ", button, cell.is_baseline ? " (baseline)" : ""),
+      make("th", { scope: "row" }, glyph, " ", button, cell.is_baseline ? " (baseline)" : "", cell.confirms ? ", confirmed" : ""),
       ...cell.values.map((value) => make("td", {}, name(value || "–"))),
       make("td", {}, seeds),
       ...cell.estimates.map((text) => make("td", {}, text || "–")));

@@ -33,6 +33,7 @@ STATES = {  # of a run
     "running": "running",
     "stopped": "stopped: no worker is running; the same `run` command continues",
     "cancelled": "cancelled; the same `run` command continues",
+    "unconfirmed": "the grid is recorded; the same `run` command starts the confirm stage",
     "finished": "finished",
 }
 HELD = ("running", "silent")  # states of a trial that a worker holds
@@ -86,6 +87,7 @@ class Snapshot:
     axes: tuple[str, ...] = ()
     planned: int = 0
     recorded: int = 0
+    stages: str = ""  # how much of grid and confirm stage is recorded; empty without a confirm stage
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds_left: float | None = None
     running: tuple[Running, ...] = ()
@@ -98,7 +100,13 @@ class _Plan:
     summary: Snapshot  # with what the plan alone says
     trials: dict[str, Trial]
     labels: dict[str, str]
-    cells: dict[str, list[Trial]]  # by cell id, in the plan's order
+    cells: dict[tuple[bool, str], list[Trial]]  # by whether they confirm and cell id, in the plan's order
+    confirm_seeds: frozenset[int]
+
+    @property
+    def confirming(self) -> set[str]:
+        """The ids of the confirm stage's trials."""
+        return {trial_id for trial_id, trial in self.trials.items() if trial.seed in self.confirm_seeds}
 
 
 class RunView:
@@ -145,8 +153,9 @@ class RunView:
         left, cells = self._tables(plan, running, states) if self._has_tables else (None, ())
         return replace(
             plan.summary,
-            state=self._state(bool(running), bool(states)),
+            state=self._state(plan, bool(running), bool(states)),
             recorded=len(recorded),
+            stages=self._stages(plan),
             counts={state: count for state, count in sorted(counts.items()) if count},
             seconds_left=left,
             running=running,
@@ -164,9 +173,17 @@ class RunView:
                 raise
         return self._plan
 
-    def _state(self, is_worked_on: bool, was_started: bool) -> str:
+    def _stages(self, plan: _Plan) -> str:
+        if not plan.confirm_seeds:
+            return ""
+        confirming = plan.confirming
+        done = len(confirming & self._run.recorded.keys())
+        grid = f"grid {len(self._run.recorded) - done} of {len(plan.trials) - len(confirming)}"
+        return f"{grid}, confirm stage {done} of {len(confirming)}" if confirming else f"{grid}, then the confirm stage"
+
+    def _state(self, plan: _Plan, is_worked_on: bool, was_started: bool) -> str:
         if not self._run.missing:
-            return "finished"
+            return "unconfirmed" if plan.confirm_seeds and not plan.confirming else "finished"
         if is_worked_on:
             return "running"
         if is_cancelled(self.folder):
@@ -209,7 +226,10 @@ class RunView:
 
         recorded = self._run.recorded
         shares = {one.trial_id: (one.step or 0) / one.steps if one.steps else 0.0 for one in running}
-        rows = tuple(cell_row(trials, plan.summary.axes, recorded, states) for trials in plan.cells.values())
+        rows = tuple(
+            cell_row(trials, plan.summary.axes, recorded, states, confirms)
+            for (confirms, _), trials in plan.cells.items()
+        )
         return sweep_seconds_left(plan.trials, recorded, shares), rows
 
     def _failures(
@@ -234,9 +254,9 @@ def _plan_of(folder: Path) -> _Plan:
     plan = read_plan(folder)
     protocol = plan.protocol
     trials = {trial.trial_id: trial for trial in plan.full_trials()}
-    cells: dict[str, list[Trial]] = {}
+    cells: dict[tuple[bool, str], list[Trial]] = {}
     for trial in trials.values():
-        cells.setdefault(trial.cell_id, []).append(trial)
+        cells.setdefault((trial.seed in plan.confirm.seeds, trial.cell_id), []).append(trial)
     summary = Snapshot(
         "idle",
         name=plan.name,
@@ -245,7 +265,8 @@ def _plan_of(folder: Path) -> _Plan:
         axes=plan.axes,
         planned=len(trials),
     )
-    return _Plan(summary, trials, {trial_id: trial_label(one, plan.axes) for trial_id, one in trials.items()}, cells)
+    labels = {trial_id: trial_label(one, plan.axes) for trial_id, one in trials.items()}
+    return _Plan(summary, trials, labels, cells, frozenset(plan.confirm.seeds))
 
 
 def _protocol_text(protocol: CarriedProtocol, trials: Iterable[Trial]) -> str:

@@ -37,7 +37,9 @@ MARKS = {"done": "■", "running": "◧", "silent": "◫", "interrupted": "‖",
 def status_text(folder: Path) -> RenderableType:
     """Return everything that `twinbench status` prints. InvalidInput if the folder has no readable plan."""
     run = RunView(folder, has_tables=False).read()
-    parts: list[RenderableType] = [counts_text(run.counts)]
+    parts: list[RenderableType] = [counts_text(run.counts), *([run.stages] if run.stages else [])]
+    if run.state == "unconfirmed":
+        parts.append(STATES[run.state])
     if run.running:
         parts.append(_running_table(run.running))
     elif run.state not in ("cancelled", "finished"):
@@ -103,7 +105,8 @@ def screen(snapshot: Snapshot, folder: Path, width: int, height: int | None) -> 
     """Return the snapshot in less than `height` lines, or in as many as it needs if `height` is None."""
     parts: list[RenderableType] = [_head(snapshot, folder)]
     if snapshot.planned:
-        parts += [_bar(snapshot.recorded, snapshot.planned, width), Text(counts_text(snapshot.counts))]
+        counts = "; ".join(filter(None, [counts_text(snapshot.counts), snapshot.stages]))
+        parts += [_bar(snapshot.recorded, snapshot.planned, width), Text(counts)]
     room = 10**9 if height is None else height - len(parts) - 1
     failures = snapshot.failures[: max(1, min(FAILURES_SHOWN, room // 6))]
     running = snapshot.running[: max(1, room // 3 - 3)]
@@ -159,7 +162,8 @@ def _cells_table(snapshot: Snapshot, cells: "Sequence[CellRow]", width: int | No
         values = [Text(plain(value)) for value in cell.values]
         estimates = [cell.estimates[place] for place in shown]
         style = "dim" if cell.is_baseline else ""
-        table.add_row(Text(plain(cell.method)), *values, marks, *estimates, style=style)
+        name = plain(cell.method) + (", confirmed" if cell.confirms else "")
+        table.add_row(Text(name), *values, marks, *estimates, style=style)
     return table
 
 
