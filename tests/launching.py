@@ -23,7 +23,15 @@ PLUGINS = Path(__file__).parent / "plugins"
 # One trial that is long enough to be disturbed, two that a test has to end, and a short sweep of several trials.
 ONE_TRIAL = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=8", "byol.projector_width=32")
 TWO_LONG_TRIALS = ("methods=byol", "baselines=false", "seeds=[0, 1]", "epochs=400", "byol.projector_width=32")
-FEW_TRIALS = ("methods=simclr", "seeds=[0]", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
+FEW_TRIALS = (
+    "methods=simclr",
+    "seeds=[0]",
+    "confirm.seeds=[]",
+    "epochs=1",
+    "batch_size=256",
+    "projector_width=[16, 32]",
+)
+TWO_STAGES = ("methods=simclr", "baselines=false", "epochs=1", "batch_size=256", "projector_width=[16, 32]")
 RANKS = ("methods=byol", "baselines=false", "seeds=[0]", "epochs=3", "byol.projector_width=32")
 MISBEHAVING = """
 question = "What happens to trials that fail?"
@@ -125,6 +133,27 @@ def run_with_a_worker_killed(twinbench: Twinbench, *options: object) -> None:
     assert twinbench.digests("worker") == twinbench.digests("one")
     assert twinbench.attempt("worker", 1)["status"] == "died" and twinbench.attempt("worker", 2)["from_step"] > 0
     assert twinbench.attempts("worker")[0]["number"] == 2
+
+
+def run_in_two_stages(twinbench: Twinbench, *options: object) -> None:
+    """Run TWO_STAGES: once the grid is recorded, the chosen cell is trained on fresh seeds; again adds nothing."""
+    printed = twinbench.run("stages", (*TWO_STAGES, "seeds=[0]", "confirm.seeds=[7, 8]"), *options)
+    assert "confirm stage: 2 more trials" in printed and "4 trials: 4 done" in printed
+    trials = [record["result"] for record in twinbench.records("stages")]
+    assert sorted(one["trial"]["seed"] for one in trials) == [0, 0, 7, 8]
+    grid = {one["cell_id"]: _on_validation(one) for one in trials if one["trial"]["seed"] == 0}
+    (chosen,) = {one["cell_id"] for one in trials if one["trial"]["seed"] != 0}
+    assert grid[chosen] == max(grid.values())
+    again = twinbench.run("stages", (*TWO_STAGES, "seeds=[0]", "confirm.seeds=[7, 8]"), *options)
+    assert "4 of 4 trials are already recorded" in again or "4 trials: 4 done" in again
+    assert "grid 2 of 2, confirm stage 2 of 2" in twinbench("status", "stages")
+
+
+def _on_validation(result: Mapping[str, Any]) -> float:
+    (value,) = [
+        one["value"] for one in result["metrics"] if (one["name"], one["split"]) == ("linear_top1", "validation")
+    ]
+    return float(value)
 
 
 def run_on_two_ranks(twinbench: Twinbench, *options: object) -> None:

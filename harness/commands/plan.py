@@ -253,7 +253,9 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
 
 def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
     """Print the trials of the confirm stage and what they cost, which before the choice is known as a bound."""
-    if not planned.confirm_seeds:
+    from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
+
+    if not has_confirm_stage(planned.trials, planned.confirm_seeds):
         return
     seeds, count = ", ".join(map(str, planned.confirm_seeds)), len(planned.trials) - len(planned.grid)
     if count:

@@ -153,9 +153,12 @@ def _begin(out_folder: Path | None) -> None:
 
 def _run_stages(launcher: "Launcher", planned: "Plan", surroundings: "Surroundings") -> "Outcome":
     """Run the plan, then the confirm stage, whose trials are known once every trial of the grid is recorded."""
+    from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
+
     folder = surroundings.run_folder
     outcome = launcher.run(planned, surroundings, _progress_bars(folder, planned))
-    if outcome.is_detached and len(planned.grid) == len(planned.trials) and planned.confirm_seeds:
+    is_to_come = len(planned.grid) == len(planned.trials) and has_confirm_stage(planned.trials, planned.confirm_seeds)
+    if outcome.is_detached and is_to_come:
         say("once these trials are recorded, the same command starts the confirm stage")
     if outcome.stopped or outcome.is_detached:
         return outcome

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinbench.harness.monitor.labels import thinned, trial_label
+from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
 from twinbench.harness.run_folder.heartbeat import is_cancelled
 from twinbench.harness.run_folder.leases import DIED
 from twinbench.harness.run_folder.live_curves import FILE_NAME, read_curves
@@ -101,7 +102,7 @@ class _Plan:
     trials: dict[str, Trial]
     labels: dict[str, str]
     cells: dict[tuple[bool, str], list[Trial]]  # by whether they confirm and cell id, in the plan's order
-    confirm_seeds: frozenset[int]
+    confirm_seeds: frozenset[int]  # empty without a confirm stage
 
     @property
     def confirming(self) -> set[str]:
@@ -266,7 +267,8 @@ def _plan_of(folder: Path) -> _Plan:
         planned=len(trials),
     )
     labels = {trial_id: trial_label(one, plan.axes) for trial_id, one in trials.items()}
-    return _Plan(summary, trials, labels, cells, frozenset(plan.confirm.seeds))
+    has_stage = has_confirm_stage(trials.values(), plan.confirm.seeds)
+    return _Plan(summary, trials, labels, cells, frozenset(plan.confirm.seeds if has_stage else ()))
 
 
 def _protocol_text(protocol: CarriedProtocol, trials: Iterable[Trial]) -> str:

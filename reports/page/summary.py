@@ -221,7 +221,7 @@ def confirm_words(section: Section) -> list[str]:
             f"{_seeds(cell for cell in reported if cell.confirms)}, which selected nothing. Tables and figures of all "
             "cells show the former."
         )
-    elif section.confirm_seeds:
+    elif section.has_confirm_stage:
         sentences.append(f"The confirm stage, on seeds {and_([*map(str, section.confirm_seeds)])}, has not begun.")
     same = [label for label, cell in section.reported.items() if not cell.confirms and len(section.methods[label]) > 1]
     if same:

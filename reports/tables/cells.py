@@ -228,6 +228,11 @@ class Section:
         """Return the chosen cell of each method; see `choose`."""
         return {label: choose(cells, self.selected_by) for label, cells in self.methods.items()}
 
+    @property
+    def has_confirm_stage(self) -> bool:
+        """Return whether chosen cells are or will be trained on the confirm seeds: some method has several cells."""
+        return bool(self.confirm_seeds) and any(len(cells) > 1 for cells in self.methods.values())
+
     @cached_property
     def reported(self) -> dict[str, Cell]:
         """Return each method's chosen cell, on the seeds that confirm the choice where it was trained on them."""

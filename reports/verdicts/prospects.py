@@ -134,7 +134,11 @@ def _confirm_seeds(sides: Sequence[Side]) -> int:
 
     It trains the cell that is chosen among all cells of a method.
     """
-    planned = [len(side.section.confirm_seeds) for side in sides if side.section and side.is_method_choice]
+    planned = [
+        len(side.section.confirm_seeds)
+        for side in sides
+        if side.section and side.section.has_confirm_stage and side.is_method_choice
+    ]
     confirmed = [len(side.trials) for side in sides if side.cell and side.cell.confirms]
     found = confirmed if len(confirmed) == len(sides) else planned
     return min(found) if found and len(found) == len(sides) else 0

@@ -10,7 +10,7 @@ from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well
 
 from twinbench.harness.planning import Plan, make_plan
 
-TINY = ("seeds=[0]", "epochs=2", "batch_size=256", "projector_width=16")
+TINY = ("seeds=[0]", "confirm.seeds=[]", "epochs=2", "batch_size=256", "projector_width=16")
 
 
 @pytest.fixture(scope="session", autouse=True)

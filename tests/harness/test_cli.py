@@ -24,7 +24,8 @@ from twinbench.results.record import read_record, write_record
 from twinbench.sweeps.sweep import shipped_protocols
 
 PAGE = "runs/digits/report/index.html"
-TINY = ("--set", "epochs=1", "--set", "batch_size=256", "--set", "seeds=[0]", "--set", "projector_width=16")
+CHANGES = ("epochs=1", "batch_size=256", "seeds=[0]", "confirm.seeds=[]", "projector_width=16")
+TINY = tuple(part for change in CHANGES for part in ("--set", change))
 
 
 @dataclass(frozen=True)

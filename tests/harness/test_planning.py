@@ -210,7 +210,7 @@ def test_a_protocols_backbone_and_method_defaults_are_checked(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", shipped_protocols())
 def test_a_shipped_protocol_asks_for_nothing_that_is_not_there(name: str) -> None:
-    sweep, _, _ = read_sweep("digits")
+    sweep, _, _ = read_sweep("digits", ("confirm.seeds=[]",))
     methods = tuple(read_protocol(name).methods)
     check(replace(sweep, grids=(Grid(methods=methods),)), read_protocol(name), name)
 

@@ -45,6 +45,7 @@ def test_the_stage_is_shown_with_its_trials_and_the_cost_of_the_longest_cells(
     expected = f"6 more trials, each method's chosen cell on seeds 8, 9, at most {hours:.2g} hours"
     assert expected in capsys.readouterr().out
     _print_confirm_stage(replace(planned, confirm_seeds=()), rates)
+    _print_confirm_stage(tiny_plan("methods=byol", "confirm.seeds=[8, 9]"), rates)  # a part with nothing to choose
     assert not capsys.readouterr().out
 
 

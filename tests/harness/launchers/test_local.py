@@ -9,6 +9,7 @@ from launching import (
     ONE_TRIAL,
     Twinbench,
     end_well,
+    run_in_two_stages,
     run_misbehaving,
     run_out_of_disk,
     run_out_of_memory,
@@ -91,3 +92,7 @@ def test_two_processes_per_trial_leave_nearly_the_record_of_one(here: Twinbench)
 
 def test_a_full_disk_is_reported_and_the_sweep_continues_once_there_is_room(here: Twinbench) -> None:
     run_out_of_disk(here, 0)
+
+
+def test_chosen_cells_are_confirmed_by_the_same_command(here: Twinbench) -> None:
+    run_in_two_stages(here)

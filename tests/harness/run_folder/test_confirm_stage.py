@@ -43,6 +43,12 @@ def test_the_cells_that_validation_chose_are_added_on_the_confirm_seeds_baseline
     assert with_confirmations(replace(planned, confirm_seeds=()), tmp_path).trials == planned.trials
 
 
+def test_a_part_of_a_sweep_with_one_cell_of_each_method_has_no_stage(tmp_path: Path) -> None:
+    planned = _planned(tmp_path)
+    part = tuple(one for one in planned.trials if one.settings.get("temperature") in (None, 0.2))
+    assert with_confirmations(replace(planned, trials=part), tmp_path).trials == part
+
+
 def test_nothing_is_chosen_while_a_trial_of_the_grid_has_no_record(tmp_path: Path) -> None:
     planned = _planned(tmp_path)
     record_path(tmp_path, planned.trials[-1].trial_id).unlink()

@@ -93,7 +93,14 @@ def test_a_real_run_opens_from_disk_without_an_error_or_a_request(
     from rich.console import Console
 
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
-    changes = ("seeds=[0, 1]", "epochs=2", "batch_size=256", "methods=barlow_twins", "projector_width=[16, 32]")
+    changes = (
+        "seeds=[0, 1]",
+        "confirm.seeds=[]",
+        "epochs=2",
+        "batch_size=256",
+        "methods=barlow_twins",
+        "projector_width=[16, 32]",
+    )
     planned = make_plan("digits", changes, None)
     folder = tmp_path / "run"
     write_plan(folder, planned)
