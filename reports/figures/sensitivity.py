@@ -66,7 +66,7 @@ def sensitivity_note(section: Section, axis: str, panels: Sequence[Panel], metri
 
 def _levels(section: Section, metric: str) -> dict[str, float]:
     """Return the means of the baselines that were measured, by label."""
-    baselines = {label: cell.interval(metric) for label, cell in section.reported.items() if cell.is_baseline}
+    baselines = {label: cell.interval(metric) for label, cell in section.chosen.items() if cell.is_baseline}
     return {label: interval.mean for label, interval in baselines.items() if interval}
 
 

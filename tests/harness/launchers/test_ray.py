@@ -17,6 +17,7 @@ from launching import (
     TWO_LONG_TRIALS,
     Twinbench,
     end_well,
+    run_in_two_stages,
     run_misbehaving,
     run_on_two_ranks,
     run_out_of_disk,
@@ -56,6 +57,10 @@ def test_a_worker_that_is_killed_costs_its_attempt_and_its_driver_goes_on(
     there: Twinbench, ray_cluster: RayCluster
 ) -> None:
     run_with_a_worker_killed(there, *_on(ray_cluster))
+
+
+def test_chosen_cells_are_confirmed_by_the_same_command(there: Twinbench, ray_cluster: RayCluster) -> None:
+    run_in_two_stages(there, *_on(ray_cluster))
 
 
 def test_two_commands_at_once_share_the_work(there: Twinbench, ray_cluster: RayCluster) -> None:

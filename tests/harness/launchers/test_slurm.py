@@ -13,6 +13,7 @@ from launching import (
     TWO_LONG_TRIALS,
     Twinbench,
     end_well,
+    run_in_two_stages,
     run_misbehaving,
     run_on_two_ranks,
     run_out_of_disk,
@@ -84,6 +85,10 @@ def test_a_detached_sweep_can_be_watched_collected_and_reported_and_also_runs_tr
     assert f"{trials} new" in there("collect", "grown")
     there("report", "grown")
     assert (there.folder / "grown" / "report" / "index.html").exists()
+
+
+def test_chosen_cells_are_confirmed_by_the_same_command(there: Twinbench) -> None:
+    run_in_two_stages(there, *ON_SLURM)
 
 
 def test_under_a_limit_on_submitted_jobs_fewer_slots_do_the_same_work(there: Twinbench) -> None:
