@@ -26,12 +26,19 @@ def confirm_study(folder: Path, is_confirmed: bool = True) -> Study:
         study.add(study.trial("byol", seed), 0.60 + shift(seed))
         for temperature, (validation, test) in CELLS.items():
             study.add(of_simclr(study, temperature, seed), test + shift(seed), validation=validation)
-    for seed in CONFIRM_SEEDS if is_confirmed else ():
+    study.write_plan()
+    if is_confirmed:
+        record_confirm_stage(study)
+    return study
+
+
+def record_confirm_stage(study: Study) -> None:
+    """Plan and record the confirm stage."""
+    for seed in CONFIRM_SEEDS:
         study.add(study.trial("untrained", seed), 0.42 + shift(seed))
         study.add(study.trial("byol", seed), 0.60 + shift(seed))
         study.add(of_simclr(study, 0.2, seed), CELLS[0.2][1] - LUCK + shift(seed))
     study.write_plan()
-    return study
 
 
 def of_simclr(study: Study, temperature: float, seed: int) -> Trial:

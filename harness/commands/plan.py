@@ -298,7 +298,11 @@ def _probe_metrics(planned: "Plan") -> list[str]:
 
 def _print_detectable(planned: "Plan", spreads: "Mapping[str, Spread | None]") -> None:
     """Print which difference of each metric the planned seeds detect."""
-    seeds = max(Counter(trial.cell_id for trial in planned.trials).values())
+    from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
+
+    seeds = max(Counter(trial.cell_id for trial in planned.grid).values())
+    if has_confirm_stage(planned.trials, planned.confirm_seeds):
+        seeds = len(planned.confirm_seeds)  # on which methods are compared
     for metric in _probe_metrics(planned):
         typer.echo(f"{metric}: {_detectable(spreads.get(metric), seeds)}")
 

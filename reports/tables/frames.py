@@ -43,6 +43,8 @@ def methods_table(section: Section) -> pd.DataFrame:
     for label, cell in section.reported.items():
         varied = section.varied(label)
         row = _identity(cell) | _intervals(section, cell, REPORTED_ON) | _seeds(cell)
+        if section.confirm_seeds:  # in CSV files, which have no notes
+            row["reported_seeds"] = ", ".join(str(trial["seed"]) for trial in cell.trials)
         row["chosen"] = ", ".join(f"{axis} = {cell.text(axis)}" for axis in varied)
         row["candidates"] = len(section.methods[label])
         row["varied"] = ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items())
@@ -170,7 +172,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=object)
 
 
-_HIDDEN = ("kind", "cell_id", "seeds_done", "seeds_planned")
+_HIDDEN = ("kind", "cell_id", "seeds_done", "seeds_planned", "reported_seeds")
 
 
 def display_costs(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,12 @@ import pytest
 from claim_study import PROTOCOL, Study
 from confirm_study import CONFIRM_SEEDS, confirm_study
 
-from twinbench.harness.commands.plan import _print_confirm_stage, _print_prospects, planned_folder
+from twinbench.harness.commands.plan import _print_confirm_stage, _print_detectable, _print_prospects, planned_folder
 from twinbench.harness.performance.cost_estimate import Rate
 from twinbench.harness.planning import Plan
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.evidence import Folder
-from twinbench.reports.verdicts.prospects import prospects
+from twinbench.reports.verdicts.prospects import prospects, seed_spread
 from twinbench.sweeps.sweep import read_protocol
 
 Planner = Callable[..., Plan]
@@ -53,9 +53,14 @@ def test_once_the_grid_is_recorded_its_chosen_cells_are_in_the_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = confirm_study(tmp_path / "run", is_confirmed=False)
-    with planned_folder(_planned(study), study.folder) as (planned, _):
+    with planned_folder(_planned(study), study.folder) as (planned, folder):
         _print_confirm_stage(planned, {})
-    assert f"{3 * len(CONFIRM_SEEDS)} of these trials are the confirm stage" in capsys.readouterr().out
+        _print_detectable(
+            planned, {metric: seed_spread(folder, metric, None) for metric in planned.protocol.evaluation.metrics}
+        )
+    printed = capsys.readouterr().out
+    assert f"{3 * len(CONFIRM_SEEDS)} of these trials are the confirm stage" in printed
+    assert f"{len(CONFIRM_SEEDS)} seeds detect" in printed  # not those of the grid as well
 
 
 @pytest.mark.parametrize("is_confirmed", [False, True])

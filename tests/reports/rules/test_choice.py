@@ -1,9 +1,10 @@
 """Claims: rule A5 says on which seeds a cell was chosen and is reported, and what an interval does not cover."""
 
+from datetime import timedelta
 from pathlib import Path
 
-from claim_study import PROTOCOL, Study, leave_record
-from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, confirm_study, of_simclr
+from claim_study import BEGAN, PROTOCOL, Study, leave_record
+from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, confirm_study, of_simclr, record_confirm_stage
 
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.evidence import Evidence, Folder
@@ -77,3 +78,16 @@ def test_results_on_the_reported_seeds_that_came_before_the_choice_or_of_other_c
     study.write_plan()
     found = _rules(study, OPEN)["A5"]
     assert found.weight == "told" and "1 of its cells that are not chosen now have results" in found.text
+
+
+def test_a_claim_that_is_declared_between_grid_and_confirm_stage_is_declared_before_its_results(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path, is_confirmed=False)
+    study.write_claims(OPEN, BEGAN + timedelta(hours=len(study.trials) - 0.5))  # a trial begins each hour
+    assert _declared(study).outcome == "failed"  # judged by the grid, whose results were there
+    record_confirm_stage(study)
+    assert _declared(study).outcome == "passed"
+
+
+def _declared(study: Study) -> Finding:
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    return {one.rule: one for one in verdict.findings}["A24"]
