@@ -62,6 +62,7 @@ def seeds_text(evidence: Evidence, contrasts: Sequence[Contrast]) -> str:
     if more <= 0:
         return ""
     which = f"of {' and '.join(cells)}" if len(cells) < 3 else f"of each of {len(cells)} cells"
+    which += " under [confirm]" if any(one.a.cell and one.a.cell.confirms for one in contrasts) else ""
     return f"{counted(more, 'more seed')} {which}{hours_text(evidence, more * len(cells))}"
 
 

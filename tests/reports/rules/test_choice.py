@@ -91,3 +91,13 @@ def test_a_claim_that_is_declared_between_grid_and_confirm_stage_is_declared_bef
 def _declared(study: Study) -> Finding:
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
     return {one.rule: one for one in verdict.findings}["A24"]
+
+
+def test_an_open_claim_asks_for_more_seeds_under_confirm(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path)
+    better_than_untrained = OPEN.replace('"byol"', '"untrained"').replace("BYOL", "the untrained backbone")
+    study.write_claims(better_than_untrained, declared=None)
+    (verdict,) = check_claims(study.claims_file, tmp_path).verdicts
+    assert verdict.word == "UNDERPOWERED"  # four pairs cannot show a chance to win above one half
+    (remedy,) = verdict.settled_by
+    assert "more seeds of simclr and untrained under [confirm]" in remedy
