@@ -244,14 +244,19 @@ class Section:
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
         """Return the cells of a method with these settings; see `Value.equals`."""
-        method = str(selector["method"])
-        wanted = {name: value for name, value in selector.items() if name != "method"}
-        return [
-            cell
-            for cell in self.cells
-            if cell.method == method
-            and all(name in cell.values and cell.values[name].equals(value) for name, value in wanted.items())
-        ]
+        key = repr(sorted(selector.items()))  # not the items themselves: 1, 1.0 and True are equal
+        if key not in self._having:
+            cells = [cell for cell in self.cells if cell.method == str(selector["method"])]
+            for name, value in selector.items():
+                if name != "method":
+                    cells = [cell for cell in cells if name in cell.values and cell.values[name].equals(value)]
+            self._having[key] = cells
+        return self._having[key]
+
+    @cached_property
+    def _having(self) -> dict[str, list[Cell]]:
+        """Hold what `having` found: the rules ask for the same cells again and again, among thousands."""
+        return {}
 
     def varied(self, label: str) -> dict[str, tuple[Value, ...]]:
         """Return the axes on which the method's cells differ, with their values in order."""
