@@ -175,7 +175,7 @@ def _with_confirm_stage(planned: "Plan", folder: Path) -> "Plan":
     if both is not planned:
         write_plan(folder, both)
         seeds, more = ", ".join(map(str, planned.confirm_seeds)), len(both.trials) - len(planned.trials)
-        say(f"confirm stage: {counted(more, 'more trial')}, the cells that the grid has chosen on seeds {seeds}")
+        say(f"confirm stage: {counted(more, 'more trial')}: chosen cells on seeds {seeds}, which chose nothing")
     return both
 
 
