@@ -76,12 +76,13 @@ def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
 
     Where one has it, the value was chosen on validation, which rules on selection judge.
     """
-    if side.cell is None or side.section is None or not side.cell.changed:
+    if side.cell is None or side.section is None:
         return
-    changed = [{one.name for one in cell.changed} for cell in side.section.methods[side.cell.label] if cell.is_complete]
     for one in side.cell.changed:
-        is_given = one.name in side.selector or sentence.names_value_of(claim, one.name, one.value)
-        if not is_given and all(one.name in names for names in changed):
+        if one.name in side.selector or sentence.names_value_of(claim, one.name, one.value):
+            continue
+        complete = [cell for cell in side.section.methods[side.cell.label] if cell.is_complete]
+        if all(any(other.name == one.name for other in cell.changed) for cell in complete):
             yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
 
 
