@@ -16,9 +16,9 @@ from twinbench.sweeps.protocol_diff import ABSENT
 from twinbench.sweeps.toml_reader import read_toml
 from twinbench.sweeps.trial import Trial
 
-# The defaults of the shipped methods, by name and version: reports read results without importing torch.
+# Defaults by method and version: reports read results without importing torch.
 METHODS_LOCK = Path(__file__).with_name("methods.lock")
-_SHIPPED_DEFAULTS = read_toml(METHODS_LOCK)
+_SHIPPED = read_toml(METHODS_LOCK)
 
 
 class ChangedSetting(NamedTuple):
@@ -68,9 +68,14 @@ def own_values(content: Mapping[str, object], method: str, version: int) -> dict
     of another package's method, or of a version that is not shipped, are missing where the protocol does not give them.
     """
     of_method = _table(_table(content.get("methods")).get(method))
-    defaults = _SHIPPED_DEFAULTS.get(method, {}).get(str(version), {})
+    defaults = _SHIPPED.get(method, {}).get(str(version), {})
     values = {**defaults, **_table(content.get("training")), **of_method}
     return {name: setting_text(value) for name, value in values.items()}
+
+
+def shipped_versions(method: str) -> list[int]:
+    """Return the versions that a shipped method or baseline has had; empty for methods of other packages."""
+    return [int(version) for version in _SHIPPED.get(method, {})]
 
 
 def in_every_cell(cells: Mapping[str, Sequence[Sequence[ChangedSetting]]]) -> dict[str, tuple[ChangedSetting, ...]]:

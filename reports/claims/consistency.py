@@ -10,8 +10,8 @@ from typing import NamedTuple
 from twinbench.results.attempts import Attempt
 from twinbench.results.record import Record, Result, shown
 from twinbench.results.rows import as_mapping, to_moment
-from twinbench.sweeps.method_versions import METHOD_VERSIONS
 from twinbench.sweeps.metrics import MetricValue, get_metric
+from twinbench.sweeps.own_values import shipped_versions
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 DEFAULT_CANDIDATES = {"ridge_penalties": RIDGE_PENALTIES}  # where the protocol has no such list
@@ -25,7 +25,7 @@ SLACK_BETWEEN_ATTEMPTS = 300.0  # on other machines, whose clocks may differ
 def choice_problems(result: Result) -> Iterator[str]:
     """Yield a version that the method never had, and chosen settings that are no candidates of the protocol."""
     method, version = result["trial"]["method"], result["trial"]["method_version"]
-    if version not in (known := METHOD_VERSIONS.get(method, (version,))):
+    if (known := shipped_versions(method)) and version not in known:
         yield f"{method} has version {version}; versions that exist here: {', '.join(map(str, known))}"
     content = result["trial"]["protocol"]["content"]
     epochs = result["trial"]["training"].get("epochs", 0)

@@ -10,7 +10,6 @@ from twinbench.methods import names
 from twinbench.methods.method import Method
 from twinbench.methods.names import UnknownMethod, UnusableMethod
 from twinbench.methods.registry import BASELINES, METHODS, get_method
-from twinbench.sweeps.method_versions import METHOD_VERSIONS
 
 
 class Outsider(Method):
@@ -84,10 +83,3 @@ def test_an_entry_point_cannot_stand_in_for_one_of_ours(install: Callable[..., N
     assert get_method("byol") is METHODS["byol"]
     with pytest.raises(UnusableMethod, match="'byol' is registered twice"):
         get_method("outsider")
-
-
-def test_the_versions_that_reports_know_are_those_of_the_shipped_methods() -> None:
-    assert {name: versions[-1] for name, versions in METHOD_VERSIONS.items()} == {
-        name: method.version for name, method in (METHODS | BASELINES).items()
-    }
-    assert all(versions == tuple(range(1, versions[-1] + 1)) for versions in METHOD_VERSIONS.values())

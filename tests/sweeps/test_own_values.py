@@ -6,6 +6,7 @@ import pytest
 
 from twinbench.harness.commands.protocol import method_defaults
 from twinbench.harness.schemas import method_schema
+from twinbench.methods.registry import BASELINES, METHODS
 from twinbench.sweeps.own_values import (
     METHODS_LOCK,
     ChangedSetting,
@@ -13,6 +14,7 @@ from twinbench.sweeps.own_values import (
     fixed_text,
     in_every_cell,
     setting_text,
+    shipped_versions,
     varied_text,
 )
 from twinbench.sweeps.sweep import read_protocol
@@ -23,10 +25,16 @@ WIDTH = ChangedSetting("projector_width", "64", "256")
 TEMPERATURE = ChangedSetting("temperature", "0.1", "0.5")
 
 
-def test_the_lock_holds_the_defaults_of_every_shipped_method() -> None:
+def test_the_lock_holds_the_version_and_defaults_of_every_shipped_method_and_baseline() -> None:
     locked = read_toml(METHODS_LOCK)
-    shipped = {name: {str(method_schema(name).version): values} for name, values in method_defaults().items()}
+    defaults = {**{name: {} for name in BASELINES}, **method_defaults()}
+    shipped = {name: {str(method_schema(name).version): values} for name, values in defaults.items()}
     assert {name: locked[name] | versions for name, versions in shipped.items()} == locked
+
+
+def test_no_version_of_a_shipped_method_is_missing_and_none_of_other_packages_is_known() -> None:
+    assert all(shipped_versions(name) == [*range(1, len(shipped_versions(name)) + 1)] for name in METHODS | BASELINES)
+    assert shipped_versions("simclr") and shipped_versions("of_another_package") == []
 
 
 @pytest.mark.parametrize(
