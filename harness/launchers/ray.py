@@ -45,12 +45,13 @@ class RayLauncher:
 
     site: RaySite
     options: LaunchOptions
+    address_from: str = "--address"
 
     def run(self, planned: "Plan", surroundings: "Surroundings", watch: "ProgressBars") -> Outcome:
         """Start the actors and wait until every trial is recorded, or return at once with `detach`."""
         surroundings = surroundings.absolute()
         folder = surroundings.run_folder
-        with connected(self.site):
+        with connected(self.site, self.address_from):
             from twinbench.harness.launchers.ray_actors import Actors  # imports Ray, which `connected` sets up first
 
             actors = Actors(surroundings, self.site)
@@ -132,7 +133,15 @@ def from_options(options: LaunchOptions) -> RayLauncher:
         mistakes.append(Mistake("--detach", "", problem, allowed="--address, or RAY_ADDRESS"))
     if mistakes:
         raise InvalidInput(mistakes)
-    return RayLauncher(site, options)
+    return RayLauncher(site, options, _address_from(options))
+
+
+def _address_from(options: LaunchOptions) -> str:
+    """Return where the cluster's address was given, for errors."""
+    if options.address:
+        return "--address"
+    is_changed = any(change.partition("=")[0] == "address" for change in options.ray)
+    return "--ray: address" if is_changed or not options.site else f"{options.site}: address"
 
 
 def cancel_waiting(run_folder: Path, notes: Sequence[Path]) -> None:

@@ -28,8 +28,11 @@ def address_of(site: RaySite) -> str:
 
 
 @contextlib.contextmanager
-def connected(site: RaySite) -> Iterator[None]:
-    """Connect to the cluster of `address_of`. InvalidInput if it does not answer."""
+def connected(site: RaySite, address_from: str = "--address") -> Iterator[None]:
+    """Connect to the cluster of `address_of`. InvalidInput if it does not answer.
+
+    `address_from` says where the site's address was given.
+    """
     address = address_of(site)
     own: dict[str, int | bool] = {}
     if address == LOCAL:  # Ray's token authentication keeps its default, which in 2.60 is on
@@ -38,7 +41,7 @@ def connected(site: RaySite) -> Iterator[None]:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
-    place = "--address" if site.address else "RAY_ADDRESS"
+    place = address_from if site.address else "RAY_ADDRESS"
     _check_port_open(address, place)
     job = ray.job_config.JobConfig()
     job._client_job = True  # else Ray puts the working directory first where its workers look for modules

@@ -5,6 +5,7 @@ import socket
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,26 @@ def test_an_unreachable_address_is_named_with_the_variable_that_gave_it(
         with (
             pytest.raises(InvalidInput, match=f"{place}: no Ray cluster answers .*{address}"),
             connected(site),
+        ):
+            pass
+
+
+def test_an_unreachable_address_of_a_site_file_is_named_with_the_file_and_its_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closed_port: int
+) -> None:
+    failing_ray(monkeypatch, AssertionError("Ray itself would try for minutes"))
+    file, address = tmp_path / "site.toml", f"127.0.0.1:{closed_port}"
+    file.write_text(f'[ray]\naddress = "{address}"\n')
+    given = {
+        f"{file}: address": LaunchOptions(site=file),
+        "--ray: address": LaunchOptions(site=file, ray=(f"address={address}",)),
+        "--address": LaunchOptions(site=file, address=address),
+    }
+    for place, options in given.items():
+        launcher = ray.from_options(options)
+        with (
+            pytest.raises(InvalidInput, match=f"^{place}: no Ray cluster answers"),
+            connected(launcher.site, launcher.address_from),
         ):
             pass
 
