@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import stat
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -64,6 +65,19 @@ def log_output(run: Generator[None, None, str], log: Path) -> Generator[None, No
             yield
     finally:
         os.close(file)
+
+
+def usable_log(log: Path) -> Path:
+    """Return `log`, or /dev/null, saying so, if a folder, a pipe or a link has its name.
+
+    That is not the trial's fault, so it must not end the trial. Opening a pipe would wait for a reader.
+    """
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(log.lstat().st_mode):
+            text = f"{log} is not a regular file: what this attempt prints is lost; the run continues\n"
+            os.write(2, text.encode())
+            return Path(os.devnull)
+    return log
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -21,7 +22,7 @@ from twinbench.harness.training.cuda_graphs import own_streams
 from twinbench.harness.training.loop import Interrupted
 from twinbench.harness.training.loss_log import Diverged
 from twinbench.harness.trial.execute import Found, Surroundings, train_and_evaluate
-from twinbench.harness.trial.output_log import log_output
+from twinbench.harness.trial.output_log import log_output, usable_log
 from twinbench.harness.trial.ranks import RankDied
 from twinbench.harness.trial.recording import is_superseded, record_failure, record_trial
 from twinbench.harness.trial.reporter import reporter
@@ -116,8 +117,9 @@ def _run(
             if not room.has_room_for_another():
                 attempt.end("interrupted", NO_MEMORY)
                 return "interrupted"
-        run = _attempt(trial, surroundings, attempt, heartbeat, should_stop, room)
-        return (yield from log_output(run, attempt.log) if surroundings.keep_log else run)
+        log = usable_log(attempt.log) if surroundings.keep_log else None
+        run = _attempt(trial, surroundings, attempt, heartbeat, should_stop, room, log)
+        return (yield from log_output(run, log) if log else run)
 
 
 def _attempt(
@@ -127,13 +129,13 @@ def _attempt(
     heartbeat: Heartbeat,
     should_stop: Callable[[], bool],
     room: Room,
+    log: Path | None,
 ) -> Generator[None, None, str]:
     """Execute the trial, record how it ended and return its status."""
     pack = f", in a pack of {surroundings.pack}" if surroundings.pack > 1 else ""
     start = f"attempt {attempt.number} at {trial.method} seed {trial.seed} on {socket.gethostname()}{pack}"
     print(f"{now()} {start}", flush=True)
     folder, found, trace = trial_folder(surroundings.run_folder, trial.trial_id), Found(), ""
-    log = attempt.log if surroundings.keep_log else None
     try:
         status, reason = yield from train_and_evaluate(
             trial, surroundings, folder, reporter(attempt), lambda: bool(heartbeat.reason) or should_stop(), found, log

@@ -463,6 +463,12 @@ def test_logs_hold_what_each_attempt_printed_and_how_it_ended(
     assert "printed below Python" in text and "Traceback" in text
 
 
+def test_a_folder_in_place_of_its_log_fails_no_trial(tiny_plan: Planner, tmp_path: Path) -> None:
+    trial = tiny_plan("methods=simclr").trials[0]
+    attempt_file(tmp_path, trial.trial_id, 1, ".log").mkdir(parents=True)
+    assert run_trial(trial, Surroundings(tmp_path, keep_log=True), execute=_whole(lambda *_: ("done", ""))) == "done"
+
+
 def test_a_log_that_is_a_link_out_of_the_folder_is_not_shown_and_long_lines_are_broken(
     tiny_plan: Planner, tmp_path: Path
 ) -> None:

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+
+from twinbench.harness.trial.output_log import log_output, usable_log
 
 PRINTS = """
 import os, subprocess, sys
@@ -48,3 +51,22 @@ def test_a_reader_that_leaves_ends_nothing(tmp_path: Path) -> None:
     done, content = _printing(tmp_path, "| true")
     assert done.stderr == b"err\n" or b"Traceback" not in done.stderr
     assert content == "the end"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda log: log.symlink_to("/etc/absent/x")])
+def test_a_log_whose_name_is_taken_ends_no_trial(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make: Callable[[Path], None]
+) -> None:
+    def trial() -> Generator[None, None, str]:
+        os.write(1, b"lost")
+        yield
+        return "done"
+
+    log = tmp_path / "attempt-0001.log"
+    make(log)
+    run = log_output(trial(), usable_log(log))
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(run)
+    out, err = capfd.readouterr()
+    assert (end.value.value, out) == ("done", "") and f"{log} is not a regular file" in err
