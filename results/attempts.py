@@ -70,12 +70,13 @@ def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
     Keys that are unknown or have an impossible value are left out.
     """
     try:
-        return _content(run_folder, trial_id, number)
+        return attempt_content(run_folder, trial_id, number)
     except OSError:
         return {}
 
 
-def _content(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
+def attempt_content(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
+    """Return what `read_attempt` does. OSError if the file is not written yet or cannot be read."""
     try:
         # A string costs a tenth of a Path, and reports read thousands of attempts.
         content = parse_json(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
@@ -108,7 +109,7 @@ def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
     """Return every attempt at a trial, in order. OSError if one cannot be read, which may have ended with a result."""
     found = []
     for number in attempt_numbers(run_folder, trial_id):
-        content = _content(run_folder, trial_id, number)
+        content = attempt_content(run_folder, trial_id, number)
         status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
         attempt = Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started)
         found.append(attempt | {"seconds": content["seconds"]} if "seconds" in content else attempt)

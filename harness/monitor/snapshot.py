@@ -246,7 +246,8 @@ class RunView:
             reason = attempt.get("reason") or f"worker lost on {attempt.get('host', '?')}; the next worker takes over"
             number, updated = attempt.get("number", 1), attempt.get("updated", "")
             found.append(Failure(trial_id, plan.labels[trial_id], DIED, reason, updated, number))
-        found += [Failure("", file, "unreadable", problem, "") for file, problem in self._run.unreadable.items()]
+        unreadable = [*self._run.unreadable.items(), *self._run.unreadable_attempts.items()]
+        found += [Failure("", name, "unreadable", problem, "") for name, problem in unreadable]
         return tuple(sorted(found, key=lambda one: (one.finished, one.trial_id, one.label), reverse=True))
 
 

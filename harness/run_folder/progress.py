@@ -1,6 +1,5 @@
 """Incremental reader of a run folder: each poll reads only the records and attempts that changed."""
 
-import contextlib
 import math
 import os
 import time
@@ -8,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from twinbench.harness.run_folder.leases import DIED, STALE_SECONDS, LeaseObserver, is_running, process_lives
-from twinbench.results.attempts import AttemptInfo, attempt_file, attempt_numbers, last_attempt, read_attempt
+from twinbench.results.attempts import AttemptInfo, attempt_content, attempt_file, attempt_numbers, last_attempt
 from twinbench.results.record import RECORDS, Record, TornRecord, read_record
 
 LEAST_TIMES_ITS_COST = 10  # polls take at most a tenth of the time on a slow file system
@@ -28,6 +28,15 @@ class RecordSummary:
     attempts: int
 
 
+class _Latest(NamedTuple):
+    """A trial's last attempt: its number (0 for none), a stamp of its file, its content, and why that is not known."""
+
+    number: int = 0
+    stamp: object = None
+    attempt: AttemptInfo = AttemptInfo()
+    problem: str = ""
+
+
 class RunProgress:
     """Records and attempts of the `planned` trials in a run folder.
 
@@ -40,7 +49,7 @@ class RunProgress:
         self.recorded: dict[str, RecordSummary] = {}
         self.unreadable: dict[str, str] = {}  # file name of a record: what is wrong with it
         self._record_stamps: dict[str, object] = {}
-        self._attempts: dict[str, tuple[int, object, AttemptInfo]] = {}
+        self._attempts: dict[str, _Latest] = {}
 
     @property
     def missing(self) -> int:
@@ -77,25 +86,34 @@ class RunProgress:
             name for name in _names(self.folder / "trials") if name in self.planned and name not in self.recorded
         ]
         self._attempts = {trial_id: self._latest_attempt(trial_id) for trial_id in started}
-        return {trial_id: attempt for trial_id, (_, _, attempt) in self._attempts.items() if attempt}
+        return {trial_id: latest.attempt for trial_id, latest in self._attempts.items() if latest.attempt}
 
-    def _latest_attempt(self, trial_id: str) -> tuple[int, object, AttemptInfo]:
-        """Return number, stamp and content of the trial's last attempt; list its folder only if there is a new one."""
-        number, known, attempt = self._attempts.get(trial_id, (0, None, AttemptInfo()))
+    @property
+    def unreadable_attempts(self) -> dict[str, str]:
+        """The trials without a record whose last attempt could not be read at the last poll, and why."""
+        return {trial_id: latest.problem for trial_id, latest in self._attempts.items() if latest.problem}
+
+    def _latest_attempt(self, trial_id: str) -> _Latest:
+        """Return the trial's last attempt; list its folder only if there is a new one."""
+        number, known, attempt, problem = self._attempts.get(trial_id, _Latest())
         is_latest = number and not attempt_file(self.folder, trial_id, number + 1).exists()
         stamp = file_stamp(attempt_file(self.folder, trial_id, number)) if is_latest else None
-        if stamp is None:
-            with contextlib.suppress(OSError):  # not a folder, or not a readable one: no attempt
+        try:
+            if stamp is None:
                 number = max(attempt_numbers(self.folder, trial_id), default=0)
-            stamp = file_stamp(attempt_file(self.folder, trial_id, number))
-        if stamp != known:
-            attempt = read_attempt(self.folder, trial_id, number)
-        return number, stamp, attempt
+                stamp = file_stamp(attempt_file(self.folder, trial_id, number))
+            if stamp != known or problem:
+                attempt = attempt_content(self.folder, trial_id, number) if number else AttemptInfo()
+        except FileNotFoundError:  # it was removed a moment ago
+            return _Latest()
+        except OSError as error:
+            return _Latest(number, stamp, problem=f"its attempts cannot be read ({error.strerror or error})")
+        return _Latest(number, stamp, attempt)
 
     def is_worked_on(self, leases: LeaseObserver) -> bool:
         """Whether a worker, started by any command, holds a trial without a record."""
         attempts = self.poll_attempts().items()
-        held = [leases.holds(trial_id, self._attempts[trial_id][0], attempt) for trial_id, attempt in attempts]
+        held = [leases.holds(trial_id, self._attempts[trial_id].number, attempt) for trial_id, attempt in attempts]
         return any(held)  # not lazily: `leases` must observe every attempt
 
     def why_stopped(self, before: Mapping[str, AttemptInfo]) -> str:

@@ -129,6 +129,23 @@ def test_terminal_status_and_page_show_the_same_counts(filled_run: SyntheticRun)
     assert (page["planned"], page["recorded"], len(page["running"]), len(page["failures"])) == (60, 57, 2, 2)
 
 
+def test_attempts_that_cannot_be_read_are_named_and_not_taken_for_none(synthetic_run: SyntheticRun) -> None:
+    no_folder, no_file = (synthetic_run.plan(synthetic_run.trial(seed=seed))["trial_id"] for seed in range(2))
+    trial_folder(synthetic_run.folder, no_folder).parent.mkdir(exist_ok=True)
+    trial_folder(synthetic_run.folder, no_folder).write_text("")
+    attempt_file(synthetic_run.folder, no_file, 1).mkdir(parents=True)
+    view = RunView(synthetic_run.folder)
+    for _ in range(2):  # also when nothing has changed
+        snapshot = view.poll()
+        assert {one.label: one.reason for one in snapshot.failures} == {
+            no_folder: "its attempts cannot be read (Not a directory)",
+            no_file: "its attempts cannot be read (Is a directory)",
+        }
+    attempt_file(synthetic_run.folder, no_file, 1).rmdir()
+    attempt_file(synthetic_run.folder, no_file, 1).write_text('{"status": "interrupted"}')
+    assert [one.label for one in view.poll().failures] == [no_folder]
+
+
 def seconds_ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
