@@ -74,9 +74,9 @@ def lines_of(error: BaseException) -> list[str]:
     return str(error).strip().splitlines() or [type(error).__name__]
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things in words: "1 trial", "2 trials"."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def counted(number: float, noun: str) -> str:
+    """Return a number of things in words: "1 trial", "2 trials", "1.5 epochs"."""
+    return f"{number if isinstance(number, int) else number_text(number)} {noun}{'s' * (number != 1)}"
 
 
 def number_text(value: float) -> str:

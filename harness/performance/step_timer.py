@@ -17,6 +17,7 @@ from twinbench.harness.training.loop import train
 from twinbench.harness.training.step import EAGER_UPDATES
 from twinbench.harness.training.task import Task
 from twinbench.harness.trial.execute import build_method
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.protocol import DatasetRule, Training
 from twinbench.sweeps.recipe import ViewRecipe
 from twinbench.sweeps.trial import Trial
@@ -57,7 +58,7 @@ def seconds_per_step(
         def step_each(is_first: bool = False) -> None:
             for training, stream in zip(trainings, streams, strict=True):
                 if is_first and not room.has_room_for_another():
-                    raise MemoryError(f"there is none for more than {room.begun} trials")
+                    raise MemoryError(f"there is none for more than {counted(room.begun, 'trial')}")
                 with torch.cuda.stream(stream):
                     next(training)
 

@@ -32,7 +32,7 @@ from twinbench.reports.verification.reruns import (
 )
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.record import Record, Result, read_artefact, read_record, record_path
-from twinbench.sweeps.errors import InvalidInput, Mistake
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted
 from twinbench.sweeps.protocol import Protocol, contradictions
 from twinbench.sweeps.sweep import Axis, Grid, Sweep
 from twinbench.sweeps.toml_reader import parse
@@ -62,7 +62,7 @@ def rerun(
     if not chosen:
         return not_run("rerun", "no trial has a result that can be reproduced")
     behind = {one for comparison in comparisons for one in (*comparison.a, *comparison.b)}
-    sample = f"drawn with seed {seed}, {len(behind & {*chosen})} of {len(behind)} trials of comparisons and "
+    sample = f"drawn with seed {seed}, {len(behind & {*chosen})} of {counted(len(behind), 'trial')} of comparisons and "
     sample += f"{len({*chosen} - behind)} of {len(records.keys() - behind)} others: {', '.join(chosen)}"
     say(sample)
     trials = [Trial(**records[trial_id]["result"]["trial"]) for trial_id in chosen]

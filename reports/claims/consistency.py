@@ -10,6 +10,7 @@ from typing import NamedTuple
 from twinbench.results.attempts import Attempt
 from twinbench.results.record import Record, Result, shown
 from twinbench.results.rows import as_mapping, to_moment
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import MetricValue, get_metric
 from twinbench.sweeps.own_values import shipped_versions
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
@@ -83,7 +84,7 @@ def image_problems(trials: Sequence[Seen]) -> dict[str, str]:
         if not low <= n < high:
             right = f"{n // one.batch * one.batch * one.epochs:,}, by the other trials"
             allowed = right if starts else f"a multiple of {one.epochs * one.batch:,}"
-            seen = f"saw {one.images:,} images in {one.epochs} epochs with batches of {one.batch}"
+            seen = f"saw {one.images:,} images in {counted(one.epochs, 'epoch')} with batches of {one.batch}"
             problems[one.trial_id] = f"{seen}; allowed: {allowed}"
     return problems
 

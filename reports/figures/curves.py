@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from twinbench.reports.figures.panels import Panel, Style, diagnostic_order, hover, layout, looks, safe, short
 from twinbench.reports.tables.cells import Cell, Section
 from twinbench.reports.tables.run import Run, TrialRow
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import DIAGNOSTICS, KNN, VALIDATION_CURVE, get_metric
 
 LOSS_CURVE = "loss"
@@ -79,7 +80,9 @@ def _curve_panel(drawn: Drawn, name: str, title: str, factor: float = 1.0, only:
             traces.append(_curve(section, cell, trial, points, styles[cell.label]))
             ends.append(points[-1][1])
         if ends and section.is_chosen(cell):
-            descriptions.append(f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {len(ends)} trials")
+            descriptions.append(
+                f"{cell.label} ends at {min(ends):.4g} to {max(ends):.4g} over {counted(len(ends), 'trial')}"
+            )
     figure = go.Figure(traces, layout("", "epoch"))
     # Faint lines first, so that the chosen cells are on top.
     figure.data = sorted(figure.data, key=lambda trace: (trace.opacity, trace.line.dash == "solid"))

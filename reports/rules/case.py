@@ -69,7 +69,7 @@ def passed_if(holds: bool, text: str, problem: str) -> Outcome:
     return passed(text) if holds else failed(problem)
 
 
-NO_RECORD = not_applicable("no record stands behind these numbers")
+NO_RECORD = not_applicable("these numbers were not measured in this run")
 
 
 def is_trained(side: Side) -> bool:

@@ -30,7 +30,7 @@ def declared_before(case: Case) -> Outcome:
     ran = any(trial["status"] != "missing" for trial in case.evidence.trials)
     shown = ", before its first trial began, as the records show" if ran and not undated else ""
     if undated:
-        times = f"by times alone, since {len(undated)} records keep no digest of the log"
+        times = f"by times alone, since {counted(len(undated), 'record')} without a digest of the log cannot show it"
         shown = f", first result {_first_result(undated)}; {times}"
     content = "" if entry.protocol else "; the hash of its protocol was not declared"
     return passed(f"declared {entry.time}{shown}{content}")
@@ -99,10 +99,12 @@ def _undeclared(case: Case) -> str:
 def _other_seed_count(case: Case) -> Iterator[str]:
     """Sides with another number of seeds than declared: judging repeatedly until a claim holds errs more often."""
     planned = case.evidence.claim.seeds
-    for side in case.evidence.measured if planned else ():
+    if planned is None:
+        return
+    for side in case.evidence.measured:
         ran = {int(trial["seed"]) for trial in side.trials if trial["status"] != "missing"}
         if len(ran) != planned:
-            yield f"declared to be judged at {planned} seeds, but {side.label} has {len(ran)}"
+            yield f"declared to be judged at {counted(planned, 'seed')}, but {side.label} has {len(ran)}"
 
 
 def _ended_before(case: Case, time: str) -> Iterator[str]:

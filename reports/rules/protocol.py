@@ -23,6 +23,7 @@ from twinbench.reports.rules.case import (
 )
 from twinbench.reports.tables.cells import REPORTED_ON, Section
 from twinbench.sweeps.deviations import deviations_text, undone
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.protocol import content_hash
 from twinbench.sweeps.protocol_diff import differences
@@ -169,7 +170,8 @@ def same_compute(case: Case) -> Outcome:
         return not_applicable("compute is not compared")
     sides = {side.label: side for pair in pairs for side in pair}
     text = ", ".join(
-        f"{label}: {epochs_of(side) or 0:g} epochs, {_images_seen(side):,.0f} images" for label, side in sides.items()
+        f"{label}: {counted(epochs_of(side) or 0, 'epoch')}, {_images_seen(side):,.0f} images"
+        for label, side in sides.items()
     )
     if all(_compute_is_equal(a, b) for a, b in pairs):
         return passed(text)
@@ -184,7 +186,7 @@ def _wrong_epochs(case: Case) -> Iterator[str]:
         for trial in side.trials:
             last = case.evidence.context.last_epoch.get(str(trial["trial_id"]))
             if epochs and last is not None and (last > epochs or (trial["status"] == "done" and last < epochs)):
-                yield f"{trial_text(trial)} was set to {epochs:g} epochs, but its curves have {last:g}"
+                yield f"{trial_text(trial)} was set to {counted(epochs, 'epoch')}, but its curves have {last:g}"
 
 
 def _wrong_images(case: Case) -> Iterator[str]:

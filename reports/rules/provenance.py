@@ -23,6 +23,7 @@ from twinbench.reports.rules.case import (
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.reports.tables.run import is_packed
 from twinbench.results.code_hash import is_same_code, kind
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric, metric_names
 
 COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
@@ -35,10 +36,10 @@ Values = Mapping[str, str | None]  # by trial id
 
 
 def measured_not_reported(case: Case) -> Outcome:
-    """A21: the numbers were measured in this run folder, and curves and per-example outputs stand behind them."""
+    """A21: the numbers were measured in this run folder, with curves and per-example outputs that support them."""
     evidence, claim = case.evidence, case.evidence.claim
     if claim.is_about_a_table:
-        return failed(f"these numbers are reported in {claim.reported}; no record stands behind them")
+        return failed(f"these numbers are reported in {claim.reported} and were not measured in this run")
     if problem := next(_unfounded(case), ""):
         return failed(problem)
     seconds = {name: files.seconds for name, files in evidence.files.items() if files.seconds}
@@ -121,7 +122,9 @@ def no_drift(case: Case) -> Outcome:
     if case.has_no_record:
         return NO_RECORD
     if case.evidence.claim.metric == "train_seconds" and (packed := sum(map(is_packed, case.evidence.trials))):
-        return failed(f"{packed} trials ran in packs, so their seconds are not what they take alone", STOPS)
+        return failed(
+            f"{counted(packed, 'trial')} ran in packs, so the seconds are not those of one that runs alone", STOPS
+        )
     differing = [(name, values) for name, values in _comparable(case) if len(distinct(values.values())) > 1]
     kinds = _kinds_of_unknown_code(case)
     if not differing and not kinds:

@@ -58,7 +58,7 @@ def _seeds(side: Side) -> list[int]:
 def _seed_problems(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
     minimum = minimum_seeds(evidence)
     if few := [f"{side.label} has {len(_seeds(side))}" for side in sides if len(_seeds(side)) < minimum]:
-        yield f"the protocol requires {minimum} seeds: {', '.join(few)}"
+        yield f"the protocol requires {counted(minimum, 'seed')}: {', '.join(few)}"
     run = {seed for side in sides for seed in _seeds(side)}
     lacking = {side.label: sorted(run - set(_seeds(side))) for side in sides}
     if left_out := [f"{label} without {seeds}" for label, seeds in lacking.items() if seeds]:
@@ -91,7 +91,9 @@ def _near_copies(evidence: Evidence, sides: Sequence[Side]) -> Iterator[str]:
         usual = statistics.median(count for _, _, count in pairs)
         for a, b, count in pairs:
             if usual >= FEW_DISAGREEMENTS and count < COPY_SHARE * usual:
-                difference = f"disagree in {count} examples, where seeds of this cell usually do in {usual:g}"
+                difference = (
+                    f"disagree in {counted(count, 'example')}, where seeds of this cell usually do in {usual:g}"
+                )
                 yield f"{trial_text(a)} and {trial_text(b)} {difference}: one is a copy"
 
 
@@ -110,5 +112,5 @@ def paired_seeds(case: Case) -> Outcome:
     counts = sorted({difference.n for _, difference, _ in compared})
     found = [difference.correlation for _, difference, _ in compared if difference.correlation is not None]
     correlation = f", correlation of the sides {min(found):.2f} to {max(found):.2f}" if found else ""
-    text = f"{' or '.join(map(str, counts))} pairs{correlation}"
+    text = " or ".join([*map(str, counts[:-1]), counted(counts[-1], "pair")]) + correlation
     return passed_if(not unpaired, text, f"unequal seeds: {'; '.join(unpaired)}")

@@ -125,7 +125,7 @@ def _choice_problems(case: Case) -> Iterator[str]:
 def _selection_problems(case: Case, rows: Sequence[MetricRow]) -> Iterator[str]:
     unknown = [row for row in rows if row["selected_on"] is None or row["candidates"] is None]
     if unknown:
-        yield f"{len(unknown)} values do not say on which split, or out of how many, they were selected"
+        yield f"{counted(len(unknown), 'value')} recorded without the split of selection or the number of candidates"
     if any(row["selected_on"] == REPORTED_ON for row in rows):
         yield f"{_selection_text(rows)}: selection on the test split"
     expected = str(case.evidence.content.get("selected_on", "validation"))
@@ -218,9 +218,9 @@ def failures_counted(case: Case) -> Outcome:
     if problem := next(_failure_problems(case), ""):
         return failed(problem)
     if begun := case.evidence.context.begun:
-        text = f"{len(begun)} trials of other cells were started, never ended and are not in the plan: {some(begun)}"
+        text = f"{counted(len(begun), 'trial')} of other cells started, never ended and not in the plan: {some(begun)}"
         return failed(text, NOTED)
-    return passed(f"{len(case.evidence.trials)} trials, all ended")
+    return passed(f"{counted(len(case.evidence.trials), 'trial')}, all ended")
 
 
 def _abandoned(case: Case) -> Iterator[str]:
@@ -238,16 +238,17 @@ def _failure_problems(case: Case) -> Iterator[str]:
     evidence, trials = case.evidence, case.evidence.trials
     if missing := [str(trial["trial_id"]) for trial in trials if trial["status"] == "missing"]:
         reasons = [why for name in missing if (why := evidence.context.set_aside.get(f"records/{name}.json"))]
-        yield f"{len(missing)} planned trials have no record: {some(missing)}{f' ({reasons[0]})' if reasons else ''}"
+        why = f" ({reasons[0]})" if reasons else ""
+        yield f"{counted(len(missing), 'planned trial')} without a record: {some(missing)}{why}"
     yield from _abandoned(case)
     if gone := evidence.context.vanished:
-        yield f"{len(gone)} trials ended, or cannot be read, but have no record and are not in the plan: {some(gone)}"
+        yield f"{counted(len(gone), 'trial')} ended or not readable, without a record and not in the plan: {some(gone)}"
     for side in evidence.measured:
         done = [trial for trial in side.trials if trial["status"] == "done"]
         unmeasured = [str(trial["trial_id"]) for trial in done if int(trial["seed"]) not in side.values]
         if side.values and unmeasured:
             lacking = f"without {evidence.claim.metric}: {some(unmeasured)}"
-            yield f"{len(unmeasured)} trials of {side.label} are done {lacking}"
+            yield f"{counted(len(unmeasured), 'trial')} of {side.label} done {lacking}"
     if not any(trial["planned"] for trial in trials):
         yield "none of the trials is in a plan, so it is unknown which trials were to run"
     for trial in trials:

@@ -29,6 +29,7 @@ from twinbench.reports.rules.accounted import (
     without_unit,
 )
 from twinbench.reports.rules.comparison import BLANK
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric
 from twinbench.sweeps.protocol import Scalar
 
@@ -67,7 +68,7 @@ def unnamed(claim: Claim, compared: Compared) -> list[str]:
         missing.append(f"the backbone {compared.backbone}")
     unnamed_epochs = [number for number in sorted(compared.epochs) if not names_value(claim, "epochs", number)]
     if unnamed_epochs and not (names_setting(claim, "epoch") and "epochs" in (claim.axis, *claim.scope)):
-        missing.append(f"{' and '.join(map(str, unnamed_epochs))} epochs")
+        missing.append(" and ".join([*map(str, unnamed_epochs[:-1]), counted(unnamed_epochs[-1], "epoch")]))
     return missing
 
 

@@ -17,6 +17,7 @@ from twinbench.reports.table_check.recorded import Recorded, is_equal
 from twinbench.reports.table_check.verdicts import Judge
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.tables.published import PublishedTable
+from twinbench.sweeps.errors import counted
 
 
 class TableChecker:
@@ -106,7 +107,7 @@ class TableChecker:
             proposals = self._proposals(lookup, words, checked.evidence.cell_id)
             return replace(checked, verdict="untraceable", reason=reason, proposals=proposals)
         if lookup.n_seeds not in (None, checked.evidence.n) and checked.evidence.cell_id:
-            reason = f"equals the {checked.reason}, but the label says {lookup.n_seeds} seeds"
+            reason = f"equals the {checked.reason}, but the label says {counted(lookup.n_seeds, 'seed')}"
             return replace(checked, verdict="untraceable", reason=reason)
         return checked
 

@@ -133,13 +133,13 @@ def _is_of(label: str, of_table: int, shown: str, table: int) -> bool:
 def unused(path: Path, mapping: MappingFile, used: Iterable[object]) -> list[Mistake]:
     """Return a mistake for each entry that no number of the file belongs to."""
     taken = set(used)
-    entries: list[tuple[str, RowEntry | ColumnEntry | NumberEntry]] = []
-    entries += [("row", one) for one in mapping.row]
-    entries += [("column", one) for one in mapping.column]
-    entries += [("number", one) for one in mapping.number]
+    entries: list[tuple[str, str, RowEntry | ColumnEntry | NumberEntry]] = []
+    entries += [("row", "row with numbers", one) for one in mapping.row]
+    entries += [("column", "column with numbers", one) for one in mapping.column]
+    entries += [("number", "number", one) for one in mapping.number]
     return [
-        Mistake(f"{path}: {kind}.{one.label}", "", f"is the label of no {kind} with numbers in the tables")
-        for kind, one in entries
+        Mistake(f"{path}: {kind}.{one.label}", "", f"no {named} in the tables has this label")
+        for kind, named, one in entries
         if one not in taken
     ]
 

@@ -41,6 +41,7 @@ from twinbench.results.log_head import recorded_head
 from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, Record, references
 from twinbench.results.record import Result as RecordedResult
 from twinbench.results.rows import series_of, to_moment
+from twinbench.sweeps.errors import counted
 from twinbench.sweeps.hashing import digest
 
 
@@ -241,7 +242,7 @@ def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
     planned, records, attempts = contents.planned, contents.records, contents.attempts
     statuses = Counter(record["result"]["status"] for record in records.values())
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none"
-    yield f"{len(planned)} trials planned; records: {counts}; digest {contents.unpacked.digest}"
+    yield f"{counted(len(planned), 'trial')} planned; records: {counts}; digest {contents.unpacked.digest}"
     if missing := sorted(planned.keys() - records.keys()):
         yield f"planned but not recorded: {some(missing)}"
     if extra := sorted(records.keys() - planned.keys()):

@@ -22,7 +22,7 @@ from twinbench.results.bundles.summaries import place_attempts
 from twinbench.results.bundles.write import rendered_with
 from twinbench.results.plain_files import claims_files
 from twinbench.results.record import Result
-from twinbench.sweeps.errors import shortened
+from twinbench.sweeps.errors import counted, shortened
 from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 
 # --- render ---------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def render(contents: Contents) -> Level:
         return judged("render", [f"no report can be made of these records: {type(error).__name__}: {error}"], [])
     shipped = {name: unpacked.file(name).read_bytes() for name in unpacked.names("report/")}
     faults: list[str] = []
-    notes = [f"{len(made)} files made again and compared"]
+    notes = [f"{counted(len(made), 'file')} made again and compared"]
     here, there = rendered_with(), unpacked.rendered_with
     versions = {name: there.get(name, "unknown") for name in here}
     others = [f"{name} {versions[name]} (here {here[name]})" for name in here if versions[name] != here[name]]
@@ -101,7 +101,7 @@ def aggregate(contents: Contents) -> Level:
             counts[how] += 1
             if problem:
                 faults.append(f"trial {trial_id}: {metric['name']} on test: {problem}")
-    return judged("aggregate", faults, [f"{count} numbers {how}" for how, count in sorted(counts.items())])
+    return judged("aggregate", faults, [f"{counted(count, 'number')} {how}" for how, count in sorted(counts.items())])
 
 
 def _outputs(unpacked: Unpacked, result: Result, faults: list[str]) -> Outputs:

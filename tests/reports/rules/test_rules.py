@@ -158,7 +158,8 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A5", "stops", "selected out of 52, but the protocol has 8",
         lambda case: with_rows(case, "simclr", candidates=52)),
     "candidates that were not counted": (
-        "A5", "stops", "6 values do not say", lambda case: with_rows(case, "simclr", candidates=None)),
+        "A5", "stops", "6 values recorded without the split",
+        lambda case: with_rows(case, "simclr", candidates=None)),
     "a selection that the protocol does not ask for": (
         "A5", "stops", "selected on train", lambda case: with_rows(case, "simclr", selected_on="train")),
     "a test set of another size": (
@@ -244,7 +245,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A20", "told", "nor the backbone small_resnet",
         lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
-        "A8", "told", "1 trials of other cells were started, never ended",
+        "A8", "told", "1 trial of other cells started, never ended",
         lambda case: with_begun(case, "f" * 16)),
     "seeds of a side that were begun and left out": (
         "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 6, 11; plan and run them",
@@ -254,7 +255,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         lambda case: with_evidence(case, files={
             name: replace(one, unread="its attempts cannot be read") for name, one in case.evidence.files.items()})),
     "a trial that ended and is nowhere": (
-        "A8", "stops", "have no record and are not in the plan",
+        "A8", "stops", "without a record and not in the plan",
         lambda case: with_evidence(case, context=replace(case.evidence.context, vanished=("f" * 16,)))),
 }  # fmt: skip
 
@@ -279,7 +280,7 @@ def with_seconds(case: Case, problem: str) -> Case:
 
 
 def with_begun(case: Case, *trial_ids: str) -> Case:
-    """The case with attempts at trials that have no record and are not in the plan."""
+    """The case with attempts at trials that without a record and not in the plan."""
     return with_evidence(case, context=replace(case.evidence.context, begun=trial_ids, _begun_seeds={}))
 
 

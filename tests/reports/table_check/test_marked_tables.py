@@ -173,8 +173,8 @@ def test_the_proposed_mapping_file_is_read_and_traces_what_it_was_proposed_for(c
         ("[[row]]\nlabel = 'SimCLR'\ncell = 'ffff'", ["no such cell", "9e4c706011a350a5"]),
         ("[[column]]\nlabel = 'kNN'\nmetric = 'knn'", ["no such metric", "knn_top1"]),
         ("[[row]]\nlabel = 'SimCLR'", ["needs one of cell, cited"]),
-        ("[[row]]\nlabel = 'Simclr'\ncited = 'x'", ["row.Simclr", "is the label of no row with numbers"]),
-        ("[[number]]\nlabel = 'SimCLR'\nprinted = '1.0'\ncited = 'x'", ["is the label of no number"]),
+        ("[[row]]\nlabel = 'Simclr'\ncited = 'x'", ["row.Simclr", "no row with numbers in the tables has this label"]),
+        ("[[number]]\nlabel = 'SimCLR'\nprinted = '1.0'\ncited = 'x'", ["no number in the tables has this label"]),
     ],
 )
 def test_a_mistake_in_a_mapping_file_is_named(check_mapped, mapping, messages):

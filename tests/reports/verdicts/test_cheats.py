@@ -189,12 +189,12 @@ def other_claim(name: str, **changes: str) -> str:
 # --- seeds ----------------------------------------------------------------------------------------------------------
 
 
-@cheat("A8", "no record")
+@cheat("A8", "without a record")
 def a_seed_is_dropped(study: Study) -> None:
     drop(study, study.of("byol", 5)[0], plan=False)
 
 
-@cheat("A8", "no record and are not in the plan")
+@cheat("A8", "without a record and not in the plan")
 def a_seed_and_its_place_on_the_plan_are_dropped(study: Study) -> None:
     drop(study, study.of("byol", 5)[0], attempts=False)
 
@@ -335,7 +335,7 @@ def a_number_from_elsewhere_is_typed_in(study: Study) -> None:
     rewrite(study, study.of("byol", 5)[0], lambda record: record["result"].update({"outputs": None}))
 
 
-@cheat("A21", "no record stands behind", "INADMISSIBLE (A5")
+@cheat("A21", "were not measured in this run", "INADMISSIBLE (A5")
 def reported_numbers_are_compared_as_if_they_were_measured(study: Study) -> None:
     declare_anew(study, CLAIMS.replace('metric = "linear_top1"', "").replace(
         "at_least", 'metric = "knn_top1"\nreported = "lightly-cifar10"\nat_least').replace(

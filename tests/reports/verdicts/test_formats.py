@@ -244,7 +244,7 @@ def test_supported_claims_pass_exploratory_ones_warn_and_all_others_fail(checked
     predicate = statement["predicate"]
     assert predicate["result"] == result
     assert tuple(len(predicate[f"{name}Tests"]) for name in ("passed", "warned", "failed")) == lists
-    # no record stands behind these: the claims are the subjects, each with its digest
+    # these have no records: the claims are the subjects, each with its digest
     assert [subject["digest"]["sha256"] for subject in statement["subject"]] == [
         verdict.claim.hash for verdict in checked.verdicts
     ]

@@ -659,7 +659,7 @@ def test_a_maximum_over_epochs_is_computed_again_from_its_curves(tmp_path):
         path.write_bytes(changed_record(path.read_bytes(), maximum(value)))
         level = verified(run.bundle().path, tmp_path, "aggregate")
         assert level.outcome == outcome
-        assert "1 numbers as a maximum over epochs, taken again from the curves" in level.notes
+        assert "1 number as a maximum over epochs, taken again from the curves" in level.notes
     assert "the record says 0.8, the curves' maximum is 0.75" in level.faults[0]
 
 
