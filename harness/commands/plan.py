@@ -338,6 +338,9 @@ def _print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, 
         can = sum(one.can_settle for one in open_ones)
         rest = "other claims" if judged else "claims"
         typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
+    for one in [one for one in open_ones if one.unstated]:
+        settings = ", ".join(one.unstated)
+        typer.echo(f"{one.claim.name} will be narrowed by A20, unless its sentence states {settings}")
     if left := claims - len(found):
         typer.echo(f"{left} more are about published tables, which no plan changes")
     _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)

@@ -37,7 +37,7 @@ def scope_words(case: Case) -> Outcome:
         return not_applicable("the dataset is unknown")
     if not sentence.names_dataset(claim, dataset):
         says_more.append(f"the sentence does not name {dataset}, so it claims more than was compared")
-    elif unstated := ", ".join(dict.fromkeys(_unstated_settings(case))):
+    elif unstated := ", ".join(dict.fromkeys(unstated_settings(case))):
         says_more.append(f"holds at {unstated}, which the sentence does not say")
     if says_more:
         return failed("; ".join(says_more))
@@ -49,7 +49,7 @@ def scope_words(case: Case) -> Outcome:
     return passed(f"names {dataset}" + (", backbone and epochs" if compared.backbone else ""))
 
 
-def _unstated_settings(case: Case) -> Iterator[str]:
+def unstated_settings(case: Case) -> Iterator[str]:
     """Settings that the claim or its sweep fixes and the sentence does not state, where another value is possible.
 
     Another value is possible where the protocol has another, or where several values were run.
@@ -74,15 +74,17 @@ def _unstated_settings(case: Case) -> Iterator[str]:
 def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
     """Settings of a side that neither claim nor sentence gives, where no complete cell has the protocol's own value.
 
-    Where one has it, the value was chosen on validation, which rules on selection judge.
+    Where one has it, the value was chosen on validation, which rules on selection judge. Before any cell is complete,
+    as in a plan, all count.
     """
     if side.cell is None or side.section is None:
         return
     for one in side.cell.changed:
         if one.name in side.selector or sentence.names_value_of(claim, one.name, one.value):
             continue
-        complete = [cell for cell in side.section.methods[side.cell.label] if cell.is_complete]
-        if all(any(other.name == one.name for other in cell.changed) for cell in complete):
+        cells = side.section.methods[side.cell.label]
+        eligible = [cell for cell in cells if cell.is_complete] or cells
+        if all(any(other.name == one.name for other in cell.changed) for cell in eligible):
             yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
 
 

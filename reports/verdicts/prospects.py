@@ -13,6 +13,7 @@ from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, asked_of, required_size
 from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.rules.case import Case
+from twinbench.reports.rules.scope import unstated_settings
 from twinbench.reports.statistics.intervals import ALPHA, seed_differences
 from twinbench.reports.statistics.power import pairs_to_win, smallest_detectable_difference, smallest_detectable_share
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
@@ -38,7 +39,8 @@ class Prospect:
     """What a plan can do for one claim. `seeds` is what each of its cells needs; None where no number is enough.
 
     `verdict` is what `check` says once all its planned trials are recorded; empty before. `chosen_among` says of each
-    side that is chosen among several cells by the seeds that it reports, among how many.
+    side that is chosen among several cells by the seeds that it reports, among how many. `unstated` are the settings
+    for which rule A20 narrows the claim, since they differ from the protocol and its sentence does not state them.
 
     `size` is what is claimed and `detectable` what the planned seeds detect with power 0.8: differences in the metric's
     unit, or shares of all seeds.
@@ -53,6 +55,7 @@ class Prospect:
     detectable: float | None = None
     seeds: int | None = None
     chosen_among: tuple[str, ...] = ()
+    unstated: tuple[str, ...] = ()
 
     @property
     def is_of_a_share(self) -> bool:
@@ -110,6 +113,7 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
         cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
         verdict=judge(case).label if is_complete else "",
         chosen_among=() if confirm_seeds else _chosen_among(seeded),
+        unstated=tuple(dict.fromkeys(unstated_settings(case))),
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
