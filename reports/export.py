@@ -112,6 +112,7 @@ def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
         for earlier in (folder / one.name).glob("events.out.tfevents.*"):
             earlier.unlink()
         writer = EventFileWriter(str(folder / one.name))
+        writer.add_event(Event(wall_time=one.seconds, summary=Summary(value=[_tensorboard_text(_about(one))])))
         last = max((step for points in one.curves.values() for step, _ in points), default=0)
         points = [(name, step, value) for name, curve in one.curves.items() for step, value in curve]
         points += [(f"result/{name}", last, value) for name, value in one.metrics.items()]
@@ -120,6 +121,18 @@ def _tensorboard(_: str, trials: list[Exported], folder: Path) -> str:
             writer.add_event(Event(wall_time=one.seconds, step=step, summary=summary))
         writer.close()
     return f"tensorboard --logdir {folder}"
+
+
+def _tensorboard_text(about: dict[str, str]) -> Any:
+    """Return a value for the TEXT tab. TensorBoard has text as a tensor of strings, and reads it as Markdown."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+
+    text = "".join(f"    {key}: {value}\n" for key, value in about.items())  # indented: shown as it is
+    tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+    return Summary.Value(tag="trial", tensor=tensor, metadata=create_summary_metadata("trial", ""))
 
 
 def _mlflow(name: str, trials: list[Exported], folder: Path) -> str:

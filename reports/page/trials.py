@@ -111,7 +111,10 @@ def _settings(run: Run, section: Section, trials: Trials) -> list[Column]:
     for name, trial_id, text in rows(run.settings[run.settings["source"] == "derived"], "name", "trial_id", "text"):
         derived.setdefault(name, {})[trial_id] = text
     names = sorted({name for cell in section.cells for name in cell.values})
-    columns = [column(name, [v.text if (v := cell.values.get(name)) else None for cell, _ in trials]) for name in names]
+    columns = [column("differs from the protocol", [cell.changed_text or None for cell, _ in trials])]
+    columns += [
+        column(name, [v.text if (v := cell.values.get(name)) else None for cell, _ in trials]) for name in names
+    ]
     ids = [trial["trial_id"] for _, trial in trials]
     for name, values in sorted(derived.items()):
         columns.append(column(f"{name} (derived)", [values.get(trial_id) for trial_id in ids]))

@@ -57,6 +57,8 @@ def test_tensorboard_reads_curves_and_results_and_a_second_export_repeats_nothin
     read = EventAccumulator(str(folder)).Reload()
     assert [(e.step, e.value) for e in read.Scalars("loss")] == [(1, 3.0), (2, 2.0), (3, 1.5)]
     assert [e.value for e in read.Scalars("result/test/linear_top1")] == pytest.approx([0.91])
+    (about,) = read.Tensors("trial")
+    assert b"differs_from_protocol: projector_width = 64 (protocol: " in about.tensor_proto.string_val[0]
 
 
 @pytest.mark.filterwarnings("default")

@@ -272,6 +272,12 @@ def test_a_packed_trial_has_no_minutes_but_the_time_of_one_update_alone(syntheti
         assert list(store.query(query).train_seconds) == [(60.0 + 50.0) / 2]
 
 
+def test_the_details_of_a_trial_give_the_settings_that_differ_from_the_protocol(synthetic_run):
+    synthetic_run.planned_and_recorded(0.9, method="simclr", settings={"temperature": 0.2})
+    first, *_ = trials_data(*only_section(synthetic_run), {})["details"]["Settings"]
+    assert first == {"name": "differs from the protocol", "all": "temperature = 0.2 (protocol: 0.1)"}
+
+
 def test_the_rank_correlation_equals_scipys_and_needs_four_trials_and_some_spread():
     pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 9.0), (3.0, 4.0)]
     assert spearman(pairs) == pytest.approx(stats.spearmanr(pairs).statistic)
