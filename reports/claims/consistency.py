@@ -4,6 +4,7 @@ Each problem names the value seen and the values allowed. Results that were made
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -86,6 +87,27 @@ def image_problems(trials: Sequence[Seen]) -> dict[str, str]:
             allowed = right if starts else f"a multiple of {one.epochs * one.batch:,}"
             seen = f"saw {one.images:,} images in {counted(one.epochs, 'epoch')} with batches of {one.batch}"
             problems[one.trial_id] = f"{seen}; allowed: {allowed}"
+    return problems
+
+
+def validation_sizes(result: Result) -> set[int]:
+    """Return how many validation images the metrics of a trial say that they were measured on."""
+    counts = {one.get("n_examples") for one in result["metrics"] if one["split"] == "validation"}
+    return {count for count in counts if isinstance(count, int)}
+
+
+def validation_problems(sizes: Mapping[str, set[int]]) -> dict[str, str]:
+    """Return, by trial of one protocol and dataset, validation images that are not as many as most trials have.
+
+    `sizes` is what `validation_sizes` gives, by trial. A favourable part of the images could choose a cell.
+    """
+    counts = Counter(count for of_trial in sizes.values() for count in of_trial)
+    usual = max(counts, key=lambda count: (counts[count], count), default=0)
+    problems = {}
+    for trial_id, of_trial in sizes.items():
+        if wrong := sorted(of_trial - {usual}):
+            seen = " and ".join(f"{count:,}" for count in wrong)
+            problems[trial_id] = f"was selected on {seen} validation images; allowed: {usual:,}, by the other trials"
     return problems
 
 

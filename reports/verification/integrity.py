@@ -26,6 +26,8 @@ from twinbench.reports.claims.consistency import (
     image_problems,
     images_seen,
     second_problems,
+    validation_problems,
+    validation_sizes,
 )
 from twinbench.reports.claims.copied_seeds import Outputs, Result, copied_seeds, may_agree, shared_files
 from twinbench.reports.claims.curve_checks import Curves, curves_of, final_of, foreign_curves
@@ -71,15 +73,18 @@ def integrity(contents: Contents, expected: str = "") -> Level:
 def _record_faults(contents: Contents) -> Iterator[str]:
     """Yield records that contradict their ids, their protocol, their attempts, or other records of their dataset."""
     by_dataset: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    validation: dict[tuple[str, str], dict[str, set[int]]] = defaultdict(dict)
     for trial_id, record in contents.records.items():
         result, attempts = record["result"], contents.attempts.get(trial_id, ())
         for problem in (*identity_problems(result), *choice_problems(result), *second_problems(record, attempts)):
             yield f"{RECORDS}/{trial_id}.json: {problem}"
+        split = result["trial"]["protocol"]["hash"], result["trial"]["dataset_fingerprint"]
+        validation[split][trial_id] = validation_sizes(result)
         if seen := images_seen(record):
-            trial = result["trial"]
-            by_dataset[trial["protocol"]["hash"], trial["dataset_fingerprint"]].append(seen)
-    for of_dataset in by_dataset.values():
-        for trial_id, problem in image_problems(of_dataset).items():
+            by_dataset[split].append(seen)
+    problems = [*map(image_problems, by_dataset.values()), *map(validation_problems, validation.values())]
+    for of_dataset in problems:
+        for trial_id, problem in of_dataset.items():
             yield f"{RECORDS}/{trial_id}.json: {problem}"
 
 

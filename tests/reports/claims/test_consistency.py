@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from twinbench.reports.claims.consistency import Seen, choice_problems, image_problems, images_seen, second_problems
+from twinbench.reports.claims.consistency import (
+    Seen,
+    choice_problems,
+    image_problems,
+    images_seen,
+    second_problems,
+    validation_problems,
+)
 from twinbench.sweeps.metrics import METRICS
 from twinbench.sweeps.sweep import read_protocol
 
@@ -91,3 +98,11 @@ def test_seconds_fit_the_times_of_the_record_and_of_its_attempts(circumstance, s
     attempts = [{} if one is None else {"seconds": one} for one in seconds]
     (found,) = [*second_problems({"circumstance": TIMES | circumstance}, attempts), ""][:1]
     assert problem in found if problem else not found
+
+
+def test_a_part_of_the_validation_images_is_found_by_the_other_trials() -> None:
+    honest = {"a": {115}, "b": {115}, "c": set[int]()}
+    assert validation_problems(honest) == {}
+    assert validation_problems(honest | {"d": {115, 60}}) == {
+        "d": "was selected on 60 validation images; allowed: 115, by the other trials"
+    }
