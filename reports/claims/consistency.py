@@ -5,7 +5,7 @@ Each problem names the value seen and the values allowed. Results that were made
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from twinbench.results.attempts import Attempt
@@ -96,7 +96,7 @@ def validation_sizes(result: Result) -> set[int]:
     return {count for count in counts if isinstance(count, int)}
 
 
-def validation_problems(sizes: Mapping[str, set[int]]) -> dict[str, str]:
+def validation_problems(sizes: Mapping[str, Set[int]]) -> dict[str, str]:
     """Return, by trial of one protocol and dataset, validation images that are not as many as most trials have.
 
     `sizes` is what `validation_sizes` gives, by trial. A favourable part of the images could choose a cell.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at
-from twinbench.reports.claims.consistency import choice_problems, second_problems
+from twinbench.reports.claims.consistency import choice_problems, second_problems, validation_sizes
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.claims.curve_checks import Final, final_of
 from twinbench.reports.claims.test_data import data_problems, labels_digest
@@ -47,6 +47,7 @@ class TrialFiles:
     log_head: LogHead | None = None  # of the declarations, when the trial began
     final: Final | None = None  # what its curves should end at
     trial: Trial | None = None  # where the record does not contradict it
+    validation: frozenset[int] = frozenset()  # numbers of images that the metrics on validation are of
 
 
 def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, object]) -> TrialFiles:
@@ -81,6 +82,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         head,
         final_of(result),
         None if record_problem else Trial(**result["trial"]),
+        frozenset(validation_sizes(result)),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.consistency import COMPLETE, Seen, image_problems
+from twinbench.reports.claims.consistency import COMPLETE, Seen, image_problems, validation_problems
 from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
     NO_RECORD,
@@ -124,6 +124,9 @@ def _split_problems(case: Case) -> Iterator[str]:
     for trial_id, files in case.evidence.files.items():
         if files.test_data:
             yield f"trial {trial_id}: {files.test_data}"
+    validation = {trial_id: files.validation for trial_id, files in case.evidence.files.items()}
+    for trial_id, problem in validation_problems(validation).items():
+        yield f"trial {trial_id} {problem}"
     counts = distinct(row["n_examples"] for side in case.evidence.measured for row in side.measurements)
     if len(counts) > 1:
         yield f"measured on unequal numbers of test images: {', '.join(counts)}"

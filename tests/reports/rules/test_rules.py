@@ -165,6 +165,9 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "a test set of another size": (
         "A2", "stops", "unequal numbers of test images: 10000, 1500",
         lambda case: with_rows(case, "simclr", n_examples=1500)),
+    "a favourable part of the validation images": (
+        "A2", "stops", "was selected on 60 validation images; allowed: 5,000, by the other trials",
+        lambda case: with_few_validated(case)),
     "more images on one side": (
         "A12", "stops", "saw 143,360 images in 20 epochs with batches of 64; allowed: 286,720, by the other trials",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"images_seen": 286_720})),
@@ -258,6 +261,12 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A8", "stops", "without a record and not in the plan",
         lambda case: with_evidence(case, context=replace(case.evidence.context, vanished=("f" * 16,)))),
 }  # fmt: skip
+
+
+def with_few_validated(case: Case) -> Case:
+    """The case whose first trial was selected on 60 validation images and the others on 5,000."""
+    files = {name: replace(one, validation=frozenset([5000])) for name, one in case.evidence.files.items()}
+    return with_evidence(case, files=files | {min(files): replace(files[min(files)], validation=frozenset([60]))})
 
 
 def with_heads(case: Case, *heads: LogHead | None) -> Case:
