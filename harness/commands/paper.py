@@ -61,8 +61,8 @@ def export(
     from twinbench.reports.export import EXPORT, check_tracker
     from twinbench.reports.export import export as export_trials
 
-    check_tracker(to)
     check_run_folders([folder])
+    check_tracker(to)
 
     def read(_: Path) -> "tuple[str, list[Exported]]":
         from twinbench.reports.export import read_exported
