@@ -134,6 +134,7 @@ def test_made_up_results_are_found_by_a_rerun_on_another_machine(bundle, tmp_pat
     assert any("not bit-identical, with other processor;" in note for note in level.notes)
 
 
+@pytest.mark.slow  # trains four trials again
 def test_an_honest_run_with_another_number_of_threads_passes(contents, tmp_path, monkeypatch):
     def with_two_threads(*given: Any, **named: Any) -> Surroundings:
         return Surroundings(*given, **named | {"threads": 2})
