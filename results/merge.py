@@ -25,6 +25,7 @@ from twinbench.results.plan import PlanFile, PlannedConfirm, PlannedTrial, read_
 from twinbench.results.record import DECLARATIONS, PLAN, record_files
 from twinbench.sweeps.errors import InvalidInput, Mistake
 from twinbench.sweeps.hashing import canonical_json
+from twinbench.sweeps.trial import WITHOUT_SEEDS
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _checked_plans(sources: Sequence[Path], out: Path) -> list[PlanFile]:
             mistakes += error.mistakes
         except ValueError as error:
             mistakes.append(Mistake(str(source), "", f"its {PLAN} is not a plan: {error}"))
-    mistakes += _protocol_mistakes(plans)
+    mistakes += [*_protocol_mistakes(plans), *_confirm_mistakes(plans)]
     if mistakes:
         raise InvalidInput(mistakes)
     return list(plans.values())
@@ -177,6 +178,16 @@ def _protocol_mistakes(plans: Mapping[Path, PlanFile]) -> list[Mistake]:
             seen, allowed = _protocol_name(plan), _protocol_name(others)
             mistakes.append(Mistake(str(source), "", problem, seen, allowed))
     return mistakes
+
+
+def _confirm_mistakes(plans: Mapping[Path, PlanFile]) -> Iterator[Mistake]:
+    """Yield the sources whose grid has seeds that confirm a choice elsewhere: those would no longer be fresh."""
+    for source, plan in plans.items():
+        others = {seed: other for other, of in plans.items() for seed in of.confirm.seeds if other != source}
+        grid = {one.seed for one in plan.trials if one.method != WITHOUT_SEEDS} - {*plan.confirm.seeds}
+        if shared := sorted(grid & others.keys()):
+            problem = f"its grid has confirm seeds of {others[shared[0]]}, so those would not be fresh"
+            yield Mistake(str(source), "seeds", problem, shared, "other seeds than those under [confirm] elsewhere")
 
 
 def _protocol_name(plan: PlanFile) -> str:

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from twinbench.reports.claims.attempts import attempt_conflicts
 from twinbench.reports.claims.consistency import candidates_of
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
-from twinbench.reports.claims.evidence import Side
+from twinbench.reports.claims.evidence import Evidence, Side
 from twinbench.reports.rules.case import (
+    LATE,
     NO_RECORD,
     NOTED,
+    STOPS,
     Case,
     Outcome,
+    Weight,
     distinct,
     failed,
     not_applicable,
@@ -21,7 +25,7 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.rules.declared import declared_before
-from twinbench.reports.tables.cells import REPORTED_ON, Cell
+from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS, Cell
 from twinbench.reports.tables.run import MetricRow, TrialRow
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import metric_names
@@ -76,8 +80,10 @@ def selection_split(case: Case) -> Outcome:
     if problem := next(_selection_problems(case, rows), ""):
         return failed(problem)
     text = "; ".join([_selection_text(rows), *_confirmed_texts(case)])
-    if uncovered := list(dict.fromkeys(_choice_problems(case))):
-        return failed(f"{text}; {'; '.join(uncovered)}", NOTED)
+    if problems := list(dict.fromkeys(_choice_problems(case))):
+        found = {weight for weight, _ in problems}
+        weight = next(one for one in (STOPS, LATE, NOTED) if one in found)
+        return failed("; ".join([text, *(problem for _, problem in problems)]), weight)
     return passed(text)
 
 
@@ -103,23 +109,50 @@ def _cells_of_method(side: Side) -> list[Cell]:
     return side.section.methods[side.cell.label] if side.section and side.cell else []
 
 
-def _choice_problems(case: Case) -> Iterator[str]:
-    """Yield what the intervals of chosen cells do not cover."""
+def _choice_problems(case: Case) -> Iterator[tuple[Weight, str]]:
+    """Yield what the intervals of chosen cells do not cover, and why reported seeds are not fresh."""
     for side in case.evidence.measured:
-        if side.cell is None or not side.cell.confirms:
-            if side.candidates > 1:
-                yield (
-                    f"{side.label} was chosen among {side.candidates} cells by the seeds that are reported, so the "
-                    "interval does not cover the bias of that choice: fresh seeds do, by a table [confirm] in the sweep"
-                )
-            continue
-        ends = [trial["finished"] for trial in _grid_trials(side) if trial["finished"]]
-        begins = [trial["started"] for trial in side.trials if trial["started"]]
-        if ends and begins and min(begins) < max(ends) and len(_cells_of_method(side)) > 1:
-            yield f"{side.label}: its reported seeds were trained before the choice, so they are not fresh"
-        others = [cell for cell in _cells_of_method(side) if cell.confirmed and cell.cell_id != side.cell.cell_id]
-        if others:
-            yield f"{side.label}: {len(others)} of its cells that are not chosen now have results on the reported seeds"
+        if side.cell is not None and side.cell.confirms:
+            yield from _freshness_problems(side)
+        elif side.candidates > 1:
+            yield (
+                NOTED,
+                f"{side.label} was chosen among {side.candidates} cells by the seeds that are reported, so the "
+                "interval does not cover the bias of that choice: fresh seeds do, by a table [confirm] in the sweep",
+            )
+
+
+def _freshness_problems(side: Side) -> Iterator[tuple[Weight, str]]:
+    """Yield what shows that the seeds of the confirm stage were, or may have been, picked by their results.
+
+    The stage begins when the grid has ended. A grid that grew afterwards is harmless only if it chooses the same cell.
+    """
+    assert side.cell is not None and side.section is not None
+    if not side.section.has_confirm_stage:
+        yield STOPS, "no method has several cells, so there was no choice that the confirm seeds could confirm"
+    began = min((trial["started"] for trial in side.trials if trial["started"]), default=None)
+    later = {cell.cell_id for cell in _cells_of_method(side) if began and _has_ended_after(cell, began)}
+    if side.cell.cell_id in later:
+        yield (
+            STOPS,
+            f"{side.label}: its confirm seeds were trained before its own trials of the grid had ended, so they may "
+            "have been picked by their results; confirm the choice on other seeds, in a new folder",
+        )
+    elif later:
+        yield NOTED, f"{side.label}: the grid grew after its reported seeds were trained, and chooses the same cell"
+    others = [cell for cell in _cells_of_method(side) if cell.confirmed and cell.cell_id != side.cell.cell_id]
+    if others:
+        yield (
+            LATE,
+            f"{side.label}: {len(others)} of its cells that are not chosen now have results on the reported seeds, so "
+            "the choice was changed with those in view; confirm it on other seeds, in a new folder",
+        )
+
+
+def _has_ended_after(cell: Cell, moment: datetime) -> bool:
+    """Whether a trial of the grid ended after the moment; one that ran again counts from its first attempt."""
+    ends = (trial["finished"] if (trial["attempts"] or 1) == 1 else trial["started"] for trial in cell.trials)
+    return any(end is not None and end > moment for end in ends)
 
 
 def _selection_problems(case: Case, rows: Sequence[MetricRow]) -> Iterator[str]:
@@ -234,12 +267,33 @@ def _abandoned(case: Case) -> Iterator[str]:
             yield f"{side.label}: {problem}: {some(map(str, seeds))}; plan and run them again"
 
 
+def _unconfirmed(evidence: Evidence) -> Iterator[str]:
+    """Yield chosen cells whose confirm stage has not run, where all sides would be judged by it."""
+    seeded = [side for side in evidence.measured if side.cell and side.cell.method != WITHOUT_SEEDS]
+    if not all(_is_to_be_confirmed(side) for side in seeded):
+        return
+    for side in seeded:
+        confirming = side.cell.parts[-1] if side.cell else None
+        trials = confirming.trials if confirming and confirming.confirms else ()
+        ran = {int(trial["seed"]) for trial in trials if trial["status"] != "missing"}
+        if side.section and (lacking := [str(seed) for seed in side.section.confirm_seeds if seed not in ran]):
+            problem = f"its choice is to be confirmed on seeds that have no record: {some(lacking)}"
+            yield f"{side.label}: {problem}; run the sweep to its end"
+
+
+def _is_to_be_confirmed(side: Side) -> bool:
+    """Whether the confirm stage trains the side's cell."""
+    section, cell = side.section, side.cell
+    return section is not None and cell is not None and section.has_confirm_stage and section.is_chosen(cell)
+
+
 def _failure_problems(case: Case) -> Iterator[str]:
     evidence, trials = case.evidence, case.evidence.trials
     if missing := [str(trial["trial_id"]) for trial in trials if trial["status"] == "missing"]:
         reasons = [why for name in missing if (why := evidence.context.set_aside.get(f"records/{name}.json"))]
         why = f" ({reasons[0]})" if reasons else ""
         yield f"{counted(len(missing), 'planned trial')} without a record: {some(missing)}{why}"
+    yield from _unconfirmed(evidence)
     yield from _abandoned(case)
     if gone := evidence.context.vanished:
         yield f"{counted(len(gone), 'trial')} ended or not readable, without a record and not in the plan: {some(gone)}"

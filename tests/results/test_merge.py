@@ -490,6 +490,18 @@ def test_every_reason_why_folders_cannot_be_merged_is_reported_at_once(site, tmp
     assert sorted(os.listdir(tmp_path)) == ["bare", "full", "here", "there"]
 
 
+def test_confirm_seeds_that_another_sources_grid_has_are_refused(site, out):
+    here, there = site("here"), site("there")
+    for seed in (0, 1):
+        here.plan(here.trial("simclr", seed=seed))
+    here.write_plan()
+    change_plan(there, confirm={"seeds": [1, 2]})
+    with pytest.raises(InvalidInput) as error:
+        joined(out, here, there)
+    assert f"{here.folder}: seeds: its grid has confirm seeds of {there.folder}" in str(error.value)
+    assert "(seen: [1])" in str(error.value)
+
+
 def test_a_source_that_is_given_twice_under_two_names_is_refused(site, out, tmp_path):
     run = site("here")
     (tmp_path / "alias").symlink_to(run.folder)

@@ -1,9 +1,11 @@
 """Claims: rule A5 says on which seeds a cell was chosen and is reported, and what an interval does not cover."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from claim_study import BEGAN, PROTOCOL, Study, leave_record
+import pytest
+from claim_study import BEGAN, PROTOCOL, Study, leave_record, shift
 from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, confirm_study, of_simclr, record_confirm_stage
 
 from twinbench.reports.claims.claim import read_claims
@@ -11,6 +13,7 @@ from twinbench.reports.claims.evidence import Evidence, Folder
 from twinbench.reports.rules.registry import Finding
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.results.record import record_path
+from twinbench.sweeps.sweep import read_protocol
 
 HEAD = f'protocol = "{PROTOCOL}"\n[[claims]]\nname = "one"\nkind = "better"\nb = {{ method = "byol" }}\n'
 SENTENCE = 'sentence = "On CIFAR-10, under cifar10-small, SimCLR is better than BYOL in linear accuracy."\n'
@@ -65,11 +68,13 @@ def test_a_missing_trial_of_the_confirm_stage_is_no_reason_to_take_the_grids_see
     assert tuple(_evidence(study, OPEN).sides[0].values) == CONFIRM_SEEDS[:-1]
 
 
-def test_results_on_the_reported_seeds_that_came_before_the_choice_or_of_other_cells_are_noted(tmp_path: Path) -> None:
+def test_a_choice_that_was_changed_with_the_confirm_seeds_in_view_leaves_the_claim_exploratory(tmp_path: Path) -> None:
     study = confirm_study(tmp_path)
     study.add(of_simclr(study, 0.3, 0), 0.5, validation=0.5)  # the grid grew later
     study.write_plan()
-    assert "its reported seeds were trained before the choice" in _rules(study, OPEN)["A5"].text
+    grown = _rules(study, OPEN)["A5"]
+    assert (grown.outcome, grown.weight) == ("failed", "told")
+    assert "the grid grew after its reported seeds were trained, and chooses the same cell" in grown.text
     for seed in GRID_SEEDS:  # and chooses another cell, which is confirmed too
         leave_record(tmp_path, of_simclr(study, 0.3, seed), 0.5, validation=0.65)
         study.trials += [of_simclr(study, 0.3, seed)] if seed else []
@@ -77,7 +82,42 @@ def test_results_on_the_reported_seeds_that_came_before_the_choice_or_of_other_c
         study.add(of_simclr(study, 0.3, seed), CELLS[0.2][1])
     study.write_plan()
     found = _rules(study, OPEN)["A5"]
-    assert found.weight == "told" and "1 of its cells that are not chosen now have results" in found.text
+    assert found.weight == "late" and "1 of its cells that are not chosen now have results" in found.text
+
+
+def test_seeds_that_are_named_confirm_seeds_after_they_ran_stop_a_claim(tmp_path: Path) -> None:
+    study = confirm_study(tmp_path, is_confirmed=False)
+    study.confirm_seeds = (1,)  # of the grid, where seed 2 ended later
+    study.write_plan()
+    found = _rules(study, OPEN)["A5"]
+    assert (found.outcome, found.weight) == ("failed", "stops")
+    for method in ("simclr", "byol"):  # also of a method with one cell
+        assert f"{method}: its confirm seeds were trained before its own trials of the grid had ended" in found.text
+
+
+def test_confirm_seeds_where_nothing_was_chosen_stop_a_claim(tmp_path: Path) -> None:
+    study = Study(tmp_path, read_protocol(PROTOCOL).carried, confirm_seeds=CONFIRM_SEEDS)
+    for seed in (*GRID_SEEDS, *CONFIRM_SEEDS):
+        for method in ("simclr", "byol"):
+            study.add(study.trial(method, seed), 0.60 + shift(method, seed))
+    study.write_plan()
+    found = _rules(study, OPEN)["A5"]
+    assert (found.weight, "no method has several cells" in found.text) == ("stops", True)
+
+
+@pytest.mark.parametrize("removed", [["simclr", "byol"], ["byol"]])
+def test_the_grids_seeds_do_not_stand_in_for_a_confirm_stage_that_did_not_run(
+    tmp_path: Path, removed: list[str]
+) -> None:
+    study = confirm_study(tmp_path)
+    for trial in [one for one in study.trials if one.seed in CONFIRM_SEEDS and one.method in removed]:
+        record_path(tmp_path, trial.trial_id).unlink()
+        shutil.rmtree(tmp_path / "trials" / trial.trial_id)
+        study.trials.remove(trial)
+    study.write_plan()
+    found = _rules(study, OPEN)["A8"]
+    assert (found.outcome, found.weight) == ("failed", "stops")
+    assert f"{removed[0]}: its choice is to be confirmed on seeds that have no record: 10, 11, 12, 13" in found.text
 
 
 def test_a_claim_that_is_declared_between_grid_and_confirm_stage_is_declared_before_its_results(tmp_path: Path) -> None:
