@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinbench.harness.commands.bench import THREADS
+from twinbench.harness.commands.claim_outlook import print_prospects
 from twinbench.harness.commands.options import (
     MOST_GIB,
     MOST_SECONDS,
@@ -93,7 +94,7 @@ def plan(
     _print_confirm_stage(planned, rates)
     _print_detectable(planned, found.spreads)
     if read:
-        _print_prospects(planned, found.prospects, len(read), rates)
+        print_prospects(planned, found.prospects, len(read), rates)
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,7 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
 
 def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
     """Print the trials of the confirm stage and what they cost, which before the choice is known as a bound."""
+    from twinbench.harness.performance.cost_estimate import costliest_of_each_method, price_text
     from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
 
     if not has_confirm_stage(planned.trials, planned.confirm_seeds):
@@ -261,32 +263,11 @@ def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
     if count:
         typer.echo(f"{count} of these trials are the confirm stage: chosen cells on seeds {seeds}")
     else:
-        later, each = _costliest_of_each_method(planned, rates), len(planned.confirm_seeds)
+        later, each = costliest_of_each_method(planned.grid, planned.training_images, rates), len(planned.confirm_seeds)
         typer.echo(
             f"once these are recorded, the confirm stage follows: {len(later) * each} more trials, each method's "
-            f"chosen cell on seeds {seeds}{_price(planned, later, each, rates)}"
+            f"chosen cell on seeds {seeds}{price_text(later, each, planned.training_images, rates)}"
         )
-
-
-def _costliest_of_each_method(planned: "Plan", rates: "Mapping[str, Rate]") -> "list[Trial]":
-    """Return one trial of each method that trains again on fresh seeds, of the cell that takes longest."""
-    from twinbench.harness.performance.cost_estimate import hours
-    from twinbench.sweeps.trial import WITHOUT_SEEDS
-
-    longest: dict[str, tuple[float, Trial]] = {}
-    for trial in planned.grid:
-        found = hours([trial], planned.training_images, rates).expected
-        if trial.method != WITHOUT_SEEDS and found >= longest.get(trial.method, (0.0, trial))[0]:
-            longest[trial.method] = found, trial
-    return [trial for _, trial in longest.values()]
-
-
-def _price(planned: "Plan", trials: "Sequence[Trial]", seeds: int, rates: "Mapping[str, Rate]") -> str:
-    """Return ", at most 0.4 hours (0.3 to 0.5) of one process"; empty if the speed of a method is unknown."""
-    from twinbench.harness.performance.cost_estimate import hours
-
-    cost = hours([trial for trial in trials for _ in range(seeds)], planned.training_images, rates)
-    return "" if cost.without_rate or not cost.trials else f", at most {cost} of one process"
 
 
 # --- power ------------------------------------------------------------------------------------------------------------
@@ -317,93 +298,3 @@ def _detectable(spread: "Spread | None", seeds: int) -> str:
     found = "one seed detects nothing" if least is None else f"{seeds} seeds detect {100 * least:.2g} points"
     source = f"seed spread {100 * spread.sd:.2g} points, from {spread.source}; power .8"
     return f"{found} between two methods, or less if their results correlate over seeds ({source})"
-
-
-def _print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, rates: "Mapping[str, Rate]") -> None:
-    """Print what the plan can do for each of so many claims, of which those about published tables are not `found`."""
-    heads = ("claim", "seeds planned", "seeds needed", "detects", "claimed", "")
-    typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
-    typer.echo(
-        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed`"
-    )
-    if any(one.is_of_a_share for one in found):
-        typer.echo(
-            "for shares of seeds: if A wins as often as in the recorded pairs (three or more), or else every pair, and"
-            " if all trials end as claimed (exact)"
-        )
-    open_ones = [one for one in found if not one.verdict]
-    if judged := len(found) - len(open_ones):
-        typer.echo(f"{judged} of {len(found)} claims are judged already: all their trials are recorded, see `check`")
-    if open_ones:
-        can = sum(one.can_settle for one in open_ones)
-        rest = "other claims" if judged else "claims"
-        typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
-    for one in [one for one in open_ones if one.unstated]:
-        settings = ", ".join(one.unstated)
-        typer.echo(f"{one.claim.name} will be narrowed by A20, unless its sentence states {settings}")
-    if left := claims - len(found):
-        typer.echo(f"{left} more are about published tables, which no plan changes")
-    _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
-    _recommend_confirm_stage(planned, found, rates)
-
-
-def _recommend_confirm_stage(planned: "Plan", found: "Sequence[Prospect]", rates: "Mapping[str, Rate]") -> None:
-    """Say which claims choose a cell by the seeds that they report, and what fresh seeds cost."""
-    choosing = {one.claim.name: one for one in found if one.chosen_among}
-    if not choosing or planned.confirm_seeds:
-        return
-    seeds = max(one.seeds or one.planned_seeds for one in choosing.values())
-    later = _costliest_of_each_method(planned, rates)
-    first = max(trial.seed for trial in planned.trials) + 1
-    among = dict.fromkeys(text for one in choosing.values() for text in one.chosen_among)
-    typer.echo(
-        f"claims that choose a cell by the seeds that they report: {', '.join(choosing)} ({'; '.join(among)}). Their "
-        f"intervals do not cover the bias of that choice. On fresh seeds they do: add [confirm] with seeds "
-        f"= {list(range(first, first + seeds))} to the sweep, {len(later) * seeds} trials"
-        f"{_price(planned, later, seeds, rates)}"
-    )
-
-
-def _is_settled(prospect: "Prospect") -> bool:
-    """Return whether it is judged, and more seeds could not change the verdict."""
-    from twinbench.reports.verdicts.verdict import OPEN
-
-    return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, "INADMISSIBLE"))
-
-
-def _row(prospect: "Prospect") -> tuple[str, ...]:
-    detects = "" if prospect.detectable is None else f"{prospect.detectable:.4f}"
-    needed = "" if _is_settled(prospect) else "?" if prospect.seeds is None else str(prospect.seeds)
-    claimed = f"{prospect.size:.4f}" if prospect.size else ""
-    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, claimed, _outlook(prospect)
-
-
-def _outlook(prospect: "Prospect") -> str:
-    if prospect.verdict:
-        return f"judged already: {prospect.verdict}"
-    if prospect.missing_cells:
-        return f"no trial of {'; '.join(prospect.missing_cells)} is planned"
-    if prospect.seeds is None:
-        return "the spread between seeds is unknown, or no number of seeds is enough"
-    return "can be settled" if prospect.can_settle else "too few seeds"
-
-
-def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping[str, Rate]") -> None:
-    """Print the fewest additional trials with which every claim that seeds can settle would be settled."""
-    from twinbench.harness.performance.cost_estimate import hours
-
-    wanted: dict[str, int] = {}
-    lacking: dict[str, int] = {}
-    for one in left:
-        if one.seeds is not None and not one.missing_cells:
-            for cell in one.cell_ids:
-                wanted[cell] = max(wanted.get(cell, 0), one.seeds)
-                lacking[cell] = max(lacking.get(cell, 0), one.seeds - one.planned_seeds)
-    by_cell = {trial.cell_id: trial for trial in planned.trials}
-    additional = [by_cell[cell] for cell, count in lacking.items() if cell in by_cell for _ in range(count)]
-    if additional:
-        cost = hours(additional, planned.training_images, rates)
-        price = f", {cost} of one process" if cost.trials == len(additional) else ""
-        trials = f"{counted(len(additional), 'more trial')} of {counted(len(wanted), 'cell')}"
-        seeds = counted(max(wanted.values()), "seed")
-        typer.echo(f"the smallest plan that settles them: {seeds}, {trials}{price}")

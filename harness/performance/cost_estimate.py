@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twinbench.harness.performance.measurements import Measurement, shape_of
 from twinbench.results.attempts import trial_folder
 from twinbench.results.record import read_record, record_path
-from twinbench.sweeps.trial import Trial
+from twinbench.sweeps.trial import WITHOUT_SEEDS, Trial
 
 if TYPE_CHECKING:
     from twinbench.harness.trial.execute import Surroundings
@@ -140,3 +140,19 @@ def hours(trials: Iterable[Trial], training_images: int, rates: Mapping[str, Rat
         high += images / rate.slowest + rate.evaluation_seconds
     known = sources.total()
     return Hours(expected / 3600, low / 3600, high / 3600, known, tuple(sorted(unknown)), sources)
+
+
+def costliest_of_each_method(trials: Iterable[Trial], training_images: int, rates: Mapping[str, Rate]) -> list[Trial]:
+    """Return one trial of each method that trains again on fresh seeds, of the cell that takes longest."""
+    longest: dict[str, tuple[float, Trial]] = {}
+    for trial in trials:
+        found = hours([trial], training_images, rates).expected
+        if trial.method != WITHOUT_SEEDS and found >= longest.get(trial.method, (0.0, trial))[0]:
+            longest[trial.method] = found, trial
+    return [trial for _, trial in longest.values()]
+
+
+def price_text(trials: Sequence[Trial], seeds: int, training_images: int, rates: Mapping[str, Rate]) -> str:
+    """Return ", at most 0.4 hours (0.3 to 0.5) of one process"; empty if the speed of a method is unknown."""
+    cost = hours([trial for trial in trials for _ in range(seeds)], training_images, rates)
+    return "" if cost.without_rate or not cost.trials else f", at most {cost} of one process"

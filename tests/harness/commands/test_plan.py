@@ -8,7 +8,8 @@ import pytest
 from claim_study import CLAIM, honest_study, rewrite
 from trial_runs import run_trial
 
-from twinbench.harness.commands.plan import _print_prospects, _print_trials, planned_folder
+from twinbench.harness.commands.claim_outlook import print_prospects
+from twinbench.harness.commands.plan import _print_trials, planned_folder
 from twinbench.harness.commands.plan import plan as plan_command
 from twinbench.harness.performance.cost_estimate import Rate, hours, measured_rates, recorded_rates
 from twinbench.harness.planning import Plan, make_plan
@@ -100,7 +101,7 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     claims = read_claims(study.claims_file)
     with planned_folder(planned, study.folder) as (_, planned_results):
-        _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
+        print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     shown = capsys.readouterr().out
     assert set(checked.values()) == {"SUPPORTED_AS_STATED", "DIRECTION_ONLY"}
     for name, label in checked.items():
@@ -116,7 +117,7 @@ def test_a_plan_counts_the_claims_about_published_tables_which_it_cannot_change(
     planned = Plan("honest", "?", read_protocol("cifar10-small"), (), tuple(study.trials), 8000, 32)
     claims = [*read_claims(study.claims_file), *published]
     with planned_folder(planned, study.folder) as (_, planned_results):
-        _print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
+        print_prospects(planned, prospects(claims, planned_results, None), len(claims), {})
     about_tables = sum(claim.is_about_a_table for claim in published)
     assert f"{about_tables} more are about published tables, which no plan changes" in capsys.readouterr().out
 

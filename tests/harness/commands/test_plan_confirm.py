@@ -8,7 +8,8 @@ import pytest
 from claim_study import PROTOCOL, Study
 from confirm_study import CONFIRM_SEEDS, confirm_study
 
-from twinbench.harness.commands.plan import _print_confirm_stage, _print_detectable, _print_prospects, planned_folder
+from twinbench.harness.commands.claim_outlook import print_prospects
+from twinbench.harness.commands.plan import _print_confirm_stage, _print_detectable, planned_folder
 from twinbench.harness.performance.cost_estimate import Rate
 from twinbench.harness.planning import Plan
 from twinbench.reports.claims.claim import read_claims
@@ -80,7 +81,7 @@ def test_fresh_seeds_are_recommended_where_a_claim_chooses_by_the_seeds_that_it_
     study.write_plan()
     study.write_claims(CLAIMS, declared=None)
     with planned_folder(_planned(study), study.folder) as (planned, folder):
-        _print_prospects(planned, prospects(read_claims(study.claims_file), folder, None), 1, {})
+        print_prospects(planned, prospects(read_claims(study.claims_file), folder, None), 1, {})
     printed = capsys.readouterr().out
     assert "claims that choose a cell by the seeds that they report: one (simclr among 3 cells)." in printed
     assert "add [confirm] with seeds = [3, 4" in printed
