@@ -7,6 +7,7 @@ import typer
 
 from twinbench.harness.commands.protocol import columns
 from twinbench.sweeps.errors import counted
+from twinbench.sweeps.metrics import get_metric
 
 if TYPE_CHECKING:
     from twinbench.harness.performance.cost_estimate import Rate
@@ -19,7 +20,8 @@ def print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, r
     heads = ("claim", "seeds planned", "seeds needed", "detects", "claimed", "")
     typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
     typer.echo(
-        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed`"
+        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed` or, for "
+        "equality, is the claimed one; `check` counts with the observed difference instead"
     )
     if any(one.is_of_a_share for one in found):
         typer.echo(
@@ -33,12 +35,12 @@ def print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, r
         can = sum(one.can_settle for one in open_ones)
         rest = "other claims" if judged else "claims"
         typer.echo(f"{can} of {len(open_ones)} {rest} can be settled by this plan")
-    for one in [one for one in open_ones if one.unstated]:
+    for one in [one for one in open_ones if one.unstated and not one.barred]:
         settings = ", ".join(one.unstated)
         typer.echo(f"{one.claim.name} will be narrowed by A20, unless its sentence states {settings}")
     if left := claims - len(found):
         typer.echo(f"{left} more are about published tables, which no plan changes")
-    _print_cheapest(planned, [one for one in found if not one.can_settle and not _is_settled(one)], rates)
+    _print_cheapest(planned, [one for one in found if not one.is_decided and not one.can_settle], rates)
     _recommend_confirm_stage(planned, found, rates)
 
 
@@ -46,7 +48,7 @@ def _recommend_confirm_stage(planned: "Plan", found: "Sequence[Prospect]", rates
     """Say which claims choose a cell by the seeds that they report, and what fresh seeds cost."""
     from twinbench.harness.performance.cost_estimate import costliest_of_each_method, price_text
 
-    choosing = {one.claim.name: one for one in found if one.chosen_among}
+    choosing = {one.claim.name: one for one in found if one.chosen_among and not one.barred}
     if not choosing or planned.confirm_seeds:
         return
     seeds = max(one.seeds or one.planned_seeds for one in choosing.values())
@@ -61,23 +63,31 @@ def _recommend_confirm_stage(planned: "Plan", found: "Sequence[Prospect]", rates
     )
 
 
-def _is_settled(prospect: "Prospect") -> bool:
-    """Return whether it is judged, and more seeds could not change the verdict."""
-    from twinbench.reports.verdicts.verdict import OPEN
-
-    return bool(prospect.verdict) and not prospect.verdict.startswith((*OPEN, "INADMISSIBLE"))
-
-
 def _row(prospect: "Prospect") -> tuple[str, ...]:
-    detects = "" if prospect.detectable is None else f"{prospect.detectable:.4f}"
-    needed = "" if _is_settled(prospect) else "?" if prospect.seeds is None else str(prospect.seeds)
-    claimed = f"{prospect.size:.4f}" if prospect.size else ""
-    return prospect.claim.name, str(prospect.planned_seeds), needed, detects, claimed, _outlook(prospect)
+    needed = "?" if prospect.seeds is None else str(prospect.seeds)
+    return (
+        prospect.claim.name,
+        str(prospect.planned_seeds),
+        "" if prospect.is_decided else needed,
+        "" if prospect.detectable is None else _size_text(prospect, prospect.detectable),
+        _size_text(prospect, prospect.size) if prospect.size else "",
+        _outlook(prospect),
+    )
+
+
+def _size_text(prospect: "Prospect", size: float) -> str:
+    """Return "75 %" of a share of seeds, "1.5 points" of an accuracy, else the number with the metric's unit."""
+    if prospect.is_of_a_share:
+        return f"{100 * size:.3g} %"
+    metric = get_metric(prospect.claim.metric)
+    return f"{100 * size:.3g} points" if metric.is_accuracy else f"{metric.scale * size:.3g} {metric.unit}".rstrip()
 
 
 def _outlook(prospect: "Prospect") -> str:
     if prospect.verdict:
         return f"judged already: {prospect.verdict}"
+    if prospect.barred:
+        return f"will be INADMISSIBLE (A7): {prospect.barred}"
     if prospect.missing_cells:
         return f"no trial of {'; '.join(prospect.missing_cells)} is planned"
     if prospect.seeds is None:
@@ -86,7 +96,7 @@ def _outlook(prospect: "Prospect") -> str:
 
 
 def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping[str, Rate]") -> None:
-    """Print the fewest additional trials with which every claim that seeds can settle would be settled."""
+    """Print the fewest additional trials with which all claims that are left and that seeds can settle would be."""
     from twinbench.harness.performance.cost_estimate import hours
 
     wanted: dict[str, int] = {}
@@ -103,4 +113,5 @@ def _print_cheapest(planned: "Plan", left: "Sequence[Prospect]", rates: "Mapping
         price = f", {cost} of one process" if cost.trials == len(additional) else ""
         trials = f"{counted(len(additional), 'more trial')} of {counted(len(wanted), 'cell')}"
         seeds = counted(max(wanted.values()), "seed")
-        typer.echo(f"the smallest plan that settles them: {seeds}, {trials}{price}")
+        claims = counted(sum(one.seeds is not None and not one.missing_cells for one in left), "claim")
+        typer.echo(f"the smallest plan for the {claims} that more seeds can decide: {seeds}, {trials}{price}")

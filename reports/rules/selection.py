@@ -213,7 +213,11 @@ def tuning_parity(case: Case) -> Outcome:
     text = ", ".join(f"{label}: {counted(count, 'cell')} {what}" for label, count in counts.items())
     if any(counts[a.label] != counts[b.label] for a, b in pairs):
         return failed(f"unequal tuning budgets: {text}")
-    begun = {side.label: _begun(case, side, is_late) for pair in pairs for side in pair}
+    begun = {
+        side.label: sum(cell.is_begun for cell in _candidate_cells(case, side, is_late))
+        for pair in pairs
+        for side in pair
+    }
     if any(begun[a.label] != begun[b.label] for a, b in pairs):
         cells = ", ".join(f"{label}: {counted(count, 'cell')}" for label, count in begun.items())
         return failed(f"unequal tuning budgets, counting cells of which some seeds ran: {cells}")
@@ -221,15 +225,30 @@ def tuning_parity(case: Case) -> Outcome:
     return passed_if(not problem, text, problem)
 
 
-def _begun(case: Case, side: Side, is_late: bool) -> int:
-    """Count the side's candidate cells of which any trial ran: their results were already visible."""
+def planned_disparity(case: Case) -> str:
+    """Return how A7 fails once every trial of the plan is recorded; empty where the plan gives equal budgets.
+
+    A claim of which no trial ran counts as declared: it still can be.
+    """
+    ran = any(trial["status"] != "missing" for trial in case.evidence.trials)
+    is_late = ran and declared_before(case).result == "failed"
+    pairs = trained_pairs(case)
+    counts = {side.label: len(_candidate_cells(case, side, is_late)) for pair in pairs for side in pair}
+    if any(counts[a.label] != counts[b.label] for a, b in pairs):
+        cells = ", ".join(f"{label}: {counted(count, 'cell')}" for label, count in counts.items())
+        return f"unequal tuning budgets: {cells}"
+    return ""
+
+
+def _candidate_cells(case: Case, side: Side, is_late: bool) -> list[Cell]:
+    """Return the planned cells that the side was chosen from; for a late claim, those that its sides share."""
     others = [other.selector for other in case.evidence.sides] if is_late else []
     shared = {
         key: value
         for key, value in side.selector.items()
         if key == "method" or all(other.get(key) == value for other in others)
     }
-    return sum(cell.is_begun for cell in side.section.having(shared)) if side.section else 0
+    return side.section.having(shared) if side.section else []
 
 
 def _untuned_baselines(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:

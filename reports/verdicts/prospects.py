@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from twinbench.reports.claims.claim import Claim
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, asked_of, required_size
-from twinbench.reports.claims.evidence import Folder, Side
+from twinbench.reports.claims.evidence import Evidence, Folder, Side
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.scope import unstated_settings
+from twinbench.reports.rules.selection import planned_disparity
 from twinbench.reports.statistics.intervals import ALPHA, seed_differences
 from twinbench.reports.statistics.power import pairs_to_win, smallest_detectable_difference, smallest_detectable_share
 from twinbench.reports.tables.cells import WITHOUT_SEEDS
@@ -21,6 +22,7 @@ from twinbench.reports.verdicts.check import cases_of
 from twinbench.reports.verdicts.judge import judge
 from twinbench.reports.verdicts.parts import least_share
 from twinbench.reports.verdicts.remedies import seeds_to_meet
+from twinbench.reports.verdicts.verdict import OPEN, Verdict
 from twinbench.sweeps.metrics import get_metric
 
 PAIRS_TO_TRUST = 3  # with so many pairs, their own spread is used instead of that of all cells
@@ -41,6 +43,7 @@ class Prospect:
     `verdict` is what `check` says once all its planned trials are recorded; empty before. `chosen_among` says of each
     side that is chosen among several cells by the seeds that it reports, among how many. `unstated` are the settings
     for which rule A20 narrows the claim, since they differ from the protocol and its sentence does not state them.
+    `barred` says why the claim is INADMISSIBLE, or will be, whatever the number of seeds.
 
     `size` is what is claimed and `detectable` what the planned seeds detect with power 0.8: differences in the metric's
     unit, or shares of all seeds.
@@ -56,6 +59,7 @@ class Prospect:
     seeds: int | None = None
     chosen_among: tuple[str, ...] = ()
     unstated: tuple[str, ...] = ()
+    barred: str = ""
 
     @property
     def is_of_a_share(self) -> bool:
@@ -64,8 +68,14 @@ class Prospect:
 
     @property
     def can_settle(self) -> bool:
-        """Whether every cell is planned, with enough seeds."""
-        return not self.missing_cells and self.seeds is not None and self.planned_seeds >= self.seeds
+        """Whether every cell is planned, with enough seeds, and no rule stops the claim."""
+        is_enough = self.seeds is not None and self.planned_seeds >= self.seeds
+        return is_enough and not self.missing_cells and not self.barred
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more seeds cannot change what is said of it. INADMISSIBLE for want of seeds (A9) is not final."""
+        return bool(self.barred or (self.verdict and not self.verdict.startswith((*OPEN, "INADMISSIBLE"))))
 
 
 def seed_spread(folder: Folder, metric: str, guess: float | None) -> Spread | None:
@@ -102,18 +112,20 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
     absent = tuple(dict.fromkeys(side.label for side in evidence.sides if not _is_planned(side, claim)))
     confirm_seeds = _confirm_seeds(seeded)
     is_reported = not confirm_seeds or all(side.cell and side.cell.confirms for side in seeded)
-    is_complete = not absent and is_reported and all(trial["status"] != "missing" for trial in evidence.trials)
+    is_complete = not absent and is_reported and not _lacks_trials(evidence)
     asked = asked_of(claim, evidence.margin)
     size = required_size(claim, evidence.margin)
+    verdict = judge(case) if is_complete else None
     bare = Prospect(
         claim,
         planned_seeds=confirm_seeds or min((len(side.trials) for side in seeded), default=0),
         size=size,
         missing_cells=absent,
         cell_ids=tuple(dict.fromkeys(side.cell.cell_id for side in seeded if side.cell)),
-        verdict=judge(case).label if is_complete else "",
+        verdict=verdict.label if verdict else "",
         chosen_among=() if confirm_seeds else _chosen_among(seeded),
         unstated=tuple(dict.fromkeys(unstated_settings(case))),
+        barred=_stopped(verdict) if verdict else planned_disparity(case),
     )
     alpha = ALPHA / case.family_size  # Holm's first step: the level of the hardest comparison of the family
     least = int(evidence.content.get("minimum_seeds", 1))
@@ -131,6 +143,18 @@ def _prospect(case: Case, spread: Spread | None) -> Prospect:
         detectable=smallest_detectable_difference(max(known), bare.planned_seeds, alpha),
         seeds=None if needed is None else max(needed, least),
     )
+
+
+def _lacks_trials(evidence: Evidence) -> bool:
+    """Return whether a trial of a compared cell is missing, or of one that may still be chosen instead of it."""
+    chosen_from = [cell for side in evidence.measured if side.section for cell in side.section.having(side.selector)]
+    trials = [*evidence.trials, *(trial for cell in chosen_from for trial in cell.trials)]
+    return any(trial["status"] == "missing" for trial in trials)
+
+
+def _stopped(verdict: Verdict) -> str:
+    """Return why a rule stops the claim, unless it is A9, which asks for more seeds."""
+    return verdict.reason if verdict.word == "INADMISSIBLE" and verdict.detail != "A9" else ""
 
 
 def _confirm_seeds(sides: Sequence[Side]) -> int:

@@ -79,7 +79,7 @@ def test_fresh_seeds_are_recommended_where_a_claim_chooses_by_the_seeds_that_it_
     study = confirm_study(tmp_path / "run", is_confirmed=False)
     study.confirm_seeds = ()
     study.write_plan()
-    study.write_claims(CLAIMS, declared=None)
+    study.write_claims(CLAIMS.replace('"byol"', '"untrained"').replace("BYOL", "the untrained one"), declared=None)
     with planned_folder(_planned(study), study.folder) as (planned, folder):
         print_prospects(planned, prospects(read_claims(study.claims_file), folder, None), 1, {})
     printed = capsys.readouterr().out

@@ -183,6 +183,24 @@ def test_a_claim_of_which_no_trial_is_to_come_is_judged_as_check_judges_it_and_a
     assert [one.verdict.split(",")[0] for one in found] == ["SUPPORTED_AS_STATED", "DIRECTION_ONLY", ""]
 
 
+def test_no_seeds_are_asked_for_where_unequal_tuning_stops_a_claim_before_and_after_its_trials(tmp_path: Path) -> None:
+    study = honest_study(tmp_path)
+    claims = _claims(study, ("tuned", "cifar10-small", "simclr", 0.2))
+    (before,) = prospects(claims, Folder(tmp_path), None)
+    warmer = [study.trial("simclr", seed, {"temperature": 0.2}) for seed in range(6)]
+    study.trials += warmer
+    study.write_plan()
+    (planned,) = prospects(claims, Folder(tmp_path), None)
+    for trial in warmer:
+        study.add(trial, 0.6)
+    study.write_claims(study.claims_file.read_text())
+    (recorded,) = prospects(claims, Folder(tmp_path), None)
+    assert not before.is_decided and not before.barred
+    assert planned.barred == "unequal tuning budgets: simclr: 2 cells, byol: 1 cell" and not planned.verdict
+    assert recorded.verdict.startswith("INADMISSIBLE (A7)") and "simclr: 2 cells tried, byol: 1 cell" in recorded.barred
+    assert planned.is_decided and recorded.is_decided
+
+
 def test_a_claim_under_another_protocol_is_not_judged_by_these_trials(tmp_path: Path) -> None:
     study = honest_study(tmp_path)
     (prospect,) = prospects(_claims(study, ("other", "cifar10-r18-200ep", "simclr", 0.05)), Folder(tmp_path), None)
