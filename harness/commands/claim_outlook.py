@@ -20,8 +20,8 @@ def print_prospects(planned: "Plan", found: "Sequence[Prospect]", claims: int, r
     heads = ("claim", "seeds planned", "seeds needed", "detects", "claimed", "")
     typer.echo("\n".join(columns(heads, [_row(one) for one in found])))
     typer.echo(
-        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed` or, for "
-        "equality, is the claimed one; `check` counts with the observed difference instead"
+        "seeds needed: for power .8 if the true difference exceeds the claimed bound by the size under `claimed` or, "
+        "for equality, is the claimed one; `check` counts with the observed difference instead"
     )
     if any(one.is_of_a_share for one in found):
         typer.echo(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from twinbench.harness.system.bounded import Bounds, within_bounds
-from twinbench.sweeps.errors import InvalidInput, Mistake, printable
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,3 +117,9 @@ def print_damaged_launches(notes: Sequence[Path]) -> None:
         typer.echo(
             printable(f"left out: {file} is not the note of a launch; the cluster may still have its job"), err=True
         )
+
+
+def print_other_trials(number: int) -> None:
+    """Say that the run folder has so many trials of other cells or seeds, if any: its report shows all together."""
+    if number:
+        say(f"{counted(number, 'more trial')} in the folder, not part of this plan; its report shows them too")

@@ -22,6 +22,7 @@ from twinbench.harness.commands.options import (
     SweepName,
     TimeLimit,
     print_left_out,
+    print_other_trials,
     read_bounded,
 )
 from twinbench.harness.commands.protocol import columns
@@ -91,7 +92,7 @@ def plan(
     missing = [one for one in planned.trials if not known or known[one.trial_id]["status"] == "missing"]
     rates = _rates(planned, known, missing, data, measure)
     _print_hours(planned, missing, rates)
-    _print_confirm_stage(planned, rates)
+    _print_confirm_stage(planned, missing, rates)
     _print_detectable(planned, found.spreads)
     if read:
         print_prospects(planned, found.prospects, len(read), rates)
@@ -171,8 +172,8 @@ def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: 
     typer.echo(printable(f"{count}, {states}; protocol {protocol}; run folder {run_folder}"))
     _print_changed(planned)
     _print_stale([known[trial_id] for trial_id, state in status.items() if state != "missing"])
-    if known and (other := len(known) - len(status)):
-        typer.echo(f"{counted(other, 'more trial')} in the folder, not part of this plan")
+    if known:
+        print_other_trials(len(known) - len(status))
 
 
 def _print_changed(planned: "Plan") -> None:
@@ -252,7 +253,7 @@ def _print_hours(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[st
         )
 
 
-def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
+def _print_confirm_stage(planned: "Plan", missing: "Sequence[Trial]", rates: "Mapping[str, Rate]") -> None:
     """Print the trials of the confirm stage and what they cost, which before the choice is known as a bound."""
     from twinbench.harness.performance.cost_estimate import costliest_of_each_method, price_text
     from twinbench.harness.run_folder.confirm_stage import has_confirm_stage
@@ -260,8 +261,10 @@ def _print_confirm_stage(planned: "Plan", rates: "Mapping[str, Rate]") -> None:
     if not has_confirm_stage(planned.trials, planned.confirm_seeds):
         return
     seeds, count = ", ".join(map(str, planned.confirm_seeds)), len(planned.trials) - len(planned.grid)
+    is_open = any(trial.seed not in planned.confirm_seeds for trial in missing)
     if count:
-        typer.echo(f"{count} of these trials are the confirm stage: chosen cells on seeds {seeds}")
+        more = ", chosen before; once the rest is recorded, cells are chosen anew" if is_open else ""
+        typer.echo(f"{count} of these trials are the confirm stage: chosen cells on seeds {seeds}{more}")
     else:
         later, each = costliest_of_each_method(planned.grid, planned.training_images, rates), len(planned.confirm_seeds)
         typer.echo(

@@ -16,6 +16,7 @@ from twinbench.harness.commands.options import (
     out,
     print_damaged_launches,
     print_left_out,
+    print_other_trials,
     say,
 )
 from twinbench.sweeps.errors import InvalidInput, Mistake, counted, unknown_name
@@ -175,7 +176,7 @@ def _with_confirm_stage(planned: "Plan", folder: Path) -> "Plan":
     if both is not planned:
         write_plan(folder, both)
         seeds, more = ", ".join(map(str, planned.confirm_seeds)), len(both.trials) - len(planned.trials)
-        say(f"confirm stage: {counted(more, 'more trial')}: chosen cells on seeds {seeds}, which chose nothing")
+        say(f"confirm stage: {counted(more, 'more trial')}: chosen cells on seeds {seeds}")
     return both
 
 
@@ -197,6 +198,7 @@ def _prepare(
     from twinbench.harness.run_folder.confirm_stage import with_planned_confirmations
     from twinbench.harness.run_folder.layout import launch_notes, retry_failed, undo_cancel, write_plan
     from twinbench.results.places import check_places
+    from twinbench.results.record import recorded_ids
 
     print_left_out(planned)
     check_ranks(planned, processes_per_trial)
@@ -209,7 +211,9 @@ def _prepare(
     undo_cancel(folder)
     if retry:
         say(f"{counted(retry_failed(folder, planned), 'failed trial')} will run again")
-    return folder, _with_confirm_stage(planned, folder)
+    both = _with_confirm_stage(planned, folder)
+    print_other_trials(len(recorded_ids(folder).keys() - {trial.trial_id for trial in both.trials}))
+    return folder, both
 
 
 def _report(outcome: "Outcome", folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The confirm stage of a run: each method's chosen cell, trained again on seeds that selected nothing.
+"""The confirm stage of a run: each method's chosen cell, trained again on new seeds.
 
 A cell that is chosen by the very seeds on which it is reported looks better than it is. The stage begins once every
 trial of the grid has a record. Its trials are ordinary trials of plan.json, with seeds of the plan's `confirm` table.
@@ -30,14 +30,16 @@ def has_confirm_stage(trials: Iterable[Trial], confirm_seeds: Collection[int]) -
 
 
 def with_planned_confirmations(planned: "Plan", run_folder: Path) -> "Plan":
-    """Return the plan with the trials of the confirm stage that the folder's plan has already, also of earlier choices.
+    """Return the plan with those trials of the confirm stage that the folder's plan has already for cells of this grid.
 
-    A grid that has grown since then may choose other cells, but no planned trial may vanish.
+    A grid that has grown since then may choose other cells, but no planned trial may vanish. Cells that this grid
+    lacks, as after another `--set`, are of another sweep.
     """
     if not planned.confirm_seeds or not (run_folder / PLAN).exists():
         return planned
+    cells = {trial.cell_id for trial in planned.grid}
     before = [trial for trial in read_plan(run_folder).full_trials() if trial.seed in planned.confirm_seeds]
-    return _with_trials(planned, before)
+    return _with_trials(planned, [trial for trial in before if trial.cell_id in cells])
 
 
 def with_confirmations(planned: "Plan", run_folder: Path) -> "Plan":

@@ -100,6 +100,7 @@ def test_plan_status_collect_and_query_answer(finished, call) -> None:  # type: 
     folder, _ = finished
     planned = call(folder, "plan", "digits", *TINY, "--set", "methods=simclr")
     assert planned.returncode == 0 and "0 missing" in planned.stdout and "simclr seed=0" in planned.stdout
+    assert "3 more trials in the folder, not part of this plan; its report shows them too" in planned.stdout
     assert "6 trials: 6 done" in call(folder, "status", "runs/digits").stdout
     assert call(folder, "collect", "runs/digits").returncode == 0
     answer = call(folder, "query", "runs/digits", "select count(*) as n from trials", "--format", "json")

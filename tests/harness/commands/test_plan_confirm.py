@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from claim_study import PROTOCOL, Study
 from confirm_study import CONFIRM_SEEDS, confirm_study
 
+from twinbench.harness.commands import options
 from twinbench.harness.commands.claim_outlook import print_prospects
 from twinbench.harness.commands.plan import _print_confirm_stage, _print_detectable, planned_folder
+from twinbench.harness.commands.run import _prepare
 from twinbench.harness.performance.cost_estimate import Rate
 from twinbench.harness.planning import Plan
 from twinbench.reports.claims.claim import read_claims
@@ -40,13 +43,13 @@ def test_the_stage_is_shown_with_its_trials_and_the_cost_of_the_longest_cells(
 ) -> None:
     planned = tiny_plan("methods=['simclr','byol']", "confirm.seeds=[8, 9]", "simclr.epochs=[2, 4]")
     rates = {trial.trial_id: Rate(256.0, 256.0, 256.0, 0.0, 1) for trial in planned.trials}
-    _print_confirm_stage(planned, rates)
+    _print_confirm_stage(planned, planned.trials, rates)
     # Four epochs of SimCLR and two of BYOL, each twice, of four batches of 256 in a second each.
     hours = 2 * (4 + 2) * 4 / 3600
     expected = f"6 more trials, each method's chosen cell on seeds 8, 9, at most {hours:.2g} hours"
     assert expected in capsys.readouterr().out
-    _print_confirm_stage(replace(planned, confirm_seeds=()), rates)
-    _print_confirm_stage(tiny_plan("methods=byol", "confirm.seeds=[8, 9]"), rates)  # a part with nothing to choose
+    _print_confirm_stage(replace(planned, confirm_seeds=()), (), rates)
+    _print_confirm_stage(tiny_plan("methods=byol", "confirm.seeds=[8, 9]"), (), rates)  # a part with nothing to choose
     assert not capsys.readouterr().out
 
 
@@ -55,13 +58,26 @@ def test_once_the_grid_is_recorded_its_chosen_cells_are_in_the_plan(
 ) -> None:
     study = confirm_study(tmp_path / "run", is_confirmed=False)
     with planned_folder(_planned(study), study.folder) as (planned, folder):
-        _print_confirm_stage(planned, {})
+        _print_confirm_stage(planned, (), {})
         _print_detectable(
             planned, {metric: seed_spread(folder, metric, None) for metric in planned.protocol.evaluation.metrics}
         )
     printed = capsys.readouterr().out
     assert f"{3 * len(CONFIRM_SEEDS)} of these trials are the confirm stage" in printed
     assert f"{len(CONFIRM_SEEDS)} seeds detect" in printed  # not those of the grid as well
+
+
+def test_run_says_how_many_trials_of_other_sweeps_its_folder_and_report_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = confirm_study(tmp_path, is_confirmed=True)
+    monkeypatch.setattr("twinbench.harness.commands.command_text.as_given", lambda context: "twinbench run s")
+    options.out.cache_clear()  # to print where this test reads
+    planned = _planned(study)
+    part = replace(planned, trials=tuple(one for one in planned.trials if one.method != "byol"))
+    _prepare(tmp_path, part, typer.Context(typer.main.get_command(typer.Typer(callback=print))), 1, None)
+    others = [one for one in study.trials if one.method == "byol"]
+    assert f"{len(others)} more trials in the folder, not part of this plan" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("is_confirmed", [False, True])

@@ -76,6 +76,14 @@ def test_a_grid_that_grows_chooses_anew_from_its_own_seeds_and_keeps_what_was_pl
     assert [(one.settings["temperature"], one.seed) for one in added] == [(0.3, seed) for seed in CONFIRM_SEEDS]
 
 
+def test_trials_of_the_stage_whose_cells_another_set_left_out_are_not_in_its_plan(tmp_path: Path) -> None:
+    planned = _planned(tmp_path, is_confirmed=True)
+    other = tuple(one for one in planned.trials if one.settings.get("temperature") != 0.2)
+    again = with_planned_confirmations(replace(planned, trials=other), tmp_path)
+    added = again.trials[len(other) :]
+    assert {one.method for one in added} == {"untrained", "byol"}  # SimCLR's chosen cell had the temperature 0.2
+
+
 def test_a_failed_trial_of_the_grid_that_runs_again_leaves_the_stage_planned(tmp_path: Path) -> None:
     planned = _planned(tmp_path, is_confirmed=True)
     failed = planned.trials[-1]
