@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at, has_ended
@@ -14,6 +15,7 @@ from twinbench.results.attempts import TRIALS
 from twinbench.sweeps.trial import Trial
 
 SEEDS_TRIED = range(256)
+NEAR = 256  # how far from a seed of the run others are tried
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,21 @@ class RunContext:
         """Count the recorded trials that had begun by that time, UTC to the second."""
         return bisect_right(self._begun, time[:19])
 
+    @cached_property
+    def _tried(self) -> list[int]:
+        used = {seed for seeds in self.seeds.values() for seed in seeds}
+        near = (range(max(seed - NEAR, 0), seed + NEAR + 1) for seed in used)
+        return sorted({*SEEDS_TRIED, *chain.from_iterable(near)})
+
     def begun_seeds(self, trial: Trial) -> tuple[int, ...]:
         """Return the seeds of the trial's cell that were begun and are neither planned nor recorded.
 
-        Only the ids of such trials are known, so the seeds that the run uses and SEEDS_TRIED are tried.
+        Only the ids of such trials are known, so SEEDS_TRIED and the seeds near those of the run are tried.
         """
         if not self.begun:
             return ()
         if trial.cell_id not in self._begun_seeds:
-            tried = {*SEEDS_TRIED, *(seed for seeds in self.seeds.values() for seed in seeds)}
-            found = (seed for seed in sorted(tried) if replace(trial, seed=seed).trial_id in self.begun)
+            found = (seed for seed in self._tried if replace(trial, seed=seed).trial_id in self.begun)
             self._begun_seeds[trial.cell_id] = tuple(found)
         return self._begun_seeds[trial.cell_id]
 

@@ -270,8 +270,8 @@ def failures_counted(case: Case) -> Outcome:
     if problem := next(_failure_problems(case), ""):
         return failed(problem)
     if begun := case.evidence.context.begun:
-        text = f"{counted(len(begun), 'trial')} of other cells started, never ended and not in the plan: {some(begun)}"
-        return failed(text, NOTED)
+        which = "of other cells or distant seeds, with no result and not in the plan"
+        return failed(f"{counted(len(begun), 'trial')} started, {which}: {some(begun)}", NOTED)
     return passed(f"{counted(len(case.evidence.trials), 'trial')}, all ended")
 
 

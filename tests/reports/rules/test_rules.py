@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -248,11 +248,15 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A20", "told", "nor the backbone small_resnet",
         lambda case: with_claim(case, sentence="On CIFAR-10, after twenty epochs, SimCLR is a point above BYOL.")),
     "trials that were begun and given up": (
-        "A8", "told", "1 trial of other cells started, never ended",
+        "A8", "told", "1 trial started, of other cells or distant seeds",
         lambda case: with_begun(case, "f" * 16)),
     "seeds of a side that were begun and left out": (
         "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 6, 11; plan and run them",
         lambda case: with_begun(case, seed_of(case, "simclr", 11), "f" * 16, seed_of(case, "simclr", 6))),
+    "seeds that were begun and left out far from zero": (
+        "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 1006, 1261",
+        lambda case: with_seeds_of_run(
+            with_begun(case, seed_of(case, "simclr", 1006), seed_of(case, "simclr", 1261)), range(1000, 1006))),
     "attempts that cannot be read": (
         "A8", "stops", ": its attempts cannot be read",
         lambda case: with_evidence(case, files={
@@ -291,6 +295,13 @@ def with_seconds(case: Case, problem: str) -> Case:
 def with_begun(case: Case, *trial_ids: str) -> Case:
     """The case with attempts at trials that without a record and not in the plan."""
     return with_evidence(case, context=replace(case.evidence.context, begun=trial_ids, _begun_seeds={}))
+
+
+def with_seeds_of_run(case: Case, seeds: Iterable[int]) -> Case:
+    """The case in a run whose cells have these seeds."""
+    context = replace(case.evidence.context)
+    context.__dict__["seeds"] = {("protocol", "fingerprint", False): frozenset(seeds)}
+    return with_evidence(case, context=context)
 
 
 def seed_of(case: Case, method: str, seed: int) -> str:
