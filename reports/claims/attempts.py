@@ -1,6 +1,6 @@
 """Whether the attempts at a trial agree with the trial's record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from twinbench.results.attempts import Attempt, read_attempts
@@ -18,6 +18,35 @@ def attempts_at(run_folder: Path, trial_id: str) -> tuple[list[Attempt], str]:
 def has_ended(attempt: Attempt) -> bool:
     """Whether it left a result, a failure included. Attempts that run, died or were interrupted have none."""
     return attempt["status"] in STATUSES
+
+
+def attempt_gap(attempts: Sequence[Attempt]) -> str:
+    """Return how the attempts at a recorded trial are not all that were made; empty where none is seen to lack."""
+    numbers = [attempt["number"] for attempt in attempts]
+    if not attempts:
+        return "a record but no attempt"
+    if numbers != list(range(1, len(numbers) + 1)):
+        return f"attempts {', '.join(map(str, numbers))}: some are missing or given twice"
+    return ""
+
+
+def repeated_results(attempts: Sequence[Attempt]) -> str:
+    """Return how many attempts left a result, failures apart, if more than one did; else empty.
+
+    That may be honest, since a worker that lost its lease may still finish. But who runs a trial several times can
+    keep the result that suits.
+    """
+    count = sum(has_ended(attempt) and attempt["status"] != "failed" for attempt in attempts)
+    return f"{count} attempts that left a result, of which one is recorded" if count > 1 else ""
+
+
+def by_text(texts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the trials of each text that is not empty, from pairs of trial and text."""
+    found: dict[str, list[str]] = {}
+    for trial_id, text in texts:
+        if text:
+            found.setdefault(text, []).append(trial_id)
+    return found
 
 
 def attempt_conflicts(attempts: Sequence[Attempt], status: str, recorded: object) -> Iterator[str]:

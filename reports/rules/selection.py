@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from twinbench.reports.claims.attempts import attempt_conflicts
+from twinbench.reports.claims.attempts import attempt_conflicts, attempt_gap, by_text, repeated_results
 from twinbench.reports.claims.consistency import candidates_of
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.evidence import Evidence, Side
@@ -269,10 +269,19 @@ def failures_counted(case: Case) -> Outcome:
         return NO_RECORD
     if problem := next(_failure_problems(case), ""):
         return failed(problem)
+    if notes := [*_failure_notes(case)]:
+        return failed("; ".join(notes), NOTED)
+    return passed(f"{counted(len(case.evidence.trials), 'trial')}, all ended")
+
+
+def _failure_notes(case: Case) -> Iterator[str]:
     if begun := case.evidence.context.begun:
         which = "of other cells or distant seeds, with no result and not in the plan"
-        return failed(f"{counted(len(begun), 'trial')} started, {which}: {some(begun)}", NOTED)
-    return passed(f"{counted(len(case.evidence.trials), 'trial')}, all ended")
+        yield f"{counted(len(begun), 'trial')} started, {which}: {some(begun)}"
+    attempts = {trial_id: files.attempts for trial_id, files in case.evidence.files.items()}
+    for notable in (attempt_gap, repeated_results):
+        for note, trials in by_text((trial_id, notable(own)) for trial_id, own in attempts.items()).items():
+            yield f"{counted(len(trials), 'trial')} with {note} ({some(trials)})"
 
 
 def _abandoned(case: Case) -> Iterator[str]:

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from twinbench.reports.claims.attempts import attempt_conflicts, has_ended
+from twinbench.reports.claims.attempts import attempt_conflicts, attempt_gap, by_text, has_ended, repeated_results
 from twinbench.reports.claims.claim import claims_on_file
 from twinbench.reports.claims.consistency import (
     Seen,
@@ -134,14 +134,13 @@ def _plan_faults(contents: Contents) -> Iterator[str]:
 def _attempt_faults(contents: Contents) -> Iterator[str]:
     """Yield trials that ended without a record, and records that contradict the attempts."""
     for trial_id, attempts in sorted(contents.attempts.items()):
-        numbers = [attempt["number"] for attempt in attempts]
-        if numbers != list(range(1, len(numbers) + 1)):
-            yield f"trial {trial_id}: its attempts are {numbers}: some are missing or given twice"
+        if gap := attempt_gap(attempts):
+            yield f"trial {trial_id}: {gap}"
         record = contents.records.get(trial_id)
         yield from _dropped(trial_id, attempts) if record is None else _disagreements(trial_id, attempts, record)
     if contents.attempts:
         for trial_id in sorted(contents.records.keys() - contents.attempts.keys()):
-            yield f"trial {trial_id}: has a record but no attempt"
+            yield f"trial {trial_id}: {attempt_gap(())}"
 
 
 def _dropped(trial_id: str, attempts: Sequence[Attempt]) -> Iterator[str]:
@@ -261,6 +260,8 @@ def _notes(contents: Contents, results: Sequence[Result]) -> Iterator[str]:
     again = [one["trial_id"] for tried in attempts.values() for one in tried if one["status"] == "failed"]
     if retried := sorted({one for one in again if one in records and records[one]["result"]["status"] != "failed"}):
         yield f"failed once and were run again: {some(retried)}"
+    for note, trials in by_text((name, repeated_results(tried)) for name, tried in attempts.items()).items():
+        yield f"{counted(len(trials), 'trial')} with {note}: {some(trials)}"
     for group in shared_files(results, "curves"):
         if len({result.seed for result in group}) == 1:
             yield f"identical curves in different cells: {some([result.trial_id for result in group])}"

@@ -23,6 +23,7 @@ from twinbench.reports.rules.sentence import contradictions, generalises, names_
 from twinbench.reports.statistics.intervals import welch_difference
 from twinbench.reports.tables.cells import Value
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
+from twinbench.results.attempts import Attempt
 from twinbench.results.log_head import LogHead
 from twinbench.results.record import DECLARATIONS
 from twinbench.results.store import ResultStore
@@ -257,6 +258,11 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A8", "stops", "simclr: 2 seeds were started, never ended and left out of the plan: 1006, 1261",
         lambda case: with_seeds_of_run(
             with_begun(case, seed_of(case, "simclr", 1006), seed_of(case, "simclr", 1261)), range(1000, 1006))),
+    "trials that ran several times": (
+        "A8", "told", "6 trials with 5 attempts that left a result, of which one is recorded (",
+        lambda case: with_attempts(case, "simclr", "done", "failed", "done", "interrupted", "done", "done", "done")),
+    "trials whose attempts were removed": (
+        "A8", "told", "6 trials with a record but no attempt (", lambda case: with_attempts(case, "simclr")),
     "attempts that cannot be read": (
         "A8", "stops", ": its attempts cannot be read",
         lambda case: with_evidence(case, files={
@@ -295,6 +301,17 @@ def with_seconds(case: Case, problem: str) -> Case:
 def with_begun(case: Case, *trial_ids: str) -> Case:
     """The case with attempts at trials that without a record and not in the plan."""
     return with_evidence(case, context=replace(case.evidence.context, begun=trial_ids, _begun_seeds={}))
+
+
+def with_attempts(case: Case, method: str, *statuses: str) -> Case:
+    """The case with attempts that ended so at each of the method's trials; the last one wrote the record."""
+    files = dict(case.evidence.files)
+    for name, one in files.items():
+        if one.trial and one.trial.method == method:
+            of_trial = {"trial_id": name, "reason": "", "started": ""}
+            attempts = [Attempt(number=number, status=status, **of_trial) for number, status in enumerate(statuses, 1)]
+            files[name] = replace(one, attempts=attempts, attempt=len(statuses))
+    return with_evidence(case, files=files)
 
 
 def with_seeds_of_run(case: Case, seeds: Iterable[int]) -> Case:

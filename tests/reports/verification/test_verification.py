@@ -156,6 +156,8 @@ def test_missing_failed_and_retried_trials_are_named_and_no_fault(tmp_path):
     run.record(failed, "failed", "RuntimeError: invented")
     run.attempt(retried, "failed", 1)
     run.record(retried, attempts=2)
+    repeated = run.trials[3]
+    run.record(repeated, attempts=2)
     bundle = run.bundle().path
     assert verified(bundle, tmp_path, "aggregate").outcome == "passed"
     notes = verified(bundle, tmp_path).notes
@@ -163,6 +165,7 @@ def test_missing_failed_and_retried_trials_are_named_and_no_fault(tmp_path):
     assert f"planned but not recorded: {missing.trial_id}" in notes
     assert f"attempted but not recorded: {missing.trial_id}" in notes
     assert f"failed once and were run again: {retried.trial_id}" in notes
+    assert f"1 trial with 2 attempts that left a result, of which one is recorded: {repeated.trial_id}" in notes
 
 
 def test_records_without_any_attempts_pass_with_a_note_on_what_that_hides(tmp_path):
@@ -261,8 +264,8 @@ def test_a_removed_attempt_is_named(tmp_path):
     (run.folder / "trials" / first.trial_id / "attempt-0001.json").unlink()
     (run.folder / "trials" / second.trial_id / "attempt-0001.json").unlink()
     found = faults_of(run.bundle().path, tmp_path)
-    assert f"trial {first.trial_id}: its attempts are [2]: some are missing" in found
-    assert f"trial {second.trial_id}: has a record but no attempt" in found
+    assert f"trial {first.trial_id}: attempts 2: some are missing" in found
+    assert f"trial {second.trial_id}: a record but no attempt" in found
 
 
 def test_a_result_that_was_run_again_is_named(tmp_path):
