@@ -103,6 +103,8 @@ class Attempt(TypedDict):
     reason: str
     started: str
     seconds: NotRequired[float]  # that it took, measured without the clock; absent if it did not end
+    declared: NotRequired[int]  # as in AttemptInfo; absent in attempts of earlier versions
+    declared_head: NotRequired[str]
 
 
 def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
@@ -112,7 +114,11 @@ def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
         content = attempt_content(run_folder, trial_id, number)
         status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
         attempt = Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started)
-        found.append(attempt | {"seconds": content["seconds"]} if "seconds" in content else attempt)
+        if "seconds" in content:
+            attempt["seconds"] = content["seconds"]
+        if "declared" in content:
+            attempt |= {"declared": content["declared"], "declared_head": content.get("declared_head", "")}
+        found.append(attempt)
     return found
 
 

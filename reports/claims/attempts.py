@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from twinbench.results.attempts import Attempt, read_attempts
+from twinbench.results.log_head import LogHead
 from twinbench.results.record import STATUSES
+from twinbench.sweeps.errors import counted
 
 
 def attempts_at(run_folder: Path, trial_id: str) -> tuple[list[Attempt], str]:
@@ -38,6 +40,25 @@ def repeated_results(attempts: Sequence[Attempt]) -> str:
     """
     count = sum(has_ended(attempt) and attempt["status"] != "failed" for attempt in attempts)
     return f"{count} attempts that left a result, of which one is recorded" if count > 1 else ""
+
+
+def head_problem(attempts: Sequence[Attempt], recorded: LogHead | None) -> str:
+    """Return how the head of the log of declarations in a record is not that of the trial's first attempt.
+
+    A record takes it from there. Empty where they agree, or where the first attempt does not keep one.
+    """
+    first = attempts[0] if attempts else None
+    if first is None or "declared" not in first or first["number"] != 1:
+        return ""
+    own = LogHead(first["declared"], first.get("declared_head", ""))
+    began = f"its first attempt began when the log of declarations had {_head_text(own)}"
+    return "" if recorded == own else f"{began}, but its record says {_head_text(recorded)}"
+
+
+def _head_text(head: LogHead | None) -> str:
+    if head is None:
+        return "nothing of it"
+    return counted(head.lines, "line") + (f" ({head.digest[:12]})" if head.digest else "")
 
 
 def by_text(texts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ Records of earlier versions keep no head: for those the times decide.
 
 from collections.abc import Iterator, Sequence
 
+from twinbench.reports.claims.attempts import head_problem
 from twinbench.reports.claims.declarations import Declaration
 from twinbench.reports.rules.case import Case, Outcome, distinct, failed, passed, some
 from twinbench.reports.tables.run import TrialRow
@@ -61,6 +62,8 @@ def _lateness(case: Case, entry: Declaration, by_time: Sequence[TrialRow]) -> It
 def _contradictions(case: Case) -> Iterator[str]:
     """Yield how the log differs from what the records say of it at an earlier time."""
     for trial_id, files in case.evidence.files.items():
+        if problem := head_problem(files.attempts, files.log_head):
+            yield f"trial {trial_id}: {problem}"
         if files.log_head and (contradiction := case.evidence.log.contradiction(files.log_head)):
             yield f"when trial {trial_id} began, the log of declarations {contradiction}"
 

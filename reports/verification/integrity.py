@@ -18,7 +18,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from twinbench.reports.claims.attempts import attempt_conflicts, attempt_gap, by_text, has_ended, repeated_results
+from twinbench.reports.claims.attempts import (
+    attempt_conflicts,
+    attempt_gap,
+    by_text,
+    has_ended,
+    head_problem,
+    repeated_results,
+)
 from twinbench.reports.claims.claim import claims_on_file
 from twinbench.reports.claims.consistency import (
     Seen,
@@ -205,9 +212,11 @@ def _declaration_faults(contents: Contents) -> Iterator[str]:
     log = read_log(contents.unpacked.run_folder)
     if log.problem:
         yield log.problem
-    for trial_id, record in contents.records.items() if not log.problem else ():
+    for trial_id, record in contents.records.items():
         head = recorded_head(record["circumstance"])
-        if head and (contradiction := log.contradiction(head)):
+        if problem := head_problem(contents.attempts.get(trial_id, ()), head):
+            yield f"trial {trial_id}: {problem}"
+        if head and not log.problem and (contradiction := log.contradiction(head)):
             yield f"trial {trial_id}: when it began, {DECLARATIONS} {contradiction}"
     ran: dict[str, set[str]] = defaultdict(set)  # by name, hashes with and without deviations
     for record in contents.records.values():

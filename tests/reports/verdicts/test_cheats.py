@@ -732,6 +732,11 @@ def the_worst_seeds_are_called_interrupted_and_left_out(study: Study) -> None:
             leave_attempt(study.folder, trial.trial_id, "interrupted", BEGAN.isoformat())
 
 
+def edit_attempt(study: Study, trial: Trial, **values: object) -> None:
+    file = study.folder / "trials" / trial.trial_id / "attempt-0001.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
 def keep_log_heads(study: Study) -> None:
     """All records keep the head that the log has now."""
     head = read_log_head(study.folder)
@@ -747,6 +752,19 @@ def the_last_lines_of_the_log_are_removed(study: Study) -> None:
     keep_log_heads(study)
     (study.folder / DECLARATIONS).write_text("".join(log_lines(study)[:1]))
     study.claims_file.write_text(CLAIMS)
+
+
+@cheat("A24", "began when the log of declarations had 0 lines, but its record says 1 line (", "EXPLORATORY")
+def the_records_are_edited_to_fit_a_late_declaration_and_the_attempts_are_not(study: Study) -> None:
+    keep_log_heads(study)
+    for trial in study.trials:
+        edit_attempt(study, trial, declared=0, declared_head="")
+
+
+@cheat("A24", "had 0 lines, but its record says nothing of it", "EXPLORATORY")
+def the_log_s_head_is_removed_from_the_records_so_that_times_decide(study: Study) -> None:
+    for trial in study.trials:
+        edit_attempt(study, trial, declared=0, declared_head="")
 
 
 @cheat("A24", "12 trials began when the log had at most 0 lines", "EXPLORATORY")

@@ -492,6 +492,19 @@ def test_a_log_that_was_cut_is_named_by_the_records_that_began_before(tampered, 
     assert "when it began, declarations.jsonl had 2 lines, but now has 1" in faults_of(tampered(cut), tmp_path)
 
 
+def test_a_head_of_the_log_that_is_not_that_of_the_first_attempt_is_named(tampered, tmp_path):
+    def edited(members: Members) -> None:
+        attempts = json.loads(members["attempts.json"])
+        attempts[0] |= {"declared": 0, "declared_head": ""}
+        name = f"records/{attempts[0]['trial_id']}.json"
+        record = json.loads(members[name])
+        last = json.loads(members["declarations.jsonl"].splitlines()[-1])
+        record["circumstance"]["declarations"] = {"count": 2, "head": last["digest"]}
+        members |= {name: as_json(record), "attempts.json": as_json(attempts)}
+
+    assert "had 0 lines, but its record says 2 lines (" in faults_of(tampered(edited), tmp_path)
+
+
 def test_a_protocol_that_was_changed_after_the_declaration_is_named(tampered, honest_run, tmp_path):
     now = honest_run.protocol.hash
 
