@@ -18,9 +18,8 @@ from twinbench.reports.rules.case import (
     is_trained,
     passed,
     some,
-    trained_pairs,
 )
-from twinbench.reports.tables.cells import REPORTED_ON
+from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS
 from twinbench.reports.tables.run import is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.errors import counted
@@ -174,9 +173,15 @@ def _values(case: Case, name: str) -> Values:
     return {str(trial["trial_id"]): case.evidence.versions.get(trial["trial_id"], {}).get(name) for trial in ran}
 
 
+def _pairs(case: Case) -> list[tuple[Side, Side]]:
+    """Return the compared sides that draw seeds: an untrained backbone is evaluated by the same code and device."""
+    pairs = [(a, b) for a, b, _ in case.evidence.pairs if b is not None]
+    return [pair for pair in pairs if all(side.cell and side.cell.method != WITHOUT_SEEDS for side in pair)]
+
+
 def _differs_between_sides(case: Case, values: Values) -> bool:
     """Whether the two trials of any seed differ; of sides with other seeds, whether the shares of the values do."""
-    for pair in trained_pairs(case):
+    for pair in _pairs(case):
         a, b = (
             {trial["seed"]: str(values[trial["trial_id"]]) for trial in side.trials if trial["trial_id"] in values}
             for side in pair

@@ -732,6 +732,16 @@ def the_worst_seeds_are_called_interrupted_and_left_out(study: Study) -> None:
             leave_attempt(study.folder, trial.trial_id, "interrupted", BEGAN.isoformat())
 
 
+@cheat("A22", "; device: NVIDIA H100, cpu; precision: bf16, fp32")
+def an_untrained_backbone_is_evaluated_by_other_code_in_another_precision(study: Study) -> None:
+    study.write_claims(
+        CLAIMS.replace('method = "byol"', 'method = "untrained"').replace("BYOL", "the untrained backbone")
+    )
+    other = {"code_hash": "e" * 64, "device": "NVIDIA H100", "precision": "bf16"}
+    for trial in study.of("untrained"):
+        rewrite(study, trial, lambda record: record["circumstance"].update(other))
+
+
 def edit_attempt(study: Study, trial: Trial, **values: object) -> None:
     file = study.folder / "trials" / trial.trial_id / "attempt-0001.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
