@@ -18,9 +18,10 @@ from twinbench.reports.rules.case import (
     is_trained,
     passed,
     some,
+    trial_text,
 )
 from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS
-from twinbench.reports.tables.run import is_packed
+from twinbench.reports.tables.run import TrialRow, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric, metric_names
@@ -28,6 +29,7 @@ from twinbench.sweeps.metrics import get_metric, metric_names
 COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
 COST_DEPENDS_ON = ("threads", "ranks", "pack", "host")  # compared too where the metric is seconds or bytes
 HARMLESS = ("commit",)  # a difference in it alone, with equal code, changes no result
+PATCHED = "python"  # its patch releases change no arithmetic: torch and numpy compute
 
 Values = Mapping[str, str | None]  # by trial id
 
@@ -114,9 +116,9 @@ def no_drift(case: Case) -> Outcome:
     """A22: all trials ran with the same code, device, precision, kernel mode and package versions.
 
     A difference between the two trials of a seed stops the claim, since it may be the cause of what was measured. What
-    differs between seeds and is the same on both sides, or the commit alone, is noted. Code hashes of two kinds do not
-    compare: where commits do not show that the code is the same either, the claim cannot be verified if the kinds
-    differ between the sides.
+    differs between seeds and is the same on both sides, or the commit or a patch release of Python alone, is noted.
+    Code hashes of two kinds do not compare: where commits do not show that the code is the same either, the claim
+    cannot be verified if the kinds differ between the sides.
     """
     if case.has_no_record:
         return NO_RECORD
@@ -128,14 +130,46 @@ def no_drift(case: Case) -> Outcome:
     kinds = _kinds_of_unknown_code(case)
     if not differing and not kinds:
         return passed("one code, device, precision, kernel mode and set of versions")
-    between = [one for one in differing if one[0] not in HARMLESS and _differs_between_sides(case, one[1])]
-    if between:
-        return failed(f"the sides differ in {'; '.join(_drift_text(*one) for one in between)}")
+    if between := _between_sides(case):
+        what, unlike = "; ".join(_drift_text(*one) for one in between), some(map(trial_text, drifted_trials(case)))
+        return failed(f"the sides differ in {what}; unlike most trials: {unlike}")
     texts = [f"trials differ in {'; '.join(_drift_text(*one) for one in differing)}"] if differing else []
     if not kinds:
         return failed(texts[0], NOTED)
     texts.append("it is unknown whether they ran the same code: their code hashes are of two kinds, or missing")
     return failed("; ".join(texts), UNVERIFIED if _differs_between_sides(case, kinds) else NOTED)
+
+
+def drifted_trials(case: Case) -> list[TrialRow]:
+    """Return the trials that make the sides differ: to be run again as most of the claim's trials ran."""
+    compared = [values for _, values in _between_sides(case)]
+    ran_with = {
+        str(trial["trial_id"]): tuple(str(values.get(trial["trial_id"])) for values in compared)
+        for trial in case.evidence.trials
+        if trial["status"] != "missing"
+    }
+    counts = Counter(ran_with.values())
+    usual = max(sorted(counts), key=counts.__getitem__, default=())
+    found: dict[str, TrialRow] = {}
+    for pair in _pairs(case):
+        a, b = ({int(trial["seed"]): trial for trial in side.trials if trial["trial_id"] in ran_with} for side in pair)
+        paired = a.keys() == b.keys()
+        for seed in sorted(a.keys() | b.keys()):
+            both = {str(side[seed]["trial_id"]): side[seed] for side in (a, b) if seed in side}
+            if not paired or len({ran_with[one] for one in both}) > 1:
+                found |= {one: trial for one, trial in both.items() if ran_with[one] != usual}
+    return [*found.values()]
+
+
+def _between_sides(case: Case) -> list[tuple[str, Values]]:
+    """Return what can change results and differs between the two trials of some seed."""
+    return [one for one in _comparable(case) if _changes_results(*one) and _differs_between_sides(case, one[1])]
+
+
+def _changes_results(name: str, values: Values) -> bool:
+    """Whether trials that differ so may have other results; `values` are those of all trials."""
+    minor = {str(value).rpartition(".")[0] for value in values.values()}
+    return name not in HARMLESS and not (name == PATCHED and len(minor) == 1)
 
 
 def _comparable(case: Case) -> Iterator[tuple[str, Values]]:

@@ -191,7 +191,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A22", "stops", "the sides differ in precision: bf16, fp32",
         lambda case: mixed(case, "simclr", precision="bf16")),
     "other code at one seed of one side": (
-        "A22", "stops", "the sides differ in code hash",
+        "A22", "stops", "dddddddddddddddd, eeeeeeeeeeeeeeee; unlike most trials: byol seed 3 (",
         lambda case: with_trials(case, "byol",
                                  lambda trial: trial | ({"code_hash": "e" * 64} if trial["seed"] == 3 else {}))),
     "devices in the same shares on both sides, at other seeds": (
@@ -201,6 +201,10 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
     "devices that both sides share": (
         "A22", "told", "trials differ in device: NVIDIA H100, cpu",
         lambda case: mixed(mixed(case, "simclr", device="NVIDIA H100"), "byol", device="NVIDIA H100")),
+    "a patch release of Python on one side": (
+        "A22", "told", "trials differ in python: 3.11.7, 3.11.8", lambda case: with_python(case, "3.11.8")),
+    "a release of Python on one side": (
+        "A22", "stops", "the sides differ in python: 3.11.7, 3.12.7", lambda case: with_python(case, "3.12.7")),
     "another commit with the same code": (
         "A22", "told", "commit: ",
         lambda case: with_trials(case, "simclr", lambda trial: trial | {"commit": "f" * 40})),
@@ -325,6 +329,13 @@ def seed_of(case: Case, method: str, seed: int) -> str:
     """The id of a trial of the method's cell with another seed."""
     trials = [files.trial for files in case.evidence.files.values() if files.trial and files.trial.method == method]
     return replace(trials[0], seed=seed).trial_id
+
+
+def with_python(case: Case, version: str) -> Case:
+    """The case with another version of Python in the trials of the first side."""
+    trials = [str(trial["trial_id"]) for trial in case.evidence.sides[0].trials]
+    versions = case.evidence.versions
+    return with_evidence(case, versions={**versions, **{one: versions[one] | {"python": version} for one in trials}})
 
 
 def mixed(case: Case, method: str, **values: str) -> Case:

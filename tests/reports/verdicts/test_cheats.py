@@ -732,6 +732,18 @@ def the_worst_seeds_are_called_interrupted_and_left_out(study: Study) -> None:
             leave_attempt(study.folder, trial.trial_id, "interrupted", BEGAN.isoformat())
 
 
+def test_sides_on_unlike_devices_are_settled_by_running_the_fewest_trials_again(study: Study) -> None:
+    """Seed 1 of both sides ran on another device, which is alike; seed 3 of one side did, too, which is not."""
+    odd = study.of("byol", 3)[0]
+    for trial in (*study.of("simclr", 1), *study.of("byol", 1), odd):
+        rewrite(study, trial, lambda record: record["circumstance"].update({"device": "NVIDIA H100"}))
+    verdict = judged(study)
+    assert verdict.label == "INADMISSIBLE (A22)"
+    assert f"unlike most trials: byol seed 3 ({odd.trial_id})" in verdict.reason
+    (remedy,) = verdict.settled_by
+    assert remedy.startswith(f"1 trial run again as the others ran, once moved out of records/ ({odd.trial_id}), about")
+
+
 @cheat("A22", "; device: NVIDIA H100, cpu; precision: bf16, fp32")
 def an_untrained_backbone_is_evaluated_by_other_code_in_another_precision(study: Study) -> None:
     study.write_claims(
