@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.reports.paper.parts import key_of
-from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.run import Run, TrialRow, read_run, records
+from twinbench.reports.tables.sections import sections
 from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.errors import InvalidInput, Mistake, unknown_name
 

@@ -63,8 +63,8 @@ def _with_trials(planned: "Plan", more: list[Trial]) -> "Plan":
 
 def _chosen(run_folder: Path) -> list[str]:
     """Return the ids of the chosen cells, without raw pixels: in them nothing is random."""
-    from twinbench.reports.tables.cells import sections  # imports pandas and DuckDB
     from twinbench.reports.tables.run import read_run
+    from twinbench.reports.tables.sections import sections  # imports pandas and DuckDB
 
     parts = sections(read_run(run_folder, curves="SELECT * FROM curves WHERE false"))
     return [cell.cell_id for part in parts for cell in part.chosen.values() if cell.method != WITHOUT_SEEDS]

@@ -21,9 +21,10 @@ from twinbench.reports.claims.known_names import Names
 from twinbench.reports.claims.run_context import RunContext, unknown_trials
 from twinbench.reports.claims.trial_files import TrialFiles, read_trial_files
 from twinbench.reports.statistics.per_example import Correct
-from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, WITHOUT_SEEDS, Cell, Section, choose, sections
+from twinbench.reports.tables.cells import BASELINES, REPORTED_ON, WITHOUT_SEEDS, Cell, Section, choose
 from twinbench.reports.tables.published import PublishedTable, PublishedValue
 from twinbench.reports.tables.run import MetricRow, TrialRow, read_run, records, rows
+from twinbench.reports.tables.sections import sections
 from twinbench.results.plain_files import claims_files
 from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.metrics import get_metric, metric_names

@@ -17,9 +17,10 @@ from twinbench.reports.page.claims import read_folder_claims
 from twinbench.reports.page.sections import ShownRun, run_part
 from twinbench.reports.page.trials import read_log_tails
 from twinbench.reports.tables import frames
-from twinbench.reports.tables.cells import Section, sections
+from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.run import Run, read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.atomic_files import write_bytes_atomically
 
 REPORT = "report"

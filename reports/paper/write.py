@@ -16,9 +16,10 @@ from twinbench.reports.paper.figures import PaperFigure, paper_figures
 from twinbench.reports.paper.latex import PACKAGES, latex
 from twinbench.reports.paper.parts import Number, PaperTable, Source, frame, key_of, texts
 from twinbench.reports.paper.tables import paper_tables
-from twinbench.reports.tables.cells import NOTHING, sections
+from twinbench.reports.tables.cells import NOTHING
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.atomic_files import write_bytes_atomically
 from twinbench.sweeps.file_reader import read_regular
 

@@ -12,9 +12,10 @@ from scipy import special
 
 from twinbench.reports.statistics.intervals import CONFIDENCE, t_interval
 from twinbench.reports.table_check.labels import Settings
-from twinbench.reports.tables.cells import Cell, Section, Value, choose, sections
+from twinbench.reports.tables.cells import Cell, Section, Value, choose
 from twinbench.reports.tables.frames import TRAIN_SECONDS, images_per_second, train_seconds
 from twinbench.reports.tables.run import Run, TrialRow, read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.places import place_mistakes
 from twinbench.results.record import PLAN, RECORDS
 from twinbench.sweeps.errors import InvalidInput, Mistake, counted

@@ -1,19 +1,18 @@
-"""A run's sections, the parts of one protocol and dataset each, with their trials grouped into cells."""
+"""A section: the trials of one protocol and dataset, grouped into cells, and the chosen cell of each method."""
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
-from twinbench.reports.tables.run import Run, TrialRow, measured_by_trial, records, rows
+from twinbench.reports.tables.run import TrialRow
 from twinbench.sweeps.deviations import deviations_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
-from twinbench.sweeps.own_values import ChangedSetting, OwnValues, fixed_text, in_every_cell
+from twinbench.sweeps.own_values import ChangedSetting, fixed_text, in_every_cell
 from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
 from twinbench.sweeps.trial import WITHOUT_SEEDS as WITHOUT_SEEDS
 
@@ -221,7 +220,7 @@ class Section:
     @cached_property
     def methods(self) -> dict[str, list[Cell]]:
         """Return the cells by label of their method, in the order of the tables."""
-        return _by_label(self.cells)
+        return by_label(self.cells)
 
     @cached_property
     def chosen(self) -> dict[str, Cell]:
@@ -264,7 +263,7 @@ class Section:
 
     @cached_property
     def _varied(self) -> dict[str, dict[str, tuple[Value, ...]]]:
-        return {label: _varied_axes(cells, self.axes) for label, cells in self.methods.items()}
+        return {label: axes_that_differ(cells, self.axes) for label, cells in self.methods.items()}
 
     def own_value(self, axis: str, labels: Iterable[str] = ()) -> str:
         """Return the protocol's value of a varied axis for these methods, or for all that vary it: " (protocol: 12)".
@@ -289,14 +288,16 @@ class Section:
         return [axis for axis in self.axes if any(axis in varied for varied in self._varied.values())]
 
 
-def _by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+def by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells by label of their method, in their order."""
     found: dict[str, list[Cell]] = {}
     for cell in cells:
         found.setdefault(cell.label, []).append(cell)
     return found
 
 
-def _varied_axes(cells: Sequence[Cell], axes: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+def axes_that_differ(cells: Sequence[Cell], axes: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+    """Return those of the axes on which the cells differ, with their values in order."""
     values = {axis: {cell.values.get(axis) for cell in cells} for axis in axes}
     return {
         axis: tuple(sorted(filter(None, found), key=value_order)) for axis, found in values.items() if len(found) > 1
@@ -317,94 +318,6 @@ def choose(cells: Iterable[Cell], selected_by: tuple[str, str] = SELECTED_BY) ->
     return min(cells, key=rank)
 
 
-def sections(run: Run) -> list[Section]:
-    """Return the run's sections, ordered by protocol name, version, hash and dataset."""
-    settings, measured = _settings_by_trial(run), measured_by_trial(run)
-    protocols = {row["hash"]: row for row in records(run.protocols)}
-    groups: dict[tuple[str, str], list[TrialRow]] = {}
-    for trial in records(run.trials):
-        groups.setdefault((trial["protocol_hash"] or "", trial["dataset_fingerprint"]), []).append(trial)
-    made = []
-    for (hash_, fingerprint), trials in groups.items():
-        protocol, version = protocols.get(hash_, {}), trials[0]["protocol_version"]
-        content, deviations = (json.loads(protocol.get(k) or v) for k, v in (("content", "{}"), ("deviations", "[]")))
-        cells = _cells(trials, settings, measured, OwnValues(content, deviations))
-        names = sorted({name for cell in cells for name in cell.values}.difference(run.axes))
-        varied = {axis for own in _by_label(cells).values() for axis in _varied_axes(own, names)}
-        axes = (*run.axes, *(name for name in names if name in varied))
-        made.append(
-            Section(
-                trials[0]["protocol_name"] or "unnamed",
-                None if version is None else int(version),
-                hash_,
-                fingerprint,
-                content,
-                axes,
-                tuple(sorted(cells, key=lambda cell: _place_in_tables(cell, axes))),
-                tuple(deviations),
-                protocol.get("base_hash") or "",
-                run.confirm_seeds,
-            )
-        )
-    return sorted(
-        made, key=lambda s: (s.protocol_name, s.protocol_version or 0, s.protocol_hash, s.dataset_fingerprint)
-    )
-
-
-def _cells(
-    trials: Iterable[TrialRow],
-    settings: Mapping[str, dict[str, Value]],
-    measured: Mapping[str, list[tuple[tuple[str, str], float, str]]],
-    own: OwnValues,
-) -> list[Cell]:
-    versions: dict[str, set[int]] = {}
-    by_cell: dict[str, list[TrialRow]] = {}
-    for trial in trials:
-        versions.setdefault(trial["method"], set()).add(trial["method_version"])
-        by_cell.setdefault(trial["cell_id"], []).append(trial)
-    cells = []
-    for cell_id, members in by_cell.items():
-        members.sort(key=lambda trial: (trial["seed"], trial["trial_id"]))
-        method, version = members[0]["method"], members[0]["method_version"]
-        label = method if len(versions[method]) == 1 else f"{method} (version {version})"
-        values = settings.get(members[0]["trial_id"], {})
-        changed = own.changed(method, version, {name: value.text for name, value in values.items()})
-        of_grid, confirming = (
-            Cell(cell_id, method, label, values, part, _measured_in(part, measured), changed, confirms=one)
-            for one in (False, True)
-            for part in [tuple(trial for trial in members if bool(trial["confirms"]) is one)]
-        )
-        cells.append(replace(of_grid, confirmed=confirming) if confirming.trials else of_grid)
-    return cells
-
-
-def _measured_in(
-    trials: Iterable[TrialRow], measured: Mapping[str, list[tuple[tuple[str, str], float, str]]]
-) -> dict[tuple[str, str], tuple[Measured, ...]]:
-    """Return the measurements of the done trials by (metric, split)."""
-    found: dict[tuple[str, str], tuple[Measured, ...]] = {}
-    for trial in trials:
-        for key, value, variant in measured.get(trial["trial_id"], ()) if trial["status"] == "done" else ():
-            found[key] = (*found.get(key, ()), Measured(int(trial["seed"]), value, variant))
-    return found
-
-
-def _place_in_tables(cell: Cell, axes: Iterable[str]) -> tuple[object, ...]:
-    baseline = BASELINES.index(cell.method) if cell.is_baseline else len(BASELINES)
-    absent = Value("", None)
-    return baseline, cell.label, [value_order(cell.values.get(axis, absent)) for axis in axes], cell.cell_id
-
-
 def value_order(value: Value) -> tuple[bool, float, str]:
     """Return a sort key: numbers by size, then texts alphabetically."""
     return (value.number is None, value.number or 0.0, value.text)
-
-
-def _settings_by_trial(run: Run) -> dict[str, dict[str, Value]]:
-    found: dict[str, dict[str, Value]] = {}
-    given = run.settings[run.settings["source"] != "derived"]
-    distinct: dict[tuple[Any, Any], Value] = {}  # seeds share all of their settings, and cells most
-    for trial_id, name, text, number in rows(given, "trial_id", "name", "text", "number"):
-        value = distinct.get((text, number)) or distinct.setdefault((text, number), Value(str(text), number))
-        found.setdefault(trial_id, {})[name] = value
-    return found

@@ -23,9 +23,9 @@ from twinbench.harness.run_folder import live_curves, progress
 from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.run_folder.live_curves import LiveCurves
 from twinbench.harness.trial.execute import Surroundings
-from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.frames import cells_table, display
 from twinbench.reports.tables.run import read_run, records
+from twinbench.reports.tables.sections import sections
 from twinbench.results.attempts import attempt_file, trial_folder
 from twinbench.results.record import record_path
 from twinbench.sweeps.errors import InvalidInput

@@ -21,11 +21,11 @@ from twinbench.reports.page.published import reported
 from twinbench.reports.page.summary import from_seeds, grouping, shared_seeds
 from twinbench.reports.page.trials import CURVE_POINTS, column, read_log_tails, trials_data
 from twinbench.reports.page.write import write_report, write_reports
-from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.frames import methods_table
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.tables.queries import against_axis, against_cost
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.sweep import read_protocol
 

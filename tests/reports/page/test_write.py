@@ -14,9 +14,9 @@ from report_pages import HOSTILE, Page, report, tree
 from twinbench.reports import latex
 from twinbench.reports.page.summary import against_baselines
 from twinbench.reports.page.write import write_report
-from twinbench.reports.tables.cells import sections
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from twinbench.reports.table_check.latex_tokens import MOST_DEPTH
 from twinbench.reports.table_check.numbers import numbers_in, roundings
 from twinbench.reports.table_check.reader import MOST_BYTES, read_tables
 from twinbench.reports.table_check.recorded import Recorded, RunSection
-from twinbench.reports.tables.cells import Cell, Measured, Section, Value, sections
+from twinbench.reports.tables.cells import Cell, Measured, Section, Value
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.store import ResultStore
 from twinbench.sweeps.errors import InvalidInput
 

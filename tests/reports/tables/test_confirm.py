@@ -8,8 +8,9 @@ from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, LUCK, confirm_study,
 
 from twinbench.reports.page.summary import confirm_words
 from twinbench.reports.tables import frames, queries
-from twinbench.reports.tables.cells import Section, sections
+from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.store import ResultStore
 
 METRIC = "linear_top1_test_mean"

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from twinbench.reports.tables import frames, queries
-from twinbench.reports.tables.cells import Section, sections
+from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.run import read_run
+from twinbench.reports.tables.sections import sections
 from twinbench.results.record import write_record
 from twinbench.results.store import ResultStore
 
