@@ -15,6 +15,7 @@ from twinbench.reports.latex import LONGEST, breakable, escape, length
 from twinbench.reports.paper.parts import Number, PaperTable, Row, texts
 from twinbench.reports.statistics.intervals import CONFIDENCE
 from twinbench.reports.tables.cells import NOTHING, REPORTED_ON
+from twinbench.reports.tables.queries import of_stage
 
 PACKAGES = r"\usepackage{booktabs,siunitx,colortbl,xcolor}"
 ROWS_ON_A_PAGE = 36
@@ -52,7 +53,8 @@ def query_of(number: Number) -> str:
         half_width = f"printf('%.1f', 100 * {quantile!r}e0 * stddev_samp(value) / sqrt(count(*)))"
     return (
         f"SELECT printf('%.1f', 100 * favg(value)) AS mean, {half_width} AS half_width, count(*) AS n "
-        f"FROM metrics JOIN trials USING (trial_id) WHERE cell_id = '{number.cell.cell_id}' AND status = 'done' "
+        f"FROM metrics JOIN trials USING (trial_id) WHERE cell_id = '{number.cell.cell_id}'"
+        f"{of_stage(number.source.section, number.cell)} AND status = 'done' "
         f"AND name = '{number.metric}' AND split = '{REPORTED_ON}'"
     )
 

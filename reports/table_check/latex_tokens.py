@@ -28,7 +28,10 @@ _TOKEN = re.compile(
 
 # `twinbench paper` writes above each row of a table, in comments, the queries that give its numbers.
 QUERY = "%query"
-_QUERY = re.compile(r"\bcell_id = '([0-9a-f]{16})' AND status = 'done' AND name = '(\w+)' AND split = '(\w+)'")
+_QUERY = re.compile(
+    r"\bcell_id = '([0-9a-f]{16})'(?: AND (?:NOT )?confirms)? AND status = 'done' "
+    r"AND name = '(\w+)' AND split = '(\w+)'"
+)
 
 
 class LatexError(Exception):

@@ -130,6 +130,11 @@ def costs(section: Section) -> str:
     )
 
 
+def of_stage(section: Section, cell: Cell) -> str:
+    """Keep the trials of the cell's stage: the grid's, or those of the confirm stage, which it may have too."""
+    return f" AND {'' if cell.confirms else 'NOT '}confirms" if section.confirm_seeds else ""
+
+
 def _grid_only(section: Section) -> str:
     """Leave out the trials of the confirm stage, which only the chosen cells have."""
     return " AND NOT confirms" if section.confirm_seeds else ""

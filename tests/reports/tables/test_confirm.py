@@ -7,6 +7,10 @@ from claim_study import Study, leave_record, shift
 from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, LUCK, confirm_study, of_simclr
 
 from twinbench.reports.page.summary import confirm_words
+from twinbench.reports.paper.latex import query_of
+from twinbench.reports.paper.parts import texts
+from twinbench.reports.paper.tables import paper_tables
+from twinbench.reports.paper.write import read_sources
 from twinbench.reports.tables import frames, queries
 from twinbench.reports.tables.cells import Section
 from twinbench.reports.tables.run import read_run
@@ -60,6 +64,16 @@ def test_the_printed_queries_give_the_numbers_of_the_tables(study: Study) -> Non
         found = {row["cell_id"]: (pytest.approx(row["mean"]), row["n"]) for row in linear.to_dict("records")}
         assert expected == found
     assert set(points["seed"]) == set(GRID_SEEDS)
+
+
+def test_the_query_of_each_number_of_the_paper_gives_that_number(study: Study) -> None:
+    tables = {table.key: table for table in paper_tables(read_sources([study.folder]))}
+    numbers = [number for table in tables.values() for row in table.rows for number in row.numbers if number.cell]
+    with ResultStore(study.folder) as store:
+        answers = [store.query(query_of(number)).to_dict("records") for number in numbers]
+    expected = [(*texts(number), number.interval and number.interval.n) for number in numbers]
+    assert [(one["mean"], one["half_width"], one["n"]) for (one,) in answers] == expected
+    assert {number.cell.confirms for number in numbers if number.cell} == {True, False}
 
 
 def test_the_page_says_which_seeds_chose_and_which_are_reported(study: Study, tmp_path: Path) -> None:
