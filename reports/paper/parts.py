@@ -110,17 +110,20 @@ def key_of(name: str) -> str:
 
 
 def frame(table: PaperTable) -> pd.DataFrame:
-    """Return one row per number with exact values: mean and half width as fractions (None for one seed), n, cell."""
+    """Return one row per number with exact values: mean and half width as fractions (None for one seed), n, cell.
+
+    Where the table has no cell, n is None too.
+    """
     rows = []
     for row in table.rows:
         for column, number in zip(table.columns, row.numbers, strict=True):
-            interval = number.interval
-            found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0)
-            of_cell = (number.cell.cell_id, number.cell.changed_text) if number.cell else ("", "")
+            interval, cell = number.interval, number.cell
+            found = (interval.mean, interval.half_width, interval.n) if interval else (None, None, 0 if cell else None)
+            of_cell = (cell.cell_id, cell.seed_numbers, cell.changed_text) if cell else ("", "", "")
             place = (number.source.section.ran_as, number.source.number)
             rows.append((*row.labels, column, number.metric, *found, number.group, *of_cell, *place))
     names = ["column", "metric", "mean", "half_width", "n", "group"]
-    names += ["cell_id", "differs_from_protocol", "protocol", "run_folder"]
+    names += ["cell_id", "reported_seeds", "differs_from_protocol", "protocol", "run_folder"]
     return pd.DataFrame(rows, columns=pd.Index([*table.stub, *names]), dtype=object)
 
 

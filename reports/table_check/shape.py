@@ -21,7 +21,7 @@ _LABELS = re.compile(
 _IDS = ("cellid", "trialid")
 _IGNORED = re.compile(
     r"kind|reason|traceback|status|varied|differs|year|venue|rank|id|no\.|#|backbone|arch(itecture)?|encoder|"
-    "optimi[sz]er|ref(erence)?s?|source|notes?|type|runfolder|group|letters?"
+    "optimi[sz]er|ref(erence)?s?|source|notes?|type|runfolder|group|letters?|reportedseeds"
 )
 _COUNTS = {
     **dict.fromkeys(["seeds", "nseeds", "#seeds", "numberofseeds", "noofseeds", "#ofseeds", "numseeds"], "seeds"),

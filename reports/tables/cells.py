@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
@@ -103,6 +104,11 @@ class Cell:
     def is_recorded(self) -> bool:
         """Return whether all of its trials have a record, whatever their status."""
         return not self.statuses["missing"]
+
+    @property
+    def seed_numbers(self) -> str:
+        """Return the seeds of its trials: "0, 1, 2"."""
+        return numbers_text(trial["seed"] for trial in self.trials)
 
     @property
     def seeds_text(self) -> str:
@@ -286,6 +292,18 @@ class Section:
     def varied_axes(self) -> list[str]:
         """Return the axes on which the cells of any method differ."""
         return [axis for axis in self.axes if any(axis in varied for varied in self._varied.values())]
+
+
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Return distinct numbers in order, with four or more in a row as a range: "0 to 9, 100, 101"."""
+    rows: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    parts = ([f"{row[0]} to {row[-1]}"] if len(row) > 3 else map(str, row) for row in rows)
+    return ", ".join(chain.from_iterable(parts))
 
 
 def by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:

@@ -44,7 +44,7 @@ def methods_table(section: Section) -> pd.DataFrame:
         varied = section.varied(label)
         row = _identity(cell) | _intervals(section, cell, REPORTED_ON) | _seeds(cell)
         if section.confirm_seeds:  # in CSV files, which have no notes
-            row["reported_seeds"] = ", ".join(str(trial["seed"]) for trial in cell.trials)
+            row["reported_seeds"] = cell.seed_numbers
         row["chosen"] = ", ".join(f"{axis} = {cell.text(axis)}" for axis in varied)
         row["candidates"] = len(section.methods[label])
         row["varied"] = ", ".join(f"{axis} ({len(values)} values)" for axis, values in varied.items())

@@ -93,6 +93,21 @@ def test_methods_that_are_not_above_the_baselines_are_named_as_on_the_page(new_s
     assert [note for note in shared if "baselines" in note] == [f"cifar10: {sentence}", f"stl10: {sentence}"]
 
 
+def test_a_table_without_a_cell_is_traced_in_its_csv_and_has_no_n_there(epochs_run, tmp_path):
+    for seed in range(3):
+        epochs_run.planned_and_recorded(0.9, method="simclr", seed=seed, training={"epochs": 400})
+    table = tables_of(epochs_run.folder)["by-epochs-linear_top1"]
+    of_row = {(row["Method"], row["column"]): row for row in frame(table).to_dict("records")}
+    assert (of_row["barlow_twins", "400"]["n"], of_row["simclr", "400"]["n"]) == (None, 3)
+    assert (of_row["barlow_twins", "400"]["reported_seeds"], of_row["simclr", "400"]["reported_seeds"]) == (
+        "",
+        "0, 1, 2",
+    )
+    (tmp_path / "table.csv").write_text(table_files(table, NEURIPS)[f"{table.key}.csv"], "utf-8")
+    traced = check_tables([tmp_path / "table.csv"], [epochs_run.folder])
+    assert {(one.printed, one.reason) for one in traced if one.verdict != "traced"} == set() and len(traced) >= 15
+
+
 def test_an_ablation_marks_cells_not_significantly_different_from_the_chosen_one(epochs_run):
     rows = tables_of(epochs_run.folder)["ablation-simclr"].rows
     assert [(row.labels, row.tail[1], row.numbers[1].group) for row in rows] == [

@@ -6,6 +6,7 @@ import pytest
 from confirm_study import confirm_study
 
 from twinbench.reports.figures.paper_style import STYLES
+from twinbench.reports.page.write import write_report
 from twinbench.reports.paper.write import write_paper
 from twinbench.reports.table_check.check import all_traced, check_tables, check_text
 
@@ -36,8 +37,9 @@ def test_a_number_is_of_the_seeds_that_its_row_means(
     assert ("of the seeds that chose this cell" in one.reason) == ((row, printed) == ("SimCLR", "65.6"))
 
 
-def test_all_tables_of_the_paper_are_traced(folder: Path, tmp_path: Path) -> None:
+def test_all_tables_of_the_paper_and_the_report_are_traced(folder: Path, tmp_path: Path) -> None:
     write_paper([folder], tmp_path / "paper", STYLES["neurips"])
-    files = sorted((tmp_path / "paper" / "tables").glob("*.tex"))
+    write_report(folder, tmp_path / "report")
+    files = [*tmp_path.glob("paper/tables/*.tex"), *tmp_path.glob("*/tables/*.csv")]
     checked = check_tables(files, [folder])
     assert checked and all_traced(checked), check_text(checked)
