@@ -21,7 +21,7 @@ from twinbench.reports.figures.panels import (
     short,
 )
 from twinbench.reports.tables.cells import NOTHING, REPORTED_ON, Cell, Section
-from twinbench.reports.tables.frames import estimate_text
+from twinbench.reports.tables.frames import estimate_text, signed
 from twinbench.reports.tables.run import Run, TrialRow, is_packed, rows
 from twinbench.sweeps.metrics import DIAGNOSTICS, METRICS, get_metric
 
@@ -79,7 +79,7 @@ def devices(section: Section) -> list[str]:
 
 def _points(section: Section, cost: Callable[[TrialRow], float], metric: str) -> list[Point]:
     points = []
-    for cell in (section.reported[one.label] if section.is_chosen(one) else one for one in section.cells):
+    for cell in section.cells:
         interval = cell.interval(metric)
         amounts = [amount for trial in cell.trials if trial["status"] == "done" and (amount := cost(trial))]
         if interval and amounts and not cell.is_baseline:
@@ -183,7 +183,7 @@ def display_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the correlations as printed, such as "−0.82 (n = 12)": one row per method, one column per diagnostic."""
     shown: dict[str, dict[str, str]] = {}
     for label, diagnostic, rho, n in rows(frame, *frame.columns):
-        text = NOTHING if rho is None else f"{'−' if rho < -0.005 else ''}{abs(rho):.2f}"
+        text = NOTHING if rho is None else signed(rho)
         shown.setdefault(label, {})[diagnostic] = f"{text} (n = {n})"
     names = {name: get_metric(name).title for name in dict.fromkeys(frame["diagnostic"])}
     cells = [[label, *(texts.get(name, NOTHING) for name in names)] for label, texts in shown.items()]

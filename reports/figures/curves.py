@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from twinbench.reports.figures.panels import Panel, Style, diagnostic_order, hover, layout, looks, safe, short
-from twinbench.reports.tables.cells import Cell, Section
+from twinbench.reports.tables.cells import NOT_DONE, Cell, Section, seeds_of
 from twinbench.reports.tables.run import Run, TrialRow
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import DIAGNOSTICS, KNN, VALIDATION_CURVE, get_metric
@@ -27,7 +27,7 @@ class Drawn:
         wanted = {
             trial["trial_id"]
             for cell in section.cells
-            for trial in cell.all_trials
+            for trial in shown_trials(section, cell)
             if few or section.is_chosen(cell) or trial["status"] != "done"
         }
         self.by_trial: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -41,6 +41,25 @@ class Drawn:
         found = {name for series in self.by_trial.values() for name in series if name.startswith(DIAGNOSTICS)}
         names = sorted((name.removeprefix(DIAGNOSTICS) for name in found), key=diagnostic_order)
         return {DIAGNOSTICS + name: name for name in names}
+
+
+def shown_trials(section: Section, cell: Cell) -> list[TrialRow]:
+    """Return a cell's trials of the seeds that tables report, and those of its other stage that did not complete."""
+    shown = section.reported[cell.label] if section.is_chosen(cell) else cell
+    return [one for one in cell.all_trials if bool(one["confirms"]) == shown.confirms or one["status"] in NOT_DONE]
+
+
+def lines_text(section: Section, others: bool = True) -> str:
+    """Return which trials the lines are; `others`: whether panels show cells that were not chosen."""
+    trained = [cell for cell in section.cells if not cell.is_baseline]
+    rest = [cell for cell in trained if not section.is_chosen(cell)]
+    chosen = [section.reported[label] for label in section.methods if not section.chosen[label].is_baseline]
+    parts = [f"One line per trial of the chosen cells ({seeds_of(chosen)}), with a marker at its end"]
+    if others and rest and len(section.trials) <= MANY_TRIALS:
+        parts.append(f"faint: other cells ({seeds_of(rest)})")
+    if any(trial["status"] in NOT_DONE for cell in trained for trial in shown_trials(section, cell)):
+        parts.append("dotted: trials that diverged, collapsed or failed, up to their last epoch")
+    return f"{'; '.join(parts)}."
 
 
 def accuracy_curves(drawn: Drawn) -> list[Panel]:
@@ -71,7 +90,7 @@ def _curve_panel(drawn: Drawn, name: str, title: str, factor: float = 1.0, only:
     styles, traces, descriptions = looks(section), [], []
     for cell in section.cells if only is None else section.methods[only]:
         ends = []
-        for trial in cell.all_trials:
+        for trial in shown_trials(section, cell):
             points = drawn.by_trial.get(trial["trial_id"], {}).get(name, [])
             points = [(x, factor * y) for x, y in points if math.isfinite(y)]
             # In a panel of several methods, other cells would hide the comparison.

@@ -1,6 +1,6 @@
 """Sensitivity panels: accuracy against the values of one swept axis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -20,8 +20,10 @@ from twinbench.reports.figures.panels import (
 from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, Value, value_order
 from twinbench.reports.tables.frames import estimate_text
-from twinbench.reports.tables.slices import Slice, slices, slices_text
+from twinbench.reports.tables.slices import Slice, held_text, slices
 from twinbench.sweeps.metrics import METRICS
+
+_DASHES = {"solid": "solid", "dash": "dashed", "dot": "dotted"}  # plotly's names of line styles, in words
 
 
 def sensitivity(section: Section, axis: str, metric: str) -> list[Panel]:
@@ -48,20 +50,36 @@ def _drawn(section: Section, axis: str) -> dict[str, list[Slice]]:
 
 
 def sensitivity_note(section: Section, axis: str, panels: Sequence[Panel], metric: str) -> str:
-    """Return the other settings along the strong lines, and the baselines outside the range of the panels.
+    """Return the settings along the strong lines, what faint and grey lines are, and the baselines outside the range.
 
-    Drawn to scale, those would flatten the methods.
+    Drawn to scale, those outside would flatten the methods.
     """
     drawn = _drawn(section, axis)
     low, high = panels[0].figure.layout.yaxis.range
-    levels = {label: 100 * mean for label, mean in _levels(section, metric).items()}
+    levels, styles = {label: 100 * mean for label, mean in _levels(section, metric).items()}, looks(section)
     outside = [f"{label} {level:.1f}" for label, level in levels.items() if not low <= level <= high]
+    grey = [f"{label} ({_DASHES[styles[label].dash]})" for label, level in levels.items() if low <= level <= high]
     sentences = [
-        slices_text({label: found[0] for label, found in drawn.items()}),
-        "Faint lines: other slices." if any(len(found) > 1 for found in drawn.values()) else "",
+        held_text({label: found[0] for label, found in drawn.items()}),
+        _faint_text(drawn),
+        f"Grey lines: {', '.join(grey)}." if grey else "",
         f"Outside the range shown: {', '.join(outside)}." if outside else "",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _faint_text(drawn: Mapping[str, Sequence[Slice]]) -> str:
+    """Return which of several lines is the strong one, and in what the faint ones differ; empty without any."""
+    strong: dict[str, list[str]] = {}
+    others: dict[str, None] = {}
+    for label, (first, *rest) in drawn.items():
+        if rest:
+            strong.setdefault(first.choice, []).append(label)
+            others |= dict.fromkeys(first.held)
+    if not strong:
+        return ""
+    where = [f"{choice} ({', '.join(labels)})" for choice, labels in strong.items()] if len(strong) > 1 else [*strong]
+    return f"Strong lines: {', '.join(where)}; faint: other values of {', '.join(others)}."
 
 
 def _levels(section: Section, metric: str) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from twinbench.reports.page.sections import ShownRun
 from twinbench.reports.tables import queries
-from twinbench.reports.tables.cells import NOTHING, Section
+from twinbench.reports.tables.cells import NOTHING, Section, seeds_of
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.frames import estimate_text
 from twinbench.sweeps.metrics import METRICS
@@ -46,9 +46,10 @@ def _entry(place: int, members: Sequence[tuple[int, Section]], shown: Sequence[S
 
 
 def _name(number: int, name: str, section: Section) -> str:
-    """Return number and name of a run, with the settings that it fixes at other values than the protocol's."""
+    """Return number, name and seeds of a run, with the settings that it fixes at other values than the protocol's."""
     fixed = fixed_text(section.fixed)
-    return f"{number + 1}. {name or 'unnamed'}" + (f" with {fixed}" if fixed else "")
+    seeds = seeds_of(cell for cell in section.reported.values() if not cell.is_baseline)
+    return f"{number + 1}. {name or 'unnamed'}" + (f" with {fixed}" if fixed else "") + f", {seeds}"
 
 
 def _cell(section: Section, label: str, metric: str) -> str:

@@ -1,7 +1,7 @@
 """The values that the page's templates take for a run and for each of its sections, in the order of the page."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,7 +14,7 @@ from twinbench.reports.page.claims import Claims, verdicts_frame
 from twinbench.reports.page.summary import Grouping, grouping
 from twinbench.reports.page.trials import trials_data
 from twinbench.reports.tables import frames, queries
-from twinbench.reports.tables.cells import NOT_DONE, NOTHING, REPORTED_ON, Section
+from twinbench.reports.tables.cells import NOT_DONE, NOTHING, REPORTED_ON, Cell, Section, seeds_of
 from twinbench.reports.tables.csv_text import csv_text
 from twinbench.reports.tables.run import TABLES, Run, records
 from twinbench.reports.verdicts.formats.html import css_class
@@ -130,6 +130,9 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
     return {
         "methods": _grouped_table(f"{key}-methods-table", section, frames.methods_table(section), methods, groups),
         "looks": looks(section),
+        "reported_seeds": _trained_seeds(section.reported.values()),
+        "grid_seeds": _trained_seeds(section.cells),
+        "lines": curves.lines_text(section, others=False),
         "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
         "metric": METRICS[metric].phrase,
         "selected_on": section.selected_by[1],
@@ -155,7 +158,7 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
             f"{key}-curves",
             [*curves.accuracy_curves(drawn), *curves.loss_curves(drawn)],
             queries.curves(section, (VALIDATION_CURVE, curves.LOSS_CURVE)),
-            note=_curve_note(section),
+            note=f"{curves.lines_text(section)} The panel of all methods shows the chosen cells alone.",
             legend=legend(section),
         ),
         "diagnostics": Group(
@@ -222,6 +225,10 @@ def _protocol_part(run: Run, section: Section, key: str) -> dict[str, object]:
         "citation": prose.citation(run.name, section),
         "commands": prose.commands(run.commands, section),
     }
+
+
+def _trained_seeds(cells: Iterable[Cell]) -> str:
+    return seeds_of(cell for cell in cells if not cell.is_baseline)
 
 
 def _holds_out(section: Section) -> bool:
@@ -346,10 +353,3 @@ def _sensitivity(section: Section, metric: str, key: str) -> list[Group]:
             sql = queries.against_axis(section, [axis], metric)
             groups.append(Group(f"{key}-axis-{number}", panels, sql, f"{axis}{section.own_value(axis)}", note))
     return groups
-
-
-def _curve_note(section: Section) -> str:
-    shown = "all trials, with those of other cells faint"
-    if len(section.trials) > curves.MANY_TRIALS:
-        shown = "the trials of the chosen cells"
-    return f"One line per trial. The panel of all methods shows the chosen cells; the panels of losses show {shown}."

@@ -6,16 +6,16 @@ With claims, the summary repeats their verdicts. Without, it says which methods 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twinbench.reports.statistics import separation
-from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, least_wins
-from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section
-from twinbench.reports.tables.frames import estimate_text
+from twinbench.reports.statistics.intervals import ALPHA, CONFIDENCE, Interval, least_wins
+from twinbench.reports.tables.cells import BASELINES, NOT_DONE, REPORTED_ON, Cell, Section, numbers_text, seeds_of
+from twinbench.reports.tables.frames import estimate_text, signed
 from twinbench.reports.verdicts.verdict import Verdict
 from twinbench.sweeps.errors import counted, plain
-from twinbench.sweeps.metrics import KNN, METRICS
+from twinbench.sweeps.metrics import METRICS
 
 SHOWN = 5  # claims quoted in the summary; all of them follow below it
 
@@ -165,8 +165,8 @@ def notes(section: Section) -> list[str]:
     """Return the notes below every table of accuracies."""
     deviations = [f"{one['key']}: {one['reason']}" for one in section.deviations]
     return [
-        f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the "
-        f"variation between seeds only, not the sampling of the {REPORTED_ON} images.",
+        f"Mean ± half the width of the {CONFIDENCE:.0%} t interval over seeds. The interval covers the variation "
+        f"between seeds only, not the sampling of the {REPORTED_ON} images.",
         selection_words(section),
         *confirm_words(section),
         f"Protocol {section.ran_as}. {counts(section)}",
@@ -193,11 +193,11 @@ def shared_seeds(section: Section) -> list[str]:
         found = separation.seed_correlations(values)
     if not found:
         return []
-    span = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
+    several = f" (median of {len(found)} pairs; {signed(min(found))} to {signed(max(found))})" if len(found) > 1 else ""
     return [
         "Trials with the same seed see the same images in the same order with the same augmentation, so comparisons "
         f"are paired by seed. Over seeds, the {METRICS[metric].phrase} of {pair} has a correlation of "
-        f"{statistics.median(found):.2f} ({plural('pair', len(found))}: {len(found)}{span})."
+        f"{signed(statistics.median(found))}{several}."
     ]
 
 
@@ -215,14 +215,12 @@ def confirm_words(section: Section) -> list[str]:
     chosen, reported = section.chosen.values(), section.reported.values()
     sentences = []
     if any(cell.confirms for cell in reported):
-        on = _seeds(cell for cell in chosen if cell.confirmed)
         sentences.append(
-            f"Each method's cell was chosen on seeds {on} and is reported on seeds "
-            f"{_seeds(cell for cell in reported if cell.confirms)}, which selected nothing. Tables and figures of all "
-            "cells show the former."
+            f"Cells were chosen on {seeds_of(cell for cell in chosen if cell.confirmed)}; results of the chosen cells "
+            f"are from new {seeds_of(cell for cell in reported if cell.confirms)}."
         )
     elif section.has_confirm_stage:
-        sentences.append(f"The confirm stage, on seeds {and_([*map(str, section.confirm_seeds)])}, has not begun.")
+        sentences.append(f"The confirm stage, on seeds {numbers_text(section.confirm_seeds)}, has not begun.")
     same = [label for label, cell in section.reported.items() if not cell.confirms and len(section.methods[label]) > 1]
     if same:
         sentences.append(
@@ -230,10 +228,6 @@ def confirm_words(section: Section) -> list[str]:
             "cover the bias of the choice."
         )
     return sentences
-
-
-def _seeds(cells: Iterable[Cell]) -> str:
-    return and_([str(seed) for seed in sorted({trial["seed"] for cell in cells for trial in cell.trials})])
 
 
 def _selection(section: Section) -> str:
@@ -268,8 +262,12 @@ def counts(section: Section) -> str:
 
 
 def against_baselines(section: Section) -> str:
-    """Return which methods' mean kNN accuracy on test is above both baselines. Means are compared, without a test."""
-    means = {label: cell.interval(KNN.name) for label, cell in section.reported.items()}
+    """Return which methods are not above both baselines in the mean of the metric that selects, on test.
+
+    Means are compared, without a test.
+    """
+    metric = section.selected_by[0]
+    means = {label: cell.interval(metric) for label, cell in section.reported.items()}
     methods = {label: mean for label, mean in means.items() if not section.chosen[label].is_baseline}
     baselines = {label: mean for label, mean in means.items() if mean is not None and label not in methods}
     if not methods:
@@ -279,16 +277,21 @@ def against_baselines(section: Section) -> str:
         return f"No comparison with the baselines: {and_(absent)} {'has' if len(absent) == 1 else 'have'} no result."
     unknown = [label for label, mean in methods.items() if mean is None]
     below = [
-        f"{label} (not above {and_(beaten_by)})"
-        for label, mean in methods.items()
-        if mean and (beaten_by := [name for name, other in baselines.items() if other.mean >= mean.mean])
+        f"{and_(beaten)} {'is' if len(beaten) == 1 else 'are'} not above {_level(name, other)}"
+        for name, other in baselines.items()
+        if (beaten := [label for label, mean in methods.items() if mean and mean.mean <= other.mean])
     ]
-    levels = ", ".join(f"{label} {estimate_text(mean)}" for label, mean in baselines.items())
-    where = f"mean {KNN.phrase} on {REPORTED_ON}"
+    where = f"mean {METRICS[metric].phrase} on {REPORTED_ON}"
     if not below and not unknown:
-        return f"Every method's {where} is above both baselines ({levels}, in percent)."
-    sentences = [f"Not above both baselines in {where} ({levels}, in percent): {and_(below)}."] if below else []
+        levels = and_([_level(name, other) for name, other in baselines.items()])
+        return f"Every method's {where} is above {levels}."
+    sentences = [f"In {where}, {'; '.join(below)}."] if below else []
     return " ".join(sentences + ([f"No mean to compare: {and_(unknown)}."] if unknown else []))
+
+
+def _level(name: str, mean: Interval) -> str:
+    half_width = "one seed" if mean.half_width is None else f"± {100 * mean.half_width:.1f}"
+    return f"{name} ({100 * mean.mean:.1f} %, {half_width})"
 
 
 def and_(names: Sequence[str]) -> str:

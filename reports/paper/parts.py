@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from twinbench.reports.statistics.intervals import Interval
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section
+from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, seeds_of
 from twinbench.reports.tables.run import Run
 from twinbench.sweeps.metrics import metric_names
 
@@ -88,9 +88,11 @@ class PaperTable:
 
 
 def seeds_text(cells: Iterable[Cell]) -> str:
-    """Return how many seeds the cells of methods completed: "n = 3", or "n = 2 to 3"."""
-    done = {cell.done for cell in cells if cell.done and not cell.is_baseline} or {0}
-    return f"n = {min(done)}" if len(done) == 1 else f"n = {min(done)} to {max(done)}"
+    """Return the seeds that the cells of methods completed: "seeds 0, 1, 2 (n = 3)", or "(n = 2 to 3)"."""
+    trained = [cell for cell in cells if cell.done and not cell.is_baseline]
+    done = {cell.done for cell in trained} or {0}
+    n = f"n = {min(done)}" if len(done) == 1 else f"n = {min(done)} to {max(done)}"
+    return f"{seeds_of(trained)} ({n})"
 
 
 def chosen_words(section: Section) -> list[str]:

@@ -3,7 +3,7 @@
 Baselines come first and are not tested. Every number keeps its cell, so that a query can be printed for it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, combinations, count
 
@@ -12,7 +12,7 @@ from twinbench.reports.page.summary import against_baselines, confirm_words
 from twinbench.reports.paper.letters import against_chosen, grouped, shaded
 from twinbench.reports.paper.parts import DATASET, Number, PaperTable, Row, Source, chosen_words, key_of, seeds_text
 from twinbench.reports.statistics.intervals import CONFIDENCE
-from twinbench.reports.tables.cells import REPORTED_ON, Cell, Section, value_order
+from twinbench.reports.tables.cells import REPORTED_ON, Section, value_order
 from twinbench.reports.tables.slices import shown_slices, slices_text
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import METRICS, metric_names
@@ -47,13 +47,13 @@ def methods_table(source: Source) -> PaperTable:
     return grouped(
         PaperTable(
             "methods",
-            _caption(section, f"Accuracy (%) on {REPORTED_ON} by method.", _selection(section)),
+            _caption(section, f"Accuracy (%) on {REPORTED_ON} by method.", _selection(section, section.methods)),
             ("Method",),
             tuple(METRICS[metric].title for metric in metrics),
             tuple(rows),
             (
                 *chosen_words(section),
-                *_notes([source], section.reported.values()),
+                *_notes([source], rows),
                 *confirm_words(section),
                 *filter(None, [against_baselines(section)]),
             ),
@@ -80,8 +80,9 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
     protocols = dict.fromkeys(f"{title}: protocol {source.section.ran_as}." for title, source in titled)
     chosen_of = [f"{title}: {words}" for title, source in titled for words in chosen_words(source.section)]
     above = [f"{title}: {words}" for title, source in titled if (words := against_baselines(source.section))]
-    shown = [cell for source in sources for cell in source.section.reported.values()]
     confirmed = [f"{title}: {words}" for title, source in titled for words in confirm_words(source.section)]
+    chosen_by = next(filter(None, (_selection(s.section, s.section.methods) for s in sources)), "")
+    protocols_text = f"Protocols: {', '.join(dict.fromkeys(s.section.ran_as for s in sources))}."
     made = []
     for metric in [metric for metric in metric_names("probe") if any(metric in source.metrics for source in sources)]:
         heading = METRICS[metric].heading
@@ -90,12 +91,11 @@ def datasets_tables(sources: Sequence[Source], suffix: str) -> list[PaperTable]:
         ]
         table = PaperTable(
             f"datasets-{metric}{suffix}",
-            f"{heading} on {REPORTED_ON}, methods by datasets. {_selection(sources[0].section)} "
-            f"Protocols: {', '.join(dict.fromkeys(s.section.ran_as for s in sources))}.",
+            f"{heading} on {REPORTED_ON}, methods by datasets. {' '.join(filter(None, [chosen_by, protocols_text]))}",
             ("Method",),
             titles,
             tuple(rows),
-            (*protocols, *chosen_of, *_notes(sources, shown), *_incomplete(rows, titles), *confirmed, *above),
+            (*protocols, *chosen_of, *_notes(sources, rows), *_incomplete(rows, titles), *confirmed, *above),
             tuple(sources),
             spanning=f"{heading} by dataset",
             rule_before=sum(cell.is_baseline for cell in chosen.values()),
@@ -129,7 +129,7 @@ def axis_tables(source: Source) -> list[PaperTable]:
                 ("Method",),
                 titles,
                 tuple(rows),
-                (*_notes([source]), *_incomplete(rows, titles)),
+                (*_notes([source], rows), *_incomplete(rows, titles)),
                 (source,),
                 spanning=f"{heading} by {axis}",
             )
@@ -155,11 +155,16 @@ def ablation_tables(source: Source) -> list[PaperTable]:
         varied = f"Varied: {', '.join(f'{axis}{section.own_value(axis, [label])}' for axis in axes)}."
         table = PaperTable(
             f"ablation-{label}",
-            _caption(section, f"{label}: accuracy (%) on {REPORTED_ON} of every cell.", varied, _selection(section)),
+            _caption(
+                section,
+                f"{label}: accuracy (%) on {REPORTED_ON} of every cell.",
+                varied,
+                _selection(section, [label]),
+            ),
             axes,
             tuple(METRICS[metric].title for metric in source.metrics),
             tuple(rows),
-            tuple(_notes([source])),
+            tuple(_notes([source], rows)),
             (source,),
             ("Seeds", ""),
         )
@@ -190,12 +195,12 @@ def grid_tables(source: Source) -> list[PaperTable]:
                     section,
                     f"{label}: {heading} on {REPORTED_ON} by {by}.",
                     slices_text({label: grid}),
-                    _selection(section),
+                    _selection(section, [label]),
                 ),
                 (down,),
                 titles,
                 tuple(shaded(rows)),
-                (*_notes([source]), "Shading: darker for larger means.", *_incomplete(rows, titles)),
+                (*_notes([source], rows), "Shading: darker for larger means.", *_incomplete(rows, titles)),
                 (source,),
                 spanning=f"{heading} by {across}",
             )
@@ -219,26 +224,34 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def _selection(section: Section) -> str:
+def _selection(section: Section, labels: Collection[str]) -> str:
+    """Return how the cells of these methods were chosen; empty if each of them has one."""
+    if all(len(section.methods[label]) == 1 for label in labels):
+        return ""
     metric, split = section.selected_by
-    return f"For each method, the cell with the highest mean {METRICS[metric].title} on {split} was chosen."
+    opening = "For each method, the" if len(labels) > 1 else "The"
+    return f"{opening} cell with the highest mean {METRICS[metric].phrase} on {split} was chosen."
 
 
 def _caption(section: Section, *sentences: str) -> str:
     return " ".join([*filter(None, sentences), f"Protocol {section.ran_as}."])
 
 
-def _notes(sources: Sequence[Source], shown: Iterable[Cell] = ()) -> list[str]:
-    """Return what the numbers are; `shown`: the cells in the table, by default all of the sections."""
-    n = seeds_text(shown or [cell for source in sources for cell in source.section.cells])
+def _notes(sources: Sequence[Source], rows: Sequence[Row]) -> list[str]:
+    """Return what the numbers of the rows are."""
+    numbers = [number for row in rows for number in row.numbers]
+    cells = [number.cell for number in numbers if number.cell]
+    few = any(number.interval and number.interval.half_width is None for number in numbers)
+    of_one_seed = "; without ±: one seed" if few else ""
     notes = [
-        f"Mean over seeds ± half the width of the {CONFIDENCE:.0%} t interval over seeds ({n}), which covers the "
-        f"variation between seeds only, not the sampling of the {REPORTED_ON} images; without ±: one seed."
+        f"Mean ± half the width of the {CONFIDENCE:.0%} t interval over {seeds_text(cells)}, which covers the "
+        f"variation between seeds only, not the sampling of the {REPORTED_ON} images{of_one_seed}."
     ]
     if any(source.section.selected_by[1] == REPORTED_ON for source in sources):
         notes.append(f"The protocol selects on {REPORTED_ON}: accuracy is on the images used for selection.")
-    if not shown and any(source.section.confirm_seeds for source in sources):
-        notes.append("These are the seeds that chose each method's cell; those that confirm the choice are left out.")
+    confirmed = any(cell.confirms for source in sources for cell in source.section.reported.values())
+    if confirmed and not any(cell.confirms for cell in cells):
+        notes.append("Cells were chosen on these seeds; the table of methods has the chosen cells on new seeds.")
     return notes
 
 

@@ -306,6 +306,12 @@ def numbers_text(numbers: Iterable[int]) -> str:
     return ", ".join(chain.from_iterable(parts))
 
 
+def seeds_of(cells: Iterable[Cell]) -> str:
+    """Return the seeds of the cells' completed trials: "seeds 0, 1, 2", or "seed 0"; "seeds" without any."""
+    done = {trial["seed"] for cell in cells for trial in cell.trials if trial["status"] == "done"}
+    return f"seed{'' if len(done) == 1 else 's'} {numbers_text(done)}".rstrip()
+
+
 def by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return the cells by label of their method, in their order."""
     found: dict[str, list[Cell]] = {}

@@ -203,6 +203,11 @@ def estimate_text(interval: Interval | None) -> str:
     return f"{mean} (1 seed)" if interval.half_width is None else f"{mean} ± {100 * interval.half_width:.1f}"
 
 
+def signed(correlation: float) -> str:
+    """Return a correlation with two decimals and a minus sign as in other tables: "−0.82"."""
+    return f"{'−' if correlation < -0.005 else ''}{abs(correlation):.2f}"
+
+
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 

@@ -40,13 +40,12 @@ def against_axis(section: Section, axes: Iterable[str], metric: str) -> str:
 
 def against_cost(section: Section, metric: str) -> str:
     """Select each cell's mean accuracy and mean cost per trial."""
-    confirms = "confirms, " if section.confirm_seeds else ""
     return (
-        f"SELECT method, cell_id, {confirms}avg(value) AS mean, "
+        "SELECT method, cell_id, avg(value) AS mean, "
         "avg(train_seconds) FILTER (coalesce(pack, 1) = 1) AS train_seconds, "
         "avg(images_seen) AS images_seen, avg(peak_memory_bytes) AS peak_memory_bytes, count(*) AS n "
         f"FROM metrics JOIN trials USING (trial_id) WHERE {_scope(section)} AND status = 'done' "
-        f"AND name = {_text(metric)} AND split = {_text(REPORTED_ON)} GROUP BY ALL ORDER BY ALL"
+        f"AND name = {_text(metric)} AND split = {_text(REPORTED_ON)}{_grid_only(section)} GROUP BY ALL ORDER BY ALL"
     )
 
 

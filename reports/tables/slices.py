@@ -38,6 +38,12 @@ class Slice:
         return ", ".join(str(self.changed.get(name, f"{name} = {value.text}")) for name, value in self.held.items())
 
     @property
+    def choice(self) -> str:
+        """Return why this slice is shown, if it is the first of several: "through the chosen cell"."""
+        nearest = "nearest to the protocol's values" if self.has_equals else "with the most values"
+        return "through the chosen cell" if self.has_chosen else nearest
+
+    @property
     def words(self) -> str:
         """Return the held settings and those that change with the axes; empty if no other setting was varied."""
         along = " and ".join(self.axes)
@@ -70,18 +76,23 @@ def shown_slices(section: Section, axis: str) -> dict[str, Slice]:
     return {label: slices(section, label, axis)[0] for label in section.methods if axis in section.varied(label)}
 
 
-def slices_text(shown: Mapping[str, Slice]) -> str:
-    """Return sentences on the other settings along each method's slice, and on the choice among equal slices."""
+def held_text(shown: Mapping[str, Slice]) -> str:
+    """Return a sentence on the other settings along each method's slice; empty without any."""
     by_words: dict[str, list[str]] = {}
     for label, one in shown.items():
         by_words.setdefault(one.words, []).append(label)
     settings = [f"of {', '.join(labels)}: {words}" for words, labels in by_words.items() if words]
-    sentences = [f"Other settings {'; '.join(settings)}."] if settings else []
-    for has_chosen, where in ((True, "through the chosen cell"), (False, "nearest to the protocol's values")):
-        labels = [label for label, one in shown.items() if one.has_equals and one.has_chosen == has_chosen]
-        if labels:
-            sentences.append(f"Other slices of {', '.join(labels)} have as many cells; the one {where} is shown.")
-    return " ".join(sentences)
+    return f"Other settings {'; '.join(settings)}." if settings else ""
+
+
+def slices_text(shown: Mapping[str, Slice]) -> str:
+    """Return `held_text`, and sentences on the choice among equal slices."""
+    equal: dict[str, list[str]] = {}
+    for label, one in shown.items():
+        if one.has_equals:
+            equal.setdefault(one.choice, []).append(label)
+    chosen = [f"Of {', '.join(of)}, the slice {how} is shown; others have as many cells." for how, of in equal.items()]
+    return " ".join(filter(None, [held_text(shown), *chosen]))
 
 
 def _slices(

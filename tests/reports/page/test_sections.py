@@ -72,7 +72,7 @@ def test_the_notes_give_the_correlation_of_two_methods_over_seeds(synthetic_run)
     _, section = only_section(synthetic_run)
     (note,) = shared_seeds(section)
     r = np.corrcoef(accuracies["byol"], accuracies["simclr"])[0, 1]  # the third does not vary
-    assert f"of two methods has a correlation of {r:.2f} (pair: 1)" in note
+    assert f"of two methods has a correlation of {r:.2f}." in note
     assert note in report(synthetic_run).text
 
 
@@ -84,8 +84,8 @@ def test_in_a_sweep_of_one_method_the_correlation_is_between_its_cells(synthetic
     _, section = only_section(synthetic_run)
     (note,) = shared_seeds(section)
     r = np.corrcoef(list(accuracies.values()))[0, 1:]  # the first is selected
-    assert f"of the chosen cell of simclr and another cell has a correlation of {np.median(r):.2f} (pairs: 2, " in note
-    assert f"{r.min():.2f} to {r.max():.2f})" in note
+    assert f"of the chosen cell of simclr and another cell has a correlation of {np.median(r):.2f} (median of 2" in note
+    assert f"pairs; {r.min():.2f} to {r.max():.2f})" in note
 
 
 def test_two_seeds_give_no_correlation(synthetic_run):
@@ -488,8 +488,8 @@ def test_two_runs_of_unequal_epochs_are_not_equals_side_by_side(new_synthetic_ru
         training = {"epochs": epochs, "batch_size": 128}
         run.planned_and_recorded(0.9, method="byol", training=training, protocol=short_and_long(run))
     page = Page(write_reports([run.folder for run in runs], tmp_path / "both").read_text("utf-8"))
-    assert "1. synthetic: linear top-1 (%)" in page.text
-    assert "2. synthetic with epochs = 2 (protocol: 12): linear top-1 (%)" in page.text
+    assert "1. synthetic, seed 0: linear top-1 (%)" in page.text
+    assert "2. synthetic with epochs = 2 (protocol: 12), seed 0: linear top-1 (%)" in page.text
 
 
 def test_the_queries_of_runs_side_by_side_give_each_runs_numbers(new_synthetic_run, tmp_path: Path):

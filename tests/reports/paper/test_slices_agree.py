@@ -87,7 +87,7 @@ def test_cells_that_differ_in_another_axis_alone_are_not_drawn(digits):
     figure = digits[2]["sensitivity-off_diagonal_weight"]
     (panel,) = figure.panels
     (seeds,) = [trace for trace in panel.figure.data if trace.mode == "markers"]
-    assert len(seeds.x) == 3 * 2 and "Faint" not in figure.note
+    assert len(seeds.x) == 3 * 2 and "faint" not in figure.note
 
 
 def test_other_slices_are_faint_and_the_caption_says_so(whole_sweep):
@@ -98,7 +98,7 @@ def test_other_slices_are_faint_and_the_caption_says_so(whole_sweep):
         0.4,
         1.0,
     ]
-    assert "Faint lines: other slices." in figure.note
+    assert "Strong lines: through the chosen cell; faint: other values of off_diagonal_weight." in figure.note
 
 
 def test_a_heat_map_that_lacks_the_chosen_cell_marks_none(synthetic_run):

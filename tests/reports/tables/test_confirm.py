@@ -6,7 +6,11 @@ import pytest
 from claim_study import Study, leave_record, shift
 from confirm_study import CELLS, CONFIRM_SEEDS, GRID_SEEDS, LUCK, confirm_study, of_simclr
 
+from twinbench.reports.figures import cost
+from twinbench.reports.figures.curves import lines_text, shown_trials
 from twinbench.reports.page.summary import confirm_words
+from twinbench.reports.page.write import write_report
+from twinbench.reports.paper.figures import paper_figures
 from twinbench.reports.paper.latex import query_of
 from twinbench.reports.paper.parts import texts
 from twinbench.reports.paper.tables import paper_tables
@@ -76,11 +80,37 @@ def test_the_query_of_each_number_of_the_paper_gives_that_number(study: Study) -
     assert {number.cell.confirms for number in numbers if number.cell} == {True, False}
 
 
+def test_every_caption_names_the_seeds_that_its_table_or_figure_shows(study: Study) -> None:
+    (source,) = read_sources([study.folder])
+    notes = {table.key: table.notes for table in paper_tables([source])}
+    assert any("over seeds 10 to 13 (n = 4)" in note for note in notes["methods"])
+    assert any("over seeds 0, 1, 2 (n = 3)" in note for note in notes["ablation-simclr"])
+    assert "Cells were chosen on these seeds; the table of methods has" in " ".join(notes["ablation-simclr"])
+    figures = {figure.key: figure.note for figure in paper_figures(source.run, source.section)}
+    assert "over seeds 0, 1, 2 (n = 3)" in figures["sensitivity-temperature"]
+    assert lines_text(source.section) == (
+        "One line per trial of the chosen cells (seeds 10 to 13), with a marker at its end; faint: other cells (seeds "
+        "0, 1, 2)."
+    )
+    chosen = source.section.chosen["simclr"]
+    assert [trial["seed"] for trial in shown_trials(source.section, chosen)] == [*CONFIRM_SEEDS]
+    page = write_report(study.folder, study.folder / "report").read_text("utf-8")
+    assert "chosen on validation, over seeds 10 to 13, baselines" in page and "All cells, over seeds 0, 1, 2," in page
+
+
+def test_a_figure_of_all_cells_compares_them_on_the_seeds_that_all_of_them_have(study: Study) -> None:
+    section = _section(study.folder)
+    with ResultStore(study.folder) as store:
+        points = store.query(queries.against_cost(section, "linear_top1"))
+    assert set(points["n"]) == {1, 3}
+    assert {point.cell.confirms for point in cost._points(section, lambda trial: 1.0, "linear_top1")} == {False}
+
+
 def test_the_page_says_which_seeds_chose_and_which_are_reported(study: Study, tmp_path: Path) -> None:
     (words,) = confirm_words(_section(study.folder))
-    assert "chosen on seeds 0, 1 and 2 and is reported on seeds 10, 11, 12 and 13, which selected nothing" in words
+    assert words == "Cells were chosen on seeds 0, 1, 2; results of the chosen cells are from new seeds 10 to 13."
     pending, same = confirm_words(_section(confirm_study(tmp_path, is_confirmed=False).folder))
-    assert pending == "The confirm stage, on seeds 10, 11, 12 and 13, has not begun."
+    assert pending == "The confirm stage, on seeds 10 to 13, has not begun."
     assert same.startswith("simclr: the cell was chosen among several by the seeds that are reported")
 
 

@@ -59,7 +59,7 @@ def test_of_a_whole_grid_the_slice_through_the_chosen_cell_is_shown_and_others_a
     section = section_of(grid, AXES[:2])
     assert slices_text(shown_slices(section, "off_diagonal_weight")) == (
         "Other settings of barlow_twins: projector_width = 128 (protocol: 256). "
-        "Other slices of barlow_twins have as many cells; the one through the chosen cell is shown."
+        "Of barlow_twins, the slice through the chosen cell is shown; others have as many cells."
     )
     assert slices_text({METHOD: shown(section, *AXES[:2])}) == ""
 
@@ -102,7 +102,9 @@ def test_of_equal_slices_without_the_chosen_cell_the_one_of_the_protocol_is_show
     section = section_of(lambdas | {(0.1, 512, 64): 0.9})
     shown, other, _ = slices(section, METHOD, "off_diagonal_weight")
     assert shown.words == "projector_width = 256, batch_size = 128"
-    assert slices_text({METHOD: shown}).endswith("as many cells; the one nearest to the protocol's values is shown.")
+    assert slices_text({METHOD: shown}).endswith(
+        "nearest to the protocol's values is shown; others have as many cells."
+    )
     assert other.held_text == "projector_width = 64 (protocol: 256), batch_size = 128"
 
 
