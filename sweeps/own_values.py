@@ -57,7 +57,7 @@ class OwnValues:
         own, before = self._known[method, version]
         absent = dict.fromkeys(_table(self._content.get("training")), ABSENT) if values else {}
         values = {**absent, **values}
-        changed = [name for name in sorted(values) if name in own and not _is_same(values[name], own[name])]
+        changed = [name for name in sorted(values) if name in own and not is_same_text(values[name], own[name])]
         return tuple(ChangedSetting(name, values[name], before.get(name, ABSENT)) for name in changed)
 
 
@@ -71,6 +71,17 @@ def own_values(content: Mapping[str, object], method: str, version: int) -> dict
     defaults = _SHIPPED.get(method, {}).get(str(version), {})
     values = {**defaults, **_table(content.get("training")), **of_method}
     return {name: setting_text(value) for name, value in values.items()}
+
+
+def shipped_methods() -> list[str]:
+    """Return the names of the methods and baselines that are or were shipped."""
+    return [*_SHIPPED]
+
+
+def shipped_settings(method: str, version: int) -> Mapping[str, object] | None:
+    """Return the settings of a shipped version of a method, with their defaults; None for any other method."""
+    settings: Mapping[str, object] | None = _SHIPPED.get(method, {}).get(str(version))
+    return settings
 
 
 def shipped_versions(method: str) -> list[int]:
@@ -127,7 +138,7 @@ def setting_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _is_same(text: str, other: str) -> bool:
+def is_same_text(text: str, other: str) -> bool:
     """Return whether two texts are one value: "1" is "1.0"."""
     try:
         return text == other or float(text) == float(other)

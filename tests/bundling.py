@@ -21,6 +21,7 @@ from twinbench.results.bundles.read import unpack
 from twinbench.results.bundles.write import Bundled, pack, write_bundle
 from twinbench.results.record import write_artefact, write_record
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.own_values import shipped_settings
 from twinbench.sweeps.protocol import Protocol
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
@@ -119,7 +120,7 @@ def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
     """Return a run of SimCLR and VICReg under digits-small, with `seeds` seeds each, all done."""
     protocol = read_protocol("digits-small")
     trials = [
-        Trial(method, 1, {"projector_width": 16}, asdict(protocol.training), seed, DIGITS, protocol.carried)
+        Trial(method, 1, _settings(protocol, method), asdict(protocol.training), seed, DIGITS, protocol.carried)
         for method in ("simclr", "vicreg")
         for seed in range(seeds)
     ]
@@ -128,6 +129,10 @@ def genuine_run(folder: Path, seeds: int = 3) -> GenuineRun:
     for trial in trials:
         run.record(trial)
     return run
+
+
+def _settings(protocol: Protocol, method: str) -> dict[str, Any]:
+    return {**(shipped_settings(method, 1) or {}), **protocol.content["methods"][method], "projector_width": 16}
 
 
 def drawn_outputs(trial: Trial) -> dict[str, np.ndarray]:

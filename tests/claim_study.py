@@ -18,6 +18,7 @@ from twinbench.reports.claims.declarations import declare
 from twinbench.results.atomic_files import write_json_atomically
 from twinbench.results.record import read_record, record_path, write_artefact, write_record
 from twinbench.sweeps.hashing import digest
+from twinbench.sweeps.own_values import shipped_settings
 from twinbench.sweeps.protocol import PROSE
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.trial import Trial
@@ -86,7 +87,8 @@ class Study:
         carried = protocol or self.protocol
         if method in ("raw_pixels", "untrained"):
             return Trial(method, 1, {}, {}, seed, fingerprint, carried)
-        own = carried["content"]["methods"].get(method, {}) | dict(settings or {})
+        defaults = shipped_settings(method, 1) or {}
+        own = {**defaults, **carried["content"]["methods"].get(method, {}), **(settings or {})}
         whole = carried["content"]["training"] | dict(training or {})
         return Trial(method, 1, own, whole, seed, fingerprint, carried)
 

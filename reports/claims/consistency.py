@@ -1,11 +1,13 @@
-"""Whether the parts of a record fit together: its method's version, the settings that were chosen, images and seconds.
+"""Whether the parts of a record fit together: its method and settings, what was chosen, images and seconds.
 
 Each problem names the value seen and the values allowed. Results that were made up as a whole are not found here.
 """
 
 import math
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from twinbench.results.attempts import Attempt
@@ -13,7 +15,14 @@ from twinbench.results.record import Record, Result, shown
 from twinbench.results.rows import as_mapping, to_moment
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import MetricValue, get_metric
-from twinbench.sweeps.own_values import shipped_versions
+from twinbench.sweeps.own_values import (
+    is_same_text,
+    own_values,
+    setting_text,
+    shipped_methods,
+    shipped_settings,
+    shipped_versions,
+)
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
 
 DEFAULT_CANDIDATES = {"ridge_penalties": RIDGE_PENALTIES}  # where the protocol has no such list
@@ -55,6 +64,62 @@ def _not_candidates(metric: MetricValue, allowed: Mapping[str, Sequence[object]]
             values = allowed[name]
             text = f"0 to {values[-1]}" if isinstance(values, range) else ", ".join(map(str, values))
             yield f"{where}; candidates of the protocol: {text}"
+
+
+# --- names and settings ---------------------------------------------------------------------------------------------
+
+
+def namesake(name: str, known: Iterable[str]) -> str:
+    """Return the known name that `name` reads as without being it: "CIFAR_10" for cifar10; empty if there is none."""
+    return next((one for one in known if one != name and _spoken(one) == _spoken(name)), "") if name else ""
+
+
+def _spoken(name: str) -> str:
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def setting_problems(result: Result) -> Iterator[str]:
+    """Yield a method that only looks like a shipped one, and settings that no sweep under the protocol can give it.
+
+    Those are settings that are not the method's, or are missing, and values that are neither the protocol's own nor
+    allowed by its table `movable`. Of another package's method only the values that the protocol gives are known.
+    """
+    trial = result["trial"]
+    method, content = trial["method"], trial["protocol"]["content"]
+    shipped = shipped_settings(method, trial["method_version"])
+    if other := namesake(method, shipped_methods()):
+        yield f"its method {method} is not the shipped {other}, whose name it reads as"
+    if shipped is not None:
+        yield from _wrong_names(method, trial["settings"], shipped)
+    if trial["training"]:
+        yield from _wrong_names("the protocol's training", trial["training"], as_mapping(content.get("training")))
+    movable = as_mapping(content.get("movable"))
+    own = own_values(content, method, trial["method_version"])
+    for name, value in sorted({**trial["settings"], **trial["training"]}.items()):
+        if name in own and not is_same_text(setting_text(value), own[name]) and not _may_be(value, movable.get(name)):
+            allowed = f"{own[name]}, by the protocol, {_movable_text(movable.get(name))}"
+            yield f"{method} has {name} {setting_text(value)}; allowed: {allowed}"
+
+
+def _wrong_names(owner: str, given: Mapping[str, object], known: Iterable[str]) -> Iterator[str]:
+    known = sorted(known)
+    if unknown := sorted(given.keys() - {*known}):
+        yield f"{shown(unknown[0])} is no setting of {owner}; allowed: {', '.join(known) or 'none'}"
+    if missing := sorted({*known} - given.keys()):
+        yield f"{', '.join(missing)} of {owner} is missing"
+
+
+def _may_be(value: object, rule: object) -> bool:
+    """Return whether a protocol's rule for an axis lets a sweep give it the value."""
+    if not isinstance(rule, Mapping):
+        return rule is True
+    low, high = rule.get("at_least"), rule.get("at_most")
+    are_numbers = all(isinstance(one, int | float) for one in (value, low, high))
+    return not are_numbers or low <= value <= high  # type: ignore[operator]
+
+
+def _movable_text(rule: object) -> str:
+    return f"or {rule.get('at_least')} to {rule.get('at_most')}" if isinstance(rule, Mapping) else "which fixes it"
 
 
 # --- images and seconds ---------------------------------------------------------------------------------------------

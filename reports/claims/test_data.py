@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twinbench.reports.claims.consistency import namesake
 from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.record import Result
 from twinbench.sweeps.sweep import SHIPPED
@@ -57,6 +58,8 @@ def data_problems(result: Result, labels: Labels | None) -> Iterator[str]:
     rule = trial["protocol"]["content"].get("dataset", {})
     name, asked = rule.get("name", ""), rule.get("test_examples")
     locked = locked_data().get(name)
+    if other := namesake(name, locked_data()):
+        yield f"its dataset {name} is not the known {other}, whose name it reads as"
     if locked is None:
         return
     fingerprint = trial["dataset_fingerprint"]

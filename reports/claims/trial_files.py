@@ -5,10 +5,11 @@ The database takes a record as it is. Here it is checked against its id, the con
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 
 from twinbench.reports.claims.attempts import attempts_at
-from twinbench.reports.claims.consistency import choice_problems, second_problems, validation_sizes
+from twinbench.reports.claims.consistency import choice_problems, second_problems, setting_problems, validation_sizes
 from twinbench.reports.claims.copied_seeds import Outputs, may_agree
 from twinbench.reports.claims.curve_checks import Final, final_of
 from twinbench.reports.claims.test_data import data_problems, labels_digest
@@ -95,7 +96,7 @@ def _record_problem(result: Result, content: Mapping[str, object]) -> str:
             return f"the {key} of its protocol is {protocol[key]!r}, but by its content {by_content!r}"
     if without_prose(protocol["content"]) != without_prose(content):
         return "the content of its protocol differs from that of other records with the same hash"
-    return next(choice_problems(result), "")
+    return next(chain(choice_problems(result), setting_problems(result)), "")
 
 
 def _outputs(run_folder: Path, reference: Reference | None) -> tuple[Outputs, str]:

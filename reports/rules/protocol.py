@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twinbench.reports.claims.claim import Claim
-from twinbench.reports.claims.consistency import COMPLETE, Seen, image_problems, validation_problems
+from twinbench.reports.claims.consistency import COMPLETE, Seen, image_problems, namesake, validation_problems
 from twinbench.reports.claims.evidence import Side
 from twinbench.reports.rules.case import (
     NO_RECORD,
@@ -54,10 +54,10 @@ def _protocol_problems(case: Case) -> Iterator[str]:
         yield f"the claim names {claim.protocol}, the trials ran under {section.protocol_id}"
     if content_hash(section.content) != section.protocol_hash:
         yield f"the content of {section.protocol_id} does not have that hash"
+    yield from _lock_problems(case, section)
     for trial_id, files in case.evidence.files.items():
         if files.record:
             yield f"the record of {trial_id}: {files.record}"
-    yield from _lock_problems(case, section)
     yield from _variant_problems(case)
     table = case.evidence.table
     if table is not None and claim.kind == "equals" and section.protocol_name not in table.restated_by:
@@ -76,6 +76,8 @@ def _lock_problems(case: Case, section: Section) -> Iterator[str]:
     locked = case.evidence.locked.get((name, version))
     if locked is not None and locked not in (section.protocol_hash, section.base_hash):
         yield f"{section.protocol_id} has the name and version of the shipped protocol {locked[:12]}, not its content"
+    if other := namesake(name, {of for of, _ in case.evidence.locked}):
+        yield f"{section.protocol_id} is not the shipped protocol {other}, whose name it reads as"
     known = sorted(number for of, number in case.evidence.locked if of == name)
     if known and version not in known:
         versions = ", ".join(map(str, known))

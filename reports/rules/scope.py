@@ -72,7 +72,8 @@ def unstated_settings(case: Case) -> Iterator[str]:
 
 
 def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
-    """Settings of a side that neither claim nor sentence gives, where no complete cell has the protocol's own value.
+    """Settings of a side that neither claim nor sentence gives, where no complete cell that it could choose has the
+    protocol's own value.
 
     Where one has it, the value was chosen on validation, which rules on selection judge. Before any cell is complete,
     as in a plan, all count.
@@ -82,7 +83,7 @@ def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
     for one in side.cell.changed:
         if one.name in side.selector or sentence.names_value_of(claim, one.name, one.value):
             continue
-        cells = side.section.methods[side.cell.label]
+        cells = side.section.having(side.selector)
         eligible = [cell for cell in cells if cell.is_complete] or cells
         if all(any(other.name == one.name for other in cell.changed) for cell in eligible):
             yield f"{one.name} {one.value} (protocol: {one.protocol_value})"

@@ -33,6 +33,7 @@ from twinbench.reports.claims.consistency import (
     image_problems,
     images_seen,
     second_problems,
+    setting_problems,
     validation_problems,
     validation_sizes,
 )
@@ -83,7 +84,8 @@ def _record_faults(contents: Contents) -> Iterator[str]:
     validation: dict[tuple[str, str], dict[str, set[int]]] = defaultdict(dict)
     for trial_id, record in contents.records.items():
         result, attempts = record["result"], contents.attempts.get(trial_id, ())
-        for problem in (*identity_problems(result), *choice_problems(result), *second_problems(record, attempts)):
+        own = (*identity_problems(result), *choice_problems(result), *setting_problems(result))
+        for problem in (*own, *second_problems(record, attempts)):
             yield f"{RECORDS}/{trial_id}.json: {problem}"
         split = result["trial"]["protocol"]["hash"], result["trial"]["dataset_fingerprint"]
         validation[split][trial_id] = validation_sizes(result)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from twinbench.reports.claims.consistency import namesake
 from twinbench.reports.verification.level import LONGEST_NAME, some
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.plan import is_carried_protocol
@@ -50,7 +51,10 @@ def _content_faults(protocol: CarriedProtocol) -> Iterator[str]:
     for key in ("name", "version"):
         if content.get(key) != protocol[key]:
             yield f"its content gives the {key} {content.get(key)!r}"
-    locked = read_lock(SHIPPED / "protocols" / LOCK).get(protocol["name"], {}).get(str(protocol["version"]))
+    lock = read_lock(SHIPPED / "protocols" / LOCK)
+    if other := namesake(protocol["name"], lock):
+        yield f"it is not the shipped protocol {other}, whose name it reads as"
+    locked = lock.get(protocol["name"], {}).get(str(protocol["version"]))
     if locked is None:
         return
     shipped, whole = _shipped(protocol), protocol.get("base_hash", stated)

@@ -10,6 +10,7 @@ from twinbench.reports.claims.consistency import (
     image_problems,
     images_seen,
     second_problems,
+    setting_problems,
     validation_problems,
 )
 from twinbench.sweeps.metrics import METRICS
@@ -44,6 +45,36 @@ def result(method: str = "simclr", version: int = 1, protocol: Any = PROTOCOL, *
 def test_what_was_chosen_is_a_candidate_of_the_protocol_and_a_shipped_method_has_a_version_that_exists(given, problem):
     (found,) = [*choice_problems(given), ""][:1]
     assert problem in found if problem else not found
+
+
+SETTINGS = {"projector_width": 128, "projector_output_width": 32, "projector_depth": 2, "temperature": 0.5}
+TRAINING = PROTOCOL["content"]["training"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "training", "problem"),
+    [
+        ("simclr", {}, {}, ""),
+        ("simclr", {"temperature": 2}, {"epochs": 1000, "learning_rate_rule": "none"}, ""),  # the ends of the ranges
+        ("simclr", {"temperature": 2.5}, {}, "simclr has temperature 2.5; allowed: 0.5, by the protocol, or 0.01 to 2"),
+        ("simclr", {}, {"momentum": 0.5}, "simclr has momentum 0.5; allowed: 0.9, by the protocol, which fixes it"),
+        ("simclr", {"help": 1}, {}, "'help' is no setting of simclr; allowed: projector_depth, projector_output_width"),
+        ("simclr", {}, {"help": 1}, "'help' is no setting of the protocol's training; allowed: batch_size"),
+        ("simclr", {"temperature": None}, {}, "temperature of simclr is missing"),
+        ("simclr", {}, {"epochs": None}, "epochs of the protocol's training is missing"),
+        ("Sim-CLR", {}, {}, "its method Sim-CLR is not the shipped simclr, whose name it reads as"),
+        ("simclr_2", {"help": 1}, {}, ""),  # nothing is known of another package's methods
+        ("simclr_2", {}, {"momentum": 0.5}, "simclr_2 has momentum 0.5"),
+    ],
+)
+def test_settings_are_the_methods_own_and_their_values_the_protocols_or_what_it_lets_vary(
+    method: str, settings: dict[str, Any], training: dict[str, Any], problem: str
+) -> None:
+    given = result(method)
+    for key, own, changes in (("settings", SETTINGS, settings), ("training", TRAINING, training)):
+        given["trial"][key] = {name: value for name, value in (own | changes).items() if name not in changes or value}
+    found = list(setting_problems(given))
+    assert (problem in found[0] and len(found) == 1) if problem else not found, found
 
 
 @pytest.mark.parametrize("name", ["knn_top1", "linear_top1"])

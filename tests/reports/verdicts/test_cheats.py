@@ -502,6 +502,39 @@ def the_probe_of_one_side_has_a_learning_rate_of_its_own(study: Study) -> None:
         rewrite(study, trial, lambda record: record["result"]["metrics"][-1]["selected"].update(learning_rate=0.37))
 
 
+@cheat("A1", "its method by-ol is not the shipped byol")
+def a_handicapped_method_has_a_name_that_reads_as_a_shipped_one(study: Study) -> None:
+    for trial in study.of("byol"):
+        rewrite(study, trial, lambda record: None, replace(trial, method="by-ol"))
+    declare_anew(study, CLAIMS.replace('"byol"', '"by-ol"'))
+
+
+@cheat("A1", "is not the shipped protocol cifar10-small, whose name it reads as")
+def a_protocol_of_ones_own_has_a_name_that_reads_as_a_shipped_one(study: Study) -> None:
+    carried = otherwise(study.protocol, name="CIFAR10_small", evaluation__linear_epochs=100)
+    for trial in list(study.trials):
+        rewrite(study, trial, lambda record: None, under(trial, carried))
+    declare_anew(study, CLAIMS, protocol="CIFAR10_small")
+
+
+@cheat("A1", "simclr has learning_rate 1e-05; allowed: 0.002, by the protocol, or 0.0001 to 10.0")
+def a_setting_lies_outside_of_what_a_sweep_may_vary(study: Study) -> None:
+    for trial in [*study.of("simclr"), *study.of("byol")]:
+        rewrite(study, trial, lambda record: None, replace(trial, training={**trial.training, "learning_rate": 1e-5}))
+
+
+@cheat("A20", "target_momentum 0.1 (protocol: 0.99), which the sentence does not say", "NARROWED")
+def a_cell_with_the_protocols_value_is_run_where_the_claim_cannot_choose_it(study: Study) -> None:
+    for seed in SEEDS:
+        for width in (64, 128):
+            add(study, "simclr", seed, settings={"projector_width": 256, "projector_output_width": width})
+            momentum = {"projector_width": 256, "target_momentum": 0.1, "predictor_width": width}
+            add(study, "byol", seed, settings=momentum)
+    claims = CLAIMS.replace('{ method = "simclr" }', '{ method = "simclr", projector_width = 256 }')
+    claims = claims.replace('{ method = "byol" }', '{ method = "byol", projector_width = 256 }')
+    declare_anew(study, claims.replace("SimCLR is", "with a projector width of 256, SimCLR is"))
+
+
 @cheat("A21", "its loss is 25.5 in the first epoch, in the other seeds of its cell 2.55", "UNVERIFIABLE")
 def one_seed_has_the_curves_of_another_method(study: Study) -> None:
     trial = study.of("simclr", 5)[0]
@@ -514,6 +547,11 @@ def one_seed_has_the_curves_of_another_method(study: Study) -> None:
 @cheat("A2", "dataset.split_seed")
 def one_side_has_another_split(study: Study) -> None:
     move(study, "simclr", otherwise(study.protocol, dataset__split_seed=7))
+
+
+@cheat("A2", "its dataset CIFAR_10 is not the known cifar10, whose name it reads as")
+def the_dataset_of_a_protocol_of_ones_own_has_a_name_that_reads_as_a_known_one(study: Study) -> None:
+    of_ones_own(study, dataset__name="CIFAR_10")
 
 
 @cheat("A2", "datasets differ")

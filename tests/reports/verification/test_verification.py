@@ -653,7 +653,9 @@ def test_a_maximum_over_epochs_is_computed_again_from_its_curves(tmp_path):
     protocol = read_protocol("lightly-cifar10-200ep")
     assert protocol.checkpoint == "best_on_test"
     run = genuine_run(tmp_path / "base", seeds=1)
-    protocol = replace(protocol, name="of my own", dataset=replace(protocol.dataset, name="of my own"))
+    own = replace(run.protocol, dataset=replace(protocol.dataset, name="of my own"))
+    trained = {"training": own.training, "methods": own.methods, "movable": own.movable}
+    protocol = replace(protocol, name="of my own", dataset=own.dataset, **trained)
     trial = Trial(**(run.trials[0].content() | {"protocol": protocol.carried}))
     run = GenuineRun(tmp_path / "run", protocol, (trial,))
     run.plan()
