@@ -22,7 +22,9 @@ from twinbench.sweeps.errors import InvalidInput, Mistake, printable
 
 LAYOUT = "a folder with train/CLASS/*.jpg and test/CLASS/*.jpg (or .png, ...), the same classes in both"
 SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-NOT_DATA = frozenset({"@eadir", "__macosx", "desktop.ini", "thumbs.db"})  # names that systems add, in lower case
+# Names that systems and network storage add, in lower case.
+_BINS = ("#recycle", "@recycle", "$recycle.bin", "lost+found", "@tmp")
+NOT_DATA = frozenset({"@eadir", "__macosx", "desktop.ini", "system volume information", "thumbs.db", *_BINS})
 SHOWN = 10  # bad images, and reasons to leave something out, that are named; the rest are counted
 DECODING = 2  # version of `as_rgb`: a new number makes the caches of image folders anew
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF

@@ -203,6 +203,19 @@ def test_what_is_left_out_is_counted_by_reason(folder: Path) -> None:
     assert _load(folder).left_out == found.left_out, "read from the cache"
 
 
+@pytest.mark.parametrize(
+    "name", ["#recycle", "@Recycle", "$RECYCLE.BIN", "lost+found", "@tmp", "System Volume Information"]
+)
+def test_recycle_bins_hold_no_data_and_are_no_class(folder: Path, name: str) -> None:
+    for split in ("train", "test"):
+        for place in (folder / split / name, folder / split / "ant" / name):
+            place.mkdir()
+            Image.new("RGB", (6, 6)).save(place / "deleted.png")
+    found = _load(folder)
+    assert len(found.train.labels) == len(found.test.labels) == 4 and found.classes == ("ant", "bee")
+    assert [one[:2] for one in found.left_out] == [(f"files and folders named {name}", 4)]
+
+
 def test_ten_reasons_are_named_and_what_is_left_out_for_others_is_counted(folder: Path) -> None:
     for number in range(14):
         (folder / f"train/ant/scan.{number:03}").touch()
