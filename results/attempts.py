@@ -78,12 +78,16 @@ def read_attempt(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
 def attempt_content(run_folder: Path, trial_id: str, number: int) -> AttemptInfo:
     """Return what `read_attempt` does. OSError if the file is not written yet or cannot be read."""
     try:
-        # A string costs a tenth of a Path, and reports read thousands of attempts.
-        content = parse_json(read_regular(f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"))
+        content = parse_json(read_regular(_file_name(run_folder, trial_id, number)))
     except ValueError:
         return {}
     items = content.items() if isinstance(content, dict) else ()
     return cast(AttemptInfo, {key: value for key, value in items if _is_possible(value, _KINDS.get(key))})
+
+
+def _file_name(run_folder: Path, trial_id: str, number: int) -> str:
+    """Return the path of an attempt's file: a string costs a tenth of a Path, and reports read thousands of them."""
+    return f"{run_folder}/{TRIALS}/{trial_id}/attempt-{number:04d}.json"
 
 
 def _is_possible(value: object, kind: type | None) -> bool:
@@ -107,19 +111,27 @@ class Attempt(TypedDict):
     declared_head: NotRequired[str]
 
 
+_NEEDED = ("status", "reason", "started", "seconds", "declared", "declared_head")
+
+
 def read_attempts(run_folder: Path, trial_id: str) -> list[Attempt]:
     """Return every attempt at a trial, in order. OSError if one cannot be read, which may have ended with a result."""
-    found = []
-    for number in attempt_numbers(run_folder, trial_id):
-        content = attempt_content(run_folder, trial_id, number)
-        status, reason, started = content.get("status", ""), content.get("reason", ""), content.get("started", "")
-        attempt = Attempt(trial_id=trial_id, number=number, status=status, reason=reason, started=started)
-        if "seconds" in content:
-            attempt["seconds"] = content["seconds"]
-        if "declared" in content:
-            attempt |= {"declared": content["declared"], "declared_head": content.get("declared_head", "")}
-        found.append(attempt)
-    return found
+    return [_attempt(run_folder, trial_id, number) for number in attempt_numbers(run_folder, trial_id)]
+
+
+def _attempt(run_folder: Path, trial_id: str, number: int) -> Attempt:
+    """Return what claims and bundles need of an attempt. OSError if it cannot be read, or if the file is damaged."""
+    file = _file_name(run_folder, trial_id, number)
+    data = read_regular(file)
+    try:
+        content = parse_json(data or b'{"status": ""}')  # a worker that was killed as it began leaves an empty file
+    except ValueError:
+        raise OSError(errno.EINVAL, "the file is not JSON", file) from None
+    needed = {key: content[key] for key in _NEEDED if key in content} if isinstance(content, dict) else {}
+    if "status" not in needed or not all(_is_possible(value, _KINDS[key]) for key, value in needed.items()):
+        raise OSError(errno.EINVAL, "the file does not hold an attempt", file)
+    attempt = Attempt(trial_id=trial_id, number=number, status=needed["status"], reason="", started="")
+    return cast(Attempt, attempt | needed)
 
 
 def last_attempt(run_folder: Path, trial_id: str) -> AttemptInfo:

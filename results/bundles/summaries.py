@@ -20,8 +20,7 @@ def attempts_of(run_folder: Path) -> list[Attempt]:
     """
     folder = run_folder / TRIALS
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    trial_ids = [name for name in names if _ID.fullmatch(name) and (folder / name).is_dir()]
-    return [one for trial_id in trial_ids for one in read_attempts(run_folder, trial_id)]
+    return [one for name in names if _ID.fullmatch(name) for one in read_attempts(run_folder, name)]
 
 
 def environment(records: list[Record]) -> list[dict[str, object]]:

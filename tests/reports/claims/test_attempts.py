@@ -48,12 +48,12 @@ def test_these_attempts_contradict_the_record(statuses, status, recorded, confli
     assert list(attempt_conflicts(attempts(*statuses), status, recorded)) == [conflict]
 
 
-def test_attempts_are_read_in_order_and_an_unfinished_file_is_an_attempt_without_status(tmp_path):
+def test_attempts_are_read_in_order_and_an_empty_file_is_an_attempt_without_status(tmp_path):
     folder = tmp_path / "trials" / "a"
     folder.mkdir(parents=True)
     (folder / "attempt-0002.json").write_text('{"status": "done", "started": "2026-01-01"}')
     (folder / "attempt-0001.json").write_text("")
-    (folder / "attempt-0003.json").write_text("[]")
+    (folder / "attempt-0003.json").write_text("")
     (folder / "attempt-0001.log").write_text("printed")
     assert attempts_at(tmp_path, "a") == ([attempt(1, ""), attempt(2, "done", "2026-01-01"), attempt(3, "")], "")
     assert attempts_at(tmp_path, "b") == ([], "")
@@ -69,3 +69,23 @@ def test_attempts_that_cannot_be_read_are_told_from_none_and_may_have_ended(tmp_
     (tmp_path / "trials" / "e" / "attempt-0001.json").write_text('{"status": "running"}')
     assert unknown_trials(tmp_path, set()) == (("d",), ("e",))
     assert unknown_trials(tmp_path, {"d", "e"}) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"status": "diverged"',
+        "[]",
+        "{}",
+        '{"status": ["diverged"]}',
+        '{"status": "done", "seconds": "9"}',
+        '{"status": "done", "started": 0}',
+    ],
+)
+def test_a_damaged_attempt_may_have_ended_otherwise_than_its_record(tmp_path, text):
+    folder = tmp_path / "trials" / "a"
+    folder.mkdir(parents=True)
+    (folder / "attempt-0001.json").write_text('{"status": "done"}')
+    (folder / "attempt-0002.json").write_text(text)
+    found, problem = attempts_at(tmp_path, "a")
+    assert found == [] and problem.startswith("its attempts cannot be read (the file ")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -100,8 +101,17 @@ def test_every_attempt_is_listed_without_the_machine_that_made_it(run):
 
 
 def test_no_bundle_is_made_without_an_attempt_that_cannot_be_read(run):
-    (run.folder / "trials" / run.ids[0] / "attempt-0002.json").mkdir()
+    attempt = run.folder / "trials" / run.ids[0] / "attempt-0002.json"
+    attempt.write_text('{"status": "diverged"')
+    with pytest.raises(InvalidInput, match=r"attempt-0002\.json: cannot be read: the file is not JSON"):
+        bundled(run)
+    attempt.unlink()
+    attempt.mkdir()
     with pytest.raises(InvalidInput, match=r"attempt-0002\.json: cannot be read: Is a directory"):
+        bundled(run)
+    shutil.rmtree(attempt.parent)
+    attempt.parent.touch()
+    with pytest.raises(InvalidInput, match=rf"trials/{run.ids[0]}: cannot be read: Not a directory"):
         bundled(run)
 
 
