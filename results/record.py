@@ -45,6 +45,7 @@ ARTEFACTS = "artefacts"
 COMPUTED_WITH = ("device", "precision", "mode", "threads", "ranks")
 
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})\.[a-z0-9]+")
+LARGEST_VALUE = 1e100  # of a measured number: float32 holds less, and sums of squares stay finite
 LARGEST_ARTEFACT = 4 * 2**30  # bytes; embeddings of a million images with 1,000 values each
 
 
@@ -83,7 +84,7 @@ class _CheckedMetric(TypedDict):
     name: str
     variant: str
     split: str
-    value: FiniteFloat
+    value: Annotated[FiniteFloat, Field(gt=-LARGEST_VALUE, le=LARGEST_VALUE)]
 
 
 class Reference(TypedDict):
@@ -247,6 +248,8 @@ _MUST_BE = {
     "int_type": "an integer of 64 bits",
     "greater_than_equal": "an integer of 64 bits",
     "less_than": "an integer of 64 bits",
+    "greater_than": f"more than {-LARGEST_VALUE:g}",
+    "less_than_equal": f"at most {LARGEST_VALUE:g}",
     "dict_type": "a table",
     "list_type": "a list",
     "string_pattern_mismatch": "16 hexadecimal digits",

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from twinbench.results.plan import PlannedTrial
-from twinbench.results.record import Record
+from twinbench.results.record import LARGEST_VALUE, Record
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.protocol import CarriedProtocol
 from twinbench.sweeps.trial import TrialContent
@@ -65,14 +65,16 @@ def _arrow_column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
 def series_of(trial_id: str, curves: Any) -> list[Series]:
     """Return the curves of one trial without the points that were not measured (null). An error leaves out all."""
     epochs = np.array(curves["epoch"], np.float64)
-    if not np.isfinite(epochs).all():
-        raise ValueError("an epoch is not a number")
+    if not (np.abs(epochs) <= LARGEST_VALUE).all():
+        raise ValueError(f"an epoch is not a number of at most {LARGEST_VALUE:g}")
     found = []
     for name, points in sorted(curves["series"].items()):
         values = np.array(points, np.float64)  # a null becomes NaN, which JSON itself does not have
         if values.shape != epochs.shape:
             raise ValueError(f"{name} does not have a point for each of {len(epochs)} epochs")
         measured = ~np.isnan(values)
+        if not (np.abs(values[measured]) <= LARGEST_VALUE).all():
+            raise ValueError(f"{name} has a value that is not a number of at most {LARGEST_VALUE:g}")
         found.append((trial_id, to_text(name), epochs[measured], values[measured]))
     return found
 

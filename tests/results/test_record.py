@@ -52,6 +52,8 @@ def test_the_result_digest_leaves_the_circumstance_out(synthetic_run):
         (lambda text: text.replace('"status": "done"', '"status": "fine"'), "'fine'; allowed: done, diverged"),
         (lambda text: text.replace('"reason"', '"raison"'), "result has no 'reason'"),
         (lambda text: text.replace("0.9,", "1e999,", 1), "1e999 is too large a number"),
+        (lambda text: text.replace("0.9,", "1e308,", 1), "value is 1e+308; must be at most 1e+100"),
+        (lambda text: text.replace("0.9,", "-1e308,", 1), "value is -1e+308; must be more than -1e+100"),
         (lambda text: text.replace('"seed": 0', f'"seed": {2**63}'), "must be an integer of 64 bits"),
         (lambda text: text.replace('"seed": 0', f'"seed": {-(2**63) - 1}'), "must be an integer of 64 bits"),
         (lambda text: text.replace('"cell_id": "', '"cell_id": "0'), "must be 16 hexadecimal digits"),

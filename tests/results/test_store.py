@@ -208,9 +208,11 @@ def test_a_missing_or_changed_artefact_is_named_and_the_result_kept(synthetic_ru
     assert rows(store, "SELECT count(*) FROM curves") == [(1,)]
 
 
-@pytest.mark.parametrize("epochs", [[1, 2], [None]])
-def test_an_artefact_that_holds_no_curves_is_named(synthetic_run, epochs):
-    synthetic_run.planned_and_recorded(curves={"epoch": epochs, "series": {"loss": [1.0]}})
+@pytest.mark.parametrize(
+    ("epochs", "loss"), [([1, 2], 1.0), ([None], 1.0), ([1e308], 1.0), ([1], 1e308), ([1], -1.1e100)]
+)
+def test_an_artefact_that_holds_no_curves_is_named(synthetic_run, epochs, loss):
+    synthetic_run.planned_and_recorded(curves={"epoch": epochs, "series": {"loss": [loss]}})
     ((_, reason),) = ResultStore(synthetic_run.folder).ingest().set_aside
     assert "not curves" in reason
 
