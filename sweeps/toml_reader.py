@@ -7,7 +7,8 @@ import math
 import re
 import sys
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
@@ -29,6 +30,18 @@ BOUNDS = {
     "lt": "less than",
     "min_length": "at least",
     "max_length": "at most",
+}
+
+KINDS = {  # of errors at the members of a union, by pydantic's names
+    "bool_type": "true or false",
+    "int_type": "a number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "too_short": "a list with at least one of them",
+    "dict_type": "a table",
+    "dataclass_type": "a table",
 }
 
 
@@ -104,8 +117,31 @@ def parse(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         found = error.errors(include_url=False)
     # A list with wrong items is called too short as well: the items' own mistakes are enough.
     own = [one for one in found if one["type"] != "too_short" or len(one["input"]) < one["ctx"]["min_length"]]
-    first = dict.fromkeys(_mistake(cls, details, where) for details in own[:MOST_MISTAKES])
-    raise InvalidInput(first_ones([*first], more=len(own[MOST_MISTAKES:])))
+    groups = _by_key(own)
+    first = dict.fromkeys(one for group in groups[:MOST_MISTAKES] for one in _mistakes(cls, group, where))
+    raise InvalidInput(first_ones([*first], more=len(groups[MOST_MISTAKES:])))
+
+
+def _by_key(errors: Sequence[Any]) -> list[list[Any]]:
+    """Return the errors of each key; those that a union's members have in a whole value only where no part is wrong."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for one in errors:
+        groups.setdefault(tuple(part for part in one["loc"] if not _is_union_branch(part)), []).append(one)
+    holders = {key[:length] for key in groups for length in range(len(key))}
+    return [
+        group
+        for key, group in groups.items()
+        if key not in holders or not all(_is_union_branch(one["loc"][-1]) for one in group if one["loc"])
+    ]
+
+
+def _mistakes(cls: type, errors: Sequence[Any], where: str) -> list[Mistake]:
+    """Return the mistakes of one key: one where a value fits no member of a union."""
+    if len(errors) == 1 or not all(_is_union_branch(one["loc"][-1]) for one in errors):
+        return [_mistake(cls, one, where) for one in errors]
+    allowed = dict.fromkeys(KINDS.get(one["type"], one["msg"]) for one in errors)
+    first = _mistake(cls, errors[0], where)
+    return [replace(first, problem="is of the wrong kind", allowed=", ".join(allowed), nearest="")]
 
 
 def _outside(value: Any, key: str = "") -> Iterator[tuple[str, str, float]]:

@@ -241,7 +241,7 @@ def test_ridge_penalties_are_hashed_where_they_are_listed_and_leave_no_trace_whe
         (("a.x=\udcff",), "--set: is not UTF-8"),
         (("methods=[]",), "--set: methods: names no method; allowed: a, byol"),
         (("seeds=[-1]",), "--set: seeds.0: input should be greater"),
-        (("x=[[]]",), "--set: x.0: input should be a valid boolean"),
+        (("x=[[]]",), "--set: x.0: is of the wrong kind"),
         (("a.x=[inf]",), "--set: a.x.0: is not a finite number"),
         (('deviations=[{key="dataset.nam", value="x", reason="r"}]',), "--set: deviations.0.key: is not a key"),
     ],
@@ -252,6 +252,12 @@ def test_a_change_that_reaches_no_trial_or_is_wrong_is_a_mistake_of_set(
     lines = _mistakes(tmp_path, HEAD + '[[grids]]\nmethods = ["a", "byol"]\n[[grids]]\nmethods = ["a"]\n', *changes)
     assert piece in lines[0]
     assert all(line.startswith("--set: ") for line in lines)
+
+
+@pytest.mark.parametrize("value", ["[]", "{b=1}", "[1, {b=1}]"])
+def test_a_value_of_the_wrong_kind_is_one_mistake_that_lists_the_kinds(tmp_path: Path, value: str) -> None:
+    (line,) = _mistakes(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', f"x={value}")
+    assert "is of the wrong kind" in line and "true or false, a number, a text" in line
 
 
 def test_of_two_values_for_one_key_the_last_counts(tmp_path: Path) -> None:
