@@ -58,6 +58,4 @@ def _cell(section: Section, label: str, metric: str) -> str:
         return NOTHING
     interval = cell.interval(metric)
     n = "" if interval is None or interval.n == 1 else f", n = {interval.n}"
-    held = {one for name in ("", label) for one in section.fixed.get(name, ())}  # is in the column's heading
-    chosen = "".join(f", {one}" for one in cell.changed if one not in held)
-    return f"{estimate_text(interval)}{n}{chosen}"
+    return ", ".join(filter(None, [f"{estimate_text(interval)}{n}", section.varied_text(cell)]))

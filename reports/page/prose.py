@@ -93,13 +93,17 @@ def _training(training: Content, fixed: Sequence[ChangedSetting]) -> str:
     )
     changed = {one.name: one for one in fixed}
     parts = [
-        f"{words.format(changed[name].value)} (protocol: {changed[name].protocol_value})"
+        f"{_of(words, changed[name].value)} (protocol: {changed[name].protocol_value})"
         if name in changed
-        else words.format(_plain(training[name]))
+        else _of(words, _plain(training[name]))
         for name, words in known
         if training.get(name) is not None
     ]
     return f"{', '.join(parts)}; values varied by the sweep are given with its cells." if parts else ""
+
+
+def _of(words: str, value: object) -> str:
+    return words.format(value).replace("epochs", "epoch" if str(value) == "1" else "epochs")
 
 
 def _evaluation(evaluation: Content) -> str:
@@ -108,7 +112,7 @@ def _evaluation(evaluation: Content) -> str:
     if KNN.name in metrics or evaluation.get("knn_neighbours"):
         probes.append(f"weighted kNN with k from {_plain(evaluation.get('knn_neighbours', '–'))}")
     if LINEAR.name in metrics or evaluation.get("linear_epochs"):
-        probes.append(f"a linear probe of {_plain(evaluation.get('linear_epochs', '–'))} epochs")
+        probes.append(_of("a linear probe of {} epochs", _plain(evaluation.get("linear_epochs", "–"))))
     if RIDGE.name in metrics:
         probes.append(f"ridge regression with {len(evaluation.get('ridge_penalties') or RIDGE_PENALTIES)} penalties")
     return f"On frozen features: {and_(probes)}." if probes else ""

@@ -133,7 +133,7 @@ def _accuracy_part(run: Run, section: Section, key: str) -> dict[str, object]:
         "reported_seeds": _trained_seeds(section.reported.values()),
         "grid_seeds": _trained_seeds(section.cells),
         "lines": curves.lines_text(section, others=False),
-        "groups": [_groups_text(groups[name]) for name in section.metrics if groups[name].order],
+        "groups": [_groups_text(groups[name]) for name in section.metrics if len(groups[name].order) > 1],
         "metric": METRICS[metric].phrase,
         "selected_on": section.selected_by[1],
         "measured_on": "validation" if _holds_out(section) else "training",
@@ -243,7 +243,9 @@ def _grouped_table(
     key: str, section: Section, frame: pd.DataFrame, sql: str, groups: Mapping[str, Grouping] | None = None
 ) -> dict[str, object]:
     """Return a table with the baselines apart, letters of the groups, and bold for a significant leader."""
-    shown = frames.display(frame)
+    cells = {cell.cell_id: cell for cell in section.cells}
+    differing = [section.varied_text(cells[cell_id]) for cell_id in frame["cell_id"]]
+    shown = frames.display(frame.assign(differs_from_protocol=differing))
     of_column = {METRICS[name].heading: one for name, one in (groups or {}).items() if len(one.order) > 1}
     found: dict[str, list[list[dict[str, object]]]] = {"baseline": [], "method": []}
     for kind, row in zip(frame["kind"], records(shown), strict=True):
@@ -266,8 +268,6 @@ def _grouped_table(
 def _groups_text(groups: Grouping) -> str:
     """Return "Linear top-1: simclr is significantly above every other; a and b are not significantly different." """
     name = METRICS[groups.metric].title
-    if len(groups.order) < 2:
-        return f"{name}: one method, nothing to compare."
     found = [f"{groups.leader} is significantly above every other"] if groups.leader else []
     found += [f"{summary.and_(group)} are not significantly different" for group in groups.groups]
     untested = " (methods with one seed cannot be tested)" if groups.fewest_seeds == 1 else ""

@@ -290,8 +290,8 @@ def against_baselines(section: Section) -> str:
 
 
 def _level(name: str, mean: Interval) -> str:
-    half_width = "one seed" if mean.half_width is None else f"± {100 * mean.half_width:.1f}"
-    return f"{name} ({100 * mean.mean:.1f} %, {half_width})"
+    level = f"{100 * mean.mean:.1f} %, one seed" if mean.half_width is None else f"{estimate_text(mean)} %"
+    return f"{name} ({level})"
 
 
 def and_(names: Sequence[str]) -> str:

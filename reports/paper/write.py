@@ -75,9 +75,8 @@ def markdown(table: PaperTable) -> str:
     lines = [_row(map(_marked, columns)), _row("---" for _ in columns)]
     for row in table.rows:
         lines.append(_row([*map(_marked, row.labels), *map(_in_markdown, row.numbers), *map(_marked, row.tail)]))
-    over = f"\n\nColumns: {_marked(table.spanning)}." if table.spanning else ""
     notes = "\n\n".join(map(_marked, table.notes))
-    return f"{_marked(table.caption)}{over}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+    return f"{_marked(table.caption)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
 def preview(tables: Sequence[str], figures: Sequence[str], style: PaperStyle) -> str:

@@ -197,6 +197,11 @@ class Section:
         trained = {label: [cell for cell in cells if cell.values] for label, cells in self.methods.items()}
         return in_every_cell({label: [cell.changed for cell in cells] for label, cells in trained.items()})
 
+    def varied_text(self, cell: Cell) -> str:
+        """Return what differs from the protocol in this cell, without what every caption states: see `ran_as`."""
+        stated = {one for name in ("", cell.label) for one in self.fixed.get(name, ())}
+        return ", ".join(str(one) for one in cell.changed if one not in stated)
+
     @property
     def short_id(self) -> str:
         """Return eight hex digits that identify protocol and dataset."""

@@ -18,9 +18,10 @@ from twinbench.reports.figures.cost import LEAST_TRIALS, Point, correlations, co
 from twinbench.reports.figures.grids import heat_maps, importance, largest_grid
 from twinbench.reports.page.prose import protocol_in_words
 from twinbench.reports.page.published import reported
+from twinbench.reports.page.sections import section_part
 from twinbench.reports.page.summary import from_seeds, grouping, shared_seeds
 from twinbench.reports.page.trials import CURVE_POINTS, column, read_log_tails, trials_data
-from twinbench.reports.page.write import write_report, write_reports
+from twinbench.reports.page.write import read_shown, write_report, write_reports
 from twinbench.reports.tables.frames import methods_table
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.tables.queries import against_axis, against_cost
@@ -82,6 +83,7 @@ def test_in_a_sweep_of_one_method_the_correlation_is_between_its_cells(synthetic
         for seed, value in enumerate(values):
             synthetic_run.planned_and_recorded(value, method="simclr", seed=seed, settings={"temperature": temperature})
     _, section = only_section(synthetic_run)
+    assert "share a letter" not in report(synthetic_run).text  # with no other method
     (note,) = shared_seeds(section)
     r = np.corrcoef(list(accuracies.values()))[0, 1:]  # the first is selected
     assert f"of the chosen cell of simclr and another cell has a correlation of {np.median(r):.2f} (median of 2" in note
@@ -461,19 +463,22 @@ def test_the_page_says_what_is_not_as_in_the_protocol_whether_fixed_or_varied(sy
     protocol = short_and_long(synthetic_run)
     for method, batch_sizes in (("simclr", (64, 128)), ("byol", (128,))):
         for size in batch_sizes:
-            training = {"epochs": 2, "batch_size": size}
+            training = {"epochs": 1, "batch_size": size}
             synthetic_run.planned_and_recorded(0.9, method=method, training=training, protocol=protocol)
     page = report(synthetic_run)
     words = " ".join(page.text.split())
-    assert "2 epochs (protocol: 12), batches of 128; values varied" in words
-    assert "to choose from: byol 1, simclr 2. Not as in the protocol: epochs = 2 (protocol: 12)." in words
+    assert "1 epoch (protocol: 12), batches of 128; values varied" in words
+    assert "to choose from: byol 1, simclr 2. Not as in the protocol: epochs = 1 (protocol: 12)." in words
     assert "varied: batch_size (protocol: 128)." in words and "No value differs" not in words
+    read = read_shown(synthetic_run.folder, logs=False)
+    shown = [row[-1]["text"] for row in section_part(read, read.sections[0], "s1")["cells"]["methods"]]
+    assert shown == ["", "batch_size = 64 (protocol: 128)", ""]  # captions state the epochs
     with (synthetic_run.folder / "report/tables/cells.csv").open() as file:
         differing = {(row["method"], row["batch_size"]): row["differs_from_protocol"] for row in csv.DictReader(file)}
     assert differing == {
-        ("byol", "128"): "epochs = 2 (protocol: 12)",
-        ("simclr", "64"): "batch_size = 64 (protocol: 128), epochs = 2 (protocol: 12)",
-        ("simclr", "128"): "epochs = 2 (protocol: 12)",
+        ("byol", "128"): "epochs = 1 (protocol: 12)",
+        ("simclr", "64"): "batch_size = 64 (protocol: 128), epochs = 1 (protocol: 12)",
+        ("simclr", "128"): "epochs = 1 (protocol: 12)",
     }
     assert [row[:2] + row[4:] for row in csv.reader(io.StringIO(page.data("s1-changed-table-csv")))][1:] == [
         ["byol", "epochs", "1 of 1"],

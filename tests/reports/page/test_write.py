@@ -125,7 +125,7 @@ def test_the_summary_counts_and_compares(whole_page):
     text = whole_page.text
     assert "58 trials: 55 done, 1 diverged, 1 failed, 1 missing." in text
     assert (
-        "Every method's mean linear top-1 on test is above raw_pixels (72.0 %, one seed) and untrained (65.8 %" in text
+        "Every method's mean linear top-1 on test is above raw_pixels (72.0 %, one seed) and untrained (65.8 ±" in text
     )
     assert "2 of 3, 1 diverged" in text
     assert "loss was nan at epoch 7" in text
