@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,6 +19,7 @@ from twinbench.reports.figures.panels import (
     looks,
     percent,
     short,
+    span_of,
 )
 from twinbench.reports.tables.cells import NOTHING, REPORTED_ON, Cell, Section
 from twinbench.reports.tables.frames import estimate_text, signed
@@ -106,11 +107,19 @@ def _cost_panel(section: Section, cost: str, points: Sequence[Point], metric: st
     ]
     heading = METRICS[metric].heading
     figure = go.Figure([line, *marks], layout(f"{heading} on {REPORTED_ON}", cost))
+    ends = [end for mark in marks for end in _ends(mark)]
+    figure.update_layout(yaxis_range=span_of(ends, []))
     amounts = [point.cost for point in points]
     if max(amounts) >= 10 * min(amounts):
         figure.update_xaxes(type="log")
     on_front = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
     return Panel(cost, figure, f"Mean {heading} against {cost}. On the Pareto front: {on_front}.")
+
+
+def _ends(mark: go.Scatter) -> Iterator[float]:
+    """Yield the ends of the intervals, or the values where there are none."""
+    for value, half in zip(mark.y, mark.error_y.array or [0.0] * len(mark.y), strict=True):
+        yield from (value - (half or 0.0), value + (half or 0.0))
 
 
 def _marks(section: Section, points: Sequence[Point], style: Style, filled: bool, metric: str) -> go.Scatter:

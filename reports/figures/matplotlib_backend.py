@@ -158,10 +158,10 @@ def _panel(axes: "Axes", panel: Panel, labels: Labels, size: float, room: float)
     for shape in layout.shapes:
         axes.axhline(shape.y0, color=shape.line.color, linestyle=_DASHES[shape.line.dash or "solid"], linewidth=0.7)
     for note in layout.annotations:
-        # Names of horizontal lines are at the left end, above the line.
+        # Names of horizontal lines are at the right end, above the line.
         axes.annotate(
-            labels.fitted(note.text, 0.8 * room, size), (0.02, note.y), xycoords=("axes fraction", "data"),
-            xytext=(0, 1), textcoords="offset points", fontsize="x-small", color="#555555", va="bottom",
+            labels.fitted(note.text, 0.8 * room, size), (0.99, note.y), xycoords=("axes fraction", "data"),
+            xytext=(0, 1), textcoords="offset points", fontsize="x-small", color="#555555", ha="right", va="bottom",
         )  # fmt: skip
     if panel.figure.data and panel.figure.data[0].type != "heatmap":
         _scale(axes, panel, labels, size)

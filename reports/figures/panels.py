@@ -16,6 +16,8 @@ from twinbench.reports.statistics.intervals import Interval
 from twinbench.reports.tables.cells import Section
 from twinbench.sweeps.metrics import metric_names
 
+MOST = 101.0  # the end of axes of accuracy in percent: no mean is above 100, but a marker at 100 needs room
+
 
 @dataclass(frozen=True)
 class Style:
@@ -106,7 +108,7 @@ def span_of(values: Sequence[float], levels: Sequence[float]) -> tuple[float, fl
     near = [level for level in levels if min(values) - spread / 2 <= level <= max(values) + spread / 2]
     low, high = min([*values, *near]), max([*values, *near])
     margin = max(0.1 * (high - low), 0.5)
-    return round(low - margin, 6), round(high + margin, 6)
+    return round(low - margin, 6), round(min(high + margin, MOST), 6)
 
 
 def error_bars(intervals: Iterable[Interval | None]) -> dict[str, Any] | None:

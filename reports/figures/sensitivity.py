@@ -104,8 +104,8 @@ def _sensitivity_panel(
             figure.add_hline(
                 y=percent(level),
                 line={"color": styles[baseline].colour, "dash": styles[baseline].dash, "width": 1.2},
-                annotation={"text": safe(baseline), "font": {"size": 10}, "xanchor": "left", "x": 0},
-                annotation_position="top left",
+                annotation={"text": safe(baseline), "font": {"size": 10}, "xanchor": "right", "x": 1},
+                annotation_position="top right",
             )
     values = [f"{cell.values[axis].text}: {estimate_text(cell.interval(metric))}" for cell in found[0].cells.values()]
     opening = f"{label}: {METRICS[metric].heading} on {REPORTED_ON} against {axis}"

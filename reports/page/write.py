@@ -92,9 +92,11 @@ def page(shown: Sequence[ShownRun]) -> str:
     """Return the HTML of the page for one run, or for several runs side by side."""
     several = len(shown) > 1
     runs = [run_part(one, number, several) for number, one in enumerate(shown, 1)]
-    title = shown[0].run.question or shown[0].run.name or "twinbench report"
+    of_one = shown[0].run.question or shown[0].run.name or "twinbench report"
+    title = f"{len(shown)} runs side by side" if several else of_one
     return _template().render(
-        title=f"{len(shown)} runs side by side" if several else title,
+        title=title,
+        heading=re.sub(r"(?<=[A-Za-z])-(?=\d)", "\N{NON-BREAKING HYPHEN}", title),
         name="" if several else shown[0].run.name,
         several=several,
         runs=runs,

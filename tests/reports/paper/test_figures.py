@@ -60,6 +60,20 @@ def test_baselines_outside_the_range_shown_are_named(synthetic_run):
     )
 
 
+def test_axes_of_accuracy_end_at_100_percent_and_baselines_are_named_at_the_right_edge(synthetic_run):
+    synthetic_run.planned_and_recorded(0.98, method="raw_pixels")
+    for width, values in ((64, (0.9, 1.0)), (128, (0.97, 0.99))):
+        for seed, value in enumerate(values):
+            settings = {"projector_width": width}
+            synthetic_run.planned_and_recorded(value, method="simclr", seed=seed, settings=settings)
+    (source,) = read_sources([synthetic_run.folder])
+    figures = {figure.key: figure.panels[0].figure for figure in paper_figures(source.run, source.section)}
+    assert max(figures["sensitivity-projector_width"].data[0].y) > 150  # t intervals of two seeds are wide
+    assert figures["sensitivity-projector_width"].layout.yaxis.range[1] == 101
+    (name,) = figures["sensitivity-projector_width"].layout.annotations
+    assert (name.text, name.x, name.xanchor) == ("raw_pixels", 1, "right")
+
+
 def test_methods_have_the_pages_colours(drawn):
     figure = drawn["cost"]
     svg = draw(figure.panels, STYLES["neurips"], figure.legend).files["svg"].decode()
@@ -103,6 +117,7 @@ def test_every_seed_is_drawn_once_and_lies_within_the_panel(drawn):
 def test_costs_and_heat_maps_are_the_pages_panels(drawn, whole_sweep):
     (source,) = read_sources([whole_sweep.folder])
     metric = source.section.selected_by[0]
+    assert all(panel.figure.layout.yaxis.range[1] <= 101 for panel in drawn["cost"].panels)
     page = [*cost_panels(source.section, metric), *heat_maps(source.section, metric)]
     paper = [*drawn["cost"].panels, *drawn["grid-off_diagonal_weight-projector_width"].panels]
     assert [panel.figure for panel in paper] == [panel.figure for panel in page]
