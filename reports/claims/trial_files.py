@@ -108,10 +108,10 @@ def _outputs(run_folder: Path, reference: Reference | None) -> tuple[Outputs, st
 
 
 def _contradictions(metrics: Sequence[MetricValue], outputs: Outputs) -> Iterator[str]:
-    probes = [metric.name for metric in PROBES]
+    probes = [metric.name for metric in PROBES] if outputs else []
     for metric in metrics:
         is_of_probe = metric["name"] in probes and metric["split"] == REPORTED_ON
-        if is_of_probe and (problem := accuracy_problem(metric, outputs, ROUNDING)):
+        if is_of_probe and (problem := lacking(metric, outputs) or accuracy_problem(metric, outputs, ROUNDING)):
             yield f"{metric['name']}: {problem}"
 
 
@@ -151,17 +151,25 @@ def read_outputs(data: bytes) -> Outputs:
     return outputs
 
 
-def accuracy_problem(metric: MetricValue, outputs: Outputs, tolerance: float = 0.0) -> str:
-    """Return how an accuracy contradicts the outputs of its probe; empty without outputs or a contradiction."""
+def lacking(metric: MetricValue, outputs: Outputs) -> str:
+    """Return which outputs of an accuracy are absent; empty where all are there."""
+    absent = [name for name in _of_probe(metric) if name not in outputs]
+    return f"its outputs lack {', '.join(absent)}" if absent else ""
+
+
+def _of_probe(metric: MetricValue) -> tuple[str, str, str]:
     probe = METRICS[metric["name"]].probe
-    labels, predicted, correct = (outputs.get(name) for name in ("labels", f"{probe}_prediction", f"{probe}_correct"))
-    if correct is None:
-        return ""
-    if labels is not None and predicted is not None:
-        if not len(labels) == len(predicted) == len(correct):
-            return f"its outputs have {len(labels)}, {len(predicted)} and {len(correct)} examples"
-        if ((predicted == labels) != (correct != 0)).any():
-            return f"{probe}_correct does not mark where {probe}_prediction equals the labels"
+    return "labels", f"{probe}_prediction", f"{probe}_correct"
+
+
+def accuracy_problem(metric: MetricValue, outputs: Outputs, tolerance: float = 0.0) -> str:
+    """Return how an accuracy contradicts the outputs of its probe, all of which are there; empty if it does not."""
+    probe = METRICS[metric["name"]].probe
+    labels, predicted, correct = (outputs[name] for name in _of_probe(metric))
+    if not len(labels) == len(predicted) == len(correct):
+        return f"its outputs have {len(labels)}, {len(predicted)} and {len(correct)} examples"
+    if ((predicted == labels) != (correct != 0)).any():
+        return f"{probe}_correct does not mark where {probe}_prediction equals the labels"
     value, n = float((correct != 0).mean()), metric.get("n_examples", len(correct))
     if abs(metric["value"] - value) > tolerance or n != len(correct):
         return f"the record says {metric['value']} of {n} examples, the outputs give {value} of {len(correct)}"

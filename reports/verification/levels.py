@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from twinbench.reports.claims.copied_seeds import Outputs
-from twinbench.reports.claims.trial_files import accuracy_problem, read_outputs
+from twinbench.reports.claims.trial_files import accuracy_problem, lacking, read_outputs
 from twinbench.reports.verification.level import LONGEST_NAME, Level, judged
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.bundles.members import PAGE_DIGEST, TABLES, VERDICTS
@@ -23,7 +23,7 @@ from twinbench.results.bundles.write import rendered_with
 from twinbench.results.plain_files import claims_files
 from twinbench.results.record import Result
 from twinbench.sweeps.errors import counted, shortened
-from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
+from twinbench.sweeps.metrics import MetricValue, metric_names
 
 # --- render ---------------------------------------------------------------------------------------------------------
 
@@ -122,10 +122,8 @@ def _recomputed(unpacked: Unpacked, result: Result, metric: MetricValue, outputs
         return "of other metrics, which have no per-example outputs", ""
     if result["trial"]["protocol"]["content"].get("checkpoint") == "best_on_test":
         return _maximum(unpacked, result, metric)
-    probe = METRICS[metric["name"]].probe
-    absent = [name for name in ("labels", f"{probe}_prediction", f"{probe}_correct") if name not in outputs]
-    if absent:
-        return "on test without outputs to compute them from", f"its outputs lack {', '.join(absent)}"
+    if problem := lacking(metric, outputs):
+        return "on test without outputs to compute them from", problem
     return "on test computed again from per-example outputs", accuracy_problem(metric, outputs)
 
 

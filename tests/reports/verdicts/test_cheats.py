@@ -330,6 +330,17 @@ def in_database(study: Study, change: str, trial: Trial) -> None:
     (study.folder / DIGEST).write_bytes(mark(study.folder / DATABASE, digest))
 
 
+@cheat("A21", "its outputs lack labels, knn_prediction", "UNVERIFIABLE")
+def the_outputs_say_only_what_was_right(study: Study) -> None:
+    from safetensors.numpy import load, save
+
+    for trial in study.trials:
+        outputs = load((study.folder / read(study, trial)["result"]["outputs"]["file"]).read_bytes())
+        kept = save({name: values for name, values in outputs.items() if name.endswith("_correct")})
+        reference = write_artefact(study.folder, kept, ".safetensors")
+        rewrite(study, trial, lambda record, new=reference: record["result"].update({"outputs": new}))
+
+
 @cheat("A21", "no per-example outputs", "UNVERIFIABLE")
 def a_number_from_elsewhere_is_typed_in(study: Study) -> None:
     rewrite(study, study.of("byol", 5)[0], lambda record: record["result"].update({"outputs": None}))
