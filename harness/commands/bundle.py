@@ -67,6 +67,7 @@ def verify(
     expect: Annotated[str | None, typer.Option(help="The digest that the author published.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trials to run again, of claims first.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed that draws the trials to run again; choose your own.")] = 0,
+    claim: Annotated[str | None, typer.Option(help="Run trials of this claim again before all others.")] = None,
     data: Annotated[Path | None, typer.Option(help="The folder with the dataset's files, to run trials again.")] = None,
     memory_limit: MemoryLimit = MOST_GIB,
     time_limit: TimeLimit = MOST_SECONDS,
@@ -75,12 +76,12 @@ def verify(
 
     The limits of memory and time apply to reading the bundle, in a process of its own, not to trials that run again.
     """
-    _check_options(level, expect)
+    _check_options(level, expect, claim)
     with tempfile.TemporaryDirectory(prefix="twinbench-verify-") as temporary:
         folder = Path(temporary)
 
         def read() -> "_Read":
-            return _read(archive, folder, LEVELS[: LEVELS.index(level) + 1], (expect or "").lower())
+            return _read(archive, folder, LEVELS[: LEVELS.index(level) + 1], (expect or "").lower(), claim)
 
         levels, contents, comparisons = within_bounds(read, str(archive), Bounds(memory_limit, time_limit), folder)
         outcomes = [_printed(one) for one in levels]
@@ -92,7 +93,7 @@ def verify(
         raise typer.Exit(NOT_PASSED)
 
 
-def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str) -> "_Read":
+def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str, claim: str | None) -> "_Read":
     """Return the level integrity and those of the `names` that only read; if rerun is to follow, also what it uses."""
     from twinbench.reports.verification.integrity import integrity
     from twinbench.reports.verification.level import not_run
@@ -111,15 +112,19 @@ def _read(archive: Path, folder: Path, names: tuple[str, ...], expect: str) -> "
     if "rerun" not in names:
         return levels, None, ()
     has_report = levels[1].outcome == "passed"  # otherwise the claims may not be readable
-    return levels, contents, claimed(contents) if has_report else by_method(contents.records)
+    if claim is not None and not has_report:
+        return [*levels, not_run("rerun", "the claims are not those of the report: run without --claim")], None, ()
+    return levels, contents, claimed(contents, claim) if has_report else by_method(contents.records)
 
 
-def _check_options(level: str, expect: str | None) -> None:
+def _check_options(level: str, expect: str | None, claim: str | None) -> None:
     mistakes = []
     if level not in LEVELS:
         mistakes.append(unknown_name("--level", "level", level, LEVELS))
     if expect is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expect):
         mistakes.append(Mistake("--expect", "", "is not a digest", expect, "the 64 hex digits that `bundle` printed"))
+    if claim is not None and level in LEVELS and level != "rerun":
+        mistakes.append(Mistake("--claim", "", "chooses trials to run again", claim, "with --level rerun"))
     if mistakes:
         raise InvalidInput(mistakes)
 

@@ -27,6 +27,8 @@ from twinbench.reports.verification.reruns import (
     differing,
     drawn,
     judged_comparisons,
+    omitted,
+    sampled,
     shifts,
     trial_faults,
 )
@@ -85,7 +87,8 @@ def rerun(
         if not fault:
             found[trial.trial_id] = shifts(record, own, recorded, repeated)
     of_comparisons, more = judged_comparisons(comparisons, found)
-    return judged("rerun", [*faults, *trial_faults(found), *of_comparisons], [*notes, *more])
+    notes += [*more, *sampled(comparisons, chosen)]
+    return judged("rerun", [*faults, *trial_faults(found), *of_comparisons], notes)
 
 
 def _mistakes(trial: Trial, data: Path | None) -> list[Mistake]:
@@ -114,6 +117,8 @@ def compared(record: Record, own: Record, recorded: Outputs, repeated: Outputs) 
     text = "equal metrics"
     if worst and values[worst] != own_values[worst]:
         text = f"{worst[0]} on {worst[2]} is {own_values[worst]:.6g} here and {values[worst]:.6g} in the record"
+    if absent := omitted(record, own):
+        return f"lacks {', '.join(absent)}, which this code always records; not bit-identical, {text}", ""
     if others := differing(record, own):
         return "", f"not bit-identical, with other {', '.join(others)}; {text}"
     return f"not bit-identical, though code, versions and machine are those of the record; {text}", ""

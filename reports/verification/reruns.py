@@ -24,10 +24,11 @@ from twinbench.reports.tables.published import published_tables
 from twinbench.results.bundles.contents import Contents
 from twinbench.results.code_hash import is_same_code
 from twinbench.results.record import COMPUTED_WITH, Record
-from twinbench.sweeps.errors import InvalidInput
+from twinbench.sweeps.errors import InvalidInput, Mistake, counted, unknown_name
 from twinbench.sweeps.metrics import METRICS, MetricValue, metric_names
 
 SPREAD = 2.0
+BITS_DEPEND_ON = ("versions", *COMPUTED_WITH, "processor")  # apart from the code
 LEVEL = 0.01  # probability that honest trials are found at fault, and the same for honest comparisons
 
 # --- what is compared -----------------------------------------------------------------------------------------------
@@ -37,7 +38,8 @@ LEVEL = 0.01  # probability that honest trials are found at fault, and the same 
 class Comparison:
     """The trials behind one comparison of a claim: A's, and B's unless A is compared with a fixed number.
 
-    `has_direction`: more for A is what is claimed. Otherwise a shift in either direction counts.
+    `has_direction`: more for A is what is claimed. Otherwise a shift in either direction counts. `claim` is the name of
+    the claim, empty where a method is compared with itself.
     """
 
     name: str
@@ -45,11 +47,20 @@ class Comparison:
     a: tuple[str, ...]
     b: tuple[str, ...] = ()
     has_direction: bool = False
+    claim: str = ""
 
 
-def claimed(contents: Contents) -> tuple[Comparison, ...]:
-    """Return the comparisons of the bundle's claims; without claims on its trials, those of each method with itself."""
+def claimed(contents: Contents, only: str | None = None) -> tuple[Comparison, ...]:
+    """Return the comparisons of the bundle's claims; without claims on its trials, those of each method with itself.
+
+    `only` is the name of the one claim that shall be compared. InvalidInput if no claim has that name.
+    """
     claims, _ = claims_on_file(map(contents.unpacked.file, contents.unpacked.names("claims")))
+    if only is not None:
+        names = sorted({claim.name for claim in claims})
+        if only not in names:
+            raise InvalidInput([unknown_name("--claim", "claim in the bundle", only, names)])
+        claims = [claim for claim in claims if claim.name == only]
     folder, tables, found = Folder(contents.unpacked.run_folder), published_tables(), []
     for claim in claims:
         if claim.is_about_a_table:
@@ -63,7 +74,9 @@ def claimed(contents: Contents) -> tuple[Comparison, ...]:
             name = f"claim {claim.name}, {a.label}{f' and {b.label}' if b else ''}{point and f', {point}'}"
             of_a, of_b = _done(a), _done(b)
             if of_a and (of_b or b is None):
-                found.append(Comparison(name, claim.metric, of_a, of_b, has_direction))
+                found.append(Comparison(name, claim.metric, of_a, of_b, has_direction, claim.name))
+    if only is not None and not found:
+        raise InvalidInput([Mistake("--claim", "", "compares no trials of the bundle", only)])
     return tuple(found) or by_method(contents.records)
 
 
@@ -99,14 +112,32 @@ def drawn(records: Mapping[str, Record], comparisons: Sequence[Comparison], coun
     return list(dict.fromkeys([*turns, *sorted(order, key=is_baseline.__getitem__)]))[:count]
 
 
+def sampled(comparisons: Sequence[Comparison], chosen: Sequence[str]) -> Iterator[str]:
+    """Yield how many of each claim's trials are among the `chosen`; of a method's, where there are no claims."""
+    behind: dict[str, set[str]] = {}
+    for one in comparisons:
+        behind.setdefault(f"claim {one.claim}" if one.claim else one.name, set()).update(one.a, one.b)
+    for name, trials in behind.items():
+        yield f"{name}: {len(trials.intersection(chosen))} of {counted(len(trials), 'trial')} drawn"
+
+
 # --- one trial ------------------------------------------------------------------------------------------------------
+
+
+def omitted(record: Record, own: Record) -> list[str]:
+    """Return what the record lacks although the code that it names always records it: it was removed.
+
+    Code hashes of today's kind cover the code that finds these values, so equal ones record the same keys.
+    """
+    there, here = record["circumstance"], own["circumstance"]
+    is_same_code = there.get("code_hash") == here.get("code_hash")
+    return [key for key in BITS_DEPEND_ON if is_same_code and there.get(key) is None and here.get(key) is not None]
 
 
 def differing(record: Record, own: Record) -> list[str]:
     """Return what is not known to be the same in two runs of a trial; without any, their results must be equal."""
     there, here = record["circumstance"], own["circumstance"]
-    keys = ("versions", *COMPUTED_WITH, "processor")
-    others = [key for key in keys if there.get(key) is None or there[key] != here[key]]
+    others = [key for key in BITS_DEPEND_ON if there.get(key) is None or there[key] != here[key]]
     same = is_same_code((_text(one, "code_hash"), _text(one, "commit")) for one in (there, here))
     return others if same else [*others, "code" if same is False else "code, perhaps"]
 

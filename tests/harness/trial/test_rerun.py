@@ -211,6 +211,13 @@ def test_on_the_same_machine_any_difference_is_a_fault(here, fault, processor):
         assert found == fault and agreement == ("" if fault else "bit-identical result")
 
 
+def test_a_record_of_this_code_without_a_processor_is_a_fault_unless_its_bits_agree():
+    bare = {"circumstance": {key: value for key, value in SAME.items() if key != "processor"}}
+    found, _ = compared(result() | bare, result(value=0.91), {}, {})
+    assert found.startswith("lacks processor, which this code always records; not bit-identical, knn_top1 on test is")
+    assert compared(result() | bare, result(), {}, {}) == ("", "bit-identical result")
+
+
 # --- which trials are run -------------------------------------------------------------------------------------------
 
 
@@ -299,6 +306,7 @@ def test_files_that_are_not_bundles_and_wrong_options_are_invalid_input(bundle, 
         ((tmp_path / "no",), "not a bundle"),
         ((bundle, "--level", "agregate"), "did you mean 'aggregate'"),
         ((bundle, "--expect", "abc"), "is not a digest"),
+        ((bundle, "--claim", "mine"), "--claim: chooses trials to run again"),
     ):
         ended = command("verify", *arguments)
         assert isinstance(ended.exception, InvalidInput) and text in str(ended.exception)

@@ -5,6 +5,7 @@ of the trial together: its answers differ in both directions, but not independen
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from twinbench.reports.verification.reruns import (
     differing,
     drawn,
     judged_comparisons,
+    omitted,
+    sampled,
     shifts,
     trial_faults,
 )
 from twinbench.results.record import COMPUTED_WITH
+from twinbench.sweeps.errors import InvalidInput
 
 IMAGES = 359
 
@@ -140,11 +144,16 @@ def test_the_trials_of_a_claims_sides_are_compared_and_those_of_methods_without_
         (method, metric) for method in ("simclr", "vicreg") for metric in ("knn_top1", "linear_top1")
     ]
     (run.folder / "claims.toml").write_text(CLAIMS)
-    mine, whole = claimed(contents_of(run.bundle().path, tmp_path))
+    contents = contents_of(run.bundle().path, tmp_path)
+    mine, whole = claimed(contents)
     assert mine == Comparison(
-        "claim mine, simclr and vicreg", "knn_top1", (*run.ids[:2],), (*run.ids[2:],), has_direction=True
+        "claim mine, simclr and vicreg", "knn_top1", (*run.ids[:2],), (*run.ids[2:],), has_direction=True, claim="mine"
     )
     assert (whole.name, whole.a, whole.b, whole.has_direction) == ("claim whole, simclr", mine.a, (), False)
+    assert claimed(contents, "whole") == (whole,)
+    for name, problem in (("mnie", "did you mean 'mine'"), ("elsewhere", "compares no trials of the bundle")):
+        with pytest.raises(InvalidInput, match=problem):
+            claimed(contents, name)
 
 
 # --- the draw -------------------------------------------------------------------------------------------------------
@@ -171,6 +180,17 @@ def test_trials_behind_claims_are_drawn_first_and_in_turns_and_baselines_last():
         assert found[10:15] == ["vicreg"] * 5 and found[15:] == ["untrained"] * 5
         assert drawn(RECORDS, [claim], 3, seed) == drawn(RECORDS, [claim], 99, seed)[:3]
     assert {drawn(RECORDS, [claim], 1, seed)[0] for seed in range(80)} == {*SIMCLR, *BYOL}
+
+
+def test_it_is_said_how_many_trials_of_each_claim_were_drawn():
+    shown = Comparison("claim shown, simclr and byol", "linear_top1", SIMCLR, BYOL, True, "shown")
+    other = Comparison("claim other, vicreg", "knn_top1", ("vicreg0", "vicreg1"), claim="other")
+    twice = replace(shown, metric="knn_top1", b=())
+    assert [*sampled([shown, twice, other], ["simclr3", "byol0", "untrained1"])] == [
+        "claim shown: 2 of 10 trials drawn",
+        "claim other: 0 of 2 trials drawn",
+    ]
+    assert next(sampled(by_method(RECORDS), ["byol1"])) == "byol: 1 of 5 trials drawn"
 
 
 def test_without_claims_the_methods_take_turns_and_are_compared_with_themselves():
@@ -206,3 +226,14 @@ def test_bits_must_agree_only_where_all_that_computes_is_known_to_be_the_same(
 ) -> None:
     same = {key: 1 for key in (*COMPUTED_WITH, "processor")} | {"versions": {}, "code_hash": "2:a", "commit": "c"}
     assert differing({"circumstance": same | there}, {"circumstance": same}) == found  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("there", "found"), [({}, []), ({"code_hash": "2:b"}, []), ({"code_hash": "2:a"}, ["processor"])]
+)
+def test_what_the_same_code_always_records_was_removed_where_it_is_absent(
+    there: dict[str, Any], found: list[str]
+) -> None:
+    here = {key: 1 for key in COMPUTED_WITH} | {"versions": {}, "processor": "mine", "code_hash": "2:a"}
+    removed = {key: value for key, value in here.items() if key != "processor"} | there
+    assert omitted({"circumstance": removed if there else here}, {"circumstance": here}) == found  # type: ignore[typeddict-item]
