@@ -234,7 +234,7 @@ def contradictions(protocol: Protocol, where: str) -> list[Mistake]:
 
 
 def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
-    """Return mistakes: a probe that is measured needs candidates; one that is not measured must have none."""
+    """Return mistakes: a probe that is measured needs candidates, each once; one that is not measured has none."""
     mistakes = []
     for metric, name in [(one.name, name) for one in METRICS.values() for name in one.candidates]:
         candidates, key = getattr(evaluation, name), f"evaluation.{name}"
@@ -242,4 +242,6 @@ def _candidate_mistakes(evaluation: Evaluation, where: str) -> list[Mistake]:
             mistakes.append(Mistake(where, key, f"needs at least one value: {metric} is measured"))
         if candidates and metric not in evaluation.metrics:
             mistakes.append(Mistake(where, key, f"is not used: {metric} is not among the metrics", list(candidates)))
+        if len(set(candidates)) < len(candidates):
+            mistakes.append(Mistake(where, key, "a value is listed twice", list(candidates)))
     return mistakes

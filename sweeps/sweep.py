@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,17 +89,16 @@ def read_sweep(name: str, changes: tuple[str, ...] = ()) -> tuple[Sweep, Protoco
     """
     path = _find(name, shipped_sweeps(), "sweep")
     where, settings = str(path), [_setting(change) for change in changes]
+    _check_keys(key for key, _ in settings)
     data = read_toml(path)
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # malformed grids, which `parse` reports
         for key, value in settings:
             data = changed(data, key, value)
     try:
         sweep = parse(Sweep, data, where)
-        _check_grids(sweep, where)
-        of_grids = {
-            key: value for key, value in settings if key not in (*OWN_KEYS, CONFIRM_SEEDS, "methods")
-        }  # the last of each key
-        if lost := [mistake for key, value in of_grids.items() for mistake in _lost(key, value, sweep)]:
+        _check_grids(sweep, where, is_changed=bool(settings))
+        of_grids = [(key, value) for key, value in settings if key not in (*OWN_KEYS, CONFIRM_SEEDS, "methods")]
+        if lost := [mistake for key, value in of_grids for mistake in _lost(key, value, sweep)]:
             raise InvalidInput(lost)
         protocol = read_protocol(sweep.protocol, path.parent, where)
         for folder in dict.fromkeys((protocol_path(sweep.protocol, path.parent).parent, SHIPPED / "protocols")):
@@ -148,6 +147,13 @@ def _setting(change: str) -> tuple[str, Any]:
     if change != to_utf8(change).decode():
         raise InvalidInput([Mistake(SET, "", "is not UTF-8", change)])
     return key.strip(), read_value(text.strip(), f"{SET} {key.strip()}")
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    """Raise InvalidInput for keys that are given more than once: only the last value would count."""
+    given = Counter("confirm" if key == CONFIRM_SEEDS else key for key in keys)
+    if twice := [key for key, count in given.items() if count > 1]:
+        raise InvalidInput(Mistake(SET, key, "is given more than once") for key in twice)
 
 
 def set_keys(changes: Sequence[str]) -> list[str]:
@@ -230,9 +236,13 @@ def _changed_grid(grid: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def _check_grids(sweep: Sweep, where: str) -> None:
+def _check_grids(sweep: Sweep, where: str, is_changed: bool) -> None:
+    """Raise InvalidInput for what is wrong with the grids and seeds. Rows of zipped axes that were different may be
+    equal if `--set` has changed one of the axes.
+    """
     mistakes = _seed_mistakes(sweep, where)
     for number, grid in enumerate(sweep.grids):
+        mistakes += _repeated(grid, f"grids.{number}", where)
         for method in sorted(set(grid.only) - set(grid.methods)):
             key = f"grids.{number}.only.{method}"
             mistakes.append(Mistake(where, key, "is not a method of this grid", method, ", ".join(grid.methods)))
@@ -243,11 +253,22 @@ def _check_grids(sweep: Sweep, where: str) -> None:
             lengths = {name: len(_values(axis)) for name, axis in group.items()}
             if len(set(lengths.values())) > 1:
                 mistakes.append(Mistake(where, f"grids.{number}.zipped", "zipped axes differ in length", lengths))
+            elif not is_changed and len({(*row.values(),) for row in _rows(group)}) < max(lengths.values()):
+                mistakes.append(Mistake(where, f"grids.{number}.zipped", "equal values are listed twice", group))
     if not mistakes and (trials := _trial_count(sweep)) > MOST_TRIALS:
         problem = f"the grids have {min(trials, 10**12):,} trials{' or more' * (trials >= 10**12)}"
         mistakes.append(Mistake(where, "grids", problem, allowed=f"at most {MOST_TRIALS:,}"))
     if mistakes:
         raise InvalidInput(mistakes)
+
+
+def _repeated(grid: Grid, place: str, where: str) -> Iterator[Mistake]:
+    """Yield a mistake for each list that has a method or a value twice, which would run once."""
+    own = {f"only.{method}.{name}": axis for method, axes in grid.only.items() for name, axis in axes.items()}
+    lists = {"methods": grid.methods} | {f"axes.{name}": axis for name, axis in grid.axes.items()} | own
+    for key, values in lists.items():
+        if isinstance(values, list | tuple) and len(set(values)) < len(values):
+            yield Mistake(where, f"{place}.{key}", "a value is listed twice", [*values])
 
 
 def _seed_mistakes(sweep: Sweep, where: str) -> list[Mistake]:

@@ -266,8 +266,13 @@ def end_well(run: subprocess.Popen[str]) -> str:
     return output
 
 
+def last_of_each(changes: Sequence[str]) -> tuple[str, ...]:
+    """Return the last change of each key, since a key that is set twice is an error."""
+    return tuple({change.partition("=")[0]: change for change in changes}.values())
+
+
 def _set(changes: Sequence[str]) -> list[str]:
-    return [part for change in changes for part in ("--set", change)]
+    return [part for change in last_of_each(changes) for part in ("--set", change)]
 
 
 def wait_until(condition: Callable[[], Any], otherwise: str, seconds: float = 120) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well
+from launching import FEW_TRIALS, ONE_TRIAL, Twinbench, end_well, last_of_each
 
 from twinbench.harness.planning import Plan, make_plan
 
@@ -42,4 +42,4 @@ def here(undisturbed: Twinbench, tmp_path_factory: pytest.TempPathFactory) -> Tw
 @pytest.fixture(scope="session")
 def tiny_plan() -> Callable[..., Plan]:
     """`tiny_plan("methods=simclr", ...)` plans the shipped digits sweep with these changes on top of the tiny ones."""
-    return lambda *changes: make_plan("digits", (*TINY, *changes), None)
+    return lambda *changes: make_plan("digits", last_of_each((*TINY, *changes)), None)

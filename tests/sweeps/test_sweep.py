@@ -1,5 +1,6 @@
 """Claims: a sweep file expands to the cells that it states, in a stable order; all mistakes in it come at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -260,9 +261,53 @@ def test_a_value_of_the_wrong_kind_is_one_mistake_that_lists_the_kinds(tmp_path:
     assert "is of the wrong kind" in line and "true or false, a number, a text" in line
 
 
-def test_of_two_values_for_one_key_the_last_counts(tmp_path: Path) -> None:
-    sweep = _read(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', "x=1", "x=2", "seeds=[4]", "seeds=[5]")
-    assert _cells(sweep) == [("a", ("x", 2))] and sweep.seeds == (5,)
+@pytest.mark.parametrize(
+    "changes",
+    [("x=1", "x=2"), ("seeds=[4]", " seeds =[5]"), ("baselines=true", "baselines=true"), ("methods=a", "methods=a")],
+)
+def test_a_key_that_is_set_twice_is_one_mistake(tmp_path: Path, changes: tuple[str, ...]) -> None:
+    key = changes[0].partition("=")[0]
+    assert _mistakes(tmp_path, HEAD + '[[grids]]\nmethods = ["a"]\n', *changes) == [
+        f"--set: {key}: is given more than once"
+    ]
+
+
+def test_the_confirm_stage_and_its_seeds_are_one_key(tmp_path: Path) -> None:
+    (line,) = _mistakes(tmp_path, HEAD + CONFIRM, "confirm={seeds = [7]}", "confirm.seeds=[8]")
+    assert line == "--set: confirm: is given more than once"
+
+
+@pytest.mark.parametrize(
+    ("grid", "changes", "mistake"),
+    [
+        (
+            'methods = ["a"]\naxes = {x = [1, 2, 1]}',
+            (),
+            "s.toml: grids.0.axes.x: a value is listed twice (seen: [1, 2, 1])",
+        ),
+        ('methods = ["a"]', ("x=[1, 1.0]",), "--set: x: a value is listed twice (seen: [1, 1.0])"),
+        ('methods = ["a"]', ("a.x=[1, 1]",), "--set: a.x: a value is listed twice"),
+        ('methods = ["a", "b", "a"]', (), "s.toml: grids.0.methods: a value is listed twice (seen: ['a', 'b', 'a'])"),
+        ('methods = ["a"]\n[[grids.zipped]]\nx = [1, 1]\ny = [2, 2]', (), "grids.0.zipped: equal values are listed"),
+    ],
+)
+def test_what_would_run_once_is_listed_once(tmp_path: Path, grid: str, changes: tuple[str, ...], mistake: str) -> None:
+    (line,) = _mistakes(tmp_path, f"{HEAD}[[grids]]\n{grid}\n", *changes)
+    assert mistake in line
+
+
+def test_rows_of_zipped_axes_may_be_equal_where_set_has_replaced_an_axis(tmp_path: Path) -> None:
+    zipped = '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1, 1]\ny = [2, 3]\n'
+    assert _cells(_read(tmp_path, HEAD + zipped)) == [("a", ("x", 1), ("y", 2)), ("a", ("x", 1), ("y", 3))]
+    assert _cells(_read(tmp_path, HEAD + zipped, "y=4")) == [("a", ("y", 4), ("x", 1))]
+
+
+def test_candidates_of_a_probe_are_listed_once(tmp_path: Path) -> None:
+    text = shipped_protocols()["digits-small"].read_text()
+    path = tmp_path / "p.toml"
+    path.write_text(re.sub(r"(?m)^knn_neighbours = .*", "knn_neighbours = [5, 5]", text))
+    with pytest.raises(InvalidInput, match=r"evaluation.knn_neighbours: a value is listed twice \(seen: \[5, 5\]\)"):
+        read_protocol(str(path))
 
 
 def test_seeds_that_confirm_are_set_like_others_and_an_empty_list_leaves_the_stage_out(tmp_path: Path) -> None:
