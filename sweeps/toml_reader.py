@@ -31,7 +31,7 @@ BOUNDS = {
     "min_length": "at least",
     "max_length": "at most",
 }
-
+_MEMBER = re.compile(r"bool|int|float|str|none|Range|constrained-\w+|[\w-]+\[.*\]")  # of a union; not a key `a-b`
 KINDS = {  # of errors at the members of a union, by pydantic's names
     "bool_type": "true or false",
     "int_type": "a number",
@@ -184,8 +184,7 @@ def _mistake(cls: type, details: Any, where: str) -> Mistake:
 
 def _is_union_branch(part: object) -> bool:
     """Return whether a part of a location names a union's member: 'float', 'Range', 'constrained-int', 'list[...]'."""
-    text = str(part)
-    return text in ("bool", "int", "float", "str", "none", "Range") or any(mark in text for mark in "[(-")
+    return bool(_MEMBER.fullmatch(str(part)))
 
 
 def _field_names(cls: Any, location: list[Any]) -> list[str]:

@@ -116,6 +116,7 @@ def test_every_mistake_is_told_at_once_with_key_value_and_nearest_name(tmp_path:
         (HEAD + CONFIRM.replace("[5, 6]", "[5, 5]"), "confirm.seeds: a seed is listed twice"),
         (HEAD + CONFIRM.replace("[5, 6]", "[5, 0]"), "confirm.seeds: seeds of the grid select, so they cannot confirm"),
         (HEAD + CONFIRM.replace("seeds = [5, 6]", ""), "confirm.seeds: is missing"),
+        (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x-y = {z = 1}}\n', "grids.0.axes.x-y: is of the wrong kind"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[[grids.zipped]]\nx = [1]\ny = [1, 2]\n', "differ in length"),
         (HEAD + '[[grids]]\nmethods = ["a"]\naxes = {x = 1}\n[[grids.zipped]]\nx = [1]\n', "x: is listed twice"),
         (HEAD + '[[grids]]\nmethods = ["a"]\n[grids.only.b]\nx = 1\n', "is not a method of this grid"),
