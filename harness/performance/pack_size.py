@@ -98,7 +98,7 @@ def with_best_pack(
             say(f"packs could not be measured: {error}")
             seconds = {1: 1.0}
     pack, _ = best_pack(keys, surroundings.pack, workers, seconds)
-    say(f"at most {counted(pack, 'trial')} in turn in a process")
+    say(f"packs of at most {counted(pack, 'trial')}")
     return replace(surroundings, pack=pack)
 
 

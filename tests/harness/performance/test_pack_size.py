@@ -353,7 +353,7 @@ def test_a_run_trains_with_the_threads_and_packs_that_it_measured(
     outcome = launcher.run(planned, Surroundings(folder, pack=4), watch)
     assert outcome.statuses == {"done": len(planned.trials)} and not outcome.stopped
     threads = int(re.search(r"(\d+) threads? per trial, with which the sweep ends soonest", printed.getvalue())[1])  # type: ignore[index]
-    pack = int(re.search(r"at most (\d+) trials take turns", printed.getvalue())[1])  # type: ignore[index]
+    pack = int(re.search(r"packs of at most (\d+) trials?", printed.getvalue())[1])  # type: ignore[index]
     ran = [read_record(file)["circumstance"] for file in record_files(folder)]
     assert {one["threads"] for one in ran} == {threads} and max(one["pack"] for one in ran) <= pack
     measured = {one.processes for count in (1, 2) for one in stored_packs(this_machine("cpu", count))}
