@@ -1,5 +1,7 @@
-"""Check that a run folder has no file where a folder belongs, and no folder where a file does."""
+"""Check that a run folder has no file where a folder belongs, and no folder where a file does, before it is used, and
+that no output takes the place of what a run folder holds."""
 
+import fnmatch
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -47,6 +49,25 @@ def place_mistakes(folder: Path) -> Iterator[Mistake]:
     for path in (folder / name for name in FILES):
         if os.path.isdir(path):
             yield Mistake(str(path), "", "is a folder", allowed="a file, or nothing")
+
+
+def check_output(out: Path | None, *inputs: Path) -> None:
+    """Raise InvalidInput if the file or folder `out` is one of the inputs, or belongs to the data of a run.
+
+    None stands for a command's default place. What is derived from the data (`report/` and the like) can be written
+    again, and is not protected.
+    """
+    if out is None:
+        return
+    place, given = Path(os.path.realpath(out)), [Path(os.path.realpath(path)) for path in inputs]
+    if place in given:
+        raise InvalidInput([Mistake("--out", "", "would replace one of the given paths", str(out), "another path")])
+    for folder in place.parents:
+        name = place.relative_to(folder).parts[0]
+        is_data = name in (*FILES, *FOLDERS) or fnmatch.fnmatchcase(name, "claims*.toml")
+        if is_data and (folder in given or os.path.exists(folder / PLAN)):
+            problem, allowed = f"would write to the data of the run in {folder}", "a path that is not the run's own"
+            raise InvalidInput([Mistake("--out", "", problem, str(out), allowed)])
 
 
 def check_trial_places(folder: Path, trial_ids: Collection[str]) -> None:

@@ -33,11 +33,12 @@ def bundle(
 ) -> None:
     """Write an archive for reviewers: records, protocols, claims, declarations, attempts, tables and digests."""
     from twinbench.results.bundles.members import SUFFIX
-    from twinbench.results.places import check_places
+    from twinbench.results.places import check_output, check_places
 
     check_places(folder)
     whole = folder.resolve()
     out = out_file or whole.with_name(whole.name + SUFFIX)
+    check_output(out, folder)
 
     def write(_: Path) -> "Bundled":
         from twinbench.reports.verification.levels import rendered

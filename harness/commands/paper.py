@@ -34,7 +34,10 @@ def paper(
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write tables as LaTeX, CSV and Markdown, and figures as PDF and SVG. Equal records give equal files."""
+    from twinbench.results.places import check_output
+
     check_run_folders(folders)
+    check_output(out_folder)
 
     def write(_: Path) -> Path:
         from twinbench.reports.figures.paper_style import read_style
@@ -60,8 +63,10 @@ def export(
     """Write curves and results for a tracker. They stay on this machine unless the tracker's variables are set."""
     from twinbench.reports.export import EXPORT, check_tracker
     from twinbench.reports.export import export as export_trials
+    from twinbench.results.places import check_output
 
     check_run_folders([folder])
+    check_output(out_folder)
     check_tracker(to)
 
     def read(_: Path) -> "tuple[str, list[Exported]]":

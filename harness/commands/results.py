@@ -71,6 +71,9 @@ def report(
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Write report/index.html and report/tables/*.csv. Equal records give equal files."""
+    from twinbench.results.places import check_output
+
+    check_output(out_folder)
 
     def read(temporary: Path) -> Path:
         from twinbench.results.bundles.folder import run_folders
@@ -99,9 +102,10 @@ def merge(
     time_limit: TimeLimit = MOST_SECONDS,
 ) -> None:
     """Merge run folders of several sites. Different results of one trial are reported; none is chosen."""
-    from twinbench.results.places import check_places
+    from twinbench.results.places import check_output, check_places
 
     check_places(*folders)
+    check_output(out_folder, *folders)
 
     def read(_: Path) -> "Merged":
         from twinbench.results.merge import merge_folders

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SyntheticRun
 
-from twinbench.results.places import DERIVED_FOLDERS, FILES, FOLDERS, check_places, check_trial_places
+from twinbench.results.places import DERIVED_FOLDERS, FILES, FOLDERS, check_output, check_places, check_trial_places
 from twinbench.sweeps.errors import InvalidInput
 
 
@@ -85,3 +85,33 @@ def test_what_is_in_the_place_of_a_trials_record_or_attempts_is_named_at_once(sy
     named = {Path(mistake.where) for mistake in refused.value.mistakes}
     assert named == {place[0], place[1], place[2], place[4], folder / "trials" / ids[6]}
     check_trial_places(folder, [ids[3], ids[5]])
+
+
+@pytest.mark.parametrize(
+    "name", [*FILES, *FOLDERS, "records/x.json", "claims.toml", "claims-2.toml", "trials/a/b/c.log"]
+)
+def test_no_output_is_written_to_the_data_of_a_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/plan.json").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for out in (tmp_path / "run" / name, tmp_path / "link" / name):
+        with pytest.raises(InvalidInput) as refused:
+            check_output(out)
+        assert str(refused.value).startswith(
+            f"--out: would write to the data of the run in {tmp_path}/run (seen: '{out}'"
+        )
+
+
+def test_no_output_replaces_an_input(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").touch()
+    (tmp_path / "link.toml").symlink_to("c.toml")
+    for out in (tmp_path / "c.toml", tmp_path / "link.toml", tmp_path / "x/../c.toml"):
+        with pytest.raises(InvalidInput, match="--out: would replace one of the given paths"):
+            check_output(out, tmp_path / "run", tmp_path / "c.toml")
+
+
+def test_outputs_may_be_written_beside_inputs_and_to_what_is_derived_in_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/plan.json").touch()
+    for name in ("c.txt", "records/c.txt", "plan.json", "run/c.txt", "run/report", "run/paper/records"):
+        check_output(tmp_path / name, tmp_path / "run", tmp_path / "c.toml")

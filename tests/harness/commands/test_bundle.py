@@ -117,6 +117,28 @@ def test_check_and_report_read_a_bundle_as_its_run_folder_and_write_beside_the_c
     assert call("report", bundle, "--out", "mine").exit_code == 0 and Path("mine/index.html").is_file()
 
 
+@pytest.mark.parametrize("arguments", [("check", "c.toml", "run"), ("check", "--table", "c.csv", "run")])
+def test_what_check_reads_is_not_replaced_by_what_it_writes(
+    tmp_path: Path, call: Callable[..., Result], arguments: tuple[str, ...]
+) -> None:
+    for name in ("c.toml", "c.csv", "run/plan.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("kept")
+    for out in (next(name for name in arguments if "." in name), "run/plan.json"):
+        assert "--out: would " in str(call(*arguments, "--out", out).exception)
+        assert (tmp_path / out).read_text() == "kept"
+
+
+@pytest.mark.parametrize("command", ["bundle", "report", "paper", "merge", "export"])
+def test_no_command_writes_to_the_records_of_a_run(tmp_path: Path, call: Callable[..., Result], command: str) -> None:
+    (tmp_path / "run/records").mkdir(parents=True)
+    (tmp_path / "run/plan.json").write_text("kept")
+    options = ("--to", "tensorboard") if command == "export" else ()
+    done = call(command, "run", *options, "--out", "run/records/new")
+    assert "--out: would write to the data of the run in" in str(done.exception)
+    assert not list((tmp_path / "run/records").iterdir())
+
+
 def test_a_bundle_that_differs_from_its_manifest_is_judged_by_no_command(
     honest: GenuineRun, tmp_path: Path, call: Callable[..., Result]
 ) -> None:
