@@ -17,6 +17,11 @@ from twinbench.reports.rules.case import (
     not_applicable,
     passed,
 )
+from twinbench.sweeps.deviations import deviations_text
+from twinbench.sweeps.own_values import setting_text
+
+# Deviations that A20 need not look for: settings are compared by cell, and rules A9 and A19 judge the last two.
+JUDGED_ELSEWHERE = ("training", "methods", "movable", "minimum_seeds", "margin")
 
 # --- A20 ------------------------------------------------------------------------------------------------------------
 
@@ -65,10 +70,11 @@ def unstated_settings(case: Case) -> Iterator[str]:
             if key in claim.scope and sentence.names_setting(claim, key):
                 continue
             run = {one.text for one in evidence.context.ran.get((method, key), ())}
-            changed = {one.name for one in side.cell.changed} if side.cell else set()
+            changed = {one.name for one in side.section.departures(side.cell)} if side.section and side.cell else set()
             if key in changed or (defaults[key] != value if key in defaults else len(run) > 1):
                 yield f"{key} {value}"
         yield from _fixed_settings(side, claim)
+        yield from _unstated_deviations(side, claim)
 
 
 def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
@@ -80,13 +86,23 @@ def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
     """
     if side.cell is None or side.section is None:
         return
-    for one in side.cell.changed:
+    for one in side.section.departures(side.cell):
         if one.name in side.selector or sentence.names_value_of(claim, one.name, one.value):
             continue
         cells = side.section.having(side.selector)
         eligible = [cell for cell in cells if cell.is_complete] or cells
-        if all(any(other.name == one.name for other in cell.changed) for cell in eligible):
+        if all(any(other.name == one.name for other in side.section.departures(cell)) for cell in eligible):
             yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
+
+
+def _unstated_deviations(side: Side, claim: Claim) -> Iterator[str]:
+    """Deviations of the sweep that the sentence does not state and no other rule looks at."""
+    for one in side.section.deviations if side.section else ():
+        table, name, value = one["key"].partition(".")[0], one["key"].rpartition(".")[2], one["value"]
+        is_text = isinstance(value, int | float | str) and not isinstance(value, bool)
+        says = sentence.names_value_of(claim, name, str(value)) if is_text else sentence.names_setting(claim, name)
+        if table not in JUDGED_ELSEWHERE and not says:
+            yield deviations_text([one])
 
 
 def _compared(case: Case) -> Compared:
@@ -116,6 +132,8 @@ def _settings(evidence: Evidence) -> dict[str, frozenset[str]]:
             found.setdefault(key, set()).add(value.text)
         for key, given in side.selector.items():
             found.setdefault(key, set()).add(str(given))
+        for one in side.section.deviations if side.section else ():
+            found.setdefault(one["key"].rpartition(".")[2], set()).add(setting_text(one["value"]))
     return {key: frozenset(values) for key, values in found.items() if key != "method"}
 
 

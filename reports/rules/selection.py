@@ -254,7 +254,8 @@ def _candidate_cells(case: Case, side: Side, is_late: bool) -> list[Cell]:
 def _untuned_baselines(case: Case, pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:
     """Yield each setting of a B with one candidate that is not the protocol's, and that the claim does not name."""
     for a, b in pairs:
-        for one in b.cell.changed if b.cell and b.candidates == 1 else ():
+        changed = b.section.departures(b.cell) if b.section and b.cell and b.candidates == 1 else ()
+        for one in changed:
             own, compared = (side.cell.values.get(one.name) if side.cell else None for side in (b, a))
             if one.name not in b.selector and (compared is None or compared != own):
                 yield f"{b.label} ran only with {one.name} {one.value}, where the protocol has {one.protocol_value}"

@@ -197,7 +197,8 @@ def practical_margin(case: Case) -> Outcome:
     if claim.share is not None and not names_share(claim):
         return failed(f"the claim is of a share of {claim.share:g}, but the sentence does not say so", NARROWS)
     allowed = tolerance_of(claim, margin) if claim.by else claim.within or 0.0
-    if 0 < margin < allowed and not names_size(claim, allowed if claim.by else None):
-        more = f"it allows {100 * allowed:g} points, more than the margin of {100 * margin:g}"
+    least = min(margin, of_protocol or margin)  # a sweep that raises the margin does not make it matter less
+    if 0 < least < allowed and not names_size(claim, allowed if claim.by else None):
+        more = f"it allows {100 * allowed:g} points, more than the margin of {100 * least:g}"
         return failed(f"{more}, but the sentence does not say so", NARROWS)
     return passed_if(bool(margin), f"margin {margin:g}", "no margin")

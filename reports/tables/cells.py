@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from twinbench.reports.statistics.intervals import Interval, t_interval
 from twinbench.reports.tables.run import TrialRow
-from twinbench.sweeps.deviations import deviations_text
+from twinbench.sweeps.deviations import deviations_text, undone
 from twinbench.sweeps.hashing import digest
 from twinbench.sweeps.metrics import KNN, LINEAR, RIDGE, metric_names
-from twinbench.sweeps.own_values import ChangedSetting, fixed_text, in_every_cell
+from twinbench.sweeps.own_values import ChangedSetting, OwnValues, fixed_text, in_every_cell
 from twinbench.sweeps.protocol import AppliedDeviation, ProtocolContent
 from twinbench.sweeps.trial import WITHOUT_SEEDS as WITHOUT_SEEDS
 
@@ -251,6 +251,17 @@ class Section:
     def is_chosen(self, cell: Cell) -> bool:
         """Return whether the cell is the chosen one of its method."""
         return self.chosen[cell.label].cell_id == cell.cell_id
+
+    def departures(self, cell: Cell) -> tuple[ChangedSetting, ...]:
+        """Return the settings in which the cell differs from the protocol before the sweep's deviations."""
+        if not self.deviations or not cell.trials:
+            return cell.changed
+        texts = {name: value.text for name, value in cell.values.items()}
+        return self._without_deviations.changed(cell.method, cell.trials[0]["method_version"], texts)
+
+    @cached_property
+    def _without_deviations(self) -> OwnValues:
+        return OwnValues(cast(ProtocolContent, undone(self.content, self.deviations)))
 
     def having(self, selector: Mapping[str, Any]) -> list[Cell]:
         """Return the cells of a method with these settings; see `Value.equals`."""

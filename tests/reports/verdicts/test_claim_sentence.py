@@ -82,8 +82,13 @@ UNSAID = "holds at epochs 2 (protocol: 20), which the sentence does not say"
         ),
         (
             CLAIMS,
-            *({"momentum": 0.8}, {}, "NARROWED (A20)", ", with momentum 0.8 (protocol: 0.9) of simclr, over 6"),
-            ("A20", "holds at momentum 0.8 (protocol: 0.9), which"),
+            *(
+                {"learning_rate": 0.004},
+                {},
+                "NARROWED (A20)",
+                ", with learning_rate 0.004 (protocol: 0.002) of simclr, over 6",
+            ),
+            ("A20", "holds at learning_rate 0.004 (protocol: 0.002), which"),
         ),
     ],
 )
@@ -107,10 +112,10 @@ def test_settings_that_a_sweep_fixes_against_the_protocol_are_judged_and_must_be
 def test_a_value_that_validation_chose_before_the_protocols_own_need_not_be_said(
     own: float | None, label: str, tmp_path: Path
 ) -> None:
-    cells = [("simclr", 0.65, {"momentum": 0.8}), ("simclr", own, {}), ("byol", 0.60, {}), ("byol", 0.55, SHORT)]
+    cells = [("simclr", 0.65, {"learning_rate": 0.004}), ("simclr", own, {}), ("byol", 0.60, {}), ("byol", 0.55, SHORT)]
     study = study_of(tmp_path / "run", CLAIMS, cells)
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
-    assert "with momentum 0.8 (protocol: 0.9) of simclr, over" in verdict.judged and verdict.label == label
+    assert "with learning_rate 0.004 (protocol: 0.002) of simclr, over" in verdict.judged and verdict.label == label
 
 
 def study_of(folder: Path, claims: str, cells: list[tuple[str, float | None, dict[str, float]]]) -> Study:
