@@ -192,7 +192,7 @@ def _confirm_mistakes(plans: Mapping[Path, PlanFile]) -> Iterator[Mistake]:
 
 def _protocol_name(plan: PlanFile) -> str:
     protocol = plan.protocol
-    return f"{protocol['name']} version {protocol['version']}, {protocol['hash'][:12]}"
+    return f"{protocol['name']} v{protocol['version']}, {protocol['hash'][:12]}"
 
 
 def _joined(plans: Sequence[PlanFile]) -> PlanFile:

@@ -101,7 +101,7 @@ class ResultStore:
                 raise
             first = lines_of(error)[0]
             problem = first if isinstance(error, _NotAsWritten) else f"cannot be brought up to date ({first})"
-            self._say(f"{problem}; it is made again from the records")
+            self._say(f"{problem}; it is rebuilt from the records")
             self._copy.unlink()
             ingested = _bring_up_to_date(self.run_folder, self._copy)
         self.is_saved = self._save(self._copy, before)
@@ -147,7 +147,7 @@ class ResultStore:
         try:
             data, digest = _as_written(self.path)
         except _NotAsWritten as error:
-            self._say(f"{error}; it is made again from the records")
+            self._say(f"{error}; it is rebuilt from the records")
             return ""
         if data:
             copy.write_bytes(data)
@@ -197,7 +197,7 @@ def _agreeing(path: Path) -> tuple[bytes, str]:
     except OSError as error:
         raise _NotAsWritten(f"{DIGEST} beside it cannot be read ({error.strerror})") from None
     if not is_marked:
-        raise _NotAsWritten(f"was changed or copied, or its writing was interrupted, by the mark in {DIGEST}")
+        raise _NotAsWritten(f"does not match {DIGEST} beside it (copied, edited or not written completely)")
     if not is_own:
         raise _NotAsWritten("belongs to another user")
     return data, digest

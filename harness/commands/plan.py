@@ -163,7 +163,7 @@ def _print_trials(planned: "Plan", known: "Mapping[str, TrialRow]", run_folder: 
     rows = [(trial.trial_id, trial_label(trial, planned.axes), status[trial.trial_id]) for trial in planned.trials]
     typer.echo("\n".join(columns(("id", "trial", "state"), rows)))
     cells = len({trial.cell_id for trial in planned.trials})
-    protocol = f"{planned.protocol.name} version {planned.protocol.version} ({planned.protocol.hash[:12]})"
+    protocol = f"{planned.protocol.name} v{planned.protocol.version} ({planned.protocol.hash[:12]})"
     if deviations := deviations_text(planned.protocol.carried.get("deviations", [])):
         protocol += f", deviating in {deviations}"
     counts = Counter(status.values())

@@ -26,7 +26,7 @@ def show(name: Name) -> None:
 
     protocol = read_protocol(name)
     state = state_in_lock(read_lock(protocol_path(name).with_name(LOCK)), protocol)
-    lines = [f"{protocol.name} version {protocol.version} ({state})", protocol.hash, protocol.summary]
+    lines = [f"{protocol.name} v{protocol.version} ({state})", protocol.hash, protocol.summary]
     for heading, items in (("changelog", protocol.changelog), ("not restated", protocol.not_restated)):
         lines += [f"{heading}:", *(f"  {item}" for item in items)] if items else []
     values = protocol_values(protocol, method_defaults())
@@ -75,7 +75,7 @@ def lock(
     for file, entries in added.items():
         if entries:
             write_bytes_atomically(file, texts[file].encode())
-        say(f"{file}: {', '.join(f'{name} version {version}' for name, version in entries) or 'nothing new'}")
+        say(f"{file}: {', '.join(f'{name} v{version}' for name, version in entries) or 'nothing new'}")
 
 
 def _added(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[tuple[str, int]]:

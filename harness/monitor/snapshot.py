@@ -277,5 +277,5 @@ def _protocol_text(protocol: CarriedProtocol, trials: Iterable[Trial]) -> str:
     deviations = deviations_text(protocol.get("deviations", []))
     deviating = f", deviating in {deviations}" if deviations else ""
     fixed = fixed_text(in_every_cell(changed_by_cell(trials, protocol)))
-    whole = f"{protocol['name']} {protocol['version']} ({protocol['hash'][:12]}{deviating})"
+    whole = f"{protocol['name']} v{protocol['version']} ({protocol['hash'][:12]}{deviating})"
     return f"{whole}, with {fixed}" if fixed else whole

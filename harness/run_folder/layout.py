@@ -117,7 +117,7 @@ def _write_plan(run_folder: Path, content: Mapping[str, object], commands: Seque
 def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> None:
     protocol = plan.protocol
     if protocol["hash"] != planned.protocol.hash:
-        held = f"{protocol['name']} version {protocol['version']}, {protocol['hash'][:12]}"
+        held = f"{protocol['name']} v{protocol['version']}, {protocol['hash'][:12]}"
         problem = f"holds runs of another protocol than {planned.protocol.name} {planned.protocol.hash[:12]}"
         raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
     recorded = recorded_ids(run_folder).keys()

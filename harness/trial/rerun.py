@@ -66,7 +66,6 @@ def rerun(
     behind = {one for comparison in comparisons for one in (*comparison.a, *comparison.b)}
     sample = f"drawn with seed {seed}, {len(behind & {*chosen})} of {counted(len(behind), 'trial')} of comparisons and "
     sample += f"{len({*chosen} - behind)} of {len(records.keys() - behind)} others: {', '.join(chosen)}"
-    say(sample)
     trials = [Trial(**records[trial_id]["result"]["trial"]) for trial_id in chosen]
     if mistakes := [mistake for trial in trials for mistake in _mistakes(trial, data)]:
         return not_run("rerun", "; ".join(dict.fromkeys(map(str, mistakes))))

@@ -40,7 +40,7 @@ def protocol_faults(contents: Contents) -> Iterator[str]:
             yield f"protocols/{shortened(hash_, LONGEST_NAME)}.json: is missing"
     for protocol, where in distinct.values():
         for fault in _content_faults(protocol):
-            yield f"protocol {protocol['name']} version {protocol['version']} in {some(where)}: {fault}"
+            yield f"protocol {protocol['name']} v{protocol['version']} in {some(where)}: {fault}"
 
 
 def _content_faults(protocol: CarriedProtocol) -> Iterator[str]:

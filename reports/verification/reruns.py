@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from twinbench.reports.claims.claim import claims_on_file
+from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.copied_seeds import Outputs
 from twinbench.reports.claims.evidence import Folder, Side
 from twinbench.reports.tables.cells import BASELINES, REPORTED_ON
@@ -39,7 +40,8 @@ class Comparison:
     """The trials behind one comparison of a claim: A's, and B's unless A is compared with a fixed number.
 
     `has_direction`: more for A is what is claimed. Otherwise a shift in either direction counts. `claim` is the name of
-    the claim, empty where a method is compared with itself.
+    the claim, empty where a method is compared with itself. `metric` is empty for a claim of how trials end, which is
+    compared trial by trial.
     """
 
     name: str
@@ -69,12 +71,13 @@ def claimed(contents: Contents, only: str | None = None) -> tuple[Comparison, ..
             pairs = folder.evidence(claim, tables.get(claim.reported), {}).pairs
         except InvalidInput:  # it names nothing in the run
             continue
-        has_direction = claim.kind not in ("insensitive", "equals", "collapses", "does_not_collapse")
+        has_direction = claim.kind not in ("insensitive", "equals", *COLLAPSE_KINDS)
         for a, b, point in pairs:
             name = f"claim {claim.name}, {a.label}{f' and {b.label}' if b else ''}{point and f', {point}'}"
             of_a, of_b = _done(a), _done(b)
             if of_a and (of_b or b is None):
-                found.append(Comparison(name, claim.metric, of_a, of_b, has_direction, claim.name))
+                metric = "" if claim.kind in COLLAPSE_KINDS else claim.metric
+                found.append(Comparison(name, metric, of_a, of_b, has_direction, claim.name))
     if only is not None and not found:
         raise InvalidInput([Mistake("--claim", "", "compares no trials of the bundle", only)])
     return tuple(found) or by_method(contents.records)
@@ -216,9 +219,13 @@ def judged_comparisons(comparisons: Sequence[Comparison], found: Mapping[str, Sh
         gain = _mean(shift.gain for shift in a) - _mean(shift.gain for shift in b)
         variance = sum(SPREAD * sum(shift.changed for shift in side) / len(side) ** 2 for side in (a, b) if side)
         allowed = _allowed(variance, len(measured) * (1 if comparison.has_direction else 2))
+        trials = f"{_run_again(a, comparison.a)}{f' and {_run_again(b, comparison.b)}' if comparison.b else ''}"
+        if not any(shift.changed for shift in (*a, *b)):
+            notes.append(f"{comparison.name}: {trials} rerun, with equal {comparison.metric}")
+            continue
         text = (
             f"{comparison.name}: {comparison.metric} is shifted by {gain:+.1f} of {examples:,} answers in the records "
-            f"of {_run_again(a, comparison.a)}{f' and {_run_again(b, comparison.b)}' if comparison.b else ''}"
+            f"of {trials}"
         )
         if (gain if comparison.has_direction else abs(gain)) > allowed:
             favour = ", in favour of the claim" if comparison.has_direction else ""

@@ -372,7 +372,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Twinbench:
         ("list datasets", 0, "cifar10"),
         ("list protocols", 0, "digits-small"),
         ("list sweeps", 0, "digits"),
-        ("protocol show digits-small", 0, "digits-small version"),
+        ("protocol show digits-small", 0, "digits-small v"),
     ],
 )
 def test_small_commands_and_errors_import_no_torch(

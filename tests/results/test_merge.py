@@ -484,7 +484,7 @@ def test_every_reason_why_folders_cannot_be_merged_is_reported_at_once(site, tmp
             f"{full}: exists already and is not empty; allowed: {fresh}",
             f"{bare}: not a run folder: it has no plan.json",
             f"{there.folder}: holds runs of another protocol than {here.folder}"
-            " (seen: 'other version 3, 666666666666'); allowed: synthetic version 1, 555555555555",
+            " (seen: 'other v3, 666666666666'); allowed: synthetic v1, 555555555555",
         ]
     )
     assert sorted(os.listdir(tmp_path)) == ["bare", "full", "here", "there"]

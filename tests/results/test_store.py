@@ -315,7 +315,7 @@ def test_a_database_that_is_not_as_it_was_written_is_made_again_and_stderr_says_
     assert store.ingest().new == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{store.path}: ")
-    assert line.endswith("; it is made again from the records")
+    assert line.endswith("; it is rebuilt from the records")
     assert rows(store, "SELECT max(value) FROM metrics WHERE split = 'test' AND name = 'linear_top1'") == [(0.5,)]
     assert (store.ingest().unchanged, capsys.readouterr().err) == (1, "")
 
@@ -325,7 +325,7 @@ def test_a_database_of_another_user_is_made_again(synthetic_run, capsys, monkeyp
     ResultStore(synthetic_run.folder).ingest()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert ResultStore(synthetic_run.folder).ingest().new == 1
-    assert "belongs to another user; it is made again from the records" in capsys.readouterr().err
+    assert "belongs to another user; it is rebuilt from the records" in capsys.readouterr().err
 
 
 def linked(path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_database_of_another_schema_is_made_again(synthetic_run, capsys, monke
         patch.setattr(store_module, "SCHEMA_NUMBER", 0)
         store.ingest()
     assert store.ingest().new == 1
-    assert "was made by another version of twinbench; it is made again" in capsys.readouterr().err
+    assert "was made by another version of twinbench; it is rebuilt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_show_prints_name_version_hash_state_and_every_value(name: str) -> None:
     protocol = read_protocol(name)
     assert printed.exit_code == 0
     first, second, *rest = printed.output.splitlines()
-    assert (first, second) == (f"{name} version {protocol.version} (locked)", protocol.hash)
+    assert (first, second) == (f"{name} v{protocol.version} (locked)", protocol.hash)
     for line in (*protocol.changelog, *protocol.not_restated):
         assert f"  {line}" in rest
     keys = [line.split()[0] for line in rest if line]
@@ -91,10 +91,10 @@ def test_diff_prints_the_keys_that_differ_with_both_values_and_exits_with_1(own:
 
 
 def test_lock_writes_a_lock_next_to_ones_own_protocol_once(own: Path) -> None:
-    assert f"digits-small version {VERSION}" in _call("lock", own).output
+    assert f"digits-small v{VERSION}" in _call("lock", own).output
     written = own.with_name(LOCK).stat().st_mtime_ns
     assert read_lock(own.with_name(LOCK)) == {"digits-small": {str(VERSION): read_protocol("digits-small").hash}}
-    assert _call("show", own).output.splitlines()[0] == f"digits-small version {VERSION} (locked)"
+    assert _call("show", own).output.splitlines()[0] == f"digits-small v{VERSION} (locked)"
     assert "nothing new" in _call("lock", own).output
     assert own.with_name(LOCK).stat().st_mtime_ns == written
 
@@ -110,7 +110,7 @@ def test_lock_refuses_content_that_changed_under_its_version_and_writes_nothing(
     assert own.with_name(LOCK).read_bytes() == before
     assert "(locked with other content)" in _call("show", own).output
     _change(own, f"version = {VERSION}", f"version = {VERSION + 1}")
-    added = f"cifar10-small version 4, digits-small version {VERSION + 1}"
+    added = f"cifar10-small v4, digits-small v{VERSION + 1}"
     assert _call("lock", own, other).output == f"{own.with_name(LOCK)}: {added}\n"
 
 

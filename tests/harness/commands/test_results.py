@@ -112,7 +112,7 @@ def test_a_value_edited_in_the_database_is_in_no_table(filled_run, tmp_path):
     with duckdb.connect(str(filled_run.folder / DATABASE)) as connection:
         connection.execute("UPDATE metrics SET value = 0.999")
     done = call("report", filled_run.folder, "--out", tmp_path / "after")
-    assert done.returncode == 0 and "it is made again from the records" in done.stderr
+    assert done.returncode == 0 and "it is rebuilt from the records" in done.stderr
     page = (tmp_path / "after" / "index.html").read_bytes()
     assert page == (tmp_path / "before" / "index.html").read_bytes()
 

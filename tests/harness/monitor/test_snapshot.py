@@ -90,7 +90,7 @@ def test_the_protocol_is_named_with_what_all_cells_change(synthetic_run: Synthet
     for seed in range(2):
         synthetic_run.plan(synthetic_run.trial("simclr", seed, settings={"temperature": 0.2}))
     view = RunView(synthetic_run.folder)
-    assert view.poll().protocol == "synthetic 1 (555555555555), with temperature = 0.2 (protocol: 0.1)"
+    assert view.poll().protocol == "synthetic v1 (555555555555), with temperature = 0.2 (protocol: 0.1)"
 
 
 def test_progress_bars_read_each_record_once(synthetic_run: SyntheticRun, reads: list[str]) -> None:

@@ -97,6 +97,13 @@ def test_the_same_edit_is_found_in_three_trials_where_machines_differ_in_few_ans
     assert notes == []
 
 
+def test_equal_records_are_called_equal_and_a_claim_of_collapses_has_no_accuracy_to_compare():
+    equal = shifts_of(np.ones(IMAGES, bool), np.ones(IMAGES, bool))
+    won, ends = Comparison("claim w, a and b", "linear_top1", ("a0", "a1"), ("b0", "b1")), Comparison("c", "", ("a0",))
+    faults, notes = judged_comparisons([won, ends], {"a0": equal, "b1": equal})
+    assert (faults, notes) == ([], ["claim w, a and b: 1 of 2 trials and 1 of 2 trials rerun, with equal linear_top1"])
+
+
 def test_a_made_up_result_differs_more_than_one_trial_can():
     correct = np.arange(IMAGES) % 10 > 0  # 36 wrong
     (fault,) = trial_faults({"t": shifts_of(np.ones(IMAGES, bool), correct)})
@@ -149,7 +156,8 @@ def test_the_trials_of_a_claims_sides_are_compared_and_those_of_methods_without_
     assert mine == Comparison(
         "claim mine, simclr and vicreg", "knn_top1", (*run.ids[:2],), (*run.ids[2:],), has_direction=True, claim="mine"
     )
-    assert (whole.name, whole.a, whole.b, whole.has_direction) == ("claim whole, simclr", mine.a, (), False)
+    # How the trials of a claim of collapses end is compared trial by trial.
+    assert whole == Comparison("claim whole, simclr", "", mine.a, claim="whole")
     assert claimed(contents, "whole") == (whole,)
     for name, problem in (("mnie", "did you mean 'mine'"), ("elsewhere", "compares no trials of the bundle")):
         with pytest.raises(InvalidInput, match=problem):

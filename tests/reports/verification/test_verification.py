@@ -371,7 +371,7 @@ def test_a_swapped_protocol_is_named_by_its_hash(tampered, tmp_path):
         protocol["content"]["training"]["epochs"] = 3
 
     found = faults_of(tampered(lambda members: swapped(members, shorter)), tmp_path)
-    assert f"protocol digits-small version {VERSION} in plan.json, " in found
+    assert f"protocol digits-small v{VERSION} in plan.json, " in found
     assert "its hash is given as" in found
 
 
@@ -386,7 +386,7 @@ def test_a_protocol_changed_under_its_name_is_named_with_what_changed(tmp_path):
     for trial in trials:
         swapped_run.record(trial)
     found = faults_of(swapped_run.bundle().path, tmp_path)
-    assert f"protocol digits-small version {VERSION} in plan.json, " in found
+    assert f"protocol digits-small v{VERSION} in plan.json, " in found
     assert f"the shipped one has the hash {run.protocol.hash}" in found
     assert "evaluation.linear_epochs is 500 for 50" in found
 
