@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ from twinbench.methods.names import UnknownMethod
 from twinbench.sweeps.errors import MOST_MISTAKES, InvalidInput, Mistake, first_ones, nearest, number_text
 from twinbench.sweeps.metrics import metric_mistakes
 from twinbench.sweeps.protocol import CarriedProtocol, Protocol, Range, Scalar, Training
-from twinbench.sweeps.sweep import Cell, Sweep, axes_of, expand, from_set, read_sweep, set_keys
-from twinbench.sweeps.toml_reader import parse
+from twinbench.sweeps.sweep import SET, Cell, Sweep, axes_of, expand, from_set, read_sweep, set_keys
+from twinbench.sweeps.toml_reader import WRONG_KIND, parse
 from twinbench.sweeps.trial import WITHOUT_SEEDS, Trial
 
+NO_FIELD = "is not a field of any method or of training"
 TRAINING_FIELDS = tuple(field.name for field in dataclasses.fields(Training))
 
 
@@ -262,16 +264,32 @@ def _protocol_mistakes(protocol: Protocol) -> list[Mistake]:
 
 def _movable_mistakes(protocol: Protocol, where: str) -> list[Mistake]:
     """Return a mistake for each axis that may be varied and that is a field of no method."""
-    known = {*TRAINING_FIELDS, *(name for method in shipped().methods.values() for name in method.settings)}
-    if set(protocol.movable) - known:  # methods of other packages, which are imported for it
-        known |= {field for name in method_names() for field in method_schema(name).settings}
+    known = _known_fields(protocol.movable)
     mistakes: list[Mistake] = []
     for key in protocol.movable:
         if key not in known:
-            close = nearest(key, known, mistakes)
-            problem = "is not a field of any method or of training"
-            mistakes.append(Mistake(where, f"movable.{key}", problem, nearest=close))
+            mistakes.append(Mistake(where, f"movable.{key}", NO_FIELD, nearest=nearest(key, known, mistakes)))
     return mistakes
+
+
+def _known_fields(used: Collection[str]) -> set[str]:
+    """Return the fields of training and of every method; those of other packages only if one `used` may be of them."""
+    known = {*TRAINING_FIELDS, *(name for method in shipped().methods.values() for name in method.settings)}
+    if set(used) - known:  # methods of other packages, which are imported for it
+        known |= {field for name in method_names() for field in method_schema(name).settings}
+    return known
+
+
+def _unknown_first(mistake: Mistake) -> Mistake:
+    """Return the mistake; of a value on an axis that is no field of any method, that it is none."""
+    if mistake.problem != WRONG_KIND or not (mistake.where == SET or mistake.key.startswith("grids.")):
+        return mistake
+    key = re.sub(r"\.\d+$", "", mistake.key)  # of an item of the value
+    field = key.rpartition(".")[2]
+    known = _known_fields([field])
+    if field in known:
+        return mistake
+    return dataclasses.replace(mistake, key=key, problem=NO_FIELD, allowed="", nearest=nearest(field, known))
 
 
 def _unknown(
@@ -301,7 +319,10 @@ def make_plan(name: str, changes: tuple[str, ...], data: Path | None) -> Plan:
 
     InvalidInput lists every mistake found.
     """
-    sweep, protocol, path = read_sweep(name, changes)
+    try:
+        sweep, protocol, path = read_sweep(name, changes)
+    except InvalidInput as error:
+        raise InvalidInput(map(_unknown_first, error.mistakes)) from None
     where = str(path)
     resolved = check(sweep, protocol, where, set_keys(changes))
     dataset = load_dataset(protocol.dataset.name, data, protocol.dataset.image_size)

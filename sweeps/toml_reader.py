@@ -32,6 +32,7 @@ BOUNDS = {
     "max_length": "at most",
 }
 _MEMBER = re.compile(r"bool|int|float|str|none|Range|constrained-\w+|[\w-]+\[.*\]")  # of a union; not a key `a-b`
+WRONG_KIND = "is of the wrong kind"  # the problem of a value that fits no member of a union
 KINDS = {  # of errors at the members of a union, by pydantic's names
     "bool_type": "true or false",
     "int_type": "a number",
@@ -141,7 +142,7 @@ def _mistakes(cls: type, errors: Sequence[Any], where: str) -> list[Mistake]:
         return [_mistake(cls, one, where) for one in errors]
     allowed = dict.fromkeys(KINDS.get(one["type"], one["msg"]) for one in errors)
     first = _mistake(cls, errors[0], where)
-    return [replace(first, problem="is of the wrong kind", allowed=", ".join(allowed), nearest="")]
+    return [replace(first, problem=WRONG_KIND, allowed=", ".join(allowed), nearest="")]
 
 
 def _outside(value: Any, key: str = "") -> Iterator[tuple[str, str, float]]:

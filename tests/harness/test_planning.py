@@ -66,6 +66,36 @@ def test_a_whole_number_and_a_decimal_of_equal_value_are_one_trial(tiny_plan: Pl
     assert ids[0] == ids[1]
 
 
+@pytest.mark.parametrize(
+    ("change", "piece"),
+    [
+        (
+            "epoch={a=1}",
+            "epoch: is not a field of any method or of training (seen: \"{'a': 1}\"); did you mean 'epochs'?",
+        ),
+        ("simclr.temprature=[0.1, []]", "simclr.temprature: is not a field of any method or of training (seen: '[]')"),
+        ("grids=[]", "grids: is not a field of any method or of training"),
+        ("epochs={a=1}", "epochs: is of the wrong kind"),
+    ],
+)
+def test_an_axis_that_is_no_field_is_named_whatever_its_value_is(change: str, piece: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        make_plan("digits", (change,), None)
+    (mistake,) = caught.value.mistakes
+    assert str(mistake).startswith(f"--set: {piece}")
+
+
+def test_an_axis_of_a_sweep_file_that_is_no_field_is_named_whatever_its_value_is(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    grid = '[[grids]]\nmethods = ["simclr"]\naxes = { typo = [], epochs = [] }\n'
+    path.write_text(f'question = "q"\nprotocol = "digits-small"\nseeds = [0]\n{grid}')
+    with pytest.raises(InvalidInput) as caught:
+        make_plan(str(path), (), None)
+    first, second = map(str, caught.value.mistakes)
+    assert first.startswith(f"{path}: grids.0.axes.typo: is not a field of any method or of training (seen: '[]')")
+    assert second.startswith(f"{path}: grids.0.axes.epochs: is of the wrong kind")
+
+
 def test_a_plan_holds_baselines_then_cells_and_names_the_moved_axes(tiny_plan: Planner) -> None:
     planned = tiny_plan("seeds=[0, 1]")
     methods = [trial.method for trial in planned.trials]
