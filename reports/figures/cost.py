@@ -113,7 +113,7 @@ def _cost_panel(section: Section, cost: str, points: Sequence[Point], metric: st
     if max(amounts) >= 10 * min(amounts):
         figure.update_xaxes(type="log")
     on_front = "; ".join(f"{_named(section, p.cell)}: {p.cost:.3g}, {100 * p.accuracy:.1f} %" for p in best[:6])
-    return Panel(cost, figure, f"Mean {heading} against {cost}. On the Pareto front: {on_front}.")
+    return Panel(cost, figure, f"Mean {METRICS[metric].phrase} against {cost}. On the Pareto front: {on_front}.")
 
 
 def _ends(mark: go.Scatter) -> Iterator[float]:

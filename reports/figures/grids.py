@@ -80,7 +80,7 @@ def heat_map(section: Section, label: str, axes: tuple[str, str], metric: str) -
     ends = [choose(intervals.items(), key=lambda one: one[1].mean) for choose in (min, max)]
     extremes = " to ".join(f"{cells[place].settings_text(axes)} with {100 * i.mean:.1f}" for place, i in ends)
     title = "; ".join(filter(None, [f"{label}: {axes[0]} × {axes[1]}", found.words]))
-    about = f"{title}. Mean {METRICS[metric].heading} on {REPORTED_ON}, from {extremes}."
+    about = f"{title}. Mean {METRICS[metric].phrase} (%) on {REPORTED_ON}, from {extremes}."
     return Panel(title, figure, about)
 
 

@@ -204,6 +204,8 @@ def shared_seeds(section: Section) -> list[str]:
 def selection_words(section: Section) -> str:
     """Return how the cell that represents a method was chosen."""
     metric, split = section.selected_by
+    if all(len(cells) == 1 for cells in section.methods.values()):
+        return f"Each method has one cell, so none was chosen. {_selection(section)}"
     return (
         f"For each method, the cell with the highest mean {split} {METRICS[metric].phrase} was chosen (ties are broken "
         f"by the cell's id); cells with missing seeds rank last. {_selection(section)}"

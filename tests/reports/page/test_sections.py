@@ -19,9 +19,11 @@ from twinbench.reports.figures.grids import heat_maps, importance, largest_grid
 from twinbench.reports.page.prose import protocol_in_words
 from twinbench.reports.page.published import reported
 from twinbench.reports.page.sections import section_part
-from twinbench.reports.page.summary import from_seeds, grouping, shared_seeds
+from twinbench.reports.page.summary import from_seeds, grouping, selection_words, shared_seeds
 from twinbench.reports.page.trials import CURVE_POINTS, column, read_log_tails, trials_data
 from twinbench.reports.page.write import read_shown, write_report, write_reports
+from twinbench.reports.paper.tables import paper_tables
+from twinbench.reports.paper.write import read_sources
 from twinbench.reports.tables.frames import methods_table
 from twinbench.reports.tables.published import published_tables
 from twinbench.reports.tables.queries import against_axis, against_cost
@@ -116,6 +118,20 @@ def test_only_a_value_significantly_different_from_every_other_is_bold(synthetic
     clear = new_synthetic_run(tmp_path / "clear")
     fill_methods(clear, 6, FAR | {"vicreg": 0.98})
     assert [tag for tag, _ in report(clear).tags].count("strong") == 2  # of kNN and of linear accuracy
+
+
+def test_a_choice_is_described_only_where_a_method_has_several_cells(synthetic_run):
+    synthetic_run.planned_and_recorded(method="simclr")
+    _, section = only_section(synthetic_run)
+    assert selection_words(section) == (
+        "Each method has one cell, so none was chosen. No test data was used for selection."
+    )
+    assert "was chosen" not in paper_tables(read_sources([synthetic_run.folder]))[0].caption
+    synthetic_run.planned_and_recorded(method="simclr", settings={"temperature": 0.2})
+    _, section = only_section(synthetic_run)
+    assert selection_words(section).startswith("For each method, the cell with the highest mean validation")
+    (table, *_) = paper_tables(read_sources([synthetic_run.folder]))
+    assert "by method. The cell with the highest mean linear top-1 on validation was chosen." in table.caption
 
 
 def test_baselines_are_not_in_the_groups(synthetic_run):

@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -24,12 +25,13 @@ def whole_page(whole_sweep) -> Page:
     return report(whole_sweep)
 
 
-def under(run, seeds=2, **protocol):
-    """The page and the files of a run under the protocol with these values."""
+def under(run, seeds=2, cells=({},), **protocol):
+    """The page and the files of a run of cells with these settings, under the protocol with these values."""
     carried = run.trial()["protocol"] | protocol
     carried["content"] = run.trial()["protocol"]["content"] | protocol.get("content", {})
-    for seed in range(seeds):
-        run.planned_and_recorded(0.9, seed=seed, protocol=carried, curves={"epoch": [1], "series": CURVES})
+    curves = {"epoch": [1], "series": CURVES}
+    for settings, seed in itertools.product(cells, range(seeds)):
+        run.planned_and_recorded(0.9, seed=seed, protocol=carried, curves=curves, settings=settings)
     return report(run)
 
 
@@ -38,7 +40,7 @@ CURVES = {"loss": [1.0], "diagnostics/feature_std": [0.1]}
 
 def test_numbers_selected_on_test_data_say_so(synthetic_run):
     content = {"selected_on": "test", "checkpoint": "best_on_test", "dataset": {"validation_fraction": 0.0}}
-    page = under(synthetic_run, content=content, hash="f" * 64)
+    page = under(synthetic_run, cells=({}, {"temperature": 0.2}), content=content, hash="f" * 64)
     assert "No test data was used for selection" not in page.text
     assert "the highest mean test linear top-1" in page.text and "so it is optimistic" in page.text
     assert "the best over the epochs measured" in page.text and "each method's cell chosen on test" in page.text
