@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from twinbench.results.log_head import recorded_head
 from twinbench.results.plan import PlannedTrial
 from twinbench.results.record import LARGEST_VALUE, Record
 from twinbench.sweeps.metrics import MetricValue
@@ -113,7 +114,9 @@ def trial_row(record: Record) -> Row:
     result = record["result"]
     state = {"status": result["status"], "reason": result["reason"], "planned": False, "confirms": False}
     ids = {"trial_id": result["trial_id"], "cell_id": result["cell_id"], "result_digest": record["result_digest"]}
-    return _trial_row(result["trial"], {**record["circumstance"], **ids, **state})
+    head = recorded_head(record["circumstance"])
+    log = {"declared": head and head.lines, "declared_head": head and head.digest}
+    return _trial_row(result["trial"], {**record["circumstance"], **log, **ids, **state})
 
 
 def missing_row(trial: PlannedTrial, protocol: CarriedProtocol) -> Row:

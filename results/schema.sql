@@ -45,6 +45,8 @@ CREATE TABLE trials (
     started             TIMESTAMP, -- UTC
     finished            TIMESTAMP, -- UTC
     attempts            BIGINT,    -- number of times the trial was begun
+    declared            BIGINT,    -- lines of the log of declarations when the trial began; NULL if not recorded
+    declared_head       VARCHAR,   -- digest of the last of them
     train_seconds       DOUBLE,    -- includes making batches, also those made by other trials of the pack
     shared_seconds      DOUBLE,    -- the part of train_seconds for those
     solo_step_seconds   DOUBLE,    -- per update, while no other trial of its pack ran; NULL if measured too rarely

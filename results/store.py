@@ -30,7 +30,7 @@ from twinbench.sweeps.file_reader import read_regular
 
 DATABASE = "results.duckdb"
 DIGEST = f"{DATABASE}.sha256"  # holds the mark
-SCHEMA_NUMBER = 9
+SCHEMA_NUMBER = 10
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that can open the file
 ROWS_AT_ONCE = 10_000
 SHOWN = 3  # of the files that are set aside

@@ -12,6 +12,7 @@ from twinbench.reports.claims.claim import Claim, claims_on_file
 from twinbench.reports.claims.curve_checks import Curves
 from twinbench.reports.tables.cells import WITHOUT_SEEDS, Cell, Section, Value
 from twinbench.results.attempts import TRIALS
+from twinbench.results.log_head import LogHead
 from twinbench.sweeps.trial import Trial
 
 SEEDS_TRIED = range(256)
@@ -77,6 +78,15 @@ class RunContext:
     def methods(self) -> frozenset[str]:
         """Return the names of all trained methods."""
         return frozenset(cell.method for cell in self.cells if not cell.is_baseline)
+
+    @cached_property
+    def log_heads(self) -> dict[LogHead, str]:
+        """Return each head of the log of declarations that some record keeps, with the first trial that has it."""
+        found: dict[LogHead, str] = {}
+        for trial in (trial for section in self.sections for trial in section.trials):
+            if trial["declared"] is not None and trial["declared"] >= 0:  # a missing number may be NaN
+                found.setdefault(LogHead(int(trial["declared"]), trial["declared_head"] or ""), str(trial["trial_id"]))
+        return found
 
     @cached_property
     def _begun(self) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from twinbench.reports.claims.attempts import head_problem
 from twinbench.reports.claims.declarations import Declaration
-from twinbench.reports.rules.case import Case, Outcome, distinct, failed, passed, some
+from twinbench.reports.rules.case import NOTED, Case, Outcome, distinct, failed, passed, some
 from twinbench.reports.tables.run import TrialRow
 from twinbench.sweeps.errors import counted
 
@@ -34,7 +34,16 @@ def declared_before(case: Case) -> Outcome:
         times = f"by times alone, since {counted(len(undated), 'record')} without a digest of the log cannot show it"
         shown = f", first result {_first_result(undated)}; {times}"
     content = "" if entry.protocol else "; the hash of its protocol was not declared"
-    return passed(f"declared {entry.time}{shown}{content}")
+    text = f"declared {entry.time}{shown}{content}"
+    if contradiction := next(_contradictions_elsewhere(case), ""):
+        return failed(f"{text}; {contradiction}", NOTED)
+    return passed(text)
+
+
+def is_declared_late(case: Case) -> bool:
+    """Whether A24 makes the claim EXPLORATORY."""
+    outcome = declared_before(case)
+    return outcome.result == "failed" and outcome.weight is None
 
 
 def _lateness(case: Case, entry: Declaration, by_time: Sequence[TrialRow]) -> Iterator[str]:
@@ -66,6 +75,13 @@ def _contradictions(case: Case) -> Iterator[str]:
             yield f"trial {trial_id}: {problem}"
         if files.log_head and (contradiction := case.evidence.log.contradiction(files.log_head)):
             yield f"when trial {trial_id} began, the log of declarations {contradiction}"
+
+
+def _contradictions_elsewhere(case: Case) -> Iterator[str]:
+    """Yield the same of trials of other cells: in a merged folder they may have had the log of another site."""
+    for head, trial_id in case.evidence.context.log_heads.items():
+        if contradiction := case.evidence.log.contradiction(head):
+            yield f"but when trial {trial_id} of another cell began, the log of declarations {contradiction}"
 
 
 def _without_head(case: Case) -> list[TrialRow]:

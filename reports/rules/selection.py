@@ -24,7 +24,7 @@ from twinbench.reports.rules.case import (
     some,
     trained_pairs,
 )
-from twinbench.reports.rules.declared import declared_before
+from twinbench.reports.rules.declared import is_declared_late
 from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS, Cell
 from twinbench.reports.tables.run import MetricRow, TrialRow
 from twinbench.sweeps.errors import counted
@@ -207,7 +207,7 @@ def tuning_parity(case: Case) -> Outcome:
     pairs = trained_pairs(case)
     if not pairs:
         return not_applicable("nothing is tuned against anything else")
-    is_late = declared_before(case).result == "failed"
+    is_late = is_declared_late(case)
     what = "tried" if is_late else "to choose from"
     counts = {side.label: side.tried if is_late else side.candidates for pair in pairs for side in pair}
     text = ", ".join(f"{label}: {counted(count, 'cell')} {what}" for label, count in counts.items())
@@ -231,7 +231,7 @@ def planned_disparity(case: Case) -> str:
     A claim of which no trial ran counts as declared: it still can be.
     """
     ran = any(trial["status"] != "missing" for trial in case.evidence.trials)
-    is_late = ran and declared_before(case).result == "failed"
+    is_late = ran and is_declared_late(case)
     pairs = trained_pairs(case)
     counts = {side.label: len(_candidate_cells(case, side, is_late)) for pair in pairs for side in pair}
     if any(counts[a.label] != counts[b.label] for a, b in pairs):

@@ -31,6 +31,8 @@ class TrialRow(TypedDict):
     started: datetime | None
     finished: datetime | None
     attempts: float | None
+    declared: float | None
+    declared_head: str | None
     train_seconds: float | None
     shared_seconds: float | None
     solo_step_seconds: float | None

@@ -874,6 +874,18 @@ def the_log_s_head_is_removed_from_the_records_so_that_times_decide(study: Study
         edit_attempt(study, trial, declared=0, declared_head="")
 
 
+def test_a_cut_log_that_only_trials_of_other_cells_contradict_is_told(study: Study) -> None:
+    keep_log_heads(study)
+    assert "A24" not in {finding.rule for finding in judged(study).findings if finding.outcome == "failed"}
+    for trial in study.of("untrained"):
+        cut = {"declarations": {"count": 5, "head": "f" * 64}}
+        rewrite(study, trial, lambda record, cut=cut: record["circumstance"].update(cut))
+    verdict = judged(study)
+    finding = next(finding for finding in verdict.findings if finding.rule == "A24")
+    assert (finding.outcome, finding.weight, verdict.label) == ("failed", "told", "SUPPORTED_AS_STATED")
+    assert "of another cell began, the log of declarations had 5 lines, but now has 1" in finding.text
+
+
 @cheat("A24", "12 trials began when the log had at most 0 lines", "EXPLORATORY")
 def the_clock_is_set_back_to_declare_and_the_records_are_hidden(study: Study) -> None:
     (study.folder / DECLARATIONS).unlink()
