@@ -296,5 +296,5 @@ def points(claim: Claim) -> list[Selector]:
 
 
 def selector_text(selector: Mapping[str, Scalar]) -> str:
-    """Return "simclr, batch_size 128"."""
-    return ", ".join(str(value) if key == "method" else f"{key} {value}" for key, value in selector.items())
+    """Return "simclr, batch_size = 128"."""
+    return ", ".join(str(value) if key == "method" else f"{key} = {value}" for key, value in selector.items())

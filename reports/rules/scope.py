@@ -18,7 +18,7 @@ from twinbench.reports.rules.case import (
     passed,
 )
 from twinbench.sweeps.deviations import deviations_text
-from twinbench.sweeps.own_values import setting_text
+from twinbench.sweeps.own_values import ChangedSetting, setting_text
 
 # Deviations that A20 need not look for: settings are compared by cell, and rules A9 and A19 judge the last two.
 JUDGED_ELSEWHERE = ("training", "methods", "movable", "minimum_seeds", "margin")
@@ -70,11 +70,15 @@ def unstated_settings(case: Case) -> Iterator[str]:
             if key in claim.scope and sentence.names_setting(claim, key):
                 continue
             run = {one.text for one in evidence.context.ran.get((method, key), ())}
-            changed = {one.name for one in side.section.departures(side.cell)} if side.section and side.cell else set()
+            changed = {one.name: str(one) for one in _departures(side)}
             if key in changed or (defaults[key] != value if key in defaults else len(run) > 1):
-                yield f"{key} {value}"
+                yield changed.get(key, f"{key} = {value}")
         yield from _fixed_settings(side, claim)
         yield from _unstated_deviations(side, claim)
+
+
+def _departures(side: Side) -> tuple[ChangedSetting, ...]:
+    return side.section.departures(side.cell) if side.section and side.cell else ()
 
 
 def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
@@ -92,7 +96,7 @@ def _fixed_settings(side: Side, claim: Claim) -> Iterator[str]:
         cells = side.section.having(side.selector)
         eligible = [cell for cell in cells if cell.is_complete] or cells
         if all(any(other.name == one.name for other in side.section.departures(cell)) for cell in eligible):
-            yield f"{one.name} {one.value} (protocol: {one.protocol_value})"
+            yield str(one)
 
 
 def _unstated_deviations(side: Side, claim: Claim) -> Iterator[str]:

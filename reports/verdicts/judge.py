@@ -69,8 +69,7 @@ def _supported_sentence(case: Case, judgement: Judgement, parts: Sequence[Part])
         return ""
     if judgement.word == "NARROWED" and any(not part.judgement.is_supporting for part in parts):
         _, parts = holding(claim, parts)
-    differing = ", ".join(unlike_protocol(evidence))
-    under = f"Under protocol {section.protocol_id}" + (f", with {differing}" if differing else "")
+    under = ", ".join(filter(None, (f"Under protocol {section.protocol_id}", unlike_protocol(evidence))))
     if claim.kind in COLLAPSE_KINDS:
         texts = [f"{part.label}: {part.judgement.reason}" for part in parts]
         return f"{under}: {'; '.join(texts)}."

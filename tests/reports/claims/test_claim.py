@@ -297,8 +297,8 @@ def test_the_points_of_a_scope_are_all_its_combinations():
 
 
 def test_a_selector_is_called_by_its_method_and_settings():
-    assert selector_text({"method": "simclr", "batch_size": 128}) == "simclr, batch_size 128"
-    assert selector_text({"batch_size": 128, "epochs": 20}) == "batch_size 128, epochs 20"
+    assert selector_text({"method": "simclr", "batch_size": 128}) == "simclr, batch_size = 128"
+    assert selector_text({"batch_size": 128, "epochs": 20}) == "batch_size = 128, epochs = 20"
 
 
 @pytest.mark.parametrize("name", ["lightly_claims", "cifar10_claims"])

@@ -286,8 +286,8 @@ def test_a_comparison_is_named_by_what_its_sides_do_not_share():
     assert named({"method": "simclr"}, {"method": "byol"}) == "simclr against byol"
     at = {"epochs": 20, "batch_size": 64}
     assert named({"method": "simclr", **at}, {"method": "byol", **at}) == (
-        "simclr against byol (both epochs 20, batch_size 64)"
+        "simclr against byol (both epochs = 20, batch_size = 64)"
     )
     one, other = {"method": "byol", "epochs": 20}, {"method": "byol", "epochs": 40}
-    assert named(one | {"width": 8}, other | {"width": 8}) == "epochs 20 against epochs 40 (both byol, width 8)"
-    assert named({"method": "byol"}, {"method": "byol", "epochs": 20}) == "byol against byol, epochs 20"
+    assert named(one | {"width": 8}, other | {"width": 8}) == "epochs = 20 against epochs = 40 (both byol, width = 8)"
+    assert named({"method": "byol"}, {"method": "byol", "epochs": 20}) == "byol against byol, epochs = 20"

@@ -244,7 +244,7 @@ SEES: dict[str, tuple[str, str, str, Callable[[Case], Case]]] = {
         "A19", "narrows", "allows 5 points, more than the margin of 1",
         lambda case: with_claim(case, kind="not_worse", within=0.05, sentence="BYOL is as good on CIFAR-10.")),
     "a batch size that the sentence leaves out": (
-        "A20", "narrows", "holds at batch_size 128, which the sentence does not say",
+        "A20", "narrows", "holds at batch_size = 128, which the sentence does not say",
         lambda case: with_selector(case, "simclr", batch_size=128)),
     "a backbone and epochs that the sentence leaves out": (
         "A20", "told", "names cifar10, but neither cifar10-small nor the backbone small_resnet and 20 epochs",

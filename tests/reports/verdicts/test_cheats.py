@@ -531,7 +531,7 @@ def the_baseline_is_handicapped_by_a_deviation(study: Study) -> None:
     deviate_in(study, "methods.byol.target_momentum", 0.0)
 
 
-@cheat("A20", "holds at epochs 2 (protocol: 20), which the sentence does not say", "NARROWED")
+@cheat("A20", "holds at epochs = 2 (protocol: 20), which the sentence does not say", "NARROWED")
 def a_deviation_in_training_is_not_stated(study: Study) -> None:
     deviate_in(study, "training.epochs", 2)
 

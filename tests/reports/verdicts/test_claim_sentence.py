@@ -28,27 +28,32 @@ LINEAR = "the linear top-1 of simclr on test"
         (claim_of("best_of", among=(B, {"method": "vicreg"})), f"{LINEAR} is above that of each of byol and vicreg"),
         (
             claim_of("insensitive", within=0.02, **AXIS),
-            f"{LINEAR} changes by less than 2 points between any two values of batch_size (64 and 128)",
+            f"{LINEAR} changes by less than 2 points between any two of batch_size = 64 and 128",
         ),
         (
             claim_of("monotone", direction="decreasing", **AXIS),
-            f"{LINEAR} falls from each value of batch_size to the next (64 and 128)",
+            f"{LINEAR} falls from each of batch_size = 64 and 128 to the next",
         ),
         (claim_of("does_not_collapse", share=0.2), "simclr collapses in less than 20 % of all seeds"),
         (claim_of("collapses"), "simclr collapses in more than 50 % of all seeds"),
+        (
+            claim_of("wins", chance=0.75),
+            f"at a new seed, {LINEAR} is above that of byol with a probability above 0.75, over 6 seeds",
+        ),
+        (claim_of("wins", metric="train_seconds"), "is below that of byol with a probability above 0.5"),
         (claim_of(metric="knn_top1"), "the kNN top-1 of simclr on test is above that of byol"),
         (
             claim_of(metric="train_seconds", at_least=5.0),
             "the training time of simclr is at least 5 s below that of byol",
         ),
-        (claim_of(a=A | {"epochs": 4}, b=B | {"epochs": 4}), f"{LINEAR} is above that of byol, at epochs 4, over"),
+        (claim_of(a=A | {"epochs": 4}, b=B | {"epochs": 4}), f"{LINEAR} is above that of byol, at epochs = 4, over"),
         (
             claim_of(a=A | {"batch_size": 64}, b=B | {"batch_size": 128}),
-            "of simclr at batch_size 64 on test is above that of byol at batch_size 128, over",
+            "of simclr at batch_size = 64 on test is above that of byol at batch_size = 128, over",
         ),
         (
             claim_of(scope={"batch_size": [64, 128]}),
-            "above that of byol, at each of batch_size 64 and 128, over 6 seeds",
+            "above that of byol, at each of batch_size = 64 and 128, over 6 seeds",
         ),
     ],
 )
@@ -67,17 +72,24 @@ def test_no_seeds_are_named_where_no_statistics_are_shown(tmp_path: Path) -> Non
 SHORT = {"epochs": 2}
 AT_TWO = CLAIMS.replace("SimCLR is", "after 2 epochs SimCLR is")
 PROTOCOL_ID = "cifar10-small v4 (1550f6f3e742)"
-UNSAID = "holds at epochs 2 (protocol: 20), which the sentence does not say"
+UNSAID = "holds at epochs = 2 (protocol: 20), which the sentence does not say"
 
 
 @pytest.mark.parametrize(
     ("claims", "simclr", "byol", "label", "judged", "found"),
     [
-        (CLAIMS, SHORT, SHORT, "NARROWED (A20)", ", with epochs 2 (protocol: 20), over 6", ("A20", UNSAID)),
-        (AT_TWO, SHORT, SHORT, "SUPPORTED_AS_STATED", ", with epochs 2 (protocol: 20), over 6", ("A20", "names cifar")),
+        (CLAIMS, SHORT, SHORT, "NARROWED (A20)", ", with epochs = 2 (protocol: 20), over 6", ("A20", UNSAID)),
+        (
+            AT_TWO,
+            SHORT,
+            SHORT,
+            "SUPPORTED_AS_STATED",
+            ", with epochs = 2 (protocol: 20), over 6",
+            ("A20", "names cifar"),
+        ),
         (
             CLAIMS,
-            *(SHORT, {}, "INADMISSIBLE (A12)", "with epochs 2 (protocol: 20) of simclr"),
+            *(SHORT, {}, "INADMISSIBLE (A12)", "with epochs = 2 (protocol: 20) for simclr"),
             ("A12", "unequal compute: simclr: 2 epochs, 14,336 images, byol: 20 epochs"),
         ),
         (
@@ -86,9 +98,9 @@ UNSAID = "holds at epochs 2 (protocol: 20), which the sentence does not say"
                 {"learning_rate": 0.004},
                 {},
                 "NARROWED (A20)",
-                ", with learning_rate 0.004 (protocol: 0.002) of simclr, over 6",
+                ", with learning_rate = 0.004 (protocol: 0.002) for simclr, over 6",
             ),
-            ("A20", "holds at learning_rate 0.004 (protocol: 0.002), which"),
+            ("A20", "holds at learning_rate = 0.004 (protocol: 0.002), which"),
         ),
     ],
 )
@@ -115,7 +127,7 @@ def test_a_value_that_validation_chose_before_the_protocols_own_need_not_be_said
     cells = [("simclr", 0.65, {"learning_rate": 0.004}), ("simclr", own, {}), ("byol", 0.60, {}), ("byol", 0.55, SHORT)]
     study = study_of(tmp_path / "run", CLAIMS, cells)
     (verdict,) = check_claims(study.claims_file, study.folder).verdicts
-    assert "with learning_rate 0.004 (protocol: 0.002) of simclr, over" in verdict.judged and verdict.label == label
+    assert "with learning_rate = 0.004 (protocol: 0.002) for simclr, over" in verdict.judged and verdict.label == label
 
 
 def study_of(folder: Path, claims: str, cells: list[tuple[str, float | None, dict[str, float]]]) -> Study:

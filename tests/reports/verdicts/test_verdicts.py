@@ -277,8 +277,8 @@ def test_an_axis_that_is_insensitive_in_a_range_narrows_the_claim_to_it():
     far = [value + 0.03 for value in shared]
     verdict = the_verdict(claim, [low, shared, far])
     assert verdict.label == "NARROWED (batch_size from 64 to 128)" and not verdict.is_supported
-    assert "batch_size 64 and batch_size 128 differ by less than 1 point" in verdict.sentence
-    assert "256" not in verdict.sentence and "batch_size 64 against batch_size 256" in verdict.reason
+    assert "batch_size = 64 and batch_size = 128 differ by less than 1 point" in verdict.sentence
+    assert "256" not in verdict.sentence and "batch_size = 64 against batch_size = 256" in verdict.reason
     middle = the_verdict(claim, [low, far, shared])  # 64 and 256 agree, and 128 between them does not
     assert middle.word == "CONTRADICTED"
 
@@ -294,7 +294,7 @@ def test_a_monotone_claim_needs_every_step_and_is_narrowed_to_the_rising_run():
     flat = six(0.05, 0.004)[0]
     verdict = the_verdict(rising, [base, far, flat])
     assert verdict.label == "NARROWED (epochs from 10 to 20)"
-    assert "epochs 20 exceeds epochs 10 by 5.00 points" in verdict.sentence and "40" not in verdict.sentence
+    assert "epochs = 20 exceeds epochs = 10 by 5.00 points" in verdict.sentence and "40" not in verdict.sentence
     turned = the_verdict(rising, [far, base, up])
     assert turned.label == "NARROWED (epochs from 20 to 40)"
 
@@ -304,7 +304,7 @@ def test_a_time_that_falls_is_monotone_as_it_is_measured():
     slow, quick = [60.0, 61.0, 62.0, 60.5, 61.5, 62.5], [50.0, 51.5, 51.0, 50.0, 52.0, 52.0]
     verdict = the_verdict(claim, [slow, quick])
     assert verdict.word == "SUPPORTED"
-    assert "batch_size 64 exceeds batch_size 256 by 10.17 s" in verdict.sentence
+    assert "batch_size = 64 exceeds batch_size = 256 by 10.17 s" in verdict.sentence
 
 
 def test_the_best_of_a_set_is_above_every_other():
@@ -486,8 +486,8 @@ def test_holding_at_some_points_of_a_scope_narrows_a_claim_to_them():
     verdict = the_verdict(claim, [*good, *level])
     assert verdict.label == "NARROWED (batch_size 64)"
     assert "256" not in verdict.sentence and "simclr exceeds byol by 2.00 points" in verdict.sentence
-    assert verdict.sentence.endswith(", both batch_size 64.")
-    assert verdict.reason == "simclr against byol (both batch_size 256): the interval includes 0"
+    assert verdict.sentence.endswith(", both batch_size = 64.")
+    assert verdict.reason == "simclr against byol (both batch_size = 256): the interval includes 0"
     assert the_verdict(claim, [*level, *level]).word == "UNDERPOWERED"
     assert the_verdict(claim, [*six(-0.02, 0.005), *level]).word == "CONTRADICTED"
 
