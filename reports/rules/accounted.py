@@ -24,6 +24,7 @@ _NUMBERS = {
     "half a": 0.5, "half of a": 0.5,
 }  # fmt: skip
 _NUMBER = rf"(\d+(?:,\d{{3}})*(?:\.\d+)?|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
+_PARTS = {2: "hal(?:f|ve)", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth", 20: "twentieth"}
 _UNITS = {
     "points": r"(?:absolute )?(?:percentage[ -])?points?(?: absolute)?|pp|%(?! confidence| ci)|percent(?! confidence)",
     "epochs": "epochs?(?: each| of training)?",
@@ -63,14 +64,19 @@ class Compared:
     backbone: str
     sides: frozenset[str] = frozenset()  # the methods that are compared
     settings: Mapping[str, frozenset[str]] = field(default_factory=dict)  # values of all sides, by name
+    settings_of: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)  # the same by method
     seeds: frozenset[int] = frozenset()  # numbers of seeds
-    images: frozenset[int] = frozenset()  # numbers of training and test images
+    images: frozenset[int] = frozenset()  # numbers of training images
+    test_images: frozenset[int] = frozenset()
     published: frozenset[float] = frozenset()  # the value of the published table, in percent
+    is_chosen: bool = False  # whether a side was chosen among several cells
+    is_level: bool = True  # of not_worse: whether A is not above B by more than it may be below
 
 
 def unaccounted(claim: Claim, compared: Compared) -> str:
     """Return the sentence in lower case with all that is accounted for replaced by blanks of the same length."""
-    rest = comparison.read(claim, without_sizes(claim, compared), plain(claim.sentence), mentions_of(claim, compared))
+    whole, mentions = plain(claim.sentence), mentions_of(claim, compared)
+    rest = comparison.read(claim, without_sizes(claim, compared), whole, mentions, compared.is_level)
     rest = GENERAL.sub(blanked, rest)  # rule A23 judges these
     for pattern in (*_names(claim, compared), *_settings(claim, compared)):
         rest = pattern.sub(blanked, rest)
@@ -89,12 +95,21 @@ def without_sizes(claim: Claim, compared: Compared) -> str:
     with_quantifier = re.compile(rf"{_START}((?:(?:{_QUANTIFIERS[kind]}) )*){number}{_AFTER.get(kind, '')}")
     rest = with_quantifier.sub(lambda found: _size_read(found, claim, metric.scale), rest)
     allowed: dict[str, Iterable[float]] = {
-        "points": compared.published, "epochs": compared.epochs, "seeds": compared.seeds, "images": compared.images,
+        "points": compared.published, "epochs": compared.epochs, "seeds": compared.seeds,
         "confidence": (95,), "methods": (len(sides_of(claim, compared)),),
     }  # fmt: skip
     for unit, values in allowed.items():
         rest = _without_numbers(rest, unit, values)
-    return rest
+    return MEASURED["images"].sub(lambda found: _images_read(found, compared), rest)
+
+
+def _images_read(found: re.Match[str], compared: Compared) -> str:
+    """Return blanks for a known number of training or test images; of either where neither word stands with it."""
+    before = found.string[: found.start()]
+    is_of_training = "train" in found[0] or re.search(r"\btrain(?:ed|ing|s)?\b[^.,;:]{0,40}$", before)
+    known = compared.test_images if "test" in found[0] else compared.images
+    known = known if is_of_training else known | compared.test_images
+    return blanked(found) if value_of(found[1]) in known else found[0]
 
 
 def _without_numbers(sentence: str, unit: str, values: Iterable[float]) -> str:
@@ -127,10 +142,11 @@ def _names(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
     """Yield patterns of the names that the claim and its protocol account for."""
     if claim.protocol:  # its name may begin with the dataset's
         yield name_pattern(claim.protocol)
-    images = value_pattern(map(str, compared.images)).pattern
+    images, tested = (value_pattern(map(str, of)).pattern for of in (compared.images, compared.test_images))
     for dataset in called(compared.dataset):
         behind = "data(?: ?set)?|images|benchmark|(?:test|training) set"
-        yield re.compile(rf"(?:{images} )?{name_pattern(dataset).pattern}(?: (?:{behind}))?")
+        name = name_pattern(dataset).pattern
+        yield re.compile(rf"{tested} {name} test images|(?:{images} )?{name}(?: (?:{behind}))?")
     names = [*sides_of(claim, compared), compared.backbone]
     names += claim.reported.split("-")
     for name in sorted(filter(None, names), key=len, reverse=True):
@@ -160,7 +176,8 @@ def _settings(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
         yield re.compile(rf"(?<![\w-])(?:{name})(?: of| is)? ?[=:]? ?{value_pattern(values).pattern}")
         if not claim.axis or key in dict(given):  # what else changes, or does not, along an axis is not judged
             start = "" if claim.axis else "(?<!over )(?<!across )"
-            yield re.compile(rf"(?<![\w-]){start}(?:the best )?(?:{name})(?: of each)?(?!\w)")
+            best = "(?:the best )?" if compared.is_chosen or claim.axis else "(?<!best )"
+            yield re.compile(rf"(?<![\w-]){start}{best}(?:{name})(?: of each)?(?!\w)")
     alone = value_pattern([*(str(value) for _, value in given), *compared.settings.get("optimizer", ())])
     yield re.compile(rf"(?<!by ){alone.pattern}{without_unit('epochs')}")
 
@@ -168,12 +185,12 @@ def _settings(claim: Claim, compared: Compared) -> Iterator[re.Pattern[str]]:
 def share_pattern(share: float) -> re.Pattern[str]:
     """Return a pattern of a share of seeds: "10 %", "0.1", "one in ten", "half"; with "of all seeds" behind it."""
     percent, decimal, one_in = (value_pattern([f"{value:.4g}"]).pattern for value in (100 * share, share, 1 / share))
-    half = "|half" if share == 0.5 else ""
     parts = Fraction(share).limit_denominator(20)
     some, all_ = (value_pattern([str(number)]).pattern for number in (parts.numerator, parts.denominator))
+    part = rf"|(?<!\w)(?:{some} |an? )?{_PARTS[parts.denominator]}s?" if parts.denominator in _PARTS else ""
     named = (
-        rf"{percent} ?(?:%|percent)|(?:one|1|a) (?:seed |trial )?(?:in|of|out of) (?:every )?{one_in}|{decimal}{half}"
-        rf"|{some} (?:in|of|out of) (?:every )?{all_}"
+        rf"{percent} ?(?:%|percent)|(?:one|1|a) (?:seed |trial )?(?:in|of|out of) (?:every )?{one_in}|{decimal}"
+        rf"|{some} (?:in|of|out of) (?:every )?{all_}{part}"
     )
     return re.compile(rf"(?:a share of )?(?:{named})(?: of)?(?: all)?(?: the)?(?: seeds?| trials?| runs?)?")
 
@@ -188,6 +205,18 @@ def setting_words(key: str) -> str:
     """Return a pattern of a setting's name: "batch_size" is also "batch sizes" and "batches"."""
     whole = "[ _-]*".join(map(re.escape, key.lower().split("_"))) + "s?"
     return f"{whole}|{key.removesuffix('_size')}(?:es)?(?: of)?" if key.endswith("_size") else whole
+
+
+def is_number(value: str) -> bool:
+    """Return whether the text of a setting's value is a number."""
+    return bool(re.fullmatch(r"[-+]?\d*\.?\d+(?:e[-+]?\d+)?", value))
+
+
+def setting_pattern(key: str, value: str) -> re.Pattern[str]:
+    """Return a pattern of a setting with a number: "epochs = 2", "2 epochs", "batches of 64"."""
+    number, name = value_pattern([value]).pattern, setting_words(key)
+    before, behind = rf"(?<![\w-])(?:{name})(?: of| is)? ?[=:]? ?{number}", rf"{number}[ -]?(?:{name})(?!\w)"
+    return re.compile(f"{before}|{behind}")
 
 
 def value_pattern(values: Iterable[str]) -> re.Pattern[str]:

@@ -21,21 +21,23 @@ def blanked(found: re.Match[str]) -> str:
     return BLANK * len(found[0])
 
 
-def read(claim: Claim, sentence: str, whole: str, mentions: tuple[str, str]) -> str:
+def read(claim: Claim, sentence: str, whole: str, mentions: tuple[str, str], is_level: bool) -> str:
     """Return the sentence with the words of comparison blanked that agree with the claim.
 
-    `whole` is the sentence before anything was blanked, of the same length.
+    `whole` is the sentence before anything was blanked, of the same length. `is_level`: A is not shown to be above B by
+    more than what it may be below, so that a claim that it is not worse may also say that it is "on par".
     """
     if claim.kind == "monotone":
         return _read_growth(claim, sentence, whole)
     if claim.kind not in ("better", "wins", "best_of", "not_worse"):
         return sentence
-    agreeing = [word for word, outcome in _relations(claim, sentence, mentions) if outcome == "agrees"]
+    relations = _relations(claim, sentence, mentions)
+    agreeing = [word for word, outcome in relations if outcome == "agrees" and (is_level or not word["level"])]
     rest = list(sentence)
     for word in agreeing:
         rest[word.start() : word.end()] = blanked(word)
         clause = _clause(sentence, word)
-        for negation in re.finditer(rf"\b(?:{words.NEGATIONS})\b|{BOUND}", sentence[clause]):
+        for negation in re.finditer(rf"\b(?:{words.PLAIN_NEGATIONS})\b|{BOUND}", sentence[clause]):
             at = slice(clause.start + negation.start(), clause.start + negation.end())
             rest[at] = blanked(negation)
     return "".join(rest)
@@ -59,7 +61,7 @@ def _relations(claim: Claim, sentence: str, mentions: tuple[str, str]) -> list[t
     above = f"{words.BEST}|{above}" if claim.kind == "best_of" else above
     token = re.compile(
         rf"(?P<mark>{_MARKS})?(?:(?P<a>{a})|(?P<b>{b}))|(?<![\w-])(?:(?P<below>{below})|(?P<level>{words.LEVEL}"
-        rf"|{WITHIN})|(?P<above>{above}))(?![\w-])"
+        rf"|{WITHIN})|(?P<not_below>{words.NOT_BELOW})|(?P<above>{above}))(?![\w-])"
     )
     found = [*token.finditer(sentence)]
     if claim.kind != "best_of" and not any(one["b"] for one in found):
@@ -126,11 +128,13 @@ def _outcome(
         subject, object_ = _side(behind[0]), _side(behind[1]) if behind[1:] else ""
     negations = len(re.findall(rf"\b(?:{words.NEGATIONS})\b|{BOUND}", sentence[_clause(sentence, word)]))
     if claim.kind == "not_worse":
-        if bool(word["level"]) == bool(negations % 2):  # "better" says more than not worse; "not on par" the opposite
+        if bool(word["level"] or word["not_below"]) == bool(
+            negations % 2
+        ):  # "better" says more than not worse; "not on par" the opposite
             return "unclear"
-    elif word["level"]:
+    elif word["level"] or word["not_below"]:
         return "unclear"
-    is_above = bool(word["above"] or word["level"]) == (negations % 2 == 0)
+    is_above = bool(word["above"] or word["level"] or word["not_below"]) == (negations % 2 == 0)
     expected = ("a", "b") if is_above or word["level"] else ("b", "a")
     if subject in ("", expected[0]) and object_ in ("", expected[1]):
         return "agrees"

@@ -36,6 +36,10 @@ def scope_words(case: Case) -> Outcome:
     says_more = [f"says more than was judged: {', '.join(more)}"] if more else []
     if more and (wrong := list(sentence.contradictions(claim, compared))):
         return failed("; ".join([f"the sentence contradicts the comparison: {'; '.join(wrong)}", *says_more]), STOPS)
+    misplaced = dict(sentence.misplaced_settings(claim, compared))
+    if any(misplaced.values()):
+        return failed(f"the sentence exchanges settings of the sides: {', '.join(misplaced)}", STOPS)
+    says_more += [*misplaced, *_beyond(case, compared)]
     if left_out := next(_left_out(case), ""):
         return failed(left_out, STOPS)
     if not dataset:
@@ -114,6 +118,7 @@ def _compared(case: Case) -> Compared:
     sides = [side for side in evidence.measured if is_trained(side)]
     epochs = {epochs_of(side) for side in sides} | {side.selector.get("epochs") for side in evidence.sides}
     epochs |= set(evidence.claim.values) if evidence.claim.axis == "epochs" else set()
+    of = _settings_of(evidence)
     return Compared(
         case.dataset,
         frozenset(name for name, _ in evidence.locked),
@@ -121,31 +126,32 @@ def _compared(case: Case) -> Compared:
         frozenset(int(value) for value in epochs if isinstance(value, int | float)) if sides else frozenset(),
         str(evidence.content.get("backbone", {}).get("name", "")) if sides else "",
         frozenset(str(side.selector["method"]) for side in evidence.sides),
-        _settings(evidence),
+        {key: frozenset().union(*(own.get(key, ()) for own in of.values())) for own in of.values() for key in own},
+        of,
         frozenset(len(side.values) for side in evidence.measured),
-        frozenset(_images(evidence)),
+        frozenset([int(examples)] if (examples := evidence.content.get("dataset", {}).get("train_examples")) else []),
+        frozenset(int(row["n_examples"]) for one in sides for row in one.measurements if row["n_examples"]),
         frozenset([100 * value] if (value := _published(evidence)) is not None else []),
+        any(side.candidates > 1 for side in sides),
+        all(one.high is None or one.high < -one.bound for one in case.contrasts),
     )
 
 
-def _settings(evidence: Evidence) -> dict[str, frozenset[str]]:
-    """Return the values of each setting that the compared trials had, or that the claim gives."""
-    found: dict[str, set[str]] = {}
+def _settings_of(evidence: Evidence) -> dict[str, dict[str, frozenset[str]]]:
+    """Return by method the values of each setting that the compared trials had, or that the claim gives."""
+    found: dict[str, dict[str, set[str]]] = {}
     for side in evidence.sides:
+        own = found.setdefault(str(side.selector["method"]), {})
         for key, value in (side.cell.values if side.cell else {}).items():
-            found.setdefault(key, set()).add(value.text)
-        for key, given in side.selector.items():
-            found.setdefault(key, set()).add(str(given))
+            own.setdefault(key, set()).add(value.text)
+        for key, given in side.selector.items() if side.cell is None else ():
+            own.setdefault(key, set()).add(str(given))
         for one in side.section.deviations if side.section else ():
-            found.setdefault(one["key"].rpartition(".")[2], set()).add(setting_text(one["value"]))
-    return {key: frozenset(values) for key, values in found.items() if key != "method"}
-
-
-def _images(evidence: Evidence) -> Iterator[int]:
-    """Yield the numbers of training images of the protocol and of test images of the records."""
-    if examples := evidence.content.get("dataset", {}).get("train_examples"):
-        yield int(examples)
-    yield from {int(row["n_examples"]) for side in evidence.sides for row in side.measurements if row["n_examples"]}
+            own.setdefault(one["key"].rpartition(".")[2], set()).add(setting_text(one["value"]))
+    return {
+        method: {key: frozenset(values) for key, values in own.items() if key != "method"}
+        for method, own in found.items()
+    }
 
 
 def _published(evidence: Evidence) -> float | None:
@@ -174,6 +180,20 @@ def _left_out(case: Case) -> Iterator[str]:
     for a, b, _ in case.evidence.pairs:
         if b is not None and a.cell is not None and a.cell is b.cell:
             yield f"{a.label} and {b.label} are the same cell, {a.cell.cell_id}"
+
+
+def _beyond(case: Case, compared: Compared) -> Iterator[str]:
+    """What the sentence leaves open: the methods that A is better than, and the range of an axis that was exceeded."""
+    claim = case.evidence.claim
+    if claim.kind == "best_of" and not sentence.names_compared(claim, compared):
+        yield f"compared with {', '.join(sorted(compared.sides - {str(claim.a['method'])}))}, which it does not say"
+    if not claim.axis or claim.is_about_a_table:
+        return
+    given = {str(value) for value in claim.values} | {value for value in claim.values if isinstance(value, int | float)}
+    run = case.evidence.context.ran.get((str(claim.a["method"]), claim.axis), ())
+    others = [one.text for one in run if one.text not in given and one.number not in given]
+    if others and not all(sentence.names_value(claim, claim.axis, claim.values[end]) for end in (0, -1)):
+        yield f"{claim.axis} was also run at {', '.join(sorted(others))}, and the sentence does not give its range"
 
 
 # --- A23 ------------------------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from twinbench.reports.rules.accounted import (
     Compared,
     called,
     is_among,
+    is_number,
     mentions_of,
     name_pattern,
     plain,
+    setting_pattern,
     setting_words,
     share_pattern,
     shown,
@@ -43,6 +45,7 @@ _BEST = re.compile(
     r"\bbest (?:of all|among|method|overall|self-supervised)\b|\b(?:than|over|beats|outperforms|exceeds) "
     r"(?:all|every|any)\b|\bstate[ -]of[ -]the[ -]art\b"
 )
+_DIVIDES = re.compile(r"\b(?:and|but|while|than|over|whereas)\b|[,;:]")
 _PUNCTUATION = f".,;:()[]\"'!?-{BLANK}"
 
 
@@ -99,6 +102,13 @@ def names_methods(claim: Claim, methods: Iterable[str]) -> bool:
     return all(name_pattern(method).search(plain(claim.sentence)) for method in methods)
 
 
+def names_compared(claim: Claim, compared: Compared) -> bool:
+    """Whether the sentence says with which methods A is compared: by name, by their number, or as those compared."""
+    sentence, sides = plain(claim.sentence), sides_of(claim, compared)
+    counts = {value_of(one[1]) for one in MEASURED["methods"].finditer(sentence)}
+    return names_methods(claim, sides) or len(sides) in counts or bool(re.search(r"\bcompared methods\b", sentence))
+
+
 def names_value(claim: Claim, key: str, value: Scalar) -> bool:
     """Whether the sentence names a setting's value: 4 is also "four", 1000 also "1,000"; of a boolean, the setting."""
     of_a_setting = rf"{value_pattern([str(value)]).pattern}{without_unit('epochs', 'images')}"
@@ -108,22 +118,41 @@ def names_value(claim: Claim, key: str, value: Scalar) -> bool:
 
 def names_value_of(claim: Claim, key: str, value: str) -> bool:
     """Whether the sentence gives a setting this value, as text: "epochs = 2", "2 epochs", "batches of 64", "LARS"."""
-    sentence, number = plain(claim.sentence), value_pattern([value]).pattern
+    sentence = plain(claim.sentence)
     if value in ("true", "false", "null"):
         return names_setting(claim, key)
-    if not re.fullmatch(r"[-+]?\d*\.?\d+(?:e[-+]?\d+)?", value):
+    if not is_number(value):
         return names_value(claim, key, value)
     if key == "epochs" and any(value_of(one[1]) == float(value) for one in MEASURED["epochs"].finditer(sentence)):
         return True
-    name = rf"(?<![\w-])(?:{setting_words(key)})"
-    return bool(
-        re.search(rf"{name}(?: of| is)? ?[=:]? ?{number}|{number}[ -]?(?:{setting_words(key)})(?!\w)", sentence)
-    )
+    return bool(setting_pattern(key, value).search(sentence))
 
 
 def names_setting(claim: Claim, key: str) -> bool:
     """Whether the sentence names a setting: "batch size", "batch sizes"."""
     return bool(re.search(rf"(?<!\w)(?:{setting_words(key)})(?!\w)", plain(claim.sentence)))
+
+
+def misplaced_settings(claim: Claim, compared: Compared) -> Iterator[tuple[str, bool]]:
+    """Yield settings that stand beside a method which has not that value, and whether it has another one.
+
+    As in "simclr has no epochs 2" of "SimCLR after 2 epochs is better than BYOL after 20", where the reverse was run.
+    """
+    sentence, sides = plain(claim.sentence), {side for side, own in compared.settings_of.items() if own}
+    places = [(found, side) for side in sorted(sides) for found in name_pattern(side).finditer(sentence)]
+    for key, values in compared.settings.items() if len(sides) > 1 and places else ():
+        for value in sorted(filter(is_number, values)):  # a text, such as "linear", is also a common word
+            having = {side for side, own in compared.settings_of.items() if value in own.get(key, ())}
+            for found in setting_pattern(key, value).finditer(sentence) if having < sides else ():
+                side = min(places, key=lambda place: _distance(sentence, found, place[0]))[1]
+                if side not in having:
+                    yield f"{side} has no {key} {value}", key in compared.settings_of.get(side, ())
+
+
+def _distance(sentence: str, one: re.Match[str], other: re.Match[str]) -> tuple[int, int]:
+    """Return how many words and marks that divide a sentence stand between two of its places, and how many letters."""
+    between = sentence[min(one.end(), other.end()) : max(one.start(), other.start())]
+    return len(_DIVIDES.findall(between)), len(between)
 
 
 # --- what it says that differs from the comparison --------------------------------------------------------------------
@@ -185,6 +214,7 @@ def excess(claim: Claim, compared: Compared) -> list[str]:
     rest, sentence = unaccounted(claim, compared), shown(claim.sentence)
     for pattern in MEASURED.values():  # a number and its unit are one word
         rest = pattern.sub(lambda one: one[0] if one[1][0] == "a" else one[0].replace(" ", "_"), rest)
+    rest = re.sub(words.QUALIFIERS, lambda one: one[0].replace(" ", "_"), rest)
     neutral = words.NEUTRAL if claim.axis else words.NEUTRAL | words.SHARED
     phrases: list[tuple[int, int]] = []
     is_open = False  # whether the next word continues the last phrase

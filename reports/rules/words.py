@@ -67,7 +67,7 @@ KIND_WORDS: dict[str, str] = {
     "collapses": rf"{_COLLAPSE}(?: in (?:more than|at least))?",
     "does_not_collapse": rf"(?:(?:do|does|did|has|have|is|are) not|no|without)(?: lead to| show)? {_COLLAPSE}"
     rf"(?: in more than)?|{_COLLAPSE} in (?:less than|fewer than|at most|no more than)",
-    "wins": r"(?:at|for|in|on) (?:a|any|each|every) new (?:seed|trial|run)|(?:at|for|in|on) (?:most|more than)"
+    "wins": r"(?:at|for|in|on) a new (?:seed|trial|run)|(?:at|for|in|on) (?:most|more than)"
     r"(?: of)?(?: all| the)? seeds|(?:at|for|in|on) more than|more often than not|more likely|new (?:seed|trial|run)s?"
     r"|(?:with |by )?(?:a |the )?(?:probability|chance|odds)(?: of)?(?: (?:more than|at least|above|over))?",
     "not_worse": _any(_STAYS),
@@ -87,14 +87,16 @@ BELOW = _any(
     "falls behind, fall behind, fell behind, inferior, less accurate, lose, loses, lost, losing, trail, trails,"
     "trailed, lag, lags, lagged, underperform, underperforms, underperformed, falls short, fall short, fell short"
 )
-LEVEL = _any(
-    "on par, on a par, match, matches, matched, matching, as good as, as well as, as accurate as, as high as,"
-    "at least as good as, at least as accurate as, comparable, keeps up"
+NOT_BELOW = _any(
+    "as good as, as well as, as accurate as, as high as, at least as good as, at least as accurate as, keeps up"
 )
+LEVEL = _any("on par, on a par, match, matches, matched, matching, comparable")  # neither below nor above
 BEST = _any("best, highest, strongest, top")
 CHEAPER = _any("faster, cheaper, lighter, quicker, shorter, smaller, fewer, lower, less, below, under")
 DEARER = _any("slower, dearer, heavier, longer, larger, more, higher, above")
-NEGATIONS = _any("not, no, never, nor, neither, cannot")
+NEGATIONS = _any("not, no, never, nor, neither, cannot")  # which reverse a comparison
+# Those that say no more than that; "never" and "no seed" speak of all seeds.
+PLAIN_NEGATIONS = rf"not|nor|neither|cannot|no(?= (?:{ABOVE}|{BELOW})\b)"
 
 UP = _any(
     "increase, increases, increased, increasing, grow, grows, grew, growing, rise, rises, rose, rising, climbs, gain,"
@@ -117,3 +119,9 @@ METRIC_WORDS = {
     "minutes": _TIME,
     "peak": rf"(?:peak )?(?:gpu )?memory|{_NEEDS}",
 }
+
+# Neutral words that together say more.
+QUALIFIERS = (
+    r"training (?:accuracy|accuracies|results?|performance|scores?|values?)"
+    r"|(?:replacing|changing) (?:the )?(?:backbone|encoder|network|model|schedule|recipe|augmentations?|protocol)"
+)

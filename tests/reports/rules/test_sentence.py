@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claim_study import CLAIMS, Study, honest_study
+from claim_study import CLAIMS, LEVELS, Study, honest_study
 
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.claims.evidence import Folder
 from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.registry import RULES, Finding
+from twinbench.reports.tables.cells import Value
 from twinbench.reports.verdicts.check import check_claims, in_families, locked_hashes
 
 AXIS: dict[str, Any] = {"axis": "batch_size", "values": (64, 256), "b": {}, "at_least": 0.0}
@@ -149,9 +150,6 @@ HONEST: dict[str, list[str]] = {
         "On CIFAR-10 SimCLR loses accuracy as the batch size grows from 64 to 256.",
     ],
     "best": [
-        "SimCLR is the best method on CIFAR-10.",
-        "On CIFAR-10, SimCLR has the highest linear accuracy of all methods.",
-        "SimCLR outperforms all other methods on CIFAR-10.",
         "SimCLR outperforms BYOL on CIFAR-10.",
         "Of the two methods, SimCLR and BYOL, SimCLR is the best on CIFAR-10.",
         "Among the compared methods, SimCLR attains the highest linear accuracy on CIFAR-10.",
@@ -443,8 +441,52 @@ OTHERWISE: dict[str, list[str]] = {
         "On CIFAR-10, at a new seed SimCLR is better than BYOL by three points.",
         "On CIFAR-10, SimCLR outperforms BYOL in more than four out of five seeds.",
         "On CIFAR-10, SimCLR outperforms BYOL in more than two of four datasets.",
+        *(
+            f"On CIFAR-10, SimCLR beats BYOL at {each} new seed with a probability above 0.75."
+            for each in ("each", "every", "any")
+        ),
+        "On CIFAR-10, BYOL never beats SimCLR at a new seed, with a probability above 0.75.",
     ],
 }
+OTHERWISE["better"] += [
+    "On CIFAR-10, BYOL never beats SimCLR.",
+    "On CIFAR-10, no seed of BYOL beats SimCLR.",
+    "On CIFAR-10, no method is better than SimCLR, unlike BYOL.",
+    "Trained on 10,000 training images of CIFAR-10, SimCLR is better than BYOL.",
+    "Trained on 10,000 images, SimCLR is better than BYOL on CIFAR-10.",
+    "Trained on 10,000 CIFAR-10 images, SimCLR is better than BYOL.",
+    "SimCLR is better than BYOL on 8,000 test images of CIFAR-10.",
+    "On CIFAR-10, SimCLR is better than BYOL at the best learning rate and temperature of each.",
+    "On CIFAR-10, SimCLR is better than BYOL in training accuracy.",
+    "On CIFAR-10, SimCLR is better than BYOL after replacing the backbone.",
+    "On CIFAR-10, SimCLR with target momentum 0.99 is better than BYOL.",
+]
+OTHERWISE["best"] += [
+    "On CIFAR-10, SimCLR has the highest linear accuracy of all methods.",
+    "SimCLR outperforms all other methods on CIFAR-10.",
+    "On CIFAR-10, SimCLR is the strongest self-supervised method of all.",
+    "On CIFAR-10, SimCLR is the best method.",
+    "On CIFAR-10, no method is better than SimCLR.",
+]
+HONEST["better"] += [
+    "Trained on 8,000 images and tested on 10,000 images of CIFAR-10, SimCLR is better than BYOL.",
+    "SimCLR is better than BYOL on the 10,000 test images of CIFAR-10.",
+]
+HONEST["wins"] += [
+    "On CIFAR-10, SimCLR beats BYOL at a new seed with a probability above three quarters.",
+]
+HONEST["best"] += [
+    "SimCLR is the best of the two methods on CIFAR-10.",
+]
+HONEST["wins by half"] = [
+    "On CIFAR-10, SimCLR beats BYOL at a new seed with a probability above one half.",
+    "On CIFAR-10, SimCLR beats BYOL for more than half of all seeds.",
+]
+FIELDS["wins by half"] = {"kind": "wins", "at_least": 0.0}
+
+
+NOT_WORSE = CLAIMS.replace('"better"', '"not_worse"').replace("at_least = 0.01", "within = 0.02")
+NOT_WORSE = NOT_WORSE.replace("is at least one point better than", "is, within two points, on par with")
 
 
 @pytest.fixture(scope="module")
@@ -460,7 +502,7 @@ def case(study: Study) -> Case:
 
 def scope_words(case: Case, sentence: str, fields: str = "one point") -> Finding:
     claim = replace(case.evidence.claim, sentence=sentence, **FIELDS[fields])
-    return RULES[19].find(replace(case, evidence=replace(case.evidence, claim=claim)))
+    return RULES[19].find(replace(case, evidence=replace(case.evidence, claim=claim), contrasts=()))
 
 
 def in_turn(sentences: dict[str, list[str]]) -> list[tuple[str, str]]:
@@ -502,6 +544,37 @@ def test_the_sides_of_one_method_are_told_apart_by_their_settings(case: Case, se
     sides = tuple(replace(side, selector=selector) for selector in changes.values())
     evidence = replace(case.evidence, claim=claim, sides=sides, pairs=())
     assert RULES[19].find(replace(case, evidence=evidence)).weight == outcome
+
+
+@pytest.mark.parametrize(("levels", "outcome"), [({"simclr": 0.60, "byol": 0.60}, "passed"), (LEVELS, "failed")])
+def test_on_par_says_that_neither_is_better_and_needs_an_interval_that_shows_it(
+    levels: dict[str, float], outcome: str, tmp_path: Path
+) -> None:
+    study = honest_study(tmp_path / "run", NOT_WORSE, levels)
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    assert verdict.findings[19].outcome == outcome and verdict.judged.count(
+        "is no more than 2 points below that of byol"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        ("SimCLR after 2 epochs is better than BYOL after 20 epochs.", "simclr has no epochs 2"),
+        ("SimCLR after 2 epochs is better than BYOL.", "the sentence exchanges settings of the sides: simclr has no"),
+        ("BYOL after 2 epochs is worse than SimCLR after 20 epochs.", ""),
+        ("SimCLR (20 epochs) is better than BYOL (2 epochs).", ""),
+    ],
+)
+def test_a_setting_that_stands_beside_the_other_method_is_exchanged(case: Case, sentence: str, text: str) -> None:
+    sides = tuple(
+        replace(side, cell=replace(side.cell, values={"epochs": Value(epochs, float(epochs))}))
+        for side, epochs in zip(case.evidence.sides, ("20", "2"), strict=True)
+        if side.cell
+    )
+    claim = replace(case.evidence.claim, at_least=0.0, sentence=f"On CIFAR-10, {sentence}")
+    finding = RULES[19].find(replace(case, evidence=replace(case.evidence, claim=claim, sides=sides)))
+    assert text in finding.text and (finding.weight == "stops") == bool(text)
 
 
 @pytest.mark.parametrize(

@@ -570,7 +570,7 @@ def a_setting_lies_outside_of_what_a_sweep_may_vary(study: Study) -> None:
         rewrite(study, trial, lambda record: None, replace(trial, training={**trial.training, "learning_rate": 1e-5}))
 
 
-@cheat("A20", "target_momentum 0.1 (protocol: 0.99), which the sentence does not say", "NARROWED")
+@cheat("A20", "target_momentum = 0.1 (protocol: 0.99), which the sentence does not say", "NARROWED")
 def a_cell_with_the_protocols_value_is_run_where_the_claim_cannot_choose_it(study: Study) -> None:
     for seed in SEEDS:
         for width in (64, 128):

@@ -130,6 +130,29 @@ def test_a_value_that_validation_chose_before_the_protocols_own_need_not_be_said
     assert "with learning_rate = 0.004 (protocol: 0.002) for simclr, over" in verdict.judged and verdict.label == label
 
 
+ROBUST = """protocol = "cifar10-small"
+[[claims]]
+name = "robust"
+sentence = "On CIFAR-10, under cifar10-small, SimCLR does not depend on the batch size."
+kind = "insensitive"
+a = { method = "simclr" }
+axis = "batch_size"
+values = [64, 128]
+within = 0.01
+"""
+
+
+@pytest.mark.parametrize(("range_", "label"), [("", "NARROWED (A20)"), (" from 64 to 128", "SUPPORTED_AS_STATED")])
+def test_a_claim_along_an_axis_names_its_range_where_the_axis_was_run_beyond_it(
+    range_: str, label: str, tmp_path: Path
+) -> None:
+    cells = [("simclr", accuracy, {"batch_size": size}) for size, accuracy in ((64, 0.64), (128, 0.64), (1024, 0.4))]
+    study = study_of(tmp_path / "run", ROBUST.replace("size.", f"size{range_}."), cells)
+    (verdict,) = check_claims(study.claims_file, study.folder).verdicts
+    assert verdict.label == label
+    assert ("batch_size was also run at 1024" in verdict.findings[19].text) == (not range_)
+
+
 def study_of(folder: Path, claims: str, cells: list[tuple[str, float | None, dict[str, float]]]) -> Study:
     """Return a study with six seeds of each cell: method, mean accuracy (None: diverged), training."""
     folder.mkdir()
