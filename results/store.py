@@ -52,7 +52,8 @@ class StoreError(InvalidInput):
     """A query is wrong or not allowed; the text says why. The command line ends with exit code 2."""
 
     def __init__(self, text: str):
-        super().__init__([Mistake("database", "", text.strip())])
+        lines = [line.strip() for line in text.splitlines() if line.strip(" ^")]  # DuckDB marks places by lines of ^
+        super().__init__([Mistake("database", "", "; ".join(lines))])
 
 
 class _NotAsWritten(Exception):

@@ -67,6 +67,8 @@ def plan(
 ) -> None:
     """List a sweep's trials, their cost on this machine and what their seeds can detect. Records nothing."""
     from twinbench.harness.planning import make_plan
+    from twinbench.harness.run_folder.confirm_stage import with_planned_confirmations
+    from twinbench.harness.run_folder.layout import check_plan_before
     from twinbench.results.places import check_places
     from twinbench.results.record import record_files
 
@@ -79,6 +81,7 @@ def plan(
     print_left_out(planned)
     run_folder = out_folder or Path("runs") / planned.name
     check_places(run_folder)
+    check_plan_before(run_folder, with_planned_confirmations(planned, run_folder))
     found = Found(
         planned
     )  # reading a run folder imports pandas, DuckDB and SciPy: 1 s that a fresh plan can do without

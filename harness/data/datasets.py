@@ -219,7 +219,7 @@ def _prepare_published(out: Path, name: str, source: Path, image_size: int | Non
         if len(images) != len(labels):
             raise _unusable(name, f"{source} has {len(images)} images and {len(labels)} labels for {split}")
         if wrong := sorted(set(labels.tolist()) - set(range(len(classes)))):
-            raise _unusable(name, f"{source} has {split} labels that are no class, for example {wrong[0]}")
+            raise _unusable(name, f"{source} has {split} labels that belong to no class, for example {wrong[0]}")
         _save(out, split, images, labels, image_size)
     return classes, ()
 

@@ -48,9 +48,7 @@ def write_plan(run_folder: Path, planned: "Plan", command: str = "") -> None:
     """
     check_trial_places(run_folder, {trial.trial_id for trial in planned.trials})
     commands: Sequence[str] = ()
-    if (run_folder / PLAN).exists():
-        before = read_plan(run_folder)
-        _check_plan_before(run_folder, before, planned)
+    if before := check_plan_before(run_folder, planned):
         commands = before.commands
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +112,11 @@ def _write_plan(run_folder: Path, content: Mapping[str, object], commands: Seque
     return set(merged)
 
 
-def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> None:
+def check_plan_before(run_folder: Path, planned: "Plan") -> PlanFile | None:
+    """Return the folder's plan, if any. InvalidInput where `planned` cannot replace it: see `write_plan`."""
+    if not (run_folder / PLAN).exists():
+        return None
+    plan = read_plan(run_folder)
     protocol = plan.protocol
     if protocol["hash"] != planned.protocol.hash:
         held = f"{protocol['name']} v{protocol['version']}, {protocol['hash'][:12]}"
@@ -122,7 +124,7 @@ def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> Non
         raise InvalidInput([Mistake(str(run_folder), "", problem, held, allowed="another --out")])
     recorded = recorded_ids(run_folder).keys()
     if not recorded and not (run_folder / "trials").exists():
-        return  # no trial has started, so that a mistake in the sweep file can still be corrected
+        return plan  # no trial has started, so that a mistake in the sweep file can still be corrected
     begun = {trial.seed for trial in plan.trials} & set(plan.confirm.seeds)
     if lost := sorted(begun - set(planned.confirm_seeds)):
         problem = "results on these seeds confirm a choice, and this sweep does not keep them for that"
@@ -135,6 +137,7 @@ def _check_plan_before(run_folder: Path, plan: PlanFile, planned: "Plan") -> Non
         problem = f"{len(left)} of its planned trials have no record and are not in this sweep"
         allowed = "a sweep that includes them, or another --out"
         raise InvalidInput([Mistake(str(run_folder), "", problem, shown, allowed)])
+    return plan
 
 
 def _plan_text(content: Mapping[str, object]) -> bytes:

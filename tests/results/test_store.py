@@ -490,6 +490,8 @@ def test_a_query_before_any_ingestion_reads_the_records_first(synthetic_run):
 
 @pytest.mark.parametrize("sql", ["", " \n", "-- a comment", ";"])
 def test_a_query_without_a_statement_is_an_error(synthetic_run, sql):
+    with pytest.raises(StoreError, match=r"; LINE 1: selec$"):  # one line, as every error
+        ResultStore(synthetic_run.folder).query("selec")
     with pytest.raises(StoreError, match="the query has no statement"):
         ResultStore(synthetic_run.folder).query(sql)
 

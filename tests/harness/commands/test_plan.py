@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from twinbench.harness.commands.plan import _print_trials, planned_folder
 from twinbench.harness.commands.plan import plan as plan_command
 from twinbench.harness.performance.cost_estimate import Rate, hours, measured_rates, recorded_rates
 from twinbench.harness.planning import Plan, make_plan
+from twinbench.harness.run_folder.layout import write_plan
 from twinbench.harness.system import provenance
 from twinbench.harness.trial.execute import Surroundings
 from twinbench.reports.claims.claim import read_claims
 from twinbench.reports.verdicts.check import check_claims
 from twinbench.reports.verdicts.prospects import prospects
+from twinbench.sweeps.errors import InvalidInput
 from twinbench.sweeps.sweep import read_protocol
 
 Planner = Callable[..., Plan]
@@ -108,6 +111,16 @@ def test_a_plan_that_has_run_shows_the_verdicts_of_check_and_the_seeds_that_open
     for name, label in checked.items():
         assert re.search(rf"^{name} .* judged already: {label}$", shown, re.MULTILINE)
     assert "2 of 2 claims are judged already" in shown and "can be settled by this plan" not in shown
+
+
+@pytest.mark.parametrize(("text", "problem"), [("{", "plan.json"), (None, "holds runs of another protocol")])
+def test_plan_refuses_a_folder_as_run_does(tiny_plan: Planner, tmp_path: Path, text: str | None, problem: str) -> None:
+    planned = tiny_plan("methods=simclr")
+    write_plan(tmp_path, replace(planned, protocol=read_protocol("cifar10-small")))
+    if text is not None:
+        (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(InvalidInput, match=problem):
+        plan_command("digits", tmp_path, ["methods=simclr"])
 
 
 def test_a_plan_counts_the_claims_about_published_tables_which_it_cannot_change(

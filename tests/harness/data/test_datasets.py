@@ -355,7 +355,7 @@ def test_fashion_mnist_is_read_and_its_grey_repeated(tmp_path: Path, cache: Path
         (
             "labels-idx1",
             bytes([0, 0, 8, 1, 0, 0, 0, 20, *range(20)]),
-            "has train labels that are no class, for example 10",
+            "has train labels that belong to no class, for example 10",
         ),
     ],
 )
