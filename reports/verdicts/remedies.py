@@ -6,7 +6,7 @@ from scipy import special
 
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS, Asked, Contrast
 from twinbench.reports.claims.evidence import Evidence
-from twinbench.reports.rules.case import Case, some
+from twinbench.reports.rules.case import Case
 from twinbench.reports.rules.provenance import drifted_trials
 from twinbench.reports.rules.seeds import minimum_seeds
 from twinbench.reports.statistics.intervals import ALPHA, least_wins
@@ -28,7 +28,7 @@ def remedies(case: Case, judgement: Judgement, parts: Sequence[Part], stopping: 
         few = {side.label: minimum_seeds(evidence) - len(side.trials) for side in evidence.measured}
         return [f"{counted(more, 'more seed')} of {label}" for label, more in few.items() if more > 0]
     if "A22" in stopping and (drifted := drifted_trials(case)):
-        ids = some(str(trial["trial_id"]) for trial in drifted)
+        ids = ", ".join(str(trial["trial_id"]) for trial in drifted)  # all: each record is to be moved
         again = f"{counted(len(drifted), 'trial')} run again as the others ran, once moved out of records/"
         return [f"{again} ({ids}){hours_text(evidence, len(drifted))}"]
     if judgement.word == "UNVERIFIABLE":

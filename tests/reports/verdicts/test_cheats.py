@@ -827,6 +827,11 @@ def test_sides_on_unlike_devices_are_settled_by_running_the_fewest_trials_again(
     assert f"unlike most trials: byol seed 3 ({odd.trial_id})" in verdict.reason
     (remedy,) = verdict.settled_by
     assert remedy.startswith(f"1 trial run again as the others ran, once moved out of records/ ({odd.trial_id}), about")
+    for trial in (*study.of("simclr"), *study.of("byol")):
+        device = "cpu" if trial.method == "simclr" else "NVIDIA H100"
+        rewrite(study, trial, lambda record, device=device: record["circumstance"].update({"device": device}))
+    (remedy,) = judged(study).settled_by
+    assert remedy.startswith("6 trials run again") and all(trial.trial_id in remedy for trial in study.of("simclr"))
 
 
 @cheat("A22", "; device: NVIDIA H100, cpu; precision: bf16, fp32")
