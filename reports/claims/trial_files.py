@@ -18,6 +18,7 @@ from twinbench.reports.tables.cells import REPORTED_ON
 from twinbench.results.attempts import Attempt
 from twinbench.results.log_head import LogHead, recorded_head
 from twinbench.results.record import RECORDS, Record, Reference, Result, read_artefact
+from twinbench.results.rows import columns, trial_row
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
 from twinbench.sweeps.protocol import without_prose
@@ -48,6 +49,8 @@ class TrialFiles:
     log_head: LogHead | None = None  # of the declarations, when the trial began
     final: Final | None = None  # what its curves should end at
     trial: Trial | None = None  # where the record does not contradict it
+    row: Mapping[str, object] = field(default_factory=dict)  # of the database's table trials, where trial is known
+    metrics: Sequence[Mapping[str, object]] = ()
     validation: frozenset[int] = frozenset()  # numbers of images that the metrics on validation are of
 
 
@@ -83,6 +86,8 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         head,
         final_of(result),
         None if record_problem else Trial(**result["trial"]),
+        {} if record_problem else dict(zip(columns()["trials"], trial_row(record), strict=True)),
+        result["metrics"],
         frozenset(validation_sizes(result)),
     )
 

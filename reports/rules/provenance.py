@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from twinbench.reports.claims.contrasts import COLLAPSE_KINDS
 from twinbench.reports.claims.curve_checks import Curves, foreign_curves
 from twinbench.reports.claims.evidence import Side
+from twinbench.reports.claims.trial_files import TrialFiles
 from twinbench.reports.rules.case import (
     NO_RECORD,
     NOTED,
@@ -20,13 +21,16 @@ from twinbench.reports.rules.case import (
     some,
     trial_text,
 )
-from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS
+from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.tables.run import TrialRow, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric, metric_names
+from twinbench.sweeps.own_values import setting_text
 
 COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
+OF_THE_PLAN = ("planned", "confirms")  # columns of a trial that its record does not have
+OF_A_METRIC = ("variant", "n_examples", "selected_on", "candidates")
 COST_DEPENDS_ON = ("threads", "ranks", "pack", "host")  # compared too where the metric is seconds or bytes
 HARMLESS = ("commit",)  # a difference in it alone, with equal code, changes no result
 PATCHED = "python"  # its patch releases change no arithmetic: torch and numpy compute
@@ -98,15 +102,33 @@ def _unlike_their_records(case: Case) -> Iterator[str]:
     """Trials whose rows in the database, which anyone can write to, differ from their records."""
     for side in case.evidence.measured:
         for trial in side.trials:
-            trial_id, seed = str(trial["trial_id"]), int(trial["seed"])
-            files = case.evidence.files.get(trial_id)
-            if files is None or files.record:  # rule A1 reports a record that contradicts itself
+            files = case.evidence.files.get(str(trial["trial_id"]))
+            if files is None or files.trial is None:  # rule A1 reports a record that contradicts itself
                 continue
-            if files.status != trial["status"]:
-                yield f"trial {trial_id} is {trial['status']} in the database but {files.status} in its record"
-            value = files.values.get((case.evidence.claim.metric, REPORTED_ON))
-            if value is not None and seed in side.values and side.values[seed] != value:
-                yield f"trial {trial_id} has {side.values[seed]:.4f} in the database but {value:.4f} in its record"
+            for name, stored, recorded in _stored_and_recorded(side, trial, files):
+                if stored != recorded:
+                    yield f"trial {trial['trial_id']} has {name} {stored} in the database but {recorded} in its record"
+
+
+def _stored_and_recorded(side: Side, trial: TrialRow, files: TrialFiles) -> Iterator[tuple[str, object, object]]:
+    """Yield name, value in the database and value in the record of all that rules read of a trial."""
+    assert files.trial is not None and side.cell is not None and side.section is not None
+    stored: Mapping[str, object] = {**trial}
+    yield from ((name, stored[name], value) for name, value in files.row.items() if name not in OF_THE_PLAN)
+    own = {name: setting_text(value) for name, value in {**files.trial.settings, **files.trial.training}.items()}
+    values = {name: value.text for name, value in side.cell.values.items()}
+    yield from ((name, values.get(name), own.get(name)) for name in sorted(own.keys() | values.keys()))
+    protocol = files.trial.protocol
+    yield "deviations", [*side.section.deviations], protocol.get("deviations", [])
+    yield "base_hash", side.section.base_hash, protocol.get("base_hash", "")
+    for (name, split), measured in side.cell.measured.items():
+        for one in measured:
+            if one.seed == trial["seed"]:
+                yield f"{name} on {split}", one.value, files.values.get((name, split))
+    for row in side.measurements:
+        of_record = (one for one in files.metrics if (one["name"], one["split"]) == (row["name"], row["split"]))
+        found = next(of_record, {}) if row["trial_id"] == trial["trial_id"] else {}
+        yield from ((name, dict(row)[name], found.get(name)) for name in OF_A_METRIC if found)
 
 
 # --- A22 ------------------------------------------------------------------------------------------------------------

@@ -329,16 +329,45 @@ def a_value_is_edited_in_the_database(study: Study) -> None:
     in_database(study, "UPDATE metrics SET value = value + 0.05 WHERE split = 'test'", study.of("simclr", 5)[0])
 
 
+@cheat("A21", "has linear_top1 on validation", "UNVERIFIABLE")
+def a_value_that_chooses_the_cell_is_edited_in_the_database(study: Study) -> None:
+    change = "UPDATE metrics SET value = 0.99 WHERE split = 'validation' AND name = 'linear_top1'"
+    in_database(study, change, study.of("simclr", 5)[0])
+
+
+@cheat("A21", "has device cpu in the database but NVIDIA H100 in its record", "UNVERIFIABLE")
+def the_device_of_a_trial_is_edited_in_the_database(study: Study) -> None:
+    trial = study.of("byol", 5)[0]
+    rewrite(study, trial, lambda record: record["circumstance"].update({"device": "NVIDIA H100"}))
+    in_database(study, "UPDATE trials SET device = 'cpu' WHERE true", trial)
+
+
+@cheat("A21", "has target_momentum 0.99 in the database but 0.1 in its record", "UNVERIFIABLE")
+def a_setting_is_edited_in_the_database(study: Study) -> None:
+    for trial in study.of("byol"):
+        drop(study, trial)
+        add(study, "byol", trial.seed, settings={"target_momentum": 0.1})
+    change = "UPDATE settings SET text = '0.99', number = 0.99 WHERE name = 'target_momentum'"
+    in_database(study, change, study.of("byol", 0)[0])  # which gives the settings of its cell
+
+
+@cheat("A21", "has deviations [] in the database", "INADMISSIBLE (A1")
+def the_deviations_are_deleted_in_the_database(study: Study) -> None:
+    deviate_in(study, "evaluation.linear_epochs", 1)
+    change = "UPDATE protocols SET deviations = '[]' WHERE hash = (SELECT protocol_hash FROM trials WHERE true"
+    in_database(study, change, study.of("byol", 5)[0], end=")")
+
+
 @cheat("A21", "in the database", "INADMISSIBLE (A8")
 def a_trial_is_said_to_have_failed_in_the_database(study: Study) -> None:
     in_database(study, "UPDATE trials SET status = 'failed' WHERE true", study.of("byol", 5)[0])
 
 
-def in_database(study: Study, change: str, trial: Trial) -> None:
+def in_database(study: Study, change: str, trial: Trial, end: str = "") -> None:
     with ResultStore(study.folder) as store:
         store.ingest()
     with duckdb.connect(study.folder / DATABASE) as database:
-        database.execute(f"{change} AND trial_id = ?", [trial.trial_id])
+        database.execute(f"{change} AND trial_id = ?{end}", [trial.trial_id])
     digest = hashlib.sha256((study.folder / DATABASE).read_bytes()).hexdigest()
     (study.folder / DIGEST).write_bytes(mark(study.folder / DATABASE, digest))
 
