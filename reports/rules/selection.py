@@ -118,8 +118,15 @@ def _choice_problems(case: Case) -> Iterator[tuple[Weight, str]]:
             yield (
                 NOTED,
                 f"{side.label} was chosen among {side.candidates} cells by the seeds that are reported, so the "
-                "interval does not cover the bias of that choice: fresh seeds do, by a table [confirm] in the sweep",
+                f"interval does not cover the bias of that choice: fresh seeds do, {_remedy(side)}",
             )
+
+
+def _remedy(side: Side) -> str:
+    """Return how a chosen cell gets fresh seeds: where the sweep has a confirm stage, another one is of no help."""
+    if side.section is None or not side.section.has_confirm_stage:
+        return "by a table [confirm] in the sweep"
+    return "if the cells of both sides are those that their methods chose, which the confirm stage trains"
 
 
 def _freshness_problems(side: Side) -> Iterator[tuple[Weight, str]]:

@@ -179,7 +179,10 @@ def power(case: Case) -> Outcome:
     required = required_size(case.evidence.claim, case.evidence.margin)
     if not detectable or not required:
         return not_applicable("no size is claimed, or there is no spread to compute power from")
-    text = f"detectable with power 0.8: {max(detectable):.4f}; required: {required:.4f}"
+    metric = get_metric(case.evidence.claim.metric)
+    scale, unit = (100.0, "points") if metric.is_accuracy else (metric.scale, metric.unit)
+    sizes = [f"{scale * size:.4g}" for size in (max(detectable), required)]
+    text = f"detectable with power 0.8{f', in {unit}' if unit else ''}: {sizes[0]}; required: {sizes[1]}"
     return passed_if(max(detectable) <= required, text, text)
 
 

@@ -60,6 +60,15 @@ def test_a_cell_that_is_reported_on_the_seeds_that_chose_it_is_noted(tmp_path: P
     assert "byol" not in found.text
 
 
+def test_a_confirm_stage_that_does_not_train_one_side_is_not_advised_again(tmp_path: Path) -> None:
+    claim = (
+        HEAD.replace("byol", "simclr").replace(" }", ", temperature = 0.5 }") + SENTENCE + 'a = { method = "simclr" }\n'
+    )
+    found = _rules(confirm_study(tmp_path), claim)["A5"]
+    assert found.outcome == "failed" and "by a table [confirm]" not in found.text
+    assert "fresh seeds do, if the cells of both sides are those that their methods chose" in found.text
+
+
 def test_a_missing_trial_of_the_confirm_stage_is_no_reason_to_take_the_grids_seeds(tmp_path: Path) -> None:
     study = confirm_study(tmp_path)
     record_path(tmp_path, of_simclr(study, 0.2, 13).trial_id).unlink()
