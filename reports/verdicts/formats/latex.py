@@ -8,7 +8,7 @@ from twinbench.reports.verdicts.phrasing import difference_text
 from twinbench.reports.verdicts.verdict import Checked, Verdict
 from twinbench.sweeps.errors import plain
 
-WIDTHS = {"Claim": 0.39, "Verdict": 0.25, "Difference": 0.28}  # of the line; the word CONTRADICTED takes 0.245
+WIDTHS = {"Claim": 0.37, "Verdict": 0.27, "Difference": 0.28}  # of the line; "UNDERPOWERED," takes 0.27 of 345 pt
 NOTE = (
     "Differences over seeds with the t interval, at the confidence that Holm's correction leaves in the family. "
     "In parentheses: the rules that are broken, or the part that holds."
