@@ -21,6 +21,7 @@ from twinbench.results.record import RECORDS, Record, Reference, Result, read_ar
 from twinbench.results.rows import columns, trial_row
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
+from twinbench.sweeps.own_values import setting_text
 from twinbench.sweeps.protocol import without_prose
 from twinbench.sweeps.trial import Trial
 
@@ -49,6 +50,7 @@ class TrialFiles:
     log_head: LogHead | None = None  # of the declarations, when the trial began
     final: Final | None = None  # what its curves should end at
     trial: Trial | None = None  # where the record does not contradict it
+    settings: Mapping[str, str] = field(default_factory=dict)  # texts, where trial is known
     row: Mapping[str, object] = field(default_factory=dict)  # of the database's table trials, where trial is known
     metrics: Sequence[Mapping[str, object]] = ()
     validation: frozenset[int] = frozenset()  # numbers of images that the metrics on validation are of
@@ -69,6 +71,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
     correct = {probe: arrays[f"{probe}_correct"] != 0 for probe in probes if f"{probe}_correct" in arrays}
     labels = arrays.get("labels")
     record_problem = _record_problem(result, content)
+    trial = None if record_problem else Trial(**result["trial"])
     return TrialFiles(
         record_problem,
         next(second_problems(record, attempts), ""),
@@ -85,7 +88,8 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         unread,
         head,
         final_of(result),
-        None if record_problem else Trial(**result["trial"]),
+        trial,
+        {name: setting_text(value) for name, value in {**trial.settings, **trial.training}.items()} if trial else {},
         {} if record_problem else dict(zip(columns()["trials"], trial_row(record), strict=True)),
         result["metrics"],
         frozenset(validation_sizes(result)),

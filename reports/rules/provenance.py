@@ -26,7 +26,6 @@ from twinbench.reports.tables.run import TrialRow, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import get_metric, metric_names
-from twinbench.sweeps.own_values import setting_text
 
 COMPUTED_WITH = ("commit", "code_hash", "device", "precision", "mode")
 OF_THE_PLAN = ("planned", "confirms")  # columns of a trial that its record does not have
@@ -115,9 +114,9 @@ def _stored_and_recorded(side: Side, trial: TrialRow, files: TrialFiles) -> Iter
     assert files.trial is not None and side.cell is not None and side.section is not None
     stored: Mapping[str, object] = {**trial}
     yield from ((name, stored[name], value) for name, value in files.row.items() if name not in OF_THE_PLAN)
-    own = {name: setting_text(value) for name, value in {**files.trial.settings, **files.trial.training}.items()}
     values = {name: value.text for name, value in side.cell.values.items()}
-    yield from ((name, values.get(name), own.get(name)) for name in sorted(own.keys() | values.keys()))
+    names = sorted(files.settings.keys() | values.keys())
+    yield from ((name, values.get(name), files.settings.get(name)) for name in names)
     protocol = files.trial.protocol
     yield "deviations", [*side.section.deviations], protocol.get("deviations", [])
     yield "base_hash", side.section.base_hash, protocol.get("base_hash", "")
@@ -125,10 +124,10 @@ def _stored_and_recorded(side: Side, trial: TrialRow, files: TrialFiles) -> Iter
         for one in measured:
             if one.seed == trial["seed"]:
                 yield f"{name} on {split}", one.value, files.values.get((name, split))
-    for row in side.measurements:
+    for row in (row for row in side.measurements if row["trial_id"] == trial["trial_id"]):
         of_record = (one for one in files.metrics if (one["name"], one["split"]) == (row["name"], row["split"]))
-        found = next(of_record, {}) if row["trial_id"] == trial["trial_id"] else {}
-        yield from ((name, dict(row)[name], found.get(name)) for name in OF_A_METRIC if found)
+        if found := next(of_record, None):
+            yield from ((name, dict(row)[name], found.get(name)) for name in OF_A_METRIC)
 
 
 # --- A22 ------------------------------------------------------------------------------------------------------------
