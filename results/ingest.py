@@ -31,18 +31,17 @@ from twinbench.results.rows import (
     Row,
     Series,
     arrow_table,
-    as_mapping,
     columns,
     metric_row,
     missing_row,
     protocol_row,
     series_of,
     setting_rows,
-    to_json,
     to_text,
     trial_row,
 )
-from twinbench.sweeps.file_reader import read_regular
+from twinbench.sweeps.file_reader import as_mapping, read_regular
+from twinbench.sweeps.hashing import to_json
 
 RECORDS_AT_ONCE = 500  # limits memory: only so many records, with their curves, are held as Python lists
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,17 +16,17 @@ from numpy.typing import NDArray
 from twinbench.results.log_head import recorded_head
 from twinbench.results.plan import PlannedTrial
 from twinbench.results.record import LARGEST_VALUE, Record
+from twinbench.sweeps.file_reader import as_mapping
+from twinbench.sweeps.hashing import to_json
 from twinbench.sweeps.metrics import MetricValue
 from twinbench.sweeps.protocol import CarriedProtocol
-from twinbench.sweeps.trial import TrialContent
+from twinbench.sweeps.trial import TrialContent, setting_text
 
 TEXT, INTEGER, FLOAT, BOOLEAN, TIMESTAMP = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
 _KINDS = {"VARCHAR": TEXT, "BIGINT": INTEGER, "DOUBLE": FLOAT, "BOOLEAN": BOOLEAN, "TIMESTAMP": TIMESTAMP}
 SCHEMA = resources.files("twinbench.results").joinpath("schema.sql").read_text("utf-8")
 Row = tuple[object, ...]
 Series = tuple[str, str | None, NDArray[np.float64], NDArray[np.float64]]  # trial, name, epochs and values of a curve
-
-to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes a new encoder for each value
 
 
 @functools.cache
@@ -138,18 +136,10 @@ def _row(table: str, values: Mapping[str, object]) -> Row:
 def setting_rows(trial_id: str, sources: Mapping[str, object]) -> list[Row]:
     """Return rows of the table `settings`; `sources` maps where values come from to the values by name."""
     return [
-        (trial_id, source, name, _convert(value, FLOAT), _setting_text(value))
+        (trial_id, source, name, _convert(value, FLOAT), setting_text(value))
         for source, values in sources.items()
         for name, value in sorted(as_mapping(values).items())
     ]
-
-
-def _setting_text(value: object) -> str:
-    """Return a text unchanged, anything else as JSON; the JSON of a finite number is its repr, which is faster."""
-    if isinstance(value, str):
-        return value
-    is_finite = type(value) is int or (type(value) is float and math.isfinite(value))
-    return repr(value) if is_finite else to_json(value)
 
 
 def metric_row(trial_id: str, metric: MetricValue) -> Row:
@@ -200,8 +190,3 @@ def to_text(value: object) -> str | None:
         return None
     text = str(value)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def as_mapping(value: object) -> Mapping[str, object]:
-    """Return `value` if it is a table, else an empty one."""
-    return value if isinstance(value, Mapping) else {}

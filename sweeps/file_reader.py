@@ -5,7 +5,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -72,3 +72,8 @@ def _finite(text: str) -> float:
 def _refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python's JSON parser takes and JSON does not have."""
     raise ValueError(f"{name} is not a JSON number")
+
+
+def as_mapping(value: object) -> Mapping[str, object]:
+    """Return a value that was read from JSON if it is a table, else an empty table."""
+    return value if isinstance(value, Mapping) else {}

@@ -5,6 +5,8 @@ import json
 
 ID_LENGTH = 16  # hex digits of a trial's or cell's id: 64 bits, ample for millions of trials
 
+to_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode  # json.dumps makes a new encoder for each value
+
 
 def canonical_json(content: object) -> bytes:
     """Return `content` as canonical JSON: sorted keys, no spaces, UTF-8. NaN and infinity raise ValueError."""

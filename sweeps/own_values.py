@@ -4,17 +4,17 @@ A sweep may set what the protocol lets it vary without naming a deviation. Then 
 not its values, so what differs is shown with every number.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from twinbench.sweeps.deviations import undone
+from twinbench.sweeps.file_reader import as_mapping
 from twinbench.sweeps.protocol import AppliedDeviation, CarriedProtocol, ProtocolContent
 from twinbench.sweeps.protocol_diff import ABSENT
 from twinbench.sweeps.toml_reader import read_toml
-from twinbench.sweeps.trial import Trial
+from twinbench.sweeps.trial import Trial, setting_text
 
 # Defaults by method and version: reports read results without importing torch.
 METHODS_LOCK = Path(__file__).with_name("methods.lock")
@@ -55,7 +55,7 @@ class OwnValues:
             first, second = (own_values(content, method, version) for content in contents)
             self._known[method, version] = first, second
         own, before = self._known[method, version]
-        absent = dict.fromkeys(_table(self._content.get("training")), ABSENT) if values else {}
+        absent = dict.fromkeys(as_mapping(self._content.get("training")), ABSENT) if values else {}
         values = {**absent, **values}
         changed = [name for name in sorted(values) if name in own and not is_same_text(values[name], own[name])]
         return tuple(ChangedSetting(name, values[name], before.get(name, ABSENT)) for name in changed)
@@ -67,9 +67,9 @@ def own_values(content: Mapping[str, object], method: str, version: int) -> dict
     The protocol's table of the method comes before its training table, and both before the method's defaults. Settings
     of another package's method, or of a version that is not shipped, are missing where the protocol does not give them.
     """
-    of_method = _table(_table(content.get("methods")).get(method))
+    of_method = as_mapping(as_mapping(content.get("methods")).get(method))
     defaults = _SHIPPED.get(method, {}).get(str(version), {})
-    values = {**defaults, **_table(content.get("training")), **of_method}
+    values = {**defaults, **as_mapping(content.get("training")), **of_method}
     return {name: setting_text(value) for name, value in values.items()}
 
 
@@ -109,7 +109,7 @@ def changed_by_cell(trials: Iterable[Trial], protocol: CarriedProtocol) -> dict[
     own = OwnValues(protocol["content"], protocol.get("deviations", []))
     cells: dict[str, list[tuple[ChangedSetting, ...]]] = {}
     for trial in {trial.cell_id: trial for trial in trials}.values():
-        if values := {name: setting_text(value) for name, value in {**trial.settings, **trial.training}.items()}:
+        if values := trial.setting_texts():
             cells.setdefault(trial.method, []).append(own.changed(trial.method, trial.method_version, values))
     return cells
 
@@ -133,19 +133,9 @@ def varied_text(cells: Mapping[str, Sequence[Sequence[ChangedSetting]]]) -> str:
     )
 
 
-def setting_text(value: object) -> str:
-    """Return a text unchanged, and any other value as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
 def is_same_text(text: str, other: str) -> bool:
     """Return whether two texts are one value: "1" is "1.0"."""
     try:
         return text == other or float(text) == float(other)
     except ValueError:
         return False
-
-
-def _table(value: object) -> Mapping[str, object]:
-    """Return `value` if it is a table, else an empty one: undoing a deviation may put anything in its place."""
-    return value if isinstance(value, Mapping) else {}

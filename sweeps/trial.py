@@ -1,11 +1,12 @@
 """A trial: a cell and a seed, the unit that runs. Its id is the hash of everything that can change its numbers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict, cast
 
-from twinbench.sweeps.hashing import ID_LENGTH, digest
+from twinbench.sweeps.hashing import ID_LENGTH, digest, to_json
 from twinbench.sweeps.protocol import CarriedProtocol
 
 WITHOUT_SEEDS = "raw_pixels"  # draws nothing at random: its result is the same for every seed
@@ -56,3 +57,15 @@ class Trial:
     def content(self) -> TrialContent:
         """Return plain JSON types, from which `Trial(**content)` makes an equal trial."""
         return cast(TrialContent, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    def setting_texts(self) -> dict[str, str]:
+        """Return the settings of the method and of the training as texts, by name."""
+        return {name: setting_text(value) for name, value in {**self.settings, **self.training}.items()}
+
+
+def setting_text(value: object) -> str:
+    """Return a text unchanged, anything else as JSON; the JSON of a finite number is its repr, which is faster."""
+    if isinstance(value, str):
+        return value
+    is_finite = type(value) is int or (type(value) is float and math.isfinite(value))
+    return repr(value) if is_finite else to_json(value)

@@ -12,18 +12,19 @@ from typing import NamedTuple
 
 from twinbench.results.attempts import Attempt
 from twinbench.results.record import Record, Result, shown
-from twinbench.results.rows import as_mapping, to_moment
+from twinbench.results.rows import to_moment
 from twinbench.sweeps.errors import counted
+from twinbench.sweeps.file_reader import as_mapping
 from twinbench.sweeps.metrics import MetricValue, get_metric
 from twinbench.sweeps.own_values import (
     is_same_text,
     own_values,
-    setting_text,
     shipped_methods,
     shipped_settings,
     shipped_versions,
 )
 from twinbench.sweeps.protocol import RIDGE_PENALTIES
+from twinbench.sweeps.trial import setting_text
 
 DEFAULT_CANDIDATES = {"ridge_penalties": RIDGE_PENALTIES}  # where the protocol has no such list
 COMPLETE = ("done", "collapsed")  # statuses of trials that trained to their end
@@ -96,9 +97,10 @@ def setting_problems(result: Result) -> Iterator[str]:
     movable = as_mapping(content.get("movable"))
     own = own_values(content, method, trial["method_version"])
     for name, value in sorted({**trial["settings"], **trial["training"]}.items()):
-        if name in own and not is_same_text(setting_text(value), own[name]) and not _may_be(value, movable.get(name)):
+        text = setting_text(value)
+        if name in own and not is_same_text(text, own[name]) and not _may_be(value, movable.get(name)):
             allowed = f"{own[name]}, by the protocol, {_movable_text(movable.get(name))}"
-            yield f"{method} has {name} {setting_text(value)}; allowed: {allowed}"
+            yield f"{method} has {name} {text}; allowed: {allowed}"
 
 
 def _wrong_names(owner: str, given: Mapping[str, object], known: Iterable[str]) -> Iterator[str]:

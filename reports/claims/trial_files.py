@@ -21,7 +21,6 @@ from twinbench.results.record import RECORDS, Record, Reference, Result, read_ar
 from twinbench.results.rows import columns, trial_row
 from twinbench.sweeps.file_reader import parse_json, read_regular
 from twinbench.sweeps.metrics import METRICS, PROBES, MetricValue
-from twinbench.sweeps.own_values import setting_text
 from twinbench.sweeps.protocol import without_prose
 from twinbench.sweeps.trial import Trial
 
@@ -89,7 +88,7 @@ def read_trial_files(run_folder: Path, trial_id: str, content: Mapping[str, obje
         head,
         final_of(result),
         trial,
-        {name: setting_text(value) for name, value in {**trial.settings, **trial.training}.items()} if trial else {},
+        trial.setting_texts() if trial else {},
         {} if record_problem else dict(zip(columns()["trials"], trial_row(record), strict=True)),
         result["metrics"],
         frozenset(validation_sizes(result)),

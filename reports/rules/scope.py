@@ -18,7 +18,8 @@ from twinbench.reports.rules.case import (
     passed,
 )
 from twinbench.sweeps.deviations import deviations_text
-from twinbench.sweeps.own_values import ChangedSetting, setting_text
+from twinbench.sweeps.own_values import ChangedSetting
+from twinbench.sweeps.trial import setting_text
 
 # Deviations that A20 need not look for: settings are compared by cell, and rules A9 and A19 judge the last two.
 JUDGED_ELSEWHERE = ("training", "methods", "movable", "minimum_seeds", "margin")

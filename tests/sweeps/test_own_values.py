@@ -13,12 +13,12 @@ from twinbench.sweeps.own_values import (
     OwnValues,
     fixed_text,
     in_every_cell,
-    setting_text,
     shipped_versions,
     varied_text,
 )
 from twinbench.sweeps.sweep import read_protocol
 from twinbench.sweeps.toml_reader import read_toml
+from twinbench.sweeps.trial import setting_text
 
 EPOCHS = ChangedSetting("epochs", "2", "12")
 WIDTH = ChangedSetting("projector_width", "64", "256")
