@@ -127,14 +127,13 @@ def _outcome(
     if behind and re.match(r"(?:advantage|improvements?|gains?|lead|favou?r) of ", sentence[word.start() :]):
         subject, object_ = _side(behind[0]), _side(behind[1]) if behind[1:] else ""
     negations = len(re.findall(rf"\b(?:{words.NEGATIONS})\b|{BOUND}", sentence[_clause(sentence, word)]))
+    says_not_below, is_negated = bool(word["level"] or word["not_below"]), negations % 2 == 1
     if claim.kind == "not_worse":
-        if bool(word["level"] or word["not_below"]) == bool(
-            negations % 2
-        ):  # "better" says more than not worse; "not on par" the opposite
+        if says_not_below == is_negated:  # "better" says more than not worse; "not on par" the opposite
             return "unclear"
-    elif word["level"] or word["not_below"]:
+    elif says_not_below:
         return "unclear"
-    is_above = bool(word["above"] or word["level"] or word["not_below"]) == (negations % 2 == 0)
+    is_above = (bool(word["above"]) or says_not_below) != is_negated
     expected = ("a", "b") if is_above or word["level"] else ("b", "a")
     if subject in ("", expected[0]) and object_ in ("", expected[1]):
         return "agrees"
