@@ -1,11 +1,11 @@
 """Check that a run folder has no file where a folder belongs, and no folder where a file does, before it is used, and
 that no output takes the place of what a run folder holds."""
 
-import fnmatch
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from twinbench.results.plain_files import is_claims_file
 from twinbench.results.record import ARTEFACTS, DECLARATIONS, PLAN, RECORDS, TornRecord, read_record
 from twinbench.sweeps.errors import InvalidInput, Mistake
 
@@ -64,7 +64,7 @@ def check_output(out: Path | None, *inputs: Path) -> None:
         raise InvalidInput([Mistake("--out", "", "would replace one of the given paths", str(out), "another path")])
     for folder in place.parents:
         name = place.relative_to(folder).parts[0]
-        is_data = name in (*FILES, *FOLDERS) or fnmatch.fnmatchcase(name, "claims*.toml")
+        is_data = name in (*FILES, *FOLDERS) or is_claims_file(name)
         if is_data and (folder in given or os.path.exists(folder / PLAN)):
             problem, allowed = f"would write to the data of the run in {folder}", "a path that is not the run's own"
             raise InvalidInput([Mistake("--out", "", problem, str(out), allowed)])

@@ -66,7 +66,12 @@ def plain_files(folder: Path, set_aside: list[tuple[str, str]]) -> Iterator[Path
 def claims_files(run_folder: Path) -> list[Path]:
     """Return the files `claims*.toml` of a run folder, sorted; OSError for a folder that cannot be listed."""
     names = sorted(os.listdir(run_folder)) if run_folder.is_dir() else []
-    return [run_folder / name for name in names if fnmatch.fnmatchcase(name, "claims*.toml")]
+    return [run_folder / name for name in names if is_claims_file(name)]
+
+
+def is_claims_file(name: str) -> bool:
+    """Return whether a file of a run folder with this name holds claims."""
+    return fnmatch.fnmatchcase(name, "claims*.toml")
 
 
 def read_problem(error: Exception, file_name: str = "") -> str:

@@ -22,6 +22,11 @@ def has_ended(attempt: Attempt) -> bool:
     return attempt["status"] in STATUSES
 
 
+def left_result(attempt: Attempt) -> bool:
+    """Return whether the attempt ended with a result, which a failure is not."""
+    return has_ended(attempt) and attempt["status"] != "failed"
+
+
 def attempt_gap(attempts: Sequence[Attempt]) -> str:
     """Return how the attempts at a recorded trial are not all that were made; empty where none is seen to lack."""
     numbers = [attempt["number"] for attempt in attempts]
@@ -38,7 +43,7 @@ def repeated_results(attempts: Sequence[Attempt]) -> str:
     That may be honest, since a worker that lost its lease may still finish. But who runs a trial several times can
     keep the result that suits.
     """
-    count = sum(has_ended(attempt) and attempt["status"] != "failed" for attempt in attempts)
+    count = sum(map(left_result, attempts))
     return f"{count} attempts that left a result, of which one is recorded" if count > 1 else ""
 
 

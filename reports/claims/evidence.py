@@ -72,6 +72,11 @@ class Side:
         return len(self.section.having(self.selector)) == len(self.section.methods[self.cell.label])
 
     @property
+    def is_seeded(self) -> bool:
+        """Whether the side is a cell whose results depend on the seed."""
+        return self.cell is not None and self.cell.method != WITHOUT_SEEDS
+
+    @property
     def has_values(self) -> bool:
         """Whether the side has any number."""
         return bool(self.values) or (self.reported is not None and self.reported.value is not None)
@@ -180,7 +185,7 @@ class Folder:
         self, claim: Claim, table: PublishedTable | None
     ) -> tuple[tuple[Side, ...], tuple[tuple[Side, Side | None, str], ...]]:
         sides, pairs = self._compared_on(claim, table, confirms=False)
-        seeded = [side.cell for side in sides if side.cell and side.cell.method != WITHOUT_SEEDS]
+        seeded = [side.cell for side in sides if side.cell and side.is_seeded]
         if seeded and all(cell.confirmed for cell in seeded):
             return self._compared_on(claim, table, confirms=True)
         return sides, pairs

@@ -7,7 +7,7 @@ Records of earlier versions keep no head: for those the times decide.
 
 from collections.abc import Iterator, Sequence
 
-from twinbench.reports.claims.attempts import head_problem
+from twinbench.reports.claims.attempts import head_problem, left_result
 from twinbench.reports.claims.declarations import Declaration
 from twinbench.reports.rules.case import NOTED, Case, Outcome, distinct, failed, passed, some
 from twinbench.reports.tables.run import TrialRow
@@ -131,5 +131,5 @@ def _ended_before(case: Case, time: str) -> Iterator[str]:
     for trial_id, files in case.evidence.files.items():
         for attempt in files.attempts[:-1] if files.log_head is None else ():
             status, started = attempt["status"], attempt["started"]
-            if status in ("done", "diverged", "collapsed") and started[:19] < time[:19]:
+            if left_result(attempt) and started[:19] < time[:19]:
                 yield f"trial {trial_id} ended as {status} in an attempt of {started} and ran again"

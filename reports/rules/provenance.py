@@ -21,7 +21,6 @@ from twinbench.reports.rules.case import (
     some,
     trial_text,
 )
-from twinbench.reports.tables.cells import WITHOUT_SEEDS
 from twinbench.reports.tables.run import TrialRow, is_packed
 from twinbench.results.code_hash import is_same_code, kind
 from twinbench.sweeps.errors import counted
@@ -127,7 +126,8 @@ def _stored_and_recorded(side: Side, trial: TrialRow, files: TrialFiles) -> Iter
     for row in (row for row in side.measurements if row["trial_id"] == trial["trial_id"]):
         of_record = (one for one in files.metrics if (one["name"], one["split"]) == (row["name"], row["split"]))
         if found := next(of_record, None):
-            yield from ((name, dict(row)[name], found.get(name)) for name in OF_A_METRIC)
+            stored = {**row}
+            yield from ((name, stored[name], found.get(name)) for name in OF_A_METRIC)
 
 
 # --- A22 ------------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _values(case: Case, name: str) -> Values:
 def _pairs(case: Case) -> list[tuple[Side, Side]]:
     """Return the compared sides that draw seeds: an untrained backbone is evaluated by the same code and device."""
     pairs = [(a, b) for a, b, _ in case.evidence.pairs if b is not None]
-    return [pair for pair in pairs if all(side.cell and side.cell.method != WITHOUT_SEEDS for side in pair)]
+    return [pair for pair in pairs if all(side.is_seeded for side in pair)]
 
 
 def _differs_between_sides(case: Case, values: Values) -> bool:

@@ -25,7 +25,7 @@ from twinbench.reports.rules.case import (
     trained_pairs,
 )
 from twinbench.reports.rules.declared import is_declared_late
-from twinbench.reports.tables.cells import REPORTED_ON, WITHOUT_SEEDS, Cell
+from twinbench.reports.tables.cells import REPORTED_ON, Cell
 from twinbench.reports.tables.run import MetricRow, TrialRow
 from twinbench.sweeps.errors import counted
 from twinbench.sweeps.metrics import metric_names
@@ -305,7 +305,7 @@ def _abandoned(case: Case) -> Iterator[str]:
 
 def _unconfirmed(evidence: Evidence) -> Iterator[str]:
     """Yield chosen cells whose confirm stage has not run, where all sides would be judged by it."""
-    seeded = [side for side in evidence.measured if side.cell and side.cell.method != WITHOUT_SEEDS]
+    seeded = [side for side in evidence.measured if side.is_seeded]
     if not all(_is_to_be_confirmed(side) for side in seeded):
         return
     for side in seeded:
